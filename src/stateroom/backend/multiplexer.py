@@ -1,0 +1,379 @@
+"""Many callers, one connection, replies in order.
+
+All short commands of a worker to one primary share a redis-py `Connection`, which does the dialling: AUTH, TLS,
+RESP3, the choice of server. Once it is connected, a `Link` takes over its transport: commands issued in the same
+loop tick leave in one write, and replies are handed out in the order the commands left. A cancelled caller's reply
+is still taken off the line and dropped, so that no reply can reach another caller. The oldest command that waits is
+watched by one timer: past the read time-out the connection is dead, all that wait on it fail, and a new one is made.
+
+The transport is taken by `set_protocol` (https://docs.python.org/3/library/asyncio-protocol.html), because a reader
+task costs a wake-up for every batch of replies; redis-py has no public way to it, hence the two private names below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import hiredis
+from redis.exceptions import InvalidResponse, RedisError
+
+from ..errors import StoreUnavailable
+from .breaker import Breaker
+from .faults import as_store_fault, is_dead_connection
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+    from .client import Argument
+
+OpenConnection: TypeAlias = "Callable[[], Awaitable[AbstractConnection]]"
+ObserveCommand: TypeAlias = Callable[[str, float], None]
+
+MAX_PENDING = 20_000
+"""Commands that may wait at once. More means callers arrive faster than Redis answers: that is load, not an outage."""
+
+SHORT_LIFE_SECONDS = 0.1
+"""A connection lost sooner than this after it was made counts as an attempt that failed."""
+
+_SECOND_LOOK_SECONDS = 0.001
+_NOTHING = object()
+
+
+class _Waiting:
+    """A command under way, and when it was asked for and sent (seconds of the loop's clock)."""
+
+    __slots__ = ("asked_at", "future", "name", "packed", "sent_at")
+
+    def __init__(self, future: asyncio.Future[Any], name: str, packed: bytes, now: float) -> None:
+        self.future = future
+        self.name = name
+        self.packed = packed
+        self.asked_at = now
+        self.sent_at = now
+
+
+class Link(asyncio.Protocol):
+    """One connection's life, from the handshake's end until it is lost."""
+
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        *,
+        read_timeout: float,
+        observe: ObserveCommand | None,
+        on_push: Callable[[list[Any]], None] | None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._read_timeout = read_timeout
+        self._observe = observe
+        self._on_push = on_push
+        self._waiting: deque[_Waiting] = deque()
+        self._outgoing: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self.lost: asyncio.Future[StoreUnavailable] = self._loop.create_future()
+        self._parser = hiredis.Reader(
+            protocolError=InvalidResponse,
+            replyError=connection._parser.parse_error,
+            notEnoughData=_NOTHING,
+        )
+        transport = connection._writer.transport  # type: ignore[union-attr]
+        self._transport = transport
+        self._dialled_by = transport.get_protocol()
+        transport.set_protocol(self)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def send(self, waiting: _Waiting) -> None:
+        """Queue a command; it leaves with all others of this loop tick."""
+        self._waiting.append(waiting)
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(waiting.packed)
+        if self._timer is None:
+            self._timer = self._loop.call_at(waiting.asked_at + self._read_timeout, self._look_at_oldest)
+
+    def lose(self, fault: StoreUnavailable) -> None:
+        """Give the connection up: everything that waits on it fails with `fault`."""
+        if self.lost.done():
+            return
+        self.lost.set_result(fault)
+        self._transport.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._outgoing.clear()
+        while self._waiting:
+            _fail(self._waiting.popleft().future, fault)
+
+    async def aclose(self) -> None:
+        """Let redis-py end what it began. The link must be lost already."""
+        with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
+            await self._connection.disconnect(nowait=True)
+
+    # asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        parser, waiting = self._parser, self._waiting
+        try:
+            parser.feed(data)
+            while (reply := parser.gets()) is not _NOTHING:
+                if type(reply) is hiredis.PushNotification:
+                    if self._on_push is not None:
+                        self._on_push(reply)
+                    continue
+                if not waiting:
+                    self.lose(StoreUnavailable("Redis sent a reply that nobody asked for"))
+                    return
+                self._hand_over(waiting.popleft(), reply)
+        except InvalidResponse as error:
+            self.lose(StoreUnavailable(f"Redis sent what is not RESP: {error}"))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._dialled_by.connection_lost(exc)  # what redis-py waits for in disconnect()
+        self.lose(StoreUnavailable(f"Redis closed the connection{f': {exc}' if exc else ''}"))
+
+    def _hand_over(self, waiting: _Waiting, reply: Any) -> None:
+        if self._observe is not None:
+            self._observe(waiting.name, self._loop.time() - waiting.asked_at)
+        future = waiting.future
+        if isinstance(reply, Exception):
+            fault = as_store_fault(reply)
+            _fail(future, fault or reply)
+            if fault is not None and is_dead_connection(reply):
+                self.lose(fault)
+        elif not future.done():
+            future.set_result(reply)
+
+    def _flush(self) -> None:
+        outgoing = self._outgoing
+        if outgoing:
+            self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+            outgoing.clear()
+
+    def _look_at_oldest(self) -> None:
+        """Fail callers whose time is up; where the server is overdue, take a second look."""
+        self._timer = None
+        if not self._waiting:
+            return
+        now = self._loop.time()
+        oldest = self._waiting[0]
+        if oldest.sent_at + self._read_timeout <= now:
+            # A loop that was held up finds its timers due before it has read the socket:
+            # read once, then judge. A paused loop is not a dead server.
+            self._timer = self._loop.call_later(_SECOND_LOOK_SECONDS, self._judge, oldest)
+            return
+        for waiting in self._waiting:
+            if waiting.asked_at + self._read_timeout > now:
+                break
+            _fail(waiting.future, _overdue(self._read_timeout))
+        next_at = next((w.asked_at for w in self._waiting if not w.future.done()), oldest.sent_at)
+        self._timer = self._loop.call_at(max(next_at + self._read_timeout, now + _SECOND_LOOK_SECONDS), self._look_at_oldest)
+
+    def _judge(self, suspect: _Waiting) -> None:
+        self._timer = None
+        if self._waiting and self._waiting[0] is suspect:
+            self.lose(_overdue(self._read_timeout))
+        else:
+            self._look_at_oldest()
+
+
+class Multiplexer:
+    """Keeps one link up and sends commands over it.
+
+    `open_connection` gives a connected redis-py connection to the primary. While there is none, callers wait for
+    the attempt under way if the last connection ended in order, and are answered at once by the breaker otherwise.
+    `read_timeout` and `connect_timeout` are seconds.
+    """
+
+    def __init__(
+        self,
+        open_connection: OpenConnection,
+        breaker: Breaker,
+        *,
+        read_timeout: float,
+        connect_timeout: float,
+        observe: ObserveCommand | None = None,
+        on_push: Callable[[list[Any]], None] | None = None,
+        max_pending: int = MAX_PENDING,
+    ) -> None:
+        self._open_connection = open_connection
+        self._breaker = breaker
+        self._read_timeout = read_timeout
+        self._connect_timeout = connect_timeout
+        self._observe = observe
+        self._on_push = on_push
+        self._max_pending = max_pending
+        self._link: Link | None = None
+        self._queued: deque[_Waiting] = deque()
+        self._queue_timer: asyncio.TimerHandle | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._first_attempt: asyncio.Future[BaseException | None] | None = None
+        self._hurry = asyncio.Event()
+        self._is_closed = False
+
+    @property
+    def pending(self) -> int:
+        """Commands that wait for an answer or for a connection."""
+        return len(self._queued) + (len(self._link) if self._link is not None else 0)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._link is not None
+
+    async def start(self) -> BaseException | None:
+        """Begin to connect; return once the first attempt has ended, with its error if it failed."""
+        loop = asyncio.get_running_loop()
+        self._first_attempt = loop.create_future()
+        self._keeper = loop.create_task(self._keep_connected(), name="stateroom redis multiplexer")
+        return await asyncio.shield(self._first_attempt)
+
+    async def aclose(self) -> None:
+        """Fail what waits (kind `closed`), close the connection, end the keeper."""
+        self._is_closed = True
+        fault = StoreUnavailable("the Redis client is closed", kind="closed")
+        self._fail_queued(fault)
+        if self._link is not None:
+            self._link.lose(fault)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+
+    def execute(self, *command: Argument) -> asyncio.Future[Any]:
+        """Send one short command; await what is returned for its reply.
+
+        Raises `StoreUnavailable` at once while the breaker is open, when closed, and when `max_pending` is reached.
+        A reply that is the command's own error is raised as redis-py's `ResponseError`.
+        """
+        link = self._link
+        loop = asyncio.get_running_loop()
+        if link is None:
+            self._check_may_queue()
+        elif len(link) >= self._max_pending:
+            raise StoreUnavailable("too many commands wait for Redis", kind="overloaded")
+        waiting = _Waiting(loop.create_future(), command[0], hiredis.pack_command(command), loop.time())  # type: ignore[arg-type]
+        if link is not None:
+            link.send(waiting)
+        else:
+            self._enqueue(waiting)
+        return waiting.future
+
+    def drop(self, fault: StoreUnavailable, *, trip: bool = False) -> None:
+        """Give the connection up (its server is no longer the primary, or doubtful) and make another.
+
+        With `trip`, callers are answered by the breaker until that has succeeded.
+        """
+        if trip and not self._is_closed:
+            self._breaker.trip(fault.detail)
+        if self._link is not None:
+            self._link.lose(fault)
+
+    def hurry(self) -> None:
+        """There is a server again, somebody says: try to connect now."""
+        self._breaker.probe_soon()
+        self._hurry.set()
+
+    def _check_may_queue(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailable("the Redis client is closed", kind="closed")
+        self._breaker.check()
+        if len(self._queued) >= self._max_pending:
+            raise StoreUnavailable("too many commands wait for Redis", kind="overloaded")
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        self._queued.append(waiting)
+        if self._queue_timer is None:
+            self._queue_timer = waiting.future.get_loop().call_at(waiting.asked_at + self._read_timeout, self._expire_queued)
+
+    def _expire_queued(self) -> None:
+        self._queue_timer = None
+        loop = asyncio.get_running_loop()
+        while self._queued:
+            due = self._queued[0].asked_at + self._read_timeout
+            if due > loop.time():
+                self._queue_timer = loop.call_at(due, self._expire_queued)
+                return
+            _fail(self._queued.popleft().future, _overdue(self._read_timeout))
+
+    def _fail_queued(self, fault: StoreUnavailable) -> None:
+        while self._queued:
+            _fail(self._queued.popleft().future, fault)
+        if self._queue_timer is not None:
+            self._queue_timer.cancel()
+            self._queue_timer = None
+
+    async def _keep_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout(self._connect_timeout):
+                    connection = await self._open_connection()
+            except Exception as error:
+                self._attempt_failed(error)
+                await self._pause()
+                self._breaker.begin_probe()
+                continue
+            since = loop.time()
+            fault = await self._serve(connection)
+            if fault.kind == "timeout" or loop.time() - since < SHORT_LIFE_SECONDS:
+                self._breaker.trip(fault.detail)
+            if not self._breaker.is_closed:
+                await self._pause()
+                self._breaker.begin_probe()
+
+    def _attempt_failed(self, error: Exception) -> None:
+        fault = as_store_fault(error)
+        if fault is None:
+            fault = StoreUnavailable(f"Redis: {error or type(error).__name__}")
+            fault.__cause__ = error
+        self._breaker.trip(fault.detail)
+        self._fail_queued(fault)
+        self._report_first(error)
+
+    async def _serve(self, connection: AbstractConnection) -> StoreUnavailable:
+        """Send what waited, then everything, over this connection until it is lost."""
+        link = Link(connection, read_timeout=self._read_timeout, observe=self._observe, on_push=self._on_push)
+        try:
+            self._link = link
+            self._breaker.reset()
+            self._report_first(None)
+            now = asyncio.get_running_loop().time()
+            while self._queued:
+                waiting = self._queued.popleft()
+                if not waiting.future.done():
+                    waiting.sent_at = now
+                    link.send(waiting)
+            self._fail_queued(StoreUnavailable())  # nothing is left: ends the timer
+            return await link.lost
+        finally:
+            self._link = None
+            link.lose(StoreUnavailable("the Redis client is closed", kind="closed"))
+            await link.aclose()
+
+    async def _pause(self) -> None:
+        self._hurry.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._breaker.seconds_to_probe()):
+                await self._hurry.wait()
+
+    def _report_first(self, error: BaseException | None) -> None:
+        if self._first_attempt is not None and not self._first_attempt.done():
+            self._first_attempt.set_result(error)
+
+
+def _overdue(read_timeout: float) -> StoreUnavailable:
+    return StoreUnavailable(f"Redis did not answer within {read_timeout:g} s", kind="timeout")
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

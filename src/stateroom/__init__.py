@@ -1,0 +1,57 @@
+"""Session management for aiohttp that stays up when Redis doesn't.
+
+    app = web.Application()
+    stateroom.setup(app)
+
+gives every handler `stateroom.get_session(request)`. README.md is the manual.
+"""
+
+from .errors import (
+    DatabaseUnavailable,
+    SessionEnded,
+    SessionTooLarge,
+    SettingsError,
+    SignInRequired,
+    StateroomError,
+    StoreUnavailable,
+    Unavailable,
+)
+from .sessions.flash import FLASH_KINDS, flash, take_flashes
+from .sessions.guards import background, require_auth
+from .sessions.lifecycle import client_address, reauthenticate, revoke_others, session_token, sign_in, sign_out
+from .sessions.manager import SessionInfo, SessionManager
+from .sessions.session import Session
+from .sessions.visit import SESSIONS, get_session
+from .settings import Settings
+from .setup import setup
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FLASH_KINDS",
+    "SESSIONS",
+    "DatabaseUnavailable",
+    "Session",
+    "SessionEnded",
+    "SessionInfo",
+    "SessionManager",
+    "SessionTooLarge",
+    "Settings",
+    "SettingsError",
+    "SignInRequired",
+    "StateroomError",
+    "StoreUnavailable",
+    "Unavailable",
+    "background",
+    "client_address",
+    "flash",
+    "get_session",
+    "reauthenticate",
+    "require_auth",
+    "revoke_others",
+    "session_token",
+    "setup",
+    "sign_in",
+    "sign_out",
+    "take_flashes",
+]

@@ -1,0 +1,37 @@
+"""What time it is for sessions: Redis' own, as far as this worker knows it.
+
+Scripts ask Redis for the time. What a worker decides itself (is a renewal due, how old is a cookie) it decides by
+its wall clock plus the difference to Redis that it measured last. Times are milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..backend.client import RedisClient
+
+
+class StoreClock:
+    """Redis' time. `skew_ms` is zero outside tests: `stateroom.testing` moves time by it, for scripts too."""
+
+    def __init__(self) -> None:
+        self.offset_ms = 0
+        self.skew_ms = 0
+        self.is_calibrated = False
+
+    def now_ms(self) -> int:
+        return int(time.time() * 1000) + self.offset_ms + self.skew_ms
+
+    async def calibrate(self, client: RedisClient, key: str) -> None:
+        """Compare with Redis TIME. Raises `StoreUnavailable`."""
+        before = time.time()
+        seconds, micros = await client.execute(key, "TIME")
+        middle = (before + time.time()) / 2
+        self.offset_ms = round((int(seconds) + int(micros) / 1e6 - middle) * 1000)
+        self.is_calibrated = True
+
+    def latest_ms(self, timeout: float) -> int:
+        """Until when a script may write whose caller waits `timeout` seconds; 0, any time, before a comparison."""
+        return self.now_ms() + int(timeout * 1000) if self.is_calibrated else 0

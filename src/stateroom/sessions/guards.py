@@ -1,0 +1,113 @@
+"""Guards: who may call a handler, and from where."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from aiohttp import web
+
+from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
+from .visit import get_visit
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+    from .proxies import Proxies
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[web.StreamResponse]])
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+EXEMPT_PREFIX = "/auth/"
+"""Forward-auth calls repeat the method and origin of a request that is another application's to judge."""
+
+_BACKGROUND = "__stateroom_background__"
+
+
+@overload
+def require_auth(handler: Handler, /) -> Handler: ...
+@overload
+def require_auth(*, fresh: float | None = None, degraded: bool = True) -> Callable[[Handler], Handler]: ...
+def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded: bool = True) -> Any:
+    """Let only signed-in users through; others get a 401 problem that says whether and why a session ended.
+
+    `fresh`: the sign-in, or re-authentication, must be at most so many seconds old.
+    `degraded=False`: refuse with 503 while the session is known from its cookie only.
+    """
+
+    def decorate(function: Handler) -> Handler:
+        @functools.wraps(function)
+        async def guarded(*args: Any) -> web.StreamResponse:
+            check_auth(_request_among(args), fresh=fresh, degraded=degraded)
+            return await function(*args)
+
+        return guarded  # type: ignore[return-value]
+
+    return decorate if handler is None else decorate(handler)
+
+
+def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bool = True) -> None:
+    """What `require_auth` checks. Raises `SignInRequired`, `SessionEnded`, `ReauthenticationRequired`, `StoreUnavailable`."""
+    visit = get_visit(request)
+    session = visit.session
+    if not session.is_signed_in:
+        if session.ended is not None:
+            raise SessionEnded(session.ended)
+        raise SignInRequired
+    if session.degraded and not degraded:
+        raise StoreUnavailable("this needs the session store")
+    if fresh is not None and visit.manager.clock.now_ms() - session.auth_ms > fresh * 1000:
+        raise ReauthenticationRequired(f"this needs a sign-in or re-authentication within {fresh:g} s")
+
+
+def background(handler: Handler) -> Handler:
+    """Mark a handler whose requests come without the user's doing (polls): they don't extend the session."""
+    setattr(handler, _BACKGROUND, True)
+    return handler
+
+
+def is_background(request: web.Request) -> bool:
+    """Whether this request must not extend the session."""
+    if request.headers.get("X-Session-Renew") == "no":
+        return True
+    return getattr(request.match_info.handler, _BACKGROUND, False)
+
+
+class OriginCheck:
+    """Refuses unsafe requests that a browser says come from another site, signed in or not.
+
+    A request without `Origin` and `Sec-Fetch-Site` comes from no browser that would carry somebody's cookie along
+    (https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site). A sibling subdomain is foreign.
+    """
+
+    def __init__(self, settings: Settings, proxies: Proxies) -> None:
+        self._ours = frozenset(settings.public_origins)
+        self._allowed = frozenset(settings.cors_origins)
+        self._proxies = proxies
+
+    def check(self, request: web.Request) -> None:
+        """Raises `ForeignOrigin`."""
+        if request.method in SAFE_METHODS or request.path.startswith(EXEMPT_PREFIX):
+            return
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            if origin.lower() in self._allowed:
+                return
+            if origin.lower() not in (self._ours or {self._proxies.origin(request)}):
+                raise ForeignOrigin(
+                    "the request's Origin is not this service's; behind a proxy set TRUSTED_PROXIES or PUBLIC_ORIGINS"
+                )
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
+            raise ForeignOrigin("the browser says that the request comes from another site")
+
+
+def _request_among(args: tuple[Any, ...]) -> web.Request:
+    """The request of `handler(request)`, `method(self, request)` or a `web.View`'s `get(self)`."""
+    for each in args:
+        if isinstance(each, web.Request):
+            return each
+        request = getattr(each, "request", None)
+        if isinstance(request, web.Request) and not inspect.ismodule(each):
+            return request
+    raise TypeError("require_auth guards aiohttp handlers: no request among the arguments")

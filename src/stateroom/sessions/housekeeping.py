@@ -1,0 +1,73 @@
+"""What runs beside the requests: compare clocks, sweep what has expired, count what is active, prune the journal.
+
+One task a process. Each step that fails because a store is away is tried again at the next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..errors import Unavailable
+from .keys import TAG_COUNT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..telemetry.metrics import Metrics
+    from .manager import SessionManager
+
+log = structlog.get_logger(__name__)
+
+TURN_SECONDS = 1.0
+TURNS_PER_SWEEP = 5
+"""In so many turns every tag is swept once."""
+TURNS_PER_COUNT = 5
+TURNS_PER_PRUNE = 600
+SWEEPER_HOLD_MS = 5000
+
+
+class Housekeeping:
+    """The turns of one process' manager."""
+
+    def __init__(self, manager: SessionManager, metrics: Metrics) -> None:
+        self._manager = manager
+        self._metrics = metrics
+        self._worker = secrets.token_hex(8)
+        self._turn = 0
+
+    async def run(self) -> None:
+        """Take a turn each second until cancelled."""
+        while True:
+            await self.turn()
+            await asyncio.sleep(TURN_SECONDS)
+
+    async def turn(self) -> None:
+        """One turn: whatever is due now."""
+        turn, self._turn = self._turn, self._turn + 1
+        await self._attempt("calibrate", self._manager.calibrate)
+        await self._attempt("sweep", self._sweep)
+        if turn % TURNS_PER_COUNT == 0:
+            await self._count()
+        if turn % TURNS_PER_PRUNE == TURNS_PER_PRUNE - 1:
+            await self._attempt("prune", self._manager.prune_journal)
+
+    async def _sweep(self) -> None:
+        if await self._manager.store.claim_sweep(self._worker, hold_ms=SWEEPER_HOLD_MS):
+            await self._manager.sweep(-(-TAG_COUNT // TURNS_PER_SWEEP))
+
+    async def _count(self) -> None:
+        try:
+            self._metrics.sessions_active.set(await self._manager.count_active())
+        except Unavailable:
+            self._metrics.sessions_active.set(math.nan)  # unknown, rather than the last figure for ever
+
+    async def _attempt(self, step: str, action: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await action()
+        except Unavailable as fault:
+            log.debug("housekeeping_put_off", step=step, reason=fault.detail)

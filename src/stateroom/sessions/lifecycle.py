@@ -1,0 +1,102 @@
+"""Signing in, out and in again within a request: the steps of the manager, with the request's cookie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import SignInRequired
+from ..telemetry.logging import security_event
+from .visit import get_visit
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from .keys import UserId
+    from .session import Session
+    from .visit import Transport, Visit
+
+
+async def sign_in(
+    request: web.Request, user_id: UserId, *, remember: bool = False, transport: Transport = "cookie"
+) -> Session:
+    """Sign this user in. The session gets a new id, the old one is dead at once; an anonymous visitor's data stays.
+
+    `remember`: the session outlives the browser and lives `SESSION_REMEMBER_MAX_AGE`.
+    `transport="bearer"`: no cookie is set; hand out `session_token(request)` instead.
+    Raises `StoreUnavailable`, `DatabaseUnavailable`.
+    """
+    visit = get_visit(request)
+    session = _known(visit)
+    notes = visit.frontend.notes.of(request)
+    await visit.manager.sign_in(session, user_id, metadata=notes, remember=remember)
+    visit.transport = transport
+    visit.reissue = True
+    security_event("sign_in", session=session.handle, user_id=user_id, address=notes.get("ip_address", ""))
+    return session
+
+
+async def sign_out(request: web.Request) -> None:
+    """End the session for good and have the client drop its cookie. An anonymous visitor's too."""
+    visit = get_visit(request)
+    session = _known(visit)
+    if session.is_stored:
+        handle, user_id = session.handle, session.user_id
+        await visit.manager.end(session, "logout")
+        security_event("sign_out", session=handle, user_id=user_id, address=visit.frontend.proxies.kept_address(request))
+    session.discard_changes()
+    visit.reissue = False
+    visit.clear = True
+
+
+async def reauthenticate(request: web.Request) -> Session:
+    """The user has just given the password again: a new id, and the time of sign-in is now.
+
+    Raises `SignInRequired`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+    """
+    visit = get_visit(request)
+    session = _signed_in(visit)
+    await visit.manager.rotate(session, signs_in=True)
+    visit.reissue = True
+    security_event(
+        "reauthenticated", session=session.handle, user_id=session.user_id, address=visit.frontend.proxies.kept_address(request)
+    )
+    return session
+
+
+async def revoke_others(request: web.Request, *, reason: str = "revoked") -> int:
+    """End every other session of the user; this one gets a new id. How many ended.
+
+    Raises `SignInRequired`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+    """
+    visit = get_visit(request)
+    session = _signed_in(visit)
+    assert session.user_id is not None
+    count = await visit.manager.revoke_all(session.user_id, keep=session, reason=reason)
+    visit.reissue = True
+    security_event(
+        "revoke_others", session=session.handle, user_id=session.user_id, reason=reason, count=count,
+        address=visit.frontend.proxies.kept_address(request),
+    )  # fmt: skip
+    return count
+
+
+def session_token(request: web.Request) -> str:
+    """The value that native clients send as `Authorization: Bearer`. Raises `ValueError` while nothing is stored."""
+    visit = get_visit(request)
+    return visit.manager.seal(visit.session)
+
+
+def client_address(request: web.Request) -> str | None:
+    """The client's address, through trusted proxies only."""
+    return get_visit(request).frontend.proxies.address(request)
+
+
+def _known(visit: Visit) -> Session:
+    _ = visit.session.is_signed_in  # raises where the store could not be asked
+    return visit.session
+
+
+def _signed_in(visit: Visit) -> Session:
+    if not visit.session.is_signed_in:
+        raise SignInRequired
+    return visit.session

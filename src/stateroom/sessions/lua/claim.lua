@@ -1,0 +1,19 @@
+-- Second half of a rotation, after the old session's end is on record: the copy becomes the session and the old one
+-- goes. What was written to the old one in between is taken along.
+-- KEYS: new session, old session, expiry index, user index. ARGV: skew, latest, new handle, old handle, user.
+-- Returns {OK, now, expires} or {GONE}.
+local now = now_ms()
+if is_late(now) then return {LATE} end
+local new, old, expiries, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local generation, signed_in, created = unpack(redis.call('HMGET', new, 'g', 'a', 'c'))
+if not created then return {GONE} end
+local fields = redis.call('HGETALL', old)
+if #fields > 0 then
+  redis.call('DEL', new)
+  for i = 1, #fields, 2 do redis.call('HSET', new, fields[i], fields[i + 1]) end
+  redis.call('HSET', new, 'g', generation, 'a', signed_in)
+  redis.call('DEL', old)
+end
+redis.call('ZREM', expiries, expiry_member(ARGV[4], created, ARGV[5]))
+redis.call('ZREM', sessions, ARGV[4])
+return {OK, whole(now), whole(renew(now, new, expiries, sessions, ARGV[3], ARGV[5]))}

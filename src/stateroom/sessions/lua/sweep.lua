@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+-- Take expired sessions of one tag out of the indexes; each is reported once across the fleet.
+-- KEYS: expiry index. ARGV: skew, 0, most at once. Returns {members, scores}, alternating.
+local now = now_ms()
+local stem = string.sub(KEYS[1], 1, #KEYS[1] - 1)
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, ARGV[3])
+for i = 1, #due, 2 do
+  local handle, user = string.match(due[i], '^([^:]*):[^:]*:(.*)$')
+  redis.call('ZREM', KEYS[1], due[i])
+  redis.call('DEL', stem .. 's:' .. handle)
+  if user ~= '' then redis.call('ZREM', stem .. 'u:' .. user, handle) end
+end
+return due

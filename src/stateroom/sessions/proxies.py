@@ -1,0 +1,96 @@
+"""Who asks, and under which origin: through proxies only where they are trusted.
+
+`X-Forwarded-*` counts only from `TRUSTED_PROXIES`. The client is the right-most address in `X-Forwarded-For` that is
+no trusted proxy itself: what stands left of it, the client may have written.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ..settings import Network, Settings
+
+log = structlog.get_logger(__name__)
+
+FORWARDING_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
+IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
+
+
+class Proxies:
+    """Reads requests as the settings' trusted proxies forward them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._networks: tuple[Network, ...] = settings.trusted_proxies
+        self._kept = settings.session_address
+        self._has_warned = False
+
+    @staticmethod
+    def is_forwarded(request: web.Request) -> bool:
+        """Whether the request carries any forwarding header, trusted or not."""
+        headers = request.headers
+        return any(name in headers for name in FORWARDING_HEADERS)
+
+    def address(self, request: web.Request) -> str | None:
+        """The client's address, or None where there is none (a unix socket)."""
+        peer = request.remote
+        if not self._is_from_trusted(request):
+            return peer
+        hops = [hop.strip() for header in request.headers.getall("X-Forwarded-For", ()) for hop in header.split(",")]
+        for hop in reversed(hops):
+            address = _parse(hop)
+            if address is None:
+                return peer
+            if not any(address in network for network in self._networks if network.version == address.version):
+                return str(address)
+            peer = str(address)
+        return peer
+
+    def kept_address(self, request: web.Request) -> str:
+        """What `SESSION_ADDRESS` lets a session remember of it: all, the network (/24, /48), or nothing."""
+        address = _parse(self.address(request) or "")
+        if address is None or self._kept == "off":
+            return ""
+        if self._kept == "full":
+            return str(address)
+        prefix = IPV4_PREFIX_KEPT if address.version == 4 else IPV6_PREFIX_KEPT
+        return str(ipaddress.ip_network((address, prefix), strict=False).network_address)
+
+    def origin(self, request: web.Request) -> str:
+        """`scheme://host[:port]` that the client used."""
+        scheme, host = request.scheme, request.host
+        if self._is_from_trusted(request):
+            scheme = _last(request, "X-Forwarded-Proto") or scheme
+            host = _last(request, "X-Forwarded-Host") or host
+        return f"{scheme}://{host}".lower()
+
+    def _is_from_trusted(self, request: web.Request) -> bool:
+        if self._networks:
+            peer = _parse(request.remote or "")
+            if peer is not None and any(peer in network for network in self._networks if network.version == peer.version):
+                return True
+        if not self._has_warned and self.is_forwarded(request):
+            self._has_warned = True
+            log.warning(
+                "forwarding_headers_ignored", peer=request.remote, mend="if this is your proxy, add its network to TRUSTED_PROXIES"
+            )
+        return False
+
+
+def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    text = text.strip().removeprefix("[").split("]", 1)[0]
+    try:
+        address = ipaddress.ip_address(text.split("%", 1)[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _last(request: web.Request, name: str) -> str:
+    values = request.headers.getall(name, ())
+    return values[-1].rsplit(",", 1)[-1].strip() if values else ""

@@ -1,0 +1,365 @@
+"""Session: what a handler sees. A mutable mapping that records its own changes.
+
+Values are what JSON can say. They are decoded when first read; a value that can be mutated (a list, a dict) is
+compared with what was stored when the session is saved, so `session["cart"].append(x)` is noticed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, MutableMapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..errors import Unavailable
+from .store import Address, Delta, Fields
+
+if TYPE_CHECKING:
+    from .cookie import Cookie
+    from .keys import UserId
+    from .manager import SessionManager
+
+log = logging.getLogger(__name__)
+
+DATA_PREFIX = "."
+FLASH_PREFIX = "!"
+_MISSING = object()
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Session(MutableMapping[str, Any]):
+    """One visitor's session in one request.
+
+    An anonymous visitor's costs nothing until something is written to it. Where the store cannot be reached, reading
+    or writing data raises `StoreUnavailable`: never an empty value that isn't true.
+    """
+
+    __slots__ = (
+        "_decoded", "_deleted", "_fault", "_flashes", "_manager", "_metadata", "_raw", "_written",
+        "_auth_ms", "_created_ms", "_deadline_ms", "_expires_ms", "_idle_ms", "_renewed_ms",
+        "degraded", "ended", "generation", "handle", "is_persistent", "restored", "token", "user", "user_id",
+    )  # fmt: skip
+
+    def __init__(self, manager: SessionManager) -> None:
+        self._manager = manager
+        self._fault: Unavailable | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Become an anonymous visitor's session that holds nothing."""
+        self.token: bytes | None = None
+        self.handle = ""
+        self.user = ""
+        self.user_id: UserId | None = None
+        self.generation = 0
+        self.is_persistent = False
+        self.degraded = False
+        self.restored = False
+        self.ended: str | None = None
+        self._created_ms = self._auth_ms = self._renewed_ms = self._deadline_ms = self._expires_ms = self._idle_ms = 0
+        self._metadata: bytes | None = None
+        self._raw: dict[str, bytes] = {}
+        self.discard_changes()
+
+    def discard_changes(self) -> None:
+        """Go back to what is stored."""
+        self._decoded: dict[str, Any] = {}
+        self._written: dict[str, Any] = {}
+        self._deleted: set[str] = set()
+        self._flashes: dict[str, str] = {}
+
+    # What the manager fills in
+
+    def fill(self, cookie: Cookie, fields: Fields) -> None:
+        """Take over a stored session."""
+        self.token, self.handle, self.user, self.user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
+        self.is_persistent = cookie.is_persistent
+        self._raw = {}
+        for name, value in fields.items():
+            if name[:1] == b".":
+                self._raw[name[1:].decode()] = value
+        get = fields.get
+        self.generation = int(get(b"g", 0))
+        self._created_ms, self._renewed_ms = int(fields[b"c"]), int(fields[b"r"])
+        self._deadline_ms, self._idle_ms = int(fields[b"d"]), int(fields[b"i"])
+        self._auth_ms = int(get(b"a", 0))
+        self._metadata = get(b"m")
+        self._expires_ms = min(self._renewed_ms + self._idle_ms, self._deadline_ms)
+
+    def fail(self, fault: Unavailable) -> None:
+        """The store did not answer: whatever this session would say is unknown."""
+        self._fault = fault
+
+    def set_renewed(self, renewed_at: int, expires_at: int) -> None:
+        self._renewed_ms, self._expires_ms = renewed_at, expires_at
+
+    def set_stored(self, at: Address, token: bytes, *, created_at: int, expires_at: int, idle_ms: int, lifetime_ms: int) -> None:
+        """It is in the store now, under this token."""
+        self.token, self.handle, self.user = token, at.handle, at.user
+        self._created_ms = self._renewed_ms = created_at
+        self._auth_ms = created_at if at.user else 0
+        self._deadline_ms, self._idle_ms, self._expires_ms = created_at + lifetime_ms, idle_ms, expires_at
+
+    def set_rotated(self, handle: str, token: bytes, *, generation: int, auth_time: int) -> None:
+        self.handle, self.token, self.generation, self._auth_ms = handle, token, generation, auth_time
+
+    @property
+    def address(self) -> Address:
+        return Address(self.user, self.handle)
+
+    @property
+    def renewed_ms(self) -> int:
+        return self._renewed_ms
+
+    @property
+    def deadline_ms(self) -> int:
+        return self._deadline_ms
+
+    @property
+    def idle_ms(self) -> int:
+        return self._idle_ms
+
+    @property
+    def auth_ms(self) -> int:
+        return self._auth_ms
+
+    # What a handler may ask
+
+    @property
+    def id(self) -> str | None:
+        """The public handle: it lists and revokes, it never authenticates. None while nothing is stored."""
+        self._check_known()
+        return self.handle or None
+
+    @property
+    def is_stored(self) -> bool:
+        return self.token is not None
+
+    @property
+    def is_known(self) -> bool:
+        """False where the store could not be asked."""
+        return self._fault is None
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Raises `StoreUnavailable` where that cannot be known."""
+        self._check_known()
+        return self.user_id is not None
+
+    @property
+    def created_at(self) -> datetime | None:
+        return _time(self._created_ms)
+
+    @property
+    def auth_time(self) -> datetime | None:
+        """When the user last gave a password."""
+        return _time(self._auth_ms)
+
+    @property
+    def last_access(self) -> datetime | None:
+        """As coarse as the renew interval."""
+        return _time(self._renewed_ms)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends if nothing more is asked."""
+        return _time(self._expires_ms)
+
+    @property
+    def expires_in(self) -> int:
+        """Seconds until `expires_at`; 0 while nothing is stored."""
+        if not self._expires_ms:
+            return 0
+        return max(0, (self._expires_ms - self._manager.clock.now_ms()) // 1000)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was noted at sign-in."""
+        return decode_metadata(self._metadata)
+
+    async def change(self, key: str, function: Callable[[Any], Any]) -> Any:
+        """Set `key` to what `function` makes of its value now (None for none), atomically, at once.
+
+        `function` may be called again where another request was faster; returning None deletes the key.
+        Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`.
+        """
+        self._check_known()
+        return await self._manager.change(self, key, function)
+
+    async def save(self) -> None:
+        """Write what changed, now: for streamed answers, whose headers have left.
+
+        Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`.
+        """
+        self._check_known()
+        await self._manager.save(self)
+
+    async def take(self, names: list[str]) -> list[bytes | None]:
+        """Read and delete fields of the stored hash in one step."""
+        self._check_known()
+        return await self._manager.take(self, names)
+
+    # MutableMapping
+
+    def __getitem__(self, key: str) -> Any:
+        self._check_known()
+        if key in self._written:
+            return self._written[key]
+        if key in self._decoded:
+            return self._decoded[key]
+        if key in self._deleted:
+            raise KeyError(key)
+        value = self._decode(key, self._raw[key])
+        self._decoded[key] = value
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._check_known()
+        if not isinstance(key, str):
+            raise TypeError(f"a session key is a str, not {type(key).__name__}")
+        encode_value(key, value)
+        self._written[key] = value
+        self._deleted.discard(key)
+
+    def __delitem__(self, key: str) -> None:
+        self._check_known()
+        if key not in self:
+            raise KeyError(key)
+        self._written.pop(key, None)
+        self._decoded.pop(key, None)
+        if key in self._raw:
+            self._deleted.add(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._check_known()
+        yield from (key for key in self._raw if key not in self._deleted and self._is_readable(key))
+        yield from (key for key in self._written if key not in self._raw)
+
+    def __contains__(self, key: object) -> bool:
+        self._check_known()
+        return key in self._written or (key in self._raw and key not in self._deleted and self._is_readable(str(key)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        who = f"user {self.user_id!r}" if self.user_id is not None else "anonymous"
+        return f"<Session {self.handle or 'not stored'}, {who}>"
+
+    # Changes
+
+    def add_flash(self, kind: str, message: str) -> None:
+        self._check_known()
+        earlier = self._flashes.get(kind)
+        self._flashes[kind] = f"{earlier}\n{message}" if earlier else message
+
+    def drain_flashes(self) -> dict[str, str]:
+        """The messages added in this request, which then are not stored."""
+        flashes, self._flashes = self._flashes, {}
+        return flashes
+
+    def delta(self) -> Delta:
+        """What has changed since it was loaded or saved last."""
+        delta = Delta()
+        for key, value in self._written.items():
+            encoded = encode_value(key, value)
+            if self._raw.get(key) != encoded:
+                delta.values[DATA_PREFIX + key] = encoded
+        for key, value in self._decoded.items():
+            if key not in self._written and isinstance(value, list | dict):
+                encoded = encode_value(key, value)
+                if self._raw.get(key) != encoded:
+                    delta.values[DATA_PREFIX + key] = encoded
+        delta.deleted = [DATA_PREFIX + key for key in self._deleted]
+        delta.appended = {FLASH_PREFIX + kind: text for kind, text in self._flashes.items()}
+        return delta
+
+    def accept(self, delta: Delta) -> None:
+        """`delta` is stored."""
+        for name, value in delta.values.items():
+            self._raw[name[1:]] = value
+        for name in delta.deleted:
+            self._raw.pop(name[1:], None)
+        self._decoded.update(self._written)
+        self._written, self._deleted = {}, set()
+        for name in delta.appended:
+            self._flashes.pop(name[1:], None)
+
+    def raw(self, key: str) -> bytes | None:
+        """The value as it is stored, as far as this request knows."""
+        return self._raw.get(key)
+
+    def accept_value(self, key: str, raw: bytes | None, value: Any) -> None:
+        """One key has this value in the store."""
+        self._written.pop(key, None)
+        self._deleted.discard(key)
+        if raw is None:
+            self._raw.pop(key, None)
+            self._decoded.pop(key, None)
+        else:
+            self._raw[key] = raw
+            self._decoded[key] = value
+
+    def all_data(self) -> dict[str, bytes]:
+        """Every field to store when the session is stored anew, changes included."""
+        delta = self.delta()
+        fields = {DATA_PREFIX + key: raw for key, raw in self._raw.items() if key not in self._deleted}
+        fields.update(delta.values)
+        fields.update({name: text.encode() for name, text in delta.appended.items()})
+        return fields
+
+    def _check_known(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    def _is_readable(self, key: str) -> bool:
+        if key in self._decoded:
+            return True
+        try:
+            self._decoded[key] = self._decode(key, self._raw[key])
+        except KeyError:
+            return False
+        return True
+
+    def _decode(self, key: str, raw: bytes) -> Any:
+        try:
+            return _decode(raw)
+        except msgspec.DecodeError:
+            # One unreadable field is a missing field and a log line, never a 500.
+            log.warning("a field of a session cannot be read", extra={"field": key, "session": self.handle})
+            raise KeyError(key) from None
+
+
+def encode_value(key: str, value: Any) -> bytes:
+    """JSON of a value. Raises `TypeError` that names the key."""
+    try:
+        return _encode(value)
+    except (TypeError, msgspec.MsgspecError, OverflowError, ValueError, RecursionError) as error:
+        raise TypeError(f"session[{key!r}] cannot be stored as JSON: {error}") from None
+
+
+def decode_value(raw: bytes | None) -> Any:
+    """The value that `encode_value` wrote; None for none and for what cannot be read."""
+    if raw is None:
+        return None
+    try:
+        return _decode(raw)
+    except msgspec.DecodeError:
+        return None
+
+
+def decode_metadata(raw: bytes | None) -> dict[str, Any]:
+    value = decode_value(raw)
+    return value if isinstance(value, dict) else {}
+
+
+def _time(milliseconds: int) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+
+

@@ -1,0 +1,246 @@
+"""Sessions in Redis: the one file that knows their shape there.
+
+A session is a hash: `v` format version, `u` user, `c` created, `a` signed in, `r` renewed, `d` deadline, `i` idle
+lifetime, `g` generation, `m` metadata, `z` bytes of data, `.KEY` a value of the application (JSON), `!KIND` a flash
+message. Times and lifetimes are milliseconds. A missing session is an answer here, not an error; every fault of the
+system is `StoreUnavailable`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ..backend.client import Argument, RedisClient, Script
+from ..errors import SessionTooLarge, StoreUnavailable
+from .clock import StoreClock
+from .keys import TAG_COUNT, Keys, UserId, user_id_of
+
+Fields: TypeAlias = Mapping[bytes, bytes]
+
+FORMAT_VERSION = 1
+UNCLAIMED_MS = 10_000
+"""How long the copy of a rotation lives that nobody came to claim."""
+
+_LISTED_AT_MOST = 1000
+_SWEPT_AT_ONCE = 500
+_SCRIPTS = {
+    name: Script.read(f"{__package__}.lua", name, shared=["shared"])
+    for name in ("create", "save", "renew", "change", "take", "finish", "prepare", "claim", "sweep")
+}
+_OK, _GONE, _LATE, _TOO_LARGE, _CONFLICT, _EXISTS = 1, 0, -1, -2, -3, -4
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a session is: its user as `user_key` writes it (empty: anonymous) and its handle."""
+
+    user: str
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    created_at: int
+    expires_at: int
+    over_limit: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    renewed_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    size: int
+    renewed: Renewed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session that was there and is not any more. Times are milliseconds since the epoch."""
+
+    user_id: UserId | None
+    handle: str
+    created_at: int
+    ended_at: int
+
+    @property
+    def lifetime_seconds(self) -> float:
+        return max(0, self.ended_at - self.created_at) / 1000
+
+
+@dataclass(slots=True)
+class Delta:
+    """What a request changed: fields by their names in the hash."""
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    appended: dict[str, str] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.values or self.appended or self.deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The field has another value now; None where it is gone."""
+
+    current: bytes | None
+
+
+class SessionStore:
+    """Load, save, renew, rotate, end, list, count, sweep. `timeout` is how many seconds a caller waits."""
+
+    def __init__(self, client: RedisClient, keys: Keys, clock: StoreClock, *, max_bytes: int, timeout: float) -> None:
+        self._client = client
+        self._keys = keys
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._timeout = timeout
+
+    async def load(self, at: Address) -> Fields | None:
+        """All fields, or None where there is no such session."""
+        fields: Fields = await self._client.execute(key := self._keys.session(at.user, at.handle), "HGETALL", key)
+        if not fields or (self._clock.skew_ms and self._has_expired(fields)):
+            return None
+        return fields
+
+    async def create(
+        self, at: Address, *, idle_ms: int, lifetime_ms: int, max_per_user: int, fields: Mapping[str, bytes | str | int]
+    ) -> Created:
+        """Store a new session. Raises `SessionTooLarge`."""
+        size = sum(len(name.encode()) + len(value) for name, value in fields.items() if name[0] in ".!" and isinstance(value, bytes | str))
+        self._check_size(size)
+        args: list[Argument] = [at.handle, at.user, idle_ms, lifetime_ms, max_per_user]
+        for name, value in fields.items():
+            args += (name, value)
+        reply = await self._write("create", self._keys.of_session(at.user, at.handle), args)
+        if reply[0] == _EXISTS:
+            raise StoreUnavailable("a session with this id is stored already", kind="refused")
+        return Created(int(reply[1]), int(reply[2]), tuple(each.decode() for each in reply[3]))
+
+    async def save(self, at: Address, delta: Delta, *, renew: bool) -> Saved | None:
+        """Write what changed; None where the session is gone. Raises `SessionTooLarge`, the session untouched."""
+        args: list[Argument] = [at.handle, at.user, self._max_bytes, int(renew)]
+        args += (len(delta.values), len(delta.appended), len(delta.deleted))
+        for name, value in (*delta.values.items(), *delta.appended.items()):
+            args += (name, value)
+        args += delta.deleted
+        reply = await self._write("save", self._keys.of_session(at.user, at.handle), args)
+        if reply[0] == _TOO_LARGE:
+            self._check_size(int(reply[1]))
+        if reply[0] != _OK:
+            return None
+        return Saved(int(reply[1]), Renewed(int(reply[2]), int(reply[3])) if renew else None)
+
+    async def renew(self, at: Address, *, interval_ms: int) -> Renewed | None:
+        """Slide the idle lifetime, unless done less than `interval_ms` ago; None where the session is gone."""
+        reply = await self._write("renew", self._keys.of_session(at.user, at.handle), [at.handle, at.user, interval_ms])
+        return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
+
+    async def change(self, at: Address, name: str, seen: bytes | None, value: bytes | None) -> Conflict | int | None:
+        """Set a field that still has the value `seen`: the size then, a `Conflict`, or None where the session is gone."""
+        reply = await self._write(
+            "change", [self._keys.session(at.user, at.handle)], [self._max_bytes, name, seen or b"", value or b""]
+        )
+        if reply[0] == _CONFLICT:
+            return Conflict(reply[1] or None)
+        if reply[0] == _TOO_LARGE:
+            self._check_size(int(reply[1]))
+        return int(reply[1]) if reply[0] == _OK else None
+
+    async def take(self, at: Address, names: Sequence[str]) -> list[bytes | None] | None:
+        """Read and delete fields in one step; None where the session is gone."""
+        reply = await self._write("take", [self._keys.session(at.user, at.handle)], list(names))
+        return list(reply[1:]) if reply[0] == _OK else None
+
+    async def prepare_rotation(self, old: Address, new: Address, *, generation: int, signs_in: bool) -> int | None:
+        """Copy a session under a new handle, unclaimed: the time of sign-in it has, or None where the old is gone."""
+        keys = [self._keys.session(old.user, old.handle), self._keys.session(new.user, new.handle)]
+        reply = await self._write("prepare", keys, [UNCLAIMED_MS, generation, int(signs_in)])
+        return int(reply[2]) if reply[0] == _OK else None
+
+    async def claim_rotation(self, old: Address, new: Address) -> Renewed | None:
+        """Make the copy the session and delete the old one; None where the copy is gone."""
+        session, expiries, sessions = self._keys.of_session(new.user, new.handle)
+        keys = [session, self._keys.session(old.user, old.handle), expiries, sessions]
+        reply = await self._write("claim", keys, [new.handle, old.handle, new.user])
+        return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
+
+    async def end(self, at: Address) -> Ended | None:
+        """Delete a session; None where there was none."""
+        keys = self._keys.of_session(at.user, at.handle)
+        reply = await self._client.run(_SCRIPTS["finish"], keys, [self._clock.skew_ms, 0, at.handle, at.user])
+        if reply[0] != _OK:
+            return None
+        return Ended(user_id_of(at.user), at.handle, int(reply[1]), int(reply[2]))
+
+    async def exists(self, at: Address) -> bool:
+        return await self.load(at) is not None
+
+    async def handles(self, user: str) -> list[str]:
+        """A user's sessions, oldest first, as the index has them: some may have expired a moment ago."""
+        key = self._keys.user(user)
+        return [each.decode() for each in await self._client.execute(key, "ZRANGE", key, 0, _LISTED_AT_MOST - 1)]
+
+    async def list(self, user: str) -> list[tuple[str, Fields]]:
+        """A user's live sessions, oldest first: handle and fields."""
+        handles = await self.handles(user)
+        loaded = await asyncio.gather(*(self.load(Address(user, handle)) for handle in handles))
+        return [(handle, fields) for handle, fields in zip(handles, loaded, strict=True) if fields is not None]
+
+    async def count_active(self) -> int:
+        """Live sessions of the whole fleet. Costs one short command a tag, whatever the number of sessions."""
+        least = f"({self._clock.now_ms()}"
+        counts = await asyncio.gather(*(self._client.execute(key, "ZCOUNT", key, least, "+inf") for key in self._keys.expiries))
+        return sum(counts)
+
+    async def sweep(self, tag: int) -> list[Ended]:
+        """Clear expired sessions of one tag (0 to 1,023) out of the indexes; each is reported once across the fleet."""
+        key = self._keys.expiries[tag % TAG_COUNT]
+        due: list[Any] = await self._client.run(_SCRIPTS["sweep"], [key], [self._clock.skew_ms, 0, _SWEPT_AT_ONCE])
+        ended = []
+        for member, score in zip(due[::2], due[1::2], strict=True):
+            handle, created, user = member.decode().split(":", 2)
+            ended.append(Ended(user_id_of(user), handle, int(created), int(float(score))))
+        return ended
+
+    async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:
+        """Whether this worker sweeps now: one in the fleet does, until it has been silent for `hold_ms`."""
+        key = self._keys.sweeper
+        if await self._client.execute(key, "SET", key, worker, "NX", "PX", hold_ms):
+            return True
+        if await self._client.execute(key, "GET", key) != worker.encode():
+            return False
+        await self._client.execute(key, "PEXPIRE", key, hold_ms)
+        return True
+
+    async def _write(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """Run a writing script, which does nothing once we have given up on it."""
+        clock = self._clock
+        for _ in range(2):
+            reply: list[Any] = await self._client.run(
+                _SCRIPTS[script], keys, [clock.skew_ms, clock.latest_ms(self._timeout), *args]
+            )
+            if reply[0] != _LATE:
+                return reply
+            # It came in time and was called late: a clock was set. Compare again.
+            await clock.calibrate(self._client, keys[0])
+        raise StoreUnavailable("the clocks of Redis and this host disagree", kind="refused")
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise SessionTooLarge(
+                f"the session's data would take {size} bytes, at most {self._max_bytes} are allowed (SESSION_MAX_BYTES); "
+                "keep large things elsewhere and their ids here"
+            )
+
+    def _has_expired(self, fields: Fields) -> bool:
+        """For moved clocks in tests, which Redis' own expiry knows nothing of."""
+        end = min(int(fields[b"r"]) + int(fields[b"i"]), int(fields[b"d"]))
+        return end <= self._clock.now_ms()

@@ -1,0 +1,83 @@
+"""How a sealed value travels: in the session cookie, or as a bearer (RFC 6265, RFC 6750).
+
+The one cookie is taken from the header directly: parsing them all through `request.cookies` costs more than Redis
+does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from multidict import CIMultiDict
+
+    from ..settings import Settings
+
+_BEARER = "bearer "
+
+
+class CookieJar:
+    """Reads and writes the session cookie of one application, with its attributes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.session_name or "session_id"
+        self._needle = f"{self.name}="
+        attributes = f"; Path={settings.cookie_path}"
+        if settings.cookie_domain:
+            attributes += f"; Domain={settings.cookie_domain}"
+        self._attributes = f"{attributes}; HttpOnly; SameSite={settings.cookie_samesite}"
+        self._is_secure = settings.is_cookie_secure
+        # Plain http on this machine is all an embedded service is for, until a proxy shows that there is more.
+        self._may_turn_secure = settings.is_embedded and settings.cookie_secure is None
+
+    def read(self, request: web.Request) -> str | None:
+        """The cookie's value; None where there is none, or more than one: a foreign site may have planted it."""
+        found: str | None = None
+        needle = self._needle
+        for header in request.headers.getall("Cookie", ()):
+            at = header.find(needle)
+            while at >= 0:
+                if at == 0 or header[at - 1] in "; ":
+                    if found is not None:
+                        return None
+                    end = header.find(";", at)
+                    found = header[at + len(needle) : end if end >= 0 else None].strip()
+                at = header.find(needle, at + len(needle))
+        return found
+
+    def write(self, headers: CIMultiDict[str], value: str, *, max_age: int | None) -> None:
+        """Set the cookie; without `max_age` (seconds) it ends with the browser."""
+        keep = "" if max_age is None else f"; Max-Age={max_age}"
+        headers.add("Set-Cookie", f"{self._needle}{value}{keep}{self._tail}")
+        headers.setdefault("Cache-Control", "no-store")
+
+    def clear(self, headers: CIMultiDict[str]) -> None:
+        """Have the browser drop the cookie."""
+        headers.add("Set-Cookie", f"{self._needle}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT{self._tail}")
+        headers.setdefault("Cache-Control", "no-store")
+
+    def saw_proxy(self) -> None:
+        """A request came through a proxy: cookies are `Secure` from now on, unless settings say otherwise."""
+        if self._may_turn_secure:
+            self._is_secure = True
+
+    @property
+    def watches_for_proxies(self) -> bool:
+        return self._may_turn_secure and not self._is_secure
+
+    @property
+    def is_secure(self) -> bool:
+        return self._is_secure
+
+    @property
+    def _tail(self) -> str:
+        return f"{self._attributes}; Secure" if self._is_secure else self._attributes
+
+
+def read_bearer(request: web.Request) -> str | None:
+    """The value of `Authorization: Bearer …`."""
+    header = request.headers.get("Authorization")
+    if header is None or header[: len(_BEARER)].lower() != _BEARER:
+        return None
+    return header[len(_BEARER) :].strip()

@@ -1,0 +1,66 @@
+"""A request's session and what is to become of its cookie; where handlers find them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from aiohttp import web
+
+from .manager import SessionManager
+from .session import Session
+
+if TYPE_CHECKING:
+    from .metadata import ClientNotes
+    from .proxies import Proxies
+    from .transport import CookieJar
+
+Transport = Literal["cookie", "bearer"]
+
+SESSIONS = web.AppKey("stateroom_sessions", SessionManager)
+"""The application's session manager: `request.config_dict[stateroom.SESSIONS]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """What of an application's sessions faces HTTP."""
+
+    manager: SessionManager
+    jar: CookieJar
+    proxies: Proxies
+    notes: ClientNotes
+
+
+class Visit:
+    """One request's session. `reissue`: its value must reach the client; `clear`: the client must drop it."""
+
+    __slots__ = ("clear", "frontend", "is_committed", "reissue", "renews", "session", "transport")
+
+    def __init__(self, frontend: Frontend, session: Session, *, transport: Transport, renews: bool) -> None:
+        self.frontend = frontend
+        self.session = session
+        self.transport: Transport = transport
+        self.renews = renews
+        self.reissue = False
+        self.clear = False
+        self.is_committed = False
+
+    @property
+    def manager(self) -> SessionManager:
+        return self.frontend.manager
+
+
+VISIT = web.RequestKey("stateroom_visit", Visit)
+
+
+def get_visit(request: web.BaseRequest) -> Visit:
+    """The request's visit. Raises `RuntimeError` where the application was not set up."""
+    visit = request.get(VISIT)
+    if visit is None:
+        raise RuntimeError("there are no sessions here: call stateroom.setup(app) before the application starts")
+    return visit
+
+
+def get_session(request: web.BaseRequest) -> Session:
+    """The request's session, loaded by the middleware."""
+    return get_visit(request).session

@@ -1,0 +1,85 @@
+"""The library's composition root: sessions into an aiohttp application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from .backend.clients import make_client
+from .database import Database
+from .sessions.cookie import KeyRing, load_keys
+from .sessions.housekeeping import Housekeeping
+from .sessions.journal import EndsJournal, Journal, NoJournal
+from .sessions.manager import SessionManager
+from .sessions.metadata import ClientNotes
+from .sessions.middleware import commit_on_prepare, session_middleware
+from .sessions.proxies import Proxies
+from .sessions.transport import CookieJar
+from .sessions.visit import SESSIONS, Frontend
+from .settings import Settings
+from .telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .backend.client import ClientFactory
+
+SETTINGS = web.AppKey("stateroom_settings", Settings)
+METRICS = web.AppKey("stateroom_metrics", Metrics)
+DATABASE = web.AppKey("stateroom_database", Database)
+FRONTEND = web.AppKey("stateroom_frontend", Frontend)
+
+
+def setup(app: web.Application, settings: Settings | None = None, *, client_factory: ClientFactory | None = None) -> None:
+    """Give the application sessions: middleware, manager, and the stores they need while it runs.
+
+    `settings`: from the environment where not given. `client_factory`: makes the Redis client in place of the one
+    that `REDIS_MODE` names; it may return a `redis.asyncio.Redis`, a fake one too.
+    Raises `SettingsError`.
+    """
+    settings = settings or Settings.load()
+    metrics = Metrics()
+    manager = SessionManager(settings, metrics, KeyRing(load_keys(settings), settings.session_name or ""))
+    proxies = Proxies(settings)
+    frontend = Frontend(manager, CookieJar(settings), proxies, ClientNotes(proxies, settings.geoip_database))
+    app[SETTINGS] = settings
+    app[METRICS] = metrics
+    app[SESSIONS] = manager
+    app[FRONTEND] = frontend
+    if settings.has_database:
+        app[DATABASE] = Database(settings)
+    app.middlewares.append(session_middleware(settings, frontend))
+    app.on_response_prepare.append(commit_on_prepare())
+
+    async def stores(app: web.Application) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            journal: EndsJournal = NoJournal()
+            if settings.has_database:
+                database = app[DATABASE]
+                stack.push_async_callback(database.aclose)
+                await database.prepare()
+                journal = Journal(database)
+            await frontend.notes.start()
+            stack.callback(frontend.notes.close)
+            client = await make_client(settings, client_factory, metrics=metrics)
+            stack.push_async_callback(client.aclose)
+            await client.start()
+            manager.attach(client, journal)
+            await stack.enter_async_context(_running(Housekeeping(manager, metrics)))
+            yield
+
+    app.cleanup_ctx.append(stores)
+
+
+@contextlib.asynccontextmanager
+async def _running(housekeeping: Housekeeping) -> AsyncIterator[None]:
+    task = asyncio.create_task(housekeeping.run(), name="stateroom housekeeping")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

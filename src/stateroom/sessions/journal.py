@@ -32,6 +32,7 @@ session_ends = Table(
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_session_ends_expires_at", "expires_at"),
     Index("ix_session_ends_user_key_handle", "user_key", "handle"),
+    sqlite_autoincrement=True,  # a sequence number is never given twice
 )
 session_generations = Table(
     "session_generations",

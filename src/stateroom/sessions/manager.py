@@ -231,6 +231,9 @@ class SessionManager:
             session.forget()
             for kind, message in flashes.items():
                 session.add_flash(kind, message)
+        elif old is not None:
+            # Parallel requests may have written since it was loaded: take that along.
+            session.refresh(await self.store.load(old) or {})
         new = await self._store_anew(session, user_id, metadata, remember=remember)
         if old is not None:
             try:

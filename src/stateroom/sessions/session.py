@@ -77,10 +77,7 @@ class Session(MutableMapping[str, Any]):
         """Take over a stored session."""
         self.token, self.handle, self.user, self.user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
         self.is_persistent = cookie.is_persistent
-        self._raw = {}
-        for name, value in fields.items():
-            if name[:1] == b".":
-                self._raw[name[1:].decode()] = value
+        self._raw = _data(fields)
         get = fields.get
         self.generation = int(get(b"g", 0))
         self._created_ms, self._renewed_ms = int(fields[b"c"]), int(fields[b"r"])
@@ -88,6 +85,12 @@ class Session(MutableMapping[str, Any]):
         self._auth_ms = int(get(b"a", 0))
         self._metadata = get(b"m")
         self._expires_ms = min(self._renewed_ms + self._idle_ms, self._deadline_ms)
+
+    def refresh(self, fields: Fields) -> None:
+        """Take data that was stored meanwhile; what this request changed stays changed."""
+        delta = self.delta()
+        self._raw = _data(fields)
+        self._decoded = {key: value for key, value in self._decoded.items() if f"{DATA_PREFIX}{key}" in delta.values}
 
     def fail(self, fault: Unavailable) -> None:
         """The store did not answer: whatever this session would say is unknown."""
@@ -357,6 +360,10 @@ def decode_value(raw: bytes | None) -> Any:
 def decode_metadata(raw: bytes | None) -> dict[str, Any]:
     value = decode_value(raw)
     return value if isinstance(value, dict) else {}
+
+
+def _data(fields: Fields) -> dict[str, bytes]:
+    return {name[1:].decode(): value for name, value in fields.items() if name[:1] == b"."}
 
 
 def _time(milliseconds: int) -> datetime | None:

@@ -1,0 +1,93 @@
+"""For the tests of applications that use Stateroom: no server, no sleeping.
+
+    app = make_app()
+    stateroom.setup(app, testing.settings(), client_factory=testing.fake_redis)
+    client = await aiohttp_client(app)
+    await testing.sign_in_as(client, 42)
+    testing.clock(app).move(hours=2)
+    with testing.redis_down(app): ...
+
+`pytest_plugins = ["stateroom.testing.plugin"]` has the same as fixtures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from aiohttp import web
+
+from ..errors import StoreUnavailable
+from ..sessions.cookie import new_key
+from ..sessions.visit import SESSIONS
+from ..settings import Settings
+
+if TYPE_CHECKING:
+    import redis.asyncio
+    from aiohttp.test_utils import TestClient
+
+    from ..sessions.keys import UserId
+    from ..sessions.session import Session
+
+
+def settings(**values: Any) -> Settings:
+    """Settings for a test: nothing from the environment's `.env`, no database, plain-http cookies, a fresh key."""
+    defaults: dict[str, Any] = {
+        "_env_file": None,
+        "redis_mode": "single",
+        "database_url": "none",
+        "cookie_keys": new_key(),
+        "cookie_secure": False,
+        "session_name": "session_id",
+    }
+    return Settings(**(defaults | values))
+
+
+def fake_redis(settings: Settings) -> redis.asyncio.Redis:
+    """A client factory: a Redis of its own in this process, by fakeredis (pip install 'stateroom[embedded]')."""
+    import fakeredis
+
+    return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
+
+
+async def sign_in_as(
+    client: TestClient[Any, Any], user_id: UserId, *, data: Mapping[str, Any] | None = None, remember: bool = False
+) -> Session:
+    """Sign a test client in without a password: a stored session, its cookie in the client's jar."""
+    app = client.app
+    assert app is not None, "the client has no application"
+    session = await app[SESSIONS].create(user_id, data=data, remember=remember)
+    name = app[SESSIONS].settings.session_name or "session_id"
+    client.session.cookie_jar.update_cookies({name: app[SESSIONS].seal(session)}, client.make_url("/"))
+    return session
+
+
+class MovableClock:
+    """Moves time for the sessions of one application. What is stored does not notice, but what asks does."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._clock = app[SESSIONS].clock
+
+    def move(self, **duration: float) -> None:
+        """Go on by so much, in the words of `datetime.timedelta`: `move(minutes=5)`."""
+        self._clock.skew_ms += int(timedelta(**duration).total_seconds() * 1000)
+
+
+def clock(app: web.Application) -> MovableClock:
+    """The application's clock, to move."""
+    return MovableClock(app)
+
+
+@contextlib.contextmanager
+def redis_down(app: web.Application) -> Iterator[None]:
+    """Inside, Redis cannot be reached; the application must have started."""
+
+    async def down(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("Redis is down, for a test")
+
+    names = ("execute", "run", "pipeline", "run_durably")
+    with mock.patch.multiple(app[SESSIONS].client, **dict.fromkeys(names, down)):
+        yield

@@ -1,0 +1,70 @@
+"""The client factory: which `RedisClient` the settings mean.
+
+`REDIS_MODE` names it: embedded, single, sentinel or cluster. An application may hand in a factory of its own; what
+that returns is a `RedisClient`, or any client of redis-py's kind.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from .cluster import ClusterClient
+from .dial import Dialer
+from .embedded import EmbeddedClient
+from .plain import PlainClient
+from .sentinel import SentinelWatcher
+from .server import ServerClient
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+    from ..settings import Address, Settings
+    from ..telemetry.metrics import Metrics
+    from .client import ClientFactory, RedisClient
+
+
+async def make_client(settings: Settings, factory: ClientFactory | None = None, *, metrics: Metrics) -> RedisClient:
+    """The client that the settings name, or `factory` makes; not started yet. Raises `SettingsError`."""
+    if factory is not None:
+        made: Any = factory(settings)
+        if inspect.isawaitable(made):
+            made = await made
+        return made if hasattr(made, "run_durably") else PlainClient(made)
+    match settings.redis_mode:
+        case "embedded":
+            return EmbeddedClient(settings, metrics)
+        case "single":
+            dialer = Dialer.to_servers(settings)
+            return ServerClient(lambda: dialer.dial(must_be_primary=True), settings, metrics)
+        case "sentinel":
+            return SentinelClient(settings, metrics)
+        case "cluster":
+            return ClusterClient(settings.redis_cluster_nodes, Dialer.to_servers(settings), settings, metrics)
+
+
+class SentinelClient(ServerClient):
+    """`RedisClient` of the primary that the Sentinels name."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._servers = Dialer.to_servers(settings)
+        super().__init__(self._open, settings, metrics)
+        self.watcher = SentinelWatcher(
+            settings.redis_sentinels, settings.redis_master_name, Dialer.to_sentinels(settings), metrics, self._switch
+        )
+
+    async def start(self) -> None:
+        await self.watcher.start()
+        await super().start()
+
+    async def aclose(self) -> None:
+        await self.watcher.aclose()
+        await super().aclose()
+
+    async def _open(self) -> AbstractConnection:
+        return await self._servers.dial(await self.watcher.locate(), must_be_primary=True)
+
+    async def _switch(self, primary: Address) -> None:
+        await self.drop(f"{primary} is the primary now")
+
+

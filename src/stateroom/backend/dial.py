@@ -1,0 +1,185 @@
+"""How a connection to one server is made: address, credentials, TLS, time-outs.
+
+redis-py does the dialling, without its retries: ten silent ones of five seconds each, its defaults, would be an
+outage of their own.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, RedisError
+
+from ..errors import SettingsError
+from ..settings import Address, Settings
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS to a server; `server_name` is the name to check where the address is none that a certificate has."""
+
+    context: ssl.SSLContext
+    server_name: str | None = None
+
+    @classmethod
+    def of(cls, prefix: str, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None) -> Tls:
+        """Raises `SettingsError`; `prefix` is how the settings' names begin."""
+        try:
+            context = ssl.create_default_context(cafile=ca)
+            if cert is not None:
+                context.load_cert_chain(cert, key)
+        except (ssl.SSLError, OSError) as error:
+            raise SettingsError(
+                f"{prefix}_CA, {prefix}_CERT or {prefix}_KEY cannot be used: {error.strerror or error}; name PEM files that go together"
+            ) from None
+        return cls(context, server_name)
+
+
+class _TlsConnection(SSLConnection):
+    """redis-py's, with a ready context and a server name of our own."""
+
+    def __init__(self, *, tls: Tls, **options: Any) -> None:
+        super().__init__(**options)
+        self._tls = tls
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {
+            "host": self.host,
+            "port": self.port,
+            "ssl": self._tls.context,
+            "server_hostname": self._tls.server_name or self.host,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Dialer:
+    """Makes connections of one kind. Times are seconds."""
+
+    dial_timeout: float
+    read_timeout: float
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: int = 0
+    tls: Tls | None = None
+    unix_path: str | None = None
+    address: Address | None = None
+
+    @classmethod
+    def to_servers(cls, settings: Settings) -> Dialer:
+        """To the servers that hold sessions. Raises `SettingsError`."""
+        tls = None
+        if settings.redis_tls or (settings.redis_url and settings.redis_url.get_secret_value().startswith("rediss:")):
+            tls = Tls.of(
+                "REDIS_TLS", settings.redis_tls_ca, settings.redis_tls_cert, settings.redis_tls_key, settings.redis_tls_server_name
+            )
+        dialer = cls(
+            settings.redis_dial_timeout,
+            max(settings.redis_read_timeout, settings.redis_write_timeout),
+            settings.redis_username,
+            _secret(settings.redis_password),
+            settings.redis_db,
+            tls,
+            address=Address(settings.redis_host, settings.redis_port),
+        )
+        return dialer if settings.redis_url is None else dialer._at_url(settings.redis_url.get_secret_value())
+
+    @classmethod
+    def to_sentinels(cls, settings: Settings) -> Dialer:
+        """To the Sentinels, which have credentials and TLS of their own. Raises `SettingsError`."""
+        tls = None
+        if settings.redis_sentinel_tls:
+            tls = Tls.of(
+                "REDIS_SENTINEL_TLS", settings.redis_sentinel_tls_ca, settings.redis_sentinel_tls_cert,
+                settings.redis_sentinel_tls_key, settings.redis_sentinel_tls_server_name,
+            )  # fmt: skip
+        return cls(
+            settings.redis_dial_timeout,
+            settings.redis_read_timeout,
+            settings.redis_sentinel_username,
+            _secret(settings.redis_sentinel_password),
+            tls=tls,
+        )
+
+    async def dial(self, address: Address | None = None, *, must_be_primary: bool = False) -> AbstractConnection:
+        """A connection, its handshake done. Raises redis-py's errors.
+
+        `must_be_primary`: ask the server's role and refuse a replica. A server that was demoted still answers reads.
+        """
+        connection = self._make(address or self.address)
+        try:
+            await connection.connect()
+            if must_be_primary:
+                await self._check_role(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    @staticmethod
+    async def _check_role(connection: AbstractConnection) -> None:
+        await connection.send_command("ROLE", check_health=False)
+        try:
+            role = await connection.read_response()
+        except NoPermissionError:
+            raise RedisError("the ACL user may not call ROLE; add +role (deploy/users.acl)") from None
+        if role[0] != b"master":
+            raise RedisConnectionError("the server is a replica")
+
+    def _make(self, address: Address | None) -> AbstractConnection:
+        options: dict[str, Any] = {
+            "username": self.username,
+            "password": self.password,
+            "db": self.database,
+            "protocol": 3,
+            "socket_timeout": self.read_timeout,
+            "socket_connect_timeout": self.dial_timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "driver_info": None,
+        }
+        if self.unix_path is not None:
+            return UnixDomainSocketConnection(path=self.unix_path, **options)
+        assert address is not None, "a TCP connection needs an address"
+        if self.tls is not None:
+            return _TlsConnection(host=address.host, port=address.port, tls=self.tls, **options)
+        return Connection(host=address.host, port=address.port, **options)
+
+    def _at_url(self, url: str) -> Dialer:
+        """What a `REDIS_URL` says, over what single settings say."""
+        from dataclasses import replace
+
+        parts = urlsplit(url)
+        database = self.database
+        path = parts.path.strip("/")
+        if parts.scheme != "unix" and path:
+            if not path.isdecimal():
+                raise SettingsError("REDIS_URL: what follows the host is the database's number; for example redis://host:6379/0")
+            database = int(path)
+        try:
+            port = parts.port or 6379
+        except ValueError:
+            raise SettingsError("REDIS_URL: the port is not a number from 1 to 65535; for example redis://host:6379/0") from None
+        dialer = replace(
+            self,
+            username=unquote(parts.username) if parts.username else self.username,
+            password=unquote(parts.password) if parts.password else self.password,
+            database=database,
+        )
+        if parts.scheme == "unix":
+            return replace(dialer, unix_path=unquote(parts.path))
+        return replace(dialer, address=Address(parts.hostname or "localhost", port))
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()

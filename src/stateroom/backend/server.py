@@ -1,0 +1,183 @@
+"""A client of one primary: the multiplexed connection, the pool, the breaker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+
+from ..errors import SettingsError, StoreUnavailable
+from .breaker import Breaker, BreakerState
+from .faults import as_store_fault, is_dead_connection
+from .multiplexer import Multiplexer
+from .pool import Pool
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+    from ..settings import Settings
+    from ..telemetry.metrics import Metrics
+    from .client import Argument, Command, PoolFigures, Script
+
+log = structlog.get_logger(__name__)
+
+# Some error replies are connection errors to redis-py.
+_ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
+
+
+class ServerClient:
+    """`RedisClient` of one primary. `open_connection` gives a connected redis-py connection to it."""
+
+    def __init__(
+        self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
+        self._read_timeout = settings.redis_read_timeout
+        self._name = settings.redis_mode
+        self.breaker = Breaker(self._breaker_moved)
+        self._multiplexer = Multiplexer(
+            open_connection,
+            self.breaker,
+            read_timeout=self._read_timeout,
+            connect_timeout=settings.redis_dial_timeout + settings.redis_read_timeout,
+            observe=self._observe,
+        )
+        self._pool = Pool(
+            open_connection,
+            metrics,
+            size=settings.redis_pool_size,
+            min_idle=settings.redis_min_idle,
+            wait_timeout=settings.redis_read_timeout,
+        )
+
+    async def start(self) -> None:
+        error = await self._multiplexer.start()
+        if isinstance(error, AuthenticationError):
+            raise SettingsError("REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set what the server's ACL has")
+        if isinstance(error, SettingsError):
+            raise error
+        if error is None:
+            self._metrics.redis_up.set(1)
+            await self._pool.warm()
+        else:
+            log.warning("redis_away_at_start", reason=str(error))
+
+    async def aclose(self) -> None:
+        await self._multiplexer.aclose()
+        await self._pool.aclose()
+
+    async def execute(self, key: str, *command: Argument) -> Any:
+        try:
+            return await self._multiplexer.execute(*command)
+        except StoreUnavailable as fault:
+            self._count(fault)
+            raise
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
+        try:
+            try:
+                return await self._multiplexer.execute("EVALSHA", script.sha1, len(keys), *keys, *args)
+            except NoScriptError:
+                return await self._multiplexer.execute("EVAL", script.source, len(keys), *keys, *args)
+        except StoreUnavailable as fault:
+            self._count(fault)
+            raise
+
+    async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
+        self.breaker.check()
+        try:
+            async with self._pool.connection() as connection:
+                replies = await _exchange(connection, commands, timeout or self._read_timeout)
+        except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
+            raise self._fault(error) from error
+        for reply in replies:
+            if isinstance(reply, Exception) and is_dead_connection(reply):
+                await self.drop(f"Redis: {reply}")
+                break
+        return replies
+
+    async def run_durably(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
+    ) -> tuple[Any, int]:
+        wait = ("WAIT", replicas, max(1, int(timeout * 1000)))
+        patience = self._read_timeout + timeout
+        reply, reached = await self.pipeline(keys[0], [_evalsha(script, keys, args), wait], timeout=patience)
+        if isinstance(reply, NoScriptError):
+            reply, reached = await self.pipeline(keys[0], [_eval(script, keys, args), wait], timeout=patience)
+        for each in (reply, reached):
+            if isinstance(each, Exception):
+                raise as_store_fault(each) or each
+        return reply, int(reached)
+
+    def shards(self) -> Sequence[str]:
+        return ("",)
+
+    @property
+    def is_available(self) -> bool:
+        return self.breaker.is_closed
+
+    def pool_figures(self) -> PoolFigures:
+        return self._pool.figures()
+
+    async def drop(self, reason: str) -> None:
+        """This server is the primary no longer, or doubtful: drop every connection to it, at once, and make anew."""
+        self._multiplexer.drop(StoreUnavailable(reason))
+        self._multiplexer.hurry()
+        await self._pool.drop()
+
+    def _fault(self, error: BaseException) -> StoreUnavailable | BaseException:
+        fault = as_store_fault(error)
+        if fault is None:
+            return error
+        self._count(fault)
+        if fault.kind in {"timeout", "connection"}:
+            # The shared connection goes to the same server: let it find out whether that still answers.
+            self._multiplexer.drop(fault, trip=fault.kind == "timeout")
+        return fault
+
+    def _count(self, fault: StoreUnavailable) -> None:
+        if fault.kind != "breaker_open":
+            self._metrics.redis_errors[fault.kind].inc()
+
+    def _observe(self, command: str, seconds: float) -> None:
+        self._metrics.redis_command_duration[command].observe(seconds)
+
+    def _breaker_moved(self, state: BreakerState, reason: str) -> None:
+        self._metrics.redis_circuit_state.set(state.value)
+        self._metrics.redis_up.set(state is BreakerState.CLOSED)
+        if state is BreakerState.OPEN:
+            log.warning("redis_circuit_opened", reason=reason)
+        elif state is BreakerState.CLOSED:
+            log.info("redis_circuit_closed")
+
+
+def _evalsha(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+    return ("EVALSHA", script.sha1, len(keys), *keys, *args)
+
+
+def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+    return ("EVAL", script.source, len(keys), *keys, *args)
+
+
+async def _exchange(connection: AbstractConnection, commands: Sequence[Command], timeout: float) -> list[Any]:
+    """Send all, read all: an error reply is a reply."""
+    packed = connection.pack_commands(commands)
+    await connection.send_packed_command(packed, check_health=False)
+    replies: list[Any] = []
+    async with asyncio.timeout(timeout):
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response(timeout=timeout, disconnect_on_error=False))
+            except _ERROR_REPLIES as error:
+                replies.append(error)
+    return replies

@@ -1,0 +1,124 @@
+"""What the API asks about accounts: register, authenticate, change a password."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from ..errors import BadInput, Conflict, InvalidCredentials, NotFound, TooManyAttempts
+from ..telemetry.logging import security_event
+from .passwords import MAX_PASSWORD_LENGTH, Passwords
+from .throttle import Throttle
+from .users import User, Users, email_errors, name_errors, normal_email
+
+if TYPE_CHECKING:
+    from ..backend.client import RedisClient
+    from ..database import Database
+    from ..settings import Settings
+    from ..telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
+
+
+class Accounts:
+    """Users and their passwords, with throttled sign-ins. Knows nothing of sessions."""
+
+    def __init__(self, settings: Settings, database: Database, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self.users = Users(database)
+        self._passwords = Passwords(settings, metrics)
+        self._throttle: Throttle | None = None
+
+    def attach(self, client: RedisClient) -> None:
+        """Take the Redis client that this process has connected."""
+        self._throttle = Throttle(client, self._settings)
+
+    async def aclose(self) -> None:
+        await self._passwords.aclose()
+
+    async def register(self, email: str, password: str, name: str) -> User:
+        """A new user. Raises `BadInput`, `Conflict`, `Saturated`, `DatabaseUnavailable`."""
+        errors = [*email_errors(email), *self._passwords.errors(password), *name_errors(name)]
+        if errors:
+            raise BadInput(errors=tuple(errors))
+        if await self.users.by_email(email) is not None:  # before the costly part; the table decides
+            raise Conflict("an account with this email exists")
+        return await self.users.create(email, name.strip(), await self._passwords.hash(password))
+
+    async def authenticate(self, email: str, password: str, address: str | None) -> User:
+        """The user with this address and password.
+
+        Raises `InvalidCredentials`, the same after the same time for an unknown user, a wrong password and a
+        disabled account; `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
+        """
+        email = normal_email(email)
+        user = await self._verified(email, password, address, await self._reserved_lookup(email, address))
+        self._metrics.logins["success"].inc()
+        return user
+
+    async def verify_password(self, user_id: int, password: str, address: str | None) -> User:
+        """The user, if this is the password. Raises as `authenticate`, and `NotFound`."""
+        user = await self.get(user_id)
+        await self._reserve(user.email, address)
+        return await self._verified(user.email, password, address, user)
+
+    async def change_password(self, user_id: int, current: str, new: str, address: str | None) -> User:
+        """Store a new password. The caller ends the user's sessions. Raises as `authenticate`, and `BadInput`."""
+        errors = self._passwords.errors(new, "new_password")
+        if errors:
+            raise BadInput(errors=tuple(errors))
+        user = await self.verify_password(user_id, current, address)
+        stored = (await self.get(user_id)).password_hash
+        if not await self.users.set_password_hash(user_id, await self._passwords.hash(new), seen=stored):
+            raise Conflict("the password was changed by another request")
+        return user
+
+    async def get(self, user_id: int) -> User:
+        """Raises `NotFound`, `DatabaseUnavailable`."""
+        user = await self.users.by_id(user_id)
+        if user is None:
+            raise NotFound("there is no such user")
+        return user
+
+    async def ensure_demo_user(self) -> None:
+        """The user of embedded mode, to try things with."""
+        if await self.users.by_email(DEMO_EMAIL) is None:
+            try:
+                await self.users.create(DEMO_EMAIL, DEMO_NAME, await self._passwords.hash(DEMO_PASSWORD))
+            except Conflict:
+                return
+
+    async def _reserved_lookup(self, email: str, address: str | None) -> User | None:
+        await self._reserve(email, address)
+        return await self.users.by_email(email)
+
+    async def _reserve(self, email: str, address: str | None) -> None:
+        assert self._throttle is not None, "attach() comes first"
+        try:
+            await self._throttle.reserve(email, address)
+        except TooManyAttempts:
+            self._metrics.logins["throttled"].inc()
+            security_event("sign_in_throttled", address=address)
+            raise
+
+    async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
+        """The user whose password this is. The attempt has been counted; a good one is given back."""
+        stored = user.password_hash if user is not None else None
+        matches = await self._passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
+        if user is None or not matches or user.is_disabled:
+            self._metrics.logins["failure"].inc()
+            security_event("sign_in_failed", user_id=user.id if user is not None else None, address=address)
+            raise InvalidCredentials
+        assert self._throttle is not None, "attach() comes first"
+        await self._throttle.forgive(email, address)
+        if self._passwords.needs_rehash(user.password_hash):
+            await self.users.set_password_hash(user.id, await self._passwords.hash(password), seen=user.password_hash)
+        return user
+
+
+ACCOUNTS = web.AppKey("stateroom_accounts", Accounts)

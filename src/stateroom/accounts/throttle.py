@@ -1,0 +1,103 @@
+"""Throttling failed sign-ins: per account and address, and, far higher, per address.
+
+An attempt is counted before it is made and given back when it succeeds. Nobody can lock somebody else out from
+another address; an office behind one address is not locked out by ten typos. While Redis is away each worker counts
+by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import math
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from ..backend.client import RedisClient, Script
+from ..errors import StoreUnavailable, TooManyAttempts
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+IPV6_PREFIX = 64
+MAX_LOCAL_COUNTS = 10_000
+
+_RESERVE = Script.read(f"{__package__}.lua", "reserve")
+_FORGIVE = Script.read(f"{__package__}.lua", "forgive")
+
+
+class Throttle:
+    """Counts failures in Redis, or here while Redis is away."""
+
+    def __init__(self, client: RedisClient, settings: Settings) -> None:
+        self._client = client
+        self._prefix = settings.redis_key_prefix
+        self._limits = (settings.login_attempts, settings.login_attempts_per_address)
+        self._window = float(settings.login_window)
+        self._local = _LocalCounts()
+
+    async def reserve(self, email: str, address: str | None) -> None:
+        """Count an attempt. Raises `TooManyAttempts`."""
+        keys = self._keys(email, address)
+        try:
+            wait = int(await self._client.run(_RESERVE, keys, [*self._limits, int(self._window * 1000)])) / 1000
+        except StoreUnavailable:
+            wait = self._local.reserve(keys, self._limits, self._window)
+        if wait > 0:
+            raise TooManyAttempts(max(1, math.ceil(wait)))
+
+    async def forgive(self, email: str, address: str | None) -> None:
+        """The attempt was a good one."""
+        keys = self._keys(email, address)
+        self._local.forgive(keys)
+        try:
+            await self._client.run(_FORGIVE, keys)
+        except StoreUnavailable:
+            return
+
+    def _keys(self, email: str, address: str | None) -> tuple[str, str]:
+        """Hashes, not addresses; both in one Cluster slot."""
+        network = _digest(_network(address))
+        account = _digest(email)
+        return f"{self._prefix}:{{t{network}}}:{account}", f"{self._prefix}:{{t{network}}}:all"
+
+
+class _LocalCounts:
+    """The same counts in this process, a bounded number of them."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def reserve(self, keys: tuple[str, str], limits: tuple[int, int], window: float) -> float:
+        now = time.monotonic()
+        seen = [self._counts.get(key, (0, 0.0)) for key in keys]
+        seen = [(count, until) if until > now else (0, now + window) for count, until in seen]
+        wait = max((until - now for (count, until), limit in zip(seen, limits, strict=True) if count >= limit), default=0.0)
+        if wait <= 0:
+            for key, (count, until) in zip(keys, seen, strict=True):
+                self._counts[key] = (count + 1, until)
+            while len(self._counts) > MAX_LOCAL_COUNTS:
+                self._counts.popitem(last=False)
+        return wait
+
+    def forgive(self, keys: tuple[str, str]) -> None:
+        self._counts.pop(keys[0], None)
+        count, until = self._counts.get(keys[1], (0, 0.0))
+        if count:
+            self._counts[keys[1]] = (count - 1, until)
+
+
+def _network(address: str | None) -> str:
+    """An IPv4 address, or the /64 of an IPv6 one: its owner has all of that."""
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return ""
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]

@@ -1,0 +1,125 @@
+"""Users in the database."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, Column, Integer, String, Table, UniqueConstraint, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from ..database import metadata
+from ..errors import Conflict, FieldError
+
+if TYPE_CHECKING:
+    from ..database import Database
+
+MAX_EMAIL_LENGTH = 254
+MAX_NAME_LENGTH = 200
+
+# What browsers take in <input type=email>: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
+_EMAIL = re.compile(
+    r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+    r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*"
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("email", String(MAX_EMAIL_LENGTH), nullable=False),
+    Column("name", String(MAX_NAME_LENGTH), nullable=False),
+    Column("password_hash", String(200), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger, nullable=True),
+    UniqueConstraint("email", name="uq_users_email"),
+    sqlite_autoincrement=True,  # an id is never given to a second user
+)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user. `created_at` and `disabled_at` are milliseconds since the epoch."""
+
+    id: int
+    email: str
+    name: str
+    password_hash: str
+    created_at: int
+    disabled_at: int | None
+
+    @property
+    def is_disabled(self) -> bool:
+        return self.disabled_at is not None
+
+
+class Users:
+    """The table of users. Each call raises `DatabaseUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, email: str, name: str, password_hash: str) -> User:
+        """A new user. Raises `Conflict` where the address has an account."""
+        values = {"email": normal_email(email), "name": name, "password_hash": password_hash, "created_at": _now_ms()}
+        try:
+            async with self._database.begin() as connection:
+                user_id = (await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one()
+        except IntegrityError:
+            raise Conflict("an account with this email exists") from None
+        return User(id=user_id, disabled_at=None, **values)
+
+    async def by_email(self, email: str) -> User | None:
+        return await self._one(users.c.email == normal_email(email))
+
+    async def by_id(self, user_id: int) -> User | None:
+        return await self._one(users.c.id == user_id)
+
+    async def list(self) -> list[User]:
+        """All users, by id."""
+        async with self._database.connect() as connection:
+            return [User(**row) for row in (await connection.execute(select(users).order_by(users.c.id))).mappings()]
+
+    async def set_password_hash(self, user_id: int, password_hash: str, *, seen: str) -> bool:
+        """Store a new hash over the one that was verified; False where it has changed meanwhile."""
+        return await self._set((users.c.id == user_id) & (users.c.password_hash == seen), password_hash=password_hash)
+
+    async def disable(self, user_id: int) -> None:
+        await self._set((users.c.id == user_id) & users.c.disabled_at.is_(None), disabled_at=_now_ms())
+
+    async def enable(self, user_id: int) -> None:
+        await self._set(users.c.id == user_id, disabled_at=None)
+
+    async def _one(self, condition: Any) -> User | None:
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(users).where(condition))).mappings().one_or_none()
+        return None if row is None else User(**row)
+
+    async def _set(self, condition: Any, **values: Any) -> bool:
+        async with self._database.begin() as connection:
+            return bool((await connection.execute(update(users).where(condition).values(**values))).rowcount)
+
+
+def normal_email(email: str) -> str:
+    """An address as it is stored and compared."""
+    return email.strip().lower()
+
+
+def email_errors(email: str) -> list[FieldError]:
+    """What is wrong with an address, if anything."""
+    if len(email) > MAX_EMAIL_LENGTH or not _EMAIL.fullmatch(email.strip()):
+        return [FieldError("email", "must be an email address, for example ada@example.com")]
+    return []
+
+
+def name_errors(name: str) -> list[FieldError]:
+    """What is wrong with a name, if anything."""
+    if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        return [FieldError("name", f"must have 1 to {MAX_NAME_LENGTH} printable characters")]
+    return []
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -6,6 +6,8 @@
 gives every handler `stateroom.get_session(request)`. README.md is the manual.
 """
 
+__version__ = "0.1.0"
+
 from .errors import (
     DatabaseUnavailable,
     SessionEnded,
@@ -17,18 +19,19 @@ from .errors import (
     Unavailable,
 )
 from .sessions.flash import FLASH_KINDS, flash, take_flashes
-from .sessions.guards import background, require_auth
+from .sessions.guards import background, check_auth, require_auth
 from .sessions.lifecycle import client_address, reauthenticate, revoke_others, session_token, sign_in, sign_out
 from .sessions.manager import SessionInfo, SessionManager
 from .sessions.session import Session
+from .sessions.proxies import is_forwarded
 from .sessions.visit import SESSIONS, get_session
 from .settings import Settings
-from .setup import setup
-
-__version__ = "0.1.0"
+from .setup import METRICS, setup
+from .telemetry.logging import security_event
 
 __all__ = [
     "FLASH_KINDS",
+    "METRICS",
     "SESSIONS",
     "DatabaseUnavailable",
     "Session",
@@ -43,12 +46,15 @@ __all__ = [
     "StoreUnavailable",
     "Unavailable",
     "background",
+    "check_auth",
     "client_address",
     "flash",
     "get_session",
     "reauthenticate",
+    "is_forwarded",
     "require_auth",
     "revoke_others",
+    "security_event",
     "session_token",
     "setup",
     "sign_in",

@@ -41,14 +41,21 @@ class Accounts:
     async def aclose(self) -> None:
         await self._passwords.aclose()
 
-    async def register(self, email: str, password: str, name: str) -> User:
-        """A new user. Raises `BadInput`, `Conflict`, `Saturated`, `DatabaseUnavailable`."""
+    async def register(self, email: str, password: str, name: str, address: str | None) -> User:
+        """A new user. Raises `BadInput`, `Conflict`, `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
+
+        Tries at addresses that are taken count as failed sign-ins: they tell who has an account.
+        """
         errors = [*email_errors(email), *self._passwords.errors(password), *name_errors(name)]
         if errors:
             raise BadInput(errors=tuple(errors))
+        email = normal_email(email)
+        await self._reserve(email, address)
         if await self.users.by_email(email) is not None:  # before the costly part; the table decides
             raise Conflict("an account with this email exists")
-        return await self.users.create(email, name.strip(), await self._passwords.hash(password))
+        user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
+        await self._forgive(email, address)
+        return user
 
     async def authenticate(self, email: str, password: str, address: str | None) -> User:
         """The user with this address and password.
@@ -57,7 +64,8 @@ class Accounts:
         disabled account; `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
         """
         email = normal_email(email)
-        user = await self._verified(email, password, address, await self._reserved_lookup(email, address))
+        await self._reserve(email, address)
+        user = await self._verified(email, password, address, await self.users.by_email(email))
         self._metrics.logins["success"].inc()
         return user
 
@@ -93,10 +101,6 @@ class Accounts:
             except Conflict:
                 return
 
-    async def _reserved_lookup(self, email: str, address: str | None) -> User | None:
-        await self._reserve(email, address)
-        return await self.users.by_email(email)
-
     async def _reserve(self, email: str, address: str | None) -> None:
         assert self._throttle is not None, "attach() comes first"
         try:
@@ -106,6 +110,10 @@ class Accounts:
             security_event("sign_in_throttled", address=address)
             raise
 
+    async def _forgive(self, email: str, address: str | None) -> None:
+        assert self._throttle is not None, "attach() comes first"
+        await self._throttle.forgive(email, address)
+
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
         """The user whose password this is. The attempt has been counted; a good one is given back."""
         stored = user.password_hash if user is not None else None
@@ -114,8 +122,7 @@ class Accounts:
             self._metrics.logins["failure"].inc()
             security_event("sign_in_failed", user_id=user.id if user is not None else None, address=address)
             raise InvalidCredentials
-        assert self._throttle is not None, "attach() comes first"
-        await self._throttle.forgive(email, address)
+        await self._forgive(email, address)
         if self._passwords.needs_rehash(user.password_hash):
             await self.users.set_password_hash(user.id, await self._passwords.hash(password), seen=user.password_hash)
         return user

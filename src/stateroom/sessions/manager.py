@@ -325,6 +325,11 @@ class SessionManager:
         """Compare this host's clock with Redis'."""
         await self.clock.calibrate(self.client, self._keys.sweeper)
 
+    async def ping(self) -> None:
+        """Raises `StoreUnavailable` where Redis does not answer."""
+        for key in self.client.shards():
+            await self.client.execute(key, "PING")
+
     def pool_figures(self) -> PoolFigures:
         """The connection pool now."""
         return self.client.pool_figures()

@@ -13,6 +13,7 @@ from aiohttp import web
 from ..errors import SessionEnded, StateroomError
 from ..problems import problem_response
 from .guards import OriginCheck, is_background
+from .proxies import is_forwarded
 from .transport import read_bearer
 from .visit import VISIT, Frontend, Visit
 
@@ -54,7 +55,7 @@ def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
         return response
 
     async def arrive(request: web.Request) -> Visit:
-        if jar.watches_for_proxies and frontend.proxies.is_forwarded(request):
+        if jar.watches_for_proxies and is_forwarded(request):
             jar.saw_proxy()
         transport: Transport = "bearer"
         value = read_bearer(request)

@@ -22,6 +22,12 @@ FORWARDING_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
 
 
+def is_forwarded(request: web.Request) -> bool:
+    """Whether the request carries any forwarding header, trusted or not."""
+    headers = request.headers
+    return any(name in headers for name in FORWARDING_HEADERS)
+
+
 class Proxies:
     """Reads requests as the settings' trusted proxies forward them."""
 
@@ -29,12 +35,6 @@ class Proxies:
         self._networks: tuple[Network, ...] = settings.trusted_proxies
         self._kept = settings.session_address
         self._has_warned = False
-
-    @staticmethod
-    def is_forwarded(request: web.Request) -> bool:
-        """Whether the request carries any forwarding header, trusted or not."""
-        headers = request.headers
-        return any(name in headers for name in FORWARDING_HEADERS)
 
     def address(self, request: web.Request) -> str | None:
         """The client's address, or None where there is none (a unix socket)."""
@@ -74,7 +74,7 @@ class Proxies:
             peer = _parse(request.remote or "")
             if peer is not None and any(peer in network for network in self._networks if network.version == peer.version):
                 return True
-        if not self._has_warned and self.is_forwarded(request):
+        if not self._has_warned and is_forwarded(request):
             self._has_warned = True
             log.warning(
                 "forwarding_headers_ignored", peer=request.remote, mend="if this is your proxy, add its network to TRUSTED_PROXIES"

@@ -38,7 +38,7 @@ class Session(MutableMapping[str, Any]):
     """
 
     __slots__ = (
-        "_decoded", "_deleted", "_fault", "_flashes", "_manager", "_metadata", "_raw", "_written",
+        "_decoded", "_deleted", "_fault", "_flashes", "_manager", "_metadata", "_raw", "_stored_flashes", "_written",
         "_auth_ms", "_created_ms", "_deadline_ms", "_expires_ms", "_idle_ms", "_renewed_ms",
         "degraded", "ended", "generation", "handle", "is_persistent", "restored", "token", "user", "user_id",
     )  # fmt: skip
@@ -62,6 +62,7 @@ class Session(MutableMapping[str, Any]):
         self._created_ms = self._auth_ms = self._renewed_ms = self._deadline_ms = self._expires_ms = self._idle_ms = 0
         self._metadata: bytes | None = None
         self._raw: dict[str, bytes] = {}
+        self._stored_flashes: dict[str, bytes] = {}
         self.discard_changes()
 
     def discard_changes(self) -> None:
@@ -77,7 +78,7 @@ class Session(MutableMapping[str, Any]):
         """Take over a stored session."""
         self.token, self.handle, self.user, self.user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
         self.is_persistent = cookie.is_persistent
-        self._raw = _data(fields)
+        self._raw, self._stored_flashes = _by_prefix(fields, b"."), _by_prefix(fields, b"!")
         get = fields.get
         self.generation = int(get(b"g", 0))
         self._created_ms, self._renewed_ms = int(fields[b"c"]), int(fields[b"r"])
@@ -89,7 +90,7 @@ class Session(MutableMapping[str, Any]):
     def refresh(self, fields: Fields) -> None:
         """Take data that was stored meanwhile; what this request changed stays changed."""
         delta = self.delta()
-        self._raw = _data(fields)
+        self._raw, self._stored_flashes = _by_prefix(fields, b"."), _by_prefix(fields, b"!")
         self._decoded = {key: value for key, value in self._decoded.items() if f"{DATA_PREFIX}{key}" in delta.values}
 
     def fail(self, fault: Unavailable) -> None:
@@ -314,7 +315,9 @@ class Session(MutableMapping[str, Any]):
         delta = self.delta()
         fields = {DATA_PREFIX + key: raw for key, raw in self._raw.items() if key not in self._deleted}
         fields.update(delta.values)
-        fields.update({name: text.encode() for name, text in delta.appended.items()})
+        fields.update({FLASH_PREFIX + kind: text for kind, text in self._stored_flashes.items()})
+        for name, text in delta.appended.items():
+            fields[name] = b"\n".join([*filter(None, [fields.get(name)]), text.encode()])
         return fields
 
     def _check_known(self) -> None:
@@ -362,8 +365,8 @@ def decode_metadata(raw: bytes | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _data(fields: Fields) -> dict[str, bytes]:
-    return {name[1:].decode(): value for name, value in fields.items() if name[:1] == b"."}
+def _by_prefix(fields: Fields, prefix: bytes) -> dict[str, bytes]:
+    return {name[1:].decode(): value for name, value in fields.items() if name[:1] == prefix}
 
 
 def _time(milliseconds: int) -> datetime | None:

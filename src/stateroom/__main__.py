@@ -1,0 +1,5 @@
+"""`python -m stateroom` is the `stateroom` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,41 @@
+"""Answers: JSON, times in RFC 3339 UTC, and what of a session an answer shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from .. import Session
+    from ..accounts import User
+
+_encode = msgspec.json.Encoder().encode
+
+
+def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
+    """A personal answer: no cache may keep it."""
+    return web.Response(
+        body=_encode(body), status=status, content_type="application/json", headers={"Cache-Control": "no-store"}
+    )
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """`2026-01-31T12:00:00Z`, to the second."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def user_view(user: User) -> dict[str, Any]:
+    return {"id": user.id, "email": user.email, "name": user.name}
+
+
+def session_view(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "created_at": rfc3339(session.created_at),
+        "expires_at": rfc3339(session.expires_at),
+        "last_access": rfc3339(session.last_access),
+        "degraded": session.degraded,
+    }

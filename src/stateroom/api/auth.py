@@ -1,0 +1,127 @@
+"""Registering, signing in and out, and what a sign-in is worth now."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aiohttp import web
+from pydantic import SecretStr
+
+from .. import (
+    client_address,
+    flash,
+    get_session,
+    reauthenticate,
+    require_auth,
+    revoke_others,
+    session_token,
+    sign_in,
+    sign_out,
+)
+from ..accounts import ACCOUNTS
+from ..errors import Unauthenticated
+from .answers import answer, user_view
+from .bodies import Body, takes
+
+routes = web.RouteTableDef()
+
+
+class Registration(Body):
+    email: str
+    password: SecretStr
+    name: str
+
+
+class Login(Body):
+    email: str
+    password: SecretStr
+    remember: bool = False
+    transport: Literal["cookie", "bearer"] = "cookie"
+
+
+class Reauthentication(Body):
+    password: SecretStr
+
+
+class PasswordChange(Body):
+    current_password: SecretStr
+    new_password: SecretStr
+
+
+@routes.post("/api/auth/register")
+@takes(Registration)
+async def register(request: web.Request, body: Registration) -> web.Response:
+    user = await request.app[ACCOUNTS].register(
+        body.email, body.password.get_secret_value(), body.name, client_address(request)
+    )
+    flash(get_session(request), "success", f"Welcome, {user.name}.")
+    await sign_in(request, user.id)
+    return answer({"user": user_view(user), "message": "registration successful"}, status=201)
+
+
+@routes.post("/api/auth/login")
+@takes(Login)
+async def login(request: web.Request, body: Login) -> web.Response:
+    accounts = request.app[ACCOUNTS]
+    user = await accounts.authenticate(body.email, body.password.get_secret_value(), client_address(request))
+    flash(get_session(request), "success", f"Welcome back, {user.name}.")
+    await sign_in(request, user.id, remember=body.remember, transport=body.transport)
+    members = {"session_token": session_token(request)} if body.transport == "bearer" else {}
+    return answer({"user": user_view(user), "message": "login successful", **members})
+
+
+@routes.post("/api/auth/logout")
+async def logout(request: web.Request) -> web.Response:
+    await sign_out(request)
+    return answer({"message": "logout successful"})
+
+
+@routes.get("/api/auth/check")
+async def check(request: web.Request) -> web.Response:
+    session = get_session(request)
+    if session.is_signed_in:
+        return answer(
+            {
+                "authenticated": True,
+                "user_id": session.user_id,
+                "degraded": session.degraded,
+                "expires_in": session.expires_in,
+            }
+        )
+    anonymous = {"authenticated": False, "user_id": 0, "degraded": session.degraded, "expires_in": 0}
+    if session.ended is not None:
+        anonymous["ended"] = session.ended
+    return answer(anonymous)
+
+
+@routes.post("/api/auth/reauthenticate")
+@require_auth
+@takes(Reauthentication)
+async def confirm_password(request: web.Request, body: Reauthentication) -> web.Response:
+    user = await request.app[ACCOUNTS].verify_password(
+        signed_in_user_id(request), body.password.get_secret_value(), client_address(request)
+    )
+    await reauthenticate(request)
+    return answer({"user": user_view(user), "message": "reauthentication successful"})
+
+
+@routes.post("/api/auth/password")
+@require_auth
+@takes(PasswordChange)
+async def password(request: web.Request, body: PasswordChange) -> web.Response:
+    user = await request.app[ACCOUNTS].change_password(
+        signed_in_user_id(request),
+        body.current_password.get_secret_value(),
+        body.new_password.get_secret_value(),
+        client_address(request),
+    )
+    revoked = await revoke_others(request, reason="password")
+    flash(get_session(request), "success", "Password changed.")
+    return answer({"user": user_view(user), "message": "password changed", "revoked": revoked})
+
+
+def signed_in_user_id(request: web.Request) -> int:
+    user_id = get_session(request).user_id
+    if not isinstance(user_id, int):
+        raise Unauthenticated
+    return user_id

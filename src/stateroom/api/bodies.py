@@ -1,0 +1,59 @@
+"""Request bodies: JSON objects that fit a model, or a clear answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import BadInput, FieldError
+
+MAX_BODY_BYTES = 64 * 1024
+
+ModelT = TypeVar("ModelT", bound="Body")
+
+
+class Body(BaseModel):
+    """A request body. What it does not know it ignores; it never repeats what it was given."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, strict=True)
+
+
+def takes(model: type[ModelT]) -> Callable[[Callable[[web.Request, ModelT], Awaitable[web.Response]]], Callable[[web.Request], Awaitable[web.Response]]]:
+    """Give a handler its body as `model`. `handler.body_model` says which."""
+
+    def decorate(handler: Callable[[web.Request, ModelT], Awaitable[web.Response]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        @wraps(handler)
+        async def with_body(request: web.Request) -> web.Response:
+            return await handler(request, await read_body(request, model))
+
+        with_body.body_model = model  # type: ignore[attr-defined]
+        return with_body
+
+    return decorate
+
+
+async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
+    """The body. Raises `BadInput` with every field's error, 415 for what is not JSON, 413 for what is too large."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(reason="Unsupported Media Type", headers={"Accept": "application/json"})
+    try:
+        return model.model_validate_json(await request.read())
+    except ValidationError as error:
+        raise _bad_input(error) from None
+
+
+def _bad_input(error: ValidationError) -> BadInput:
+    errors = []
+    for each in error.errors(include_input=False, include_url=False, include_context=False):
+        if not each["loc"]:
+            return BadInput("the body must be a JSON object")
+        errors.append(FieldError(".".join(str(part) for part in each["loc"]), _words(each)))
+    return BadInput(errors=tuple(errors))
+
+
+def _words(error: Any) -> str:
+    return "is required" if error["type"] == "missing" else f"{error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -1,0 +1,43 @@
+"""Cross-origin calls with credentials, from `CORS_ORIGINS` only (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+    from .. import Settings
+
+ALLOWED_METHODS = "GET, POST, DELETE"
+ALLOWED_HEADERS = "Content-Type, Authorization, X-Session-Renew"
+PREFLIGHT_MAX_AGE_SECONDS = "600"
+
+
+def cors_middleware(settings: Settings) -> Middleware:
+    """Answers preflights, and lets the named origins read answers."""
+    origins = frozenset(settings.cors_origins)
+
+    @web.middleware
+    async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        origin = request.headers.get("Origin", "").lower()
+        is_allowed = origin in origins
+        if is_allowed and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            response: web.StreamResponse = web.Response(status=204)
+            response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+            response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+            response.headers["Access-Control-Max-Age"] = PREFLIGHT_MAX_AGE_SECONDS
+        else:
+            response = await handler(request)
+        if response.prepared:
+            return response
+        response.headers.add("Vary", "Origin")
+        if is_allowed:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        return response
+
+    return cors

@@ -1,0 +1,54 @@
+"""Is it alive, may it take traffic, does Redis answer."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from .. import SESSIONS, StoreUnavailable, __version__
+from .answers import answer
+
+routes = web.RouteTableDef()
+
+
+class Readiness:
+    """Whether this process may take traffic: from its start-up until it drains."""
+
+    def __init__(self) -> None:
+        self.is_draining = False
+
+
+READINESS = web.AppKey("stateroom_readiness", Readiness)
+
+
+@routes.get("/api/health")
+async def health(request: web.Request) -> web.Response:
+    try:
+        await request.app[SESSIONS].ping()
+    except StoreUnavailable:
+        return answer({"status": "unhealthy", "redis": "disconnected"}, status=503)
+    return answer({"status": "healthy", "redis": "connected"})
+
+
+@routes.get("/livez")
+async def livez(request: web.Request) -> web.Response:
+    """The process answers. Redis is no part of this: restarting us would not mend it."""
+    return _plain(request, {"process": True})
+
+
+@routes.get("/readyz")
+async def readyz(request: web.Request) -> web.Response:
+    """Taking every instance out of rotation when Redis is away would help nobody: degraded mode carries it."""
+    return _plain(request, {"not_draining": not request.app[READINESS].is_draining})
+
+
+@routes.get("/")
+async def index(request: web.Request) -> web.Response:
+    return answer({"name": "stateroom", "version": __version__, "health": "/api/health"})
+
+
+def _plain(request: web.Request, checks: dict[str, bool]) -> web.Response:
+    is_good = all(checks.values())
+    text = "ok" if is_good else "unavailable"
+    if "verbose" in request.query:
+        text = "\n".join(f"[{'+' if good else '-'}]{name} {'ok' if good else 'failed'}" for name, good in checks.items())
+    return web.Response(text=f"{text}\n", status=200 if is_good else 503, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,57 @@
+"""`/metrics`: for Prometheus, and nobody else.
+
+On the public listener it answers loopback peers whose request came through no proxy, and whoever has
+`METRICS_TOKEN`; on a listener of its own (`METRICS_HOST`, `METRICS_PORT`) everyone who reaches that.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from .. import METRICS, SESSIONS, Unavailable, is_forwarded
+from ..errors import NotFound
+
+if TYPE_CHECKING:
+    from .. import Settings
+
+
+async def public_metrics(request: web.Request) -> web.Response:
+    if not _may_read(request, request.app[SESSIONS].settings):
+        raise NotFound("there is nothing at this path")
+    return await metrics(request)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """What Prometheus scrapes; OpenMetrics where it asks for that."""
+    manager = request.config_dict[SESSIONS]
+    held = request.config_dict[METRICS]
+    try:
+        pool = manager.pool_figures()
+    except Unavailable:
+        pass
+    else:
+        held.redis_pool_connections["idle"].set(pool.idle)
+        held.redis_pool_connections["in_use"].set(pool.in_use)
+        held.redis_pool_connections_max.set(pool.maximum)
+        held.redis_pool_pending.set(pool.pending)
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return web.Response(body=encode(held.registry), headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+
+
+def _may_read(request: web.Request, settings: Settings) -> bool:
+    token = settings.metrics_token
+    if token is not None:
+        given = request.headers.get("Authorization", "")
+        if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {token.get_secret_value()}".encode()):
+            return True
+    if settings.metrics_port is not None or is_forwarded(request):
+        return False
+    try:
+        return ipaddress.ip_address(request.remote or "").is_loopback
+    except ValueError:
+        return False

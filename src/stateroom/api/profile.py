@@ -1,0 +1,38 @@
+"""What the signed-in user sees of the account and this session."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from .. import get_session, require_auth, take_flashes
+from ..accounts import ACCOUNTS
+from .answers import answer, session_view, user_view
+from .auth import signed_in_user_id
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/api/profile")
+@require_auth
+async def profile(request: web.Request) -> web.Response:
+    user = await request.app[ACCOUNTS].get(signed_in_user_id(request))
+    return answer({"user": user_view(user), "session": session_view(get_session(request))})
+
+
+@routes.get("/api/dashboard")
+@require_auth
+async def dashboard(request: web.Request) -> web.Response:
+    session = get_session(request)
+    return answer(
+        {
+            "message": "Welcome to your dashboard",
+            "user_id": session.user_id,
+            "session": session_view(session),
+            "flashes": await take_flashes(session),
+        }
+    )
+
+
+@routes.get("/api/flashes")
+async def flashes(request: web.Request) -> web.Response:
+    return answer(dict(await take_flashes(get_session(request))))

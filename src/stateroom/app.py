@@ -1,0 +1,63 @@
+"""The service's composition root: the library, accounts, the API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from . import METRICS, SESSIONS, Settings, SettingsError
+from .accounts import ACCOUNTS, Accounts
+from .api import auth, health, metrics, profile, sessions
+from .api.bodies import MAX_BODY_BYTES
+from .api.cors import cors_middleware
+from .api.health import READINESS, Readiness
+from .api.problems import problems_middleware
+from .api.security_headers import security_headers
+from .setup import DATABASE, setup
+from .telemetry.requests import telemetry_middleware
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .backend.client import ClientFactory
+
+
+def make_app(settings: Settings | None = None, *, client_factory: ClientFactory | None = None) -> web.Application:
+    """The whole service as an application. Raises `SettingsError`."""
+    settings = settings or Settings.load()
+    if not settings.has_database:
+        raise SettingsError("DATABASE_URL=none is for library use; the service keeps its users there: unset it, or name a database")
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    setup(app, settings, client_factory=client_factory)
+    outer = [telemetry_middleware(settings, app[METRICS])]
+    if settings.cors_origins:
+        outer.append(cors_middleware(settings))
+    outer.append(problems_middleware)
+    app.middlewares[:0] = outer
+    app.on_response_prepare.append(security_headers(settings))
+    app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[METRICS])
+    app[READINESS] = Readiness()
+    app.cleanup_ctx.append(_accounts)
+    for each in (auth, profile, sessions, health):
+        app.add_routes(each.routes)
+    app.router.add_get("/metrics", metrics.public_metrics)
+    return app
+
+
+def make_metrics_app(service: web.Application) -> web.Application:
+    """What listens on `METRICS_HOST` and `METRICS_PORT`: the service's metrics and nothing else."""
+    app = web.Application()
+    app[METRICS] = service[METRICS]
+    app[SESSIONS] = service[SESSIONS]
+    app.router.add_get("/metrics", metrics.metrics)
+    return app
+
+
+async def _accounts(app: web.Application) -> AsyncIterator[None]:
+    accounts = app[ACCOUNTS]
+    accounts.attach(app[SESSIONS].client)
+    if app[SESSIONS].settings.is_embedded:
+        await accounts.ensure_demo_user()
+    yield
+    await accounts.aclose()

@@ -1,0 +1,119 @@
+"""The `stateroom` command. Each part imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ..errors import SettingsError, StateroomError
+
+app = typer.Typer(
+    name="stateroom", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Session management that stays up when Redis doesn't.",
+)  # fmt: skip
+users = typer.Typer(no_args_is_help=True, help="Users of the service.")
+sessions = typer.Typer(no_args_is_help=True, help="Sessions of the service's users.")
+database = typer.Typer(no_args_is_help=True, help="The user database.")
+app.add_typer(users, name="users")
+app.add_typer(sessions, name="sessions")
+app.add_typer(database, name="db")
+
+
+def main() -> None:
+    """Run the command line: exit 2 for wrong settings, 1 for what failed, each with one line on stderr."""
+    try:
+        app()
+    except SettingsError as error:
+        print(f"stateroom: {error}", file=sys.stderr)
+        sys.exit(2)
+    except StateroomError as error:
+        print(f"stateroom: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="HOST")] = None,
+    port: Annotated[int | None, typer.Option(help="PORT")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes. More than one comes with a later release.")] = 1,
+) -> None:
+    """Run the service in the foreground. SIGTERM drains it."""
+    from ..settings import Settings
+    from .serve import run
+
+    if workers != 1:
+        raise SettingsError("--workers: this release runs one process; start more of them behind a load balancer")
+    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    run(Settings(**given))
+
+
+@app.command()
+def keys() -> None:
+    """Print a fresh cookie key for COOKIE_KEYS."""
+    from ..sessions.cookie import new_key
+
+    print(new_key())
+
+
+@app.command()
+def healthcheck() -> None:
+    """Ask /livez: exit 0 if the service answers, 1 if not."""
+    from .health import is_alive
+
+    raise typer.Exit(0 if is_alive() else 1)
+
+
+@users.command("list")
+def list_users() -> None:
+    """All users: id, email, name, state."""
+    from .admin import list_users, run
+
+    run(list_users)
+
+
+@users.command()
+def disable(email: str) -> None:
+    """Disable an account and end every session of it."""
+    from .admin import disable_user, run
+
+    run(lambda service: disable_user(service, email))
+
+
+@users.command()
+def enable(email: str) -> None:
+    """Enable an account again."""
+    from .admin import enable_user, run
+
+    run(lambda service: enable_user(service, email))
+
+
+@sessions.command("list")
+def list_sessions(
+    user: Annotated[str | None, typer.Option(help="Email of one user.")] = None,
+    all_users: Annotated[bool, typer.Option("--all", help="Every user.")] = False,
+) -> None:
+    """Live sessions."""
+    from .admin import list_sessions, run
+
+    run(lambda service: list_sessions(service, user, all_users=all_users))
+
+
+@sessions.command()
+def revoke(
+    user: Annotated[str | None, typer.Option(help="Email of one user.")] = None,
+    all_users: Annotated[bool, typer.Option("--all", help="Every user.")] = False,
+) -> None:
+    """End sessions for good."""
+    from .admin import revoke_sessions, run
+
+    run(lambda service: revoke_sessions(service, user, all_users=all_users))
+
+
+@database.command()
+def upgrade() -> None:
+    """Bring the user database to the current schema."""
+    from .admin import upgrade_database
+
+    upgrade_database()

@@ -1,0 +1,116 @@
+"""Administration from the shell, over the stores that the settings name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ..accounts import ACCOUNTS, Accounts, User
+from ..app import make_app
+from ..database import Database
+from ..errors import NotFound, SettingsError
+from ..sessions.visit import SESSIONS
+from ..settings import Settings
+from ..telemetry.logging import configure_logging, security_event
+
+if TYPE_CHECKING:
+    from ..sessions.manager import SessionManager
+
+
+class Service:
+    """The service's parts without its listener."""
+
+    def __init__(self, accounts: Accounts, sessions: SessionManager) -> None:
+        self.accounts = accounts
+        self.sessions = sessions
+
+    async def user(self, email: str) -> User:
+        """Raises `NotFound`."""
+        user = await self.accounts.users.by_email(email)
+        if user is None:
+            raise NotFound(f"there is no user {email}; `stateroom users list` shows all")
+        return user
+
+    async def chosen(self, email: str | None, *, all_users: bool) -> list[User]:
+        """One user, or all of them. Raises `NotFound`, `SettingsError`."""
+        if (email is None) != all_users:
+            raise SettingsError("name one user with --user EMAIL, or say --all")
+        return await self.accounts.users.list() if email is None else [await self.user(email)]
+
+
+def run(action: Callable[[Service], Awaitable[None]]) -> None:
+    """Connect, act, close."""
+    settings = Settings.load()
+    configure_logging(settings)
+
+    async def act() -> None:
+        async with _connected(settings) as service:
+            await action(service)
+
+    asyncio.run(act())
+
+
+def upgrade_database() -> None:
+    """Bring the user database to the current schema, and say so."""
+    settings = Settings.load()
+    if not settings.has_database:
+        raise SettingsError("DATABASE_URL is none: there is no database to upgrade; name one")
+
+    async def upgrade() -> None:
+        database = Database(settings)
+        try:
+            await database.upgrade()
+            print(f"the schema is at {await database.revision()}")
+        finally:
+            await database.aclose()
+
+    asyncio.run(upgrade())
+
+
+async def list_users(service: Service) -> None:
+    for user in await service.accounts.users.list():
+        print(f"{user.id}\t{user.email}\t{user.name}\t{'disabled' if user.is_disabled else 'active'}")
+
+
+async def disable_user(service: Service, email: str) -> None:
+    """First the account, so that no new session is made, then its sessions."""
+    user = await service.user(email)
+    await service.accounts.users.disable(user.id)
+    count = await service.sessions.revoke_all(user.id, reason="disabled")
+    security_event("disable", user_id=user.id, count=count)
+    print(f"{user.email} is disabled; {count} sessions ended")
+
+
+async def enable_user(service: Service, email: str) -> None:
+    user = await service.user(email)
+    await service.accounts.users.enable(user.id)
+    security_event("enable", user_id=user.id)
+    print(f"{user.email} is enabled")
+
+
+async def list_sessions(service: Service, email: str | None, *, all_users: bool) -> None:
+    for user in await service.chosen(email, all_users=all_users):
+        for each in await service.sessions.list(user.id):
+            print(f"{user.email}\t{each.id}\t{each.last_access:%Y-%m-%dT%H:%M:%SZ}\t{each.ip_address}\t{each.device_type}")
+
+
+async def revoke_sessions(service: Service, email: str | None, *, all_users: bool) -> None:
+    total = 0
+    for user in await service.chosen(email, all_users=all_users):
+        count = await service.sessions.revoke_all(user.id, reason="revoked")
+        security_event("revoke_all", user_id=user.id, count=count)
+        total += count
+    print(f"{total} sessions ended")
+
+
+@contextlib.asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[Service]:
+    app = make_app(settings)
+    app.freeze()
+    await app.startup()
+    try:
+        yield Service(app[ACCOUNTS], app[SESSIONS])
+    finally:
+        await app.cleanup()

@@ -1,0 +1,97 @@
+"""Around each request: its id, its metrics, its line in the access log."""
+
+from __future__ import annotations
+
+import os
+import re
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import web
+
+from ..problems import REQUEST_ID
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+    from ..settings import Settings
+    from .metrics import Metrics
+
+log = structlog.get_logger("stateroom.access")
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNMATCHED = "unmatched"
+REQUEST_ID_HEADER = "X-Request-ID"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+
+
+def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
+    """The outermost middleware. A request id is taken over from trusted proxies only."""
+    trusts_ids = bool(settings.trusted_proxies)
+    logs_access = settings.log_level in {"debug", "info"}
+    totals: dict[tuple[str, str, int], Any] = {}
+    durations: dict[tuple[str, str], Any] = {}
+
+    def count(method: str, route: str, code: int, seconds: float) -> None:
+        total = totals.get((method, route, code))
+        if total is None:
+            total = totals[method, route, code] = metrics.http_requests.labels(method, route, code)
+        duration = durations.get((method, route))
+        if duration is None:
+            duration = durations[method, route] = metrics.http_request_duration.labels(method, route)
+        total.inc()
+        duration.observe(seconds)
+
+    def request_id(request: web.Request) -> str:
+        if trusts_ids:
+            given = request.headers.get(REQUEST_ID_HEADER, "")
+            if _REQUEST_ID.fullmatch(given) and _is_from_trusted(request, settings):
+                return given
+        return os.urandom(16).hex()
+
+    @web.middleware
+    async def telemetry(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = perf_counter()
+        request[REQUEST_ID] = own_id = request_id(request)
+        code = 500
+        if logs_access:
+            structlog.contextvars.bind_contextvars(request_id=own_id)
+        try:
+            response = await handler(request)
+            code = response.status
+            if not response.prepared:
+                response.headers[REQUEST_ID_HEADER] = own_id
+            return response
+        except web.HTTPException as answer:
+            code = answer.status
+            answer.headers[REQUEST_ID_HEADER] = own_id
+            raise
+        finally:
+            seconds = perf_counter() - began
+            method = request.method if request.method in METHODS else "OTHER"
+            route = _route(request)
+            count(method, route, code, seconds)
+            if logs_access:
+                log.info("request", method=method, route=route, status=code, ms=round(seconds * 1000, 2))
+
+    return telemetry
+
+
+def _route(request: web.Request) -> str:
+    """The route's pattern: a path of the client's own would be an endless label."""
+    resource = request.match_info.route.resource
+    return UNMATCHED if resource is None else resource.canonical
+
+
+def _is_from_trusted(request: web.Request, settings: Settings) -> bool:
+    import ipaddress
+
+    try:
+        peer = ipaddress.ip_address(request.remote or "")
+    except ValueError:
+        return False
+    return any(peer in network for network in settings.trusted_proxies if network.version == peer.version)
+
+

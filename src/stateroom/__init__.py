@@ -22,8 +22,8 @@ from .sessions.flash import FLASH_KINDS, flash, take_flashes
 from .sessions.guards import background, check_auth, require_auth
 from .sessions.lifecycle import client_address, reauthenticate, revoke_others, session_token, sign_in, sign_out
 from .sessions.manager import SessionInfo, SessionManager
-from .sessions.session import Session
 from .sessions.proxies import is_forwarded
+from .sessions.session import Session
 from .sessions.visit import SESSIONS, get_session
 from .settings import Settings
 from .setup import METRICS, setup
@@ -50,8 +50,8 @@ __all__ = [
     "client_address",
     "flash",
     "get_session",
-    "reauthenticate",
     "is_forwarded",
+    "reauthenticate",
     "require_auth",
     "revoke_others",
     "security_event",

@@ -355,8 +355,15 @@ class Settings(BaseSettings):
             self.__dict__["degraded_max_age"] = self.session_max_age
         if (self.metrics_host is None) != (self.metrics_port is None):
             raise SettingsError("METRICS_HOST and METRICS_PORT go together; set both or neither")
-        for name in ("redis_tls_ca", "redis_tls_cert", "redis_tls_key", "geoip_database",
-                     "redis_sentinel_tls_ca", "redis_sentinel_tls_cert", "redis_sentinel_tls_key"):
+        for name in (
+            "redis_tls_ca",
+            "redis_tls_cert",
+            "redis_tls_key",
+            "geoip_database",
+            "redis_sentinel_tls_ca",
+            "redis_sentinel_tls_cert",
+            "redis_sentinel_tls_key",
+        ):
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise SettingsError(f"{name.upper()}: there is no file {path}")

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stateroom.errors import SettingsError
 from stateroom.sessions.cookie import Cookie, KeyRing, load_keys, new_key
-from stateroom.settings import Settings, SettingsError, decode_cookie_key
+from stateroom.settings import Settings, decode_cookie_key
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 NAME = "__Host-session"

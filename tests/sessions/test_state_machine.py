@@ -12,7 +12,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from stateroom.backend.clients import PlainClient
+from stateroom.backend.plain import PlainClient
 from stateroom.errors import SessionTooLarge
 from stateroom.sessions.clock import StoreClock
 from stateroom.sessions.keys import TAG_COUNT, Keys
@@ -242,7 +242,9 @@ class StoreMachine(RuleBasedStateMachine):
             return
         self.tick()
         for user in ("i1", "s1"):
-            assert {handle for handle, _ in self.do(self.store.list(user))} == {at.handle for at in self.alive if at.user == user}
+            assert {handle for handle, _ in self.do(self.store.of_user(user))} == {
+                at.handle for at in self.alive if at.user == user
+            }
         now = self.clock.now_ms()
         counted = sum(
             self.do(self.redis.zcount(key, f"({now}", "+inf"))

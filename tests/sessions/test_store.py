@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
 
 import pytest
 
-from stateroom.backend.client import RedisClient
+from stateroom.backend.client import Argument, RedisClient
 from stateroom.errors import SessionTooLarge
 from stateroom.sessions.clock import StoreClock
 from stateroom.sessions.keys import TAG_COUNT, Keys
@@ -23,11 +22,11 @@ def clock() -> StoreClock:
 
 
 @pytest.fixture
-async def store(client: RedisClient, clock: StoreClock) -> AsyncIterator[SessionStore]:
+async def store(client: RedisClient, clock: StoreClock) -> SessionStore:
     # A prefix of its own: the servers live as long as the test run.
     keys = Keys(f"test-{secrets.token_hex(4)}")
     await clock.calibrate(client, keys.sweeper)
-    yield SessionStore(client, keys, clock, max_bytes=1000, timeout=0.5)
+    return SessionStore(client, keys, clock, max_bytes=1000, timeout=0.5)
 
 
 def address(user: str = "i1") -> Address:
@@ -36,7 +35,7 @@ def address(user: str = "i1") -> Address:
 
 async def create(store: SessionStore, at: Address | None = None, *, limit: int = 0, **data: bytes) -> Address:
     at = at or address()
-    fields: dict[str, bytes | str | int] = {f".{key}": value for key, value in data.items()}
+    fields: dict[str, Argument] = {f".{key}": value for key, value in data.items()}
     await store.create(at, idle_ms=IDLE, lifetime_ms=LIFETIME, max_per_user=limit, fields={**fields, "g": 0})
     return at
 
@@ -212,7 +211,7 @@ async def test_a_user_lists_own_sessions_only(store: SessionStore) -> None:
     mine = [await create(store) for _ in range(3)]
     await create(store, address("i2"))
     await create(store, address(""))
-    assert [handle for handle, _ in await store.list("i1")] == [at.handle for at in mine]
+    assert [handle for handle, _ in await store.of_user("i1")] == [at.handle for at in mine]
 
 
 async def test_the_active_count_is_of_all_users_and_visitors(store: SessionStore, clock: StoreClock) -> None:
@@ -247,7 +246,7 @@ async def test_a_write_that_comes_too_late_does_nothing(store: SessionStore, cli
     at = await create(store, a=b"1")
     from stateroom.sessions import store as module
 
-    args = [0, clock.now_ms() - 60_000, at.handle, at.user, 1000, 1, 1, 0, 0, ".a", b"2"]
+    args: list[Argument] = [0, clock.now_ms() - 60_000, at.handle, at.user, 1000, 1, 1, 0, 0, ".a", b"2"]
     reply = await client.run(module._SCRIPTS["save"], store._keys.of_session(at.user, at.handle), args)
     assert reply == [-1]
     fields = await store.load(at)

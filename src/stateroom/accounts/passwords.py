@@ -117,9 +117,9 @@ class Passwords:
         future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, work)
         # A caller that goes away leaves its computation running: it counts until it has ended.
         future.add_done_callback(lambda _: self._count(-1))
-        result, seconds = await asyncio.shield(future)
-        self._seconds_each = seconds
-        self._metrics.password_hash_duration.observe(seconds)
+        result, took = await asyncio.shield(future)
+        self._seconds_each = took
+        self._metrics.password_hash_duration.observe(took)
         return result
 
     def _count(self, step: int) -> None:

@@ -63,7 +63,12 @@ class Users:
 
     async def create(self, email: str, name: str, password_hash: str) -> User:
         """A new user. Raises `Conflict` where the address has an account."""
-        values = {"email": normal_email(email), "name": name, "password_hash": password_hash, "created_at": _now_ms()}
+        values: dict[str, Any] = {
+            "email": normal_email(email),
+            "name": name,
+            "password_hash": password_hash,
+            "created_at": _now_ms(),
+        }
         try:
             async with self._database.begin() as connection:
                 user_id = (await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one()

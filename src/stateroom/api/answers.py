@@ -17,9 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
     """A personal answer: no cache may keep it."""
-    return web.Response(
-        body=_encode(body), status=status, content_type="application/json", headers={"Cache-Control": "no-store"}
-    )
+    return web.Response(body=_encode(body), status=status, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def rfc3339(moment: datetime | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from aiohttp import web
 from pydantic import SecretStr
@@ -51,9 +51,7 @@ class PasswordChange(Body):
 @routes.post("/api/auth/register")
 @takes(Registration)
 async def register(request: web.Request, body: Registration) -> web.Response:
-    user = await request.app[ACCOUNTS].register(
-        body.email, body.password.get_secret_value(), body.name, client_address(request)
-    )
+    user = await request.app[ACCOUNTS].register(body.email, body.password.get_secret_value(), body.name, client_address(request))
     flash(get_session(request), "success", f"Welcome, {user.name}.")
     await sign_in(request, user.id)
     return answer({"user": user_view(user), "message": "registration successful"}, status=201)
@@ -88,7 +86,7 @@ async def check(request: web.Request) -> web.Response:
                 "expires_in": session.expires_in,
             }
         )
-    anonymous = {"authenticated": False, "user_id": 0, "degraded": session.degraded, "expires_in": 0}
+    anonymous: dict[str, Any] = {"authenticated": False, "user_id": 0, "degraded": session.degraded, "expires_in": 0}
     if session.ended is not None:
         anonymous["ended"] = session.ended
     return answer(anonymous)

@@ -22,10 +22,14 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, strict=True)
 
 
-def takes(model: type[ModelT]) -> Callable[[Callable[[web.Request, ModelT], Awaitable[web.Response]]], Callable[[web.Request], Awaitable[web.Response]]]:
+def takes(
+    model: type[ModelT],
+) -> Callable[[Callable[[web.Request, ModelT], Awaitable[web.Response]]], Callable[[web.Request], Awaitable[web.Response]]]:
     """Give a handler its body as `model`. `handler.body_model` says which."""
 
-    def decorate(handler: Callable[[web.Request, ModelT], Awaitable[web.Response]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def decorate(
+        handler: Callable[[web.Request, ModelT], Awaitable[web.Response]],
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
         @wraps(handler)
         async def with_body(request: web.Request) -> web.Response:
             return await handler(request, await read_body(request, model))

@@ -66,5 +66,3 @@ class SentinelClient(ServerClient):
 
     async def _switch(self, primary: Address) -> None:
         await self.drop(f"{primary} is the primary now")
-
-

@@ -115,7 +115,7 @@ class ClusterClient:
                     await asyncio.sleep(TRY_AGAIN_SECONDS)
                     continue
                 if isinstance(reply, Exception):
-                    raise reply
+                    raise reply from None
                 return reply
             except TryAgainError:  # a slot half moved: nothing announces its end
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
@@ -165,7 +165,7 @@ class ClusterClient:
             except SettingsError:
                 raise
             except (RedisError, OSError, TimeoutError) as error:
-                causes.append(f"{address}: {error or type(error).__name__}")
+                causes.append(f"{address}: {str(error) or type(error).__name__}")
                 continue
             await self._take(ranges)
             return
@@ -179,7 +179,9 @@ class ClusterClient:
         finally:
             await connection.disconnect(nowait=True)
         # An empty host means: the one you asked.
-        return [(int(low), int(high), Address((node[0] or b"").decode() or address.host, int(node[1]))) for low, high, node, *_ in reply]
+        return [
+            (int(low), int(high), Address((node[0] or b"").decode() or address.host, int(node[1]))) for low, high, node, *_ in reply
+        ]
 
     async def _take(self, ranges: list[tuple[int, int, Address]]) -> None:
         primaries = {primary for _, _, primary in ranges}

@@ -42,7 +42,8 @@ class Tls:
                 context.load_cert_chain(cert, key)
         except (ssl.SSLError, OSError) as error:
             raise SettingsError(
-                f"{prefix}_CA, {prefix}_CERT or {prefix}_KEY cannot be used: {error.strerror or error}; name PEM files that go together"
+                f"{prefix}_CA, {prefix}_CERT or {prefix}_KEY cannot be used: {error.strerror or error}; "
+                "name PEM files that go together"
             ) from None
         return cls(context, server_name)
 
@@ -119,7 +120,7 @@ class Dialer:
         """
         connection = self._make(address or self.address)
         try:
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call]
             if must_be_primary:
                 await self._check_role(connection)
         except BaseException:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
+from redis.exceptions import RedisError
 
 from ..errors import SettingsError
 from .dial import Dialer
@@ -142,7 +143,7 @@ class EmbeddedServer:
                 await connection.send_command("PING", check_health=False)
                 await connection.read_response()
                 await connection.disconnect()
-            except Exception:  # not there yet, or still loading: it has no event to wait for
+            except (RedisError, OSError, TimeoutError):  # not there yet, or still loading: it has no event to wait for
                 await asyncio.sleep(0.01)
             else:
                 return

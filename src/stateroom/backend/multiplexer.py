@@ -78,10 +78,10 @@ class Link(asyncio.Protocol):
         self.lost: asyncio.Future[StoreUnavailable] = self._loop.create_future()
         self._parser = hiredis.Reader(
             protocolError=InvalidResponse,
-            replyError=connection._parser.parse_error,
+            replyError=connection._parser.parse_error,  # noqa: SLF001
             notEnoughData=_NOTHING,
         )
-        transport = connection._writer.transport  # type: ignore[union-attr]
+        transport = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
         self._transport = transport
         self._dialled_by = transport.get_protocol()
         transport.set_protocol(self)
@@ -317,7 +317,7 @@ class Multiplexer:
             try:
                 async with asyncio.timeout(self._connect_timeout):
                     connection = await self._open_connection()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (whatever it is, the keeper must live on)
                 self._attempt_failed(error)
                 await self._pause()
                 self._breaker.begin_probe()
@@ -333,7 +333,7 @@ class Multiplexer:
     def _attempt_failed(self, error: Exception) -> None:
         fault = as_store_fault(error)
         if fault is None:
-            fault = StoreUnavailable(f"Redis: {error or type(error).__name__}")
+            fault = StoreUnavailable(f"Redis: {str(error) or type(error).__name__}")
             fault.__cause__ = error
         self._breaker.trip(fault.detail)
         self._fail_queued(fault)

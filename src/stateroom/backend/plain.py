@@ -22,7 +22,7 @@ class PlainClient:
     """`RedisClient` over any client of redis-py's kind. Its own pool and retries apply."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
+        self._client: Any = client  # redis-py's execute_command has no types
 
     async def start(self) -> None:
         return
@@ -82,7 +82,7 @@ def _store_faults() -> Iterator[None]:
 
 @functools.cache
 def _without_flags(script: Script) -> Script:
-    """fakeredis runs plain Lua, to which a `#!lua` line is an error."""
+    """Fakeredis runs plain Lua, to which a `#!lua` line is an error."""
     return Script.of(script.source.partition("\n")[2]) if script.source.startswith("#!") else script
 
 

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 class Pool:
     """Connections that `open_connection` makes. `wait_timeout` is seconds."""
 
-    def __init__(
-        self, open_connection: OpenConnection, metrics: Metrics, *, size: int, min_idle: int, wait_timeout: float
-    ) -> None:
+    def __init__(self, open_connection: OpenConnection, metrics: Metrics, *, size: int, min_idle: int, wait_timeout: float) -> None:
         self._open_connection = open_connection
         self._metrics = metrics
         self._size = size
@@ -108,5 +106,3 @@ class Pool:
 async def _close(connection: AbstractConnection) -> None:
     with contextlib.suppress(RedisError, OSError, TimeoutError):
         await connection.disconnect(nowait=True)
-
-

@@ -83,7 +83,7 @@ class Sentinel:
         except StoreUnavailable as fault:
             self.answer, self.fault = None, fault.detail
         except (RedisError, KeyError, ValueError, TypeError) as error:
-            self.answer, self.fault = None, f"{error or type(error).__name__} (REDIS_MASTER_NAME is {self._service})"
+            self.answer, self.fault = None, f"{str(error) or type(error).__name__} (REDIS_MASTER_NAME is {self._service})"
         return self.answer
 
     async def _open(self) -> AbstractConnection:

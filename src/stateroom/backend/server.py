@@ -38,9 +38,7 @@ _ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, Authoriz
 class ServerClient:
     """`RedisClient` of one primary. `open_connection` gives a connected redis-py connection to it."""
 
-    def __init__(
-        self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics
-    ) -> None:
+    def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
         self._read_timeout = settings.redis_read_timeout
         self._name = settings.redis_mode

@@ -85,7 +85,9 @@ def _state_lock(settings: Settings) -> Iterator[None]:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = try_lock(settings.state_dir / "serve.lock")
     except OSError as error:
-        raise SettingsError(f"STATE_DIR: {settings.state_dir} cannot be written: {error.strerror}; name a folder that can") from None
+        raise SettingsError(
+            f"STATE_DIR: {settings.state_dir} cannot be written: {error.strerror}; name a folder that can"
+        ) from None
     if lock is None:
         raise SettingsError(f"STATE_DIR: another stateroom serves from {settings.state_dir}; stop it, or name another folder")
     with lock:
@@ -98,7 +100,9 @@ def _listen(host: str, port: int, setting: str) -> Iterator[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise SettingsError(f"{setting.replace('PORT', 'HOST')}: {host} is no address: {error.strerror}; for example 127.0.0.1") from None
+        raise SettingsError(
+            f"{setting.replace('PORT', 'HOST')}: {host} is no address: {error.strerror}; for example 127.0.0.1"
+        ) from None
     family, kind, protocol, _, address = found[0]
     with socket.socket(family, kind, protocol) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -109,7 +113,9 @@ def _listen(host: str, port: int, setting: str) -> Iterator[socket.socket]:
             sock.listen(BACKLOG)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise SettingsError(f"{setting}: {port} on {host} is in use; stop what listens there, or choose another port") from None
+                raise SettingsError(
+                    f"{setting}: {port} on {host} is in use; stop what listens there, or choose another port"
+                ) from None
             raise SettingsError(f"{setting}: cannot listen on {host}:{port}: {error.strerror}; choose another") from None
         sock.setblocking(False)
         yield sock

@@ -22,7 +22,8 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ..settings import COOKIE_KEY_BYTES, Settings, SettingsError, decode_cookie_key
+from ..errors import SettingsError
+from ..settings import COOKIE_KEY_BYTES, Settings, decode_cookie_key
 from .keys import UserId, handle_of, user_key
 
 FORMAT_VERSION = 1
@@ -125,8 +126,9 @@ class KeyRing:
             contents = msgspec.msgpack.decode(cipher.decrypt(nonce, sealed, head + self._name), type=_Contents)
         except (InvalidTag, msgspec.DecodeError, ValueError):
             return None
-        token, user_id = contents[0], contents[1]
-        return Cookie(*contents, handle=handle_of(token), user=user_key(user_id))
+        token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent = contents
+        handle, user = handle_of(token), user_key(user_id)
+        return Cookie(token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent, handle, user)
 
 
 _Contents = tuple[bytes, str | int | None, int, int, int, int, int, bool]

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from .visit import Transport, Visit
 
 
-async def sign_in(
-    request: web.Request, user_id: UserId, *, remember: bool = False, transport: Transport = "cookie"
-) -> Session:
+async def sign_in(request: web.Request, user_id: UserId, *, remember: bool = False, transport: Transport = "cookie") -> Session:
     """Sign this user in. The session gets a new id, the old one is dead at once; an anonymous visitor's data stays.
 
     `remember`: the session outlives the browser and lives `SESSION_REMEMBER_MAX_AGE`.

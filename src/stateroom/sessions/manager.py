@@ -27,7 +27,7 @@ from .session import Session, decode_metadata, decode_value, encode_value
 from .store import Address, Conflict, Ended, Fields, SessionStore
 
 if TYPE_CHECKING:
-    from ..backend.client import PoolFigures, RedisClient
+    from ..backend.client import Argument, PoolFigures, RedisClient
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
 
@@ -276,7 +276,7 @@ class SessionManager:
 
     async def list(self, user_id: UserId) -> list[SessionInfo]:
         """The user's live sessions, newest first."""
-        found = await self.store.list(user_key(user_id))
+        found = await self.store.of_user(user_key(user_id))
         return [_info(handle, fields) for handle, fields in reversed(found)]
 
     async def revoke(self, user_id: UserId, handle: str, *, reason: str = "revoked") -> bool:
@@ -361,7 +361,7 @@ class SessionManager:
         if not remember:
             idle, lifetime = self.settings.session_max_age, self.settings.session_absolute_max_age
         delta = session.delta()
-        fields: dict[str, bytes | str | int] = dict(session.all_data())
+        fields: dict[str, Argument] = dict(session.all_data())
         generation = 0
         if user:
             generation = await self._journal.generation(user)
@@ -373,7 +373,12 @@ class SessionManager:
         session.accept(delta)
         session.user_id, session.generation, session.is_persistent, session.ended = user_id, generation, remember, None
         session.set_stored(
-            at, token, created_at=created.created_at, expires_at=created.expires_at, idle_ms=idle * 1000, lifetime_ms=lifetime * 1000
+            at,
+            token,
+            created_at=created.created_at,
+            expires_at=created.expires_at,
+            idle_ms=idle * 1000,
+            lifetime_ms=lifetime * 1000,
         )
         self._metrics.sessions_created.inc()
         for handle in created.over_limit:

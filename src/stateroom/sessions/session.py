@@ -38,9 +38,30 @@ class Session(MutableMapping[str, Any]):
     """
 
     __slots__ = (
-        "_decoded", "_deleted", "_fault", "_flashes", "_manager", "_metadata", "_raw", "_stored_flashes", "_written",
-        "_auth_ms", "_created_ms", "_deadline_ms", "_expires_ms", "_idle_ms", "_renewed_ms",
-        "degraded", "ended", "generation", "handle", "is_persistent", "restored", "token", "user", "user_id",
+        "_auth_ms",
+        "_created_ms",
+        "_deadline_ms",
+        "_decoded",
+        "_deleted",
+        "_expires_ms",
+        "_fault",
+        "_flashes",
+        "_idle_ms",
+        "_manager",
+        "_metadata",
+        "_raw",
+        "_renewed_ms",
+        "_stored_flashes",
+        "_written",
+        "degraded",
+        "ended",
+        "generation",
+        "handle",
+        "is_persistent",
+        "restored",
+        "token",
+        "user",
+        "user_id",
     )  # fmt: skip
 
     def __init__(self, manager: SessionManager) -> None:
@@ -371,5 +392,3 @@ def _by_prefix(fields: Fields, prefix: bytes) -> dict[str, bytes]:
 
 def _time(milliseconds: int) -> datetime | None:
     return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
-
-

@@ -111,10 +111,12 @@ class SessionStore:
         return fields
 
     async def create(
-        self, at: Address, *, idle_ms: int, lifetime_ms: int, max_per_user: int, fields: Mapping[str, bytes | str | int]
+        self, at: Address, *, idle_ms: int, lifetime_ms: int, max_per_user: int, fields: Mapping[str, Argument]
     ) -> Created:
         """Store a new session. Raises `SessionTooLarge`."""
-        size = sum(len(name.encode()) + len(value) for name, value in fields.items() if name[0] in ".!" and isinstance(value, bytes | str))
+        size = sum(
+            len(name.encode()) + len(value) for name, value in fields.items() if name[0] in ".!" and isinstance(value, bytes | str)
+        )
         self._check_size(size)
         args: list[Argument] = [at.handle, at.user, idle_ms, lifetime_ms, max_per_user]
         for name, value in fields.items():
@@ -128,8 +130,10 @@ class SessionStore:
         """Write what changed; None where the session is gone. Raises `SessionTooLarge`, the session untouched."""
         args: list[Argument] = [at.handle, at.user, self._max_bytes, int(renew)]
         args += (len(delta.values), len(delta.appended), len(delta.deleted))
-        for name, value in (*delta.values.items(), *delta.appended.items()):
-            args += (name, value)
+        for name, raw in delta.values.items():
+            args += (name, raw)
+        for name, text in delta.appended.items():
+            args += (name, text)
         args += delta.deleted
         reply = await self._write("save", self._keys.of_session(at.user, at.handle), args)
         if reply[0] == _TOO_LARGE:
@@ -188,7 +192,7 @@ class SessionStore:
         key = self._keys.user(user)
         return [each.decode() for each in await self._client.execute(key, "ZRANGE", key, 0, _LISTED_AT_MOST - 1)]
 
-    async def list(self, user: str) -> list[tuple[str, Fields]]:
+    async def of_user(self, user: str) -> list[tuple[str, Fields]]:
         """A user's live sessions, oldest first: handle and fields."""
         handles = await self.handles(user)
         loaded = await asyncio.gather(*(self.load(Address(user, handle)) for handle in handles))

@@ -55,7 +55,7 @@ VISIT = web.RequestKey("stateroom_visit", Visit)
 
 def get_visit(request: web.BaseRequest) -> Visit:
     """The request's visit. Raises `RuntimeError` where the application was not set up."""
-    visit = request.get(VISIT)
+    visit: Visit | None = request.get(VISIT)
     if visit is None:
         raise RuntimeError("there are no sessions here: call stateroom.setup(app) before the application starts")
     return visit

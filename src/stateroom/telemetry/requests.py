@@ -93,5 +93,3 @@ def _is_from_trusted(request: web.Request, settings: Settings) -> bool:
     except ValueError:
         return False
     return any(peer in network for network in settings.trusted_proxies if network.version == peer.version)
-
-

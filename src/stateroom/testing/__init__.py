@@ -54,14 +54,19 @@ def fake_redis(settings: Settings) -> redis.asyncio.Redis:
 
 
 async def sign_in_as(
-    client: TestClient[Any, Any], user_id: UserId, *, data: Mapping[str, Any] | None = None, remember: bool = False
+    client: TestClient[web.Request, web.Application],
+    user_id: UserId,
+    *,
+    data: Mapping[str, Any] | None = None,
+    remember: bool = False,
 ) -> Session:
     """Sign a test client in without a password: a stored session, its cookie in the client's jar."""
     app = client.app
     assert app is not None, "the client has no application"
-    session = await app[SESSIONS].create(user_id, data=data, remember=remember)
-    name = app[SESSIONS].settings.session_name or "session_id"
-    client.session.cookie_jar.update_cookies({name: app[SESSIONS].seal(session)}, client.make_url("/"))
+    manager = app[SESSIONS]
+    session = await manager.create(user_id, data=data, remember=remember)
+    name = manager.settings.session_name or "session_id"
+    client.session.cookie_jar.update_cookies({name: manager.seal(session)}, client.make_url("/"))
     return session
 
 
@@ -88,6 +93,5 @@ def redis_down(app: web.Application) -> Iterator[None]:
     async def down(*_: Any, **__: Any) -> Any:
         raise StoreUnavailable("Redis is down, for a test")
 
-    names = ("execute", "run", "pipeline", "run_durably")
-    with mock.patch.multiple(app[SESSIONS].client, **dict.fromkeys(names, down)):
+    with mock.patch.multiple(app[SESSIONS].client, execute=down, run=down, pipeline=down, run_durably=down):
         yield

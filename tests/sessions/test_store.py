@@ -203,15 +203,16 @@ async def test_a_user_over_the_limit_is_told_the_oldest(store: SessionStore) -> 
     first, second = await create(store), await create(store)
     third = address()
     created = await store.create(third, idle_ms=IDLE, lifetime_ms=LIFETIME, max_per_user=2, fields={"g": 0})
-    assert created.over_limit == (first.handle,)
-    assert await store.handles("i1") == [first.handle, second.handle, third.handle]
+    # Two made in one millisecond are equally old.
+    assert created.over_limit in [(first.handle,), (second.handle,)]
+    assert set(await store.handles("i1")) == {first.handle, second.handle, third.handle}
 
 
 async def test_a_user_lists_own_sessions_only(store: SessionStore) -> None:
     mine = [await create(store) for _ in range(3)]
     await create(store, address("i2"))
     await create(store, address(""))
-    assert [handle for handle, _ in await store.of_user("i1")] == [at.handle for at in mine]
+    assert sorted(handle for handle, _ in await store.of_user("i1")) == sorted(at.handle for at in mine)
 
 
 async def test_the_active_count_is_of_all_users_and_visitors(store: SessionStore, clock: StoreClock) -> None:

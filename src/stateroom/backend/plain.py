@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, RedisError
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
     from .client import Argument, Command
 
+MAX_CONNECTIONS = 50
+
 
 class PlainClient:
     """`RedisClient` over any client of redis-py's kind. Its own pool and retries apply."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client: Any = client  # redis-py's execute_command has no types
+        # Its pool refuses callers when it is exhausted; have them wait instead.
+        self._turns = asyncio.Semaphore(min(client.connection_pool.max_connections, MAX_CONNECTIONS))
 
     async def start(self) -> None:
         return
@@ -31,23 +36,22 @@ class PlainClient:
         await self._client.aclose()
 
     async def execute(self, key: str, *command: Argument) -> Any:
-        with _store_faults():
+        async with self._turn():
             return _as_resp3(str(command[0]), await self._client.execute_command(*command))
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         script = _without_flags(script)
-        with _store_faults():
+        async with self._turn():
             try:
                 return await self._client.execute_command("EVALSHA", script.sha1, len(keys), *keys, *args)
             except NoScriptError:
                 return await self._client.execute_command("EVAL", script.source, len(keys), *keys, *args)
 
     async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
-        with _store_faults():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for command in commands:
-                    pipeline.execute_command(*command)
-                replies = await pipeline.execute(raise_on_error=False)
+        async with self._turn(), self._client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            replies = await pipeline.execute(raise_on_error=False)
         return [_as_resp3(str(command[0]), reply) for command, reply in zip(commands, replies, strict=True)]
 
     async def run_durably(
@@ -68,16 +72,16 @@ class PlainClient:
         in_use = len(getattr(pool, "_in_use_connections", ()))
         return PoolFigures(len(getattr(pool, "_available_connections", ())), in_use, pool.max_connections, 0)
 
-
-@contextlib.contextmanager
-def _store_faults() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        fault = as_store_fault(error)
-        if fault is None:
-            raise
-        raise fault from error
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with self._turns:
+            try:
+                yield
+            except (RedisError, OSError, TimeoutError) as error:
+                fault = as_store_fault(error)
+                if fault is None:
+                    raise
+                raise fault from error
 
 
 @functools.cache

@@ -5,7 +5,7 @@ local now = now_ms()
 if is_late(now) then return {LATE} end
 local session, field, value = KEYS[1], ARGV[4], ARGV[6]
 local before = redis.call('HGET', session, 'z')
-if not before then return {GONE} end
+if not before or has_expired(now, session) then return {GONE} end
 local current = redis.call('HGET', session, field) or ''
 if current ~= ARGV[5] then return {CONFLICT, current} end
 local size = tonumber(before) + growth(session, field, value)

@@ -22,16 +22,14 @@ keep_until(now, session, expiries, sessions, handle, user, whole(now), expires)
 local over = {}
 if user ~= '' and limit > 0 then
   local stem = string.sub(session, 1, #session - #handle)
-  local alive = {}
+  local others = {}
   for _, each in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
-    if redis.call('EXISTS', stem .. each) == 1 then
-      alive[#alive + 1] = each
-    else
+    if redis.call('EXISTS', stem .. each) == 0 or has_expired(now, stem .. each) then
       redis.call('ZREM', sessions, each)
+    elseif each ~= handle then
+      others[#others + 1] = each
     end
   end
-  for i = 1, #alive - limit do
-    if alive[i] ~= handle then over[#over + 1] = alive[i] end
-  end
+  for i = 1, #others + 1 - limit do over[i] = others[i] end
 end
 return {OK, whole(now), whole(expires), over}

@@ -5,7 +5,7 @@ local now = now_ms()
 if is_late(now) then return {LATE} end
 local old, new = KEYS[1], KEYS[2]
 local fields = redis.call('HGETALL', old)
-if #fields == 0 then return {GONE} end
+if #fields == 0 or has_expired(now, old) then return {GONE} end
 for i = 1, #fields, 2 do redis.call('HSET', new, fields[i], fields[i + 1]) end
 redis.call('HSET', new, 'g', ARGV[4])
 if ARGV[5] == '1' then redis.call('HSET', new, 'a', whole(now)) end

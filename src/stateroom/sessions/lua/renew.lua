@@ -3,7 +3,7 @@
 local now = now_ms()
 if is_late(now) then return {LATE} end
 local renewed, idle, deadline = unpack(redis.call('HMGET', KEYS[1], 'r', 'i', 'd'))
-if not renewed then return {GONE} end
+if not renewed or has_expired(now, KEYS[1]) then return {GONE} end
 if now - tonumber(renewed) < tonumber(ARGV[5]) then
   return {OK, renewed, whole(math.min(tonumber(renewed) + tonumber(idle), tonumber(deadline)))}
 end

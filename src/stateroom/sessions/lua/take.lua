@@ -4,7 +4,7 @@ local now = now_ms()
 if is_late(now) then return {LATE} end
 local session = KEYS[1]
 local size = redis.call('HGET', session, 'z')
-if not size then return {GONE} end
+if not size or has_expired(now, session) then return {GONE} end
 size = tonumber(size)
 local before = size
 local taken = {OK}

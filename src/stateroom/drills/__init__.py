@@ -1,0 +1,1 @@
+"""The means to prove what a failover does: real servers, broken on purpose."""

@@ -1,0 +1,71 @@
+"""Fixtures that every test may use: real servers, and clients of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from stateroom.backend.client import RedisClient
+from stateroom.backend.clients import make_client
+from stateroom.settings import Settings
+from stateroom.telemetry.metrics import Metrics
+
+from .servers import Servers, ServerThread
+
+STORES = ["fakeredis", "valkey", "redis", "sentinel", "cluster"]
+
+
+def require_tool(name: str) -> str:
+    """The path of a program that a test needs; without it the test is skipped, or fails in CI."""
+    path = shutil.which(name)
+    if path is None:
+        reason = f"{name} is not installed (apt-get install it; .ci/run does)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings come from the test, not from the machine: no variable of ours, no `.env`."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Real servers, each kind started when first asked for and kept for the whole run."""
+    with ServerThread() as thread:
+        yield Servers(thread, tmp_path_factory.mktemp("servers"))
+
+
+@pytest.fixture(params=STORES)
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of store in turn."""
+    kind: str = request.param
+    if kind == "redis":
+        require_tool("redis-server")
+    return kind
+
+
+@pytest.fixture
+def store_settings(store_kind: str, servers: Servers) -> Settings:
+    """Settings that lead to a store of this kind."""
+    return servers.settings(store_kind)
+
+
+@pytest.fixture
+async def client(store_kind: str, store_settings: Settings) -> AsyncIterator[RedisClient]:
+    """A started client of a store of each kind."""
+    factory = Servers.fake_redis if store_kind == "fakeredis" else None
+    made = await make_client(store_settings, factory, metrics=Metrics())
+    await made.start()
+    yield made
+    await made.aclose()

@@ -1,0 +1,107 @@
+"""Servers that live as long as the test run, on a loop of their own: tests have a loop each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import fakeredis
+
+from stateroom.drills import topology
+from stateroom.drills.topology import Node, SentinelSetup
+from stateroom.sessions.cookie import new_key
+from stateroom.settings import Settings
+
+DEBIAN_REDIS = "/usr/bin/redis-server"
+
+T = TypeVar("T")
+
+
+class ServerThread:
+    """An event loop in a thread, and the servers that were started on it."""
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="servers")
+        self._thread.start()
+        self._stack = contextlib.AsyncExitStack()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.run(self._stack.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something on that loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+
+    def start(self, server: AbstractAsyncContextManager[T]) -> T:
+        """Keep a server until the end of the run."""
+        return self.run(self._stack.enter_async_context(server))
+
+
+class Servers:
+    """One of each kind of store."""
+
+    def __init__(self, thread: ServerThread, folder: Path) -> None:
+        self.thread = thread
+        self._folder = folder
+        self._started: dict[str, Any] = {}
+
+    @property
+    def valkey(self) -> Node:
+        return self._once("valkey", lambda: topology.single(self._folder / "valkey"))
+
+    @property
+    def redis(self) -> Node:
+        """Debian's Redis 7.0."""
+        return self._once("redis", lambda: topology.single(self._folder / "redis", binary=DEBIAN_REDIS))
+
+    @property
+    def sentinel(self) -> SentinelSetup:
+        return self._once("sentinel", lambda: topology.sentinels(self._folder / "sentinel"))
+
+    @property
+    def cluster(self) -> list[Node]:
+        """Three primaries, then their three replicas."""
+        return self._once("cluster", lambda: topology.cluster(self._folder / "cluster"))
+
+    def settings(self, kind: str, **values: Any) -> Settings:
+        """Settings for a store of this kind, for a library without a database."""
+        where: dict[str, Any] = {}
+        match kind:
+            case "fakeredis":
+                where = {"redis_mode": "single"}
+            case "valkey" | "redis":
+                node = self.valkey if kind == "valkey" else self.redis
+                where = {"redis_host": node.host, "redis_port": node.port}
+            case "sentinel":
+                where = {"redis_sentinels": ", ".join(str(each.address) for each in self.sentinel.sentinels)}
+            case "cluster":
+                where = {"redis_cluster_nodes": ",".join(str(each.address) for each in self.cluster[:2])}
+        defaults = {
+            "_env_file": None,
+            "cookie_keys": new_key(),
+            "cookie_secure": False,
+            "session_name": "session_id",
+            "database_url": "none",
+        }
+        return Settings(**(defaults | where | values))
+
+    @staticmethod
+    def fake_redis(settings: Settings) -> Any:
+        """A fake server of one's own; its clients ask for 64-bit integers as Redis does."""
+        return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
+
+    def _once(self, name: str, make: Any) -> Any:
+        if name not in self._started:
+            self._started[name] = self.thread.start(make())
+        return self._started[name]

@@ -8,13 +8,19 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp import AiohttpClient
 
+from stateroom.app import make_app
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
 from .servers import Servers, ServerThread
+
+ServiceClient = TestClient[web.Request, web.Application]
 
 STORES = ["fakeredis", "valkey", "redis", "sentinel", "cluster"]
 
@@ -69,3 +75,15 @@ async def client(store_kind: str, store_settings: Settings) -> AsyncIterator[Red
     await made.start()
     yield made
     await made.aclose()
+
+
+@pytest.fixture
+def service_settings(servers: Servers, tmp_path: Path) -> Settings:
+    """The whole service on a real server and a database of its own; quick hashes."""
+    return servers.service_settings(tmp_path)
+
+
+@pytest.fixture
+async def service(service_settings: Settings, aiohttp_client: AiohttpClient) -> ServiceClient:
+    """A client of the running service, with a cookie jar."""
+    return await aiohttp_client(make_app(service_settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import threading
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -95,6 +96,18 @@ class Servers:
             "database_url": "none",
         }
         return Settings(**(defaults | where | values))
+
+    def service_settings(self, folder: Path, **values: Any) -> Settings:
+        """The whole service on the Valkey server, with keys and a database of its own, and quick hashes."""
+        own: dict[str, Any] = {
+            "redis_key_prefix": f"test-{secrets.token_hex(4)}",
+            "database_url": f"sqlite:///{folder}/users.db",
+            "state_dir": folder,
+            "bcrypt_rounds": 4,
+            "password_blocklist": "off",
+            "login_attempts_per_address": 10_000,
+        }
+        return self.settings("valkey", **(own | values))
 
     @staticmethod
     def fake_redis(settings: Settings) -> Any:

@@ -167,10 +167,19 @@ async def single(folder: Path, *, binary: str | None = None, **node: Any) -> Asy
 
 @contextlib.asynccontextmanager
 async def sentinels(
-    folder: Path, *, binary: str | None = None, replicas: int = 2, watchers: int = 3, down_after_ms: int = 1000,
-    server_options: Mapping[str, str] | None = None, server_lines: Sequence[str] = (), sentinel_options: Mapping[str, str] | None = None,
-    sentinel_lines: Sequence[str] = (), dialer: Dialer | None = None, sentinel_dialer: Dialer | None = None,
-) -> AsyncIterator[SentinelSetup]:  # fmt: skip
+    folder: Path,
+    *,
+    binary: str | None = None,
+    replicas: int = 2,
+    watchers: int = 3,
+    down_after_ms: int = 1000,
+    server_options: Mapping[str, str] | None = None,
+    server_lines: Sequence[str] = (),
+    sentinel_options: Mapping[str, str] | None = None,
+    sentinel_lines: Sequence[str] = (),
+    dialer: Dialer | None = None,
+    sentinel_dialer: Dialer | None = None,
+) -> AsyncIterator[SentinelSetup]:
     """A primary with replicas, watched by Sentinels; returns when every replica is linked and every Sentinel knows all."""
     binary = binary or server_binary()
     primary = Node(folder / "node-0", binary, options=server_options or {}, lines=server_lines, dialer=dialer)
@@ -255,7 +264,7 @@ async def until(condition: Callable[[], Any], what: str, *, seconds: float = REA
     """Wait for what a server tells only when asked. Raises `TimeoutError` that says what did not happen."""
     try:
         async with asyncio.timeout(seconds):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 (servers announce nothing)
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise TimeoutError(f"not within {seconds:g} s: {what}") from None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
@@ -114,7 +114,8 @@ class Servers:
         """A fake server of one's own; its clients ask for 64-bit integers as Redis does."""
         return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
 
-    def _once(self, name: str, make: Any) -> Any:
+    def _once(self, name: str, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
         if name not in self._started:
             self._started[name] = self.thread.start(make())
-        return self._started[name]
+        started: T = self._started[name]
+        return started

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import MetaData, event
+import structlog
+from sqlalchemy import MetaData, NullPool, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -23,14 +24,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from .errors import DatabaseUnavailable, SettingsError
 
 if TYPE_CHECKING:
+    from asyncpg import Connection as PostgresConnection
     from sqlalchemy import Connection
 
     from .settings import Settings
 
+log = structlog.get_logger(__name__)
+
 POOL_SIZE = 5
 POOL_OVERFLOW = 5
 CONNECT_TIMEOUT_SECONDS = 2.0
+"""How long one waits for a connection in all: for the pool, for a sign of life, for a new one."""
 STATEMENT_TIMEOUT_SECONDS = 2.0
+
+_EXAMPLE = "for example postgresql://user:password@host/stateroom"
+
+# By SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_REFUSALS = {
+    "28": "the server refuses this user or password; correct them",
+    "3D": "the server has no such database; create it, or name another",
+    "42501": "this user may not use or change the schema; grant it USAGE and, for `stateroom db upgrade`, CREATE",
+    "42704": "the server does not know a parameter of the URL; take it out",
+}
 
 metadata = MetaData(
     naming_convention={
@@ -46,13 +61,14 @@ class Database:
     """Owns the engine of one process. Raises `SettingsError` for a `DATABASE_URL` that can't work."""
 
     def __init__(self, settings: Settings) -> None:
-        self._url = _url(settings)
-        self._folder = settings.state_dir
+        self._setting = "STATE_DIR" if settings.database_url is None else "DATABASE_URL"
+        self._sqlite = _sqlite_url(settings)
+        self._dsn = "" if self._sqlite is not None else _postgres_dsn(settings)
         self._engine: AsyncEngine | None = None
 
     @property
     def is_sqlite(self) -> bool:
-        return self._url.get_backend_name() == "sqlite"
+        return self._sqlite is not None
 
     @property
     def engine(self) -> AsyncEngine:
@@ -63,23 +79,26 @@ class Database:
     async def prepare(self) -> None:
         """Make the schema current on SQLite; elsewhere see that it is.
 
-        Raises `SettingsError` that names `stateroom db upgrade`. A database that is away is no reason not to start.
+        Raises `SettingsError` that names `stateroom db upgrade`, or what the server refuses. A database that is away
+        is no reason not to start.
         """
         if self.is_sqlite:
             await self.upgrade()
             return
         try:
-            at, wanted = await self.revision(), await asyncio.to_thread(_newest_revision)
-        except DatabaseUnavailable:
+            with _refusals():
+                at = await self.revision()
+        except DatabaseUnavailable as error:
+            log.warning("database_unavailable", detail=error.detail, mend="see that the server of DATABASE_URL runs")
             return
-        if at != wanted:
-            raise SettingsError(f"DATABASE_URL: the schema is at {at or 'nothing'}, not {wanted}; run `stateroom db upgrade`")
+        if await asyncio.to_thread(_is_behind, at):
+            raise SettingsError(f"DATABASE_URL: the schema is at {at or 'nothing'}, too old; run `stateroom db upgrade`")
 
     async def upgrade(self) -> None:
         """Bring the schema to the newest revision. Processes that do it at once take turns."""
-        if self.is_sqlite and self._url.database:
-            path = Path(self._url.database)
-            with _folder_faults(path):
+        if self._sqlite is not None and self._sqlite.database:
+            path = Path(self._sqlite.database)
+            with _folder_faults(self._setting, path):
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
                 with await asyncio.to_thread(_locked, path.with_name(f".{path.name}.upgrade")):
@@ -95,15 +114,18 @@ class Database:
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A connection in a transaction that commits at the end."""
-        with _faults():
-            async with self.engine.begin() as connection:
-                yield connection
+        async with self.connect() as connection, connection.begin():
+            yield connection
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """A connection to read with."""
         with _faults():
-            async with self.engine.connect() as connection:
+            async with contextlib.AsyncExitStack() as stack:
+                connection = self.engine.connect()
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                    await connection.start()
+                stack.push_async_exit(connection)
                 yield connection
 
     async def aclose(self) -> None:
@@ -114,47 +136,70 @@ class Database:
     async def _upgrade(self) -> None:
         from .migrations import upgrade  # takes a quarter of a second to import, and few processes need it
 
-        async with self.begin() as connection:
-            await connection.run_sync(upgrade)
-
-    def _make_engine(self) -> AsyncEngine:
-        options: dict[str, Any] = {"hide_parameters": True}
-        if not self.is_sqlite:
-            options |= {
-                "pool_size": POOL_SIZE,
-                "max_overflow": POOL_OVERFLOW,
-                "pool_timeout": CONNECT_TIMEOUT_SECONDS,
-                "pool_pre_ping": False,
-                "connect_args": {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": STATEMENT_TIMEOUT_SECONDS},
-            }
-        else:
-            options["connect_args"] = {"timeout": STATEMENT_TIMEOUT_SECONDS}
+        # A migration may take its time, and wait for another process that is at it.
+        engine = self._make_engine(statement_timeout_seconds=None, poolclass=NullPool)
         try:
-            engine = create_async_engine(self._url, **options)
+            with _refusals(), _faults():
+                async with engine.begin() as connection:
+                    if self.is_sqlite:  # Python's driver begins no transaction by itself for a CREATE TABLE
+                        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    await connection.run_sync(upgrade)
+        finally:
+            await engine.dispose()
+
+    def _make_engine(self, *, statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS, **options: Any) -> AsyncEngine:
+        options = {"hide_parameters": True, **options}
+        if "poolclass" not in options:
+            options |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
+        if self._sqlite is not None:
+            engine = create_async_engine(self._sqlite, connect_args={"timeout": STATEMENT_TIMEOUT_SECONDS}, **options)
+            event.listen(engine.sync_engine, "connect", _set_pragmas)
+            return engine
+        try:
+            import asyncpg
         except ModuleNotFoundError as error:
             raise SettingsError(f"DATABASE_URL: {error.name} is not installed; pip install 'stateroom[postgres]'") from None
-        if self.is_sqlite:
-            event.listen(engine.sync_engine, "connect", _set_pragmas)
-        return engine
+
+        async def connect() -> PostgresConnection[Any]:
+            try:
+                return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=statement_timeout_seconds)
+            except ValueError as error:  # asyncpg's ClientConfigurationError too
+                raise SettingsError("DATABASE_URL is not a URL that PostgreSQL understands; " + _EXAMPLE) from error
+
+        # The ping finds connections that a restart of the server has ended.
+        return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **options)
 
 
-def _url(settings: Settings) -> URL:
+def _sqlite_url(settings: Settings) -> URL | None:
+    """The URL of an SQLite file; None where `DATABASE_URL` names another kind."""
     if settings.database_url is None:
         return URL.create("sqlite+aiosqlite", database=str(settings.state_dir / "stateroom.db"))
+    text = settings.database_url.get_secret_value()
+    if not text.startswith(("sqlite:", "sqlite+aiosqlite:")):
+        return None
     try:
-        url = make_url(settings.database_url.get_secret_value())
+        url = make_url(text)
     except ArgumentError:
-        raise SettingsError("DATABASE_URL is not a URL; for example postgresql://user:password@host/stateroom") from None
-    match url.drivername:
-        case "postgresql" | "postgres" | "postgresql+asyncpg":
-            return url.set(drivername="postgresql+asyncpg")
-        case "sqlite" | "sqlite+aiosqlite":
-            if not url.database or url.database == ":memory:":
-                raise SettingsError("DATABASE_URL names no file; for example sqlite:///var/stateroom.db")
-            return url.set(drivername="sqlite+aiosqlite")
-    raise SettingsError(
-        f"DATABASE_URL begins with {url.drivername}://; use postgresql://, sqlite:///, or none for library use without a database"
-    )
+        url = URL.create("sqlite")
+    if not url.database or url.database == ":memory:":
+        raise SettingsError("DATABASE_URL names no file; for example sqlite:///var/stateroom.db")
+    return url.set(drivername="sqlite+aiosqlite")
+
+
+def _postgres_dsn(settings: Settings) -> str:
+    """The URL as asyncpg takes it: it knows sslmode, several hosts and what else libpq lets a URL say.
+
+    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+    """
+    text = settings.database_url.get_secret_value() if settings.database_url is not None else ""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        raise SettingsError("DATABASE_URL is not a URL; " + _EXAMPLE)
+    if scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
+        raise SettingsError(
+            f"DATABASE_URL begins with {scheme}://; use postgresql:// or sqlite:///, or none for library use without a database"
+        )
+    return f"postgresql://{rest}"
 
 
 @contextlib.contextmanager
@@ -163,16 +208,31 @@ def _faults() -> Iterator[None]:
         yield
     except IntegrityError:
         raise
-    except (DBAPIError, SQLAlchemyError, OSError, TimeoutError) as error:
-        raise DatabaseUnavailable(f"the user database does not answer: {type(error).__name__}") from error
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        raise DatabaseUnavailable(f"the user database does not answer: {type(cause).__name__}") from error
 
 
 @contextlib.contextmanager
-def _folder_faults(path: Path) -> Iterator[None]:
+def _refusals() -> Iterator[None]:
+    """Tell a server that is away from one that will never take us as we come."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        cause = error.__cause__
+        state = str(getattr(getattr(cause, "orig", None), "sqlstate", None) or "")
+        for prefix, words in _REFUSALS.items():
+            if state.startswith(prefix):
+                raise SettingsError(f"DATABASE_URL: {words}") from None
+        raise
+
+
+@contextlib.contextmanager
+def _folder_faults(setting: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SettingsError(f"STATE_DIR: {path} cannot be written: {error.strerror}; name a folder that can") from None
+        raise SettingsError(f"{setting}: {path} cannot be written: {error.strerror}; name a folder that can") from None
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:
@@ -195,7 +255,7 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _newest_revision() -> str:
-    from .migrations import newest_revision
+def _is_behind(revision: str | None) -> bool:
+    from .migrations import is_behind
 
-    return newest_revision()
+    return is_behind(revision)

@@ -26,7 +26,7 @@ async def get(client: ServiceClient, path: str, **options: Any) -> tuple[int, di
         return response.status, await response.json(content_type=None)
 
 
-async def get_as(client: ServiceClient, value: str, path: str) -> tuple[int, dict[str, Any]]:
+async def get_as(client: ServiceClient, value: Any, path: str) -> tuple[int, dict[str, Any]]:
     """As somebody who kept this cookie, whatever the client's own jar holds."""
     headers = {"Cookie": f"session_id={value}"}
     async with (
@@ -143,7 +143,7 @@ async def test_unknown_user_and_wrong_password_are_the_same_answer(service: Serv
 
 async def test_every_sign_in_gets_a_new_id_and_kills_the_old_one(service: ServiceClient) -> None:
     await register(service)
-    seen = [cookie(service)]
+    seen: list[str] = [cookie(service)]
     for path, body in [
         ("/api/auth/login", CREDENTIALS),
         ("/api/auth/reauthenticate", {"password": ADA["password"]}),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ALLOWED_METHODS = "GET, POST, DELETE"
 ALLOWED_HEADERS = "Content-Type, Authorization, X-Session-Renew"
+EXPOSED_HEADERS = "Retry-After, X-Request-ID"
 PREFLIGHT_MAX_AGE_SECONDS = "600"
 
 
@@ -37,7 +38,7 @@ def cors_middleware(settings: Settings) -> Middleware:
         if is_allowed:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Credentials"] = "true"
-            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
         return response
 
     return cors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from .. import SESSIONS, StoreUnavailable, __version__
+from .. import SESSIONS, StoreUnavailable
 from .answers import answer
 
 routes = web.RouteTableDef()
@@ -43,7 +43,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 @routes.get("/")
 async def index(request: web.Request) -> web.Response:
-    return answer({"name": "stateroom", "version": __version__, "health": "/api/health"})
+    return answer({"name": "stateroom", "health": "/api/health"})
 
 
 def _plain(request: web.Request, checks: dict[str, bool]) -> web.Response:

@@ -8,7 +8,7 @@ import structlog
 from aiohttp import web
 
 from ..errors import StateroomError, StoreUnavailable
-from ..problems import problem, problem_response
+from ..problems import REQUEST_ID, problem, problem_response
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -33,7 +33,7 @@ async def problems_middleware(request: web.Request, handler: Handler) -> web.Str
     except TimeoutError:
         return problem_response(StoreUnavailable("a store did not answer in time", kind="timeout"), request)
     except Exception:
-        log.exception("request_failed")
+        log.exception("request_failed", request_id=request.get(REQUEST_ID, ""))
         return problem(request, 500, "internal-error", "Internal error", "the error is in the log under this request id")
 
 

@@ -71,8 +71,8 @@ class RedisClient(Protocol):
     async def aclose(self) -> None:
         """Fail what is pending, close every connection, end every task."""
 
-    async def execute(self, key: str, *command: Argument) -> Any:
-        """One short command, on the shared connection of the server that holds `key`.
+    def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
+        """One short command, on the shared connection of the server that holds `key`; await it for the reply.
 
         Raises `StoreUnavailable`.
         """

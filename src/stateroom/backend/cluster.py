@@ -61,8 +61,8 @@ class ClusterClient:
                 await self._task
         await asyncio.gather(*(shard.aclose() for shard in self._shards.values()))
 
-    async def execute(self, key: str, *command: Argument) -> Any:
-        return await self._follow(key, lambda shard: shard.execute(key, *command), [command])
+    def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
+        return self._follow(key, lambda shard: shard.execute(key, *command), [command])
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         asked = [("EVAL", script.source, len(keys), *keys, *args)]

@@ -31,7 +31,7 @@ from .plain import PlainClient
 from .server import ServerClient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
@@ -225,8 +225,8 @@ class EmbeddedClient:
         assert self._client is not None, "start() comes first"
         return self._client
 
-    async def execute(self, key: str, *command: Argument) -> Any:
-        return await self._started.execute(key, *command)
+    def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
+        return self._started.execute(key, *command)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         return await self._started.run(script, keys, args)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 OpenConnection: TypeAlias = "Callable[[], Awaitable[AbstractConnection]]"
 ObserveCommand: TypeAlias = Callable[[str, float], None]
+ObserveFault: TypeAlias = Callable[[StoreUnavailable], None]
 
 MAX_PENDING = 20_000
 """Commands that may wait at once. More means callers arrive faster than Redis answers: that is load, not an outage."""
@@ -41,6 +42,7 @@ SHORT_LIFE_SECONDS = 0.1
 
 _SECOND_LOOK_SECONDS = 0.001
 _NOTHING = object()
+_NO_LOOP: Any = None
 
 
 class _Waiting:
@@ -65,12 +67,14 @@ class Link(asyncio.Protocol):
         *,
         read_timeout: float,
         observe: ObserveCommand | None,
+        on_fault: ObserveFault | None,
         on_push: Callable[[list[Any]], None] | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._read_timeout = read_timeout
         self._observe = observe
+        self._on_fault = on_fault
         self._on_push = on_push
         self._waiting: deque[_Waiting] = deque()
         self._outgoing: list[bytes] = []
@@ -109,7 +113,7 @@ class Link(asyncio.Protocol):
             self._timer = None
         self._outgoing.clear()
         while self._waiting:
-            _fail(self._waiting.popleft().future, fault)
+            _fail(self._waiting.popleft().future, fault, self._on_fault)
 
     async def aclose(self) -> None:
         """Let redis-py end what it began. The link must be lost already."""
@@ -147,7 +151,7 @@ class Link(asyncio.Protocol):
         future = waiting.future
         if isinstance(reply, Exception):
             fault = as_store_fault(reply)
-            _fail(future, fault or reply)
+            _fail(future, fault or reply, self._on_fault)
             if fault is not None and is_dead_connection(reply):
                 self.lose(fault)
         elif not future.done():
@@ -174,7 +178,7 @@ class Link(asyncio.Protocol):
         for waiting in self._waiting:
             if waiting.asked_at + self._read_timeout > now:
                 break
-            _fail(waiting.future, _overdue(self._read_timeout))
+            _fail(waiting.future, _overdue(self._read_timeout), self._on_fault)
         next_at = next((w.asked_at for w in self._waiting if not w.future.done()), oldest.sent_at)
         self._timer = self._loop.call_at(max(next_at + self._read_timeout, now + _SECOND_LOOK_SECONDS), self._look_at_oldest)
 
@@ -202,6 +206,7 @@ class Multiplexer:
         read_timeout: float,
         connect_timeout: float,
         observe: ObserveCommand | None = None,
+        on_fault: ObserveFault | None = None,
         on_push: Callable[[list[Any]], None] | None = None,
         max_pending: int = MAX_PENDING,
     ) -> None:
@@ -210,9 +215,11 @@ class Multiplexer:
         self._read_timeout = read_timeout
         self._connect_timeout = connect_timeout
         self._observe = observe
+        self._on_fault = on_fault
         self._on_push = on_push
         self._max_pending = max_pending
         self._link: Link | None = None
+        self._loop: asyncio.AbstractEventLoop = _NO_LOOP  # kept: asking for it costs a system call (CPython 3.11)
         self._queued: deque[_Waiting] = deque()
         self._queue_timer: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -231,9 +238,9 @@ class Multiplexer:
 
     async def start(self) -> BaseException | None:
         """Begin to connect; return once the first attempt has ended, with its error if it failed."""
-        loop = asyncio.get_running_loop()
-        self._first_attempt = loop.create_future()
-        self._keeper = loop.create_task(self._keep_connected(), name="stateroom redis multiplexer")
+        self._loop = asyncio.get_running_loop()
+        self._first_attempt = self._loop.create_future()
+        self._keeper = self._loop.create_task(self._keep_connected(), name="stateroom redis multiplexer")
         return await asyncio.shield(self._first_attempt)
 
     async def aclose(self) -> None:
@@ -255,11 +262,11 @@ class Multiplexer:
         A reply that is the command's own error is raised as redis-py's `ResponseError`.
         """
         link = self._link
-        loop = asyncio.get_running_loop()
         if link is None:
             self._check_may_queue()
         elif len(link) >= self._max_pending:
             raise StoreUnavailable("too many commands wait for Redis", kind="overloaded")
+        loop = self._loop
         waiting = _Waiting(loop.create_future(), command[0], hiredis.pack_command(command), loop.time())  # type: ignore[arg-type]
         if link is not None:
             link.send(waiting)
@@ -302,11 +309,11 @@ class Multiplexer:
             if due > loop.time():
                 self._queue_timer = loop.call_at(due, self._expire_queued)
                 return
-            _fail(self._queued.popleft().future, _overdue(self._read_timeout))
+            _fail(self._queued.popleft().future, _overdue(self._read_timeout), self._on_fault)
 
     def _fail_queued(self, fault: StoreUnavailable) -> None:
         while self._queued:
-            _fail(self._queued.popleft().future, fault)
+            _fail(self._queued.popleft().future, fault, self._on_fault)
         if self._queue_timer is not None:
             self._queue_timer.cancel()
             self._queue_timer = None
@@ -341,7 +348,9 @@ class Multiplexer:
 
     async def _serve(self, connection: AbstractConnection) -> StoreUnavailable:
         """Send what waited, then everything, over this connection until it is lost."""
-        link = Link(connection, read_timeout=self._read_timeout, observe=self._observe, on_push=self._on_push)
+        link = Link(
+            connection, read_timeout=self._read_timeout, observe=self._observe, on_fault=self._on_fault, on_push=self._on_push
+        )
         try:
             self._link = link
             self._breaker.reset()
@@ -374,6 +383,8 @@ def _overdue(read_timeout: float) -> StoreUnavailable:
     return StoreUnavailable(f"Redis did not answer within {read_timeout:g} s", kind="timeout")
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+def _fail(future: asyncio.Future[Any], error: Exception, on_fault: ObserveFault | None) -> None:
     if not future.done():
         future.set_exception(error)
+        if on_fault is not None and isinstance(error, StoreUnavailable):
+            on_fault(error)

@@ -49,6 +49,7 @@ class ServerClient:
             read_timeout=self._read_timeout,
             connect_timeout=settings.redis_dial_timeout + settings.redis_read_timeout,
             observe=self._observe,
+            on_fault=self._count,
         )
         self._pool = Pool(
             open_connection,
@@ -74,22 +75,14 @@ class ServerClient:
         await self._multiplexer.aclose()
         await self._pool.aclose()
 
-    async def execute(self, key: str, *command: Argument) -> Any:
-        try:
-            return await self._multiplexer.execute(*command)
-        except StoreUnavailable as fault:
-            self._count(fault)
-            raise
+    def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
+        return self._multiplexer.execute(*command)  # the future itself: a coroutine around it would cost as much again
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         try:
-            try:
-                return await self._multiplexer.execute("EVALSHA", script.sha1, len(keys), *keys, *args)
-            except NoScriptError:
-                return await self._multiplexer.execute("EVAL", script.source, len(keys), *keys, *args)
-        except StoreUnavailable as fault:
-            self._count(fault)
-            raise
+            return await self._multiplexer.execute("EVALSHA", script.sha1, len(keys), *keys, *args)
+        except NoScriptError:
+            return await self._multiplexer.execute("EVAL", script.source, len(keys), *keys, *args)
 
     async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
         self.breaker.check()

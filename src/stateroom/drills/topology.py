@@ -121,7 +121,7 @@ class Node:
         if self._process is not None and self._process.returncode is not None:
             raise RuntimeError(f"{self.address} ended with {self._process.returncode}: see {self.folder}/server.log")
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            return await self.call("PING") == b"PONG"
+            return bool(await self.call("PING") == b"PONG")
         return False
 
     def _config(self) -> str:

@@ -25,7 +25,7 @@ IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
 def is_forwarded(request: web.Request) -> bool:
     """Whether the request carries any forwarding header, trusted or not."""
     headers = request.headers
-    return any(name in headers for name in FORWARDING_HEADERS)
+    return "X-Forwarded-For" in headers or any(name in headers for name in FORWARDING_HEADERS)
 
 
 class Proxies:

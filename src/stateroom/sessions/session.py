@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 DATA_PREFIX = "."
 FLASH_PREFIX = "!"
-_MISSING = object()
+_NO_FIELDS: Fields = {}
+_NO_CHANGE = Delta()
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -45,13 +46,13 @@ class Session(MutableMapping[str, Any]):
         "_deleted",
         "_expires_ms",
         "_fault",
+        "_fields",
         "_flashes",
         "_idle_ms",
         "_manager",
         "_metadata",
-        "_raw",
         "_renewed_ms",
-        "_stored_flashes",
+        "_split",
         "_written",
         "degraded",
         "ended",
@@ -82,8 +83,7 @@ class Session(MutableMapping[str, Any]):
         self.ended: str | None = None
         self._created_ms = self._auth_ms = self._renewed_ms = self._deadline_ms = self._expires_ms = self._idle_ms = 0
         self._metadata: bytes | None = None
-        self._raw: dict[str, bytes] = {}
-        self._stored_flashes: dict[str, bytes] = {}
+        self._take_fields(_NO_FIELDS)
         self.discard_changes()
 
     def discard_changes(self) -> None:
@@ -99,7 +99,7 @@ class Session(MutableMapping[str, Any]):
         """Take over a stored session."""
         self.token, self.handle, self.user, self.user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
         self.is_persistent = cookie.is_persistent
-        self._raw, self._stored_flashes = _by_prefix(fields, b"."), _by_prefix(fields, b"!")
+        self._take_fields(fields)
         get = fields.get
         self.generation = int(get(b"g", 0))
         self._created_ms, self._renewed_ms = int(fields[b"c"]), int(fields[b"r"])
@@ -111,7 +111,7 @@ class Session(MutableMapping[str, Any]):
     def refresh(self, fields: Fields) -> None:
         """Take data that was stored meanwhile; what this request changed stays changed."""
         delta = self.delta()
-        self._raw, self._stored_flashes = _by_prefix(fields, b"."), _by_prefix(fields, b"!")
+        self._take_fields(fields)
         self._decoded = {key: value for key, value in self._decoded.items() if f"{DATA_PREFIX}{key}" in delta.values}
 
     def fail(self, fault: Unavailable) -> None:
@@ -291,6 +291,8 @@ class Session(MutableMapping[str, Any]):
 
     def delta(self) -> Delta:
         """What has changed since it was loaded or saved last."""
+        if not (self._written or self._decoded or self._deleted or self._flashes):
+            return _NO_CHANGE
         delta = Delta()
         for key, value in self._written.items():
             encoded = encode_value(key, value)
@@ -336,10 +338,21 @@ class Session(MutableMapping[str, Any]):
         delta = self.delta()
         fields = {DATA_PREFIX + key: raw for key, raw in self._raw.items() if key not in self._deleted}
         fields.update(delta.values)
-        fields.update({FLASH_PREFIX + kind: text for kind, text in self._stored_flashes.items()})
+        fields.update({FLASH_PREFIX + kind: text for kind, text in _by_prefix(self._fields, b"!").items()})
         for name, text in delta.appended.items():
             fields[name] = b"\n".join([*filter(None, [fields.get(name)]), text.encode()])
         return fields
+
+    def _take_fields(self, fields: Fields) -> None:
+        self._fields = fields
+        self._split: dict[str, bytes] | None = None
+
+    @property
+    def _raw(self) -> dict[str, bytes]:
+        """The data fields as they are stored. Split off when first asked for: most requests ask for none."""
+        if self._split is None:
+            self._split = _by_prefix(self._fields, b".")
+        return self._split
 
     def _check_known(self) -> None:
         if self._fault is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
     """The outermost middleware. A request id is taken over from trusted proxies only."""
+    new_id = random.Random(os.urandom(16)).getrandbits  # noqa: S311 (ids need to differ, not to be secret)
     trusts_ids = bool(settings.trusted_proxies)
     logs_access = settings.log_level in {"debug", "info"}
     totals: dict[tuple[str, str, int], Any] = {}
@@ -49,7 +51,7 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
             given = request.headers.get(REQUEST_ID_HEADER, "")
             if _REQUEST_ID.fullmatch(given) and _is_from_trusted(request, settings):
                 return given
-        return os.urandom(16).hex()
+        return f"{new_id(128):032x}"
 
     @web.middleware
     async def telemetry(request: web.Request, handler: Handler) -> web.StreamResponse:

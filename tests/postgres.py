@@ -1,0 +1,130 @@
+"""A PostgreSQL server for tests: a process of its own on loopback, that dies with us.
+
+PostgreSQL refuses to run as root: then it runs as `postgres` or `nobody`.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from stateroom.backend.embedded import die_with_parent
+from stateroom.drills.topology import LOOPBACK, free_port
+
+USER, PASSWORD = "stateroom", "a password of the tests"
+STOP_SECONDS = 10.0
+# Nothing in a test needs to survive the machine.
+OPTIONS = (
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "unix_socket_directories=",
+    f"listen_addresses={LOOPBACK}",
+)
+
+
+def postgres_folder() -> Path | None:
+    """The folder of PostgreSQL's programs; None where it is not installed. Debian keeps them off the PATH."""
+    found = shutil.which("initdb")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    path = debian[-1] if debian else Path(found) if found else None
+    return path.parent if path is not None else None
+
+
+class Postgres:
+    """One server with one empty database a test asks for. A context manager: starts it, and leaves nothing behind."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._owner = _owner()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        self.port = free_port()
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="stateroom-pg-"))
+        secret = self._folder / "password"
+        secret.write_text(PASSWORD, encoding="utf-8")
+        if self._owner:
+            for path in (self._folder, secret):
+                shutil.chown(path, self._owner, self._owner_group())
+        self._call("initdb", "-D", str(self._data), "-U", USER, "-E", "UTF8", "--locale=C", "-A", "scram-sha-256",
+                   "--pwfile", str(secret), "--no-sync", "--no-instructions")  # fmt: skip
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+        shutil.rmtree(self._folder)
+
+    def start(self) -> None:
+        """Start, and return when it takes connections."""
+        settings = [part for option in OPTIONS for part in ("-c", option)]
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self._data, "-p", str(self.port), *settings],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,  # noqa: PLW1509 (it makes one system call)
+                **self._identity(),
+            )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while subprocess.run([self._programs / "pg_isready", "-q", "-h", LOOPBACK, "-p", str(self.port)], check=False).returncode:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self._folder / "server.log").read_text(encoding="utf-8"))
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it and every connection to it (PostgreSQL's "fast" shutdown)."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def make_database(self) -> str:
+        """The URL of a new, empty database."""
+        self._databases += 1
+        name = f"test{self._databases}"
+        self._call("createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, name)
+        return self.url(name)
+
+    def url(self, database: str, *, password: str = PASSWORD, scheme: str = "postgresql") -> str:
+        return f"{scheme}://{USER}:{password.replace(' ', '%20')}@{LOOPBACK}:{self.port}/{database}"
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def _call(self, program: str, *arguments: str) -> None:
+        command: Sequence[str] = [str(self._programs / program), *arguments]
+        done = subprocess.run(
+            command, cwd="/", capture_output=True, check=False, env={**os.environ, "PGPASSWORD": PASSWORD}, **self._identity()
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stderr.decode()}")
+
+    def _identity(self) -> dict[str, Any]:
+        return {"user": self._owner, "group": self._owner_group(), "extra_groups": []} if self._owner else {}
+
+    def _owner_group(self) -> int | None:
+        return pwd.getpwnam(self._owner).pw_gid if self._owner else None
+
+
+def _owner() -> str | None:
+    """Who runs the server: ourselves, unless that is root."""
+    if os.geteuid():
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from aiohttp import web
@@ -15,9 +16,11 @@ from pytest_aiohttp import AiohttpClient
 from stateroom.app import make_app
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
+from stateroom.database import Database
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
+from .postgres import Postgres, postgres_folder
 from .servers import Servers, ServerThread
 
 ServiceClient = TestClient[web.Request, web.Application]
@@ -29,11 +32,15 @@ def require_tool(name: str) -> str:
     """The path of a program that a test needs; without it the test is skipped, or fails in CI."""
     path = shutil.which(name)
     if path is None:
-        reason = f"{name} is not installed (apt-get install it; .ci/run does)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _do_without(name)
     return path
+
+
+def _do_without(name: str) -> NoReturn:
+    reason = f"{name} is not installed (apt-get install it; .ci/run does)"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +94,30 @@ def service_settings(servers: Servers, tmp_path: Path) -> Settings:
 async def service(service_settings: Settings, aiohttp_client: AiohttpClient) -> ServiceClient:
     """A client of the running service, with a cookie jar."""
     return await aiohttp_client(make_app(service_settings))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, started when first asked for and kept for the whole run."""
+    programs = postgres_folder()
+    if programs is None:
+        _do_without("postgresql")
+    with Postgres(programs) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_settings(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Settings:
+    """Settings that lead to an empty database of each kind."""
+    if request.param == "sqlite":
+        return servers.settings("fakeredis", database_url=None, state_dir=tmp_path / "state")
+    return servers.settings("fakeredis", database_url=request.getfixturevalue("postgres").make_database())
+
+
+@pytest.fixture
+async def database(database_settings: Settings) -> AsyncIterator[Database]:
+    """A database of each kind with the current schema."""
+    made = Database(database_settings)
+    await made.upgrade()
+    yield made
+    await made.aclose()

@@ -41,7 +41,7 @@ def postgres_folder() -> Path | None:
 
 
 class Postgres:
-    """One server with one empty database a test asks for. A context manager: starts it, and leaves nothing behind."""
+    """One server, with databases made on demand. A context manager: starts it, and leaves nothing behind."""
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
@@ -87,11 +87,21 @@ class Postgres:
         if process is None or process.poll() is not None:
             return
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def pause(self) -> None:
+        """Stop the process that takes connections: clients connect to it and hear nothing."""
+        assert self._process is not None, "the server was not started"
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None, "the server was not started"
+        self._process.send_signal(signal.SIGCONT)
 
     def make_database(self) -> str:
         """The URL of a new, empty database."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -152,6 +153,7 @@ class Database:
         if "poolclass" not in options:
             options |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
         if self._sqlite is not None:
+            logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # below that it tells every parameter
             engine = create_async_engine(self._sqlite, connect_args={"timeout": STATEMENT_TIMEOUT_SECONDS}, **options)
             event.listen(engine.sync_engine, "connect", _set_pragmas)
             return engine

@@ -18,14 +18,14 @@ from sqlalchemy import text
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_UPGRADE_LOCK = 7305283
+UPGRADE_LOCK = 7305283
 """Any number that nobody else locks in the same PostgreSQL database."""
 
 
 def upgrade(connection: Connection) -> None:
     """Bring the schema to the newest revision, in the connection's transaction; a newer one is left alone."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
     if not is_behind(MigrationContext.configure(connection).get_current_revision()):
         return
     config = _config()

@@ -155,7 +155,7 @@ async def test_every_sign_in_gets_a_new_id_and_kills_the_old_one(service: Servic
         seen.append(cookie(service))
     for value in seen[:-1]:
         _, body = await get_as(service, value, "/api/auth/check")
-        assert body["authenticated"] is False
+        assert not body["authenticated"]
         assert body["ended"] in {"rotated", "password"}
     assert (await get(service, "/api/auth/check"))[1]["authenticated"] is True
 

@@ -16,8 +16,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from stateroom.backend.plain import PlainClient
 from stateroom.errors import SessionTooLarge
 from stateroom.sessions.clock import StoreClock
-from stateroom.sessions.keys import Keys
-from stateroom.sessions.store import Address, Conflict, Delta, SessionStore
+from stateroom.sessions.keys import Address, Keys
+from stateroom.sessions.store import Conflict, Delta, SessionStore
 
 MAX_BYTES = 60
 IDLE_CHOICES = [1_000, 60_000]

@@ -10,8 +10,8 @@ import pytest
 from stateroom.backend.client import Argument, RedisClient
 from stateroom.errors import SessionTooLarge
 from stateroom.sessions.clock import StoreClock
-from stateroom.sessions.keys import TAG_COUNT, Keys
-from stateroom.sessions.store import Address, Conflict, Delta, SessionStore
+from stateroom.sessions.keys import TAG_COUNT, Address, Keys
+from stateroom.sessions.store import Conflict, Delta, SessionStore
 
 IDLE, LIFETIME = 60_000, 600_000
 

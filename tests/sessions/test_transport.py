@@ -68,7 +68,7 @@ def test_embedded_cookies_turn_secure_with_the_first_proxied_request() -> None:
     headers: CIMultiDict[str] = CIMultiDict()
     embedded.write(headers, "VALUE", max_age=None)
     assert "Secure" not in headers.popone("Set-Cookie")
-    embedded.saw_proxy()
+    assert embedded.read_value(make_mocked_request("GET", "/", headers={"X-Forwarded-Proto": "https"})) == (None, "cookie")
     embedded.write(headers, "VALUE", max_age=None)
     assert headers["Set-Cookie"].endswith("; Secure")
 

@@ -23,9 +23,7 @@ def security_headers(settings: Settings) -> Callable[[web.Request, web.StreamRes
     values = {
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
-        "X-Frame-Options": "DENY",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-        "Cross-Origin-Resource-Policy": "same-origin",
     }
     if settings.is_cookie_secure:
         values["Strict-Transport-Security"] = HSTS

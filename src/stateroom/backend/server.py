@@ -141,7 +141,7 @@ class ServerClient:
             self._metrics.redis_errors[fault.kind].inc()
 
     def _observe(self, command: str, seconds: float) -> None:
-        self._metrics.redis_command_duration[command].observe(seconds)
+        self._metrics.redis_command_duration[command,].observe(seconds)
 
     def _breaker_moved(self, state: BreakerState, reason: str) -> None:
         self._metrics.redis_circuit_state.set(state.value)

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..errors import SettingsError
 from ..settings import COOKIE_KEY_BYTES, Settings, decode_cookie_key
-from .keys import UserId, handle_of, user_key
+from .keys import Address, UserId, handle_of, user_key
 
 FORMAT_VERSION = 1
 TOKEN_BYTES = 32
@@ -54,8 +54,15 @@ class Cookie:
     idle_ms: int
     issued_at: int
     is_persistent: bool
-    handle: str
-    user: str
+    address: Address
+
+    @property
+    def handle(self) -> str:
+        return self.address.handle
+
+    @property
+    def user(self) -> str:
+        return self.address.user
 
     @classmethod
     def fresh_token(cls) -> bytes:
@@ -127,8 +134,8 @@ class KeyRing:
         except (InvalidTag, msgspec.DecodeError, ValueError):
             return None
         token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent = contents
-        handle, user = handle_of(token), user_key(user_id)
-        return Cookie(token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent, handle, user)
+        address = Address(user_key(user_id), handle_of(token))
+        return Cookie(token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent, address)
 
 
 _Contents = tuple[bytes, str | int | None, int, int, int, int, int, bool]

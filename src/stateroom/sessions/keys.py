@@ -16,7 +16,7 @@ import base64
 import hashlib
 import itertools
 import zlib
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from redis.crc import key_slot
 
@@ -69,6 +69,13 @@ def user_id_of(key: str) -> UserId | None:
     if not key:
         return None
     return int(key[1:]) if key[0] == "i" else key[1:]
+
+
+class Address(NamedTuple):
+    """Where a session is: its user as `user_key` writes it (empty: anonymous) and its handle."""
+
+    user: str
+    handle: str
 
 
 class Keys:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from .keys import UserId
     from .session import Session
-    from .visit import Transport, Visit
+    from .transport import Transport
+    from .visit import Visit
 
 
 async def sign_in(request: web.Request, user_id: UserId, *, remember: bool = False, transport: Transport = "cookie") -> Session:

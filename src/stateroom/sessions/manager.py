@@ -22,9 +22,9 @@ from ..errors import SessionEnded, StoreUnavailable, Unavailable
 from .clock import StoreClock
 from .cookie import Cookie, KeyRing
 from .journal import EndRow, EndsJournal, NoJournal
-from .keys import TAG_COUNT, Keys, UserId, handle_of, user_key
+from .keys import TAG_COUNT, Address, Keys, UserId, handle_of, user_key
 from .session import Session, decode_metadata, decode_value, encode_value
-from .store import Address, Conflict, Ended, Fields, SessionStore
+from .store import Conflict, Ended, Fields, SessionStore
 
 if TYPE_CHECKING:
     from ..backend.client import Argument, PoolFigures, RedisClient
@@ -119,7 +119,7 @@ class SessionManager:
             self._metrics.session_loads["invalid"].inc()
             return session
         try:
-            fields = await self.store.load(Address(cookie.user, cookie.handle))
+            fields = await self.store.load(cookie.address)
             if fields is not None and self._fill(session, cookie, fields):
                 self._metrics.session_loads["hit"].inc()
                 return session
@@ -146,6 +146,10 @@ class SessionManager:
             is_persistent=session.is_persistent,
         )
 
+    def needs_save(self, session: Session, *, renew: bool) -> bool:
+        """Whether `save` has anything to do. On most requests it has not."""
+        return session.is_touched or (renew and session.is_stored and self._is_due(session))
+
     async def save(self, session: Session, *, renew: bool = False) -> bool:
         """Write what changed, and slide the idle lifetime where that is due; whether to issue the cookie anew.
 
@@ -156,7 +160,7 @@ class SessionManager:
             if delta:
                 await self._store_anew(session, None, {}, remember=False)
             return bool(delta)
-        renew = renew and self.clock.now_ms() - session.renewed_ms >= self._renew_ms
+        renew = renew and self._is_due(session)
         if not delta:
             return renew and await self.renew(session)
         saved = await self.store.save(session.address, delta, renew=renew)
@@ -339,6 +343,9 @@ class SessionManager:
     @property
     def _longest_ms(self) -> int:
         return 1000 * max(self.settings.session_absolute_max_age, self.settings.session_remember_max_age)
+
+    def _is_due(self, session: Session) -> bool:
+        return self.clock.now_ms() - session.renewed_ms >= self._renew_ms
 
     def _fill(self, session: Session, cookie: Cookie, fields: Fields) -> bool:
         """Whether the fields make a session of the cookie's user; what cannot be read is a missing session."""

@@ -12,9 +12,7 @@ from aiohttp import web
 
 from ..errors import SessionEnded, StateroomError
 from ..problems import problem_response
-from .guards import OriginCheck, is_background
-from .proxies import is_forwarded
-from .transport import read_bearer
+from .guards import SAFE_METHODS, OriginCheck, is_background
 from .visit import VISIT, Frontend, Visit
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
     from ..settings import Settings
-    from .visit import Transport
 
 
 def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
@@ -35,37 +32,26 @@ def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
     async def sessions(request: web.Request, handler: Handler) -> web.StreamResponse:
         visit: Visit | None = None
         try:
-            origin_check.check(request)
-            visit = await arrive(request)
-            try:
-                response = await handler(request)
-            except web.HTTPException as answer:  # a redirect, say, is an answer like others
-                if not visit.is_committed:
-                    await commit(visit, answer)
-                raise
+            if request.method not in SAFE_METHODS:
+                origin_check.check(request)
+            value, transport = jar.read_value(request)
+            session = manager.anonymous() if value is None else await manager.load(value)
+            request[VISIT] = visit = Visit(frontend, session, transport=transport, renews=not is_background(request))
+            response = await handler(request)
             if not visit.is_committed and not response.prepared:
                 await commit(visit, response)
+        except web.HTTPException as answer:  # a redirect, say, is an answer like others
+            refusal = await _commit_answer(visit, answer, request)
+            if refusal is not None:
+                return refusal
+            raise
         except StateroomError as error:
-            response = problem_response(error, request)
+            return _refuse(request, error)
+        except BaseException:
             if visit is not None:
-                put_cookie(visit, response, ended=isinstance(error, SessionEnded))
-        finally:
-            if visit is not None:
-                visit.is_committed = True  # nothing is saved with an answer that others make of an error
+                visit.is_committed = True  # nothing is saved with the answer that somebody makes of a bug
+            raise
         return response
-
-    async def arrive(request: web.Request) -> Visit:
-        if jar.watches_for_proxies and is_forwarded(request):
-            jar.saw_proxy()
-        transport: Transport = "bearer"
-        value = read_bearer(request)
-        if value is None:
-            transport = "cookie"
-            value = jar.read(request)
-        session = manager.anonymous() if value is None else await manager.load(value)
-        visit = Visit(frontend, session, transport=transport, renews=not is_background(request))
-        request[VISIT] = visit
-        return visit
 
     return sessions
 
@@ -88,9 +74,10 @@ async def commit(visit: Visit, response: web.StreamResponse) -> None:
     """
     visit.is_committed = True
     session = visit.session
-    if session.is_known and not visit.clear and await visit.manager.save(session, renew=visit.renews):
-        visit.reissue = True
-    put_cookie(visit, response)
+    if session.is_known and not visit.clear and visit.manager.needs_save(session, renew=visit.renews):
+        visit.reissue |= await visit.manager.save(session, renew=visit.renews)
+    if visit.reissue or visit.clear:
+        put_cookie(visit, response)
 
 
 def put_cookie(visit: Visit, response: web.StreamResponse, *, ended: bool = False) -> None:
@@ -103,3 +90,23 @@ def put_cookie(visit: Visit, response: web.StreamResponse, *, ended: bool = Fals
     elif visit.reissue and not ended:
         max_age = session.idle_ms // 1000 if session.is_persistent else None
         visit.frontend.jar.write(response.headers, visit.manager.seal(session), max_age=max_age)
+
+
+async def _commit_answer(visit: Visit | None, answer: web.HTTPException, request: web.Request) -> web.StreamResponse | None:
+    """Save with an answer that was raised; the refusal, where that fails."""
+    if visit is None or visit.is_committed:
+        return None
+    try:
+        await commit(visit, answer)
+    except StateroomError as error:
+        return _refuse(request, error)
+    return None
+
+
+def _refuse(request: web.Request, error: StateroomError) -> web.StreamResponse:
+    response = problem_response(error, request)
+    visit = request.get(VISIT)
+    if visit is not None:
+        put_cookie(visit, response, ended=isinstance(error, SessionEnded))
+        visit.is_committed = True
+    return response

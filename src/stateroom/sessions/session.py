@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import Unavailable
-from .store import Address, Delta, Fields
+from .keys import Address
+from .store import Delta, Fields
 
 if TYPE_CHECKING:
     from .cookie import Cookie
@@ -289,9 +290,14 @@ class Session(MutableMapping[str, Any]):
         flashes, self._flashes = self._flashes, {}
         return flashes
 
+    @property
+    def is_touched(self) -> bool:
+        """Whether a handler has read or written anything: only then can there be a change to save."""
+        return bool(self._written or self._decoded or self._deleted or self._flashes)
+
     def delta(self) -> Delta:
         """What has changed since it was loaded or saved last."""
-        if not (self._written or self._decoded or self._deleted or self._flashes):
+        if not self.is_touched:
             return _NO_CHANGE
         delta = Delta()
         for key, value in self._written.items():

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from ..backend.client import Argument, RedisClient, Script
 from ..errors import SessionTooLarge, StoreUnavailable
 from .clock import StoreClock
-from .keys import TAG_COUNT, Keys, UserId, user_id_of
+from .keys import TAG_COUNT, Address, Keys, UserId, user_id_of
 
 Fields: TypeAlias = Mapping[bytes, bytes]
 
@@ -31,14 +31,6 @@ _SCRIPTS = {
     for name in ("create", "save", "renew", "change", "take", "finish", "prepare", "claim", "sweep")
 }
 _OK, _GONE, _LATE, _TOO_LARGE, _CONFLICT, _EXISTS = 1, 0, -1, -2, -3, -4
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a session is: its user as `user_key` writes it (empty: anonymous) and its handle."""
-
-    user: str
-    handle: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +97,8 @@ class SessionStore:
 
     async def load(self, at: Address) -> Fields | None:
         """All fields, or None where there is no such session."""
-        fields: Fields = await self._client.execute(key := self._keys.session(at.user, at.handle), "HGETALL", key)
+        key = self._keys.session(at.user, at.handle)
+        fields: Fields = await self._client.execute(key, "HGETALL", key)
         if not fields or (self._clock.skew_ms and self._has_expired(fields)):
             return None
         return fields

@@ -6,13 +6,17 @@ does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from .proxies import is_forwarded
 
 if TYPE_CHECKING:
     from aiohttp import web
     from multidict import CIMultiDict
 
     from ..settings import Settings
+
+Transport = Literal["cookie", "bearer"]
 
 _BEARER = "bearer "
 
@@ -30,6 +34,13 @@ class CookieJar:
         self._is_secure = settings.is_cookie_secure
         # Plain http on this machine is all an embedded service is for, until a proxy shows that there is more.
         self._may_turn_secure = settings.is_embedded and settings.cookie_secure is None
+
+    def read_value(self, request: web.Request) -> tuple[str | None, Transport]:
+        """The sealed value of a request, if it has one, and how it came."""
+        if self._may_turn_secure and not self._is_secure and is_forwarded(request):
+            self._is_secure = True
+        value = read_bearer(request)
+        return (self.read(request), "cookie") if value is None else (value, "bearer")
 
     def read(self, request: web.Request) -> str | None:
         """The cookie's value; None where there is none, or more than one: a foreign site may have planted it."""
@@ -56,15 +67,6 @@ class CookieJar:
         """Have the browser drop the cookie."""
         headers.add("Set-Cookie", f"{self._needle}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT{self._tail}")
         headers.setdefault("Cache-Control", "no-store")
-
-    def saw_proxy(self) -> None:
-        """A request came through a proxy: cookies are `Secure` from now on, unless settings say otherwise."""
-        if self._may_turn_secure:
-            self._is_secure = True
-
-    @property
-    def watches_for_proxies(self) -> bool:
-        return self._may_turn_secure and not self._is_secure
 
     @property
     def is_secure(self) -> bool:

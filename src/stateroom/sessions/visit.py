@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -13,9 +13,7 @@ from .session import Session
 if TYPE_CHECKING:
     from .metadata import ClientNotes
     from .proxies import Proxies
-    from .transport import CookieJar
-
-Transport = Literal["cookie", "bearer"]
+    from .transport import CookieJar, Transport
 
 SESSIONS = web.AppKey("stateroom_sessions", SessionManager)
 """The application's session manager: `request.config_dict[stateroom.SESSIONS]`."""

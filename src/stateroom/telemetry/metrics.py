@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
+from .hot import HotCounter, HotHistogram
+
 PREFIX = "stateroom"
 
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -65,7 +67,8 @@ class Metrics:
         self.sessions_ended = Children(counter("sessions_ended", "Sessions ended, by reason", "reason"), END_REASONS)
         self.session_lifetime = histogram("session_lifetime_seconds", "From creation to end", LIFETIME_BUCKETS)
         self.session_bytes = histogram("session_bytes", "Serialised data of a session, at save", BYTES_BUCKETS)
-        self.session_loads = Children(counter("session_loads", "Session loads, by result", "result"), LOAD_RESULTS)
+        loads = HotCounter(registry, f"{PREFIX}_session_loads", "Session loads, by result", ["result"]).children
+        self.session_loads = {result: loads[result,] for result in LOAD_RESULTS}
 
         self.logins = Children(counter("logins", "Sign-ins tried, by result", "result"), LOGIN_RESULTS)
         self.password_hash_duration = histogram("password_hash_duration_seconds", "One bcrypt computation", HASH_BUCKETS)
@@ -73,9 +76,9 @@ class Metrics:
 
         self.redis_up = gauge("redis_up", "1 while Redis answers")
         self.redis_circuit_state = gauge("redis_circuit_state", "0 closed, 1 half open, 2 open")
-        self.redis_command_duration = Children(
-            histogram("redis_command_duration_seconds", "From asking to the reply", REDIS_BUCKETS, "command")
-        )
+        self.redis_command_duration = HotHistogram(
+            registry, f"{PREFIX}_redis_command_duration_seconds", "From asking to the reply", ["command"], REDIS_BUCKETS
+        ).children
         self.redis_errors = Children(counter("redis_errors", "Faults of the store, by kind", "kind"))
         self.redis_failovers = counter("redis_failovers", "Changes of primary that this process followed")
         self.sentinel_up = Children(gauge("sentinel_up", "1 while this Sentinel answers", "sentinel"))
@@ -87,12 +90,8 @@ class Metrics:
         )
         self.redis_pool_timeouts = counter("redis_pool_timeouts", "Waits for a pooled connection that were given up")
 
-        self.http_requests = Counter("http_requests", "Requests answered", ("method", "route", "code"), registry=registry)
-        self.http_request_duration = Histogram(
-            "http_request_duration_seconds",
-            "From the first byte of a request to the answer's headers",
-            ("method", "route"),
-            buckets=HTTP_BUCKETS,
-            registry=registry,
-        )
+        self.http_requests = HotCounter(registry, "http_requests", "Requests answered", ["method", "route", "code"]).children
+        self.http_request_duration = HotHistogram(
+            registry, "http_request_duration_seconds", "From a request's headers to its answer", ["method", "route"], HTTP_BUCKETS
+        ).children
         gauge("build_info", "Always 1; says what runs", "version", "python").labels(version, platform.python_version()).set(1)

@@ -6,7 +6,7 @@ import os
 import random
 import re
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -33,18 +33,6 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
     new_id = random.Random(os.urandom(16)).getrandbits  # noqa: S311 (ids need to differ, not to be secret)
     trusts_ids = bool(settings.trusted_proxies)
     logs_access = settings.log_level in {"debug", "info"}
-    totals: dict[tuple[str, str, int], Any] = {}
-    durations: dict[tuple[str, str], Any] = {}
-
-    def count(method: str, route: str, code: int, seconds: float) -> None:
-        total = totals.get((method, route, code))
-        if total is None:
-            total = totals[method, route, code] = metrics.http_requests.labels(method, route, code)
-        duration = durations.get((method, route))
-        if duration is None:
-            duration = durations[method, route] = metrics.http_request_duration.labels(method, route)
-        total.inc()
-        duration.observe(seconds)
 
     def request_id(request: web.Request) -> str:
         if trusts_ids:
@@ -74,7 +62,8 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
             seconds = perf_counter() - began
             method = request.method if request.method in METHODS else "OTHER"
             route = _route(request)
-            count(method, route, code, seconds)
+            metrics.http_requests[method, route, str(code)].inc()
+            metrics.http_request_duration[method, route].observe(seconds)
             if logs_access:
                 log.info("request", method=method, route=route, status=code, ms=round(seconds * 1000, 2))
 

@@ -1,0 +1,115 @@
+"""What no single setting can tell: settings that need, exclude or contradict each other.
+
+Each check raises `SettingsError` with one line that names the setting, what is wrong and the mend.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import SettingsError
+from .values import split_url
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+_TLS_PARTS = ("ca", "cert", "key", "server_name")
+
+
+def check_together(settings: Settings) -> None:
+    """Raises `SettingsError` for the first thing that does not fit together."""
+    _check_redis(settings)
+    _check_redis_url(settings)
+    _check_tls(settings)
+    _check_cookies(settings)
+    _check_database(settings)
+    _check_lifetimes(settings)
+    if (settings.metrics_host is None) != (settings.metrics_port is None):
+        raise SettingsError("METRICS_HOST and METRICS_PORT go together; set both or neither")
+
+
+def _check_redis(settings: Settings) -> None:
+    mode = settings.redis_mode
+    if "redis_mode" not in settings.model_fields_set and settings.redis_sentinels and settings.redis_cluster_nodes:
+        raise SettingsError("REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set; unset one, or say which with REDIS_MODE")
+    if mode == "sentinel" and not settings.redis_sentinels:
+        raise SettingsError("REDIS_SENTINELS must be set with REDIS_MODE=sentinel; for example 10.0.0.1:26379, 10.0.0.2:26379")
+    if mode == "cluster" and not settings.redis_cluster_nodes:
+        raise SettingsError("REDIS_CLUSTER_NODES must be set with REDIS_MODE=cluster; for example 10.0.0.1:6379, 10.0.0.2:6379")
+    if mode == "cluster" and settings.redis_db:
+        raise SettingsError("REDIS_DB must be 0 with REDIS_MODE=cluster: a Cluster has one database; unset it")
+    if settings.redis_min_idle > settings.redis_pool_size:
+        raise SettingsError("REDIS_MIN_IDLE is larger than REDIS_POOL_SIZE; lower the former or raise the latter")
+
+
+def _check_redis_url(settings: Settings) -> None:
+    if settings.redis_url is None:
+        return
+    parts = split_url(settings.redis_url.get_secret_value())
+    if parts is None:
+        raise SettingsError("REDIS_URL is not a URL (its port may be wrong); write for example redis://host:6379/0")
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise SettingsError("REDIS_URL must begin with redis://, rediss:// or unix://; for example redis://host:6379/0")
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise SettingsError("REDIS_URL names no socket; write for example unix:///run/redis/redis.sock")
+    elif parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+        raise SettingsError("REDIS_URL: what follows the host is the database's number; for example redis://host:6379/0")
+    if settings.redis_mode != "single":
+        raise SettingsError(f"REDIS_URL names a single server, but REDIS_MODE is {settings.redis_mode}; unset one of them")
+    for name in ("redis_host", "redis_port"):
+        if name in settings.model_fields_set:
+            raise SettingsError(f"REDIS_URL and {name.upper()} both say where Redis is; unset one of them")
+
+
+def _check_tls(settings: Settings) -> None:
+    for prefix in ("redis_tls", "redis_sentinel_tls"):
+        if getattr(settings, f"{prefix}_key") is not None and getattr(settings, f"{prefix}_cert") is None:
+            name = prefix.upper()
+            raise SettingsError(f"{name}_KEY needs {name}_CERT, the certificate that it belongs to; set both or neither")
+    is_secured = settings.redis_tls or settings.redis_sentinel_tls or _is_secured_by_url(settings)
+    if is_secured or "redis_tls" in settings.model_fields_set:
+        return
+    for part in _TLS_PARTS:
+        if f"redis_tls_{part}" in settings.model_fields_set:
+            raise SettingsError(f"REDIS_TLS_{part.upper()} is set, but connections would be in the clear; set REDIS_TLS=true")
+
+
+def _is_secured_by_url(settings: Settings) -> bool:
+    return settings.redis_url is not None and settings.redis_url.get_secret_value().startswith("rediss:")
+
+
+def _check_cookies(settings: Settings) -> None:
+    name, is_secure = settings.session_name or "", settings.is_cookie_secure
+    prefix = name.lower()  # browsers heed the prefixes in any case (RFC 6265bis, 4.1.3)
+    if prefix.startswith("__host-") and settings.cookie_domain:
+        raise SettingsError("SESSION_NAME begins with __Host-, which forbids COOKIE_DOMAIN; unset it or use a __Secure- name")
+    if prefix.startswith("__host-") and settings.cookie_path != "/":
+        raise SettingsError("SESSION_NAME begins with __Host-, which needs COOKIE_PATH=/; unset it or use a __Secure- name")
+    if prefix.startswith(("__host-", "__secure-")) and not is_secure:
+        raise SettingsError(f"SESSION_NAME {name} needs COOKIE_SECURE=true; browsers drop it otherwise")
+    if settings.cookie_samesite == "None" and not is_secure:
+        raise SettingsError("COOKIE_SAMESITE=None needs COOKIE_SECURE=true; browsers drop the cookie otherwise")
+    if not settings.cookie_keys and not settings.is_embedded:
+        raise SettingsError("COOKIE_KEYS must be set; make a key with `stateroom keys` and give the same to every host")
+
+
+def _check_database(settings: Settings) -> None:
+    if settings.database_url is None and settings.redis_mode in {"sentinel", "cluster"}:
+        raise SettingsError(
+            f"DATABASE_URL must be set with REDIS_MODE={settings.redis_mode}: hosts must share users and the revocation "
+            "journal; for example postgresql://user@host/stateroom, or none for library use without them"
+        )
+    if settings.journal_required and not settings.has_database:
+        raise SettingsError(
+            "JOURNAL_REQUIRED needs a database, but DATABASE_URL is none; name a database or unset JOURNAL_REQUIRED"
+        )
+
+
+def _check_lifetimes(settings: Settings) -> None:
+    if settings.session_max_age > settings.session_absolute_max_age:
+        raise SettingsError("SESSION_MAX_AGE is longer than SESSION_ABSOLUTE_MAX_AGE; raise the latter or lower the former")
+    if settings.session_renew_interval and settings.session_renew_interval >= settings.session_max_age:
+        raise SettingsError("SESSION_RENEW_INTERVAL must be shorter than SESSION_MAX_AGE; leave it unset for a tenth of it")
+    if settings.degraded_max_age > settings.session_max_age:
+        raise SettingsError("DEGRADED_MAX_AGE is longer than SESSION_MAX_AGE; lower it")

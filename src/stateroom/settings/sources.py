@@ -1,0 +1,51 @@
+"""Where values come from besides the environment itself: files that `NAME_FILE` names, as container secrets are handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_settings import EnvSettingsSource
+
+from ..errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
+
+FOREIGN_COOKIE_SETTINGS = ("COOKIE_HASH_KEY", "COOKIE_BLOCK_KEY")
+"""What other session services call their keys: ignored in silence, they would be missed only in production."""
+
+
+class FromFiles(EnvSettingsSource):
+    """Reads a setting from the file that `NAME_FILE` names, in the environment or in `.env`."""
+
+    def __init__(self, settings_cls: type[BaseSettings], dotenv: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._places = (self.env_vars, dotenv)
+        for name in FOREIGN_COOKIE_SETTINGS:
+            if any(place.get(name.lower()) for place in self._places):
+                raise SettingsError(f"{name} is not a setting of Stateroom; make a key with `stateroom keys` and set COOKIE_KEYS")
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        name, key = field_name.upper(), f"{field_name}_file"
+        for place in self._places:
+            path = place.get(key)
+            if path and place.get(field_name):
+                raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them")
+            if path:
+                return _read(name, Path(path)), field_name, False
+            if place.get(field_name):
+                break  # said outright in the environment: that beats a file named in `.env`
+        return None, field_name, False
+
+
+def _read(name: str, path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SettingsError(f"{name}_FILE: {path} cannot be read: {reason}; name a file that can") from None
+    if not text:
+        raise SettingsError(f"{name}_FILE: {path} is empty; write the value into it, or unset {name}_FILE")
+    return text

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
+from multidict import CIMultiDict
 
 if TYPE_CHECKING:
     from .. import Session
     from ..accounts import User
 
+_HEADERS = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "no-store"})
 _encode = msgspec.json.Encoder().encode
 
 
 def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
     """A personal answer: no cache may keep it."""
-    return web.Response(body=_encode(body), status=status, content_type="application/json", headers={"Cache-Control": "no-store"})
+    return web.Response(body=_encode(body), status=status, headers=_HEADERS.copy())
 
 
 def rfc3339(moment: datetime | None) -> str | None:

@@ -77,7 +77,7 @@ async def logout(request: web.Request) -> web.Response:
 @routes.get("/api/auth/check")
 async def check(request: web.Request) -> web.Response:
     session = get_session(request)
-    if session.is_signed_in:
+    if session.is_signed_in:  # the call that every page makes
         return answer(
             {
                 "authenticated": True,

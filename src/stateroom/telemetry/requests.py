@@ -6,7 +6,7 @@ import os
 import random
 import re
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
@@ -15,8 +15,10 @@ from ..problems import REQUEST_ID
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
+    from aiohttp.web import AbstractResource
 
     from ..settings import Settings
+    from .hot import HotCount, HotDistribution
     from .metrics import Metrics
 
 log = structlog.get_logger("stateroom.access")
@@ -33,6 +35,15 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
     new_id = random.Random(os.urandom(16)).getrandbits  # noqa: S311 (ids need to differ, not to be secret)
     trusts_ids = bool(settings.trusted_proxies)
     logs_access = settings.log_level in {"debug", "info"}
+
+    series: dict[tuple[str, Any, int], tuple[HotCount, HotDistribution]] = {}
+
+    def series_of(method: str, resource: AbstractResource | None, code: int) -> tuple[HotCount, HotDistribution]:
+        # The route is a pattern: a path of the client's own would be an endless label.
+        route = UNMATCHED if resource is None else resource.canonical
+        found = metrics.http_requests[method, route, str(code)], metrics.http_request_duration[method, route]
+        series[method, resource, code] = found
+        return found
 
     def request_id(request: web.Request) -> str:
         if trusts_ids:
@@ -60,20 +71,18 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
             raise
         finally:
             seconds = perf_counter() - began
-            method = request.method if request.method in METHODS else "OTHER"
-            route = _route(request)
-            metrics.http_requests[method, route, str(code)].inc()
-            metrics.http_request_duration[method, route].observe(seconds)
+            method = request.method
+            if method not in METHODS:
+                method = "OTHER"
+            resource = request.match_info.route.resource
+            total, duration = series.get((method, resource, code)) or series_of(method, resource, code)
+            total.total += 1
+            duration.observe(seconds)
             if logs_access:
+                route = UNMATCHED if resource is None else resource.canonical
                 log.info("request", method=method, route=route, status=code, ms=round(seconds * 1000, 2))
 
     return telemetry
-
-
-def _route(request: web.Request) -> str:
-    """The route's pattern: a path of the client's own would be an endless label."""
-    resource = request.match_info.route.resource
-    return UNMATCHED if resource is None else resource.canonical
 
 
 def _is_from_trusted(request: web.Request, settings: Settings) -> bool:

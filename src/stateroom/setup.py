@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from . import __version__
 from .backend.clients import make_client
 from .database import Database
 from .sessions.cookie import KeyRing, load_keys
@@ -41,7 +42,7 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
     Raises `SettingsError`.
     """
     settings = settings or Settings.load()
-    metrics = Metrics()
+    metrics = Metrics(__version__)
     manager = SessionManager(settings, metrics, KeyRing(load_keys(settings), settings.session_name or ""))
     proxies = Proxies(settings)
     frontend = Frontend(manager, CookieJar(settings), proxies, ClientNotes(proxies, settings.geoip_database))

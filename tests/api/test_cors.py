@@ -1,0 +1,62 @@
+"""Cross-origin calls: from the named origins only, with credentials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pytest_aiohttp import AiohttpClient
+
+from stateroom.app import make_app
+
+from ..conftest import ServiceClient
+from ..servers import Servers
+
+SHOP = "https://shop.example.com"
+
+
+@pytest.fixture
+async def shop_service(servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient) -> ServiceClient:
+    return await aiohttp_client(make_app(servers.service_settings(tmp_path, cors_origins=SHOP)))
+
+
+async def test_a_named_origin_may_ask_first_and_call_with_credentials(shop_service: ServiceClient) -> None:
+    asking = {"Origin": SHOP, "Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "content-type"}
+    async with shop_service.options("/api/sessions", headers=asking) as response:
+        assert response.status == 204
+        assert response.headers["Access-Control-Allow-Origin"] == SHOP
+        assert response.headers["Access-Control-Allow-Credentials"] == "true"
+        assert "DELETE" in response.headers["Access-Control-Allow-Methods"]
+        assert "Content-Type" in response.headers["Access-Control-Allow-Headers"]
+    calling = {"Origin": SHOP, "Sec-Fetch-Site": "cross-site"}
+    async with shop_service.post("/api/auth/logout", headers=calling) as response:
+        assert response.status == 200
+        assert response.headers["Access-Control-Allow-Origin"] == SHOP
+        assert "Origin" in response.headers["Vary"]
+
+
+async def test_a_problem_can_be_read_by_a_named_origin_too(shop_service: ServiceClient) -> None:
+    async with shop_service.get("/api/profile", headers={"Origin": SHOP}) as response:
+        assert response.status == 401
+        assert response.headers["Access-Control-Allow-Origin"] == SHOP
+        assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example.com", "https://shop.example.com.evil.com", "http://shop.example.com", "null"]
+)
+async def test_other_origins_may_neither_ask_nor_call(shop_service: ServiceClient, origin: str) -> None:
+    asking = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    async with shop_service.options("/api/auth/login", headers=asking) as response:
+        assert response.status == 405
+        assert "Access-Control-Allow-Origin" not in response.headers
+        assert "Origin" in response.headers["Vary"]
+    async with shop_service.post("/api/auth/logout", headers={"Origin": origin}) as response:
+        assert response.status == 403
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_without_the_setting_nothing_is_said_to_other_origins(service: ServiceClient) -> None:
+    async with service.get("/api/auth/check", headers={"Origin": SHOP}) as response:
+        assert response.status == 200
+        assert not [name for name in response.headers if name.startswith("Access-Control")]

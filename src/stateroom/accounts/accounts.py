@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 
-from ..errors import BadInput, Conflict, InvalidCredentials, NotFound, TooManyAttempts
+from ..errors import BadInput, Conflict, InvalidCredentials, NotFound, TooManyAttempts, Unavailable
 from ..telemetry.logging import security_event
 from .passwords import MAX_PASSWORD_LENGTH, Passwords
 from .throttle import Throttle
 from .users import User, Users, email_errors, name_errors, normal_email
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from ..backend.client import RedisClient
     from ..database import Database
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
-
-log = structlog.get_logger(__name__)
 
 DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
 
@@ -50,10 +51,10 @@ class Accounts:
         if errors:
             raise BadInput(errors=tuple(errors))
         email = normal_email(email)
-        await self._reserve(email, address)
-        if await self.users.by_email(email) is not None:  # before the costly part; the table decides
-            raise Conflict("an account with this email exists")
-        user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
+        async with self._attempt(email, address):
+            if await self.users.by_email(email) is not None:  # before the costly part; the table decides
+                raise Conflict("an account with this email exists")
+            user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
         await self._forgive(email, address)
         return user
 
@@ -64,16 +65,16 @@ class Accounts:
         disabled account; `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
         """
         email = normal_email(email)
-        await self._reserve(email, address)
-        user = await self._verified(email, password, address, await self.users.by_email(email))
+        async with self._attempt(email, address):
+            user = await self._verified(email, password, address, await self.users.by_email(email))
         self._metrics.logins["success"].inc()
         return user
 
     async def verify_password(self, user_id: int, password: str, address: str | None) -> User:
         """The user, if this is the password. Raises as `authenticate`, and `NotFound`."""
         user = await self.get(user_id)
-        await self._reserve(user.email, address)
-        return await self._verified(user.email, password, address, user)
+        async with self._attempt(user.email, address):
+            return await self._verified(user.email, password, address, user)
 
     async def change_password(self, user_id: int, current: str, new: str, address: str | None) -> User:
         """Store a new password. The caller ends the user's sessions. Raises as `authenticate`, and `BadInput`."""
@@ -81,8 +82,7 @@ class Accounts:
         if errors:
             raise BadInput(errors=tuple(errors))
         user = await self.verify_password(user_id, current, address)
-        stored = (await self.get(user_id)).password_hash
-        if not await self.users.set_password_hash(user_id, await self._passwords.hash(new), seen=stored):
+        if not await self.users.set_password_hash(user_id, await self._passwords.hash(new), seen=user.password_hash):
             raise Conflict("the password was changed by another request")
         return user
 
@@ -101,7 +101,9 @@ class Accounts:
             except Conflict:
                 return
 
-    async def _reserve(self, email: str, address: str | None) -> None:
+    @contextlib.asynccontextmanager
+    async def _attempt(self, email: str, address: str | None) -> AsyncIterator[None]:
+        """An attempt is counted before it is made; one that we could not carry out is given back."""
         assert self._throttle is not None, "attach() comes first"
         try:
             await self._throttle.reserve(email, address)
@@ -109,22 +111,40 @@ class Accounts:
             self._metrics.logins["throttled"].inc()
             security_event("sign_in_throttled", address=address)
             raise
+        try:
+            yield
+        except Unavailable:
+            await self._throttle.give_back(email, address)
+            raise
 
     async def _forgive(self, email: str, address: str | None) -> None:
         assert self._throttle is not None, "attach() comes first"
         await self._throttle.forgive(email, address)
 
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
-        """The user whose password this is. The attempt has been counted; a good one is given back."""
+        """The user whose password this is, as they are now. The attempt has been counted; a good one is given back."""
         stored = user.password_hash if user is not None else None
         matches = await self._passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
-        if user is None or not matches or user.is_disabled:
-            self._metrics.logins["failure"].inc()
-            security_event("sign_in_failed", user_id=user.id if user is not None else None, address=address)
-            raise InvalidCredentials
-        await self._forgive(email, address)
-        if self._passwords.needs_rehash(user.password_hash):
-            await self.users.set_password_hash(user.id, await self._passwords.hash(password), seen=user.password_hash)
+        if user is not None and matches:
+            # Hashing takes its time: who was disabled meanwhile, or has a new password, does not get in.
+            current = await self.users.by_id(user.id)
+            if current is not None and current.password_hash != stored:
+                return await self._verified(email, password, address, current)
+            if current is not None and not current.is_disabled:
+                await self._forgive(email, address)
+                return await self._rehashed(current, password)
+        self._metrics.logins["failure"].inc()
+        security_event("sign_in_failed", user_id=user.id if user is not None else None, address=address)
+        raise InvalidCredentials
+
+    async def _rehashed(self, user: User, password: str) -> User:
+        """The user with a hash as the settings want it now; another time, where this is no good time for it."""
+        if not self._passwords.needs_rehash(user.password_hash):
+            return user
+        with contextlib.suppress(Unavailable):
+            fresh = await self._passwords.hash(password)
+            if await self.users.set_password_hash(user.id, fresh, seen=user.password_hash):
+                return replace(user, password_hash=fresh)
         return user
 
 

@@ -7,6 +7,7 @@ by itself.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import math
@@ -25,6 +26,7 @@ MAX_LOCAL_COUNTS = 10_000
 
 _RESERVE = Script.read(f"{__package__}.lua", "reserve")
 _FORGIVE = Script.read(f"{__package__}.lua", "forgive")
+_GIVE_BACK = Script.read(f"{__package__}.lua", "give_back")
 
 
 class Throttle:
@@ -48,13 +50,19 @@ class Throttle:
             raise TooManyAttempts(max(1, math.ceil(wait)))
 
     async def forgive(self, email: str, address: str | None) -> None:
-        """The attempt was a good one."""
+        """The attempt was a good one: forget the account's failures from this address."""
         keys = self._keys(email, address)
-        self._local.forgive(keys)
-        try:
+        self._local.give_back(keys)
+        self._local.forget(keys[0])
+        with contextlib.suppress(StoreUnavailable):
             await self._client.run(_FORGIVE, keys)
-        except StoreUnavailable:
-            return
+
+    async def give_back(self, email: str, address: str | None) -> None:
+        """The attempt could not be made after all."""
+        keys = self._keys(email, address)
+        self._local.give_back(keys)
+        with contextlib.suppress(StoreUnavailable):
+            await self._client.run(_GIVE_BACK, keys)
 
     def _keys(self, email: str, address: str | None) -> tuple[str, str]:
         """Hashes, not addresses; both in one Cluster slot."""
@@ -64,7 +72,7 @@ class Throttle:
 
 
 class _LocalCounts:
-    """The same counts in this process, a bounded number of them."""
+    """The same counts in this process: a bounded number of them, those least lately counted dropped."""
 
     def __init__(self) -> None:
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
@@ -77,25 +85,31 @@ class _LocalCounts:
         if wait <= 0:
             for key, (count, until) in zip(keys, seen, strict=True):
                 self._counts[key] = (count + 1, until)
+                self._counts.move_to_end(key)
             while len(self._counts) > MAX_LOCAL_COUNTS:
                 self._counts.popitem(last=False)
         return wait
 
-    def forgive(self, keys: tuple[str, str]) -> None:
-        self._counts.pop(keys[0], None)
-        count, until = self._counts.get(keys[1], (0, 0.0))
-        if count:
-            self._counts[keys[1]] = (count - 1, until)
+    def give_back(self, keys: tuple[str, str]) -> None:
+        for key in keys:
+            count, until = self._counts.get(key, (0, 0.0))
+            if count:
+                self._counts[key] = (count - 1, until)
+
+    def forget(self, key: str) -> None:
+        self._counts.pop(key, None)
 
 
 def _network(address: str | None) -> str:
     """An IPv4 address, or the /64 of an IPv6 one: its owner has all of that."""
     try:
-        parsed = ipaddress.ip_address(address or "")
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
     except ValueError:
         return ""
     if parsed.version == 4:
         return str(parsed)
+    if parsed.ipv4_mapped is not None:  # how an IPv4 client looks on a listener for both
+        return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
 
 

@@ -77,6 +77,8 @@ class Users:
         return User(id=user_id, disabled_at=None, **values)
 
     async def by_email(self, email: str) -> User | None:
+        if email_errors(email):  # nobody has it, and PostgreSQL would take offence at a NUL
+            return None
         return await self._one(users.c.email == normal_email(email))
 
     async def by_id(self, user_id: int) -> User | None:

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from stateroom.accounts.users import MAX_EMAIL_LENGTH, User, Users, email_errors, name_errors
+from stateroom.database import Database
+from stateroom.errors import Conflict
+
+
+@pytest.fixture
+def users(database: Database) -> Users:
+    return Users(database)
+
+
+async def ada(users: Users, email: str = "ada@example.com") -> User:
+    return await users.create(email, "Ada", "sha256$hash")
+
+
+async def test_a_new_user_is_found_by_id_and_by_address(users: Users) -> None:
+    before = int(time.time() * 1000)
+    user = await ada(users)
+    assert (user.id, user.email, user.name, user.password_hash) == (1, "ada@example.com", "Ada", "sha256$hash")
+    assert before <= user.created_at <= int(time.time() * 1000)
+    assert not user.is_disabled
+    assert await users.by_id(1) == user
+    assert await users.by_email("ada@example.com") == user
+
+
+async def test_an_address_is_the_same_in_any_case_and_with_space_around_it(users: Users) -> None:
+    user = await ada(users, " Ada@Example.COM ")
+    assert user.email == "ada@example.com"
+    assert await users.by_email("ADA@EXAMPLE.com\n") == user
+    with pytest.raises(Conflict, match="an account with this email exists"):
+        await ada(users, "aDa@example.com")
+
+
+async def test_of_two_at_once_one_gets_the_address(users: Users) -> None:
+    results = await asyncio.gather(*(ada(users) for _ in range(4)), return_exceptions=True)
+    assert sorted(type(each).__name__ for each in results) == ["Conflict"] * 3 + ["User"]
+    assert len(await users.list()) == 1
+
+
+async def test_an_unknown_user_is_none(users: Users) -> None:
+    assert await users.by_id(7) is None
+    for email in ("eve@example.com", "", "no address", "nul\0@example.com", "\ud800@example.com", "x" * 70_000):
+        assert await users.by_email(email) is None
+
+
+async def test_users_are_listed_by_id(users: Users) -> None:
+    for name in ("c", "a", "b"):
+        await ada(users, f"{name}@example.com")
+    assert [(each.id, each.email[0]) for each in await users.list()] == [(1, "c"), (2, "a"), (3, "b")]
+
+
+async def test_disabling_is_noted_once_and_undone_by_enabling(users: Users) -> None:
+    user = await ada(users)
+    await users.disable(user.id)
+    first = await users.by_id(user.id)
+    assert first is not None
+    assert first.is_disabled
+    assert first.disabled_at is not None
+    assert first.disabled_at >= user.created_at
+    await users.disable(user.id)
+    assert await users.by_id(user.id) == first
+    await users.enable(user.id)
+    assert await users.by_id(user.id) == user
+
+
+async def test_a_hash_is_stored_only_over_the_one_that_was_seen(users: Users) -> None:
+    user = await ada(users)
+    assert await users.set_password_hash(user.id, "new", seen="sha256$hash")
+    assert not await users.set_password_hash(user.id, "newer", seen="sha256$hash")
+    changed = await users.by_id(user.id)
+    assert changed is not None
+    assert changed.password_hash == "new"
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "ada@example.com",
+        "a@b",
+        "ada.l+tag@sub.example.co.uk",
+        "o'hara!#$%&*/=?^_`{|}~-@example.com",
+        "x" * (MAX_EMAIL_LENGTH - 12) + "@example.com",
+        f"a@{'b' * 63}.com",
+    ],
+)
+def test_what_browsers_take_as_an_address_we_take(email: str) -> None:
+    assert email_errors(email) == []
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "ada",
+        "ada@",
+        "@example.com",
+        "ada@-example.com",
+        "ada@example-.com",
+        "ada@example..com",
+        "ada@exam ple.com",
+        "a da@example.com",
+        "ada@example.com\nx",
+        "ada@b@c.com",
+        "äda@example.com",
+        f"a@{'b' * 64}.com",
+        "x" * (MAX_EMAIL_LENGTH - 11) + "@example.com",
+    ],
+)
+def test_what_is_no_address_is_refused_with_an_example(email: str) -> None:
+    [error] = email_errors(email)
+    assert error.field == "email"
+    assert error.message == "must be an email address, for example ada@example.com"
+
+
+@pytest.mark.parametrize("name", ["A", "Ada Lovelace", "Ædå 李 O'Hara", "x" * 200])
+def test_a_name_is_what_somebody_calls_themselves(name: str) -> None:
+    assert name_errors(name) == []
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "a\0b", "a\x1b[31m", "a\u202eb", "\ud800"])
+def test_a_name_has_no_control_characters_and_is_not_empty(name: str) -> None:
+    assert [error.field for error in name_errors(name)] == ["name"]

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stateroom.accounts import passwords
 from stateroom.accounts.passwords import MAX_PASSWORD_LENGTH, NICENESS, WAITING_PER_THREAD, Passwords
 from stateroom.errors import Saturated, SettingsError
 from stateroom.telemetry.metrics import Metrics
@@ -181,7 +181,7 @@ async def test_hashing_threads_are_nicer_than_the_loop(make: Make, monkeypatch: 
         seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         return salt
 
-    monkeypatch.setattr(passwords.bcrypt, "hashpw", look)
+    monkeypatch.setattr(bcrypt, "hashpw", look)
     await make().hash("correct horse")
     ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     assert seen == [min(ours + NICENESS, 19)] or seen == [NICENESS]
@@ -193,7 +193,7 @@ class Held:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go = threading.Event()
-        monkeypatch.setattr(passwords.bcrypt, "hashpw", self._hash)
+        monkeypatch.setattr(bcrypt, "hashpw", self._hash)
 
     def _hash(self, password: bytes, salt: bytes) -> bytes:
         assert self.go.wait(10)

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from stateroom.accounts import Accounts, User
+from stateroom.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
+from stateroom.backend.client import RedisClient
+from stateroom.backend.clients import make_client
+from stateroom.database import Database
+from stateroom.errors import (
+    BadInput,
+    Conflict,
+    DatabaseUnavailable,
+    InvalidCredentials,
+    NotFound,
+    Saturated,
+    TooManyAttempts,
+)
+from stateroom.telemetry.metrics import Metrics
+
+from ..servers import Servers
+
+EMAIL, PASSWORD, ADDRESS = "ada@example.com", "correct horse", "192.0.2.1"
+
+Make = Callable[..., Accounts]
+
+
+@pytest.fixture
+async def fake(servers: Servers) -> AsyncIterator[RedisClient]:
+    client = await make_client(servers.settings("fakeredis"), Servers.fake_redis, metrics=Metrics())
+    await client.start()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def users_database(servers: Servers, tmp_path: Path) -> AsyncIterator[Database]:
+    made = Database(servers.settings("fakeredis", database_url=None, state_dir=tmp_path))
+    await made.upgrade()
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def make(servers: Servers, fake: RedisClient, users_database: Database) -> AsyncIterator[Make]:
+    """Makes services over one database and one store, and closes them after the test."""
+    made: list[Accounts] = []
+
+    def making(metrics: Metrics | None = None, **values: Any) -> Accounts:
+        quick = {"bcrypt_rounds": 4, "login_attempts": 3, "login_attempts_per_address": 1000}
+        made.append(Accounts(servers.settings("fakeredis", **(quick | values)), users_database, metrics or Metrics()))
+        made[-1].attach(fake)
+        return made[-1]
+
+    yield making
+    for each in made:
+        await each.aclose()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def accounts(make: Make, metrics: Metrics) -> Accounts:
+    return make(metrics)
+
+
+async def ada(accounts: Accounts) -> User:
+    return await accounts.register(EMAIL, PASSWORD, "Ada", ADDRESS)
+
+
+async def guess(accounts: Accounts, times: int = 1, *, email: str = EMAIL, address: str = ADDRESS) -> None:
+    for _ in range(times):
+        with pytest.raises(InvalidCredentials):
+            await accounts.authenticate(email, "wrong", address)
+
+
+def logins(metrics: Metrics, result: str) -> float | None:
+    return metrics.registry.get_sample_value("stateroom_logins_total", {"result": result})
+
+
+async def test_who_registers_can_sign_in(accounts: Accounts, metrics: Metrics) -> None:
+    user = await accounts.register(" Ada@Example.com ", PASSWORD, " Ada ", ADDRESS)
+    assert (user.email, user.name) == (EMAIL, "Ada")
+    assert await accounts.authenticate("ADA@example.com", PASSWORD, ADDRESS) == user
+    assert await accounts.get(user.id) == user
+    assert PASSWORD not in user.password_hash
+    assert logins(metrics, "success") == 1
+
+
+async def test_every_field_that_is_wrong_is_named(accounts: Accounts) -> None:
+    with pytest.raises(BadInput) as caught:
+        await accounts.register("nobody", "short", "\n", ADDRESS)
+    assert [error.field for error in caught.value.errors] == ["email", "password", "name"]
+    assert "short" not in caught.value.detail
+
+
+async def test_a_taken_address_is_a_conflict_and_finding_them_out_is_throttled(accounts: Accounts) -> None:
+    await ada(accounts)
+    for _ in range(3):
+        with pytest.raises(Conflict, match="an account with this email exists"):
+            await ada(accounts)
+    with pytest.raises(TooManyAttempts):
+        await ada(accounts)
+
+
+async def test_unknown_wrong_and_disabled_are_the_same_failure(accounts: Accounts, metrics: Metrics) -> None:
+    user = await ada(accounts)
+    failures = []
+    with structlog.testing.capture_logs() as logs:
+        for email, password in ((EMAIL, "wrong"), ("eve@example.com", PASSWORD), ("no address", PASSWORD)):
+            with pytest.raises(InvalidCredentials) as caught:
+                await accounts.authenticate(email, password, ADDRESS)
+            failures.append(str(caught.value))
+        await accounts.users.disable(user.id)
+        with pytest.raises(InvalidCredentials) as caught:
+            await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
+    assert {*failures, str(caught.value)} == {"invalid credentials"}
+    assert logins(metrics, "failure") == 4
+    assert [(each["event"], each["user_id"]) for each in logs] == [("sign_in_failed", each) for each in (1, None, None, 1)]
+    assert "horse" not in str(logs)
+    assert EMAIL not in str(logs)
+    await accounts.users.enable(user.id)
+    assert await accounts.authenticate(EMAIL, PASSWORD, ADDRESS) == user
+
+
+async def test_unknown_user_and_wrong_password_take_the_same_time(make: Make) -> None:
+    accounts = make(bcrypt_rounds=8, login_attempts=1000)
+    await ada(accounts)
+    took: dict[str, list[float]] = {EMAIL: [], "eve@example.com": []}
+    for _ in range(100):
+        for email, times in took.items():
+            began = time.perf_counter()
+            await guess(accounts, email=email)
+            times.append(time.perf_counter() - began)
+    known, unknown = (statistics.median(times) for times in took.values())
+    assert abs(known - unknown) / known < 0.05
+
+
+async def test_guessing_is_throttled_at_the_guessers_address_only(accounts: Accounts, metrics: Metrics) -> None:
+    user = await ada(accounts)
+    await guess(accounts, 3)
+    with pytest.raises(TooManyAttempts) as caught:
+        await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
+    assert 0 < caught.value.retry_after <= 300
+    assert logins(metrics, "throttled") == 1
+    assert await accounts.authenticate(EMAIL, PASSWORD, "192.0.2.2") == user
+
+
+async def test_parallel_guesses_are_not_hashed_beyond_the_limit(accounts: Accounts, metrics: Metrics) -> None:
+    await ada(accounts)
+    hashed = metrics.registry.get_sample_value("stateroom_password_hash_duration_seconds_count") or 0
+    guesses = (accounts.authenticate(EMAIL, f"guess {number}", ADDRESS) for number in range(30))
+    results = await asyncio.gather(*guesses, return_exceptions=True)
+    assert [type(each) for each in results].count(InvalidCredentials) == 3
+    assert [type(each) for each in results].count(TooManyAttempts) == 27
+    assert metrics.registry.get_sample_value("stateroom_password_hash_duration_seconds_count") == hashed + 3
+
+
+async def test_a_good_sign_in_forgets_the_typos_before_it(accounts: Accounts) -> None:
+    await ada(accounts)
+    for _ in range(3):
+        await guess(accounts, 2)
+        await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
+
+
+async def test_an_attempt_that_could_not_be_made_does_not_count(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ada(accounts)
+
+    async def full(*_: object) -> bool:
+        raise Saturated
+
+    async def away(*_: object) -> User | None:
+        raise DatabaseUnavailable
+
+    for owner, name, fault in ((accounts._passwords, "verify", full), (accounts.users, "by_email", away)):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fault)
+            for _ in range(10):
+                with pytest.raises((Saturated, DatabaseUnavailable)):
+                    await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
+    await guess(accounts, 2)
+    await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
+
+
+async def test_who_is_disabled_while_the_hash_is_computed_does_not_get_in(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await ada(accounts)
+    _meanwhile(accounts, monkeypatch, lambda: accounts.users.disable(user.id))
+    with pytest.raises(InvalidCredentials):
+        await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
+
+
+async def test_a_password_that_is_changed_while_it_is_verified_is_the_old_one(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await ada(accounts)
+    fresh = await accounts._passwords.hash("a better horse")
+
+    async def change() -> None:
+        assert await accounts.users.set_password_hash(user.id, fresh, seen=user.password_hash)
+
+    with monkeypatch.context() as patch:
+        _meanwhile(accounts, patch, change)
+        with pytest.raises(InvalidCredentials):
+            await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
+    assert (await accounts.authenticate(EMAIL, "a better horse", ADDRESS)).id == user.id
+
+
+def _meanwhile(accounts: Accounts, patch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
+    """Have something happen once, between reading a user and the end of the first hash."""
+    verify = accounts._passwords.verify
+    waiting = [happens]
+
+    async def verify_slowly(password: str, stored: str | None) -> bool:
+        result = await verify(password, stored)
+        if waiting:
+            await waiting.pop()()
+        return result
+
+    patch.setattr(accounts._passwords, "verify", verify_slowly)
+
+
+async def test_new_settings_reach_a_stored_hash_at_the_next_sign_in(make: Make) -> None:
+    user = await ada(make())
+    later = make(bcrypt_rounds=5, password_pepper="of the house")
+    signed_in = await later.authenticate(EMAIL, PASSWORD, ADDRESS)
+    stored = (await later.get(user.id)).password_hash
+    assert stored.startswith("pepper$$2b$05$")
+    assert signed_in.password_hash == stored
+    assert (await later.authenticate(EMAIL, PASSWORD, ADDRESS)).password_hash == stored
+
+
+async def test_two_sign_ins_at_once_both_get_in_while_the_hash_is_renewed(make: Make) -> None:
+    user = await ada(make())
+    later = make(bcrypt_rounds=5)
+    both = await asyncio.gather(*(later.authenticate(EMAIL, PASSWORD, ADDRESS) for _ in range(3)))
+    assert {each.id for each in both} == {user.id}
+
+
+async def test_a_hash_that_cannot_be_renewed_now_fails_no_sign_in(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = await ada(make())
+    later = make(bcrypt_rounds=5)
+
+    async def full(_: str) -> str:
+        raise Saturated
+
+    with monkeypatch.context() as patch:
+        patch.setattr(later._passwords, "hash", full)
+        assert await later.authenticate(EMAIL, PASSWORD, ADDRESS) == user
+    assert (await later.authenticate(EMAIL, PASSWORD, ADDRESS)).password_hash != user.password_hash
+
+
+async def test_a_password_is_verified_for_who_is_signed_in_and_throttled(accounts: Accounts) -> None:
+    user = await ada(accounts)
+    assert await accounts.verify_password(user.id, PASSWORD, ADDRESS) == user
+    for _ in range(3):
+        with pytest.raises(InvalidCredentials):
+            await accounts.verify_password(user.id, "wrong", ADDRESS)
+    with pytest.raises(TooManyAttempts):
+        await accounts.verify_password(user.id, PASSWORD, ADDRESS)
+    with pytest.raises(NotFound):
+        await accounts.verify_password(7, PASSWORD, ADDRESS)
+
+
+async def test_a_changed_password_is_the_only_one(accounts: Accounts) -> None:
+    user = await ada(accounts)
+    with pytest.raises(InvalidCredentials):
+        await accounts.change_password(user.id, "wrong", "a better horse", ADDRESS)
+    assert (await accounts.change_password(user.id, PASSWORD, "a better horse", ADDRESS)).id == user.id
+    await guess(accounts)
+    with pytest.raises(InvalidCredentials):
+        await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
+    assert (await accounts.authenticate(EMAIL, "a better horse", ADDRESS)).id == user.id
+
+
+async def test_a_new_password_that_will_not_do_is_named_and_nothing_changes(accounts: Accounts) -> None:
+    user = await ada(accounts)
+    for new in ("short", "password1", "x" * 1025):
+        with pytest.raises(BadInput) as caught:
+            await accounts.change_password(user.id, PASSWORD, new, ADDRESS)
+        assert [error.field for error in caught.value.errors] == ["new_password"]
+    assert await accounts.authenticate(EMAIL, PASSWORD, ADDRESS) == user
+
+
+async def test_of_two_changes_at_once_one_wins(accounts: Accounts) -> None:
+    user = await ada(accounts)
+    chosen = ["a better horse", "a faster horse"]
+    changes = (accounts.change_password(user.id, PASSWORD, new, ADDRESS) for new in chosen)
+    results = await asyncio.gather(*changes, return_exceptions=True)
+    won = [new for new, result in zip(chosen, results, strict=True) if isinstance(result, User)]
+    assert len(won) == 1
+    assert {type(each) for each in results} <= {User, Conflict, InvalidCredentials}
+    assert (await accounts.authenticate(EMAIL, won[0], ADDRESS)).id == user.id
+
+
+async def test_the_demo_user_is_made_once_and_its_password_is_left_alone(make: Make) -> None:
+    accounts = make(redis_mode="embedded")
+    await asyncio.gather(accounts.ensure_demo_user(), accounts.ensure_demo_user())
+    user = await accounts.authenticate(DEMO_EMAIL, DEMO_PASSWORD, ADDRESS)
+    assert user.name == "Demo"
+    await accounts.change_password(user.id, DEMO_PASSWORD, "a better horse", ADDRESS)
+    await accounts.ensure_demo_user()
+    with pytest.raises(InvalidCredentials):
+        await accounts.authenticate(DEMO_EMAIL, DEMO_PASSWORD, ADDRESS)
+    assert len(await accounts.users.list()) == 1
+
+
+async def test_an_endless_password_costs_no_more_than_a_long_one(accounts: Accounts) -> None:
+    long = "x" * 1024
+    await accounts.register(EMAIL, long, "Ada", ADDRESS)
+    with pytest.raises(InvalidCredentials):
+        await accounts.authenticate(EMAIL, long + "x" * 50_000, ADDRESS)
+    assert (await accounts.authenticate(EMAIL, long, ADDRESS)).email == EMAIL

@@ -5,7 +5,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# pip reads requirements with hashes; a compiler cache of bytecode is worth its time on later starts.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: run test lint format bench lock clean
@@ -29,20 +28,25 @@ format: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "stateroom needs Python 3.11 or newer: apt-get install python3 (or set PYTHON=...)" >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
-	  { echo "stateroom needs the venv module: apt-get install python3-venv" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+# The first Python that is new enough. The stamp comes last: a folder left half made by an interruption is made again.
+$(VENV)/.made:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "stateroom needs Python 3.11 or newer: apt-get install python3 (or set PYTHON=...)" >&2; exit 1; fi; \
+	if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "stateroom needs Python's venv module: apt-get install python3-venv" >&2; exit 1; fi; \
+	$$python -m venv --clear $(VENV) && touch $@
 
-$(VENV)/.installed: $(VENV)/bin/python requirements.txt pyproject.toml
+$(VENV)/.installed: $(VENV)/.made requirements.txt pyproject.toml
 	@echo "installing into $(VENV) ..."
 	@$(PIP) --require-hashes -r requirements.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@echo "installing what tests need ..."
 	@$(PIP) --require-hashes -r requirements-dev.txt
 	@touch $@
 

@@ -1,7 +1,7 @@
 """Every setting of a process: `settings.py` lists them, `values.py` says what each kind of value looks like."""
 
 from .settings import RedisMode, Settings
-from .values import COOKIE_KEY_BYTES, JWT_KEY_MIN_BYTES, Address, Network, decode_cookie_key, parse_address
+from .values import COOKIE_KEY_BYTES, JWT_KEY_MIN_BYTES, Address, Network, decode_cookie_key
 
 __all__ = [
     "COOKIE_KEY_BYTES",
@@ -11,5 +11,4 @@ __all__ = [
     "RedisMode",
     "Settings",
     "decode_cookie_key",
-    "parse_address",
 ]

@@ -27,17 +27,22 @@ class FromFiles(EnvSettingsSource):
             if any(place.get(name.lower()) for place in self._places):
                 raise SettingsError(f"{name} is not a setting of Stateroom; make a key with `stateroom keys` and set COOKIE_KEYS")
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        name, key = field_name.upper(), f"{field_name}_file"
+    # Not `get_field_value`: errors of that are wrapped in one of pydantic's, which says nothing of the mend.
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self._value(name) for name in self.settings_cls.model_fields}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _value(self, key: str) -> str | None:
+        name = key.upper()
         for place in self._places:
-            path = place.get(key)
-            if path and place.get(field_name):
+            path = place.get(f"{key}_file")
+            if path and place.get(key):
                 raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them")
             if path:
-                return _read(name, Path(path)), field_name, False
-            if place.get(field_name):
-                break  # said outright in the environment: that beats a file named in `.env`
-        return None, field_name, False
+                return _read(name, Path(path))
+            if place.get(key):
+                return None  # said outright in the environment: that beats a file named in `.env`
+        return None
 
 
 def _read(name: str, path: Path) -> str:

@@ -41,17 +41,16 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_address(text: str, default_port: int | None = None) -> Address:
+def parse_address(text: str) -> Address:
     """`host:port` or `[::1]:port`. Raises `ValueError` with the mend."""
     if "@" in text or "://" in text:
         raise ValueError("a list of host:port has a URL or a user name in it; write for example 127.0.0.1:26379")
     if text.count(":") > 1 and not text.startswith("["):
-        raise ValueError(f"write the IPv6 address in brackets: [{text}]:{default_port or 'port'}")
+        raise ValueError("an IPv6 address needs brackets and a port; write for example [::1]:26379")
     parts = split_url(f"//{text}")
-    port = _port_of(parts) if parts else None
-    if parts is None or not parts.hostname or parts.path or parts.query or parts.fragment or (port or default_port) is None:
+    if parts is None or not parts.hostname or not parts.port or parts.path or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not host:port; write for example 127.0.0.1:26379 or [::1]:26379")
-    return Address(parts.hostname, port or default_port or 0)
+    return Address(parts.hostname, parts.port)
 
 
 def split_url(text: str) -> SplitResult | None:

@@ -1,0 +1,198 @@
+"""Each setting given wrongly stops the start with one line: the setting, what is wrong, the mend, and no secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stateroom.errors import SettingsError
+from stateroom.sessions.cookie import new_key
+from stateroom.settings import Settings
+
+SECRET = "hunter2-correct-horse"
+SHORT_JWT_KEY = "hunter2-too-short"
+
+WRONG: dict[str, tuple[str, ...]] = {
+    "HOST": ("http://localhost", "127.0.0.1:8080", "two words", "fe80::xyz"),
+    "PORT": ("eighty", "-1", "65536", "80.5"),
+    "METRICS_HOST": ("127.0.0.1/metrics",),
+    "METRICS_PORT": ("x", "70000"),
+    "TRUSTED_PROXIES": ("10.0.0.0/33", "proxy.example.com", "10.0.0.0/8, nonsense", "10.0.0.1/8"),
+    "PUBLIC_ORIGINS": (
+        "app.example.com",
+        "https://app.example.com/path",
+        "ftp://app.example.com",
+        "https://[::1",
+        "https://a:port",
+    ),
+    "RETURN_HOSTS": ("https://app.example.com", "app.example.com/path", "a b", f"user:{SECRET}@host"),
+    "LOGIN_URL": ("login", "//elsewhere.example.com", "javascript:alert(1)", "/log in", "/\\elsewhere.example.com"),
+    "CORS_ORIGINS": ("*", "null", f"https://user:{SECRET}@app.example.com"),
+    "REDIS_MODE": ("replicated",),
+    "REDIS_URL": (
+        f"http://:{SECRET}@host:6379",
+        f"redis://:{SECRET}@host:port",
+        f"redis://:{SECRET}@host:70000",
+        f"redis://:{SECRET}@[::1",
+        f"redis://:{SECRET}\u2100@host",
+        f"redis://:{SECRET}@host/first",
+        f"{SECRET}",
+        "unix://",
+    ),
+    "REDIS_HOST": ("redis://localhost", "localhost:6379", "a b"),
+    "REDIS_PORT": ("x", "0", "65536"),
+    "REDIS_DB": ("first", "-1"),
+    "REDIS_SENTINELS": (
+        "10.0.0.1",
+        "::1:26379",
+        "10.0.0.1:port",
+        "10.0.0.1:26379, nonsense",
+        "10.0.0.1:0",
+        "[::1",
+        f"redis://:{SECRET}@10.0.0.1:26379",
+        f"user:{SECRET}@10.0.0.1:26379",
+    ),
+    "REDIS_CLUSTER_NODES": ("10.0.0.1", "10.0.0.1:70000", f"redis://:{SECRET}@10.0.0.1:6379"),
+    "REDIS_TLS": ("maybe",),
+    "REDIS_TLS_CA": ("absent.pem",),
+    "REDIS_TLS_CERT": ("absent.pem",),
+    "REDIS_TLS_KEY": ("absent.pem",),
+    "REDIS_SENTINEL_TLS": ("maybe",),
+    "REDIS_SENTINEL_TLS_CA": ("absent.pem",),
+    "REDIS_SENTINEL_TLS_CERT": ("absent.pem",),
+    "REDIS_SENTINEL_TLS_KEY": ("absent.pem",),
+    "REDIS_KEY_PREFIX": ("with space", "{tag}", "x" * 65, "a*"),
+    "REDIS_POOL_SIZE": ("many", "0"),
+    "REDIS_MIN_IDLE": ("few", "-1", "21"),
+    "REDIS_DIAL_TIMEOUT": ("soon", "0", "-1", "nan", "inf", "500"),
+    "REDIS_READ_TIMEOUT": ("soon", "0", "500"),
+    "REDIS_WRITE_TIMEOUT": ("soon", "0", "500"),
+    "REDIS_WRITE_REPLICAS": ("all", "-1"),
+    "REDIS_WRITE_REPLICAS_TIMEOUT": ("soon", "0"),
+    "SESSION_NAME": ("two words", "a=b", "a;b", "sitzung\u00e4", "__Host-session", "__secure-session"),
+    "SESSION_MAX_AGE": ("an hour", "0", "-1", "1.5", "99999999999", "43201"),
+    "SESSION_ABSOLUTE_MAX_AGE": ("a day", "0"),
+    "SESSION_RENEW_INTERVAL": ("often", "0", "3600"),
+    "SESSION_REMEMBER_MAX_AGE": ("a month", "0"),
+    "SESSION_ADDRESS": ("none",),
+    "SESSION_CACHE_MAX_AGE": ("x", "-1", "inf"),
+    "SESSION_MAX_PER_USER": ("one", "-1"),
+    "SESSION_MAX_BYTES": ("16k", "0"),
+    "COOKIE_KEYS": (SECRET, f"{new_key()},{SECRET}", f"!{new_key()}", "schl\u00fcssel"),
+    "COOKIE_SECURE": ("maybe",),
+    "COOKIE_DOMAIN": ("https://example.com", "example.com; HttpOnly", "example.com/path"),
+    "COOKIE_PATH": ("app", "/a;b", "/a b"),
+    "COOKIE_SAMESITE": ("sometimes", "none"),
+    "JOURNAL_REQUIRED": ("maybe",),
+    "STATE_DIR": ("a-file",),
+    "DEGRADED_MAX_AGE": ("x", "-1", "3601"),
+    "PASSWORD_MIN_LENGTH": ("x", "0", "1025"),
+    "BCRYPT_ROUNDS": ("x", "3", "32"),
+    "FRESH_MAX_AGE": ("x", "0"),
+    "LOGIN_ATTEMPTS": ("x", "0"),
+    "LOGIN_ATTEMPTS_PER_ADDRESS": ("x", "0"),
+    "LOGIN_WINDOW": ("x", "0"),
+    "GEOIP_DATABASE": ("absent.mmdb",),
+    "LOG_LEVEL": ("loud",),
+    "LOG_FORMAT": ("xml",),
+    "DRAIN_DELAY": ("x", "-1", "inf", "nan"),
+    "JWT_KEYS": (SHORT_JWT_KEY, f"{'k' * 32},{SHORT_JWT_KEY}"),
+    "JWT_MAX_AGE": ("x", "0"),
+}
+
+# What these hold is free text, or is judged where it is used: the database's driver, the blocklist's reader, the servers.
+FREE = {
+    "METRICS_TOKEN", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_MASTER_NAME", "REDIS_SENTINEL_USERNAME", "REDIS_SENTINEL_PASSWORD",
+    "REDIS_TLS_SERVER_NAME", "REDIS_SENTINEL_TLS_SERVER_NAME", "DATABASE_URL", "PASSWORD_BLOCKLIST", "PASSWORD_PEPPER",
+    "JWT_ISSUER", "JWT_AUDIENCE",
+}  # fmt: skip
+
+MENDS = ("; ", "must be ", "write ", "for example ", "did you mean")
+
+
+def refusal(**values: object) -> str:
+    """The line that these settings stop with."""
+    with pytest.raises(SettingsError) as caught:
+        Settings(**values)
+    return str(caught.value)
+
+
+def test_every_setting_is_tried_or_free() -> None:
+    assert {name.upper() for name in Settings.model_fields} == set(WRONG) | FREE
+    assert not set(WRONG) & FREE
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_stops_with_one_line(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a-file").touch()
+    monkeypatch.setenv(name, value)
+    line = refusal()
+    assert line.startswith(name)
+    assert line.count("\n") == 0
+    assert len(line) < 200
+    assert any(mend in line for mend in MENDS), line
+    assert SECRET not in line
+    assert SHORT_JWT_KEY not in line
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "COOKIE_KEYS", "JWT_KEYS", "REDIS_SENTINELS", "CORS_ORIGINS"])
+def test_the_whole_chain_of_causes_holds_no_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in WRONG[name]:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SettingsError) as caught:
+            Settings()
+        error: BaseException | None = caught.value
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+        while error is not None:
+            assert SECRET not in repr(error)
+            assert SHORT_JWT_KEY not in repr(error)
+            error = error.__cause__
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_an_empty_value_counts_as_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name.upper(), "")
+    assert getattr(Settings(), name) == getattr(Settings(_env_file=None), name)
+    assert name not in Settings().model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PORT", "eighty", "PORT: must be a whole number; for example 8080"),
+        ("PORT", "65536", "PORT: must be at most 65535; for example 8080"),
+        ("REDIS_READ_TIMEOUT", "500", "REDIS_READ_TIMEOUT: must be at most 60; for example 0.5"),
+        ("REDIS_DIAL_TIMEOUT", "0", "REDIS_DIAL_TIMEOUT: must be more than 0; for example 0.5"),
+        ("METRICS_PORT", "x", "METRICS_PORT: must be a whole number; for example 9090"),
+        ("REDIS_TLS", "maybe", "REDIS_TLS: must be true or false"),
+        ("REDIS_MODE", "x", "REDIS_MODE: must be embedded, single, sentinel or cluster"),
+        (
+            "REDIS_SENTINELS",
+            "::1:26379",
+            "REDIS_SENTINELS: an IPv6 address needs brackets and a port; write for example [::1]:26379",
+        ),
+        ("REDIS_SENTINELS", "here", "REDIS_SENTINELS: 'here' is not host:port; write for example 127.0.0.1:26379 or [::1]:26379"),
+        ("REDIS_HOST", "localhost:6379", "REDIS_HOST: must be a host alone, without port or scheme; for example 127.0.0.1 or ::1"),
+        ("COOKIE_KEYS", "x", "COOKIE_KEYS: a key is not 32 bytes of base64url; make one with `stateroom keys`"),
+    ],
+)
+def test_the_words(name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    assert refusal() == words
+
+
+def test_settings_show_no_secret() -> None:
+    settings = Settings(
+        redis_url=f"redis://:{SECRET}@host",
+        cookie_keys=(new_key(),),
+        jwt_keys=(SECRET * 2,),
+        password_pepper=SECRET,
+        metrics_token=SECRET,
+        redis_sentinel_password=SECRET,
+        redis_password=SECRET,
+        database_url=f"postgresql://user:{SECRET}@host/db",
+    )
+    shown = repr(settings) + str(settings) + settings.model_dump_json()
+    assert SECRET not in shown
+    assert settings.cookie_keys[0].get_secret_value() not in shown

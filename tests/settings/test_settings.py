@@ -1,0 +1,221 @@
+"""What settings imply, and what they need, exclude or contradict of each other."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stateroom.settings import Address, Settings
+
+from .test_each_setting import refusal
+
+KEY = "A" * 43
+SECRET = "hunter2-correct-horse"
+
+
+def production(**values: Any) -> Settings:
+    return Settings(**{"cookie_keys": KEY, "database_url": "none", **values})
+
+
+def refused(**values: Any) -> str:
+    return refusal(**{"cookie_keys": KEY, "database_url": "none", **values})
+
+
+def test_nothing_set_is_the_embedded_mode_for_a_first_look() -> None:
+    settings = Settings()
+    assert settings.redis_mode == "embedded"
+    assert settings.is_embedded
+    assert not settings.is_cookie_secure
+    assert settings.session_name == "session_id"
+    assert settings.cookie_keys == ()
+    assert settings.state_dir == Path("var")
+    assert settings.redis_write_replicas == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "mode"),
+    [
+        ({"redis_host": "localhost"}, "single"),
+        ({"redis_port": 6380}, "single"),
+        ({"redis_url": "redis://localhost"}, "single"),
+        ({"redis_url": "unix:///run/redis.sock"}, "single"),
+        ({"redis_sentinels": "10.0.0.1:26379"}, "sentinel"),
+        ({"redis_cluster_nodes": "10.0.0.1:6379"}, "cluster"),
+        ({"redis_sentinels": "10.0.0.1:26379", "redis_host": "localhost"}, "sentinel"),
+        ({"redis_mode": "single", "redis_sentinels": "10.0.0.1:26379"}, "single"),
+        ({"redis_mode": "cluster", "redis_sentinels": "10.0.0.1:26379", "redis_cluster_nodes": "10.0.0.1:6379"}, "cluster"),
+    ],
+)
+def test_where_redis_is_implies_the_mode_unless_it_is_said(values: dict[str, Any], mode: str) -> None:
+    assert production(**values).redis_mode == mode
+
+
+def test_writes_wait_for_a_replica_where_there_are_some() -> None:
+    assert production(redis_sentinels="10.0.0.1:26379").redis_write_replicas == 1
+    assert production(redis_sentinels="10.0.0.1:26379", redis_write_replicas=0).redis_write_replicas == 0
+    assert production(redis_host="localhost").redis_write_replicas == 0
+
+
+def test_lists_take_spaces_and_ipv6_in_brackets() -> None:
+    settings = production(redis_sentinels=" 10.0.0.1:26379 , [::1]:26380,sentinel-3:26379,, ")
+    assert settings.redis_sentinels == (Address("10.0.0.1", 26379), Address("::1", 26380), Address("sentinel-3", 26379))
+    assert [str(address) for address in settings.redis_sentinels] == ["10.0.0.1:26379", "[::1]:26380", "sentinel-3:26379"]
+
+
+def test_networks_of_both_families() -> None:
+    assert Settings(trusted_proxies="10.0.0.0/8, ::1").trusted_proxies == (
+        ipaddress.ip_network("10.0.0.0/8"),
+        ipaddress.ip_network("::1/128"),
+    )
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_ipv6_hosts_are_kept_without_brackets(host: str) -> None:
+    assert Settings(host=host).host == "::1"
+    assert production(redis_host=host).redis_host == "::1"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://App.Example.com/", "https://app.example.com"),
+        ("https://app.example.com:443", "https://app.example.com"),
+        ("http://app.example.com:8080", "http://app.example.com:8080"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("https://app.example.com:80", "https://app.example.com:80"),
+    ],
+)
+def test_origins_are_kept_as_browsers_send_them(given: str, kept: str) -> None:
+    assert Settings(public_origins=given).public_origins == (kept,)
+
+
+def test_cookie_keys_are_tried_in_their_order() -> None:
+    settings = Settings(cookie_keys=f"{'A' * 43}, {'_' * 42}8=")
+    assert settings.key_ring == (bytes(32), b"\xff" * 32)
+
+
+def test_renewal_is_due_each_tenth_of_the_idle_lifetime_and_at_least_each_minute() -> None:
+    assert Settings().session_renew_interval == 60
+    assert Settings(session_max_age=100).session_renew_interval == 10
+    assert Settings(session_max_age=100, session_renew_interval=5).session_renew_interval == 5
+
+
+def test_the_default_of_degraded_mode_gives_way_to_a_shorter_session() -> None:
+    assert Settings(session_max_age=100).degraded_max_age == 100
+    assert Settings().degraded_max_age == 300
+
+
+class TestTls:
+    def test_sentinels_are_reached_as_the_servers_unless_said(self, tmp_path: Path) -> None:
+        ca, other = tmp_path / "ca.pem", tmp_path / "other.pem"
+        ca.touch()
+        other.touch()
+        shared: dict[str, Any] = {
+            "redis_sentinels": "10.0.0.1:26379",
+            "redis_tls": True,
+            "redis_tls_ca": ca,
+            "redis_tls_server_name": "redis",
+        }
+        same = production(**shared)
+        assert same.redis_sentinel_tls is True
+        assert (same.redis_sentinel_tls_ca, same.redis_sentinel_tls_server_name) == (ca, "redis")
+        own = production(**shared, redis_sentinel_tls_ca=other)
+        assert (own.redis_sentinel_tls_ca, own.redis_sentinel_tls_server_name) == (other, "redis")
+        assert production(**shared, redis_sentinel_tls=False).redis_sentinel_tls is False
+
+    def test_an_authority_without_tls_is_refused_rather_than_ignored(self, tmp_path: Path) -> None:
+        ca = tmp_path / "ca.pem"
+        ca.touch()
+        assert refused(redis_host="redis", redis_tls_ca=ca) == (
+            "REDIS_TLS_CA is set, but connections would be in the clear; set REDIS_TLS=true"
+        )
+        assert not production(redis_host="redis", redis_tls_ca=ca, redis_tls=False).redis_tls
+        assert production(redis_url="rediss://redis", redis_tls_ca=ca).redis_tls_ca == ca
+        assert production(redis_sentinels="10.0.0.1:26379", redis_sentinel_tls=True, redis_tls_ca=ca).redis_sentinel_tls_ca == ca
+
+    def test_a_key_needs_its_certificate(self, tmp_path: Path) -> None:
+        key = tmp_path / "key.pem"
+        key.touch()
+        assert refused(redis_host="redis", redis_tls=True, redis_tls_key=key) == (
+            "REDIS_TLS_KEY needs REDIS_TLS_CERT, the certificate that it belongs to; set both or neither"
+        )
+
+
+class TestCookies:
+    @pytest.mark.parametrize(
+        ("values", "name"),
+        [
+            ({}, "__Host-session"),
+            ({"cookie_domain": "example.com"}, "__Secure-session"),
+            ({"cookie_path": "/app"}, "__Secure-session"),
+            ({"cookie_secure": False}, "session_id"),
+            ({"session_name": "sid"}, "sid"),
+        ],
+    )
+    def test_the_name_promises_what_the_attributes_keep(self, values: dict[str, Any], name: str) -> None:
+        assert production(redis_host="redis", **values).session_name == name
+
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [
+            (
+                {"session_name": "__Host-x", "cookie_domain": "example.com"},
+                "SESSION_NAME begins with __Host-, which forbids COOKIE_DOMAIN",
+            ),
+            ({"session_name": "__Host-x", "cookie_path": "/app"}, "SESSION_NAME begins with __Host-, which needs COOKIE_PATH=/"),
+            ({"session_name": "__Host-x", "cookie_secure": False}, "SESSION_NAME __Host-x needs COOKIE_SECURE=true"),
+            ({"session_name": "__Secure-x", "cookie_secure": False}, "SESSION_NAME __Secure-x needs COOKIE_SECURE=true"),
+            ({"cookie_samesite": "None", "cookie_secure": False}, "COOKIE_SAMESITE=None needs COOKIE_SECURE=true"),
+        ],
+    )
+    def test_what_browsers_would_drop_is_refused(self, values: dict[str, Any], words: str) -> None:
+        line = refused(redis_host="redis", **values)
+        assert line.startswith(words)
+        assert "; " in line
+
+    def test_only_the_embedded_mode_makes_a_key_of_its_own(self) -> None:
+        assert refused(redis_host="redis", cookie_keys="") == (
+            "COOKIE_KEYS must be set; make a key with `stateroom keys` and give the same to every host"
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"redis_mode": "sentinel"}, "REDIS_SENTINELS must be set with REDIS_MODE=sentinel; for example 10.0.0.1:26379"),
+        ({"redis_mode": "cluster"}, "REDIS_CLUSTER_NODES must be set with REDIS_MODE=cluster; for example 10.0.0.1:6379"),
+        ({"redis_cluster_nodes": "10.0.0.1:6379", "redis_db": 1}, "REDIS_DB must be 0 with REDIS_MODE=cluster"),
+        (
+            {"redis_sentinels": "10.0.0.1:26379", "redis_cluster_nodes": "10.0.0.1:6379"},
+            "REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set; unset one",
+        ),
+        (
+            {"redis_url": f"redis://:{SECRET}@h", "redis_mode": "sentinel", "redis_sentinels": "a:1"},
+            "REDIS_URL names a single server",
+        ),
+        (
+            {"redis_url": f"redis://:{SECRET}@h", "redis_host": "other"},
+            "REDIS_URL and REDIS_HOST both say where Redis is; unset one",
+        ),
+        ({"redis_sentinels": "10.0.0.1:26379", "database_url": None}, "DATABASE_URL must be set with REDIS_MODE=sentinel"),
+        ({"redis_cluster_nodes": "10.0.0.1:6379", "database_url": None}, "DATABASE_URL must be set with REDIS_MODE=cluster"),
+        ({"journal_required": True}, "JOURNAL_REQUIRED needs a database, but DATABASE_URL is none; name a database"),
+        ({"metrics_host": "127.0.0.1"}, "METRICS_HOST and METRICS_PORT go together; set both or neither"),
+        ({"metrics_port": 9090}, "METRICS_HOST and METRICS_PORT go together; set both or neither"),
+        ({"redis_pool_size": 1}, "REDIS_MIN_IDLE is larger than REDIS_POOL_SIZE; lower the former or raise the latter"),
+        ({"session_absolute_max_age": 60}, "SESSION_MAX_AGE is longer than SESSION_ABSOLUTE_MAX_AGE; raise the latter"),
+    ],
+)
+def test_contradictions_are_told(values: dict[str, Any], words: str) -> None:
+    line = refused(**values)
+    assert line.startswith(words)
+    assert SECRET not in line
+
+
+def test_the_word_none_for_no_database_counts_in_any_case() -> None:
+    assert not Settings(database_url="None").has_database
+    assert Settings(database_url="sqlite:///x.db").has_database
+    assert Settings().has_database

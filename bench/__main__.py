@@ -7,7 +7,6 @@ of commands. Machines are noisy: read the ratio, not the microseconds. Writes `b
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
@@ -16,14 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .processes import BARE_PORT, SERVICE_PORT, bare_handler, service, sign_in
+
 HERE = Path(__file__).parent
-BARE_PORT, SERVICE_PORT = 8191, 8192
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -44,52 +41,14 @@ def main() -> None:
     options = arguments.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("bench needs wrk: apt-get install wrk")
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as (bare, service, redis):
+    with tempfile.TemporaryDirectory() as folder, bare_handler() as bare, service(Path(folder)) as (process, redis):
         cookie = sign_in()
         rows: dict[str, list[Round]] = {"bare aiohttp": [], "stateroom check": []}
         load(SERVICE_PORT, 1, options.connections, cookie)
         for _ in range(options.rounds):
             rows["bare aiohttp"].append(measure([bare], BARE_PORT, options, "", None))
-            rows["stateroom check"].append(measure([service, redis], SERVICE_PORT, options, cookie, Path(folder)))
+            rows["stateroom check"].append(measure([process, redis], SERVICE_PORT, options, cookie, Path(folder)))
     report(rows, options.connections)
-
-
-@contextlib.contextmanager
-def running(folder: Path) -> Iterator[tuple[int, int, int]]:
-    """The bare handler and the service with its embedded server: their process ids."""
-    environment = os.environ | {"STATE_DIR": str(folder / "var"), "PORT": str(SERVICE_PORT), "LOG_LEVEL": "warning"}
-    commands = [
-        [sys.executable, str(HERE / "bare.py"), str(BARE_PORT)],
-        [sys.executable, "-m", "stateroom", "serve"],
-    ]
-    processes = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for command in commands]
-    try:
-        wait_for(BARE_PORT, "/api/auth/check")
-        wait_for(SERVICE_PORT, "/livez")
-        children = subprocess.run(["pgrep", "-P", str(processes[1].pid)], capture_output=True, text=True, check=True)
-        yield processes[0].pid, processes[1].pid, int(children.stdout.split()[0])
-    finally:
-        for process in processes:
-            process.terminate()
-            process.wait()
-
-
-def wait_for(port: int, path: str) -> None:
-    for _ in range(200):
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1).read()
-            return
-        time.sleep(0.05)
-    sys.exit(f"nothing answers on port {port}")
-
-
-def sign_in() -> str:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{SERVICE_PORT}/api/auth/login",
-        data=b'{"email": "demo@example.com", "password": "password123"}',
-        headers={"Content-Type": "application/json"},
-    )
-    return urllib.request.urlopen(request).headers["Set-Cookie"].split(";")[0]
 
 
 def measure(pids: list[int], port: int, options: argparse.Namespace, cookie: str, folder: Path | None) -> Round:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
 
 MAX_PASSWORD_LENGTH = 1024
-WAITING_PER_THREAD = 16
-"""How many computations may wait for each thread: at 0.25 s each, four seconds' worth."""
+WAITING_PER_THREAD = 32
+"""How many computations may wait for each thread: at 0.25 s each, eight seconds' worth."""
 NICENESS = 10
 """Hashing threads yield to the event loop: a storm of sign-ins must not slow session checks down."""
 

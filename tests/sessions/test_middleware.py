@@ -228,6 +228,12 @@ async def test_parallel_changes_of_one_counter_all_count(browser: ServiceClient)
     assert (await get(browser, "/read"))["data"] == {"n": 200}
 
 
+async def test_a_visitors_first_change_is_kept_too(browser: ServiceClient) -> None:
+    await post(browser, "/count")
+    await post(browser, "/count")
+    assert (await get(browser, "/read"))["data"] == {"n": 2}
+
+
 async def test_changes_from_two_workers_all_count(
     browser: ServiceClient, app_settings: Settings, aiohttp_client: AiohttpClient
 ) -> None:

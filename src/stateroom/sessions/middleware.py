@@ -76,7 +76,7 @@ async def commit(visit: Visit, response: web.StreamResponse) -> None:
     session = visit.session
     if session.is_known and not visit.clear and visit.manager.needs_save(session, renew=visit.renews):
         visit.reissue |= await visit.manager.save(session, renew=visit.renews)
-    if visit.reissue or visit.clear:
+    if visit.clear or visit.must_reissue:
         put_cookie(visit, response)
 
 
@@ -87,7 +87,7 @@ def put_cookie(visit: Visit, response: web.StreamResponse, *, ended: bool = Fals
     session = visit.session
     if visit.clear:
         visit.frontend.jar.clear(response.headers)
-    elif visit.reissue and not ended:
+    elif visit.must_reissue and not ended:
         max_age = session.idle_ms // 1000 if session.is_persistent else None
         visit.frontend.jar.write(response.headers, visit.manager.seal(session), max_age=max_age)
 

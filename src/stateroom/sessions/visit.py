@@ -32,7 +32,7 @@ class Frontend:
 class Visit:
     """One request's session. `reissue`: its value must reach the client; `clear`: the client must drop it."""
 
-    __slots__ = ("clear", "frontend", "is_committed", "reissue", "renews", "session", "transport")
+    __slots__ = ("_came_with", "clear", "frontend", "is_committed", "reissue", "renews", "session", "transport")
 
     def __init__(self, frontend: Frontend, session: Session, *, transport: Transport, renews: bool) -> None:
         self.frontend = frontend
@@ -42,6 +42,13 @@ class Visit:
         self.reissue = False
         self.clear = False
         self.is_committed = False
+        self._came_with = session.token
+
+    @property
+    def must_reissue(self) -> bool:
+        """Whether the client lacks the session's value: asked for, or the session was stored or rotated meanwhile."""
+        token = self.session.token
+        return token is not None and (self.reissue or token is not self._came_with)
 
     @property
     def manager(self) -> SessionManager:

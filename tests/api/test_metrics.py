@@ -83,9 +83,11 @@ async def test_labels_name_no_path_method_or_id_of_the_clients_own(service: Serv
     "name",
     [
         "sessions_active", "sessions_created_total", "session_bytes_count", "sessions_ended_total",
-        "session_lifetime_seconds_count", "session_loads_total", "logins_total", "password_hash_duration_seconds_count", "password_hash_queue_depth", "redis_up",
+        "session_lifetime_seconds_count", "session_loads_total", "logins_total",
+        "password_hash_duration_seconds_count", "password_hash_queue_depth", "redis_up",
         "redis_circuit_state", "redis_pool_connections", "redis_pool_connections_max", "redis_pool_pending",
-        "redis_pool_acquire_duration_seconds_count", "redis_pool_timeouts_total", "redis_failovers_total", "build_info",
+        "redis_pool_acquire_duration_seconds_count", "redis_pool_timeouts_total", "redis_failovers_total",
+        "build_info",
     ],
 )  # fmt: skip
 async def test_what_dashboards_ask_for_is_there_from_the_start(service: ServiceClient, name: str) -> None:

@@ -48,6 +48,7 @@ class Node:
     is_sentinel: bool = False
     dialer: Dialer | None = None
     lines: Sequence[str] = ()
+    tls_files: Mapping[str, Path] | None = None
 
     _process: asyncio.subprocess.Process | None = None
 
@@ -128,7 +129,16 @@ class Node:
         settings = {"port": str(self.port), "bind": self.host, "protected-mode": "no", "daemonize": "no", **self.options}
         if not self.is_sentinel:
             settings = {"save": '""', "appendonly": "no", "repl-diskless-sync-delay": "0", **settings}
-        settings = {name: value for name, value in settings.items() if value}
+        if self.tls_files is not None:
+            settings |= {
+                "port": "0",
+                "tls-port": str(self.port),
+                "tls-ca-cert-file": str(self.tls_files["ca"]),
+                "tls-cert-file": str(self.tls_files["cert"]),
+                "tls-key-file": str(self.tls_files["key"]),
+                "tls-auth-clients": "no",
+                "tls-replication": "yes",
+            }
         return "\n".join([*(f"{name} {value}" for name, value in settings.items()), *self.lines, ""])
 
 
@@ -179,13 +189,17 @@ async def sentinels(
     sentinel_lines: Sequence[str] = (),
     dialer: Dialer | None = None,
     sentinel_dialer: Dialer | None = None,
+    tls_files: Mapping[str, Path] | None = None,
 ) -> AsyncIterator[SentinelSetup]:
-    """A primary with replicas, watched by Sentinels; returns when every replica is linked and every Sentinel knows all."""
+    """A primary with replicas, watched by Sentinels; returns when every replica is linked and every Sentinel knows all.
+
+    `tls_files`: PEM files `ca`, `cert` and `key`; then every node speaks TLS only.
+    """
     binary = binary or server_binary()
-    primary = Node(folder / "node-0", binary, options=server_options or {}, lines=server_lines, dialer=dialer)
+    primary = Node(folder / "node-0", binary, options=server_options or {}, lines=server_lines, dialer=dialer, tls_files=tls_files)
     followers = [
         Node(
-            folder / f"node-{number}", binary, dialer=dialer, lines=server_lines,
+            folder / f"node-{number}", binary, dialer=dialer, lines=server_lines, tls_files=tls_files,
             options={**(server_options or {}), "replicaof": f"{primary.host} {primary.port}"},
         )
         for number in range(1, replicas + 1)
@@ -201,7 +215,7 @@ async def sentinels(
     watch = [
         Node(
             folder / f"sentinel-{number}", binary, is_sentinel=True, lines=watching, options=sentinel_options or {},
-            dialer=sentinel_dialer,
+            dialer=sentinel_dialer, tls_files=tls_files,
         )
         for number in range(watchers)
     ]  # fmt: skip

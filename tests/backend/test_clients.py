@@ -1,0 +1,277 @@
+"""Clients of every kind of store, and how they reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from redis.exceptions import MovedError, NoScriptError
+
+from stateroom.backend.client import RedisClient, Script
+from stateroom.backend.clients import SentinelClient, make_client
+from stateroom.backend.cluster import ClusterClient
+from stateroom.backend.dial import Dialer, Tls
+from stateroom.drills import topology
+from stateroom.drills.topology import Node
+from stateroom.errors import SettingsError, StoreUnavailable
+from stateroom.sessions.cookie import new_key
+from stateroom.settings import Settings
+from stateroom.telemetry.metrics import Metrics
+
+from ..conftest import require_tool
+from ..servers import Servers
+
+ECHO_SCRIPT = Script.of("redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]")
+
+
+def settings(**values: Any) -> Settings:
+    return Settings(**({"_env_file": None, "cookie_keys": new_key(), "database_url": "none"} | values))
+
+
+async def started(made: Settings) -> RedisClient:
+    client = await make_client(made, metrics=Metrics())
+    try:
+        await client.start()
+    except BaseException:
+        await client.aclose()
+        raise
+    return client
+
+
+async def test_commands_scripts_and_pipelines_work_on_every_store(client: RedisClient, store_kind: str) -> None:
+    await client.execute("k", "SET", "k", "1")
+    assert await client.execute("k", "GET", "k") == b"1"
+    await client.execute("h", "HSET", "h", "a", 1)
+    assert await client.execute("h", "HGETALL", "h") == {b"a": b"1"}
+    assert await client.run(ECHO_SCRIPT, ["k"], ["2"]) == b"2"
+    assert await client.pipeline("k", [("GET", "k"), ("STRLEN", "k")]) == [b"2", 1]
+    reply, replicas = await client.run_durably(ECHO_SCRIPT, ["k"], ["3"], replicas=1, timeout=1)
+    assert reply == b"3"
+    assert replicas >= {"sentinel": 1, "cluster": 1}.get(store_kind, 0)
+    for key in client.shards():
+        assert await client.execute(key, "PING") in {b"PONG", True}
+    assert client.is_available
+
+
+async def test_a_server_that_lost_the_scripts_is_told_them_again(client: RedisClient) -> None:
+    await client.run(ECHO_SCRIPT, ["k"], ["1"])
+    for key in client.shards():
+        await client.execute(key, "SCRIPT", "FLUSH")
+    assert await client.run(ECHO_SCRIPT, ["k"], ["2"]) == b"2"
+
+
+async def test_an_error_reply_in_a_pipeline_stands_in_its_place(servers: Servers) -> None:
+    client = await started(servers.settings("valkey"))
+    await client.execute("k", "SET", "k", "1")
+    replies = await client.pipeline("k", [("HGETALL", "k"), ("EVALSHA", "0" * 40, 0), ("GET", "k")])
+    assert isinstance(replies[1], NoScriptError)
+    assert replies[2] == b"1"
+    await client.aclose()
+
+
+async def test_an_exhausted_pool_is_load_and_no_outage(servers: Servers) -> None:
+    client = await started(servers.settings("valkey", redis_pool_size=1, redis_min_idle=0))
+    blocking = asyncio.ensure_future(client.pipeline("k", [("BLPOP", "nothing", "1")], timeout=2))
+    while client.pool_figures().in_use == 0:
+        await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailable) as fault:
+        await client.pipeline("k", [("PING",)])
+    assert fault.value.kind == "pool_exhausted"
+    assert client.is_available
+    assert await client.execute("k", "PING") == b"PONG"
+    await blocking
+    assert client.pool_figures().idle == 1
+    await client.aclose()
+
+
+async def test_a_wrong_password_stops_the_start_and_is_not_repeated(tmp_path: Path) -> None:
+    dialer = Dialer(1, 1, password="right")
+    async with topology.single(tmp_path, options={"requirepass": "right"}, dialer=dialer) as node:
+        with pytest.raises(SettingsError, match="REDIS_PASSWORD") as error:
+            await started(settings(redis_host=node.host, redis_port=node.port, redis_password="wrong-secret"))
+        assert "wrong-secret" not in str(error.value)
+        client = await started(settings(redis_url=f"redis://:right@{node.address}/2"))
+        assert await client.execute("k", "SET", "k", "1") == b"OK"
+        assert await node.call("EXISTS", "k") == 0  # it is in database 2
+        await client.aclose()
+
+
+async def test_a_server_that_is_away_at_the_start_is_found_when_it_comes(tmp_path: Path) -> None:
+    node = Node(tmp_path / "late", topology.server_binary())
+    client = await started(settings(redis_host=node.host, redis_port=node.port))
+    with pytest.raises(StoreUnavailable):
+        await client.execute("k", "PING")
+    assert not client.is_available
+    await node.start()
+    await topology.until(lambda: _is_available(client), "the server is found")
+    assert await client.execute("k", "PING") == b"PONG"
+    await client.aclose()
+    await node.stop()
+
+
+async def test_ipv6_addresses_work(tmp_path: Path) -> None:
+    async with topology.single(tmp_path, host="::1") as node:
+        for made in (settings(redis_host="::1", redis_port=node.port), settings(redis_url=f"redis://[::1]:{node.port}")):
+            client = await started(made)
+            assert await client.execute("k", "PING") == b"PONG"
+            await client.aclose()
+
+
+# Sentinel
+
+
+async def test_a_failover_is_followed_without_a_restart(tmp_path: Path) -> None:
+    async with topology.sentinels(tmp_path, down_after_ms=1000) as setup:
+        listed = " , ".join(str(each.address) for each in setup.sentinels)  # spaces are allowed
+        client = await started(settings(redis_sentinels=listed))
+        assert isinstance(client, SentinelClient)
+        await client.execute("k", "SET", "k", "1")
+        assert await client.run_durably(ECHO_SCRIPT, ["k"], ["1"], replicas=2, timeout=1) == (b"1", 2)
+        await setup.primary.kill()
+        await topology.until(lambda: _writes(client), "a write reaches the promoted replica", seconds=15)
+        assert await client.execute("k", "GET", "k") is not None
+        assert (await client.execute("k", "ROLE"))[0] == b"master"
+        assert client.watcher.primary in {node.address for node in setup.nodes[1:]}
+        await client.aclose()
+
+
+async def test_a_sentinel_that_hangs_delays_nobody(servers: Servers) -> None:
+    hung = servers.sentinel.sentinels[0]
+    hung.pause()
+    try:
+        began = time.monotonic()
+        client = await started(servers.settings("sentinel"))
+        assert await client.execute("k", "PING") == b"PONG"
+        assert time.monotonic() - began < 2
+        await client.aclose()
+    finally:
+        hung.resume()
+
+
+async def test_when_no_sentinel_answers_each_ones_cause_is_named() -> None:
+    one, two = topology.free_port(), topology.free_port()
+    client = await started(settings(redis_sentinels=f"127.0.0.1:{one}, [::1]:{two}"))
+    with pytest.raises(StoreUnavailable, match=rf"127\.0\.0\.1:{one}: .*\[::1\]:{two}: "):
+        await client.execute("k", "PING")
+    await client.aclose()
+
+
+# Cluster
+
+
+async def test_a_moved_slot_is_followed(tmp_path: Path) -> None:
+    async with topology.cluster(tmp_path) as nodes:
+        listed = ",".join(str(node.address) for node in nodes[:1])
+        client = await started(settings(redis_cluster_nodes=listed))
+        assert isinstance(client, ClusterClient)
+        await client.execute("k", "SET", "k", "1")
+        slot = int(await nodes[0].call("CLUSTER", "KEYSLOT", "k"))
+        owner = await _owner(nodes[:3], "k")
+        target = next(node for node in nodes[:3] if node is not owner)
+        owner_id, target_id = [(await node.call("CLUSTER", "MYID")).decode() for node in (owner, target)]
+
+        await target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", owner_id)
+        await owner.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+        await owner.call("MIGRATE", target.host, target.port, "k", 0, 1000)
+        # Half moved: the old owner says ASK for this key.
+        assert await client.execute("k", "GET", "k") == b"1"
+        assert await client.run(ECHO_SCRIPT, ["k"], ["2"]) == b"2"
+        for node in nodes[:3]:
+            await node.call("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+        # Moved: MOVED is followed, and learnt.
+        assert await client.execute("k", "GET", "k") == b"2"
+        assert client._owners[slot] == target.address
+        await client.aclose()
+
+
+async def _owner(nodes: list[Node], key: str) -> Node:
+    for node in nodes:
+        try:
+            await node.call("GET", key)
+        except MovedError:
+            continue
+        return node
+    raise AssertionError("nobody owns the key")
+
+
+# TLS and access rules, with Debian's Redis: the embedded server has no TLS
+
+
+@pytest.fixture
+async def tls_files(tmp_path: Path) -> dict[str, Path]:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("redis.example.com")
+    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(str(files["ca"]))
+    certificate.cert_chain_pems[0].write_to_path(str(files["cert"]))
+    certificate.private_key_pem.write_to_path(str(files["key"]))
+    return files
+
+
+def tls_dialer(files: dict[str, Path], **values: Any) -> Dialer:
+    context = ssl.create_default_context(cafile=files["ca"])
+    return Dialer(2, 5, tls=Tls(context, "redis.example.com"), **values)
+
+
+async def test_tls_checks_the_servers_name(tmp_path: Path, tls_files: dict[str, Path]) -> None:
+    async with topology.single(
+        tmp_path / "tls", binary=require_tool("redis-server"), tls_files=tls_files, dialer=tls_dialer(tls_files)
+    ) as node:
+        tls = {"redis_url": f"rediss://{node.address}", "redis_tls_ca": tls_files["ca"]}
+        client = await started(settings(**tls, redis_tls_server_name="redis.example.com"))
+        assert await client.execute("k", "SET", "k", "1") == b"OK"
+        assert await client.pipeline("k", [("GET", "k")]) == [b"1"]
+        await client.aclose()
+        for wrong in ({"redis_tls_server_name": "other.example.com"}, {}):
+            client = await started(settings(**tls, **wrong))
+            with pytest.raises(StoreUnavailable, match=r"(?i)certificate|mismatch|ssl"):
+                await client.execute("k", "PING")
+            await client.aclose()
+
+
+async def test_sentinels_and_servers_have_tls_and_users_of_their_own(tmp_path: Path, tls_files: dict[str, Path]) -> None:
+    binary = require_tool("redis-server")
+    server_users = ["user default on >server-admin ~* &* +@all", "user app on >app-secret ~session:* &* +@all"]
+    watch_users = [
+        "user default on >watch-admin ~* &* +@all",
+        "user asker on >asker-secret &* +sentinel +subscribe +hello +ping +auth",
+    ]
+    replication = ["masterauth server-admin"]
+    auth = [f"sentinel auth-pass {topology.SERVICE_NAME} server-admin", "sentinel sentinel-pass watch-admin"]
+    async with topology.sentinels(
+        tmp_path, binary=binary, replicas=1, tls_files=tls_files,
+        server_lines=[*server_users, *replication], sentinel_lines=[*watch_users, *auth],
+        dialer=tls_dialer(tls_files, password="server-admin"), sentinel_dialer=tls_dialer(tls_files, password="watch-admin"),
+    ) as setup:  # fmt: skip
+        listed = ",".join(str(each.address) for each in setup.sentinels)
+        common = {
+            "redis_sentinels": listed, "redis_tls": True, "redis_tls_ca": tls_files["ca"],
+            "redis_tls_server_name": "redis.example.com", "redis_username": "app", "redis_password": "app-secret",
+            "redis_sentinel_username": "asker", "redis_sentinel_password": "asker-secret",
+        }  # fmt: skip
+        client = await started(settings(**common))
+        assert await client.execute("session:k", "SET", "session:k", "1") == b"OK"
+        with pytest.raises(StoreUnavailable) as fault:
+            await client.execute("other", "SET", "other", "1")
+        assert fault.value.kind == "credentials"
+        await client.aclose()
+        client = await started(settings(**common | {"redis_sentinel_password": "wrong"}))
+        with pytest.raises(StoreUnavailable, match="no Sentinel names a primary"):
+            await client.execute("session:k", "PING")
+        await client.aclose()
+
+
+async def _is_available(client: RedisClient) -> bool:
+    return client.is_available
+
+
+async def _writes(client: RedisClient) -> bool:
+    try:
+        return bool(await client.execute("k", "SET", "k", "2") == b"OK")
+    except StoreUnavailable:
+        return False

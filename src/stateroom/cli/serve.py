@@ -123,6 +123,9 @@ def _listen(host: str, port: int, setting: str) -> Iterator[socket.socket]:
                 raise SettingsError(
                     f"{setting}: {port} on {host} is in use; stop what listens there, or choose another port"
                 ) from None
+            if error.errno == errno.EADDRNOTAVAIL:
+                name = setting.replace("PORT", "HOST")
+                raise SettingsError(f"{name}: {host} is no address of this machine; for example 127.0.0.1, or 0.0.0.0") from None
             raise SettingsError(f"{setting}: cannot listen on {host}:{port}: {error.strerror}; choose another") from None
         sock.setblocking(False)
         yield sock

@@ -49,12 +49,14 @@ class ClusterClient:
         self._owners: list[Address | None] = [None] * SLOT_COUNT
         self._stale = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def start(self) -> None:
         await self._refresh()
         self._task = asyncio.create_task(self._keep_fresh(), name="stateroom cluster topology")
 
     async def aclose(self) -> None:
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -148,7 +150,7 @@ class ClusterClient:
         return shard
 
     async def _keep_fresh(self) -> None:
-        while True:
+        while not self._is_closed:  # redis-py may swallow a cancellation that comes while it connects
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_SECONDS):
                     await self._stale.wait()

@@ -320,7 +320,7 @@ class Multiplexer:
 
     async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._is_closed:  # redis-py may swallow a cancellation that comes while it connects
             try:
                 async with asyncio.timeout(self._connect_timeout):
                     connection = await self._open_connection()
@@ -352,6 +352,8 @@ class Multiplexer:
             connection, read_timeout=self._read_timeout, observe=self._observe, on_fault=self._on_fault, on_push=self._on_push
         )
         try:
+            if self._is_closed:
+                return StoreUnavailable("the Redis client is closed", kind="closed")
             self._link = link
             self._breaker.reset()
             self._report_first(None)

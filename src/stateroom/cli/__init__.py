@@ -97,7 +97,8 @@ def list_sessions(
     """Live sessions."""
     from .admin import list_sessions, run
 
-    run(lambda service: list_sessions(service, user, all_users=all_users))
+    _check_choice(user, all_users=all_users)
+    run(lambda service: list_sessions(service, user))
 
 
 @sessions.command()
@@ -108,7 +109,8 @@ def revoke(
     """End sessions for good."""
     from .admin import revoke_sessions, run
 
-    run(lambda service: revoke_sessions(service, user, all_users=all_users))
+    _check_choice(user, all_users=all_users)
+    run(lambda service: revoke_sessions(service, user))
 
 
 @database.command()
@@ -117,3 +119,9 @@ def upgrade() -> None:
     from .admin import upgrade_database
 
     upgrade_database()
+
+
+def _check_choice(user: str | None, *, all_users: bool) -> None:
+    """Before anything is connected: everybody's sessions are nothing to revoke by an option forgotten."""
+    if (user is None) != all_users:
+        raise SettingsError("name one user with --user EMAIL, or say --all")

@@ -33,10 +33,8 @@ class Service:
             raise NotFound(f"there is no user {email}; `stateroom users list` shows all")
         return user
 
-    async def chosen(self, email: str | None, *, all_users: bool) -> list[User]:
-        """One user, or all of them. Raises `NotFound`, `SettingsError`."""
-        if (email is None) != all_users:
-            raise SettingsError("name one user with --user EMAIL, or say --all")
+    async def chosen(self, email: str | None) -> list[User]:
+        """One user, or without an address all of them. Raises `NotFound`."""
         return await self.accounts.users.list() if email is None else [await self.user(email)]
 
 
@@ -90,15 +88,15 @@ async def enable_user(service: Service, email: str) -> None:
     print(f"{user.email} is enabled")
 
 
-async def list_sessions(service: Service, email: str | None, *, all_users: bool) -> None:
-    for user in await service.chosen(email, all_users=all_users):
+async def list_sessions(service: Service, email: str | None) -> None:
+    for user in await service.chosen(email):
         for each in await service.sessions.list(user.id):
             print(f"{user.email}\t{each.id}\t{each.last_access:%Y-%m-%dT%H:%M:%SZ}\t{each.ip_address}\t{each.device_type}")
 
 
-async def revoke_sessions(service: Service, email: str | None, *, all_users: bool) -> None:
+async def revoke_sessions(service: Service, email: str | None) -> None:
     total = 0
-    for user in await service.chosen(email, all_users=all_users):
+    for user in await service.chosen(email):
         count = await service.sessions.revoke_all(user.id, reason="revoked")
         security_event("revoke_all", user_id=user.id, count=count)
         total += count

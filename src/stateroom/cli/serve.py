@@ -20,6 +20,7 @@ from ..app import make_app, make_metrics_app
 from ..backend.embedded import try_lock
 from ..errors import SettingsError
 from ..telemetry.logging import configure_logging
+from .drain import bodies_arrived
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 BACKLOG = 1024
 KEEPALIVE_SECONDS = 75.0
+BODY_SECONDS = 5.0
 SHUTDOWN_SECONDS = 30.0
 GC_THRESHOLDS = (50_000, 20, 100)
 """Requests leave few cycles behind; collecting as often as Python does by default costs a tenth of a check."""
@@ -69,6 +71,8 @@ async def _serve(settings: Settings, listener: socket.socket, metrics_listener: 
         app[READINESS].is_draining = True
         log.info("draining", delay_seconds=settings.drain_delay)
         await asyncio.sleep(settings.drain_delay)  # load balancers see readyz fail before connections are refused
+        for runner, _ in runners:
+            await bodies_arrived(runner, timeout_seconds=BODY_SECONDS)
     finally:
         for runner, _ in reversed(runners):
             await runner.cleanup()

@@ -1,0 +1,36 @@
+"""Letting requests that are still arriving arrive, before aiohttp shuts their connections.
+
+aiohttp's shutdown waits for handlers but drops whatever comes in meanwhile: a handler that waits for the rest of its
+request's body would wait until the shutdown's time is up, and fail. So bodies are let in first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.web_protocol import RequestHandler
+
+POLL_SECONDS = 0.01
+
+
+async def bodies_arrived(runner: web.AppRunner, *, timeout_seconds: float) -> None:
+    """Take no more connections, and wait until every request under way has its body, for so long at most."""
+    for site in list(runner.sites):
+        await site.stop()
+    server = runner.server
+    if server is None:
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_seconds):
+            # aiohttp tells nobody when a body is complete; waiting for handlers would have no end under load.
+            while any(_awaits_body(connection) for connection in server.connections):  # noqa: ASYNC110
+                await asyncio.sleep(POLL_SECONDS)
+
+
+def _awaits_body(connection: RequestHandler) -> bool:
+    request = getattr(connection, "_current_request", None)  # private: without it we drain as aiohttp does
+    return request is not None and not request.content.is_eof()

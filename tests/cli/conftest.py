@@ -1,0 +1,132 @@
+"""The `stateroom` command in processes of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+import stateroom
+
+SOURCES = str(Path(stateroom.__file__).parents[1])
+TIMEOUT_SECONDS = 30
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def environment(folder: Path, settings: dict[str, object]) -> dict[str, str]:
+    """Nothing of ours but these settings, with quick hashes and all state in `folder`."""
+    own = {"STATE_DIR": folder / "var", "PORT": 0, "BCRYPT_ROUNDS": 4, "LOG_FORMAT": "json"}
+    return os.environ | {"PYTHONPATH": SOURCES} | {name: str(value) for name, value in (own | settings).items()}
+
+
+class Serving:
+    """A running `stateroom serve`. A context manager: stops it in any case."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self._log = folder / f"serve-{time.monotonic_ns()}.log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "stateroom", "serve"],
+                env=environment(folder, settings),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def __enter__(self) -> Self:
+        try:
+            self.wait_for("listens on")
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait(TIMEOUT_SECONDS)
+
+    @property
+    def output(self) -> str:
+        """All that it has printed and logged."""
+        return self._log.read_text()
+
+    @property
+    def port(self) -> int:
+        return int(self.output.split("listens on http://127.0.0.1:", 1)[1].split("\n", 1)[0])
+
+    def wait_for(self, text: str) -> None:
+        """Until its output has this text."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while text not in self.output:
+            assert self._process.poll() is None, f"stateroom serve ended: {self.output}"
+            assert time.monotonic() < deadline, f"no {text!r} in {self.output}"
+            time.sleep(0.02)  # another process' file offers nothing to await
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Signal it, and wait for its exit status."""
+        self.signal(number)
+        return self.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        return self._process.wait(TIMEOUT_SECONDS)
+
+    def call(self, method: str, path: str, body: object = None, *, cookie: str = "") -> tuple[int, dict[str, Any], str]:
+        """Status, body, and the cookie that was set."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
+        try:
+            headers = {"Content-Type": "application/json"} | ({"Cookie": cookie} if cookie else {})
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            text = response.read().decode()
+            document = json.loads(text) if "json" in (response.getheader("Content-Type") or "") else {"text": text}
+            return response.status, document, (response.getheader("Set-Cookie") or "").split(";")[0]
+        finally:
+            connection.close()
+
+    def sign_in(self, email: str = "demo@example.com", password: str = "password123") -> str:
+        """The cookie of a new session."""
+        status, document, cookie = self.call("POST", "/api/auth/login", {"email": email, "password": password})
+        assert status == 200, document
+        return cookie
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    """The service as a newcomer starts it: embedded."""
+    with Serving(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run `stateroom …` with the same state as `serving`; settings as keywords."""
+
+    def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "stateroom", *arguments],
+            env=environment(tmp_path, settings),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+
+    return run

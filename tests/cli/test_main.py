@@ -1,0 +1,63 @@
+"""The command line itself: what it says of itself, and how it fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from stateroom.settings import decode_cookie_key
+
+from .conftest import Command
+
+
+def test_help_names_every_command(command: Command) -> None:
+    shown = command("--help")
+    assert shown.returncode == 0
+    for name in ("serve", "users", "sessions", "db", "keys", "healthcheck"):
+        assert name in shown.stdout
+
+
+def test_keys_prints_a_fresh_key_that_cookie_keys_takes(command: Command) -> None:
+    keys = [command("keys").stdout.strip() for _ in range(2)]
+    assert keys[0] != keys[1]
+    assert [len(decode_cookie_key(key)) for key in keys] == [32, 32]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "named"),
+    [
+        (["serve"], {"PORT": "eighty"}, "PORT"),
+        (["serve"], {"REDIS_HOST": "127.0.0.1"}, "COOKIE_KEYS"),
+        (["serve"], {"DATABASE_URL": "none"}, "DATABASE_URL"),
+        (["serve", "--workers", "2"], {}, "--workers"),
+        (["db", "upgrade"], {"DATABASE_URL": "none"}, "DATABASE_URL"),
+        (["sessions", "revoke"], {}, "--all"),
+        (["sessions", "list", "--all", "--user", "ada@example.com"], {}, "--all"),
+    ],
+)
+def test_what_is_set_wrongly_is_one_line_and_exit_2(
+    command: Command, arguments: list[str], settings: dict[str, object], named: str
+) -> None:
+    result = command(*arguments, **settings)
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert line.startswith("stateroom: ")
+    assert named in line
+    assert result.stdout == ""
+
+
+def test_what_fails_is_one_line_and_exit_1(command: Command) -> None:
+    result = command("users", "disable", "nobody@example.com", LOG_LEVEL="warning")
+    assert result.returncode == 1
+    [line] = result.stderr.splitlines()
+    assert "nobody@example.com" in line
+
+
+def test_healthcheck_fails_where_nothing_serves(command: Command) -> None:
+    assert command("healthcheck", PORT=1).returncode == 1
+
+
+def test_db_upgrade_says_where_the_schema_is(command: Command) -> None:
+    first, second = command("db", "upgrade"), command("db", "upgrade")
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stdout == second.stdout
+    assert "the schema is at" in first.stdout

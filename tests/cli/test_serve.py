@@ -1,0 +1,136 @@
+"""`stateroom serve`: from the locks it takes to the drain on SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from stateroom.drills.topology import free_port
+
+from .conftest import Command, Serving
+
+
+def test_a_newcomer_is_told_where_to_go_and_state_outlives_the_process(tmp_path: Path) -> None:
+    with Serving(tmp_path) as service:
+        assert "demo@example.com / password123" in service.output
+        assert str(tmp_path / "var") in service.output
+        cookie = service.sign_in()
+        assert service.stop() == 0
+        assert "Traceback" not in service.output
+    assert (tmp_path / "var").stat().st_mode & 0o777 == 0o700
+    with Serving(tmp_path) as service:
+        status, body, _ = service.call("GET", "/api/profile", cookie=cookie)
+        assert (status, body["user"]["email"]) == (200, "demo@example.com")
+
+
+def test_the_demo_user_exists_in_embedded_mode_only(tmp_path: Path, serving: Serving, command: Command) -> None:
+    # The embedded server of `serving` stands in for a Redis of somebody's own.
+    key = command("keys").stdout.strip()
+    url = f"unix://:{(tmp_path / 'var/valkey.password').read_text()}@{tmp_path / 'var/valkey.sock'}"
+    other = tmp_path / "other"
+    other.mkdir()
+    with Serving(other, REDIS_URL=url, COOKIE_KEYS=key, COOKIE_SECURE="false", REDIS_KEY_PREFIX="other") as service:
+        assert "demo@" not in service.output
+        status, _, _ = service.call("POST", "/api/auth/login", {"email": "demo@example.com", "password": "password123"})
+        assert status == 401
+
+
+def test_healthcheck_asks_the_running_service(serving: Serving, command: Command) -> None:
+    assert command("healthcheck", PORT=serving.port).returncode == 0
+
+
+def test_a_second_service_in_the_same_folder_stops_with_one_line(serving: Serving, command: Command) -> None:
+    result = command("serve")
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert "STATE_DIR" in line
+    assert serving.call("GET", "/api/health")[0] == 200
+
+
+def test_a_second_service_on_the_same_port_stops_with_one_line(tmp_path: Path, serving: Serving, command: Command) -> None:
+    result = command("serve", PORT=serving.port, STATE_DIR=tmp_path / "another")
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert "PORT" in line
+    assert serving.call("GET", "/api/health")[0] == 200
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = command("serve", STATE_DIR=tmp_path / "file" / "var")
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert "STATE_DIR" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_requests_under_way_end_before_the_process_does(serving: Serving, number: signal.Signals) -> None:
+    body = json.dumps({"email": "demo@example.com", "password": "password123"}).encode()
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=20) as sock:
+        sock.sendall(
+            b"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        assert sock.recv(1000).startswith(b"HTTP/1.1 100")  # the handler has begun
+        serving.signal(number)
+        serving.wait_for('"draining"')
+        sock.sendall(body)
+        answer = sock.recv(10_000)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"login successful" in answer
+    assert serving.wait() == 0
+
+
+def test_readyz_fails_while_draining(tmp_path: Path) -> None:
+    with Serving(tmp_path, DRAIN_DELAY=2) as service:
+        assert service.call("GET", "/readyz")[0] == 200
+        service.signal(signal.SIGTERM)
+        service.wait_for('"draining"')
+        assert service.call("GET", "/readyz")[0] == 503
+        assert service.call("GET", "/livez")[0] == 200
+        assert service.wait() == 0
+
+
+def test_metrics_have_a_listener_of_their_own_where_it_is_set(tmp_path: Path) -> None:
+    port = free_port()
+    with Serving(tmp_path, METRICS_HOST="127.0.0.1", METRICS_PORT=port) as service:
+        assert service.call("GET", "/metrics")[0] == 404
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            assert sock.recv(100).startswith(b"HTTP/1.0 200")
+        assert service.stop() == 0
+
+
+def test_it_serves_on_ipv6(tmp_path: Path) -> None:
+    port = free_port()
+    with Serving(tmp_path, HOST="::1", PORT=port) as service:
+        assert f"http://[::1]:{port}" in service.output
+        with socket.create_connection(("::1", port), timeout=20) as sock:
+            sock.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+            assert sock.recv(100).startswith(b"HTTP/1.0 200")
+
+
+def test_the_log_has_no_password_cookie_or_key(tmp_path: Path) -> None:
+    with Serving(tmp_path, LOG_LEVEL="debug") as service:
+        cookie = service.sign_in()
+        service.call("POST", "/api/auth/login", {"email": "demo@example.com", "password": "not-the-password"})
+        service.call("GET", "/api/profile", cookie="session_id=a-mangled-value")
+        service.call("POST", "/api/auth/logout", cookie=cookie)
+        service.stop()
+        log = service.output.split("state is kept in", 1)[1]
+    secrets = ["password123", "not-the-password", "a-mangled-value", cookie.split("=", 1)[1]]
+    secrets += [path.read_text().strip() for path in (tmp_path / "var").iterdir() if path.suffix in {".password", ".key"}]
+    assert len(secrets) > 4
+    for secret in secrets:
+        assert secret not in log
+    events = [json.loads(line) for line in log.splitlines()[1:] if line.startswith("{")]
+    kinds = {event["event"] for event in events if event.get("security")}
+    assert {"sign_in", "sign_in_failed", "sign_out"} <= kinds
+    for event in events:
+        if event.get("security"):
+            assert event["request_id"]
+            assert event["address"] == "127.0.0.1"

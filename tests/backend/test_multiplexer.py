@@ -172,7 +172,7 @@ async def test_a_paused_loop_is_not_a_dead_server(probe: Probe) -> None:
 async def test_an_error_of_the_command_is_the_callers_and_nobody_elses(probe: Probe) -> None:
     await probe.multiplexer.execute("SET", "text", "1")
     good = asyncio.ensure_future(probe.multiplexer.execute("GET", "text"))
-    with pytest.raises(ResponseError, match="WRONGTYPE|wrong kind"):
+    with pytest.raises(ResponseError, match=r"WRONGTYPE|wrong kind"):
         await probe.multiplexer.execute("HGETALL", "text")
     assert await good == b"1"
     assert probe.states == []

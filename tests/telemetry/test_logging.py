@@ -90,3 +90,17 @@ except ValueError:
 def test_the_level_holds_back_what_is_below_it() -> None:
     code = "log.info('quiet'); log.warning('loud'); logging.getLogger('library').info('quiet')"
     assert [entry["event"] for entry in entries(code, log_level="warning")] == ["loud"]
+
+
+def test_an_access_line_has_the_form_of_every_other_line() -> None:
+    code = """
+from stateroom.telemetry.access import access_line
+access_line()("GET", "/api/sessions/{id}", 200, 1.234, "r-1")
+structlog.contextvars.bind_contextvars(request_id="r-1")
+structlog.get_logger("stateroom.access").info("request", method="GET", route="/api/sessions/{id}", status=200, ms=1.23)
+"""
+    written, structlogs = entries(code)
+    assert written.pop("time")[:10] == structlogs.pop("time")[:10]
+    assert written == structlogs
+    console = stderr_of(code, log_format="console")
+    assert console.count("/api/sessions/{id}") == 2

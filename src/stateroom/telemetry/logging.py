@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from .access import JsonLines
+
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
@@ -38,7 +40,7 @@ def configure_logging(settings: Settings) -> None:
         # Its default traceback shows local variables: passwords and tokens are among them.
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = JsonLines(sys.stderr) if as_json else logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered]

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from ..problems import REQUEST_ID
+from .access import access_line
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .hot import HotCount, HotDistribution
     from .metrics import Metrics
-
-log = structlog.get_logger("stateroom.access")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED = "unmatched"
@@ -35,6 +34,7 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
     new_id = random.Random(os.urandom(16)).getrandbits  # noqa: S311 (ids need to differ, not to be secret)
     trusts_ids = bool(settings.trusted_proxies)
     logs_access = settings.log_level in {"debug", "info"}
+    log_line = access_line()
 
     series: dict[tuple[str, Any, int], tuple[HotCount, HotDistribution]] = {}
 
@@ -80,7 +80,7 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
             duration.observe(seconds)
             if logs_access:
                 route = UNMATCHED if resource is None else resource.canonical
-                log.info("request", method=method, route=route, status=code, ms=round(seconds * 1000, 2))
+                log_line(method, route, code, seconds * 1000, own_id)
 
     return telemetry
 

@@ -116,6 +116,13 @@ async def test_a_cancelled_callers_answer_reaches_nobody_else(probe: Probe) -> N
     assert await probe.multiplexer.execute("ECHO", b"third") == b"third"
 
 
+async def test_a_command_of_the_tick_in_which_the_connection_goes_waits_for_the_next(probe: Probe) -> None:
+    lost = StoreUnavailable("lost")
+    probe.multiplexer.drop(lost)  # as connection_lost() does; the keeper has not had its turn yet
+    async with asyncio.timeout(READ_TIMEOUT * 4):
+        assert await probe.multiplexer.execute("ECHO", b"next") == b"next"
+
+
 async def test_a_hung_server_costs_one_read_timeout_and_then_nothing(probe: Probe, node: Node) -> None:
     node.pause()
     began = time.monotonic()

@@ -69,6 +69,7 @@ class Link(asyncio.Protocol):
         observe: ObserveCommand | None,
         on_fault: ObserveFault | None,
         on_push: Callable[[list[Any]], None] | None,
+        on_lost: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
@@ -76,6 +77,7 @@ class Link(asyncio.Protocol):
         self._observe = observe
         self._on_fault = on_fault
         self._on_push = on_push
+        self._on_lost = on_lost
         self._waiting: deque[_Waiting] = deque()
         self._outgoing: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -107,6 +109,7 @@ class Link(asyncio.Protocol):
         if self.lost.done():
             return
         self.lost.set_result(fault)
+        self._on_lost()
         self._transport.abort()
         if self._timer is not None:
             self._timer.cancel()
@@ -349,7 +352,12 @@ class Multiplexer:
     async def _serve(self, connection: AbstractConnection) -> StoreUnavailable:
         """Send what waited, then everything, over this connection until it is lost."""
         link = Link(
-            connection, read_timeout=self._read_timeout, observe=self._observe, on_fault=self._on_fault, on_push=self._on_push
+            connection,
+            read_timeout=self._read_timeout,
+            observe=self._observe,
+            on_fault=self._on_fault,
+            on_push=self._on_push,
+            on_lost=self._forget_link,
         )
         try:
             if self._is_closed:
@@ -366,9 +374,12 @@ class Multiplexer:
             self._fail_queued(StoreUnavailable())  # nothing is left: ends the timer
             return await link.lost
         finally:
-            self._link = None
             link.lose(StoreUnavailable("the Redis client is closed", kind="closed"))
             await link.aclose()
+
+    def _forget_link(self) -> None:
+        """At once, not when the keeper's turn comes: a command given to a lost link would wait for ever."""
+        self._link = None
 
     async def _pause(self) -> None:
         self._hurry.clear()

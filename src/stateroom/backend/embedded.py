@@ -213,6 +213,8 @@ class EmbeddedClient:
         )
         self._client = ServerClient(dialer.dial, self._settings, self._metrics)
         await self._client.start()
+        # Session loads are many: spare them this layer.
+        self.execute = self._client.execute  # type: ignore[method-assign]
 
     async def aclose(self) -> None:
         if self._client is not None:

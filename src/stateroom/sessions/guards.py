@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aiohttp import web
+from multidict import istr
 
 from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
 from .visit import get_visit
@@ -23,6 +24,7 @@ EXEMPT_PREFIX = "/auth/"
 """Forward-auth calls repeat the method and origin of a request that is another application's to judge."""
 
 _BACKGROUND = "__stateroom_background__"
+_RENEW = istr("X-Session-Renew")
 
 
 @overload
@@ -69,7 +71,7 @@ def background(handler: Handler) -> Handler:
 
 def is_background(request: web.Request) -> bool:
     """Whether this request must not extend the session."""
-    if request.headers.get("X-Session-Renew") == "no":
+    if request.headers.get(_RENEW) == "no":
         return True
     return getattr(request.match_info.handler, _BACKGROUND, False)
 

@@ -119,8 +119,8 @@ class SessionManager:
             self._metrics.session_loads["invalid"].inc()
             return session
         try:
-            fields = await self.store.load(cookie.address)
-            if fields is not None and self._fill(session, cookie, fields):
+            fields = await self.store.ask(cookie.address)
+            if self.store.is_there(fields) and self._fill(session, cookie, fields):
                 self._metrics.session_loads["hit"].inc()
                 return session
             self._metrics.session_loads["miss"].inc()

@@ -9,7 +9,7 @@ system is `StoreUnavailable`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -95,13 +95,19 @@ class SessionStore:
         self._max_bytes = max_bytes
         self._timeout = timeout
 
+    def ask(self, at: Address) -> Awaitable[Fields]:
+        """All fields of a session, as Redis has them: the one command of a load, without a coroutine around it."""
+        key = self._keys.session(at.user, at.handle)
+        return self._client.execute(key, "HGETALL", key)
+
+    def is_there(self, fields: Fields) -> bool:
+        """Whether what `ask` said is a session: no fields are none."""
+        return bool(fields) and not (self._clock.skew_ms and self._has_expired(fields))
+
     async def load(self, at: Address) -> Fields | None:
         """All fields, or None where there is no such session."""
-        key = self._keys.session(at.user, at.handle)
-        fields: Fields = await self._client.execute(key, "HGETALL", key)
-        if not fields or (self._clock.skew_ms and self._has_expired(fields)):
-            return None
-        return fields
+        fields = await self.ask(at)
+        return fields if self.is_there(fields) else None
 
     async def create(
         self, at: Address, *, idle_ms: int, lifetime_ms: int, max_per_user: int, fields: Mapping[str, Argument]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from multidict import istr
+
 from .proxies import is_forwarded
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 Transport = Literal["cookie", "bearer"]
 
 _BEARER = "bearer "
+_COOKIE, _AUTHORIZATION = istr("Cookie"), istr("Authorization")
 
 
 class CookieJar:
@@ -46,7 +49,7 @@ class CookieJar:
         """The cookie's value; None where there is none, or more than one: a foreign site may have planted it."""
         found: str | None = None
         needle = self._needle
-        for header in request.headers.getall("Cookie", ()):
+        for header in request.headers.getall(_COOKIE, ()):
             at = header.find(needle)
             while at >= 0:
                 if at == 0 or header[at - 1] in "; ":
@@ -79,7 +82,7 @@ class CookieJar:
 
 def read_bearer(request: web.Request) -> str | None:
     """The value of `Authorization: Bearer …`."""
-    header = request.headers.get("Authorization")
+    header = request.headers.get(_AUTHORIZATION)
     if header is None or header[: len(_BEARER)].lower() != _BEARER:
         return None
     return header[len(_BEARER) :].strip()

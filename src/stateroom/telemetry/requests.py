@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
+from multidict import istr
 
 from ..problems import REQUEST_ID
 from .access import access_line
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED = "unmatched"
-REQUEST_ID_HEADER = "X-Request-ID"
+REQUEST_ID_HEADER = istr("X-Request-ID")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 

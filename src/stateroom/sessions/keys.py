@@ -91,7 +91,7 @@ class Keys:
         return self._stems[zlib.crc32((user or handle).encode()) % TAG_COUNT]
 
     def session(self, user: str, handle: str) -> str:
-        return f"{self.stem(user, handle)}:s:{handle}"
+        return f"{self._stems[zlib.crc32((user or handle).encode()) % TAG_COUNT]}:s:{handle}"
 
     def of_session(self, user: str, handle: str) -> tuple[str, str, str]:
         """Session, expiry index and user index; for an anonymous session the last is not used."""

@@ -146,9 +146,9 @@ class SessionManager:
             is_persistent=session.is_persistent,
         )
 
-    def needs_save(self, session: Session, *, renew: bool) -> bool:
-        """Whether `save` has anything to do. On most requests it has not."""
-        return session.is_touched or (renew and session.is_stored and self._is_due(session))
+    def renewal_horizon(self) -> int:
+        """Sessions renewed before this time are due (milliseconds since the epoch)."""
+        return self.clock.now_ms() - self._renew_ms + 1
 
     async def save(self, session: Session, *, renew: bool = False) -> bool:
         """Write what changed, and slide the idle lifetime where that is due; whether to issue the cookie anew.
@@ -160,7 +160,7 @@ class SessionManager:
             if delta:
                 await self._store_anew(session, None, {}, remember=False)
             return bool(delta)
-        renew = renew and self._is_due(session)
+        renew = renew and session.renewed_ms < self.renewal_horizon()
         if not delta:
             return renew and await self.renew(session)
         saved = await self.store.save(session.address, delta, renew=renew)
@@ -343,9 +343,6 @@ class SessionManager:
     @property
     def _longest_ms(self) -> int:
         return 1000 * max(self.settings.session_absolute_max_age, self.settings.session_remember_max_age)
-
-    def _is_due(self, session: Session) -> bool:
-        return self.clock.now_ms() - session.renewed_ms >= self._renew_ms
 
     def _fill(self, session: Session, cookie: Cookie, fields: Fields) -> bool:
         """Whether the fields make a session of the cookie's user; what cannot be read is a missing session."""

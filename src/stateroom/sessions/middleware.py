@@ -74,8 +74,9 @@ async def commit(visit: Visit, response: web.StreamResponse) -> None:
     """
     visit.is_committed = True
     session = visit.session
-    if session.is_known and not visit.clear and visit.manager.needs_save(session, renew=visit.renews):
-        visit.reissue |= await visit.manager.save(session, renew=visit.renews)
+    manager = visit.frontend.manager
+    if session.has_news(manager.renewal_horizon() if visit.renews else 0) and session.is_known and not visit.clear:
+        visit.reissue |= await manager.save(session, renew=visit.renews)
     if visit.clear or visit.must_reissue:
         put_cookie(visit, response)
 

@@ -39,60 +39,43 @@ class Session(MutableMapping[str, Any]):
     or writing data raises `StoreUnavailable`: never an empty value that isn't true.
     """
 
-    __slots__ = (
-        "_auth_ms",
-        "_created_ms",
-        "_deadline_ms",
-        "_decoded",
-        "_deleted",
-        "_expires_ms",
-        "_fault",
-        "_fields",
-        "_flashes",
-        "_idle_ms",
-        "_manager",
-        "_metadata",
-        "_renewed_ms",
-        "_split",
-        "_written",
-        "degraded",
-        "ended",
-        "generation",
-        "handle",
-        "is_persistent",
-        "restored",
-        "token",
-        "user",
-        "user_id",
-    )  # fmt: skip
+    # What an anonymous visitor's session is, until something else is set: making one costs next to nothing.
+    token: bytes | None = None
+    handle: str = ""
+    user: str = ""
+    user_id: UserId | None = None
+    generation: int = 0
+    is_persistent: bool = False
+    degraded: bool = False
+    restored: bool = False
+    ended: str | None = None
+    _fault: Unavailable | None = None
+    _metadata: bytes | None = None
+    _fields: Fields = _NO_FIELDS
+    _split: dict[str, bytes] | None = None
+    _created_ms: int = 0
+    _auth_ms: int = 0
+    _renewed_ms: int = 0
+    _deadline_ms: int = 0
+    _expires_ms: int = 0
+    _idle_ms: int = 0
 
     def __init__(self, manager: SessionManager) -> None:
         self._manager = manager
-        self._fault: Unavailable | None = None
-        self.forget()
-
-    def forget(self) -> None:
-        """Become an anonymous visitor's session that holds nothing."""
-        self.token: bytes | None = None
-        self.handle = ""
-        self.user = ""
-        self.user_id: UserId | None = None
-        self.generation = 0
-        self.is_persistent = False
-        self.degraded = False
-        self.restored = False
-        self.ended: str | None = None
-        self._created_ms = self._auth_ms = self._renewed_ms = self._deadline_ms = self._expires_ms = self._idle_ms = 0
-        self._metadata: bytes | None = None
-        self._take_fields(_NO_FIELDS)
-        self.discard_changes()
-
-    def discard_changes(self) -> None:
-        """Go back to what is stored."""
         self._decoded: dict[str, Any] = {}
         self._written: dict[str, Any] = {}
         self._deleted: set[str] = set()
         self._flashes: dict[str, str] = {}
+
+    def forget(self) -> None:
+        """Become an anonymous visitor's session that holds nothing."""
+        manager = self._manager
+        self.__dict__.clear()
+        self.__init__(manager)  # type: ignore[misc]
+
+    def discard_changes(self) -> None:
+        """Go back to what is stored."""
+        self._decoded, self._written, self._deleted, self._flashes = {}, {}, set(), {}
 
     # What the manager fills in
 
@@ -100,7 +83,7 @@ class Session(MutableMapping[str, Any]):
         """Take over a stored session."""
         self.token, self.handle, self.user, self.user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
         self.is_persistent = cookie.is_persistent
-        self._take_fields(fields)
+        self._fields, self._split = fields, None
         get = fields.get
         self.generation = int(get(b"g", 0))
         self._created_ms, self._renewed_ms = int(fields[b"c"]), int(fields[b"r"])
@@ -112,7 +95,7 @@ class Session(MutableMapping[str, Any]):
     def refresh(self, fields: Fields) -> None:
         """Take data that was stored meanwhile; what this request changed stays changed."""
         delta = self.delta()
-        self._take_fields(fields)
+        self._fields, self._split = fields, None
         self._decoded = {key: value for key, value in self._decoded.items() if f"{DATA_PREFIX}{key}" in delta.values}
 
     def fail(self, fault: Unavailable) -> None:
@@ -295,6 +278,12 @@ class Session(MutableMapping[str, Any]):
         """Whether a handler has read or written anything: only then can there be a change to save."""
         return bool(self._written or self._decoded or self._deleted or self._flashes)
 
+    def has_news(self, renewed_before: int) -> bool:
+        """Whether anything waits to be written: a change, or a renewal where the last one was before this time."""
+        return bool(self._written or self._decoded or self._deleted or self._flashes) or (
+            self.token is not None and self._renewed_ms < renewed_before
+        )
+
     def delta(self) -> Delta:
         """What has changed since it was loaded or saved last."""
         if not self.is_touched:
@@ -348,10 +337,6 @@ class Session(MutableMapping[str, Any]):
         for name, text in delta.appended.items():
             fields[name] = b"\n".join([*filter(None, [fields.get(name)]), text.encode()])
         return fields
-
-    def _take_fields(self, fields: Fields) -> None:
-        self._fields = fields
-        self._split: dict[str, bytes] | None = None
 
     @property
     def _raw(self) -> dict[str, bytes]:

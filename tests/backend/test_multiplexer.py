@@ -104,6 +104,7 @@ async def test_twenty_thousand_callers_get_their_own_answers_or_a_fault(probe: P
     assert outcomes["answered"] > 1000
     assert outcomes["given up"] > 500
     await probe.until(BreakerState.CLOSED)
+    assert await probe.multiplexer.execute("ECHO", b"after") == b"after"  # it is connected now
     # A kill may find nobody waiting; this one does.
     waiting = asyncio.ensure_future(probe.multiplexer.execute("ECHO", b"lost"))
     probe.multiplexer.drop(StoreUnavailable("lost under a caller"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -18,13 +18,14 @@ from .sessions.manager import SessionManager
 from .sessions.metadata import ClientNotes
 from .sessions.middleware import commit_on_prepare, session_middleware
 from .sessions.proxies import Proxies
+from .sessions.streams import Streams
 from .sessions.transport import CookieJar
 from .sessions.visit import SESSIONS, Frontend
 from .settings import Settings
 from .telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from .backend.client import ClientFactory
 
@@ -45,7 +46,8 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
     metrics = Metrics(__version__)
     manager = SessionManager(settings, metrics, KeyRing(load_keys(settings), settings.session_name or ""))
     proxies = Proxies(settings)
-    frontend = Frontend(manager, CookieJar(settings), proxies, ClientNotes(proxies, settings.geoip_database))
+    streams = Streams(manager)
+    frontend = Frontend(manager, CookieJar(settings), proxies, ClientNotes(proxies, settings.geoip_database), streams)
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[SESSIONS] = manager
@@ -55,7 +57,7 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
     app.middlewares.append(session_middleware(settings, frontend))
     app.on_response_prepare.append(commit_on_prepare())
 
-    async def stores(app: web.Application) -> AsyncIterator[None]:
+    async def connections(app: web.Application) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             journal: EndsJournal = NoJournal()
             if settings.has_database:
@@ -68,16 +70,25 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
             client = await make_client(settings, client_factory, metrics=metrics)
             stack.push_async_callback(client.aclose)
             await client.start()
-            manager.attach(client, journal)
-            await stack.enter_async_context(_running(Housekeeping(manager, metrics)))
+            stores = manager.attach(client, journal)
+            stack.push_async_callback(streams.aclose)
+            if journal.is_kept:
+                stores.tail.listen(streams.hear)
+                stack.push_async_callback(stores.covering.aclose)
+                stack.push_async_callback(stores.tail.aclose)
+                if settings.redis_mode in {"sentinel", "cluster"}:
+                    await stores.apply.check_fleet()
+                await stack.enter_async_context(_running(stores.tail.run(), "journal tail"))
+                await stack.enter_async_context(_running(stores.apply.run(), "journal apply"))
+            await stack.enter_async_context(_running(Housekeeping(manager, streams, metrics).run(), "housekeeping"))
             yield
 
-    app.cleanup_ctx.append(stores)
+    app.cleanup_ctx.append(connections)
 
 
 @contextlib.asynccontextmanager
-async def _running(housekeeping: Housekeeping) -> AsyncIterator[None]:
-    task = asyncio.create_task(housekeeping.run(), name="stateroom housekeeping")
+async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=f"stateroom {name}")
     try:
         yield
     finally:

@@ -95,6 +95,7 @@ async def test_who_registers_can_sign_in(accounts: Accounts, metrics: Metrics) -
     assert await accounts.authenticate("ADA@example.com", PASSWORD, ADDRESS) == user
     assert await accounts.get(user.id) == user
     assert PASSWORD not in user.password_hash
+    accounts.count_login(degraded=False)
     assert logins(metrics, "success") == 1
 
 

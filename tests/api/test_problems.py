@@ -45,11 +45,11 @@ async def test_401_has_a_challenge_that_opens_no_dialog(service: ServiceClient) 
     assert headers["WWW-Authenticate"].split()[0] not in {"Basic", "Digest", "Negotiate"}
 
 
-async def test_while_redis_is_away_a_session_is_503_with_a_time_to_wait_and_keeps_its_cookie(service: ServiceClient) -> None:
+async def test_while_redis_is_away_what_needs_it_is_503_with_a_time_to_wait_and_keeps_its_cookie(service: ServiceClient) -> None:
     assert service.app is not None
     await testing.sign_in_as(service, 1)
     with testing.redis_down(service.app):
-        document, headers = await problem(service, "GET", "/api/dashboard")
+        document, headers = await problem(service, "GET", "/api/sessions")
         assert (document["status"], document["error"]) == (503, "session storage degraded")
         assert int(headers["Retry-After"]) >= 1
         assert "Set-Cookie" not in headers

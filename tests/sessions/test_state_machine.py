@@ -102,7 +102,7 @@ class StoreMachine(RuleBasedStateMachine):
         for handle in created.over_limit:
             evicted = Address(user, handle)
             assert evicted in self.alive
-            assert self.do(self.store.end(evicted)) is not None
+            assert self.do(self.store.end(evicted))[0] is not None
             del self.alive[evicted]
         return at
 
@@ -222,7 +222,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(at=consumes(addresses))
     def end(self, at: Address) -> None:
         self.tick()
-        ended = self.do(self.store.end(at))
+        ended, _ = self.do(self.store.end(at))
         model = self.alive.pop(at, None)
         if model is not None:
             assert ended.created_at == model.created

@@ -65,7 +65,7 @@ async def test_a_missing_session_is_an_answer(store: SessionStore) -> None:
     assert await store.take(at, ["!info"]) is None
     assert await store.prepare_rotation(at, address(), generation=1, signs_in=True) is None
     assert await store.claim_rotation(at, address()) is None
-    assert await store.end(at) is None
+    assert (await store.end(at))[0] is None
     assert await store.load(at) is None
 
 
@@ -162,14 +162,14 @@ async def test_renewal_is_written_once_per_interval(store: SessionStore, clock: 
 
 async def test_an_ended_session_is_gone_from_everywhere(store: SessionStore) -> None:
     at = await create(store)
-    ended = await store.end(at)
+    ended, _ = await store.end(at)
     assert ended is not None
     assert ended.user_id == 1
     assert ended.lifetime_seconds < 2
     assert await store.load(at) is None
     assert await store.handles("i1") == []
     assert await store.count_active() == 0
-    assert await store.end(at) is None
+    assert (await store.end(at))[0] is None
 
 
 async def test_nothing_brings_an_ended_session_back(store: SessionStore) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..errors import BadInput, Conflict, InvalidCredentials, NotFound, TooManyAttempts, Unavailable
+from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, NotFound, TooManyAttempts, Unavailable
 from ..telemetry.logging import security_event
 from .passwords import MAX_PASSWORD_LENGTH, Passwords
 from .throttle import Throttle
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
 
+USERS_REMEMBERED = 10_000
 DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
 
 
@@ -34,6 +36,7 @@ class Accounts:
         self.users = Users(database)
         self._passwords = Passwords(settings, metrics)
         self._throttle: Throttle | None = None
+        self._known: OrderedDict[int, User] = OrderedDict()
 
     def attach(self, client: RedisClient) -> None:
         """Take the Redis client that this process has connected."""
@@ -66,9 +69,11 @@ class Accounts:
         """
         email = normal_email(email)
         async with self._attempt(email, address):
-            user = await self._verified(email, password, address, await self.users.by_email(email))
-        self._metrics.logins["success"].inc()
-        return user
+            return await self._verified(email, password, address, await self.users.by_email(email))
+
+    def count_login(self, *, degraded: bool) -> None:
+        """Somebody has signed in; `degraded`: the session could not be stored."""
+        self._metrics.logins["degraded" if degraded else "success"].inc()
 
     async def verify_password(self, user_id: int, password: str, address: str | None) -> User:
         """The user, if this is the password. Raises as `authenticate`, and `NotFound`."""
@@ -91,7 +96,25 @@ class Accounts:
         user = await self.users.by_id(user_id)
         if user is None:
             raise NotFound("there is no such user")
+        self._remember(user)
         return user
+
+    async def profile(self, user_id: int) -> User:
+        """Who a user is, to show: while the database is away, as this process saw them last. Raises as `get`."""
+        try:
+            return await self.get(user_id)
+        except DatabaseUnavailable:
+            known = self._known.get(user_id)
+            if known is None:
+                raise
+            return known
+
+    def _remember(self, user: User) -> None:
+        """A bounded number of users, without their passwords."""
+        self._known[user.id] = replace(user, password_hash="")
+        self._known.move_to_end(user.id)
+        if len(self._known) > USERS_REMEMBERED:
+            self._known.popitem(last=False)
 
     async def ensure_demo_user(self) -> None:
         """The user of embedded mode, to try things with."""
@@ -131,6 +154,7 @@ class Accounts:
             if current is not None and current.password_hash != stored:
                 return await self._verified(email, password, address, current)
             if current is not None and not current.is_disabled:
+                self._remember(current)
                 await self._forgive(email, address)
                 return await self._rehashed(current, password)
         self._metrics.logins["failure"].inc()

@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from .. import (
+    Session,
     client_address,
     flash,
     get_session,
@@ -52,9 +53,11 @@ class PasswordChange(Body):
 @takes(Registration)
 async def register(request: web.Request, body: Registration) -> web.Response:
     user = await request.app[ACCOUNTS].register(body.email, body.password.get_secret_value(), body.name, client_address(request))
-    flash(get_session(request), "success", f"Welcome, {user.name}.")
+    session = get_session(request)
+    if session.is_writable:
+        flash(session, "success", f"Welcome, {user.name}.")
     await sign_in(request, user.id)
-    return answer({"user": user_view(user), "message": "registration successful"}, status=201)
+    return answer({"user": user_view(user), **_outcome("registration successful", session)}, status=201)
 
 
 @routes.post("/api/auth/login")
@@ -62,10 +65,13 @@ async def register(request: web.Request, body: Registration) -> web.Response:
 async def login(request: web.Request, body: Login) -> web.Response:
     accounts = request.app[ACCOUNTS]
     user = await accounts.authenticate(body.email, body.password.get_secret_value(), client_address(request))
-    flash(get_session(request), "success", f"Welcome back, {user.name}.")
+    session = get_session(request)
+    if session.is_writable:
+        flash(session, "success", f"Welcome back, {user.name}.")
     await sign_in(request, user.id, remember=body.remember, transport=body.transport)
+    accounts.count_login(degraded=session.degraded)
     members = {"session_token": session_token(request)} if body.transport == "bearer" else {}
-    return answer({"user": user_view(user), "message": "login successful", **members})
+    return answer({"user": user_view(user), **_outcome("login successful", session), **members})
 
 
 @routes.post("/api/auth/logout")
@@ -99,8 +105,8 @@ async def confirm_password(request: web.Request, body: Reauthentication) -> web.
     user = await request.app[ACCOUNTS].verify_password(
         signed_in_user_id(request), body.password.get_secret_value(), client_address(request)
     )
-    await reauthenticate(request)
-    return answer({"user": user_view(user), "message": "reauthentication successful"})
+    session = await reauthenticate(request)
+    return answer({"user": user_view(user), **_outcome("reauthentication successful", session)})
 
 
 @routes.post("/api/auth/password")
@@ -114,8 +120,21 @@ async def password(request: web.Request, body: PasswordChange) -> web.Response:
         client_address(request),
     )
     revoked = await revoke_others(request, reason="password")
-    flash(get_session(request), "success", "Password changed.")
-    return answer({"user": user_view(user), "message": "password changed", "revoked": revoked})
+    session = get_session(request)
+    if session.is_writable:
+        flash(session, "success", "Password changed.")
+    return answer({"user": user_view(user), **_outcome("password changed", session), "revoked": revoked})
+
+
+def _outcome(message: str, session: Session) -> dict[str, Any]:
+    """The words of a step that gave a new session; other ones while that is in its cookie alone."""
+    if not session.degraded:
+        return {"message": message}
+    return {
+        "message": f"{message} (session storage degraded)",
+        "warning": "some features may be limited",
+        "degraded": True,
+    }
 
 
 def signed_in_user_id(request: web.Request) -> int:

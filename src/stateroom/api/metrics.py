@@ -39,6 +39,10 @@ async def metrics(request: web.Request) -> web.Response:
         held.redis_pool_connections["in_use"].set(pool.in_use)
         held.redis_pool_connections_max.set(pool.maximum)
         held.redis_pool_pending.set(pool.pending)
+        state = manager.store_state()
+        for name, gauge in held.store_state.items():
+            gauge.set(name == state)
+        held.journal_tail_age.set(manager.journal_age())
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return web.Response(body=encode(held.registry), headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 

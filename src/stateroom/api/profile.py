@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from .. import get_session, require_auth, take_flashes
+from .. import Session, StoreUnavailable, get_session, require_auth, take_flashes
 from ..accounts import ACCOUNTS
 from .answers import answer, session_view, user_view
 from .auth import signed_in_user_id
@@ -15,7 +15,7 @@ routes = web.RouteTableDef()
 @routes.get("/api/profile")
 @require_auth
 async def profile(request: web.Request) -> web.Response:
-    user = await request.app[ACCOUNTS].get(signed_in_user_id(request))
+    user = await request.app[ACCOUNTS].profile(signed_in_user_id(request))
     return answer({"user": user_view(user), "session": session_view(get_session(request))})
 
 
@@ -28,7 +28,7 @@ async def dashboard(request: web.Request) -> web.Response:
             "message": "Welcome to your dashboard",
             "user_id": session.user_id,
             "session": session_view(session),
-            "flashes": await take_flashes(session),
+            "flashes": await _flashes_if_possible(session),
         }
     )
 
@@ -36,3 +36,11 @@ async def dashboard(request: web.Request) -> web.Response:
 @routes.get("/api/flashes")
 async def flashes(request: web.Request) -> web.Response:
     return answer(dict(await take_flashes(get_session(request))))
+
+
+async def _flashes_if_possible(session: Session) -> dict[str, str]:
+    """While Redis hands out nothing they are kept."""
+    try:
+        return await take_flashes(session)
+    except StoreUnavailable:
+        return {}

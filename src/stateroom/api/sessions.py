@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .. import SessionInfo
 
 routes = web.RouteTableDef()
+
+_HANDLE = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 @routes.get("/api/sessions")
@@ -33,9 +36,14 @@ async def revoke_session(request: web.Request) -> web.Response:
         await sign_out(request)
     else:
         user_id = signed_in_user_id(request)
-        if not await request.app[SESSIONS].revoke(user_id, handle):
+        if not _HANDLE.fullmatch(handle):
+            raise NotFound("you have no such session")
+        found = await request.app[SESSIONS].revoke(user_id, handle)
+        if found is False:
             raise NotFound("you have no such session")
         security_event("revoke", session=handle, user_id=user_id, address=client_address(request))
+        if found is None:
+            return answer({"message": "session revoked, if you have it", "revoked": None}, status=202)
     return answer({"message": "session revoked", "revoked": 1})
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from ..settings import Settings
+    from .standing import Standing
 
 Argument: TypeAlias = str | bytes | int | float
 Command: TypeAlias = Sequence[Argument]
@@ -98,6 +99,9 @@ class RedisClient(Protocol):
 
     def shards(self) -> Sequence[str]:
         """A key for each primary, to say "on every server"; one where there is no Cluster."""
+
+    def standing(self, key: str) -> Standing:
+        """How far the primary that holds `key` may be believed. Ask again for each use: a Cluster's shards change."""
 
     @property
     def is_available(self) -> bool:

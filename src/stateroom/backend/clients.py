@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
 from .cluster import ClusterClient
 from .dial import Dialer
 from .embedded import EmbeddedClient
@@ -50,7 +52,12 @@ class SentinelClient(ServerClient):
         self._servers = Dialer.to_servers(settings)
         super().__init__(self._open, settings, metrics)
         self.watcher = SentinelWatcher(
-            settings.redis_sentinels, settings.redis_master_name, Dialer.to_sentinels(settings), metrics, self._switch
+            settings.redis_sentinels,
+            settings.redis_master_name,
+            Dialer.to_sentinels(settings),
+            metrics,
+            on_switch=self._switch,
+            on_news=self._believe,
         )
 
     async def start(self) -> None:
@@ -62,7 +69,19 @@ class SentinelClient(ServerClient):
         await super().aclose()
 
     async def _open(self) -> AbstractConnection:
-        return await self._servers.dial(await self.watcher.locate(), must_be_primary=True)
+        primary = await self.watcher.locate()
+        connection = await self._servers.dial(primary, must_be_primary=True)
+        if self.watcher.primary != primary:  # another was named while we dialled
+            await connection.disconnect(nowait=True)
+            raise RedisConnectionError(f"{primary} is the primary no longer")
+        return connection
 
-    async def _switch(self, primary: Address) -> None:
-        await self.drop(f"{primary} is the primary now")
+    def _connected(self) -> None:
+        self._standing.connected(self.watcher.believed_until)
+
+    def _believe(self) -> None:
+        if self.is_connected:
+            self._standing.believed_until = self.watcher.believed_until
+
+    def _switch(self, primary: Address) -> None:
+        self.drop(f"{primary} is the primary now")

@@ -19,6 +19,7 @@ from ..errors import SettingsError, StoreUnavailable
 from ..settings import Address
 from .client import PoolFigures
 from .server import ServerClient
+from .standing import UNKNOWN, Standing
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -94,6 +95,11 @@ class ClusterClient:
             if len(keys) == len(self._shards):
                 break
         return tuple(keys.values())
+
+    def standing(self, key: str) -> Standing:
+        owner = self._owners[key_slot(key.encode())]
+        shard = self._shards.get(owner) if owner is not None else None
+        return UNKNOWN if shard is None else shard.standing(key)
 
     @property
     def is_available(self) -> bool:

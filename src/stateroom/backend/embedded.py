@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, PoolFigures, RedisClient, Script
+    from .standing import Standing
 
 log = structlog.get_logger(__name__)
 
@@ -197,6 +198,7 @@ class EmbeddedClient:
         binary = find_server()
         if binary is None:
             self._client = PlainClient(_fake())
+            await self._client.start()
             log.warning(
                 "no_redis_server",
                 effect="sessions are kept in this process' memory and lost when it ends",
@@ -243,6 +245,9 @@ class EmbeddedClient:
 
     def shards(self) -> Sequence[str]:
         return self._started.shards()
+
+    def standing(self, key: str) -> Standing:
+        return self._started.standing(key)
 
     @property
     def is_available(self) -> bool:

@@ -211,6 +211,8 @@ class Multiplexer:
         observe: ObserveCommand | None = None,
         on_fault: ObserveFault | None = None,
         on_push: Callable[[list[Any]], None] | None = None,
+        on_connected: Callable[[], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
         max_pending: int = MAX_PENDING,
     ) -> None:
         self._open_connection = open_connection
@@ -220,6 +222,8 @@ class Multiplexer:
         self._observe = observe
         self._on_fault = on_fault
         self._on_push = on_push
+        self._on_connected = on_connected
+        self._on_lost = on_lost
         self._max_pending = max_pending
         self._link: Link | None = None
         self._loop: asyncio.AbstractEventLoop = _NO_LOOP  # kept: asking for it costs a system call (CPython 3.11)
@@ -363,6 +367,8 @@ class Multiplexer:
             if self._is_closed:
                 return StoreUnavailable("the Redis client is closed", kind="closed")
             self._link = link
+            if self._on_connected is not None:
+                self._on_connected()
             self._breaker.reset()
             self._report_first(None)
             now = asyncio.get_running_loop().time()
@@ -380,6 +386,8 @@ class Multiplexer:
     def _forget_link(self) -> None:
         """At once, not when the keeper's turn comes: a command given to a lost link would wait for ever."""
         self._link = None
+        if self._on_lost is not None:
+            self._on_lost()
 
     async def _pause(self) -> None:
         self._hurry.clear()

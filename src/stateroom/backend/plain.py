@@ -12,6 +12,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from .client import PoolFigures, Script
 from .faults import as_store_fault
+from .standing import Standing
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -28,11 +29,13 @@ class PlainClient:
         self._client: Any = client  # redis-py's execute_command has no types
         # Its pool refuses callers when it is exhausted; have them wait instead.
         self._turns = asyncio.Semaphore(min(client.connection_pool.max_connections, MAX_CONNECTIONS))
+        self._standing = Standing()
 
     async def start(self) -> None:
-        return
+        self._standing.connected()
 
     async def aclose(self) -> None:
+        self._standing.lost()
         await self._client.aclose()
 
     async def execute(self, key: str, *command: Argument) -> Any:
@@ -62,6 +65,10 @@ class PlainClient:
 
     def shards(self) -> Sequence[str]:
         return ("",)
+
+    def standing(self, key: str) -> Standing:
+        """Its connections are its own affair: it is believed while it answers."""
+        return self._standing
 
     @property
     def is_available(self) -> bool:

@@ -37,6 +37,7 @@ class Pool:
         self._turns = asyncio.Semaphore(size)
         self._idle: deque[AbstractConnection] = deque()
         self._in_use: set[AbstractConnection] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._pending = 0
         self._is_closed = False
 
@@ -70,15 +71,18 @@ class Pool:
             while len(self._idle) + len(self._in_use) < self._min_idle and not self._is_closed:
                 self._idle.append(await self._open_connection())
 
-    async def drop(self) -> None:
+    def drop(self) -> None:
         """Close idle connections now, and those in use when they come back."""
         self._in_use.clear()
         while self._idle:
-            await _close(self._idle.popleft())
+            task = asyncio.get_running_loop().create_task(_close(self._idle.popleft()))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
         self._is_closed = True
-        await self.drop()
+        self.drop()
+        await asyncio.gather(*self._closing)
 
     def figures(self) -> PoolFigures:
         return PoolFigures(len(self._idle), len(self._in_use), self._size, self._pending)

@@ -18,9 +18,11 @@ from redis.exceptions import (
 
 from ..errors import SettingsError, StoreUnavailable
 from .breaker import Breaker, BreakerState
+from .budget import within_budget
 from .faults import as_store_fault, is_dead_connection
 from .multiplexer import Multiplexer
 from .pool import Pool
+from .standing import Standing
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -43,6 +45,7 @@ class ServerClient:
         self._read_timeout = settings.redis_read_timeout
         self._name = settings.redis_mode
         self.breaker = Breaker(self._breaker_moved)
+        self._standing = Standing()
         self._multiplexer = Multiplexer(
             open_connection,
             self.breaker,
@@ -50,6 +53,8 @@ class ServerClient:
             connect_timeout=settings.redis_dial_timeout + settings.redis_read_timeout,
             observe=self._observe,
             on_fault=self._count,
+            on_connected=self._connected,
+            on_lost=self._standing.lost,
         )
         self._pool = Pool(
             open_connection,
@@ -80,22 +85,13 @@ class ServerClient:
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         try:
-            return await self._multiplexer.execute("EVALSHA", script.sha1, len(keys), *keys, *args)
+            return await within_budget(self._multiplexer.execute("EVALSHA", script.sha1, len(keys), *keys, *args))
         except NoScriptError:
-            return await self._multiplexer.execute("EVAL", script.source, len(keys), *keys, *args)
+            return await within_budget(self._multiplexer.execute("EVAL", script.source, len(keys), *keys, *args))
 
     async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
         self.breaker.check()
-        try:
-            async with self._pool.connection() as connection:
-                replies = await _exchange(connection, commands, timeout or self._read_timeout)
-        except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
-            raise self._fault(error) from error
-        for reply in replies:
-            if isinstance(reply, Exception) and is_dead_connection(reply):
-                await self.drop(f"Redis: {reply}")
-                break
-        return replies
+        return await within_budget(self._pipeline(commands, timeout or self._read_timeout))
 
     async def run_durably(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
@@ -113,18 +109,41 @@ class ServerClient:
     def shards(self) -> Sequence[str]:
         return ("",)
 
+    def standing(self, key: str) -> Standing:
+        return self._standing
+
     @property
     def is_available(self) -> bool:
         return self.breaker.is_closed
 
+    @property
+    def is_connected(self) -> bool:
+        return self._multiplexer.is_connected
+
     def pool_figures(self) -> PoolFigures:
         return self._pool.figures()
 
-    async def drop(self, reason: str) -> None:
+    def drop(self, reason: str) -> None:
         """This server is the primary no longer, or doubtful: drop every connection to it, at once, and make anew."""
         self._multiplexer.drop(StoreUnavailable(reason))
         self._multiplexer.hurry()
-        await self._pool.drop()
+        self._pool.drop()
+
+    def _connected(self) -> None:
+        """It is the one server there is, or a Cluster's: cut off from that, it answers no more (CLUSTERDOWN)."""
+        self._standing.connected()
+
+    async def _pipeline(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+        try:
+            async with self._pool.connection() as connection:
+                replies = await _exchange(connection, commands, timeout)
+        except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
+            raise self._fault(error) from error
+        for reply in replies:
+            if isinstance(reply, Exception) and is_dead_connection(reply):
+                self.drop(f"Redis: {reply}")
+                break
+        return replies
 
     def _fault(self, error: BaseException) -> StoreUnavailable | BaseException:
         fault = as_store_fault(error)

@@ -78,7 +78,7 @@ async def disable_user(service: Service, email: str) -> None:
     await service.accounts.users.disable(user.id)
     count = await service.sessions.revoke_all(user.id, reason="disabled")
     security_event("disable", user_id=user.id, count=count)
-    print(f"{user.email} is disabled; {count} sessions ended")
+    print(f"{user.email} is disabled; {'all' if count is None else count} sessions ended")
 
 
 async def enable_user(service: Service, email: str) -> None:
@@ -95,12 +95,13 @@ async def list_sessions(service: Service, email: str | None) -> None:
 
 
 async def revoke_sessions(service: Service, email: str | None) -> None:
-    total = 0
+    total, is_known = 0, True
     for user in await service.chosen(email):
         count = await service.sessions.revoke_all(user.id, reason="revoked")
         security_event("revoke_all", user_id=user.id, count=count)
-        total += count
-    print(f"{total} sessions ended")
+        total += count or 0
+        is_known &= count is not None
+    print(f"{total} sessions ended" if is_known else "sessions ended; Redis is away, so nobody knows how many")
 
 
 @contextlib.asynccontextmanager

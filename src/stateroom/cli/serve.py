@@ -23,7 +23,7 @@ from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..settings import Settings
 
@@ -37,8 +37,8 @@ GC_THRESHOLDS = (50_000, 20, 100)
 """Requests leave few cycles behind; collecting as often as Python does by default costs a tenth of a check."""
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `SettingsError`."""
+def run(settings: Settings, make: Callable[[Settings], web.Application] = make_app) -> None:
+    """Serve what `make` makes until SIGTERM or SIGINT. Raises `SettingsError`."""
     configure_logging(settings)
     with _state_lock(settings), contextlib.ExitStack() as sockets:
         listener = sockets.enter_context(_listen(settings.host, settings.port, "PORT"))
@@ -46,15 +46,14 @@ def run(settings: Settings) -> None:
         if settings.metrics_host is not None and settings.metrics_port is not None:
             metrics_listener = sockets.enter_context(_listen(settings.metrics_host, settings.metrics_port, "METRICS_PORT"))
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, listener, metrics_listener))
+            runner.run(_serve(settings, make(settings), listener, metrics_listener))
 
 
-async def _serve(settings: Settings, listener: socket.socket, metrics_listener: socket.socket | None) -> None:
+async def _serve(settings: Settings, app: web.Application, listener: socket.socket, metrics_listener: socket.socket | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = make_app(settings)
     runners = [(_runner(app), listener)]
     if metrics_listener is not None:
         runners.append((_runner(make_metrics_app(app)), metrics_listener))

@@ -37,13 +37,15 @@ _HEAD_BYTES = 1 + _KEY_ID_BYTES
 _OPENED_AT_MOST = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cookie:
-    """What a session cookie says. Times are milliseconds since the epoch, by Redis' clock.
+    """What a session cookie says, and what is known of its session. Times are milliseconds, by Redis' clock.
 
     `generation`: the user's when it was sealed; a later "end all" has a higher one.
     `idle_ms`: the idle lifetime. `deadline`: the absolute end. `issued_at`: when this value was sealed.
     `is_persistent`: the browser keeps it ("remember me").
+    `seen_ms`: when the store last had the session. `renewed_ms`: its last renewal, as far as this worker knows: behind
+    some proxies, and for bearers, a value is never sealed anew.
     """
 
     token: bytes
@@ -55,6 +57,8 @@ class Cookie:
     issued_at: int
     is_persistent: bool
     address: Address
+    seen_ms: int = 0
+    renewed_ms: int = 0
 
     @property
     def handle(self) -> str:
@@ -83,7 +87,7 @@ class KeyRing:
         ring = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCM(key) for key in keys}
         self._ring = ring
         self._sealing_id = next(iter(ring))
-        self._opened: OrderedDict[str, Cookie | None] = OrderedDict()
+        self._opened: OrderedDict[str, Cookie] = OrderedDict()
 
     def seal(
         self,
@@ -105,10 +109,10 @@ class KeyRing:
 
     def open(self, value: str) -> Cookie | None:
         """What `value` says, or None where it was not sealed by this ring under this name. Never raises."""
-        try:
-            return self._opened[value]
-        except KeyError:
-            pass
+        cookie = self._opened.get(value)
+        if cookie is not None:
+            self._opened.move_to_end(value)
+            return cookie
         if len(value) > MAX_VALUE_LENGTH:
             return None
         cookie = self._unseal(value)
@@ -135,7 +139,9 @@ class KeyRing:
             return None
         token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent = contents
         address = Address(user_key(user_id), handle_of(token))
-        return Cookie(token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent, address)
+        return Cookie(
+            token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent, address, renewed_ms=issued_at
+        )
 
 
 _Contents = tuple[bytes, str | int | None, int, int, int, int, int, bool]

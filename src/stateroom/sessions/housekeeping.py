@@ -1,6 +1,7 @@
 """What runs beside the requests: compare clocks, sweep what has expired, count what is active, prune the journal.
 
-One task a process. Each step that fails because a store is away is tried again at the next turn.
+One task a process; the journal's tail and its application have tasks of their own. Each step that fails because a
+store is away is tried again at the next turn.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..telemetry.metrics import Metrics
     from .manager import SessionManager
+    from .streams import Streams
 
 log = structlog.get_logger(__name__)
 
@@ -27,15 +29,16 @@ TURN_SECONDS = 1.0
 TURNS_PER_SWEEP = 5
 """In so many turns every tag is swept once."""
 TURNS_PER_COUNT = 5
-TURNS_PER_PRUNE = 600
+TURNS_PER_PRUNE = 10
 SWEEPER_HOLD_MS = 5000
 
 
 class Housekeeping:
     """The turns of one process' manager."""
 
-    def __init__(self, manager: SessionManager, metrics: Metrics) -> None:
+    def __init__(self, manager: SessionManager, streams: Streams, metrics: Metrics) -> None:
         self._manager = manager
+        self._streams = streams
         self._metrics = metrics
         self._worker = secrets.token_hex(8)
         self._turn = 0
@@ -51,13 +54,18 @@ class Housekeeping:
         turn, self._turn = self._turn, self._turn + 1
         await self._attempt("calibrate", self._manager.calibrate)
         await self._attempt("sweep", self._sweep)
+        await self._attempt("flush", self._manager.stores.ends.flush)
+        await self._attempt("check_streams", self._streams.check)
         if turn % TURNS_PER_COUNT == 0:
             await self._count()
-        if turn % TURNS_PER_PRUNE == TURNS_PER_PRUNE - 1:
+        if self._manager.stores.apply.sweeps and turn % TURNS_PER_PRUNE == 0:
             await self._attempt("prune", self._manager.prune_journal)
 
     async def _sweep(self) -> None:
-        if await self._manager.store.claim_sweep(self._worker, hold_ms=SWEEPER_HOLD_MS):
+        apply = self._manager.stores.apply
+        apply.sweeps = False
+        apply.sweeps = await self._manager.store.claim_sweep(self._worker, hold_ms=SWEEPER_HOLD_MS)
+        if apply.sweeps:
             await self._manager.sweep(-(-TAG_COUNT // TURNS_PER_SWEEP))
 
     async def _count(self) -> None:

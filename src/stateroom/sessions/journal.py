@@ -7,17 +7,20 @@ without a handle, every session of the user whose generation is older than the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, and_, delete, insert, or_, select, text
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, and_, delete, func, insert, or_, select, text, tuple_
 
 from ..database import metadata
 
 if TYPE_CHECKING:
     from ..database import Database
 
+REASONS_REMEMBERED = 10_000
 SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
 
 session_ends = Table(
@@ -59,8 +62,29 @@ class EndRow:
     expires_at: int
 
 
+class Row(NamedTuple):
+    """A row as it stands in the journal, in the order of the table's columns."""
+
+    seq: int
+    user: str
+    handle: str | None
+    generation: int | None
+    reason: str
+    ended_at: int
+    expires_at: int
+
+    def ends(self, user: str, handle: str, generation: int) -> bool:
+        """Whether it ended the session of this user, handle and generation."""
+        if self.user != user:
+            return False
+        return self.handle == handle if self.handle is not None else (self.generation or 0) > generation
+
+
 class EndsJournal(Protocol):
     """What sessions need of a journal. Each call raises `DatabaseUnavailable`."""
+
+    is_kept: bool
+    """False where there is none: `DATABASE_URL=none`."""
 
     async def record(self, rows: Sequence[EndRow]) -> None:
         """Commit these ends."""
@@ -74,12 +98,26 @@ class EndsJournal(Protocol):
     async def reason(self, user: str, handle: str, generation: int) -> str | None:
         """Why this session was ended, or None where no row says so."""
 
-    async def prune(self, now: int) -> int:
-        """Drop rows that are no longer needed; how many."""
+    async def newest(self, limit: int) -> list[Row]:
+        """The last rows, oldest first."""
+
+    async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
+        """Rows numbered higher than `after`, and those of `gaps` that are there now, in order."""
+
+    async def covering(self, sessions: Sequence[tuple[str, str]]) -> tuple[list[Row], dict[str, int]]:
+        """Every row of these sessions (user and handle), and the generation of each of their users that has one."""
+
+    async def fleet_id(self) -> str:
+        """The id that this journal's fleet has; made when first asked for."""
+
+    async def prune(self, now: int, limit: int) -> int:
+        """Drop rows that are no longer needed, so many at most; how many."""
 
 
 class Journal:
     """The journal in the user database."""
+
+    is_kept = True
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -111,16 +149,56 @@ class Journal:
         async with self._database.connect() as connection:
             return (await connection.execute(query)).scalar_one_or_none()
 
-    async def prune(self, now: int) -> int:
+    async def newest(self, limit: int) -> list[Row]:
+        async with self._database.connect() as connection:
+            found = await connection.execute(select(session_ends).order_by(session_ends.c.seq.desc()).limit(limit))
+            return [Row(*each) for each in reversed(found.all())]
+
+    async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
+        seq = session_ends.c.seq
+        wanted = or_(seq > after, seq.in_(sorted(gaps))) if gaps else seq > after
+        async with self._database.connect() as connection:
+            found = await connection.execute(select(session_ends).where(wanted).order_by(seq).limit(limit))
+            return [Row(*each) for each in found]
+
+    async def covering(self, sessions: Sequence[tuple[str, str]]) -> tuple[list[Row], dict[str, int]]:
+        ends, generations = session_ends.c, session_generations.c
+        by_session = select(session_ends).where(tuple_(ends.user_key, ends.handle).in_(sessions)).order_by(ends.seq)
+        by_user = select(session_generations).where(generations.user_key.in_({user for user, _ in sessions}))
+        async with self._database.connect() as connection:
+            rows = [Row(*each) for each in await connection.execute(by_session)]
+            return rows, {user: int(generation) for user, generation in await connection.execute(by_user)}
+
+    async def fleet_id(self) -> str:
         async with self._database.begin() as connection:
-            return (await connection.execute(delete(session_ends).where(session_ends.c.expires_at < now))).rowcount
+            known = (await connection.execute(select(func.min(fleet.c.id)))).scalar_one()
+            if known is None:
+                await connection.execute(insert(fleet).values(id=secrets.token_hex(16)))
+        if known is None:  # several may have made one at once: the least is everybody's
+            async with self._database.connect() as connection:
+                known = (await connection.execute(select(func.min(fleet.c.id)))).scalar_one()
+        return str(known)
+
+    async def prune(self, now: int, limit: int) -> int:
+        ends = session_ends.c
+        due = select(ends.seq).where(ends.expires_at < now).limit(limit).scalar_subquery()
+        async with self._database.begin() as connection:
+            return (await connection.execute(delete(session_ends).where(ends.seq.in_(due)))).rowcount
 
 
 class NoJournal:
-    """With `DATABASE_URL=none`: ends are as durable as Redis is."""
+    """With `DATABASE_URL=none`: ends are as durable as Redis is. Only their reasons are remembered, for a while."""
+
+    is_kept = False
+
+    def __init__(self) -> None:
+        self._reasons: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def record(self, rows: Sequence[EndRow]) -> None:
-        return
+        for row in rows:
+            self._reasons[row.user, row.handle] = row.reason
+        while len(self._reasons) > REASONS_REMEMBERED:
+            self._reasons.popitem(last=False)
 
     async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
         return 0
@@ -129,7 +207,20 @@ class NoJournal:
         return 0
 
     async def reason(self, user: str, handle: str, generation: int) -> str | None:
-        return None
+        return self._reasons.get((user, handle))
 
-    async def prune(self, now: int) -> int:
+    async def newest(self, limit: int) -> list[Row]:
+        return []
+
+    async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
+        return []
+
+    async def covering(self, sessions: Sequence[tuple[str, str]]) -> tuple[list[Row], dict[str, int]]:
+        known = [(user, handle, self._reasons[user, handle]) for user, handle in sessions if (user, handle) in self._reasons]
+        return [Row(0, user, handle, None, reason, 0, 0) for user, handle, reason in known], {}
+
+    async def fleet_id(self) -> str:
+        return ""
+
+    async def prune(self, now: int, limit: int) -> int:
         return 0

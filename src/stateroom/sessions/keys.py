@@ -8,6 +8,8 @@ gets its even share.
     PREFIX:{tag}:s:HANDLE   a session, a hash
     PREFIX:{tag}:u:USER     a user's sessions, a sorted set of handles by time of creation
     PREFIX:{tag}:x          all sessions of the tag by time of expiry, members HANDLE:CREATED:USER
+    PREFIX:{shard}:mark     up to which row a primary has the journal of ends
+    PREFIX:{shard}:fleet    whose journal that is
 """
 
 from __future__ import annotations
@@ -82,6 +84,7 @@ class Keys:
     """The keys under one prefix."""
 
     def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
         self._stems = tuple(f"{prefix}:{{{tag}}}" for tag in TAGS)
         self.sweeper = f"{prefix}:{{{TAGS[0]}}}:sweeper"
         self.expiries = tuple(f"{stem}:x" for stem in self._stems)
@@ -97,6 +100,10 @@ class Keys:
         """Session, expiry index and user index; for an anonymous session the last is not used."""
         stem = self.stem(user, handle)
         return f"{stem}:s:{handle}", f"{stem}:x", f"{stem}:u:{user}"
+
+    def on_shard(self, shard: str, name: str) -> str:
+        """A key of the primary that holds the key `shard` (empty where there is one primary)."""
+        return f"{self._prefix}:{{{shard or TAGS[0]}}}:{name}"
 
     def user(self, user: str) -> str:
         return f"{self.stem(user, '')}:u:{user}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import SignInRequired
 from ..telemetry.logging import security_event
+from .keys import user_id_of
 from .visit import get_visit
 
 if TYPE_CHECKING:
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 async def sign_in(request: web.Request, user_id: UserId, *, remember: bool = False, transport: Transport = "cookie") -> Session:
     """Sign this user in. The session gets a new id, the old one is dead at once; an anonymous visitor's data stays.
 
+    While Redis is away the session is `degraded`: its cookie alone carries it, and it is stored when Redis is back.
     `remember`: the session outlives the browser and lives `SESSION_REMEMBER_MAX_AGE`.
     `transport="bearer"`: no cookie is set; hand out `session_token(request)` instead.
     Raises `StoreUnavailable`, `DatabaseUnavailable`.
     """
     visit = get_visit(request)
-    session = _known(visit)
+    session = visit.session
     notes = visit.frontend.notes.of(request)
     await visit.manager.sign_in(session, user_id, metadata=notes, remember=remember)
     visit.transport = transport
@@ -37,11 +39,12 @@ async def sign_in(request: web.Request, user_id: UserId, *, remember: bool = Fal
 async def sign_out(request: web.Request) -> None:
     """End the session for good and have the client drop its cookie. An anonymous visitor's too."""
     visit = get_visit(request)
-    session = _known(visit)
-    if session.is_stored:
-        handle, user_id = session.handle, session.user_id
+    session = visit.session
+    at = session.ending_address
+    if at is not None:
         await visit.manager.end(session, "logout")
-        security_event("sign_out", session=handle, user_id=user_id, address=visit.frontend.proxies.kept_address(request))
+        address = visit.frontend.proxies.kept_address(request)
+        security_event("sign_out", session=at.handle, user_id=user_id_of(at.user), address=address)
     session.discard_changes()
     visit.reissue = False
     visit.clear = True
@@ -62,8 +65,8 @@ async def reauthenticate(request: web.Request) -> Session:
     return session
 
 
-async def revoke_others(request: web.Request, *, reason: str = "revoked") -> int:
-    """End every other session of the user; this one gets a new id. How many ended.
+async def revoke_others(request: web.Request, *, reason: str = "revoked") -> int | None:
+    """End every other session of the user; this one gets a new id. How many ended; None while Redis can't tell.
 
     Raises `SignInRequired`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
@@ -88,11 +91,6 @@ def session_token(request: web.Request) -> str:
 def client_address(request: web.Request) -> str | None:
     """The client's address, through trusted proxies only."""
     return get_visit(request).frontend.proxies.address(request)
-
-
-def _known(visit: Visit) -> Session:
-    _ = visit.session.is_signed_in  # raises where the store could not be asked
-    return visit.session
 
 
 def _signed_in(visit: Visit) -> Session:

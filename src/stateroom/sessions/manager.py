@@ -8,8 +8,9 @@ journal before it is deleted in Redis, so that no failover brings it back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +19,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from ..errors import SessionEnded, StoreUnavailable, Unavailable
+from ..errors import DatabaseUnavailable, SessionEnded, StoreUnavailable, Unavailable
+from .apply import Apply
 from .clock import StoreClock
 from .cookie import Cookie, KeyRing
-from .journal import EndRow, EndsJournal, NoJournal
+from .covering import Covering
+from .ends import Ends, lease_from
+from .honour import Honour, StoreState
+from .journal import EndsJournal, NoJournal
 from .keys import TAG_COUNT, Address, Keys, UserId, handle_of, user_key
+from .loading import Loading
+from .restore import NotesOf, Restore
 from .session import Session, decode_metadata, decode_value, encode_value
-from .store import Conflict, Ended, Fields, SessionStore
+from .store import Conflict, Created, Durability, Fields, SessionStore
+from .tail import Tail
 
 if TYPE_CHECKING:
     from ..backend.client import Argument, PoolFigures, RedisClient
@@ -33,7 +41,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_REASONS_REMEMBERED = 10_000
+PRUNED_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,21 @@ class SessionInfo:
     location: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a manager works with once its process has connected to the stores."""
+
+    client: RedisClient
+    store: SessionStore
+    journal: EndsJournal
+    tail: Tail
+    covering: Covering
+    apply: Apply
+    honour: Honour
+    ends: Ends
+    loading: Loading
+
+
 class SessionManager:
     """Sessions of one application. `attach` gives it its stores before the first request."""
 
@@ -61,31 +84,54 @@ class SessionManager:
         self._keys = Keys(settings.redis_key_prefix)
         self._renew_ms = int((settings.session_renew_interval or 0) * 1000)
         self._changing: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
-        self._reasons: OrderedDict[str, str] = OrderedDict()
-        self._client: RedisClient | None = None
-        self._store: SessionStore | None = None
-        self._journal: EndsJournal = NoJournal()
+        self._attached: Stores | None = None
         self._sweep_at = 0
 
-    def attach(self, client: RedisClient, journal: EndsJournal) -> None:
+    def attach(self, client: RedisClient, journal: EndsJournal | None = None) -> Stores:
         """Take the stores that this process has connected."""
-        self._client = client
-        self._journal = journal
-        self._store = SessionStore(
-            client, self._keys, self.clock, max_bytes=self.settings.session_max_bytes, timeout=self.settings.redis_read_timeout
+        settings, metrics = self.settings, self._metrics
+        journal = journal or NoJournal()
+        store = SessionStore(
+            client,
+            self._keys,
+            self.clock,
+            max_bytes=settings.session_max_bytes,
+            timeout=settings.redis_read_timeout,
+            durability=Durability(settings.redis_write_replicas or 0, settings.redis_write_replicas_timeout, self._note_shortfall),
         )
+        tail = Tail(journal)
+        covering = Covering(journal, lambda: tail.is_away)
+        apply = Apply(client, store, journal, tail, self._keys)
+        honour = Honour(
+            tail,
+            covering,
+            apply,
+            self.clock,
+            is_kept=journal.is_kept,
+            is_required=settings.journal_required,
+            degraded_ms=settings.degraded_max_age * 1000,
+        )
+        shared: dict[str, Any] = {
+            "settings": settings, "metrics": metrics, "client": client, "store": store, "honour": honour, "clock": self.clock,
+        }  # fmt: skip
+        ends = Ends(journal=journal, tail=tail, **shared)
+        loading = Loading(restore=Restore(store, honour, metrics), **shared)
+        self._attached = Stores(client, store, journal, tail, covering, apply, honour, ends, loading)
+        return self._attached
+
+    @property
+    def stores(self) -> Stores:
+        if self._attached is None:
+            raise StoreUnavailable("the application has not started: sessions are there from its start-up on", kind="closed")
+        return self._attached
 
     @property
     def client(self) -> RedisClient:
-        if self._client is None:
-            raise StoreUnavailable("the application has not started: sessions are there from its start-up on", kind="closed")
-        return self._client
+        return self.stores.client
 
     @property
     def store(self) -> SessionStore:
-        if self._store is None:
-            raise StoreUnavailable("the application has not started: sessions are there from its start-up on", kind="closed")
-        return self._store
+        return self.stores.store
 
     # One session
 
@@ -107,28 +153,22 @@ class SessionManager:
         await self.sign_in(session, user_id, metadata=metadata or {}, remember=remember)
         return session
 
-    async def load(self, value: str) -> Session:
+    async def load(self, value: str, notes: NotesOf = dict) -> Session:
         """The session of a sealed value.
 
         Where the value does not open it is an anonymous visitor's; where it did and the session is gone, `ended`
-        says why; where a store cannot be asked, whatever is asked of the session raises that.
+        says why. While the store is away it may be `degraded`: who it is, without data. Where that cannot be known
+        either, whatever is asked of the session raises why. `notes` tells what a session that is stored again notes
+        of its client.
         """
         session = Session(self)
         cookie = self.ring.open(value)
         if cookie is None:
             self._metrics.session_loads["invalid"].inc()
-            return session
-        try:
-            fields = await self.store.ask(cookie.address)
-            if self.store.is_there(fields) and self._fill(session, cookie, fields):
-                self._metrics.session_loads["hit"].inc()
-                return session
-            self._metrics.session_loads["miss"].inc()
-            if cookie.user:
-                session.ended = await self._why_ended(cookie.user, cookie.handle, cookie.generation)
-        except Unavailable as fault:
-            self._metrics.session_loads["degraded"].inc()
-            session.fail(fault)
+        elif self._attached is None:
+            session.fail(StoreUnavailable("the application has not started", kind="closed"))
+        else:
+            await self._attached.loading.fill(session, cookie, notes)
         return session
 
     def seal(self, session: Session) -> str:
@@ -165,7 +205,7 @@ class SessionManager:
             return renew and await self.renew(session)
         saved = await self.store.save(session.address, delta, renew=renew)
         if saved is None:
-            raise SessionEnded(await self._why_ended(session.user, session.handle, session.generation))
+            raise SessionEnded(await self._why_ended(session))
         session.accept(delta)
         self._metrics.session_bytes.observe(saved.size)
         if saved.renewed is not None:
@@ -206,7 +246,7 @@ class SessionManager:
                     seen = outcome.current
                     continue
                 if outcome is None:
-                    raise SessionEnded(await self._why_ended(session.user, session.handle, session.generation))
+                    raise SessionEnded(await self._why_ended(session))
                 session.accept_value(key, raw, value)
                 self._metrics.session_bytes.observe(outcome)
                 return value
@@ -217,7 +257,7 @@ class SessionManager:
             return [None] * len(names)
         taken = await self.store.take(session.address, names)
         if taken is None:
-            raise SessionEnded(await self._why_ended(session.user, session.handle, session.generation))
+            raise SessionEnded(await self._why_ended(session))
         return taken
 
     async def exists(self, user_id: UserId | None, handle: str) -> bool:
@@ -228,20 +268,27 @@ class SessionManager:
     async def sign_in(
         self, session: Session, user_id: UserId | None, *, metadata: Mapping[str, str], remember: bool = False
     ) -> None:
-        """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not."""
-        old = session.address if session.is_stored else None
-        if session.user and session.user != user_key(user_id):
+        """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
+
+        While the store takes no writes the session is degraded: it is in its cookie alone, and is stored as soon as
+        the store can tell that it lost it.
+        """
+        old = session.ending_address
+        if old is not None and not session.is_stored:
+            session.forget()
+        elif session.user and session.user != user_key(user_id):
             flashes = session.drain_flashes()
             session.forget()
             for kind, message in flashes.items():
                 session.add_flash(kind, message)
-        elif old is not None:
+        elif old is not None and not session.degraded:
             # Parallel requests may have written since it was loaded: take that along.
-            session.refresh(await self.store.load(old) or {})
+            with contextlib.suppress(StoreUnavailable):
+                session.refresh(await self.store.load(old) or {})
         new = await self._store_anew(session, user_id, metadata, remember=remember)
         if old is not None:
             try:
-                await self._end(old, "rotated")
+                await self.stores.ends.end(old, "rotated")
             except Unavailable:
                 await self._withdraw(new)
                 raise
@@ -249,7 +296,9 @@ class SessionManager:
     async def rotate(self, session: Session, *, signs_in: bool = False, generation: int | None = None) -> None:
         """Give a stored session a new id, after any change of privilege; its data stays.
 
-        `signs_in`: the user has just given the password. Raises `SessionEnded`.
+        `signs_in`: the user has just given the password. Once the old one's end is committed the new one is good,
+        whatever becomes of the store: it is stored now or, without its data, later. Raises `SessionEnded`,
+        `DatabaseUnavailable`; without a journal `StoreUnavailable`.
         """
         old = session.address
         if not old.user:
@@ -259,21 +308,38 @@ class SessionManager:
             generation = session.generation
         token = Cookie.fresh_token()
         new = Address(old.user, handle_of(token))
-        auth_time = await self.store.prepare_rotation(old, new, generation=generation, signs_in=signs_in)
+        fault: StoreUnavailable | None = None
+        auth_time: int | None = self.clock.now_ms() if signs_in else session.auth_ms
+        try:
+            auth_time = await self.store.prepare_rotation(old, new, generation=generation, signs_in=signs_in)
+        except StoreUnavailable as error:
+            if not self.stores.honour.is_kept:
+                raise
+            fault = error
         if auth_time is None:
-            raise SessionEnded(await self._why_ended(old.user, old.handle, session.generation))
-        await self._record(old, "rotated")
-        renewed = await self.store.claim_rotation(old, new)
-        if renewed is None:
-            raise StoreUnavailable("the session's new id was not claimed in time", kind="timeout")
+            if await self._is_lost(session):
+                auth_time, fault = session.auth_ms, StoreUnavailable("Redis lost the session a moment ago")
+            else:
+                raise SessionEnded(await self._why_ended(session))
+        committed_at = await self.stores.ends.record(old, "rotated", deadline=session.deadline_ms)
+        earlier = await self.stores.journal.reason(old.user, old.handle, generation)
+        if earlier not in {None, "rotated"}:  # a logout was faster: the copy must not outlive it
+            await self._withdraw(new)
+            raise SessionEnded(str(earlier))
+        if fault is None:
+            fault = await self._claim(session, old, new)
         session.set_rotated(new.handle, token, generation=generation, auth_time=auth_time)
-        session.set_renewed(renewed.renewed_at, renewed.expires_at)
+        if fault is not None:
+            session.set_renewed(self.clock.now_ms(), min(self.clock.now_ms() + session.idle_ms, session.deadline_ms))
+            session.degrade(fault)
+            await lease_from(committed_at)
         self._metrics.sessions_ended["rotated"].inc()
 
     async def end(self, session: Session, reason: str = "logout") -> None:
         """End a session for good. It is an anonymous visitor's afterwards."""
-        if session.is_stored:
-            await self._end(session.address, reason)
+        at = session.ending_address
+        if at is not None:
+            await self.stores.ends.end(at, reason, deadline=session.deadline_ms)
         session.forget()
 
     # A user's sessions
@@ -283,27 +349,38 @@ class SessionManager:
         found = await self.store.of_user(user_key(user_id))
         return [_info(handle, fields) for handle, fields in reversed(found)]
 
-    async def revoke(self, user_id: UserId, handle: str, *, reason: str = "revoked") -> bool:
-        """End one session of the user; False where the user has no such session."""
-        at = Address(user_key(user_id), handle)
-        if not await self.store.exists(at):
-            return False
-        return await self._end(at, reason) is not None
+    async def revoke(self, user_id: UserId, handle: str, *, reason: str = "revoked") -> bool | None:
+        """End one session of the user: False where the user has no such session, None where that can't be known.
 
-    async def revoke_all(self, user_id: UserId, *, keep: Session | None = None, reason: str = "revoked") -> int:
-        """End every session of the user, but for `keep`, which gets a new id; how many ended."""
-        user = user_key(user_id)
-        now = self.clock.now_ms()
-        generation = await self._journal.raise_generation(user, reason, ended_at=now, expires_at=now + self._longest_ms)
-        kept = ""
+        What can't be known is ended all the same.
+        """
+        at = Address(user_key(user_id), handle)
+        stores = self.stores
+        is_there: bool | None = None
+        try:
+            is_there = await stores.store.exists(at)
+        except StoreUnavailable:
+            if not stores.honour.is_kept:
+                raise
+        standing = stores.client.standing(stores.store.key(at))
+        if is_there is False and stores.honour.is_settled(standing, standing.serial):
+            return False
+        ended = await stores.ends.end(at, reason)
+        return True if ended is not None or is_there else None
+
+    async def revoke_all(self, user_id: UserId, *, keep: Session | None = None, reason: str = "revoked") -> int | None:
+        """End every session of the user, but for `keep`, which gets a new id: how many ended, None if unknown."""
+        user, stores = user_key(user_id), self.stores
+        generation, committed_at = await stores.ends.raise_generation(user, reason)
         if keep is not None:
             await self.rotate(keep, generation=generation)
-            kept = keep.handle
-        handles = [handle for handle in await self.store.handles(user) if handle != kept]
-        ended = await asyncio.gather(*(self.store.end(Address(user, handle)) for handle in handles))
-        for handle, end in zip(handles, ended, strict=True):
-            self._note_end(handle, reason, end)
-        return sum(end is not None for end in ended)
+        return await stores.ends.end_older(
+            user,
+            generation if stores.honour.is_kept else None,
+            reason,
+            spare=keep.handle if keep is not None else "",
+            committed_at=committed_at,
+        )
 
     # The fleet
 
@@ -322,8 +399,8 @@ class SessionManager:
         return len(ended)
 
     async def prune_journal(self) -> int:
-        """Drop journal rows that no session needs any more; how many."""
-        return await self._journal.prune(self.clock.now_ms())
+        """Drop journal rows that no session needs any more, a bounded number of them; how many."""
+        return await self.stores.journal.prune(self.clock.now_ms(), PRUNED_AT_ONCE)
 
     async def calibrate(self) -> None:
         """Compare this host's clock with Redis'."""
@@ -338,22 +415,15 @@ class SessionManager:
         """The connection pool now."""
         return self.client.pool_figures()
 
+    def store_state(self) -> StoreState:
+        """The store as this process sees it: settled, unsettled, read_only or away."""
+        return self.stores.honour.state(self.client, self.store)
+
+    def journal_age(self) -> float:
+        """Seconds since this process last began to read the journal with success; NaN where there is none."""
+        return self.stores.tail.age if self.stores.honour.is_kept else math.nan
+
     # Steps
-
-    @property
-    def _longest_ms(self) -> int:
-        return 1000 * max(self.settings.session_absolute_max_age, self.settings.session_remember_max_age)
-
-    def _fill(self, session: Session, cookie: Cookie, fields: Fields) -> bool:
-        """Whether the fields make a session of the cookie's user; what cannot be read is a missing session."""
-        try:
-            if fields.get(b"u", b"").decode() == cookie.user:
-                session.fill(cookie, fields)
-                return True
-        except (KeyError, ValueError):
-            session.forget()
-        log.warning("session_unreadable", session=cookie.handle)
-        return False
 
     async def _store_anew(
         self, session: Session, user_id: UserId | None, metadata: Mapping[str, str], *, remember: bool
@@ -368,12 +438,21 @@ class SessionManager:
         fields: dict[str, Argument] = dict(session.all_data())
         generation = 0
         if user:
-            generation = await self._journal.generation(user)
+            generation = await self.stores.journal.generation(user)
             fields["g"] = generation
             fields["m"] = msgspec.json.encode(dict(metadata))
-        created = await self.store.create(
-            at, idle_ms=idle * 1000, lifetime_ms=lifetime * 1000, max_per_user=self.settings.session_max_per_user, fields=fields
-        )
+        fault: StoreUnavailable | None = None
+        try:
+            created = await self.store.create(
+                at, idle_ms=idle * 1000, lifetime_ms=lifetime * 1000, max_per_user=self.settings.session_max_per_user, fields=fields
+            )
+        except StoreUnavailable as error:
+            # With a lost session's second chance the cookie carries it alone; without, nobody is signed in by it.
+            if not user or not self._carries_degraded:
+                raise
+            fault = error
+            now = self.clock.now_ms()
+            created = Created(now, now + min(idle, lifetime) * 1000, ())
         session.accept(delta)
         session.user_id, session.generation, session.is_persistent, session.ended = user_id, generation, remember, None
         session.set_stored(
@@ -384,46 +463,59 @@ class SessionManager:
             idle_ms=idle * 1000,
             lifetime_ms=lifetime * 1000,
         )
+        session.recover()
+        if fault is not None:
+            session.degrade(fault)
+            return at
         self._metrics.sessions_created.inc()
         for handle in created.over_limit:
-            await self._end(Address(user, handle), "limit")
+            await self.stores.ends.end(Address(user, handle), "limit")
         return at
+
+    @property
+    def _carries_degraded(self) -> bool:
+        return self.stores.honour.is_kept and self.settings.degraded_max_age > 0
 
     async def _withdraw(self, at: Address) -> None:
         """Take back a session whose token nobody will get."""
         try:
-            await self.store.end(at)
+            await self.store.end_at_once(at)
         except StoreUnavailable:
             log.warning("session_left_behind", session=at.handle)
 
-    async def _end(self, at: Address, reason: str) -> Ended | None:
-        await self._record(at, reason)
-        ended = await self.store.end(at)
-        self._note_end(at.handle, reason, ended)
-        return ended
+    async def _claim(self, session: Session, old: Address, new: Address) -> StoreUnavailable | None:
+        """Make the rotation's copy the session; what kept us from it."""
+        try:
+            renewed = await self.store.claim_rotation(old, new)
+            if renewed is None:
+                raise StoreUnavailable("the session's new id was not claimed in time", kind="timeout")  # noqa: TRY301
+        except StoreUnavailable as fault:
+            if not self.stores.honour.is_kept:
+                raise
+            return fault
+        session.set_renewed(renewed.renewed_at, renewed.expires_at)
+        return None
 
-    async def _record(self, at: Address, reason: str) -> None:
-        now = self.clock.now_ms()
-        await self._journal.record([EndRow(at.user, at.handle, reason, now, now + self._longest_ms)])
+    async def _is_lost(self, session: Session) -> bool:
+        """Whether the store has no such session any more although nobody ended it."""
+        if not self.stores.honour.is_kept:
+            return False
+        try:
+            return await self.stores.honour.why_ended_by_journal(session.user, session.handle, session.generation) is None
+        except DatabaseUnavailable:
+            return False
 
-    def _note_end(self, handle: str, reason: str, ended: Ended | None) -> None:
-        self._remember_reason(handle, reason)
-        if ended is not None:
-            self._metrics.sessions_ended[reason].inc()
-            self._metrics.session_lifetime.observe(ended.lifetime_seconds)
+    async def _why_ended(self, session: Session) -> str:
+        """Of a session that the store has no more; raises `StoreUnavailable` where Redis lost it."""
+        stores = self.stores
+        reason = await stores.honour.why_ended_by_journal(session.user, session.handle, session.generation)
+        if reason is None and session.user and stores.honour.is_kept and session.expires_ms > self.clock.now_ms():
+            raise StoreUnavailable("Redis lost the session a moment ago; its next request brings it back")
+        return reason or "expired"
 
-    async def _why_ended(self, user: str, handle: str, generation: int) -> str:
-        """What the journal says of a session that the store has not. An end is final: it is asked once."""
-        reason = self._reasons.get(handle)
-        if reason is None:
-            reason = await self._journal.reason(user, handle, generation) or "expired"
-            self._remember_reason(handle, reason)
-        return reason
-
-    def _remember_reason(self, handle: str, reason: str) -> None:
-        self._reasons[handle] = reason
-        if len(self._reasons) > _REASONS_REMEMBERED:
-            self._reasons.popitem(last=False)
+    def _note_shortfall(self, script: str, reached: int) -> None:
+        self._metrics.redis_wait_shortfalls.inc()
+        log.warning("redis_wait_shortfall", step=script, replicas=reached, wanted=self.settings.redis_write_replicas)
 
 
 def _info(handle: str, fields: Fields) -> SessionInfo:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ..backend.budget import BUDGET, Budget
 from ..errors import SessionEnded, StateroomError
 from ..problems import problem_response
 from .guards import SAFE_METHODS, OriginCheck, is_background
+from .streams import Stream, stays_open
 from .visit import VISIT, Frontend, Visit
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
     """The middleware of one application."""
     origin_check = OriginCheck(settings, frontend.proxies)
-    jar, manager = frontend.jar, frontend.manager
+    jar, manager, notes = frontend.jar, frontend.manager, frontend.notes
+    patience = settings.redis_read_timeout
 
     @web.middleware
     async def sessions(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -35,7 +38,8 @@ def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
             if request.method not in SAFE_METHODS:
                 origin_check.check(request)
             value, transport = jar.read_value(request)
-            session = manager.anonymous() if value is None else await manager.load(value)
+            BUDGET.set(Budget(patience))
+            session = manager.anonymous() if value is None else await manager.load(value, lambda: notes.of(request))
             request[VISIT] = visit = Visit(frontend, session, transport=transport, renews=not is_background(request))
             response = await handler(request)
             if not visit.is_committed and not response.prepared:
@@ -51,6 +55,9 @@ def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
             if visit is not None:
                 visit.is_committed = True  # nothing is saved with the answer that somebody makes of a bug
             raise
+        finally:
+            if visit is not None and visit.stream is not None:
+                frontend.streams.discard(visit.stream)
         return response
 
     return sessions
@@ -61,8 +68,14 @@ def commit_on_prepare() -> Callable[[web.Request, web.StreamResponse], Awaitable
 
     async def commit_prepared(request: web.Request, response: web.StreamResponse) -> None:
         visit = request.get(VISIT)
-        if visit is not None and not visit.is_committed:
-            await commit(visit, response)
+        if visit is None or visit.is_committed:
+            return
+        await commit(visit, response)
+        if stays_open(response):
+            BUDGET.set(None)  # it may live for hours: each later step has a time-out of its own
+            if visit.session.user:
+                visit.stream = Stream(request, response, visit.session)
+                visit.frontend.streams.add(visit.stream)
 
     return commit_prepared
 
@@ -75,7 +88,7 @@ async def commit(visit: Visit, response: web.StreamResponse) -> None:
     visit.is_committed = True
     session = visit.session
     manager = visit.frontend.manager
-    if session.has_news(manager.renewal_horizon() if visit.renews else 0) and session.is_known and not visit.clear:
+    if session.has_news(manager.renewal_horizon() if visit.renews else 0) and session.is_writable and not visit.clear:
         visit.reissue |= await manager.save(session, renew=visit.renews)
     if visit.clear or visit.must_reissue:
         put_cookie(visit, response)

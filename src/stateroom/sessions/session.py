@@ -35,8 +35,9 @@ _decode = msgspec.json.Decoder().decode
 class Session(MutableMapping[str, Any]):
     """One visitor's session in one request.
 
-    An anonymous visitor's costs nothing until something is written to it. Where the store cannot be reached, reading
-    or writing data raises `StoreUnavailable`: never an empty value that isn't true.
+    An anonymous visitor's costs nothing until something is written to it. While the store is away a signed-in user is
+    known from the cookie (`degraded`); reading or writing data raises `StoreUnavailable` then: never an empty value
+    that isn't true. `restored`: Redis had lost the session, and what it held, until this request.
     """
 
     # What an anonymous visitor's session is, until something else is set: making one costs next to nothing.
@@ -50,6 +51,8 @@ class Session(MutableMapping[str, Any]):
     restored: bool = False
     ended: str | None = None
     _fault: Unavailable | None = None
+    _data_fault: Unavailable | None = None
+    _cookie: Cookie | None = None
     _metadata: bytes | None = None
     _fields: Fields = _NO_FIELDS
     _split: dict[str, bytes] | None = None
@@ -81,6 +84,7 @@ class Session(MutableMapping[str, Any]):
 
     def fill(self, cookie: Cookie, fields: Fields) -> None:
         """Take over a stored session."""
+        self._cookie = cookie
         self.token, self.handle, self.user, self.user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
         self.is_persistent = cookie.is_persistent
         self._fields, self._split = fields, None
@@ -98,12 +102,35 @@ class Session(MutableMapping[str, Any]):
         self._fields, self._split = fields, None
         self._decoded = {key: value for key, value in self._decoded.items() if f"{DATA_PREFIX}{key}" in delta.values}
 
-    def fail(self, fault: Unavailable) -> None:
-        """The store did not answer: whatever this session would say is unknown."""
-        self._fault = fault
+    def fill_from_cookie(self, cookie: Cookie, *, created_ms: int) -> None:
+        """Who it is, as the cookie alone knows it. What it holds is unknown."""
+        self.token, self.handle, self.user, self.user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
+        self.is_persistent, self.generation = cookie.is_persistent, cookie.generation
+        self._created_ms, self._renewed_ms, self._auth_ms = created_ms, cookie.renewed_ms, cookie.auth_time
+        self._deadline_ms, self._idle_ms = cookie.deadline, cookie.idle_ms
+        self._expires_ms = min(self._renewed_ms + self._idle_ms, self._deadline_ms)
+
+    def fail(self, fault: Unavailable, cookie: Cookie | None = None) -> None:
+        """Nothing of the cookie's session can be known: whatever is asked of it raises."""
+        self._fault = self._data_fault = fault
+        self._cookie = cookie
+        self.degraded = True
+
+    def degrade(self, fault: Unavailable) -> None:
+        """The store is away: who it is stands, its data can be neither read nor written."""
+        self.discard_changes()
+        self._data_fault = fault
+        self.degraded = True
+
+    def recover(self) -> None:
+        """The store has it."""
+        self._fault = self._data_fault = None
+        self.degraded = False
 
     def set_renewed(self, renewed_at: int, expires_at: int) -> None:
         self._renewed_ms, self._expires_ms = renewed_at, expires_at
+        if self._cookie is not None:
+            self._cookie.renewed_ms = renewed_at
 
     def set_stored(self, at: Address, token: bytes, *, created_at: int, expires_at: int, idle_ms: int, lifetime_ms: int) -> None:
         """It is in the store now, under this token."""
@@ -111,13 +138,22 @@ class Session(MutableMapping[str, Any]):
         self._created_ms = self._renewed_ms = created_at
         self._auth_ms = created_at if at.user else 0
         self._deadline_ms, self._idle_ms, self._expires_ms = created_at + lifetime_ms, idle_ms, expires_at
+        self._cookie = None
 
     def set_rotated(self, handle: str, token: bytes, *, generation: int, auth_time: int) -> None:
         self.handle, self.token, self.generation, self._auth_ms = handle, token, generation, auth_time
+        self._cookie = None
 
     @property
     def address(self) -> Address:
         return Address(self.user, self.handle)
+
+    @property
+    def ending_address(self) -> Address | None:
+        """What a sign-out ends: the session, also one of which nothing but its cookie is known."""
+        if self.token is not None:
+            return self.address
+        return self._cookie.address if self._fault is not None and self._cookie is not None else None
 
     @property
     def renewed_ms(self) -> int:
@@ -148,9 +184,13 @@ class Session(MutableMapping[str, Any]):
         return self.token is not None
 
     @property
-    def is_known(self) -> bool:
+    def is_writable(self) -> bool:
         """False where the store could not be asked."""
-        return self._fault is None
+        return self._data_fault is None
+
+    @property
+    def expires_ms(self) -> int:
+        return self._expires_ms
 
     @property
     def is_signed_in(self) -> bool:
@@ -195,7 +235,7 @@ class Session(MutableMapping[str, Any]):
         `function` may be called again where another request was faster; returning None deletes the key.
         Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`.
         """
-        self._check_known()
+        self._check_data()
         return await self._manager.change(self, key, function)
 
     async def save(self) -> None:
@@ -203,18 +243,18 @@ class Session(MutableMapping[str, Any]):
 
         Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`.
         """
-        self._check_known()
+        self._check_data()
         await self._manager.save(self)
 
     async def take(self, names: list[str]) -> list[bytes | None]:
         """Read and delete fields of the stored hash in one step."""
-        self._check_known()
+        self._check_data()
         return await self._manager.take(self, names)
 
     # MutableMapping
 
     def __getitem__(self, key: str) -> Any:
-        self._check_known()
+        self._check_data()
         if key in self._written:
             return self._written[key]
         if key in self._decoded:
@@ -226,7 +266,7 @@ class Session(MutableMapping[str, Any]):
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._check_known()
+        self._check_data()
         if not isinstance(key, str):
             raise TypeError(f"a session key is a str, not {type(key).__name__}")
         encode_value(key, value)
@@ -234,7 +274,7 @@ class Session(MutableMapping[str, Any]):
         self._deleted.discard(key)
 
     def __delitem__(self, key: str) -> None:
-        self._check_known()
+        self._check_data()
         if key not in self:
             raise KeyError(key)
         self._written.pop(key, None)
@@ -243,12 +283,12 @@ class Session(MutableMapping[str, Any]):
             self._deleted.add(key)
 
     def __iter__(self) -> Iterator[str]:
-        self._check_known()
+        self._check_data()
         yield from (key for key in self._raw if key not in self._deleted and self._is_readable(key))
         yield from (key for key in self._written if key not in self._raw)
 
     def __contains__(self, key: object) -> bool:
-        self._check_known()
+        self._check_data()
         return key in self._written or (key in self._raw and key not in self._deleted and self._is_readable(str(key)))
 
     def __len__(self) -> int:
@@ -264,7 +304,7 @@ class Session(MutableMapping[str, Any]):
     # Changes
 
     def add_flash(self, kind: str, message: str) -> None:
-        self._check_known()
+        self._check_data()
         earlier = self._flashes.get(kind)
         self._flashes[kind] = f"{earlier}\n{message}" if earlier else message
 
@@ -348,6 +388,10 @@ class Session(MutableMapping[str, Any]):
     def _check_known(self) -> None:
         if self._fault is not None:
             raise self._fault
+
+    def _check_data(self) -> None:
+        if self._data_fault is not None:
+            raise self._data_fault
 
     def _is_readable(self, key: str) -> bool:
         if key in self._decoded:

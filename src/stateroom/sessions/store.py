@@ -1,24 +1,26 @@
 """Sessions in Redis: the one file that knows their shape there.
 
 A session is a hash: `v` format version, `u` user, `c` created, `a` signed in, `r` renewed, `d` deadline, `i` idle
-lifetime, `g` generation, `m` metadata, `z` bytes of data, `.KEY` a value of the application (JSON), `!KIND` a flash
-message. Times and lifetimes are milliseconds. A missing session is an answer here, not an error; every fault of the
-system is `StoreUnavailable`.
+lifetime, `g` generation, `m` metadata, `z` bytes of data, `p` pending (not to be honoured before the journal was
+asked), `.KEY` a value of the application (JSON), `!KIND` a flash message. Times and lifetimes are milliseconds. A
+missing session is an answer here, not an error; every fault of the system is `StoreUnavailable`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+from ..backend.budget import seconds_left, within_budget
 from ..backend.client import Argument, RedisClient, Script
 from ..errors import SessionTooLarge, StoreUnavailable
 from .clock import StoreClock
 from .keys import TAG_COUNT, Address, Keys, UserId, user_id_of
 
 Fields: TypeAlias = Mapping[bytes, bytes]
+T = TypeVar("T")
 
 FORMAT_VERSION = 1
 UNCLAIMED_MS = 10_000
@@ -28,8 +30,24 @@ _LISTED_AT_MOST = 1000
 _SWEPT_AT_ONCE = 500
 _SCRIPTS = {
     name: Script.read(f"{__package__}.lua", name, shared=["shared"])
-    for name in ("create", "save", "renew", "change", "take", "finish", "prepare", "claim", "sweep")
+    for name in (
+        "create",
+        "save",
+        "renew",
+        "change",
+        "take",
+        "finish",
+        "prepare",
+        "claim",
+        "sweep",
+        "restore",
+        "confirm",
+        "end_older",
+    )
 }
+PENDING = b"p"
+_ALL_GENERATIONS = 2**53
+_REFUSALS = frozenset({"readonly", "refused"})
 _OK, _GONE, _LATE, _TOO_LARGE, _CONFLICT, _EXISTS = 1, 0, -1, -2, -3, -4
 
 
@@ -85,19 +103,50 @@ class Conflict:
     current: bytes | None
 
 
-class SessionStore:
-    """Load, save, renew, rotate, end, list, count, sweep. `timeout` is how many seconds a caller waits."""
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """How many replicas an identity write waits for, and how many seconds. `on_shortfall`: fewer had it by then."""
 
-    def __init__(self, client: RedisClient, keys: Keys, clock: StoreClock, *, max_bytes: int, timeout: float) -> None:
+    replicas: int = 0
+    timeout: float = 0.1
+    on_shortfall: Callable[[str, int], None] = lambda _script, _reached: None
+
+
+class SessionStore:
+    """Load, save, renew, rotate, end, list, count, sweep. `timeout` is how many seconds a caller waits.
+
+    `is_refusing`: the server answered the last write with a refusal (NOREPLICAS, READONLY, MISCONF, OOM).
+    """
+
+    def __init__(
+        self,
+        client: RedisClient,
+        keys: Keys,
+        clock: StoreClock,
+        *,
+        max_bytes: int,
+        timeout: float,
+        durability: Durability | None = None,
+    ) -> None:
         self._client = client
         self._keys = keys
         self._clock = clock
         self._max_bytes = max_bytes
         self._timeout = timeout
+        self._durability = durability or Durability()
+        self.is_refusing = False
 
-    def ask(self, at: Address) -> Awaitable[Fields]:
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    def key(self, at: Address) -> str:
+        return self._keys.session(at.user, at.handle)
+
+    def user_key(self, user: str) -> str:
+        return self._keys.user(user)
+
+    def ask(self, key: str) -> Awaitable[Fields]:
         """All fields of a session, as Redis has them: the one command of a load, without a coroutine around it."""
-        key = self._keys.session(at.user, at.handle)
         return self._client.execute(key, "HGETALL", key)
 
     def is_there(self, fields: Fields) -> bool:
@@ -106,7 +155,7 @@ class SessionStore:
 
     async def load(self, at: Address) -> Fields | None:
         """All fields, or None where there is no such session."""
-        fields = await self.ask(at)
+        fields = await within_budget(self.ask(self.key(at)))
         return fields if self.is_there(fields) else None
 
     async def create(
@@ -120,7 +169,7 @@ class SessionStore:
         args: list[Argument] = [at.handle, at.user, idle_ms, lifetime_ms, max_per_user]
         for name, value in fields.items():
             args += (name, value)
-        reply = await self._write("create", self._keys.of_session(at.user, at.handle), args)
+        reply = await self._write_durably("create", self._keys.of_session(at.user, at.handle), args)
         if reply[0] == _EXISTS:
             raise StoreUnavailable("a session with this id is stored already", kind="refused")
         return Created(int(reply[1]), int(reply[2]), tuple(each.decode() for each in reply[3]))
@@ -172,16 +221,47 @@ class SessionStore:
         """Make the copy the session and delete the old one; None where the copy is gone."""
         session, expiries, sessions = self._keys.of_session(new.user, new.handle)
         keys = [session, self._keys.session(old.user, old.handle), expiries, sessions]
-        reply = await self._write("claim", keys, [new.handle, old.handle, new.user])
+        reply = await self._write_durably("claim", keys, [new.handle, old.handle, new.user])
         return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
 
-    async def end(self, at: Address) -> Ended | None:
-        """Delete a session; None where there was none."""
+    async def restore(
+        self, at: Address, *, created: int, renewed: int, deadline: int, idle_ms: int, fields: Mapping[str, Argument]
+    ) -> bool | None:
+        """Store a lost session again, pending; False where it is there already, None where its time is over."""
+        args: list[Argument] = [at.handle, at.user, created, renewed, deadline, idle_ms]
+        for name, value in fields.items():
+            args += (name, value)
+        reply = await self._write("restore", self._keys.of_session(at.user, at.handle), args)
+        return {_OK: True, _EXISTS: False}.get(reply[0])
+
+    async def confirm(self, at: Address) -> bool:
+        """A pending session is pending no more; False where it is gone."""
+        reply = await self._write_durably("confirm", self._keys.of_session(at.user, at.handle), [at.handle, at.user])
+        return bool(reply[0] == _OK)
+
+    async def end(self, at: Address) -> tuple[Ended | None, int]:
+        """Delete a session: what it was, None where there was none; and how many replicas know."""
         keys = self._keys.of_session(at.user, at.handle)
-        reply = await self._client.run(_SCRIPTS["finish"], keys, [self._clock.skew_ms, 0, at.handle, at.user])
+        reply, reached = await self._run_durably("finish", keys, [self._clock.skew_ms, 0, at.handle, at.user])
         if reply[0] != _OK:
-            return None
-        return Ended(user_id_of(at.user), at.handle, int(reply[1]), int(reply[2]))
+            return None, reached
+        return Ended(user_id_of(at.user), at.handle, int(reply[1]), int(reply[2])), reached
+
+    async def end_at_once(self, at: Address) -> None:
+        """Delete a session; no replica is waited for."""
+        keys = self._keys.of_session(at.user, at.handle)
+        await self._client.run(_SCRIPTS["finish"], keys, [self._clock.skew_ms, 0, at.handle, at.user])
+
+    async def end_older(self, user: str, generation: int | None, *, spare: str = "") -> list[Ended]:
+        """Delete the user's sessions of a lower generation (None: of any), but for the one with the handle `spare`."""
+        index, expiries = self._keys.user(user), f"{self._keys.stem(user, '')}:x"
+        least = _ALL_GENERATIONS if generation is None else generation
+        reply, _ = await self._run_durably("end_older", [index, expiries], [self._clock.skew_ms, 0, user, least, spare])
+        now = int(reply[-1])
+        return [
+            Ended(user_id_of(user), handle.decode(), int(created), now)
+            for handle, created in zip(reply[:-1:2], reply[1::2], strict=True)
+        ]
 
     async def exists(self, at: Address) -> bool:
         return await self.load(at) is not None
@@ -189,7 +269,8 @@ class SessionStore:
     async def handles(self, user: str) -> list[str]:
         """A user's sessions, oldest first, as the index has them: some may have expired a moment ago."""
         key = self._keys.user(user)
-        return [each.decode() for each in await self._client.execute(key, "ZRANGE", key, 0, _LISTED_AT_MOST - 1)]
+        found = await within_budget(self._client.execute(key, "ZRANGE", key, 0, _LISTED_AT_MOST - 1))
+        return [each.decode() for each in found]
 
     async def of_user(self, user: str) -> list[tuple[str, Fields]]:
         """A user's live sessions, oldest first: handle and fields."""
@@ -216,7 +297,7 @@ class SessionStore:
     async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:
         """Whether this worker sweeps now: one in the fleet does, until it has been silent for `hold_ms`."""
         key = self._keys.sweeper
-        if await self._client.execute(key, "SET", key, worker, "NX", "PX", hold_ms):
+        if await self._noted(self._client.execute(key, "SET", key, worker, "NX", "PX", hold_ms)):
             return True
         if await self._client.execute(key, "GET", key) != worker.encode():
             return False
@@ -225,16 +306,50 @@ class SessionStore:
 
     async def _write(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
         """Run a writing script, which does nothing once we have given up on it."""
+        return await self._in_time(keys, args, lambda timed: self._noted(self._client.run(_SCRIPTS[script], keys, timed)))
+
+    async def _write_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """The same, and replicas must have it: how many is no reason to refuse, the cookie and the journal carry it."""
+
+        async def run(timed: Sequence[Argument]) -> list[Any]:
+            reply, _ = await self._run_durably(script, keys, timed)
+            return reply
+
+        return await self._in_time(keys, args, run)
+
+    async def _in_time(
+        self, keys: Sequence[str], args: Sequence[Argument], run: Callable[[Sequence[Argument]], Awaitable[list[Any]]]
+    ) -> list[Any]:
         clock = self._clock
         for _ in range(2):
-            reply: list[Any] = await self._client.run(
-                _SCRIPTS[script], keys, [clock.skew_ms, clock.latest_ms(self._timeout), *args]
-            )
+            reply = await run([clock.skew_ms, clock.latest_ms(seconds_left(self._timeout)), *args])
             if reply[0] != _LATE:
                 return reply
             # It came in time and was called late: a clock was set. Compare again.
             await clock.calibrate(self._client, keys[0])
-        raise StoreUnavailable("the clocks of Redis and this host disagree", kind="refused")
+        raise StoreUnavailable("the clocks of Redis and this host disagree", kind="timeout")
+
+    async def _run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], int]:
+        wanted = self._durability
+        if not wanted.replicas:
+            return await self._noted(self._client.run(_SCRIPTS[script], keys, args)), 0
+        reply, reached = await self._noted(
+            self._client.run_durably(_SCRIPTS[script], keys, args, replicas=wanted.replicas, timeout=wanted.timeout)
+        )
+        if reached < wanted.replicas:
+            wanted.on_shortfall(script, reached)
+        return reply, reached
+
+    async def _noted(self, write: Awaitable[T]) -> T:
+        """Notice whether the server takes writes."""
+        try:
+            reply = await write
+        except StoreUnavailable as fault:
+            if fault.kind in _REFUSALS:
+                self.is_refusing = True
+            raise
+        self.is_refusing = False
+        return reply
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:

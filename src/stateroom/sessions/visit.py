@@ -13,6 +13,7 @@ from .session import Session
 if TYPE_CHECKING:
     from .metadata import ClientNotes
     from .proxies import Proxies
+    from .streams import Stream, Streams
     from .transport import CookieJar, Transport
 
 SESSIONS = web.AppKey("stateroom_sessions", SessionManager)
@@ -27,12 +28,16 @@ class Frontend:
     jar: CookieJar
     proxies: Proxies
     notes: ClientNotes
+    streams: Streams
 
 
 class Visit:
-    """One request's session. `reissue`: its value must reach the client; `clear`: the client must drop it."""
+    """One request's session. `reissue`: its value must reach the client; `clear`: the client must drop it.
 
-    __slots__ = ("_came_with", "clear", "frontend", "is_committed", "reissue", "renews", "session", "transport")
+    `stream`: the response, where it stays open.
+    """
+
+    __slots__ = ("_came_with", "clear", "frontend", "is_committed", "reissue", "renews", "session", "stream", "transport")
 
     def __init__(self, frontend: Frontend, session: Session, *, transport: Transport, renews: bool) -> None:
         self.frontend = frontend
@@ -42,6 +47,7 @@ class Visit:
         self.reissue = False
         self.clear = False
         self.is_committed = False
+        self.stream: Stream | None = None
         self._came_with = session.token
 
     @property

@@ -25,6 +25,7 @@ BYTES_BUCKETS = (64, 256, 1024, 4096, 16384, 65536)
 
 END_REASONS = ("logout", "revoked", "password", "disabled", "expired", "rotated", "limit")
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
+STORE_STATES = ("settled", "unsettled", "read_only", "away")
 LOGIN_RESULTS = ("success", "failure", "throttled", "degraded")
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
@@ -64,6 +65,7 @@ class Metrics:
 
         self.sessions_active = gauge("sessions_active", "Live sessions of the whole fleet; NaN while unknown")
         self.sessions_created = counter("sessions_created", "Sessions stored anew")
+        self.sessions_restored = counter("sessions_restored", "Sessions that Redis had lost, stored again")
         self.sessions_ended = Children(counter("sessions_ended", "Sessions ended, by reason", "reason"), END_REASONS)
         self.session_lifetime = histogram("session_lifetime_seconds", "From creation to end", LIFETIME_BUCKETS)
         self.session_bytes = histogram("session_bytes", "Serialised data of a session, at save", BYTES_BUCKETS)
@@ -80,6 +82,10 @@ class Metrics:
             registry, f"{PREFIX}_redis_command_duration_seconds", "From asking to the reply", ["command"], REDIS_BUCKETS
         ).children
         self.redis_errors = Children(counter("redis_errors", "Faults of the store, by kind", "kind"))
+        self.store_state = Children(gauge("store_state", "1 for the state that the store is in", "state"), STORE_STATES)
+        self.redis_wait_shortfalls = counter("redis_wait_shortfalls", "Identity writes that too few replicas had in time")
+        self.journal_tail_age = gauge("journal_tail_age_seconds", "Since the last good read of the journal began; NaN without one")
+        self.revocations_pending = gauge("revocations_pending", "Acknowledged ends that wait for the journal to come back")
         self.redis_failovers = counter("redis_failovers", "Changes of primary that this process followed")
         self.sentinel_up = Children(gauge("sentinel_up", "1 while this Sentinel answers", "sentinel"))
         self.redis_pool_connections = Children(gauge("redis_pool_connections", "Pooled connections", "state"), ("idle", "in_use"))

@@ -14,6 +14,7 @@ if #fields > 0 then
   redis.call('HSET', new, 'g', generation, 'a', signed_in)
   redis.call('DEL', old)
 end
+redis.call('HDEL', new, 'p')
 redis.call('ZREM', expiries, expiry_member(ARGV[4], created, ARGV[5]))
 redis.call('ZREM', sessions, ARGV[4])
 return {OK, whole(now), whole(renew(now, new, expiries, sessions, ARGV[3], ARGV[5]))}

@@ -1,0 +1,115 @@
+"""The service as a drill runs it: `python -m stateroom.drills.worker`.
+
+It is `stateroom serve` with routes that write session data, and two things that only a drill wants: `--without` takes
+a protection away, to see that the judge notices, and `--source` gives its connections an address of their own, by
+which a relay tells the sides of a partition apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from redis.asyncio.connection import Connection
+
+from .. import get_session
+from ..app import make_app
+from ..cli.serve import run
+from ..errors import SettingsError
+from ..sessions.apply import Apply
+from ..sessions.honour import Honour
+from ..sessions.loading import Loading
+from ..sessions.restore import Restore
+from ..settings import Settings
+
+routes = web.RouteTableDef()
+
+
+@routes.put("/drill/data/{key}")
+async def put(request: web.Request) -> web.Response:
+    value = await request.json()
+    get_session(request)[request.match_info["key"]] = value
+    return web.json_response({"value": value})
+
+
+@routes.post("/drill/count/{key}")
+async def count(request: web.Request) -> web.Response:
+    value = await get_session(request).change(request.match_info["key"], lambda value: (value or 0) + 1)
+    return web.json_response({"value": value})
+
+
+@routes.get("/drill/data")
+async def data(request: web.Request) -> web.Response:
+    session = get_session(request)
+    return web.json_response({"data": dict(session), "restored": session.restored, "degraded": session.degraded})
+
+
+async def _never_ended(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _without_honour() -> None:
+    """Whatever store or cookie says is believed; the journal is not asked."""
+    Honour.vouches = lambda *_: True  # type: ignore[method-assign]
+    Honour.why_ended = _never_ended  # type: ignore[method-assign]
+    Honour.why_ended_by_journal = _never_ended  # type: ignore[method-assign]
+
+
+def _without_apply() -> None:
+    """Nothing is deleted in the store that the journal has ended."""
+    Apply._apply = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _without_restore() -> None:
+    """What the store does not have is gone."""
+
+    async def missing(self: Loading, session: Any, *_: Any) -> None:
+        self._ended(session, "expired")
+
+    Loading._missing = missing  # type: ignore[method-assign, assignment]  # noqa: SLF001
+
+
+def _without_second_look() -> None:
+    """A session is stored again on the first word of the journal."""
+    Restore._second_look = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
+
+
+PROTECTIONS: dict[str, Callable[[], None]] = {
+    "honour": _without_honour,
+    "apply": _without_apply,
+    "restore": _without_restore,
+    "second-look": _without_second_look,
+}
+
+
+def _connect_from(source: str) -> None:
+    plain = Connection._connection_arguments  # noqa: SLF001
+    Connection._connection_arguments = lambda self: {**plain(self), "local_addr": (source, 0)}  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _make(settings: Settings) -> web.Application:
+    app = make_app(settings)
+    app.add_routes(routes)
+    return app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stateroom.drills.worker", description=__doc__)
+    parser.add_argument("--without", action="append", default=[], choices=PROTECTIONS)
+    parser.add_argument("--source", help="the address that connections to Redis and Sentinels come from")
+    options = parser.parse_args()
+    for name in options.without:
+        PROTECTIONS[name]()
+    if options.source is not None:
+        _connect_from(options.source)
+    try:
+        run(Settings.load(), _make)
+    except SettingsError as error:
+        sys.exit(f"stateroom: {error}")
+
+
+if __name__ == "__main__":
+    main()

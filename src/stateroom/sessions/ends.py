@@ -1,0 +1,166 @@
+"""Ending sessions so that nothing brings them back.
+
+The row in the journal is committed first, then the session is deleted. Where the store is settled and says that it
+has deleted, every worker sees that; otherwise the end is acknowledged one lease after the commit, by when every
+worker has seen the row or will ask for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..errors import DatabaseUnavailable, StoreUnavailable
+from .journal import EndRow, Row
+from .keys import Address
+from .tail import LEASE_SECONDS
+
+if TYPE_CHECKING:
+    from ..backend.client import RedisClient
+    from ..settings import Settings
+    from ..telemetry.metrics import Metrics
+    from .clock import StoreClock
+    from .honour import Honour
+    from .journal import EndsJournal
+    from .store import Ended, SessionStore
+    from .tail import Tail
+
+log = structlog.get_logger(__name__)
+
+
+class Ends:
+    """The ends that one worker makes."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        client: RedisClient,
+        store: SessionStore,
+        journal: EndsJournal,
+        tail: Tail,
+        honour: Honour,
+        clock: StoreClock,
+    ) -> None:
+        self._metrics = metrics
+        self._client = client
+        self._store = store
+        self._journal = journal
+        self._tail = tail
+        self._honour = honour
+        self._clock = clock
+        self._replicas = settings.redis_write_replicas or 0
+        self._is_required = settings.journal_required
+        self._longest_ms = 1000 * max(settings.session_absolute_max_age, settings.session_remember_max_age)
+
+    async def end(self, at: Address, reason: str, *, deadline: int = 0) -> Ended | None:
+        """End a session: what it was, None where the store had none or could not be asked.
+
+        `deadline`: its absolute end, where that is known; the row is kept until then.
+        Raises `DatabaseUnavailable`, and `StoreUnavailable` where neither store could take it.
+        """
+        row = self._row(at, reason, deadline)
+        try:
+            committed_at = await self._record(row)
+        except DatabaseUnavailable:
+            return await self._end_without_journal(at, row)
+        ended, is_confirmed = await self._deleted(at)
+        # An anonymous visitor's session gives no rights that somebody could go on using.
+        if not is_confirmed and at.user:
+            await lease_from(committed_at)
+        self.note(reason, ended)
+        return ended
+
+    async def record(self, at: Address, reason: str, *, deadline: int = 0) -> float:
+        """Commit an end without deleting anything; when that was, on the monotonic clock. Raises `DatabaseUnavailable`."""
+        return await self._record(self._row(at, reason, deadline))
+
+    async def raise_generation(self, user: str, reason: str) -> tuple[int, float]:
+        """Commit the end of all sessions that a user has now: their next ones' generation, and when that was."""
+        now = self._clock.now_ms()
+        generation = await self._journal.raise_generation(user, reason, ended_at=now, expires_at=now + self._longest_ms)
+        return generation, time.monotonic()
+
+    async def end_older(self, user: str, generation: int | None, reason: str, *, spare: str, committed_at: float) -> int | None:
+        """Delete a user's older sessions, whose end is committed: how many, None where that is not known."""
+        standing = self._client.standing(self._store.user_key(user))
+        serial = standing.serial
+        is_settled = self._honour.is_settled(standing, serial)
+        try:
+            ended = await self._store.end_older(user, generation, spare=spare)
+        except StoreUnavailable:
+            if not self._honour.is_kept:
+                raise
+            await lease_from(committed_at)
+            return None
+        for each in ended:
+            self.note(reason, each)
+        if not self._honour.is_kept:
+            await self._journal.record([self._row(Address(user, each.handle), reason, 0) for each in ended])
+        if not (is_settled and self._honour.is_settled(standing, serial)):
+            await lease_from(committed_at)
+        return len(ended)
+
+    async def flush(self) -> None:
+        """Write down the ends that were acknowledged while the journal was away. Raises `DatabaseUnavailable`."""
+        waiting = list(self._tail.unwritten.values())
+        if waiting:
+            await self._journal.record([EndRow(r.user, r.handle or "", r.reason, r.ended_at, r.expires_at) for r in waiting])
+            await self._tail.catch_up()
+            for row in waiting:
+                self._tail.unwritten.pop(row.handle or "", None)
+            self._metrics.revocations_pending.set(len(self._tail.unwritten))
+            log.info("revocations_written", count=len(waiting))
+
+    def note(self, reason: str, ended: Ended | None) -> None:
+        """Count an end that was one."""
+        if ended is not None:
+            self._metrics.sessions_ended[reason].inc()
+            self._metrics.session_lifetime.observe(ended.lifetime_seconds)
+
+    def _row(self, at: Address, reason: str, deadline: int) -> EndRow:
+        now = self._clock.now_ms()
+        return EndRow(at.user, at.handle, reason, now, max(deadline, now) if deadline else now + self._longest_ms)
+
+    async def _record(self, row: EndRow) -> float:
+        if self._tail.is_away:
+            raise DatabaseUnavailable("the journal does not answer")
+        await self._journal.record([row])
+        return time.monotonic()
+
+    async def _deleted(self, at: Address) -> tuple[Ended | None, bool]:
+        """Delete in the store: what was there, and whether every other worker must see that it is gone."""
+        standing = self._client.standing(self._store.key(at))
+        serial = standing.serial
+        is_settled = self._honour.is_settled(standing, serial)
+        try:
+            ended, _ = await self._store.end(at)
+        except StoreUnavailable:
+            if not self._honour.is_kept:  # nothing else would carry it
+                raise
+            return None, False
+        return ended, is_settled and self._honour.is_settled(standing, serial)
+
+    async def _end_without_journal(self, at: Address, row: EndRow) -> Ended | None:
+        """A settled store that has deleted, with the replicas it should have, will do until the journal is back."""
+        standing = self._client.standing(self._store.key(at))
+        serial = standing.serial
+        if self._is_required or not self._honour.is_settled(standing, serial):
+            raise DatabaseUnavailable("the journal does not answer")
+        ended, reached = await self._store.end(at)
+        if reached < self._replicas or not self._honour.is_settled(standing, serial):
+            raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")
+        self._tail.unwritten[at.handle] = Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at)
+        self._metrics.revocations_pending.set(len(self._tail.unwritten))
+        log.warning("revocation_waits_for_journal", session=at.handle)
+        self.note(row.reason, ended)
+        return ended
+
+
+async def lease_from(moment: float) -> None:
+    """Return one lease after a commit: what every worker knows then is no event of ours."""
+    await asyncio.sleep(max(0.0, moment + LEASE_SECONDS - time.monotonic()))

@@ -1,0 +1,191 @@
+"""From a sealed value to a session: from the store, from the cookie alone while the store is away, or none.
+
+What cannot be known leaves as a fault that whoever asks the session gets (503), never as "signed out".
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..backend.budget import BUDGET
+from ..errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from .store import PENDING
+
+if TYPE_CHECKING:
+    from ..backend.client import RedisClient
+    from ..backend.standing import Standing
+    from ..settings import Settings
+    from ..telemetry.metrics import Metrics
+    from .clock import StoreClock
+    from .cookie import Cookie
+    from .honour import Honour
+    from .restore import NotesOf, Restore
+    from .session import Session
+    from .store import Fields, SessionStore
+
+log = structlog.get_logger(__name__)
+
+
+class Loading:
+    """Fills sessions."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        client: RedisClient,
+        store: SessionStore,
+        honour: Honour,
+        restore: Restore,
+        clock: StoreClock,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._honour = honour
+        self._restore = restore
+        self._clock = clock
+        self._lifetime_ms = 1000 * settings.session_absolute_max_age
+        self._persistent_lifetime_ms = 1000 * settings.session_remember_max_age
+        self._results = metrics.session_loads
+
+    async def fill(self, session: Session, cookie: Cookie, notes: NotesOf) -> None:
+        """Make `session` what the cookie opens: stored, degraded, ended or unknown."""
+        at = cookie.address
+        key = self._store.key(at)
+        standing = self._client.standing(key)
+        serial = standing.serial
+        began = time.monotonic()
+        try:
+            fields = await self._store.ask(key)  # by itself it takes the read time-out at most
+        except StoreUnavailable as fault:
+            _spend(began)
+            await self._without_store(session, cookie, fault)
+            return
+        _spend(began)
+        if self._store.is_there(fields) and self._read(session, cookie, fields):
+            if PENDING not in fields and self._honour.vouches(standing, serial, at.user, at.handle):
+                self._hit(session, cookie)
+            else:
+                await self._in_doubt(session, cookie, standing, serial, is_pending=PENDING in fields)
+            return
+        await self._missing(session, cookie, standing, serial, notes)
+
+    def _hit(self, session: Session, cookie: Cookie) -> None:
+        cookie.seen_ms, cookie.renewed_ms = self._clock.now_ms(), session.renewed_ms
+        self._results["hit"].inc()
+
+    async def _in_doubt(self, session: Session, cookie: Cookie, standing: Standing, serial: int, *, is_pending: bool) -> None:
+        """The store has it, but that alone does not do."""
+        at = cookie.address
+        try:
+            if is_pending and self._honour.is_kept:
+                reason = await self._restore.settle_pending(at, session.generation)
+            else:
+                reason = await self._honour.why_ended(standing, serial, at.user, at.handle, session.generation)
+        except Unavailable as fault:
+            session.forget()
+            self._unknown(session, cookie, fault)
+            return
+        if reason is None:
+            self._hit(session, cookie)
+        else:
+            session.forget()
+            self._ended(session, reason)
+
+    async def _missing(self, session: Session, cookie: Cookie, standing: Standing, serial: int, notes: NotesOf) -> None:
+        """The store has no such session: ended, expired, or lost."""
+        if not cookie.user:
+            self._results["miss"].inc()
+            return
+        is_lost = self._honour.is_good_alone(cookie)
+        try:
+            if not self._honour.is_settled(standing, serial):
+                await self._by_journal(session, cookie, StoreUnavailable("the store is not settled and has no such session"))
+            elif not is_lost:
+                self._ended(session, await self._why_gone(cookie))
+            else:
+                await self._bring_back(session, cookie, notes)
+        except Unavailable as fault:
+            self._unknown(session, cookie, fault)
+
+    async def _why_gone(self, cookie: Cookie) -> str:
+        """For the 401 that is due anyway: the reason, where somebody knows it."""
+        try:
+            at = cookie.address
+            return await self._honour.why_ended_by_journal(at.user, at.handle, cookie.generation) or "expired"
+        except DatabaseUnavailable:
+            return "expired"
+
+    async def _bring_back(self, session: Session, cookie: Cookie, notes: NotesOf) -> None:
+        try:
+            fields, reason, is_restored = await self._restore.restore(cookie, self._created_ms(cookie), notes)
+        except StoreUnavailable as fault:  # it takes no write now: another time
+            await self._by_journal(session, cookie, fault)
+            return
+        if fields is not None and self._read(session, cookie, fields):
+            session.restored = is_restored
+            self._hit(session, cookie)
+        else:
+            self._ended(session, reason or "expired")
+
+    async def _without_store(self, session: Session, cookie: Cookie, fault: StoreUnavailable) -> None:
+        if not cookie.user:
+            session.degrade(fault)
+            self._results["degraded"].inc()
+            return
+        try:
+            await self._by_journal(session, cookie, fault)
+        except DatabaseUnavailable as other:
+            self._unknown(session, cookie, other)
+
+    async def _by_journal(self, session: Session, cookie: Cookie, fault: StoreUnavailable) -> None:
+        """The cookie and the journal alone. Raises `DatabaseUnavailable`."""
+        at = cookie.address
+        if not self._honour.is_kept:
+            self._unknown(session, cookie, fault)
+            return
+        if cookie.deadline <= self._clock.now_ms():
+            self._ended(session, "expired")
+            return
+        is_good = self._honour.is_good_alone(cookie)
+        reason = await self._honour.why_ended_by_journal(at.user, at.handle, cookie.generation)
+        if reason is not None:
+            self._ended(session, reason)
+        elif is_good:
+            session.fill_from_cookie(cookie, created_ms=self._created_ms(cookie))
+            session.degrade(fault)
+            self._results["degraded"].inc()
+        else:
+            self._unknown(session, cookie, fault)
+
+    def _read(self, session: Session, cookie: Cookie, fields: Fields) -> bool:
+        """Whether the fields make a session of the cookie's user; what cannot be read is a missing session."""
+        try:
+            if fields.get(b"u", b"").decode() == cookie.user:
+                session.fill(cookie, fields)
+                return True
+        except (KeyError, ValueError):
+            session.forget()
+        log.warning("session_unreadable", session=cookie.handle)
+        return False
+
+    def _ended(self, session: Session, reason: str) -> None:
+        session.ended = reason
+        self._results["miss"].inc()
+
+    def _unknown(self, session: Session, cookie: Cookie, fault: Unavailable) -> None:
+        session.fail(fault, cookie)
+        self._results["degraded"].inc()
+
+    def _created_ms(self, cookie: Cookie) -> int:
+        return cookie.deadline - (self._persistent_lifetime_ms if cookie.is_persistent else self._lifetime_ms)
+
+
+def _spend(began: float) -> None:
+    budget = BUDGET.get()
+    if budget is not None:
+        budget.left -= time.monotonic() - began

@@ -1,0 +1,14 @@
+-- Store a session that Redis has lost, pending until the journal has been asked once more.
+-- KEYS: session, expiry index, user index.
+-- ARGV: skew, latest, handle, user, created, renewed, deadline, idle, then field, value, …
+-- Returns {OK}, {EXISTS} where another request was faster, or {GONE} where its time is over.
+local now = now_ms()
+if is_late(now) then return {LATE} end
+local session, created, renewed, deadline, idle = KEYS[1], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+if redis.call('EXISTS', session) == 1 then return {EXISTS} end
+local expires = math.min(tonumber(renewed) + tonumber(idle), tonumber(deadline))
+if expires <= now then return {GONE} end
+for i = 9, #ARGV, 2 do redis.call('HSET', session, ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', session, 'v', 1, 'u', ARGV[4], 'c', created, 'r', renewed, 'd', deadline, 'i', idle, 'z', 0, 'p', 1)
+keep_until(now, session, KEYS[2], KEYS[3], ARGV[3], ARGV[4], created, expires)
+return {OK}

@@ -1,0 +1,206 @@
+"""The journal's recent rows in memory, read five times a second.
+
+Rows commit out of the order of their numbers: a number that was skipped may still come. So each read asks for the
+gaps too, until they are older than any transaction can be. `contiguous` is the number up to which nothing is missing.
+
+A request that needs to know what was committed before it began waits for a read that begins after it; those that
+wait together share one. Times are of the monotonic clock, in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..errors import DatabaseUnavailable
+from .journal import Row
+
+if TYPE_CHECKING:
+    from .journal import EndsJournal
+
+log = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 0.5
+"""How old what a worker knows may be. An end is acknowledged a lease after its commit: by then everybody knows it."""
+READ_INTERVAL_SECONDS = 0.2
+PATIENCE_SECONDS = 1.0
+"""A journal that takes longer to answer is away."""
+GAP_SECONDS = 10.0
+"""Longer than any transaction lives."""
+GAPS_LOOKED_FOR = 1000
+ROWS_AT_START = 1000
+ROWS_AT_ONCE = 2000
+ROWS_KEPT = 20_000
+
+Listener = Callable[[Sequence[Row]], None]
+
+
+class Tail:
+    """One worker's copy. Rows numbered up to `floor` are not in it.
+
+    `ended`: the row that ended a session, by its handle; `generations`: the last row that ended all of a user's;
+    `unwritten`: ends that are acknowledged and wait for the journal to come back.
+    `read_at`: when the last read began that succeeded.
+    """
+
+    def __init__(self, journal: EndsJournal) -> None:
+        self._journal = journal
+        self._rows: deque[Row] = deque()
+        self._gaps: dict[int, float] = {}
+        self._highest = 0
+        self._listeners: list[Listener] = []
+        self._reading: asyncio.Task[None] | None = None
+        self._began_at = 0.0
+        self.unwritten: dict[str, Row] = {}
+        self.ended: dict[str, Row] = {}
+        self.generations: dict[str, Row] = {}
+        self.floor = 0
+        self.read_at = 0.0
+        self.has_read = False
+        self.is_away = False
+
+    def listen(self, listener: Listener) -> None:
+        """Call this with each read's new rows, before anybody else acts on them."""
+        self._listeners.append(listener)
+
+    @property
+    def highest(self) -> int:
+        """The highest number that has been read."""
+        return self._highest
+
+    @property
+    def contiguous(self) -> int:
+        """Every row numbered up to this has been read, or never existed."""
+        return min(self._gaps) - 1 if self._gaps else self._highest
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last read began that succeeded."""
+        return time.monotonic() - self.read_at
+
+    def reason(self, user: str, handle: str, generation: int) -> str | None:
+        """Why this session ended, as far as the tail knows."""
+        row = self.ended.get(handle) or self.unwritten.get(handle)
+        if row is not None and row.user == user:
+            return row.reason
+        row = self.generations.get(user)
+        if row is not None and row.ends(user, handle, generation):
+            return row.reason
+        return None
+
+    def after(self, seq: int) -> list[Row]:
+        """Rows numbered higher than `seq`, which must be the floor or above it."""
+        return [row for row in self._rows if row.seq > seq]
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            with contextlib.suppress(DatabaseUnavailable):
+                await self.catch_up()
+            await asyncio.sleep(READ_INTERVAL_SECONDS)
+
+    async def catch_up(self) -> None:
+        """Return when a read has succeeded that began after this was called. Raises `DatabaseUnavailable`.
+
+        Where a read fails or takes too long the journal is away, until a regular read finds it back.
+        """
+        asked = time.monotonic()
+        while self.read_at < asked:
+            if self._reading is None:
+                self._began_at = time.monotonic()
+                self._reading = asyncio.create_task(self._read(self._began_at), name="stateroom journal read")
+                self._reading.add_done_callback(_heard)
+            reading = self._reading
+            try:
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + PATIENCE_SECONDS):
+                    await asyncio.shield(reading)
+            except TimeoutError:
+                self.is_away = True
+                raise DatabaseUnavailable("the journal takes too long to answer") from None
+
+    async def catch_up_if_there(self) -> None:
+        """The same, but a journal that is known to be away is not waited for. Raises `DatabaseUnavailable`."""
+        if self.is_away:
+            raise DatabaseUnavailable("the journal does not answer")
+        await self.catch_up()
+
+    async def aclose(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError, DatabaseUnavailable):
+                await self._reading
+
+    async def _read(self, began_at: float) -> None:
+        try:
+            if not self.has_read:
+                self._begin(await self._journal.newest(ROWS_AT_START))
+            while True:
+                rows = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE)
+                self._take(rows)
+                if len(rows) < ROWS_AT_ONCE:
+                    break
+        except DatabaseUnavailable:
+            self.is_away = True
+            raise
+        finally:
+            self._reading = None
+        if self.is_away:
+            log.info("journal_back")
+        self.has_read, self.is_away, self.read_at = True, False, began_at
+
+    def _begin(self, rows: list[Row]) -> None:
+        if rows:
+            self.floor = rows[0].seq - 1 if len(rows) == ROWS_AT_START else 0
+            self._highest = rows[0].seq - 1
+            self._take(rows)
+
+    def _take(self, rows: list[Row]) -> None:
+        now = time.monotonic()
+        for gap in [gap for gap, seen_at in self._gaps.items() if now - seen_at > GAP_SECONDS]:
+            del self._gaps[gap]
+        new = []
+        for row in rows:
+            if row.seq > self._highest:
+                for gap in range(max(self._highest + 1, row.seq - GAPS_LOOKED_FOR), row.seq):
+                    self._gaps[gap] = now
+                self._highest = row.seq
+            elif self._gaps.pop(row.seq, None) is None:
+                continue  # known
+            self._keep(row)
+            new.append(row)
+        while len(self._gaps) > GAPS_LOOKED_FOR:
+            del self._gaps[next(iter(self._gaps))]
+        if new:
+            for listener in self._listeners:
+                listener(new)
+
+    def _keep(self, row: Row) -> None:
+        self._rows.append(row)
+        if row.handle is not None:
+            self.ended.setdefault(row.handle, row)
+        else:
+            known = self.generations.get(row.user)
+            if known is None or (known.generation or 0) < (row.generation or 0):
+                self.generations[row.user] = row
+        while len(self._rows) > ROWS_KEPT:
+            self._drop(self._rows.popleft())
+
+    def _drop(self, row: Row) -> None:
+        self.floor = max(self.floor, row.seq)
+        if row.handle is not None:
+            if self.ended.get(row.handle) is row:
+                del self.ended[row.handle]
+        elif self.generations.get(row.user) is row:
+            del self.generations[row.user]
+
+
+def _heard(reading: asyncio.Task[None]) -> None:
+    """Its error was said to whoever waited, if anybody still did."""
+    if not reading.cancelled():
+        reading.exception()

@@ -32,11 +32,11 @@ def require_tool(name: str) -> str:
     """The path of a program that a test needs; without it the test is skipped, or fails in CI."""
     path = shutil.which(name)
     if path is None:
-        _do_without(name)
+        do_without(name)
     return path
 
 
-def _do_without(name: str) -> NoReturn:
+def do_without(name: str) -> NoReturn:
     reason = f"{name} is not installed (apt-get install it; .ci/run does)"
     if os.environ.get("CI"):
         pytest.fail(reason)
@@ -101,7 +101,7 @@ def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server, started when first asked for and kept for the whole run."""
     programs = postgres_folder()
     if programs is None:
-        _do_without("postgresql")
+        do_without("postgresql")
     with Postgres(programs) as server:
         yield server
 

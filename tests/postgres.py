@@ -67,7 +67,9 @@ class Postgres:
         shutil.rmtree(self._folder)
 
     def start(self) -> None:
-        """Start, and return when it takes connections."""
+        """Start, if it does not run, and return when it takes connections."""
+        if self._process is not None and self._process.poll() is None:
+            return
         settings = [part for option in OPTIONS for part in ("-c", option)]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -65,6 +65,10 @@ class Node:
         assert self._process is not None, "the node was not started"
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Start, and return when it answers. Started again, it reads the configuration it left."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -332,6 +332,8 @@ class SessionManager:
         if fault is not None:
             session.set_renewed(self.clock.now_ms(), min(self.clock.now_ms() + session.idle_ms, session.deadline_ms))
             session.degrade(fault)
+            with contextlib.suppress(StoreUnavailable):  # a full store still deletes
+                await self.store.end_at_once(old)
             await lease_from(committed_at)
         self._metrics.sessions_ended["rotated"].inc()
 

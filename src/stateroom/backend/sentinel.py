@@ -227,12 +227,8 @@ class SentinelWatcher:
 def _answer(named: Any, state: Any, asked_at: float) -> Answer:
     if not named:
         raise ValueError("it does not know this primary")
-    fields = _fields(state)
-    primary = Address(named[0].decode(), int(named[1]))
-    epoch = int(fields[b"config-epoch"])
-    if primary != Address(fields[b"ip"].decode(), int(fields[b"port"])):
-        epoch += 1  # promoted, not announced yet: the epoch it is about to have is a higher one
-    return Answer(primary, epoch, asked_at)
+    # A Sentinel that has promoted a replica has the new epoch at once, though it has announced neither yet.
+    return Answer(Address(named[0].decode(), int(named[1])), int(_fields(state)[b"config-epoch"]), asked_at)
 
 
 def _fields(state: Any) -> dict[bytes, bytes]:

@@ -1,0 +1,57 @@
+"""`python -m bench.honour`: what it costs, in good times, to decide that a stored session may be believed.
+
+The real rule over a tail of 20,000 rows, beside a call that does nothing: read the difference. A load's budget for
+this is one microsecond.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import timeit
+
+from stateroom.backend.standing import Standing
+from stateroom.sessions.honour import Honour
+from stateroom.sessions.journal import NoJournal, Row
+from stateroom.sessions.tail import ROWS_KEPT, Tail
+
+CALLS = 200_000
+ROUNDS = 7
+
+
+class Covered:
+    """Stands for the loop that applies the journal: everything is applied."""
+
+    def __init__(self, standing: Standing) -> None:
+        self.covered = {standing: standing.serial}
+
+
+def main() -> None:
+    tail = Tail(NoJournal())
+    tail._take([Row(number, f"i{number}", secrets.token_urlsafe(16), None, "logout", 0, 0) for number in range(1, ROWS_KEPT)])  # noqa: SLF001
+    standing = Standing()
+    standing.connected()
+    honour = Honour(
+        tail, None, Covered(standing), None,  # type: ignore[arg-type]
+        is_kept=True, is_required=False, degraded_ms=0,
+    )  # fmt: skip
+    handle = secrets.token_urlsafe(16)
+
+    def nothing(*_: object) -> bool:
+        return True
+
+    def per_call(function: object) -> float:
+        best = []
+        for _ in range(ROUNDS):
+            tail.read_at = time.monotonic() + 3600
+            best.append(timeit.timeit(lambda: function(standing, 1, "i-1", handle), number=CALLS))  # type: ignore[operator]
+        return min(best) / CALLS * 1e6
+
+    assert honour.vouches(standing, 1, "i-1", handle) is False  # nothing was read yet
+    bare, real = per_call(nothing), per_call(honour.vouches)
+    assert honour.vouches(standing, 1, "i-1", handle) is True
+    print(f"honour: {real - bare:.2f} us per load ({real:.2f} us, {bare:.2f} us of it for the call)")
+
+
+if __name__ == "__main__":
+    main()

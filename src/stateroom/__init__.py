@@ -21,7 +21,8 @@ from .errors import (
 from .sessions.flash import FLASH_KINDS, flash, take_flashes
 from .sessions.guards import background, check_auth, require_auth
 from .sessions.lifecycle import client_address, reauthenticate, revoke_others, session_token, sign_in, sign_out
-from .sessions.manager import SessionInfo, SessionManager
+from .sessions.listing import SessionInfo
+from .sessions.manager import SessionManager
 from .sessions.proxies import is_forwarded
 from .sessions.session import Session
 from .sessions.visit import SESSIONS, get_session

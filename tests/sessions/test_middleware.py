@@ -18,6 +18,7 @@ from pytest_aiohttp import AiohttpClient
 import stateroom
 from stateroom import SESSIONS, testing
 from stateroom.settings import Settings
+from stateroom.setup import DATABASE
 
 from ..conftest import ServiceClient
 from ..servers import Servers
@@ -289,6 +290,31 @@ async def test_a_request_without_a_cookie_sends_nothing_to_redis(
 ) -> None:
     with testing.redis_down(app):
         assert (await get(browser, "/read"))["data"] == {}
+
+
+async def test_a_request_without_a_cookie_sends_nothing_to_the_database(
+    service: ServiceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert service.app is not None
+    database = service.app[DATABASE]
+    asked: list[str] = []
+    connect = database.connect
+
+    def noted() -> Any:
+        task = asyncio.current_task()
+        name = task.get_name() if task is not None else ""
+        if not name.startswith("stateroom "):  # what runs beside the requests has names
+            asked.append(name)
+        return connect()
+
+    monkeypatch.setattr(database, "connect", noted)
+    for path in ("/api/auth/check", "/api/flashes", "/livez", "/readyz", "/"):
+        async with service.get(path) as response:
+            assert response.status == 200
+    assert asked == []
+    async with service.post("/api/auth/login", json={"email": "nobody@example.com", "password": "whatever"}) as response:
+        assert response.status == 401
+    assert asked != []
 
 
 async def test_nothing_that_redis_holds_opens_a_session(browser: ServiceClient, app: web.Application, raw: ClientSession) -> None:

@@ -45,6 +45,7 @@ class ServerClient:
         self._read_timeout = settings.redis_read_timeout
         self._name = settings.redis_mode
         self.breaker = Breaker(self._breaker_moved)
+        self._is_away = False
         self._standing = Standing()
         self._multiplexer = Multiplexer(
             open_connection,
@@ -165,10 +166,11 @@ class ServerClient:
     def _breaker_moved(self, state: BreakerState, reason: str) -> None:
         self._metrics.redis_circuit_state.set(state.value)
         self._metrics.redis_up.set(state is BreakerState.CLOSED)
-        if state is BreakerState.OPEN:
+        if state is BreakerState.OPEN and not self._is_away:
             log.warning("redis_circuit_opened", reason=reason)
         elif state is BreakerState.CLOSED:
             log.info("redis_circuit_closed")
+        self._is_away = state is not BreakerState.CLOSED
 
 
 def _evalsha(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Command:

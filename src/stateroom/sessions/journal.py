@@ -196,7 +196,7 @@ class NoJournal:
 
     async def record(self, rows: Sequence[EndRow]) -> None:
         for row in rows:
-            self._reasons[row.user, row.handle] = row.reason
+            self._reasons.setdefault((row.user, row.handle), row.reason)
         while len(self._reasons) > REASONS_REMEMBERED:
             self._reasons.popitem(last=False)
 

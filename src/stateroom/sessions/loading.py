@@ -74,6 +74,16 @@ class Loading:
             return
         await self._missing(session, cookie, standing, serial, notes)
 
+    async def why_gone(self, session: Session) -> str:
+        """Of a session that the store had a moment ago.
+
+        Raises `StoreUnavailable` where Redis lost it: the next request brings it back. Raises `DatabaseUnavailable`.
+        """
+        reason = await self._honour.why_ended_by_journal(session.user, session.handle, session.generation)
+        if reason is None and session.user and self._honour.is_kept and session.expires_ms > self._clock.now_ms():
+            raise StoreUnavailable("Redis lost the session a moment ago; its next request brings it back")
+        return reason or "expired"
+
     def _hit(self, session: Session, cookie: Cookie) -> None:
         cookie.seen_ms, cookie.renewed_ms = self._clock.now_ms(), session.renewed_ms
         self._results["hit"].inc()
@@ -106,13 +116,13 @@ class Loading:
             if not self._honour.is_settled(standing, serial):
                 await self._by_journal(session, cookie, StoreUnavailable("the store is not settled and has no such session"))
             elif not is_lost:
-                self._ended(session, await self._why_gone(cookie))
+                self._ended(session, await self._reason_of_miss(cookie))
             else:
                 await self._bring_back(session, cookie, notes)
         except Unavailable as fault:
             self._unknown(session, cookie, fault)
 
-    async def _why_gone(self, cookie: Cookie) -> str:
+    async def _reason_of_miss(self, cookie: Cookie) -> str:
         """For the 401 that is due anyway: the reason, where somebody knows it."""
         try:
             at = cookie.address

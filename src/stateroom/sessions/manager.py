@@ -1,61 +1,41 @@
-"""The session manager: every step of a session's life, for code with and without a request.
-
-The order of steps is the protocol's. A rotation first copies, then commits the old session's end, then deletes it,
-so that a time-out anywhere leaves either the old session good or the new one claimed. An end is committed to the
-journal before it is deleted in Redis, so that no failover brings it back.
-"""
+"""The session manager: every step of a session's life, for code with and without a request."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 
-from ..errors import DatabaseUnavailable, SessionEnded, StoreUnavailable, Unavailable
+from ..errors import SessionEnded, StoreUnavailable
 from .apply import Apply
 from .clock import StoreClock
-from .cookie import Cookie, KeyRing
+from .cookie import KeyRing
 from .covering import Covering
-from .ends import Ends, lease_from
+from .ends import Ends
 from .honour import Honour, StoreState
 from .journal import EndsJournal, NoJournal
-from .keys import TAG_COUNT, Address, Keys, UserId, handle_of, user_key
+from .keys import TAG_COUNT, Address, Keys, UserId, user_key
+from .listing import SessionInfo
 from .loading import Loading
 from .restore import NotesOf, Restore
-from .session import Session, decode_metadata, decode_value, encode_value
-from .store import Conflict, Created, Durability, Fields, SessionStore
+from .session import Session, decode_value, encode_value
+from .signing import Signing
+from .store import Conflict, Durability, SessionStore
 from .tail import Tail
 
 if TYPE_CHECKING:
-    from ..backend.client import Argument, PoolFigures, RedisClient
+    from ..backend.client import PoolFigures, RedisClient
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 PRUNED_AT_ONCE = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """One of a user's sessions, as a list shows it."""
-
-    id: str
-    created_at: datetime
-    last_access: datetime
-    expires_at: datetime
-    ip_address: str
-    user_agent: str
-    device_type: str
-    location: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +51,7 @@ class Stores:
     honour: Honour
     ends: Ends
     loading: Loading
+    signing: Signing
 
 
 class SessionManager:
@@ -116,7 +97,11 @@ class SessionManager:
         }  # fmt: skip
         ends = Ends(journal=journal, tail=tail, **shared)
         loading = Loading(restore=Restore(store, honour, metrics), **shared)
-        self._attached = Stores(client, store, journal, tail, covering, apply, honour, ends, loading)
+        signing = Signing(
+            settings=settings, metrics=metrics, store=store, journal=journal, honour=honour, ends=ends, loading=loading,
+            clock=self.clock,
+        )  # fmt: skip
+        self._attached = Stores(client, store, journal, tail, covering, apply, honour, ends, loading, signing)
         return self._attached
 
     @property
@@ -198,14 +183,14 @@ class SessionManager:
         delta = session.delta()
         if not session.is_stored:
             if delta:
-                await self._store_anew(session, None, {}, remember=False)
+                await self.stores.signing.store_anew(session, None, {}, remember=False)
             return bool(delta)
         renew = renew and session.renewed_ms < self.renewal_horizon()
         if not delta:
             return renew and await self.renew(session)
         saved = await self.store.save(session.address, delta, renew=renew)
         if saved is None:
-            raise SessionEnded(await self._why_ended(session))
+            raise SessionEnded(await self.stores.loading.why_gone(session))
         session.accept(delta)
         self._metrics.session_bytes.observe(saved.size)
         if saved.renewed is not None:
@@ -246,7 +231,7 @@ class SessionManager:
                     seen = outcome.current
                     continue
                 if outcome is None:
-                    raise SessionEnded(await self._why_ended(session))
+                    raise SessionEnded(await self.stores.loading.why_gone(session))
                 session.accept_value(key, raw, value)
                 self._metrics.session_bytes.observe(outcome)
                 return value
@@ -257,7 +242,7 @@ class SessionManager:
             return [None] * len(names)
         taken = await self.store.take(session.address, names)
         if taken is None:
-            raise SessionEnded(await self._why_ended(session))
+            raise SessionEnded(await self.stores.loading.why_gone(session))
         return taken
 
     async def exists(self, user_id: UserId | None, handle: str) -> bool:
@@ -273,69 +258,19 @@ class SessionManager:
         While the store takes no writes the session is degraded: it is in its cookie alone, and is stored as soon as
         the store can tell that it lost it.
         """
-        old = session.ending_address
-        if old is not None and not session.is_stored:
-            session.forget()
-        elif session.user and session.user != user_key(user_id):
-            flashes = session.drain_flashes()
-            session.forget()
-            for kind, message in flashes.items():
-                session.add_flash(kind, message)
-        elif old is not None and not session.degraded:
-            # Parallel requests may have written since it was loaded: take that along.
-            with contextlib.suppress(StoreUnavailable):
-                session.refresh(await self.store.load(old) or {})
-        new = await self._store_anew(session, user_id, metadata, remember=remember)
-        if old is not None:
-            try:
-                await self.stores.ends.end(old, "rotated")
-            except Unavailable:
-                await self._withdraw(new)
-                raise
+        await self.stores.signing.sign_in(session, user_id, metadata=metadata, remember=remember)
 
     async def rotate(self, session: Session, *, signs_in: bool = False, generation: int | None = None) -> None:
         """Give a stored session a new id, after any change of privilege; its data stays.
 
         `signs_in`: the user has just given the password. Once the old one's end is committed the new one is good,
         whatever becomes of the store: it is stored now or, without its data, later. Raises `SessionEnded`,
-        `DatabaseUnavailable`; without a journal `StoreUnavailable`.
+        `DatabaseUnavailable`, `StoreUnavailable`.
         """
-        old = session.address
-        if not old.user:
+        if session.user:
+            await self.stores.signing.rotate(session, signs_in=signs_in, generation=generation)
+        else:
             await self.sign_in(session, None, metadata={})
-            return
-        if generation is None:
-            generation = session.generation
-        token = Cookie.fresh_token()
-        new = Address(old.user, handle_of(token))
-        fault: StoreUnavailable | None = None
-        auth_time: int | None = self.clock.now_ms() if signs_in else session.auth_ms
-        try:
-            auth_time = await self.store.prepare_rotation(old, new, generation=generation, signs_in=signs_in)
-        except StoreUnavailable as error:
-            if not self.stores.honour.is_kept:
-                raise
-            fault = error
-        if auth_time is None:
-            if await self._is_lost(session):
-                auth_time, fault = session.auth_ms, StoreUnavailable("Redis lost the session a moment ago")
-            else:
-                raise SessionEnded(await self._why_ended(session))
-        committed_at = await self.stores.ends.record(old, "rotated", deadline=session.deadline_ms)
-        earlier = await self.stores.journal.reason(old.user, old.handle, generation)
-        if earlier not in {None, "rotated"}:  # a logout was faster: the copy must not outlive it
-            await self._withdraw(new)
-            raise SessionEnded(str(earlier))
-        if fault is None:
-            fault = await self._claim(session, old, new)
-        session.set_rotated(new.handle, token, generation=generation, auth_time=auth_time)
-        if fault is not None:
-            session.set_renewed(self.clock.now_ms(), min(self.clock.now_ms() + session.idle_ms, session.deadline_ms))
-            session.degrade(fault)
-            with contextlib.suppress(StoreUnavailable):  # a full store still deletes
-                await self.store.end_at_once(old)
-            await lease_from(committed_at)
-        self._metrics.sessions_ended["rotated"].inc()
 
     async def end(self, session: Session, reason: str = "logout") -> None:
         """End a session for good. It is an anonymous visitor's afterwards."""
@@ -349,7 +284,7 @@ class SessionManager:
     async def list(self, user_id: UserId) -> list[SessionInfo]:
         """The user's live sessions, newest first."""
         found = await self.store.of_user(user_key(user_id))
-        return [_info(handle, fields) for handle, fields in reversed(found)]
+        return [SessionInfo.of(handle, fields) for handle, fields in reversed(found)]
 
     async def revoke(self, user_id: UserId, handle: str, *, reason: str = "revoked") -> bool | None:
         """End one session of the user: False where the user has no such session, None where that can't be known.
@@ -425,115 +360,6 @@ class SessionManager:
         """Seconds since this process last began to read the journal with success; NaN where there is none."""
         return self.stores.tail.age if self.stores.honour.is_kept else math.nan
 
-    # Steps
-
-    async def _store_anew(
-        self, session: Session, user_id: UserId | None, metadata: Mapping[str, str], *, remember: bool
-    ) -> Address:
-        user = user_key(user_id)
-        token = Cookie.fresh_token()
-        at = Address(user, handle_of(token))
-        idle = lifetime = self.settings.session_remember_max_age
-        if not remember:
-            idle, lifetime = self.settings.session_max_age, self.settings.session_absolute_max_age
-        delta = session.delta()
-        fields: dict[str, Argument] = dict(session.all_data())
-        generation = 0
-        if user:
-            generation = await self.stores.journal.generation(user)
-            fields["g"] = generation
-            fields["m"] = msgspec.json.encode(dict(metadata))
-        fault: StoreUnavailable | None = None
-        try:
-            created = await self.store.create(
-                at, idle_ms=idle * 1000, lifetime_ms=lifetime * 1000, max_per_user=self.settings.session_max_per_user, fields=fields
-            )
-        except StoreUnavailable as error:
-            # With a lost session's second chance the cookie carries it alone; without, nobody is signed in by it.
-            if not user or not self._carries_degraded:
-                raise
-            fault = error
-            now = self.clock.now_ms()
-            created = Created(now, now + min(idle, lifetime) * 1000, ())
-        session.accept(delta)
-        session.user_id, session.generation, session.is_persistent, session.ended = user_id, generation, remember, None
-        session.set_stored(
-            at,
-            token,
-            created_at=created.created_at,
-            expires_at=created.expires_at,
-            idle_ms=idle * 1000,
-            lifetime_ms=lifetime * 1000,
-        )
-        session.recover()
-        if fault is not None:
-            session.degrade(fault)
-            return at
-        self._metrics.sessions_created.inc()
-        for handle in created.over_limit:
-            await self.stores.ends.end(Address(user, handle), "limit")
-        return at
-
-    @property
-    def _carries_degraded(self) -> bool:
-        return self.stores.honour.is_kept and self.settings.degraded_max_age > 0
-
-    async def _withdraw(self, at: Address) -> None:
-        """Take back a session whose token nobody will get."""
-        try:
-            await self.store.end_at_once(at)
-        except StoreUnavailable:
-            log.warning("session_left_behind", session=at.handle)
-
-    async def _claim(self, session: Session, old: Address, new: Address) -> StoreUnavailable | None:
-        """Make the rotation's copy the session; what kept us from it."""
-        try:
-            renewed = await self.store.claim_rotation(old, new)
-            if renewed is None:
-                raise StoreUnavailable("the session's new id was not claimed in time", kind="timeout")  # noqa: TRY301
-        except StoreUnavailable as fault:
-            if not self.stores.honour.is_kept:
-                raise
-            return fault
-        session.set_renewed(renewed.renewed_at, renewed.expires_at)
-        return None
-
-    async def _is_lost(self, session: Session) -> bool:
-        """Whether the store has no such session any more although nobody ended it."""
-        if not self.stores.honour.is_kept:
-            return False
-        try:
-            return await self.stores.honour.why_ended_by_journal(session.user, session.handle, session.generation) is None
-        except DatabaseUnavailable:
-            return False
-
-    async def _why_ended(self, session: Session) -> str:
-        """Of a session that the store has no more; raises `StoreUnavailable` where Redis lost it."""
-        stores = self.stores
-        reason = await stores.honour.why_ended_by_journal(session.user, session.handle, session.generation)
-        if reason is None and session.user and stores.honour.is_kept and session.expires_ms > self.clock.now_ms():
-            raise StoreUnavailable("Redis lost the session a moment ago; its next request brings it back")
-        return reason or "expired"
-
     def _note_shortfall(self, script: str, reached: int) -> None:
         self._metrics.redis_wait_shortfalls.inc()
         log.warning("redis_wait_shortfall", step=script, replicas=reached, wanted=self.settings.redis_write_replicas)
-
-
-def _info(handle: str, fields: Fields) -> SessionInfo:
-    noted = decode_metadata(fields.get(b"m"))
-    renewed, idle, deadline = int(fields[b"r"]), int(fields[b"i"]), int(fields[b"d"])
-    return SessionInfo(
-        id=handle,
-        created_at=_moment(int(fields[b"c"])),
-        last_access=_moment(renewed),
-        expires_at=_moment(min(renewed + idle, deadline)),
-        ip_address=str(noted.get("ip_address", "")),
-        user_agent=str(noted.get("user_agent", "")),
-        device_type=str(noted.get("device_type", "")),
-        location=str(noted.get("location", "")),
-    )
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

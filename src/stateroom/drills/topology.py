@@ -38,7 +38,10 @@ def free_port(host: str = LOOPBACK) -> int:
 
 @dataclass
 class Node:
-    """One server process. `options` go into its configuration file, a line each."""
+    """One server process. `options` go into its configuration file, a line each, then `lines`.
+
+    `shipped`: a configuration file to begin with, as operators get it; what follows overrides it.
+    """
 
     folder: Path
     binary: str
@@ -48,6 +51,7 @@ class Node:
     is_sentinel: bool = False
     dialer: Dialer | None = None
     lines: Sequence[str] = ()
+    shipped: Path | None = None
     tls_files: Mapping[str, Path] | None = None
 
     _process: asyncio.subprocess.Process | None = None
@@ -131,7 +135,7 @@ class Node:
 
     def _config(self) -> str:
         settings = {"port": str(self.port), "bind": self.host, "protected-mode": "no", "daemonize": "no", **self.options}
-        if not self.is_sentinel:
+        if not self.is_sentinel and self.shipped is None:
             settings = {"save": '""', "appendonly": "no", "repl-diskless-sync-delay": "0", **settings}
         if self.tls_files is not None:
             settings |= {
@@ -143,7 +147,8 @@ class Node:
                 "tls-auth-clients": "no",
                 "tls-replication": "yes",
             }
-        return "\n".join([*(f"{name} {value}" for name, value in settings.items()), *self.lines, ""])
+        begin = [] if self.shipped is None else [self.shipped.read_text(encoding="utf-8")]
+        return "\n".join([*begin, *(f"{name} {value}" for name, value in settings.items()), *self.lines, ""])
 
 
 @dataclass
@@ -175,7 +180,7 @@ def server_binary() -> str:
 async def single(folder: Path, *, binary: str | None = None, **node: Any) -> AsyncIterator[Node]:
     """One server."""
     server = Node(folder, binary or server_binary(), **node)
-    async with _running([server]):
+    async with running([server]):
         yield server
 
 
@@ -236,7 +241,7 @@ async def sentinels(
                 return False
         return True
 
-    async with _running(setup.nodes), _running(watch):
+    async with running(setup.nodes), running(watch):
         await until(is_whole, "every replica and Sentinel is known")
         yield setup
 
@@ -251,7 +256,7 @@ async def cluster(folder: Path, *, binary: str | None = None, shards: int = 3) -
         )
         for number in range(2 * shards)
     ]  # fmt: skip
-    async with _running(nodes):
+    async with running(nodes):
         share = 16384 // shards
         for number, node in enumerate(nodes[:shards]):
             last = 16383 if number == shards - 1 else (number + 1) * share - 1
@@ -289,7 +294,7 @@ async def until(condition: Callable[[], Any], what: str, *, seconds: float = REA
 
 
 @contextlib.asynccontextmanager
-async def _running(nodes: Sequence[Node]) -> AsyncIterator[None]:
+async def running(nodes: Sequence[Node]) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         for node in nodes:
             stack.push_async_callback(node.stop)

@@ -1,0 +1,101 @@
+"""A TCP relay before a server, to cut the network as a partition does: bytes stop, nobody is told.
+
+The sides of a partition are told apart by where connections come from. What was under way is held, not lost: when
+the partition heals it goes on, as TCP does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from ..settings import Address
+
+CHUNK_BYTES = 64 * 1024
+
+
+class Relay:
+    """Listens on `at` and passes everything on to `target`, but for what comes from hosts that are cut off."""
+
+    def __init__(self, at: Address, target: Address, *, source: str | None = None) -> None:
+        self.at = at
+        self._target = target
+        self._source = source
+        self._cut: frozenset[str] = frozenset()
+        self._passages: dict[str, asyncio.Event] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, self.at.host, self.at.port)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def cut(self, hosts: Iterable[str]) -> None:
+        """Hold everything from and to these hosts."""
+        self._cut = frozenset(hosts)
+        for host in self._cut:
+            self._passage(host).clear()
+
+    def heal(self) -> None:
+        """Let everything through again, what was held first."""
+        self._cut = frozenset()
+        for passage in self._passages.values():
+            passage.set()
+
+    def _passage(self, host: str) -> asyncio.Event:
+        passage = self._passages.get(host)
+        if passage is None:
+            passage = self._passages[host] = asyncio.Event()
+            if host not in self._cut:
+                passage.set()
+        return passage
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        try:
+            await self._relay(reader, writer, self._passage(writer.get_extra_info("peername")[0]))
+        except asyncio.CancelledError:
+            writer.transport.abort()  # not raised on: asyncio's streams would log it
+        finally:
+            self._under_way.discard(task)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passage: asyncio.Event) -> None:
+        await passage.wait()
+        local = (self._source, 0) if self._source is not None else None
+        try:
+            inner_reader, inner_writer = await asyncio.open_connection(self._target.host, self._target.port, local_addr=local)
+        except OSError:
+            writer.transport.abort()  # nobody listens there: the caller is refused as far as we can
+            return
+        there = asyncio.create_task(_pump(reader, inner_writer, passage))
+        back = asyncio.create_task(_pump(inner_reader, writer, passage))
+        try:
+            await asyncio.wait([there, back], return_when=asyncio.FIRST_COMPLETED)
+            await passage.wait()  # neither end hears of the other's death through a partition
+        finally:
+            for task in (there, back):
+                task.cancel()
+            await asyncio.gather(there, back, return_exceptions=True)
+            inner_writer.transport.abort()
+            writer.transport.abort()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passage: asyncio.Event) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(CHUNK_BYTES):
+            await passage.wait()
+            writer.write(data)
+            await writer.drain()

@@ -46,7 +46,7 @@ class Worker:
     folder: Path
     source: str
     environment: Mapping[str, str]
-    without: Sequence[str] = ()
+    switches: Sequence[str] = ()
     port: int = field(default_factory=free_port)
 
     _process: asyncio.subprocess.Process | None = None
@@ -57,10 +57,9 @@ class Worker:
 
     async def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        switches = [part for name in self.without for part in ("--without", name)]
         with (self.folder / "worker.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "stateroom.drills.worker", "--source", self.source, *switches,
+                sys.executable, "-m", "stateroom.drills.worker", "--source", self.source, *self.switches,
                 cwd=self.folder, env={**os.environ, **self.environment, "PORT": str(self.port)},
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
             )  # fmt: skip
@@ -71,6 +70,10 @@ class Worker:
         if self._process.returncode is not None:
             raise RuntimeError(f"the worker ended with {self._process.returncode}: see {self.folder}/worker.log")
         return await self._get("/readyz") is not None
+
+    async def longest_stall(self) -> float:
+        """Seconds that its event loop was held up for, at most, since this was asked last."""
+        return float(await self._get("/drill/stall") or "nan")
 
     async def metric(self, sample: str) -> float | None:
         """A figure of its `/metrics`, by name and labels as they stand there."""
@@ -132,6 +135,14 @@ class Stack:
                         return node, time.monotonic()
             await asyncio.sleep(PROBE_SECONDS)
 
+    async def settled(self, workers: Sequence[Worker] | None = None) -> None:
+        """Return when these workers, or all, find the store settled."""
+
+        async def is_settled() -> bool:
+            return all([await each.metric('stateroom_store_state{state="settled"}') == 1 for each in workers or self.workers])
+
+        await until(is_settled, "the workers find the store settled", seconds=60)
+
     async def all_well(self) -> None:
         """Return when every server that runs is linked and every worker finds the store settled."""
 
@@ -139,11 +150,10 @@ class Stack:
             if not all(node.is_running for node in self.nodes):
                 return False
             roles = [await _role(node) for node in self.nodes]
-            return sorted(roles) == [*["connected"] * (len(self.nodes) - 1), "master"] and all(
-                [await worker.metric('stateroom_store_state{state="settled"}') == 1 for worker in self.workers]
-            )
+            return sorted(roles) == [*["connected"] * (len(self.nodes) - 1), "master"]
 
-        await until(is_well, "all servers are linked and the workers settled", seconds=60)
+        await until(is_well, "all servers are linked", seconds=60)
+        await self.settled()
 
     def hold_replication_back(self, primary: Node) -> list[Node]:
         """Stop the replicas; resume them when the primary is dead, and sooner than down-after."""
@@ -206,17 +216,20 @@ async def stack(
     workers: int = 2,
     without: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
-    database_url: str | None = None,
+    database_urls: Sequence[str] = (),
+    switches: Sequence[str] = (),
 ) -> AsyncIterator[Stack]:
-    """Start it all; it is whole when this returns. `without`: protections that the workers do without.
+    """Start it all; it is whole when this returns.
 
-    `database_url`: of the users and the journal; an SQLite file in the folder where not given.
+    `without`: protections that the workers do without. `switches`: more for `stateroom.drills.worker`.
+    `database_urls`: each worker's way to the users and the journal; one SQLite file in the folder where not given.
     """
     passwords = {user: secrets.token_urlsafe(16) for user in ("stateroom", "sentinel", "replica", "drill")}
     binary = server_binary()
     relayed = [Address(LOOPBACK, free_port()) for _ in range(6)]
     nodes = [_server(folder / f"node-{number}", binary, number, relayed, passwords) for number in range(3)]
     sentinels = [_sentinel(folder / f"sentinel-{number}", binary, number, relayed, passwords) for number in range(3)]
+    common = _environment(folder, relayed[3:], passwords)
     made = Stack(
         nodes,
         sentinels,
@@ -224,7 +237,8 @@ async def stack(
         [
             Worker(
                 folder / f"worker-{number}", f"127.0.3.{number + 1}",
-                _environment(folder, relayed[3:], passwords, database_url) | dict(environment or {}), without,
+                common | dict(environment or {}) | ({"DATABASE_URL": database_urls[number]} if database_urls else {}),
+                [*(part for name in without for part in ("--without", name)), *switches],
             )
             for number in range(workers)
         ],
@@ -268,7 +282,9 @@ def _sentinel(folder: Path, binary: str, number: int, relayed: Sequence[Address]
     folder.mkdir(parents=True)
     text = (SHIPPED / "sentinel.conf").read_text(encoding="utf-8")
     first = relayed[0]
-    text = text.replace(f"sentinel monitor {SERVICE_NAME} redis-0 6379", f"sentinel monitor {SERVICE_NAME} {first.host} {first.port}")
+    text = text.replace(
+        f"sentinel monitor {SERVICE_NAME} redis-0 6379", f"sentinel monitor {SERVICE_NAME} {first.host} {first.port}"
+    )
     text = text.replace(
         f"sentinel down-after-milliseconds {SERVICE_NAME} 5000", f"sentinel down-after-milliseconds {SERVICE_NAME} {DOWN_AFTER_MS}"
     )
@@ -283,9 +299,7 @@ def _sentinel(folder: Path, binary: str, number: int, relayed: Sequence[Address]
     return Node(folder, binary, is_sentinel=True, shipped=shipped, options=options, lines=lines)
 
 
-def _environment(
-    folder: Path, sentinels: Sequence[Address], passwords: Mapping[str, str], database_url: str | None
-) -> dict[str, str]:
+def _environment(folder: Path, sentinels: Sequence[Address], passwords: Mapping[str, str]) -> dict[str, str]:
     return {
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "HOST": LOOPBACK,
@@ -293,7 +307,7 @@ def _environment(
         "REDIS_MASTER_NAME": SERVICE_NAME,
         "REDIS_USERNAME": "stateroom",
         "REDIS_PASSWORD": passwords["stateroom"],
-        "DATABASE_URL": database_url or f"sqlite:///{folder}/users.db",
+        "DATABASE_URL": f"sqlite:///{folder}/users.db",
         "COOKIE_KEYS": new_key(),
         "COOKIE_SECURE": "false",
         "SESSION_NAME": "session_id",

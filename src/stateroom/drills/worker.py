@@ -8,8 +8,10 @@ which a relay tells the sides of a partition apart.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
@@ -23,6 +25,7 @@ from ..sessions.apply import Apply
 from ..sessions.honour import Honour
 from ..sessions.loading import Loading
 from ..sessions.restore import Restore
+from ..sessions.store import SessionStore
 from ..settings import Settings
 
 routes = web.RouteTableDef()
@@ -45,6 +48,28 @@ async def count(request: web.Request) -> web.Response:
 async def data(request: web.Request) -> web.Response:
     session = get_session(request)
     return web.json_response({"data": dict(session), "restored": session.restored, "degraded": session.degraded})
+
+
+STALL = web.AppKey("drill_stall", list[float])
+STALL_TICK_SECONDS = 0.005
+
+
+@routes.get("/drill/stall")
+async def stall(request: web.Request) -> web.Response:
+    longest, request.app[STALL][0] = request.app[STALL][0], 0.0
+    return web.Response(text=str(longest))
+
+
+async def _watch_the_loop(app: web.Application) -> AsyncIterator[None]:
+    async def watch() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(STALL_TICK_SECONDS)
+            app[STALL][0] = max(app[STALL][0], time.monotonic() - before - STALL_TICK_SECONDS)
+
+    task = asyncio.create_task(watch())
+    yield
+    task.cancel()
 
 
 async def _never_ended(*_: Any, **__: Any) -> None:
@@ -77,6 +102,17 @@ def _without_second_look() -> None:
     Restore._second_look = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
 
 
+def _slow_restore(seconds: float) -> None:
+    """Widen the window between a restore's first question to the journal and its write."""
+    at_once = SessionStore.restore
+
+    async def later(self: SessionStore, *args: Any, **named: Any) -> bool | None:
+        await asyncio.sleep(seconds)
+        return await at_once(self, *args, **named)
+
+    SessionStore.restore = later  # type: ignore[method-assign]
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     "honour": _without_honour,
     "apply": _without_apply,
@@ -93,6 +129,8 @@ def _connect_from(source: str) -> None:
 def _make(settings: Settings) -> web.Application:
     app = make_app(settings)
     app.add_routes(routes)
+    app[STALL] = [0.0]
+    app.cleanup_ctx.append(_watch_the_loop)
     return app
 
 
@@ -100,7 +138,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stateroom.drills.worker", description=__doc__)
     parser.add_argument("--without", action="append", default=[], choices=PROTECTIONS)
     parser.add_argument("--source", help="the address that connections to Redis and Sentinels come from")
+    parser.add_argument("--slow-restore", type=float, help="seconds between a restore's first question and its write")
     options = parser.parse_args()
+    if options.slow_restore is not None:
+        _slow_restore(options.slow_restore)
     for name in options.without:
         PROTECTIONS[name]()
     if options.source is not None:

@@ -36,6 +36,7 @@ class Client:
         self.session: SignedIn | None = None
         self._url = URL(workers[worker])
         self._reads = 0
+        self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         self._jar = aiohttp.CookieJar(unsafe=True)
@@ -71,17 +72,16 @@ class Client:
 
     async def reauthenticate(self) -> bool:
         """Give the password again, for a new session id."""
-        before = self.session
-        answer, _ = await self._call("login", "POST", "/api/auth/reauthenticate", {"password": PASSWORD})
-        if answer.status == 200 and before is not None and self.session is before:
-            before.cookie = self._cookie()
+        async with self._turn:
+            answer, _ = await self._call("login", "POST", "/api/auth/reauthenticate", {"password": PASSWORD})
         return answer.status == 200
 
     async def read(self) -> Answer:
         """Ask who one is."""
         self._reads += 1
         path = "/api/profile" if self._reads % PROFILE_EVERY == 0 else "/api/auth/check"
-        answer, _ = await self._call("read", "GET", path)
+        async with self._turn:  # a browser that awaits a new cookie does not ask with the old one
+            answer, _ = await self._call("read", "GET", path)
         return answer
 
     async def write(self, key: str, value: int) -> bool:

@@ -217,11 +217,11 @@ async def stack(
     without: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     database_urls: Sequence[str] = (),
-    switches: Sequence[str] = (),
+    switches: Mapping[int, Sequence[str]] | None = None,
 ) -> AsyncIterator[Stack]:
     """Start it all; it is whole when this returns.
 
-    `without`: protections that the workers do without. `switches`: more for `stateroom.drills.worker`.
+    `without`: protections that the workers do without. `switches`: more for `stateroom.drills.worker`, by worker.
     `database_urls`: each worker's way to the users and the journal; one SQLite file in the folder where not given.
     """
     passwords = {user: secrets.token_urlsafe(16) for user in ("stateroom", "sentinel", "replica", "drill")}
@@ -238,7 +238,7 @@ async def stack(
             Worker(
                 folder / f"worker-{number}", f"127.0.3.{number + 1}",
                 common | dict(environment or {}) | ({"DATABASE_URL": database_urls[number]} if database_urls else {}),
-                [*(part for name in without for part in ("--without", name)), *switches],
+                [*(part for name in without for part in ("--without", name)), *(switches or {}).get(number, ())],
             )
             for number in range(workers)
         ],

@@ -1,0 +1,104 @@
+"""The old primary is cut off, with a Sentinel and a worker on its side."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from stateroom.database import Database
+from stateroom.drills import topology
+from stateroom.drills.judge import judge
+from stateroom.drills.load import Load
+from stateroom.drills.relay import Relay
+from stateroom.drills.stack import stack
+from stateroom.settings import Address, Settings
+
+from ..conftest import do_without
+from ..postgres import Postgres, postgres_folder
+
+MAX_LAG_SECONDS = 10.0
+"""min-replicas-max-lag of the shipped configuration."""
+APART_SECONDS = MAX_LAG_SECONDS + 4
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[Postgres]:
+    programs = postgres_folder()
+    if programs is None:
+        do_without("postgresql")
+    with Postgres(programs) as server:
+        yield server
+
+
+@pytest.mark.timeout(240)
+async def test_a_logout_on_one_side_holds_on_the_other(tmp_path: Path) -> None:
+    async with stack(tmp_path) as made:
+        urls = [worker.url for worker in made.workers]
+        async with Load(urls, signers=8, logins=3) as load:
+            old = await made.primary()
+            async with load.steady():
+                made.partition([old, made.sentinels[0]], [made.workers[0]])
+                parted_at = time.monotonic()
+                others = [node for node in made.nodes if node is not old]
+                await made.first_write(others)
+                promoted = await made.primary(others)
+                assert promoted is not old
+                await made.settled([made.workers[1]])
+                ended_there = {id(s) for c in load.signers if c.worker == 1 for s in c.ledger.sessions if s.ended_at is not None}
+                await asyncio.sleep(max(0.0, parted_at + APART_SECONDS - time.monotonic()))
+                assert await made.workers[0].metric('stateroom_store_state{state="settled"}') == 0
+                more = {id(s) for c in load.signers if c.worker == 1 for s in c.ledger.sessions if s.ended_at is not None}
+                assert more > ended_there, "nobody was signed out on the other side"
+                made.heal()
+                await made.all_well()
+            verdict = await judge(load.ledger(), urls)
+    ages = [round(lost.write.acknowledged_at - parted_at, 1) for lost in verdict.lost_writes]
+    print(f"{len(ages)} of {verdict.writes} writes lost, {ages} s after the cut; slowest {verdict.slowest}")
+    assert verdict.faults() == []
+    assert all(age <= MAX_LAG_SECONDS + 1 for age in ages)
+
+
+@pytest.mark.timeout(240)
+async def test_without_journal_and_majority_the_cut_off_worker_answers_503(tmp_path: Path, own_postgres: Postgres) -> None:
+    own_postgres.start()
+    relay = Relay(Address(topology.LOOPBACK, topology.free_port()), Address(topology.LOOPBACK, own_postgres.port))
+    url = own_postgres.make_database()
+    database = Database(Settings(_env_file=None, database_url=url))
+    await database.upgrade()
+    await database.aclose()
+    cut_url = url.replace(f":{own_postgres.port}/", f":{relay.at.port}/")
+    async with relay, stack(tmp_path, database_urls=[cut_url, url]) as made:
+        urls = [worker.url for worker in made.workers]
+        async with Load(urls, readers=2, writers=0, signers=0) as load:
+            old = await made.primary()
+            made.partition([old, made.sentinels[0]], [made.workers[0]])
+            relay.cut([topology.LOOPBACK])
+            others = [node for node in made.nodes if node is not old]
+            await made.first_write(others)
+            await made.settled([made.workers[1]])
+
+            async def is_refused() -> bool:
+                answer = await load.readers[0].read()
+                return answer.status == 503
+
+            await topology.until(is_refused, "the cut-off worker refuses")
+            # Signed out on the other side: from then on it must not be honoured here, and it cannot be known.
+            session = load.readers[0].session
+            assert session is not None
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+                headers = {"Cookie": f"session_id={session.cookie}"}
+                async with http.post(f"{urls[1]}/api/auth/logout", headers=headers) as response:
+                    assert response.status == 200
+                for _ in range(20):
+                    async with http.get(f"{urls[0]}/api/auth/check", headers=headers) as response:
+                        assert response.status == 503
+                        assert "Set-Cookie" not in response.headers
+            made.heal()
+            relay.heal()
+            await made.all_well()
+            assert (await load.ask(0, session))["authenticated"] is False

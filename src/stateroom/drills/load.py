@@ -172,10 +172,10 @@ class Load:
         """Inside, the clients are at it. Afterwards each has had its last answer."""
         self._stop.clear()
         async with asyncio.TaskGroup() as group:
-            for reader in self.readers:
-                group.create_task(self._keep_reading(reader))
-            for writer in self.writers:
-                group.create_task(self._keep_writing(writer))
+            for number, reader in enumerate(self.readers):
+                group.create_task(self._keep_reading(reader, number / len(self.readers)))
+            for number, writer in enumerate(self.writers):
+                group.create_task(self._keep_writing(writer, number / len(self.writers)))
             for number, signer in enumerate(self.signers):
                 group.create_task(self._keep_signing(signer, number / len(self.signers)))
             for worker, url in enumerate(self.workers):
@@ -197,11 +197,13 @@ class Load:
     def _client(self, part: str, number: int) -> Client:
         return Client(self.workers, number % len(self.workers), f"{part}-{number}@example.com")
 
-    async def _keep_reading(self, client: Client) -> None:
+    async def _keep_reading(self, client: Client, share: float) -> None:
+        await self._pause(share * self._read_every)
         while not await self._pause(self._read_every):
             await client.read()
 
-    async def _keep_writing(self, client: Client) -> None:
+    async def _keep_writing(self, client: Client, share: float) -> None:
+        await self._pause(share * self._write_every)
         value = 0
         while not await self._pause(self._write_every):
             value += 1

@@ -116,9 +116,10 @@ class Node:
         process = self._process
         if process is None or process.returncode is not None:
             return
+        # Not by the process' own method: that looks whether it has ended, and takes the news from who waits for it.
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-            process.send_signal(signal.SIGCONT)
+            os.kill(process.pid, number)
+            os.kill(process.pid, signal.SIGCONT)
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await process.wait()

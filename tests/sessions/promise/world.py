@@ -1,0 +1,386 @@
+"""A fleet in one process and in virtual time: workers of real code, over fakes of what they talk to.
+
+Real are the manager and everything under it (honour, ends, apply, restore, the tail, the scripts by fakeredis) and
+how Sentinels are believed. Fake are the servers (two, one replicating to the other when told to), what the Sentinels
+say, the journal's table, and all links between them, which can be cut. Time passes only when nothing can be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import selectors
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any, TypeVar
+from unittest import mock
+
+import fakeredis
+
+from stateroom.backend.client import Argument, Command, PoolFigures, Script
+from stateroom.backend.plain import PlainClient
+from stateroom.backend.sentinel import Answer, SentinelWatcher
+from stateroom.backend.standing import Standing
+from stateroom.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from stateroom.sessions.cookie import KeyRing
+from stateroom.sessions.journal import EndRow, Row
+from stateroom.sessions.manager import SessionManager
+from stateroom.sessions.session import Session
+from stateroom.settings import Address
+from stateroom.telemetry.metrics import Metrics
+from stateroom.testing import settings
+
+EPOCH = 1_700_000_000.0
+POLL_SECONDS = 0.2
+TIMEOUT_SECONDS = 0.5
+SENTINELS = 3
+
+T = TypeVar("T")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return EPOCH + self.now
+
+
+class _Idle(selectors.SelectSelector):
+    """Instead of waiting, let time pass."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout:
+            self._clock.now += timeout
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(_Idle(clock))
+        self._virtual = clock
+
+    def time(self) -> float:
+        return self._virtual.now
+
+
+class Node:
+    """A server. `says_master`: what it believes itself to be."""
+
+    def __init__(self, number: int) -> None:
+        self.address = Address("node", number + 1)
+        self.server = fakeredis.FakeServer()
+        self.client = PlainClient(fakeredis.FakeAsyncRedis(server=self.server))
+        self.says_master = number == 0
+        self.refuses_writes = False
+
+    def dump(self) -> Any:
+        return {number: copy.deepcopy(database._dict) for number, database in self.server.dbs.items()}
+
+    def load(self, state: Any) -> None:
+        for number, content in state.items():
+            self.server.dbs[number]._dict = copy.deepcopy(content)
+
+
+class FakeJournal:
+    """The table, as one worker reaches it. Rows get their number first and are seen when committed."""
+
+    is_kept = True
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.is_cut = False
+
+    async def _ask(self) -> None:
+        await asyncio.sleep(0.002)
+        if self.is_cut:
+            raise DatabaseUnavailable("cut")
+
+    async def _commit(self, user: str, handle: str | None, generation: int | None, reason: str, until: int) -> None:
+        self._world.last_seq += 1
+        row = Row(self._world.last_seq, user, handle, generation, reason, 0, until)
+        await asyncio.sleep(self._world.commit_seconds)
+        if self.is_cut:
+            raise DatabaseUnavailable("cut before the commit")
+        self._world.rows[row.seq] = row
+
+    async def record(self, rows: Sequence[EndRow]) -> None:
+        await self._ask()
+        for row in rows:
+            await self._commit(row.user, row.handle, None, row.reason, row.expires_at)
+
+    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
+        await self._ask()
+        generation = self._world.generations.get(user, 0) + 1
+        self._world.generations[user] = generation
+        await self._commit(user, None, generation, reason, expires_at)
+        return generation
+
+    async def generation(self, user: str) -> int:
+        await self._ask()
+        return self._world.generations.get(user, 0)
+
+    async def reason(self, user: str, handle: str, generation: int) -> str | None:
+        await self._ask()
+        return next((row.reason for _, row in sorted(self._world.rows.items()) if row.ends(user, handle, generation)), None)
+
+    async def newest(self, limit: int) -> list[Row]:
+        await self._ask()
+        return [row for _, row in sorted(self._world.rows.items())][-limit:]
+
+    async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
+        await self._ask()
+        wanted = set(gaps)  # as the statement was sent: gaps is the tail's own
+        return [row for seq, row in sorted(self._world.rows.items()) if seq > after or seq in wanted][:limit]
+
+    async def covering(self, sessions: Sequence[tuple[str, str]]) -> tuple[list[Row], dict[str, int]]:
+        await self._ask()
+        keys = set(sessions)
+        rows = [row for _, row in sorted(self._world.rows.items()) if (row.user, row.handle) in keys]
+        users = {user for user, _ in sessions}
+        return rows, {user: number for user, number in self._world.generations.items() if user in users}
+
+    async def fleet_id(self) -> str:
+        await self._ask()
+        return "fleet"
+
+    async def prune(self, now: int, limit: int) -> int:
+        return 0
+
+
+class FakeClient:
+    """`RedisClient` of one worker: of the primary that it believes in, if its link to that is whole."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._standing = Standing()
+        self._node: Node | None = None
+        self.cut: set[Address] = set()
+        self.cut_sentinels: set[int] = set()
+        self.delays_next_write = False
+        self.watcher = SentinelWatcher(
+            [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1), Metrics(),
+            on_switch=lambda _: self.drop(), on_news=self._believe,
+        )  # fmt: skip
+
+    def hear(self) -> None:
+        """What the Sentinels that can be reached say now."""
+        for number, sentinel in enumerate(self.watcher.sentinels):
+            primary, epoch = self._world.named[number]
+            is_cut = number in self.cut_sentinels
+            sentinel.answer = None if is_cut else Answer(primary, epoch, self._world.clock.now)
+        self.watcher._weigh()
+
+    def drop(self) -> None:
+        self._node = None
+        self._standing.lost()
+
+    def _believe(self) -> None:
+        if self._node is not None:
+            self._standing.believed_until = self.watcher.believed_until
+
+    def _connected(self) -> Node:
+        if self._node is None and self.watcher.primary is not None:
+            node = self._world.node_at(self.watcher.primary)
+            if node.address not in self.cut and node.says_master:
+                self._node = node
+                self._standing.connected(self.watcher.believed_until)
+        node_now = self._node
+        if node_now is None or node_now.address in self.cut:
+            self.drop()
+            raise StoreUnavailable("cut")
+        return node_now
+
+    async def _call(self, write: bool, call: Any) -> Any:
+        node = self._connected()
+        await asyncio.sleep(0.001)
+        if write:
+            if not node.says_master:
+                self.drop()
+                raise StoreUnavailable("READONLY", kind="readonly")
+            if node.refuses_writes:
+                raise StoreUnavailable("NOREPLICAS", kind="refused")
+            if self.delays_next_write:  # it arrives, but later than anybody waits
+                self.delays_next_write = False
+                self._world.late.append((node, call))
+                await asyncio.sleep(TIMEOUT_SECONDS)
+                self.drop()
+                raise StoreUnavailable("no answer", kind="timeout")
+        if node is not self._node or node.address in self.cut:
+            self.drop()
+            raise StoreUnavailable("cut on the way")
+        reply = await call(node.client)
+        if node is not self._node or node.address in self.cut:
+            raise StoreUnavailable("the answer was lost")
+        return reply
+
+    async def start(self) -> None:
+        return
+
+    async def aclose(self) -> None:
+        return
+
+    async def execute(self, key: str, *command: Argument) -> Any:
+        is_write = command[0] in {"SET", "PEXPIRE"}
+        return await self._call(is_write, lambda client: client.execute(key, *command))
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
+        return await self._call(True, lambda client: client.run(script, keys, args))
+
+    async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
+        raise NotImplementedError
+
+    async def run_durably(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
+    ) -> tuple[Any, int]:
+        reply = await self.run(script, keys, args)
+        if self._world.replicates and self._node is self._world.primary:
+            self._world.replicate()
+            return reply, 1
+        return reply, 0
+
+    def shards(self) -> Sequence[str]:
+        return ("",)
+
+    def standing(self, key: str) -> Standing:
+        return self._standing
+
+    @property
+    def is_available(self) -> bool:
+        return self._node is not None
+
+    def pool_figures(self) -> PoolFigures:
+        return PoolFigures(0, 0, 1, 0)
+
+
+class Worker:
+    def __init__(self, world: World, ring: KeyRing, number: int, *, journal_required: bool) -> None:
+        self.client = FakeClient(world)
+        self.journal = FakeJournal(world)
+        made = settings(
+            database_url="sqlite:///unused.db", session_max_age=100_000, session_absolute_max_age=100_000, degraded_max_age=90_000,
+            redis_write_replicas=1, journal_required=journal_required,
+        )  # fmt: skip
+        self.manager = SessionManager(made, Metrics(), ring)
+        self.stores = self.manager.attach(self.client, self.journal)
+        self.stores.apply.sweeps = number == 0
+        self.tasks = [
+            asyncio.ensure_future(work) for work in (self._listen(), self.stores.tail.run(), self.stores.apply.run(), self._flush())
+        ]
+
+    async def _listen(self) -> None:
+        while True:
+            self.client.hear()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _flush(self) -> None:
+        while True:
+            with contextlib.suppress(Unavailable):
+                await self.stores.ends.flush()
+            await asyncio.sleep(1.0)
+
+    async def load(self, cookie: str) -> Session:
+        return await self.manager.load(cookie)
+
+    async def aclose(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.stores.covering.aclose()
+        await self.stores.tail.aclose()
+
+
+class World:
+    """The fleet. `advance` lets virtual time pass; everything else is at once."""
+
+    def __init__(self, *, workers: int = 2, journal_required: bool = False) -> None:
+        self.clock = Clock()
+        self._patches = [mock.patch("time.monotonic", self.clock.monotonic), mock.patch("time.time", self.clock.time)]
+        for patch in self._patches:
+            patch.start()
+        self.loop = VirtualLoop(self.clock)
+        asyncio.set_event_loop(self.loop)
+        self.rows: dict[int, Row] = {}
+        self.generations: dict[str, int] = {}
+        self.last_seq = 0
+        self.commit_seconds = 0.002
+        self.replicates = True
+        self.late: list[tuple[Node, Any]] = []
+        self.nodes = [Node(0), Node(1)]
+        self.primary = self.nodes[0]
+        self.epoch = 1
+        self.named = [(self.primary.address, 1)] * SENTINELS
+        self.snapshot: Any = None
+        ring = KeyRing([b"k" * 32], "session_id")
+        self.workers = self.do(self._workers(workers, ring, journal_required))
+        self.advance(2.0)
+
+    async def _workers(self, count: int, ring: KeyRing, journal_required: bool) -> list[Worker]:
+        return [Worker(self, ring, number, journal_required=journal_required) for number in range(count)]
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        return self.loop.create_task(work)
+
+    def advance(self, seconds: float) -> None:
+        self.do(asyncio.sleep(seconds))
+
+    def close(self) -> None:
+        for worker in self.workers:
+            self.do(worker.aclose())
+        for node in self.nodes:
+            self.do(node.client.aclose())
+        self.loop.close()
+        asyncio.set_event_loop(None)
+        for patch in self._patches:
+            patch.stop()
+
+    def node_at(self, address: Address) -> Node:
+        return next(node for node in self.nodes if node.address == address)
+
+    @property
+    def replica(self) -> Node:
+        return next(node for node in self.nodes if node is not self.primary)
+
+    def replicate(self) -> None:
+        if not self.replica.says_master:
+            self.replica.load(self.primary.dump())
+
+    def fail_over(self) -> None:
+        """The replica is promoted, with what it has; one Sentinel knows. The old primary has not heard."""
+        old, self.primary = self.primary, self.replica
+        self.primary.says_master, self.primary.refuses_writes = True, False
+        assert old.says_master
+        self.epoch += 1
+        self.named[0] = (self.primary.address, self.epoch)
+
+    def sentinel_learns(self, number: int) -> None:
+        self.named[number] = (self.primary.address, self.epoch)
+
+    def old_primary_learns(self) -> None:
+        old = self.replica
+        if old.says_master:
+            old.says_master = False
+            old.load(self.primary.dump())
+
+    def old_disk(self, state: Any) -> None:
+        """The servers are stopped, an older state is put in place, they are started."""
+        for node in self.nodes:
+            node.load(state)
+        for worker in self.workers:
+            worker.client.drop()
+
+    def deliver_late(self) -> None:
+        """What a hung server was sent arrives there now."""
+        node, call = self.late.pop(0)
+        with contextlib.suppress(Unavailable):
+            self.do(call(node.client))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule
 
@@ -16,7 +17,8 @@ from stateroom.sessions.session import Session
 
 from .world import SENTINELS, World
 
-EXAMPLES = int(os.environ.get("PROMISE_EXAMPLES", "30"))
+# Each takes two seconds; a campaign of thousands is for a night: PROMISE_EXAMPLES=5000.
+EXAMPLES = int(os.environ.get("PROMISE_EXAMPLES", "10"))
 STEPS = 30
 WORKERS = 2
 USERS = ["ada", "bob"]
@@ -249,7 +251,7 @@ COMMON = settings(
     suppress_health_check=list(HealthCheck),
     report_multiple_bugs=False,
 )
-TestPromise = Promise.TestCase
+TestPromise = pytest.mark.timeout(60 + 10 * EXAMPLES)(Promise.TestCase)
 TestPromise.settings = COMMON
-TestPromiseWithoutJournal = PromiseWithoutJournal.TestCase
+TestPromiseWithoutJournal = pytest.mark.timeout(60 + 10 * EXAMPLES)(PromiseWithoutJournal.TestCase)
 TestPromiseWithoutJournal.settings = COMMON

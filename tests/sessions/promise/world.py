@@ -186,7 +186,7 @@ class FakeClient:
         if self._node is not None:
             self._standing.believed_until = self.watcher.believed_until
 
-    def _connected(self) -> Node:
+    def connect(self) -> Node:
         if self._node is None and self.watcher.primary is not None:
             node = self._world.node_at(self.watcher.primary)
             if node.address not in self.cut and node.says_master:
@@ -199,7 +199,7 @@ class FakeClient:
         return node_now
 
     async def _call(self, write: bool, call: Any) -> Any:
-        node = self._connected()
+        node = self.connect()
         await asyncio.sleep(0.001)
         if write:
             if not node.says_master:
@@ -278,6 +278,8 @@ class Worker:
     async def _listen(self) -> None:
         while True:
             self.client.hear()
+            with contextlib.suppress(StoreUnavailable):
+                self.client.connect()
             await asyncio.sleep(POLL_SECONDS)
 
     async def _flush(self) -> None:

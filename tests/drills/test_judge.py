@@ -1,0 +1,125 @@
+"""The judge sees each kind of fault, and none where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from stateroom.drills.judge import judge, weigh
+from stateroom.drills.ledger import Answer, Ghost, Ledger, SignedIn, Write
+
+
+class Answers:
+    """A service that says what it is told to say of each cookie."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, dict[str, Any]] = {}
+        self.data: dict[str, dict[str, int]] = {}
+        self.listed: list[str] = []
+
+    def app(self) -> web.Application:
+        async def check(request: web.Request) -> web.Response:
+            state = self.states.get(request.cookies["session_id"], {})
+            return web.json_response({"authenticated": False, "degraded": False} | state)
+
+        async def data(request: web.Request) -> web.Response:
+            return web.json_response({"data": self.data.get(request.cookies["session_id"], {})})
+
+        async def login(request: web.Request) -> web.Response:
+            response = web.json_response({})
+            response.set_cookie("session_id", "the judge's")
+            return response
+
+        async def sessions(request: web.Request) -> web.Response:
+            return web.json_response({"sessions": [{"id": handle} for handle in self.listed]})
+
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/api/auth/check", check), web.get("/drill/data", data), web.post("/api/auth/login", login),
+                web.get("/api/sessions", sessions),
+            ]
+        )  # fmt: skip
+        return app
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[tuple[Answers, list[str]]]:
+    answers = Answers()
+    async with TestServer(answers.app()) as server:
+        yield answers, [str(server.make_url("")).rstrip("/")] * 2
+
+
+def signed_in(cookie: str = "a", **changes: Any) -> SignedIn:
+    return SignedIn("ada@example.com", cookie, 1.0, is_degraded=False, handle=f"handle-{cookie}", **changes)
+
+
+def test_answers_are_weighed() -> None:
+    good = [
+        Answer("read", 0, 1.0, 0.1, 200),
+        Answer("write", 0, 1.0, 0.2, 503),
+        Answer("login", 1, 1.0, 0.9, 200, is_degraded=True),
+    ]
+    verdict = weigh(Ledger(good))
+    assert verdict.faults() == []
+    assert (verdict.degraded, verdict.slowest["login"], verdict.requests["read"]) == (1, 0.9, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Answer("read", 0, 1.0, 0.1, 503, words="session storage degraded"), "1 refused, the first a read with 503"),
+        (Answer("login", 0, 1.0, 0.1, 500), "refused"),
+        (Answer("logout", 0, 1.0, 0.1, 0, words="ClientOSError"), "refused"),
+        (Answer("read", 0, 1.0, 0.1, 200, is_out=True), "1 told that they are signed out"),
+        (Answer("read", 0, 1.0, 1.1, 200), "a read took 1.10 s"),
+        (Answer("logout", 0, 1.0, 1.6, 200), "a logout took 1.60 s"),
+    ],
+)
+def test_each_fault_of_an_answer_is_seen(answer: Answer, words: str) -> None:
+    [fault] = weigh(Ledger([answer])).faults()
+    assert words in fault
+
+
+def test_a_logout_may_take_longer_than_a_read() -> None:
+    assert weigh(Ledger([Answer("logout", 0, 1.0, 1.4, 200)])).faults() == []
+
+
+async def test_live_sessions_must_be_good_everywhere(service: tuple[Answers, list[str]]) -> None:
+    answers, urls = service
+    ledger = Ledger(sessions=[signed_in("a"), signed_in("b"), signed_in("c", logout_asked_at=2.0)])
+    answers.states = {"a": {"authenticated": True}, "b": {"authenticated": True}}
+    assert (await judge(ledger, urls)).faults() == []
+    answers.states = {"a": {"authenticated": True}, "b": {"authenticated": True, "degraded": True}}
+    verdict = await judge(ledger, urls)
+    assert [session.cookie for session in verdict.lost] == ["b"]
+    answers.states = {"a": {"authenticated": True}}
+    assert len((await judge(ledger, urls)).lost) == 1
+
+
+async def test_ended_sessions_must_be_gone_from_workers_and_store(service: tuple[Answers, list[str]]) -> None:
+    answers, urls = service
+    ended = signed_in("a", logout_asked_at=2.0, ended_at=2.1)
+    assert (await judge(Ledger(sessions=[ended]), urls)).faults() == []
+    answers.states = {"a": {"authenticated": True}}
+    assert "1 ended sessions back" in (await judge(Ledger(sessions=[ended]), urls)).faults()
+    answers.states = {}
+    answers.listed = ["handle-a"]
+    assert "1 ended sessions back" in (await judge(Ledger(sessions=[ended]), urls)).faults()
+    answers.listed = []
+    seen_meanwhile = Ledger(sessions=[ended], ghosts=[Ghost(ended, 1, 0.2)])
+    assert "1 ended sessions back" in (await judge(seen_meanwhile, urls)).faults()
+
+
+async def test_lost_writes_are_counted(service: tuple[Answers, list[str]]) -> None:
+    answers, urls = service
+    writes = {"kept": Write(3, 1.0), "older": Write(3, 2.0), "gone": Write(1, 3.0), "newer": Write(3, 4.0)}
+    answers.states = {"a": {"authenticated": True}}
+    answers.data = {"a": {"kept": 3, "older": 2, "newer": 4}}
+    verdict = await judge(Ledger(sessions=[signed_in("a", writes=writes)]), urls)
+    assert {lost.key for lost in verdict.lost_writes} == {"older", "gone"}
+    assert verdict.faults() == []

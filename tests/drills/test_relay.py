@@ -1,0 +1,88 @@
+"""The relay holds what a partition would hold, for those it concerns, and lets it go on afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stateroom.drills.relay import Relay
+from stateroom.drills.topology import LOOPBACK, free_port
+from stateroom.settings import Address
+
+HERE, THERE = "127.0.0.1", "127.0.4.1"
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    """Before a server that says everything back."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1024):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(echo, LOOPBACK, 0)
+    target = Address(LOOPBACK, server.sockets[0].getsockname()[1])
+    async with Relay(Address(LOOPBACK, free_port()), target) as made:
+        yield made
+    server.close()
+
+
+async def connect(relay: Relay, source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(relay.at.host, relay.at.port, local_addr=(source, 0))
+
+
+async def is_over(reader: asyncio.StreamReader) -> bool:
+    """Whether the connection ends, in whatever way."""
+    try:
+        return await reader.read() == b""
+    except ConnectionError:
+        return True
+
+
+async def said_back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes) -> bool:
+    writer.write(text)
+    try:
+        async with asyncio.timeout(0.2):
+            return await reader.readexactly(len(text)) == text
+    except TimeoutError:
+        return False
+
+
+async def test_a_cut_concerns_one_side_and_what_it_held_arrives_after_it(relay: Relay) -> None:
+    here, there = await connect(relay, HERE), await connect(relay, THERE)
+    assert await said_back(*here, b"one")
+    assert await said_back(*there, b"one")
+    relay.cut([THERE])
+    assert await said_back(*here, b"two")
+    assert not await said_back(*there, b"two")
+    late = await connect(relay, THERE)  # accepted, as a SYN that is on its way; nothing comes of it
+    assert not await said_back(*late, b"late")
+    relay.heal()
+    assert await there[0].readexactly(3) == b"two"
+    assert await late[0].readexactly(4) == b"late"
+    for _, writer in (here, there, late):
+        writer.close()
+
+
+async def test_large_answers_pass_whole(relay: Relay) -> None:
+    reader, writer = await connect(relay, HERE)
+    text = bytes(range(256)) * 40_000
+    writer.write(text)
+    assert await reader.readexactly(len(text)) == text
+    writer.close()
+
+
+async def test_the_end_of_one_side_is_the_end_of_the_other(relay: Relay) -> None:
+    reader, writer = await connect(relay, HERE)
+    assert await said_back(reader, writer, b"x")
+    writer.write_eof()
+    assert await is_over(reader)
+
+
+async def test_where_nobody_listens_callers_are_turned_away() -> None:
+    async with Relay(Address(LOOPBACK, free_port()), Address(LOOPBACK, free_port())) as relay:
+        reader, _ = await connect(relay, HERE)
+        assert await is_over(reader)

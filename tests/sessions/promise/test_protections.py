@@ -1,0 +1,223 @@
+"""Each protection by itself: a story that ends well with it, and in a broken promise without it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from stateroom.backend.sentinel import SentinelWatcher
+from stateroom.backend.standing import Standing
+from stateroom.sessions import ends, loading
+from stateroom.sessions.apply import Apply
+from stateroom.sessions.honour import Honour
+from stateroom.sessions.keys import user_key
+from stateroom.sessions.restore import Restore
+from stateroom.sessions.session import Session
+from stateroom.sessions.store import SessionStore
+
+from .world import POLL_SECONDS, SENTINELS, Worker, World
+
+
+class Broken(Exception):
+    """A promise was."""
+
+
+def check(is_kept: bool) -> None:
+    if not is_kept:
+        raise Broken
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+def sign_in(world: World, worker: int = 0) -> tuple[str, Session]:
+    manager = world.workers[worker].manager
+    session = world.do(manager.create("ada"))
+    return manager.seal(session), session
+
+
+def sign_out(world: World, worker: int, cookie: str) -> None:
+    async def act() -> None:
+        session = await world.workers[worker].load(cookie)
+        assert session.is_signed_in
+        await world.workers[worker].manager.end(session)
+
+    world.do(act())
+
+
+def is_signed_in(world: World, worker: int, cookie: str) -> bool:
+    return world.do(world.workers[worker].load(cookie)).is_signed_in
+
+
+def just_read(world: World, worker: Worker) -> None:
+    """Let time pass until this worker has just read the journal: what comes next it learns a while later."""
+    before = worker.stores.tail.read_at
+    while worker.stores.tail.read_at == before:
+        world.advance(0.004)
+
+
+def learn(world: World) -> None:
+    for number in range(SENTINELS):
+        world.sentinel_learns(number)
+
+
+def failover_without_the_end(world: World) -> None:
+    """A replica that lacks a logout is promoted and takes no writes yet, so that nothing can be deleted there."""
+    cookie, _ = sign_in(world)
+    world.replicate()
+    world.replicates = False
+    sign_out(world, 0, cookie)
+    world.fail_over()
+    world.primary.refuses_writes = True
+    learn(world)
+    world.old_primary_learns()
+    world.advance(3.0)
+    check(not is_signed_in(world, 1, cookie))
+
+
+def cut_off_from_the_store(world: World) -> None:
+    """A worker that alone loses the store, a moment after another has acknowledged an end."""
+    cookie, _ = sign_in(world)
+    is_signed_in(world, 1, cookie)
+    just_read(world, world.workers[1])
+    sign_out(world, 0, cookie)
+    world.workers[1].client.cut = {node.address for node in world.nodes}
+    check(not is_signed_in(world, 1, cookie))
+
+
+def old_disk(world: World) -> None:
+    """A logout that the disk knows nothing of."""
+    cookie, session = sign_in(world)
+    state = world.primary.dump()
+    sign_out(world, 0, cookie)
+    world.old_disk(state)
+    world.advance(3.0)
+    check(not world.do(world.workers[0].stores.store.exists(session.address)))
+
+
+def beside_the_old_primary(world: World) -> None:
+    """A worker that reaches the old primary and its Sentinel only, while the others go on with the new one."""
+    cookie, _ = sign_in(world)
+    world.replicate()
+    lonely = world.workers[1].client
+    lonely.cut_sentinels = {0, 1}
+    lonely.cut = {world.replica.address}
+    world.fail_over()
+    world.sentinel_learns(1)
+    world.advance(3.0)
+    just_read(world, world.workers[1])
+    sign_out(world, 0, cookie)
+    check(not is_signed_in(world, 1, cookie))
+
+
+def end_by_an_unsettled_worker(world: World) -> None:
+    """It cannot delete where the others look, so the others must have had the time to read the journal."""
+    cookie, _ = sign_in(world)
+    world.workers[0].client.cut = {node.address for node in world.nodes}
+    just_read(world, world.workers[1])
+    sign_out(world, 0, cookie)
+    check(not is_signed_in(world, 1, cookie))
+
+
+def end_while_it_is_restored(world: World) -> None:
+    """One worker stores a lost session again, slowly; the other ends it in between and is asked at once."""
+    cookie, _ = sign_in(world)
+    world.do(world.primary.client.execute("", "FLUSHALL"))
+    slow, quick = world.workers
+    restore_at_once, settle_at_once = SessionStore.restore, Restore.settle_pending
+
+    async def restore(self: SessionStore, *args: Any, **named: Any) -> Any:
+        if self is slow.stores.store:
+            await asyncio.sleep(0.05)
+        return await restore_at_once(self, *args, **named)
+
+    async def settle_late(self: Restore, *args: Any) -> Any:
+        if self is slow.stores.loading._restore:
+            await asyncio.sleep(0.05)
+        return await settle_at_once(self, *args)
+
+    # Both look-ups of the journal and both writes lie between two reads of the tail.
+    with (
+        mock.patch.object(SessionStore, "restore", restore),
+        mock.patch.object(Restore, "settle_pending", settle_late),
+    ):
+        just_read(world, quick)
+        asked = world.start(slow.load(cookie))
+        world.advance(0.01)
+        sign_out(world, 1, cookie)
+        while not world.do(quick.stores.store.exists(_address(quick, cookie))) and not asked.done():
+            world.advance(0.002)
+        check(not is_signed_in(world, 1, cookie))
+        world.do(_finish(asked))
+        check(not is_signed_in(world, 1, cookie))
+
+
+def _address(worker: Worker, cookie: str) -> Any:
+    opened = worker.manager.ring.open(cookie)
+    assert opened is not None
+    assert opened.user == user_key("ada")
+    return opened.address
+
+
+async def _finish(task: asyncio.Task[Any]) -> None:
+    await task
+
+
+async def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _without_tail(self: Honour, standing: Standing, serial: int, user: str, handle: str) -> bool:
+    return time.monotonic() < standing.believed_until and serial == standing.serial == self._apply.covered.get(standing)
+
+
+async def _tail_alone(self: Honour, user: str, handle: str, generation: int) -> str | None:
+    return self._tail.reason(user, handle, generation)
+
+
+def _always(self: SentinelWatcher) -> float:
+    return float("inf")
+
+
+STORIES: dict[str, tuple[Callable[[World], None], Callable[[], AbstractContextManager[Any]]]] = {
+    "the tail, in a settled state": (failover_without_the_end, lambda: mock.patch.object(Honour, "vouches", _without_tail)),
+    "covering reads": (cut_off_from_the_store, lambda: mock.patch.object(Honour, "why_ended_by_journal", _tail_alone)),
+    "applying the journal": (old_disk, lambda: mock.patch.object(Apply, "_apply", _nothing)),
+    "a majority": (beside_the_old_primary, lambda: mock.patch.object(SentinelWatcher, "believed_until", property(_always))),
+    "the lease before an acknowledgement": (end_by_an_unsettled_worker, lambda: mock.patch.object(ends, "lease_from", _nothing)),
+    "the pending mark": (end_while_it_is_restored, lambda: mock.patch.object(loading, "PENDING", b"none")),
+    "the second look": (end_while_it_is_restored, lambda: mock.patch.object(Restore, "_second_look", _nothing)),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_with_it_the_story_ends_well(world: World, name: str) -> None:
+    story, _ = STORIES[name]
+    story(world)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_without_it_a_promise_is_broken(name: str) -> None:
+    story, without = STORIES[name]
+    with without():
+        world = World()
+        with contextlib.closing(world), pytest.raises(Broken):
+            story(world)
+
+
+def test_a_worker_reads_the_journal_often_enough_for_the_stories(world: World) -> None:
+    """They rely on what happens between two reads."""
+    before = world.workers[1].stores.tail.read_at
+    just_read(world, world.workers[1])
+    assert world.workers[1].stores.tail.read_at - before <= POLL_SECONDS + 0.01

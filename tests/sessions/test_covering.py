@@ -1,0 +1,76 @@
+"""Asking the journal by key, on both kinds of database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from stateroom.database import Database
+from stateroom.errors import DatabaseUnavailable
+from stateroom.sessions.covering import SESSIONS_AT_ONCE, Covering
+from stateroom.sessions.journal import EndRow, Journal, NoJournal, Row
+
+
+def row(user: str, handle: str, reason: str = "logout") -> EndRow:
+    return EndRow(user, handle, reason, 0, 10**15)
+
+
+async def test_ends_and_generations_are_found_by_key(database: Database) -> None:
+    journal = Journal(database)
+    covering = Covering(journal, lambda: False)
+    await journal.record([row("i1", "a"), row("i1", "b", "rotated"), row("i2", "c")])
+    assert await journal.raise_generation("i3", "password", ended_at=0, expires_at=10**15) == 1
+    asked = [("i1", "a", 0), ("i1", "b", 0), ("i2", "a", 0), ("i3", "x", 0), ("i3", "x", 1), ("i4", "y", 0)]
+    answers = await asyncio.gather(*(covering.ask(*each) for each in asked))
+    assert answers == ["logout", "rotated", None, "password", None, None]
+    assert await covering.generation("i3", "x") == 1
+    assert await covering.generation("i4", "x") == 0
+
+
+class Counting(NoJournal):
+    """Remembers what was asked, each question behind a gate."""
+
+    is_kept = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+        self.under_way = 0
+        self.most_under_way = 0
+        self.ended: set[str] = set()
+
+    async def covering(self, sessions: Sequence[tuple[str, str]]) -> tuple[list[Row], dict[str, int]]:
+        self.asked.append(len(sessions))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        ended = set(self.ended)  # what is committed when the question is sent
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        return [Row(0, user, handle, None, "logout", 0, 0) for user, handle in sessions if handle in ended], {}
+
+
+async def test_one_question_is_under_way_and_who_comes_meanwhile_shares_the_next() -> None:
+    journal = Counting()
+    covering = Covering(journal, lambda: False)
+    first = asyncio.create_task(covering.ask("i1", "a", 0))
+    while not journal.asked:
+        await asyncio.sleep(0)
+    journal.ended.add("a")
+    later = [asyncio.create_task(covering.ask("i1", "a", 0)) for _ in range(10)]
+    later += [asyncio.create_task(covering.ask("i1", f"h{number}", 0)) for number in range(SESSIONS_AT_ONCE)]
+    assert await first is None
+    answers = await asyncio.gather(*later)
+    assert answers[:10] == ["logout"] * 10, "an end that was committed before somebody asked is seen"
+    assert set(answers[10:]) == {None}
+    assert journal.asked == [1, SESSIONS_AT_ONCE, 1]
+    assert journal.most_under_way == 1
+
+
+async def test_a_journal_that_is_away_is_not_asked() -> None:
+    journal = Counting()
+    with pytest.raises(DatabaseUnavailable):
+        await Covering(journal, lambda: True).ask("i1", "a", 0)
+    assert journal.asked == []

@@ -17,6 +17,8 @@ from ..errors import StoreUnavailable
 
 T = TypeVar("T")
 
+_SPENT = "the request has waited for Redis as long as it may (REDIS_READ_TIMEOUT)"
+
 
 class Budget:
     """Seconds that are left for waiting."""
@@ -44,11 +46,15 @@ async def within_budget(step: Awaitable[T]) -> T:
     budget = BUDGET.get()
     if budget is None:
         return await step
+    if budget.left <= 0:
+        if asyncio.iscoroutine(step):
+            step.close()
+        raise StoreUnavailable(_SPENT, kind="timeout")
     began = time.monotonic()
     try:
-        async with asyncio.timeout(max(0.0, budget.left)):
+        async with asyncio.timeout(budget.left):
             return await step
     except TimeoutError:
-        raise StoreUnavailable("the request has waited for Redis as long as it may (REDIS_READ_TIMEOUT)", kind="timeout") from None
+        raise StoreUnavailable(_SPENT, kind="timeout") from None
     finally:
         budget.left -= time.monotonic() - began

@@ -1,0 +1,85 @@
+"""One wait for Redis per request, however many steps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpClient
+
+from stateroom import SESSIONS, StoreUnavailable, get_session, testing
+from stateroom.backend.budget import BUDGET, Budget, seconds_left, within_budget
+from stateroom.backend.clients import make_client
+from stateroom.drills import topology
+from stateroom.setup import setup
+from stateroom.telemetry.metrics import Metrics
+
+from ..servers import Servers
+
+
+async def test_steps_share_what_is_left() -> None:
+    budget = Budget(0.1)
+    BUDGET.set(budget)
+    began = time.monotonic()
+    await within_budget(asyncio.sleep(0.06))
+    assert 0 < seconds_left(1.0) <= 0.04
+    with pytest.raises(StoreUnavailable) as fault:
+        await within_budget(asyncio.sleep(1))
+    assert fault.value.kind == "timeout"
+    with pytest.raises(StoreUnavailable):
+        await within_budget(asyncio.sleep(1))
+    assert time.monotonic() - began < 0.2
+
+
+async def test_without_a_request_each_step_has_its_own_time() -> None:
+    assert BUDGET.get() is None
+    assert seconds_left(0.5) == 0.5
+    assert await within_budget(asyncio.sleep(0, "done")) == "done"
+
+
+async def test_a_spent_budget_says_nothing_about_the_server(servers: Servers) -> None:
+    client = await make_client(servers.settings("valkey"), metrics=Metrics())
+    await client.start()
+    BUDGET.set(Budget(0.0))
+    with pytest.raises(StoreUnavailable):
+        await client.pipeline("k", [("PING",)])
+    assert client.is_available
+    BUDGET.set(None)
+    assert await client.pipeline("k", [("PING",)]) == [b"PONG"]
+    await client.aclose()
+
+
+async def test_a_request_waits_for_a_hung_server_no_longer_than_once(
+    servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient
+) -> None:
+    async with topology.single(tmp_path) as node:
+        settings = servers.settings("fakeredis", redis_host=node.host, redis_port=node.port)
+        app = web.Application()
+        setup(app, settings)
+
+        async def hang_half_way(request: web.Request) -> web.Response:
+            session = get_session(request)
+            session["seen"] = 1
+            await session.save()
+            node.pause()
+            faults = 0
+            for number in range(3):
+                session["seen"] = number + 2
+                try:
+                    await session.save()
+                except StoreUnavailable:
+                    faults += 1
+            return web.json_response({"faults": faults})
+
+        app.router.add_post("/", hang_half_way)
+        client = await aiohttp_client(app)
+        await testing.sign_in_as(client, 1)
+        began = time.monotonic()
+        async with client.post("/") as response:
+            assert response.status == 503  # the last change could not be saved
+        assert time.monotonic() - began < settings.redis_read_timeout + 0.2
+        node.resume()
+        assert app[SESSIONS] is not None

@@ -1,0 +1,196 @@
+"""Bringing the journal into a store: from the mark on, over one connection, in order."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from stateroom.backend.client import RedisClient
+from stateroom.backend.clients import make_client
+from stateroom.database import Database
+from stateroom.errors import SettingsError, StoreUnavailable
+from stateroom.sessions.cookie import KeyRing
+from stateroom.sessions.journal import EndRow, Journal
+from stateroom.sessions.keys import Address
+from stateroom.sessions.manager import SessionManager, Stores
+from stateroom.sessions.session import Session
+from stateroom.settings import Settings
+from stateroom.telemetry.metrics import Metrics
+
+from ..servers import Servers
+
+
+@dataclass
+class Place:
+    manager: SessionManager
+    stores: Stores
+    client: RedisClient
+
+    @property
+    def mark_key(self) -> str:
+        return self.stores.apply._keys.on_shard("", "mark")
+
+    async def mark(self) -> int:
+        return int(await self.client.execute("", "GET", self.mark_key) or -1)
+
+    async def turn(self) -> bool:
+        await self.stores.tail.catch_up()
+        return await self.stores.apply.turn()
+
+    async def record(self, session: Session) -> None:
+        await self.stores.journal.record([EndRow(session.user, session.handle, "logout", 0, 10**15)])
+
+    async def is_stored(self, session: Session) -> bool:
+        return await self.stores.store.exists(Address(session.user, session.handle))
+
+    def is_covered(self) -> bool:
+        standing = self.client.standing("")
+        return self.stores.apply.covered.get(standing) == standing.serial
+
+
+@pytest.fixture
+def own_settings(servers: Servers) -> Settings:
+    return servers.settings("valkey", redis_key_prefix=f"apply-{secrets.token_hex(4)}")
+
+
+async def placed(settings: Settings, database: Database) -> Place:
+    client = await make_client(settings, metrics=Metrics())
+    await client.start()
+    manager = SessionManager(settings, Metrics(), KeyRing([b"k" * 32], "session_id"))
+    return Place(manager, manager.attach(client, Journal(database)), client)
+
+
+@pytest.fixture
+async def place(own_settings: Settings, database: Database) -> AsyncIterator[Place]:
+    made = await placed(own_settings, database)
+    yield made
+    await made.stores.tail.aclose()
+    await made.client.aclose()
+
+
+async def test_a_new_store_starts_at_the_present(place: Place) -> None:
+    await place.stores.journal.record([EndRow("i1", "x", "logout", 0, 10**15)] * 3)
+    assert not place.is_covered()
+    assert await place.turn()
+    assert place.is_covered()
+    assert await place.mark() == 3
+
+
+async def test_what_the_journal_has_ended_is_deleted_and_the_mark_moves(place: Place) -> None:
+    await place.turn()
+    gone, kept = await place.manager.create("ada"), await place.manager.create("ada")
+    await place.record(gone)
+    place.stores.apply.sweeps = True
+    await place.turn()
+    assert not await place.is_stored(gone)
+    assert await place.is_stored(kept)
+    assert await place.mark() == 1
+    assert await place.manager.count_active() == 1
+
+
+async def test_a_raised_generation_ends_what_is_older(place: Place) -> None:
+    await place.turn()
+    older = await place.manager.create("ada")
+    await place.stores.journal.raise_generation("sada", "password", ended_at=0, expires_at=10**15)
+    newer = await place.manager.create("ada")
+    place.stores.apply.sweeps = True
+    await place.turn()
+    assert not await place.is_stored(older)
+    assert await place.is_stored(newer)
+
+
+async def test_only_the_sweeping_worker_applies_each_second_and_everyone_on_a_new_connection(place: Place) -> None:
+    await place.turn()
+    session = await place.manager.create("ada")
+    await place.record(session)
+    await place.turn()
+    assert await place.is_stored(session)
+    place.client.standing("").serial += 1  # as if it had connected anew
+    await place.turn()
+    assert not await place.is_stored(session)
+
+
+async def test_a_store_with_sessions_and_no_mark_is_taken_from_the_beginning(place: Place) -> None:
+    session = await place.manager.create("ada")
+    await place.record(session)
+    await place.turn()
+    assert not await place.is_stored(session)
+    assert await place.mark() == 1
+
+
+async def test_a_flush_under_our_eyes_keeps_the_mark_that_we_know(place: Place) -> None:
+    await place.turn()
+    place.stores.apply.sweeps = True
+    for _ in range(3):
+        await place.record(await place.manager.create("ada"))
+    await place.turn()
+    await place.client.execute("", "DEL", place.mark_key)
+    await place.manager.create("ada")
+    await place.turn()
+    assert await place.mark() == 3
+
+
+async def test_a_mark_beyond_the_journal_means_that_this_was_replaced(place: Place) -> None:
+    session = await place.manager.create("ada")
+    await place.record(session)
+    await place.client.execute("", "SET", place.mark_key, 1000)
+    await place.turn()
+    assert not await place.is_stored(session)
+    assert await place.mark() == 1
+
+
+async def test_a_long_gap_is_closed_in_batches_and_loads_are_not_vouched_for_until_then(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = [await place.manager.create("ada") for _ in range(30)]
+    for session in sessions:
+        await place.record(session)
+    monkeypatch.setattr("stateroom.sessions.tail.ROWS_AT_START", 5)
+    monkeypatch.setattr("stateroom.sessions.apply.ROWS_AT_ONCE", 7)
+    await place.client.execute("", "SET", place.mark_key, 0)
+    seen = []
+    apply = place.stores.apply._apply
+
+    async def noted(rows: list[object]) -> None:
+        seen.append((len(rows), place.is_covered()))
+        await apply(rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(place.stores.apply, "_apply", noted)
+    await place.turn()
+    assert not any([await place.is_stored(session) for session in sessions])
+    assert [count for count, _ in seen] == [7, 7, 7, 7, 2]
+    assert not any(covered for _, covered in seen)
+    assert place.is_covered()
+    assert await place.mark() == 30
+
+
+async def test_the_mark_moves_over_no_other_connection_than_the_rows(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await place.turn()
+    await place.record(await place.manager.create("ada"))
+    place.stores.apply.sweeps = True
+    apply = place.stores.apply._apply
+
+    async def fails_over(rows: list[object]) -> None:
+        await apply(rows)  # type: ignore[arg-type]
+        place.client.standing("").serial += 1
+
+    monkeypatch.setattr(place.stores.apply, "_apply", fails_over)
+    with pytest.raises(StoreUnavailable):
+        await place.turn()
+    assert await place.mark() == 0
+
+
+async def test_another_fleets_store_is_refused(place: Place, own_settings: Settings, database: Database) -> None:
+    await place.stores.apply.check_fleet()
+    await place.client.execute("", "SET", place.stores.apply._keys.on_shard("", "fleet"), "another")
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        await place.stores.apply.check_fleet()
+    other = await placed(own_settings, database)
+    await other.turn()
+    assert not other.is_covered()
+    assert other.manager.store_state() == "unsettled"
+    await other.stores.tail.aclose()
+    await other.client.aclose()

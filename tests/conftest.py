@@ -99,11 +99,22 @@ async def service(service_settings: Settings, aiohttp_client: AiohttpClient) -> 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server, started when first asked for and kept for the whole run."""
+    with _new_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[Postgres]:
+    """One that may be stopped."""
+    with _new_postgres() as server:
+        yield server
+
+
+def _new_postgres() -> Postgres:
     programs = postgres_folder()
     if programs is None:
         do_without("postgresql")
-    with Postgres(programs) as server:
-        yield server
+    return Postgres(programs)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

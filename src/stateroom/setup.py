@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from .backend.client import ClientFactory
 
+CANCEL_AGAIN_SECONDS = 0.5
+
 SETTINGS = web.AppKey("stateroom_settings", Settings)
 METRICS = web.AppKey("stateroom_metrics", Metrics)
 DATABASE = web.AppKey("stateroom_database", Database)
@@ -92,6 +94,6 @@ async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        while not task.done():  # redis-py swallows a cancellation now and then
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from stateroom.drills import topology
 from stateroom.drills.topology import Node
 from stateroom.sessions.tail import LEASE_SECONDS
 
-from ..conftest import ServiceClient, do_without
-from ..postgres import Postgres, postgres_folder
+from ..conftest import ServiceClient
+from ..postgres import Postgres
 from ..servers import Servers
 
 PASSWORD = "correct horse battery"
@@ -83,16 +83,6 @@ class World:
             )
 
         await topology.until(is_well, "the service sees that all is well")
-
-
-@pytest.fixture(scope="module")
-def own_postgres() -> Iterator[Postgres]:
-    """A server that may be stopped."""
-    programs = postgres_folder()
-    if programs is None:
-        do_without("postgresql")
-    with Postgres(programs) as server:
-        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -18,21 +17,11 @@ from stateroom.drills.relay import Relay
 from stateroom.drills.stack import stack
 from stateroom.settings import Address, Settings
 
-from ..conftest import do_without
-from ..postgres import Postgres, postgres_folder
+from ..postgres import Postgres
 
 MAX_LAG_SECONDS = 10.0
 """min-replicas-max-lag of the shipped configuration."""
 APART_SECONDS = MAX_LAG_SECONDS + 4
-
-
-@pytest.fixture(scope="module")
-def own_postgres() -> Iterator[Postgres]:
-    programs = postgres_folder()
-    if programs is None:
-        do_without("postgresql")
-    with Postgres(programs) as server:
-        yield server
 
 
 @pytest.mark.timeout(240)

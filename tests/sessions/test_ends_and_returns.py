@@ -192,6 +192,25 @@ async def test_a_logout_between_the_steps_of_a_rotation_wins(place: Place) -> No
     assert await place.manager.client.execute("", "KEYS", "*:s:*") == []
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_a_logout_with_the_id_before_a_rotation_ends_what_it_became(place: Place, is_away: bool) -> None:
+    old_cookie, session = await place.sign_in()
+    in_time = await place.manager.load(old_cookie)  # a parallel request, which is slow
+    with testing.redis_down(place.app) if is_away else contextlib.nullcontext():
+        await place.manager.rotate(session, signs_in=True)
+        await place.manager.rotate(session, signs_in=True)
+        new_cookie = place.manager.seal(session)
+        assert (await place.manager.load(new_cookie)).is_signed_in
+        await place.manager.end(in_time)
+        assert (await place.manager.load(new_cookie)).ended == "logout"
+    assert (await place.manager.load(new_cookie)).ended == "logout"
+
+    async def is_deleted() -> bool:
+        return await place.manager.count_active() == 0
+
+    await topology.until(is_deleted, "the journal is applied to the store")
+
+
 async def test_a_rotation_that_redis_left_half_way_is_whole_in_the_end(place: Place) -> None:
     old_cookie, session = await place.sign_in(data={"cart": 1})
     with testing.redis_down(place.app):

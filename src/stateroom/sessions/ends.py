@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -69,15 +70,22 @@ class Ends:
         except DatabaseUnavailable:
             return await self._end_without_journal(at, row)
         ended, is_confirmed = await self._deleted(at)
+        successor = await self._successor(at) if ended is None and at.user else None
+        if successor is not None:
+            # It was given a new id a moment ago: who ends it means what it is now.
+            return await self.end(successor, reason, deadline=deadline)
         # An anonymous visitor's session gives no rights that somebody could go on using.
         if not is_confirmed and at.user:
             await lease_from(committed_at)
         self.note(reason, ended)
         return ended
 
-    async def record(self, at: Address, reason: str, *, deadline: int = 0) -> float:
-        """Commit an end without deleting anything; when that was, on the monotonic clock. Raises `DatabaseUnavailable`."""
-        return await self._record(self._row(at, reason, deadline))
+    async def record_rotation(self, old: Address, new: Address, *, deadline: int) -> float:
+        """Commit the end of a session that becomes another; when that was, on the monotonic clock.
+
+        Deletes nothing. Raises `DatabaseUnavailable`.
+        """
+        return await self._record(replace(self._row(old, "rotated", deadline), successor=new.handle))
 
     async def raise_generation(self, user: str, reason: str) -> tuple[int, float]:
         """Commit the end of all sessions that a user has now: their next ones' generation, and when that was."""
@@ -122,6 +130,11 @@ class Ends:
             self._metrics.sessions_ended[reason].inc()
             self._metrics.session_lifetime.observe(ended.lifetime_seconds)
 
+    async def _successor(self, at: Address) -> Address | None:
+        """What a rotation has made of a session. Raises `DatabaseUnavailable`."""
+        rows, _ = await self._journal.covering([at])
+        return next((Address(at.user, row.successor) for row in rows if row.successor is not None), None)
+
     def _row(self, at: Address, reason: str, deadline: int) -> EndRow:
         now = self._clock.now_ms()
         return EndRow(at.user, at.handle, reason, now, max(deadline, now) if deadline else now + self._longest_ms)
@@ -154,6 +167,8 @@ class Ends:
         ended, reached = await self._store.end(at)
         if reached < self._replicas or not self._honour.is_settled(standing, serial):
             raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")
+        if ended is None:
+            raise DatabaseUnavailable("the journal does not answer: what became of the session cannot be known")
         self._tail.unwritten[at.handle] = Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at)
         self._metrics.revocations_pending.set(len(self._tail.unwritten))
         log.warning("revocation_waits_for_journal", session=at.handle)

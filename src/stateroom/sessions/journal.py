@@ -2,7 +2,8 @@
 
 Redis replicates asynchronously: a promoted replica may lack the last deletions. So each end is a row in the user
 database until the session would have expired anyway. A row ends one session (user and handle must both match), or,
-without a handle, every session of the user whose generation is older than the row's.
+without a handle, every session of the user whose generation is older than the row's. The row of a rotated session
+names its successor.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ session_ends = Table(
     Column("reason", String(16), nullable=False),
     Column("ended_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Column("successor", String(64), nullable=True),
     Index("ix_session_ends_expires_at", "expires_at"),
     Index("ix_session_ends_user_key_handle", "user_key", "handle"),
     sqlite_autoincrement=True,  # a sequence number is never given twice
@@ -53,13 +55,17 @@ _RAISE = text(
 
 @dataclass(frozen=True, slots=True)
 class EndRow:
-    """One session's end. Times are milliseconds since the epoch; the row is needed until `expires_at`."""
+    """One session's end. Times are milliseconds since the epoch; the row is needed until `expires_at`.
+
+    `successor`: the handle of what it became, where it was rotated.
+    """
 
     user: str
     handle: str
     reason: str
     ended_at: int
     expires_at: int
+    successor: str | None = None
 
 
 class Row(NamedTuple):
@@ -72,6 +78,7 @@ class Row(NamedTuple):
     reason: str
     ended_at: int
     expires_at: int
+    successor: str | None = None
 
     def ends(self, user: str, handle: str, generation: int) -> bool:
         """Whether it ended the session of this user, handle and generation."""
@@ -124,9 +131,12 @@ class Journal:
 
     async def record(self, rows: Sequence[EndRow]) -> None:
         values = [
-            {"user_key": r.user, "handle": r.handle, "reason": r.reason, "ended_at": r.ended_at, "expires_at": r.expires_at}
-            for r in rows
-        ]
+            {
+                "user_key": row.user, "handle": row.handle, "reason": row.reason, "ended_at": row.ended_at,
+                "expires_at": row.expires_at, "successor": row.successor,
+            }
+            for row in rows
+        ]  # fmt: skip
         async with self._database.begin() as connection:
             await connection.execute(insert(session_ends), values)
 

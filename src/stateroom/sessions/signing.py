@@ -89,7 +89,7 @@ class Signing:
         token = Cookie.fresh_token()
         new = Address(old.user, handle_of(token))
         auth_time, fault = await self._prepare(session, new, generation=generation, signs_in=signs_in)
-        committed_at = await self._ends.record(old, "rotated", deadline=session.deadline_ms)
+        committed_at = await self._ends.record_rotation(old, new, deadline=session.deadline_ms)
         await self._check_not_ended(old, new)
         if fault is None:
             fault = await self._claim(session, old, new)

@@ -103,9 +103,11 @@ class FakeJournal:
         if self.is_cut:
             raise DatabaseUnavailable("cut")
 
-    async def _commit(self, user: str, handle: str | None, generation: int | None, reason: str, until: int) -> None:
+    async def _commit(
+        self, user: str, handle: str | None, generation: int | None, reason: str, until: int, successor: str | None = None
+    ) -> None:
         self._world.last_seq += 1
-        row = Row(self._world.last_seq, user, handle, generation, reason, 0, until)
+        row = Row(self._world.last_seq, user, handle, generation, reason, 0, until, successor)
         await asyncio.sleep(self._world.commit_seconds)
         if self.is_cut:
             raise DatabaseUnavailable("cut before the commit")
@@ -114,7 +116,7 @@ class FakeJournal:
     async def record(self, rows: Sequence[EndRow]) -> None:
         await self._ask()
         for row in rows:
-            await self._commit(row.user, row.handle, None, row.reason, row.expires_at)
+            await self._commit(row.user, row.handle, None, row.reason, row.expires_at, row.successor)
 
     async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
         await self._ask()
@@ -292,9 +294,10 @@ class Worker:
         return await self.manager.load(cookie)
 
     async def aclose(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        while left := [task for task in self.tasks if not task.done()]:  # redis-py swallows a cancellation now and then
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=1)
         await self.stores.covering.aclose()
         await self.stores.tail.aclose()
 

@@ -1,0 +1,17 @@
+"""What a rotated session became, so that a logout that comes a moment too late ends that."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("session_ends", sa.Column("successor", sa.String(64), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("session_ends", "successor")

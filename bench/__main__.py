@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from . import honour
 from .processes import BARE_PORT, SERVICE_PORT, bare_handler, service, sign_in
 
 HERE = Path(__file__).parent
@@ -49,6 +50,7 @@ def main() -> None:
             rows["bare aiohttp"].append(measure([bare], BARE_PORT, options, "", None))
             rows["stateroom check"].append(measure([process, redis], SERVICE_PORT, options, cookie, Path(folder)))
     report(rows, options.connections)
+    honour.main()
 
 
 def measure(pids: list[int], port: int, options: argparse.Namespace, cookie: str, folder: Path | None) -> Round:

@@ -78,8 +78,7 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
                 stores.tail.listen(streams.hear)
                 stack.push_async_callback(stores.covering.aclose)
                 stack.push_async_callback(stores.tail.aclose)
-                if settings.redis_mode in {"sentinel", "cluster"}:
-                    await stores.apply.check_fleet()
+                await stores.apply.check_fleet()
                 await stack.enter_async_context(_running(stores.tail.run(), "journal tail"))
                 await stack.enter_async_context(_running(stores.apply.run(), "journal apply"))
             await stack.enter_async_context(_running(Housekeeping(manager, streams, metrics).run(), "housekeeping"))

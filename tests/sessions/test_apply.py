@@ -184,13 +184,22 @@ async def test_the_mark_moves_over_no_other_connection_than_the_rows(place: Plac
 
 
 async def test_another_fleets_store_is_refused(place: Place, own_settings: Settings, database: Database) -> None:
+    place.stores.apply._is_fleet = True
     await place.stores.apply.check_fleet()
     await place.client.execute("", "SET", place.stores.apply._keys.on_shard("", "fleet"), "another")
     with pytest.raises(SettingsError, match="DATABASE_URL"):
         await place.stores.apply.check_fleet()
     other = await placed(own_settings, database)
+    other.stores.apply._is_fleet = True
     await other.turn()
     assert not other.is_covered()
     assert other.manager.store_state() == "unsettled"
     await other.stores.tail.aclose()
     await other.client.aclose()
+
+
+async def test_on_one_host_a_new_database_is_nobodys_fault(place: Place) -> None:
+    await place.client.execute("", "SET", place.stores.apply._keys.on_shard("", "fleet"), "another")
+    await place.stores.apply.check_fleet()
+    await place.turn()
+    assert place.manager.store_state() == "settled"

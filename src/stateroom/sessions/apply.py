@@ -39,10 +39,14 @@ ROWS_AT_ONCE = 500
 class Apply:
     """One worker's loop. `covered`: the connection to each primary (its serial) over which the tail covers its store.
 
-    `sweeps` says whether this worker is the one that applies each second.
+    `sweeps` says whether this worker is the one that applies each second. `is_fleet`: several hosts may share the
+    store, so that it must be made sure that they share the journal.
     """
 
-    def __init__(self, client: RedisClient, store: SessionStore, journal: EndsJournal, tail: Tail, keys: Keys) -> None:
+    def __init__(
+        self, client: RedisClient, store: SessionStore, journal: EndsJournal, tail: Tail, keys: Keys, *, is_fleet: bool
+    ) -> None:
+        self._is_fleet = is_fleet
         self._client = client
         self._store = store
         self._journal = journal
@@ -96,10 +100,12 @@ class Apply:
         return bool(marks) and all(self.covered.get(standing) == serial for standing, serial in now.values())
 
     async def check_fleet(self) -> None:
-        """See that this journal and the store belong to one fleet, where the store can be asked.
+        """Where hosts may share the store, see that this journal and the store belong to one fleet, if that can be asked.
 
         Raises `SettingsError`: two hosts with databases of their own would undo each other's ends.
         """
+        if not self._is_fleet:
+            return
         with contextlib.suppress(Unavailable):
             for key in self._client.shards():
                 await self._claim(key)
@@ -114,8 +120,10 @@ class Apply:
         if self._fleet_id is None:
             self._fleet_id = await self._journal.fleet_id()
         name = self._keys.on_shard(key, "fleet")
-        await self._client.execute(name, "SET", name, self._fleet_id, "NX")
         found = await self._client.execute(name, "GET", name)
+        if found is None:
+            await self._client.execute(name, "SET", name, self._fleet_id, "NX")
+            found = await self._client.execute(name, "GET", name)
         is_foreign = found is not None and found.decode() != self._fleet_id
         if is_foreign and not self.is_foreign:
             log.error("foreign_fleet", mend="give every host the same DATABASE_URL, or another REDIS_KEY_PREFIX")
@@ -127,8 +135,9 @@ class Apply:
         raw = await self._client.execute(name, "GET", name)
         if raw is not None and self.covered.get(standing) == serial:
             return int(raw)
-        with contextlib.suppress(StoreUnavailable):  # a store that refuses writes says it when it takes them again
-            await self._claim(key)
+        if self._is_fleet:
+            with contextlib.suppress(StoreUnavailable):  # a store that takes no writes has no id to contradict ours
+                await self._claim(key)
         if raw is None:
             return await self._begin(name, standing, serial)
         if int(raw) > self._tail.highest:

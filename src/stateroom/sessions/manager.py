@@ -82,7 +82,7 @@ class SessionManager:
         )
         tail = Tail(journal)
         covering = Covering(journal, lambda: tail.is_away)
-        apply = Apply(client, store, journal, tail, self._keys)
+        apply = Apply(client, store, journal, tail, self._keys, is_fleet=settings.redis_mode in {"sentinel", "cluster"})
         honour = Honour(
             tail,
             covering,

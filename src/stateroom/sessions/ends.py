@@ -70,10 +70,11 @@ class Ends:
         except DatabaseUnavailable:
             return await self._end_without_journal(at, row)
         ended, is_confirmed = await self._deleted(at)
-        successor = await self._successor(at) if ended is None and at.user else None
-        if successor is not None:
-            # It was given a new id a moment ago: who ends it means what it is now.
-            return await self.end(successor, reason, deadline=deadline)
+        if at.user and (ended is None or not is_confirmed):
+            # Perhaps it was given a new id a moment ago: who ends it means what it is now.
+            successor = await self._successor(at)
+            if successor is not None:
+                return await self.end(successor, reason, deadline=deadline)
         # An anonymous visitor's session gives no rights that somebody could go on using.
         if not is_confirmed and at.user:
             await lease_from(committed_at)

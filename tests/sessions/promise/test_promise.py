@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import hypothesis.strategies as st
@@ -28,12 +28,22 @@ a_worker = st.integers(0, WORKERS - 1)
 
 @dataclass(eq=False)
 class Kept:
-    """A session as its client knows it. `may_be_out`: an end was asked for, or its answer got lost."""
+    """A session as its client knows it. `may_be_out`: an end was asked for, or its answer got lost.
+
+    `became`: what rotations have made of it. Who signs out with an old id, in time, signs that out.
+    """
 
     user: str
-    cookie: str
+    cookie: str = ""
     may_be_out: bool = False
+    is_asked_out: bool = False
+    is_signed_out: bool = False
     ended_at: float | None = None
+    became: list[Kept] = field(default_factory=list)
+
+    def line(self) -> list[Kept]:
+        """It, and all that it became."""
+        return [self, *(each for one in self.became for each in one.line())]
 
 
 class Promise(RuleBasedStateMachine):
@@ -62,7 +72,7 @@ class Promise(RuleBasedStateMachine):
             try:
                 session = await manager.create(user)
             except StateroomError:
-                return Kept(user, "", may_be_out=True)
+                return Kept(user, may_be_out=True)
             return Kept(user, manager.seal(session))
 
         kept = self.world.do(act())
@@ -87,35 +97,29 @@ class Promise(RuleBasedStateMachine):
 
     @rule(target=sessions, kept=sessions, worker=a_worker)
     def rotate(self, kept: Kept, worker: int) -> Kept:
-        async def act() -> Kept:
-            session = await self._loaded(kept, worker)
-            if session is None or not session.user:
-                return Kept(kept.user, "", may_be_out=True)
-            manager = self.world.workers[worker].manager
-            kept.may_be_out = True
-            try:
-                await manager.rotate(session, signs_in=True)
-            except StateroomError:
-                return Kept(kept.user, "", may_be_out=True)
-            kept.ended_at = self.world.clock.now
-            return Kept(kept.user, manager.seal(session))
+        new = Kept(kept.user, may_be_out=True)
+        self.world.do(self._rotate(kept, new, worker))
+        return new
 
-        new = self.world.do(act())
-        self.kept.append(new)
+    @rule(target=sessions, kept=sessions, worker=a_worker)
+    def begin_rotate(self, kept: Kept, worker: int) -> Kept:
+        new = Kept(kept.user, may_be_out=True)
+        self.under_way.append(self.world.start(self._rotate(kept, new, worker)))
         return new
 
     @rule(user=st.sampled_from(USERS), worker=a_worker)
     def revoke_all(self, user: str, worker: int) -> None:
         async def act() -> None:
-            mine = [kept for kept in self.kept if kept.user == user]
+            mine = [each for kept in self.kept if kept.user == user for each in kept.line()]
             for kept in mine:
-                kept.may_be_out = True
+                kept.may_be_out = kept.is_asked_out = True
             try:
                 await self.world.workers[worker].manager.revoke_all(user)
             except StateroomError:
                 return
             for kept in mine:
-                kept.ended_at = kept.ended_at or self.world.clock.now
+                if kept.cookie:
+                    kept.ended_at = kept.ended_at or self.world.clock.now
 
         self.world.do(act())
 
@@ -222,12 +226,38 @@ class Promise(RuleBasedStateMachine):
         session = await self._loaded(kept, worker)
         if session is None or session.ending_address is None:
             return
-        kept.may_be_out = True
+        for each in kept.line():
+            each.may_be_out = each.is_asked_out = True
         try:
             await self.world.workers[worker].manager.end(session)
         except StateroomError:
             return
+        for each in kept.line():
+            each.is_signed_out = True
+            if each.cookie:
+                each.ended_at = each.ended_at or self.world.clock.now
+
+    async def _rotate(self, kept: Kept, new: Kept, worker: int) -> None:
+        session = await self._loaded(kept, worker)
+        if session is None or not session.user:
+            return
+        manager = self.world.workers[worker].manager
+        new.is_asked_out = kept.is_asked_out
+        new.is_signed_out = kept.is_signed_out
+        is_alone = not kept.may_be_out  # two rotations at once: one of them has lost
+        kept.may_be_out = True
+        kept.became.append(new)
+        try:
+            await manager.rotate(session, signs_in=True)
+        except StateroomError:
+            return
         kept.ended_at = kept.ended_at or self.world.clock.now
+        new.cookie = manager.seal(session)
+        self.kept.append(new)
+        if new.is_signed_out:
+            new.ended_at = self.world.clock.now
+        elif is_alone and len(kept.became) == 1 and not new.is_asked_out:
+            new.may_be_out = False
 
 
 class PromiseWithoutJournal(Promise):

@@ -61,21 +61,29 @@ class Restore:
         if is_new:
             self._metrics.sessions_restored.inc()
             log.info("session_restored", session=at.handle)
-        return await self._store.load(at), None, is_new
+        found = await self._store.load(at)
+        if found is None:
+            raise StoreUnavailable("Redis lost the session again")
+        return found, None, is_new
 
     async def settle_pending(self, at: Address, generation: int) -> str | None:
         """Ask the journal about a pending session: clear its mark, or delete it and say why.
 
-        Raises `DatabaseUnavailable`; then it stays pending.
+        Raises `DatabaseUnavailable`, then it stays pending; `StoreUnavailable` where Redis has lost it again.
         """
         reason = await self._second_look(at, generation)
+        is_there = True
         try:
             if reason is not None:
                 await self._store.end_at_once(at)
-            elif not await self._store.confirm(at):
-                return await self._honour.why_ended_by_journal(at.user, at.handle, generation) or "expired"
+            else:
+                is_there = await self._store.confirm(at)
         except StoreUnavailable as fault:  # the journal's word is what counts; the next request clears up
             log.debug("pending_session_stays", session=at.handle, reason=fault.detail)
+        if not is_there:
+            reason = await self._honour.why_ended_by_journal(at.user, at.handle, generation)
+            if reason is None:
+                raise StoreUnavailable("Redis lost the session again")
         return reason
 
     async def _second_look(self, at: Address, generation: int) -> str | None:

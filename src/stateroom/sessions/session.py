@@ -44,7 +44,7 @@ class Session(MutableMapping[str, Any]):
     token: bytes | None = None
     handle: str = ""
     user: str = ""
-    user_id: UserId | None = None
+    _user_id: UserId | None = None
     generation: int = 0
     is_persistent: bool = False
     degraded: bool = False
@@ -85,7 +85,7 @@ class Session(MutableMapping[str, Any]):
     def fill(self, cookie: Cookie, fields: Fields) -> None:
         """Take over a stored session."""
         self._cookie = cookie
-        self.token, self.handle, self.user, self.user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
+        self.token, self.handle, self.user, self._user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
         self.is_persistent = cookie.is_persistent
         self._fields, self._split = fields, None
         get = fields.get
@@ -104,7 +104,7 @@ class Session(MutableMapping[str, Any]):
 
     def fill_from_cookie(self, cookie: Cookie, *, created_ms: int) -> None:
         """Who it is, as the cookie alone knows it. What it holds is unknown."""
-        self.token, self.handle, self.user, self.user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
+        self.token, self.handle, self.user, self._user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
         self.is_persistent, self.generation = cookie.is_persistent, cookie.generation
         self._created_ms, self._renewed_ms, self._auth_ms = created_ms, cookie.renewed_ms, cookie.auth_time
         self._deadline_ms, self._idle_ms = cookie.deadline, cookie.idle_ms
@@ -196,7 +196,16 @@ class Session(MutableMapping[str, Any]):
     def is_signed_in(self) -> bool:
         """Raises `StoreUnavailable` where that cannot be known."""
         self._check_known()
-        return self.user_id is not None
+        return self._user_id is not None
+
+    @property
+    def user_id(self) -> UserId | None:
+        """Whose it is; None for an anonymous visitor's. Raises `StoreUnavailable` where that cannot be known."""
+        self._check_known()
+        return self._user_id
+
+    def set_user(self, user_id: UserId | None) -> None:
+        self._user_id = user_id
 
     @property
     def created_at(self) -> datetime | None:
@@ -298,7 +307,7 @@ class Session(MutableMapping[str, Any]):
         return True
 
     def __repr__(self) -> str:
-        who = f"user {self.user_id!r}" if self.user_id is not None else "anonymous"
+        who = f"user {self._user_id!r}" if self._user_id is not None else "anonymous"
         return f"<Session {self.handle or 'not stored'}, {who}>"
 
     # Changes

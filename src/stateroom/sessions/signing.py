@@ -158,7 +158,8 @@ class Signing:
             now = self._clock.now_ms()
             created = Created(now, now + min(idle, lifetime) * 1000, ())
         session.accept(delta)
-        session.user_id, session.generation, session.is_persistent, session.ended = user_id, generation, remember, None
+        session.set_user(user_id)
+        session.generation, session.is_persistent, session.ended = generation, remember, None
         session.set_stored(
             at,
             token,

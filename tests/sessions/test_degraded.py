@@ -1,0 +1,133 @@
+"""What a session is while a store is away, and what becomes of a rotation then."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from stateroom import SESSIONS, Unavailable, testing
+from stateroom.drills import topology
+from stateroom.drills.topology import Node
+from stateroom.errors import DatabaseUnavailable
+from stateroom.sessions.journal import Journal
+from stateroom.sessions.manager import SessionManager
+from stateroom.sessions.session import Session
+from stateroom.setup import setup
+
+from ..servers import Servers
+
+
+@dataclass
+class Place:
+    """One worker, settled on a server of its own, with an SQLite journal."""
+
+    node: Node
+    app: web.Application
+
+    @property
+    def manager(self) -> SessionManager:
+        return self.app[SESSIONS]
+
+    async def sign_in(self, user: str = "ada", **options: Any) -> tuple[str, Session]:
+        session = await self.manager.create(user, **options)
+        return self.manager.seal(session), session
+
+    async def settled(self) -> None:
+        async def is_settled() -> bool:
+            return self.manager.store_state() == "settled"
+
+        await topology.until(is_settled, "the store is settled")
+
+    @contextlib.contextmanager
+    def journal_away(self) -> Any:
+        async def away(*_: Any, **__: Any) -> Any:
+            raise DatabaseUnavailable("away, for a test")
+
+        names = ("record", "raise_generation", "generation", "reason", "newest", "read", "covering")
+        with contextlib.ExitStack() as patches:
+            for name in names:
+                patches.enter_context(mock.patch.object(Journal, name, away))
+            yield
+
+
+@contextlib.asynccontextmanager
+async def placed(servers: Servers, folder: Path, **values: Any) -> AsyncIterator[Place]:
+    async with topology.single(folder / "store", options={"appendonly": "yes", "appendfsync": "always"}) as node:
+        app = web.Application()
+        own = {"redis_host": node.host, "redis_port": node.port, "database_url": f"sqlite:///{folder}/journal.db"}
+        setup(app, servers.settings("fakeredis", **(own | values)))
+        async with TestClient(TestServer(app)):
+            made = Place(node, app)
+            await made.settled()
+            yield made
+
+
+@pytest.fixture
+async def place(servers: Servers, tmp_path: Path) -> AsyncIterator[Place]:
+    async with placed(servers, tmp_path) as made:
+        yield made
+
+
+async def test_both_away_nothing_is_known(place: Place) -> None:
+    cookie, session = await place.sign_in()
+    with place.journal_away(), testing.redis_down(place.app):
+        loaded = await place.manager.load(cookie)
+        with pytest.raises(Unavailable):
+            _ = loaded.is_signed_in
+        with pytest.raises(Unavailable):
+            _ = loaded.user_id  # None would say that nobody is signed in
+        with pytest.raises(Unavailable):
+            await place.manager.end(session)
+    assert (await place.manager.load(cookie)).is_signed_in
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_a_logout_with_the_id_before_a_rotation_ends_what_it_became(place: Place, is_away: bool) -> None:
+    old_cookie, session = await place.sign_in()
+    in_time = await place.manager.load(old_cookie)  # a parallel request, which is slow
+    with testing.redis_down(place.app) if is_away else contextlib.nullcontext():
+        await place.manager.rotate(session, signs_in=True)
+        await place.manager.rotate(session, signs_in=True)
+        new_cookie = place.manager.seal(session)
+        assert (await place.manager.load(new_cookie)).is_signed_in
+        await place.manager.end(in_time)
+        assert (await place.manager.load(new_cookie)).ended == "logout"
+    assert (await place.manager.load(new_cookie)).ended == "logout"
+
+    async def is_deleted() -> bool:
+        return await place.manager.count_active() == 0
+
+    await topology.until(is_deleted, "the journal is applied to the store")
+
+
+async def test_a_rotation_that_redis_left_half_way_is_whole_in_the_end(place: Place) -> None:
+    old_cookie, session = await place.sign_in(data={"cart": 1})
+    with testing.redis_down(place.app):
+        await place.manager.rotate(session, signs_in=True)
+        assert session.degraded
+    new = await place.manager.load(place.manager.seal(session))
+    assert new.is_signed_in
+    assert not new.degraded
+    assert new.restored
+    assert (await place.manager.load(old_cookie)).ended == "rotated"
+
+
+async def test_while_redis_is_away_data_is_an_error_and_identity_is_not(place: Place) -> None:
+    cookie, stored = await place.sign_in(data={"cart": 1})
+    with testing.redis_down(place.app):
+        session = await place.manager.load(cookie)
+        assert (session.user_id, session.degraded, session.id) == ("ada", True, stored.id)
+        assert session.auth_time == stored.auth_time
+        assert session.created_at == stored.created_at
+        for use in (lambda: session["cart"], lambda: "cart" in session, lambda: list(session), lambda: session.update(a=1)):
+            with pytest.raises(Unavailable):
+                use()
+    assert (await place.manager.load(cookie))["cart"] == 1

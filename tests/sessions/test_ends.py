@@ -1,0 +1,377 @@
+"""Ends on real stores and both kinds of database: what happens first, and when it is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stateroom.backend.client import RedisClient
+from stateroom.backend.clients import make_client
+from stateroom.database import Database
+from stateroom.drills import topology
+from stateroom.drills.topology import Node
+from stateroom.errors import DatabaseUnavailable, SessionEnded, Unavailable
+from stateroom.sessions.cookie import KeyRing, new_key
+from stateroom.sessions.journal import EndRow, Journal
+from stateroom.sessions.keys import Address
+from stateroom.sessions.manager import SessionManager, Stores
+from stateroom.sessions.session import Session
+from stateroom.sessions.tail import LEASE_SECONDS
+from stateroom.settings import Settings
+from stateroom.telemetry.metrics import Metrics
+from stateroom.testing import settings
+
+PERSISTENT = {"appendonly": "yes", "appendfsync": "always"}
+PREFIX = "test"
+KEY = new_key()
+NEVER = 2**50
+AT_ONCE_SECONDS = LEASE_SECONDS / 2
+
+
+class Line:
+    """One worker's way to the database; it can be cut."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.is_cut = False
+
+    @contextlib.asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        self._check()
+        async with self._database.connect() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        self._check()
+        async with self._database.begin() as connection:
+            yield connection
+
+    def _check(self) -> None:
+        if self.is_cut:
+            raise DatabaseUnavailable("cut, for a test")
+
+
+class Worker:
+    """A worker without loops of its own: a test takes each step."""
+
+    def __init__(self, made: Settings, client: RedisClient, database: Database, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self.client = client
+        self.line = Line(database)
+        self.manager = SessionManager(made, metrics, KeyRing(made.key_ring, made.session_name or ""))
+        self.stores: Stores = self.manager.attach(client, Journal(cast("Database", self.line)))
+        self.store, self.tail, self.apply, self.ends = self.stores.store, self.stores.tail, self.stores.apply, self.stores.ends
+
+    async def settle(self) -> None:
+        """Until this worker counts its store as settled."""
+
+        async def is_settled() -> bool:
+            with contextlib.suppress(Unavailable):
+                await self.tail.catch_up()
+                await self.apply.turn()
+            return self.manager.store_state() == "settled"
+
+        await topology.until(is_settled, "the store is settled")
+
+    def unsettle(self) -> None:
+        """As after a new connection, before the journal has been applied over it."""
+        self.apply.covered.clear()
+        assert self.manager.store_state() == "unsettled"
+
+    async def sign_in(self, user: str = "ada", **data: Any) -> tuple[Session, str]:
+        """A new session, and its sealed value."""
+        session = await self.manager.create(user, data=data)
+        return session, self.manager.seal(session)
+
+    async def copies(self) -> list[bytes]:
+        """The keys of all sessions, pending and unclaimed ones too."""
+        found: list[bytes] = await self.client.execute("", "KEYS", f"{PREFIX}:*:s:*")
+        return found
+
+    def metric(self, name: str) -> float:
+        value = self.metrics.registry.get_sample_value(f"stateroom_{name}")
+        assert value is not None
+        return value
+
+
+class Fleet:
+    """Workers on one store and one database."""
+
+    def __init__(self, node: Node, database: Database, stack: contextlib.AsyncExitStack) -> None:
+        self.node = node
+        self.journal = Journal(database)
+        self._database = database
+        self._stack = stack
+
+    async def join(self, **values: Any) -> Worker:
+        """One more worker, settled."""
+        own = {
+            "redis_host": self.node.host, "redis_port": self.node.port, "redis_key_prefix": PREFIX, "cookie_keys": KEY,
+            "database_url": "sqlite:///not-opened.db",
+        }  # fmt: skip
+        made = settings(**(own | values))
+        metrics = Metrics()
+        client = await make_client(made, metrics=metrics)
+        self._stack.push_async_callback(client.aclose)
+        await client.start()
+        worker = Worker(made, client, self._database, metrics)
+        self._stack.push_async_callback(worker.tail.aclose)
+        self._stack.push_async_callback(worker.stores.covering.aclose)
+        await worker.settle()
+        return worker
+
+    async def end_by_row(self, at: Address, reason: str = "logout") -> None:
+        """Commit an end, as another worker does."""
+        await self.journal.record([EndRow(at.user, at.handle, reason, 0, NEVER)])
+
+    async def reason(self, at: Address) -> str | None:
+        return await self.journal.reason(at.user, at.handle, 2**40)
+
+
+@contextlib.asynccontextmanager
+async def fleet_on(folder: Path, database: Database) -> AsyncIterator[Fleet]:
+    async with (
+        topology.single(folder / "store", options=PERSISTENT) as node,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        yield Fleet(node, database, stack)
+
+
+def is_honoured(session: Session) -> bool:
+    """Whether a handler would let this user in."""
+    try:
+        return session.is_signed_in
+    except Unavailable:
+        return False
+
+
+async def took(step: Awaitable[object]) -> float:
+    """Seconds of the loop's clock."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await step
+    return loop.time() - began
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path, database: Database) -> AsyncIterator[Fleet]:
+    async with fleet_on(tmp_path, database) as made:
+        yield made
+
+
+async def test_the_row_is_committed_before_anything_is_deleted(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = await fleet.join()
+    session, _ = await worker.sign_in()
+    at, end = session.address, worker.store.end
+    seen: list[tuple[str | None, bool]] = []
+
+    async def noted(ending: Address) -> Any:
+        seen.append((await fleet.reason(ending), await worker.store.exists(ending)))
+        return await end(ending)
+
+    monkeypatch.setattr(worker.store, "end", noted)
+    await worker.manager.end(session)
+    assert seen == [("logout", True)]
+    assert not await worker.store.exists(at)
+
+
+async def test_an_end_is_acknowledged_at_once_when_settled_and_a_lease_later_when_not(fleet: Fleet) -> None:
+    worker = await fleet.join()
+    first, _ = await worker.sign_in()
+    second, _ = await worker.sign_in()
+    assert await took(worker.manager.end(first)) < AT_ONCE_SECONDS
+    worker.unsettle()
+    assert LEASE_SECONDS - 0.05 <= await took(worker.manager.end(second)) < LEASE_SECONDS + 0.3
+    assert await worker.copies() == []
+
+
+async def test_a_connection_that_changes_while_it_deletes_confirms_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = await fleet.join()
+    session, _ = await worker.sign_in()
+    end = worker.store.end
+
+    async def and_change(at: Address) -> Any:
+        ended = await end(at)
+        worker.client.standing("").serial += 1
+        return ended
+
+    monkeypatch.setattr(worker.store, "end", and_change)
+    assert await took(worker.manager.end(session)) >= LEASE_SECONDS - 0.05
+
+
+async def test_an_anonymous_visitors_end_waits_for_no_lease(fleet: Fleet) -> None:
+    worker = await fleet.join()
+    session = await worker.manager.create(None, data={"cart": 1})
+    worker.unsettle()
+    assert await took(worker.manager.end(session)) < AT_ONCE_SECONDS
+    assert await worker.copies() == []
+
+
+async def test_by_the_time_of_the_answer_no_worker_honours_the_session(fleet: Fleet) -> None:
+    """Not even one whose store is settled, and has the session again from somewhere."""
+    ending, other = await fleet.join(), await fleet.join()
+    session, value = await ending.sign_in()
+    at, key = session.address, ending.store.key(session.address)
+    assert is_honoured(await other.manager.load(value))
+    copy = await fleet.node.call("DUMP", key)
+    await ending.manager.end(session)
+    await fleet.node.call("RESTORE", key, 0, copy)
+    await other.tail.catch_up()
+    loaded = await other.manager.load(value)
+    assert loaded.ended == "logout"
+    assert await other.store.exists(at), "the store still has it: it is the journal that counts"
+
+
+async def test_without_journal_and_unsettled_nothing_is_ended_and_nothing_deleted(fleet: Fleet) -> None:
+    worker = await fleet.join()
+    session, value = await worker.sign_in()
+    worker.line.is_cut = True
+    worker.unsettle()
+    with pytest.raises(DatabaseUnavailable):
+        await worker.manager.end(session)
+    assert worker.metric("revocations_pending") == 0
+    worker.line.is_cut = False
+    await worker.settle()
+    assert is_honoured(await worker.manager.load(value))
+
+
+async def test_where_the_journal_is_required_a_refused_end_deletes_nothing(fleet: Fleet) -> None:
+    worker = await fleet.join(journal_required=True)
+    session, _ = await worker.sign_in()
+    at = session.address
+    worker.line.is_cut = True
+    with pytest.raises(DatabaseUnavailable):
+        await worker.manager.end(session)
+    assert await worker.store.exists(at)
+
+
+async def test_what_waits_for_the_journal_goes_on_waiting_until_it_is_written(fleet: Fleet) -> None:
+    worker = await fleet.join()
+    session, value = await worker.sign_in()
+    at = session.address
+    worker.line.is_cut = True
+    await worker.manager.end(session)
+    with pytest.raises(DatabaseUnavailable):
+        await worker.ends.flush()
+    assert worker.metric("revocations_pending") == 1
+    assert not is_honoured(await worker.manager.load(value))
+    worker.line.is_cut = False
+    await worker.ends.flush()
+    assert worker.metric("revocations_pending") == 0
+    assert await fleet.reason(at) == "logout"
+    assert (await worker.manager.load(value)).ended == "logout"
+    await worker.ends.flush()
+    assert [row.handle for row in await fleet.journal.newest(10)] == [at.handle], "written once"
+
+
+async def test_without_the_journal_it_takes_the_replica_that_should_have_the_end(
+    fleet: Fleet, tmp_path: Path, database: Database
+) -> None:
+    follows = {"replicaof": f"{fleet.node.host} {fleet.node.port}"}
+    async with topology.single(tmp_path / "replica", options=follows) as replica:
+
+        async def is_linked() -> bool:
+            return bool((await replica.call("ROLE"))[3] == b"connected")
+
+        await topology.until(is_linked, "the replica follows")
+        worker = await fleet.join(redis_write_replicas=1, redis_write_replicas_timeout=0.3)
+        first, _ = await worker.sign_in()
+        second, _ = await worker.sign_in()
+        worker.line.is_cut = True
+        await worker.manager.end(first)
+        assert worker.metric("revocations_pending") == 1
+        replica.pause()
+        try:
+            with pytest.raises(DatabaseUnavailable, match="too few replicas"):
+                await worker.manager.end(second)
+        finally:
+            replica.resume()
+        assert worker.metric("revocations_pending") == 1
+
+
+async def test_a_logout_of_an_old_cookie_counts_while_redis_is_really_away(fleet: Fleet) -> None:
+    worker = await fleet.join(degraded_max_age=5)
+    session, value = await worker.sign_in()
+    at = session.address
+    worker.manager.clock.skew_ms += 10_000
+    await fleet.node.kill()
+    unknown = await worker.manager.load(value)
+    with pytest.raises(Unavailable):
+        _ = unknown.is_signed_in
+    assert await took(worker.manager.end(unknown)) >= LEASE_SECONDS - 0.05
+    assert await fleet.reason(at) == "logout"
+    await fleet.node.start()
+    await worker.settle()
+    assert (await worker.manager.load(value)).ended == "logout"
+
+
+async def test_revoking_what_cannot_be_looked_up_is_recorded_and_what_is_not_there_is_not(fleet: Fleet) -> None:
+    worker = await fleet.join()
+    session, value = await worker.sign_in("ada")
+    assert await worker.manager.revoke("ada", "A" * 22) is False
+    assert await worker.manager.revoke("bob", session.handle) is False
+    assert await fleet.journal.newest(10) == []
+    await fleet.node.kill()
+    assert await worker.manager.revoke("ada", session.handle) is None
+    assert await fleet.reason(session.address) == "revoked"
+    await fleet.node.start()
+    await worker.settle()
+    assert (await worker.manager.load(value)).ended == "revoked"
+    assert await worker.copies() == []
+
+
+async def test_ending_all_of_a_user_while_redis_is_away_holds_when_it_is_back(fleet: Fleet) -> None:
+    worker = await fleet.join()
+    _, other = await worker.sign_in("ada")
+    mine, old_value = await worker.sign_in("ada")
+    _, bob = await worker.sign_in("bob")
+    await fleet.node.kill()
+    assert await took(worker.manager.revoke_all("ada", keep=mine)) >= LEASE_SECONDS - 0.05
+    assert mine.generation == 1
+    new_value = worker.manager.seal(mine)
+    await fleet.node.start()
+    await worker.settle()
+    assert (await worker.manager.load(other)).ended == "revoked"
+    assert not is_honoured(await worker.manager.load(old_value))
+    assert is_honoured(await worker.manager.load(new_value))
+    assert is_honoured(await worker.manager.load(bob))
+
+
+@pytest.mark.parametrize("step", ["prepare_rotation", "record_rotation", "claim_rotation"])
+@pytest.mark.parametrize("is_before", [True, False])
+async def test_a_logout_at_any_step_of_a_rotation_leaves_nothing_signed_in(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, step: str, *, is_before: bool
+) -> None:
+    """By another worker, before or after each step. After the last there is a successor, which ends too."""
+    worker, other = await fleet.join(), await fleet.join()
+    session, old_value = await worker.sign_in()
+    parallel = await other.manager.load(old_value)
+    target: Any = worker.ends if step == "record_rotation" else worker.store
+    real = getattr(target, step)
+
+    async def with_logout(*args: Any, **kwargs: Any) -> Any:
+        if is_before:
+            await other.manager.end(parallel)
+        result = await real(*args, **kwargs)
+        if not is_before:
+            await other.manager.end(parallel)
+        return result
+
+    monkeypatch.setattr(target, step, with_logout)
+    values = [old_value]
+    with contextlib.suppress(SessionEnded):
+        await worker.manager.rotate(session, signs_in=True)
+        values.append(worker.manager.seal(session))
+    monkeypatch.undo()
+    for each in (worker, other):
+        await each.settle()
+        for value in values:
+            assert not is_honoured(await each.manager.load(value))
+    assert await worker.copies() == []

@@ -198,6 +198,16 @@ async def test_another_fleets_store_is_refused(place: Place, own_settings: Setti
     await other.client.aclose()
 
 
+async def test_a_foreign_worker_leaves_the_fleets_mark_alone(place: Place) -> None:
+    await place.stores.journal.record([EndRow("i1", "x", "logout", 0, 10**15)] * 3)
+    await place.client.execute("", "SET", place.stores.apply._keys.on_shard("", "fleet"), "another")
+    for mark in (1, 1000):
+        await place.client.execute("", "SET", place.mark_key, mark)
+        place.stores.apply._is_fleet = True
+        assert not await place.turn()
+        assert await place.mark() == mark
+
+
 async def test_on_one_host_a_new_database_is_nobodys_fault(place: Place) -> None:
     await place.client.execute("", "SET", place.stores.apply._keys.on_shard("", "fleet"), "another")
     await place.stores.apply.check_fleet()

@@ -61,6 +61,6 @@ def test_the_command_says_so_in_one_line(servers: Servers, tmp_path: Path) -> No
         check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    [line] = [line for line in done.stderr.splitlines() if line.startswith("stateroom:")]
+    [line] = done.stderr.splitlines()
     assert "DATABASE_URL" in line
     assert "REDIS_KEY_PREFIX" in line

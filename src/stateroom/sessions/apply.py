@@ -89,6 +89,11 @@ class Apply:
         marks, is_new = {}, False
         for key, (standing, serial) in now.items():
             is_new |= self.covered.get(standing) != serial
+            if is_new:
+                await self._look_whose(key)
+            if self.is_foreign:  # its mark is not ours to move
+                self.covered.clear()
+                return False
             marks[key] = mark = await self._mark(key, standing, serial)
             self._marks[standing] = serial, mark
             if standing.serial == serial and mark >= self._tail.floor and not self.is_foreign:
@@ -124,10 +129,17 @@ class Apply:
         if found is None:
             await self._client.execute(name, "SET", name, self._fleet_id, "NX")
             found = await self._client.execute(name, "GET", name)
-        is_foreign = found is not None and found.decode() != self._fleet_id
-        if is_foreign and not self.is_foreign:
+        self.is_foreign = found is not None and found.decode() != self._fleet_id
+
+    async def _look_whose(self, key: str) -> None:
+        """The same, where that matters and can be done now."""
+        if not self._is_fleet:
+            return
+        before = self.is_foreign
+        with contextlib.suppress(StoreUnavailable):  # a store that takes no writes has no id to contradict ours
+            await self._claim(key)
+        if self.is_foreign and not before:
             log.error("foreign_fleet", mend="give every host the same DATABASE_URL, or another REDIS_KEY_PREFIX")
-        self.is_foreign = is_foreign
 
     async def _mark(self, key: str, standing: Standing, serial: int) -> int:
         """Up to where the store has the journal."""
@@ -135,10 +147,8 @@ class Apply:
         raw = await self._client.execute(name, "GET", name)
         if raw is not None and self.covered.get(standing) == serial:
             return int(raw)
-        if self._is_fleet:
-            with contextlib.suppress(StoreUnavailable):  # a store that takes no writes has no id to contradict ours
-                await self._claim(key)
         if raw is None:
+            await self._look_whose(key)
             return await self._begin(name, standing, serial)
         if int(raw) > self._tail.highest:
             await self._tail.catch_up()

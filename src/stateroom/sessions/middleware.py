@@ -74,6 +74,7 @@ def commit_on_prepare() -> Callable[[web.Request, web.StreamResponse], Awaitable
         if stays_open(response):
             BUDGET.set(None)  # it may live for hours: each later step has a time-out of its own
             if visit.session.user:
+                visit.frontend.streams.check_open(visit.session)
                 visit.stream = Stream(request, response, visit.session)
                 visit.frontend.streams.add(visit.stream)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from ..errors import SessionEnded
+
 if TYPE_CHECKING:
     from .journal import Row
     from .manager import SessionManager
@@ -69,6 +71,12 @@ class Streams:
 
     def add(self, stream: Stream) -> None:
         self._open.setdefault(stream.address.handle, set()).add(stream)
+
+    def check_open(self, session: Session) -> None:
+        """An end that was heard since the session was loaded found no stream to close. Raises `SessionEnded`."""
+        reason = self._manager.stores.tail.reason(session.user, session.handle, session.generation)
+        if reason is not None:
+            raise SessionEnded(reason)
 
     def discard(self, stream: Stream) -> None:
         """Its handler is done."""

@@ -157,7 +157,7 @@ class Tail:
     def _begin(self, rows: list[Row]) -> None:
         if rows:
             self.floor = rows[0].seq - 1 if len(rows) == ROWS_AT_START else 0
-            self._highest = rows[0].seq - 1
+            self._highest = max(0, rows[0].seq - 1 - GAPS_LOOKED_FOR)
             self._take(rows)
 
     def _take(self, rows: list[Row]) -> None:

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from .backend.client import ClientFactory
 
 
-def make_app(settings: Settings | None = None, *, client_factory: ClientFactory | None = None) -> web.Application:
-    """The whole service as an application. Raises `SettingsError`."""
+def make_app(
+    settings: Settings | None = None, *, client_factory: ClientFactory | None = None, hashing_threads: int | None = None
+) -> web.Application:
+    """The whole service as an application. Raises `SettingsError`.
+
+    `hashing_threads`: how many passwords it may hash at once; one less than the host has cores where not given.
+    """
     settings = settings or Settings.load()
     if not settings.has_database:
         raise SettingsError("DATABASE_URL=none is for library use; the service keeps its users there: unset it, or name a database")
@@ -36,7 +41,7 @@ def make_app(settings: Settings | None = None, *, client_factory: ClientFactory 
     outer.append(problems_middleware)
     app.middlewares[:0] = outer
     app.on_response_prepare.append(security_headers(settings))
-    app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[METRICS])
+    app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[METRICS], hashing_threads=hashing_threads)
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)
     for each in (auth, profile, sessions, health):
@@ -49,7 +54,6 @@ def make_metrics_app(service: web.Application) -> web.Application:
     """What listens on `METRICS_HOST` and `METRICS_PORT`: the service's metrics and nothing else."""
     app = web.Application()
     app[METRICS] = service[METRICS]
-    app[SESSIONS] = service[SESSIONS]
     app.router.add_get("/metrics", metrics.metrics)
     return app
 

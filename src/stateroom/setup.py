@@ -12,6 +12,7 @@ from . import __version__
 from .backend.clients import make_client
 from .database import Database
 from .sessions.cookie import KeyRing, load_keys
+from .sessions.figures import Figures
 from .sessions.housekeeping import Housekeeping
 from .sessions.journal import EndsJournal, Journal, NoJournal
 from .sessions.manager import SessionManager
@@ -49,6 +50,7 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
     manager = SessionManager(settings, metrics, KeyRing(load_keys(settings), settings.session_name or ""))
     proxies = Proxies(settings)
     streams = Streams(manager)
+    figures = Figures(manager, metrics)
     frontend = Frontend(manager, CookieJar(settings), proxies, ClientNotes(proxies, settings.geoip_database), streams)
     app[SETTINGS] = settings
     app[METRICS] = metrics
@@ -81,7 +83,9 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
                 await stores.apply.check_fleet()
                 await stack.enter_async_context(_running(stores.tail.run(), "journal tail"))
                 await stack.enter_async_context(_running(stores.apply.run(), "journal apply"))
-            await stack.enter_async_context(_running(Housekeeping(manager, streams, metrics).run(), "housekeeping"))
+            await stack.enter_async_context(_running(Housekeeping(manager, streams, figures).run(), "housekeeping"))
+            if metrics.is_shared:
+                await stack.enter_async_context(_running(figures.keep_fresh(), "figures"))
             yield
 
     app.cleanup_ctx.append(connections)

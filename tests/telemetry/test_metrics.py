@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from stateroom.telemetry.hot import HotCounter, HotHistogram
+from stateroom.telemetry.hot import hot_counter, hot_histogram
 from stateroom.telemetry.metrics import Metrics
 
 
@@ -14,38 +13,56 @@ def test_two_applications_of_one_process_count_apart() -> None:
     one, other = Metrics("1"), Metrics("1")
     one.sessions_created.inc()
     one.session_loads["hit"].inc()
-    for name, labels in [("stateroom_sessions_created_total", {}), ("stateroom_session_loads_total", {"result": "hit"})]:
-        assert one.registry.get_sample_value(name, labels) == 1
-        assert other.registry.get_sample_value(name, labels) == 0
+    for metrics, expected in ((one, 1), (other, 0)):
+        metrics.refresh()
+        for name, labels in [("stateroom_sessions_created_total", {}), ("stateroom_session_loads_total", {"result": "hit"})]:
+            assert metrics.registry.get_sample_value(name, labels) == expected
 
 
 def test_a_hot_histogram_reads_as_an_ordinary_one() -> None:
     bounds = (0.005, 0.5, 1, 2.5)
-    hot_registry, registry = CollectorRegistry(), CollectorRegistry()
-    hot = HotHistogram(hot_registry, "seconds", "Time", ["route"], bounds)
-    ordinary = Histogram("seconds", "Time", ["route"], buckets=bounds, registry=registry)
-    for value in (0.001, 0.005, 0.3, 1, 2.6, 100):
-        hot.children["/x",].observe(value)
-        ordinary.labels("/x").observe(value)
-    [family] = ordinary.collect()
-    for sample in family.samples:
-        if not sample.name.endswith("_created"):
-            assert hot_registry.get_sample_value(sample.name, sample.labels) == sample.value
+    registries = CollectorRegistry(), CollectorRegistry()
+    [hot] = [hot_histogram(registries[0], "seconds", "Time", ["route"], bounds)["/x",]]
+    ordinary = Histogram("seconds", "Time", ["route"], buckets=bounds, registry=registries[1]).labels("/x")
+    for values in ((0.001, 0.005, 0.25), (1, 2.75, 128), ()):
+        for value in values:
+            hot.observe(value)
+            ordinary.observe(value)
+        hot.flush()
+        read = [[sample[:3] for family in registry.collect() for sample in family.samples] for registry in registries]
+        told, expected = ([sample for sample in samples if sample[0] != "seconds_created"] for samples in read)
+        assert told == expected
+        assert len(told) == len(bounds) + 3
 
 
-def test_hot_figures_can_be_exposed_in_both_formats() -> None:
+def test_what_was_counted_is_handed_over_once() -> None:
     registry = CollectorRegistry()
-    counter = HotCounter(registry, "things", "Things", ["kind"])
-    HotHistogram(registry, "seconds", "Time", ["route"], (1,)).children["/x",].observe(0.5)
-    counter.children["odd",].inc()
-    for generate in (generate_latest, generate_openmetrics):
-        text = generate(registry).decode()
-        assert 'things_total{kind="odd"} 1.0' in text
-        assert 'seconds_bucket{le="1.0",route="/x"} 1.0' in text or 'seconds_bucket{route="/x",le="1.0"} 1.0' in text
+    things = hot_counter(registry, "things", "Things", ["kind"])["odd",]
+    for expected in (2.0, 4.0):
+        things.inc()
+        things.inc()
+        things.flush()
+        things.flush()
+        assert registry.get_sample_value("things_total", {"kind": "odd"}) == expected
 
 
-def test_a_name_cannot_be_taken_twice() -> None:
-    registry = CollectorRegistry()
-    HotCounter(registry, "things", "Things", ["kind"])
-    with pytest.raises(ValueError, match="Duplicated"):
-        HotCounter(registry, "things", "Things", ["kind"])
+def test_whoever_reads_the_registry_sees_the_figures_of_that_moment() -> None:
+    metrics = Metrics("1")
+    waiting = 0.0
+    metrics.sample(lambda: metrics.redis_pool_pending.set(waiting))
+    for waiting in (3.0, 7.0):
+        metrics.http_requests["GET", "/x", "200"].inc()
+        assert f"stateroom_redis_pool_pending {waiting}" in generate_latest(metrics.registry).decode()
+    assert metrics.registry.get_sample_value("http_requests_total", {"method": "GET", "route": "/x", "code": "200"}) == 2
+
+
+def test_a_bucket_names_the_request_that_it_saw_last_in_openmetrics() -> None:
+    metrics = Metrics("1")
+    duration = metrics.http_request_duration["GET", "/x"]
+    duration.observe_request(0.3, "the-first")
+    duration.observe_request(0.4, "the-last")
+    openmetrics = generate_openmetrics(metrics.registry).decode()  # type: ignore[no-untyped-call]
+    [line] = [line for line in openmetrics.splitlines() if "the-" in line]
+    assert 'le="0.5"' in line
+    assert '# {request_id="the-last"} 0.4' in line
+    assert "the-last" not in generate_latest(metrics.registry).decode()

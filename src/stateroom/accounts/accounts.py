@@ -30,11 +30,11 @@ DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
 class Accounts:
     """Users and their passwords, with throttled sign-ins. Knows nothing of sessions."""
 
-    def __init__(self, settings: Settings, database: Database, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, database: Database, metrics: Metrics, *, hashing_threads: int | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
         self.users = Users(database)
-        self._passwords = Passwords(settings, metrics)
+        self._passwords = Passwords(settings, metrics, threads=hashing_threads)
         self._throttle: Throttle | None = None
         self._known: OrderedDict[int, User] = OrderedDict()
 

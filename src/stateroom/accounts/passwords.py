@@ -49,13 +49,13 @@ T = TypeVar("T")
 class Passwords:
     """Hashes and verifies. Owns its threads; `aclose` ends them."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, *, threads: int | None = None) -> None:
         self._rounds = settings.bcrypt_rounds
         self._min_length = settings.password_min_length
         self._pepper = settings.password_pepper.get_secret_value().encode() if settings.password_pepper else None
         self._blocklist = _read_blocklist(settings)
         self._metrics = metrics
-        self._threads = max(1, (os.cpu_count() or 1) - 1)
+        self._threads = threads or max(1, (os.cpu_count() or 1) - 1)
         self._executor = ThreadPoolExecutor(self._threads, "stateroom-bcrypt", initializer=_yield_to_the_loop)
         self._under_way = 0
         self._seconds_each = 0.25
@@ -111,6 +111,7 @@ class Passwords:
         """Run in a hashing thread. A full queue is refused before anything is computed."""
         waiting = self._under_way - self._threads
         if waiting >= self._threads * WAITING_PER_THREAD:
+            self._metrics.password_hash_refusals.inc()
             seconds = math.ceil(waiting / self._threads * self._seconds_each)
             raise Saturated("too many sign-ins at once", retry_after=max(1, seconds))
         self._count(+1)

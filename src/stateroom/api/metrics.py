@@ -6,6 +6,7 @@ On the public listener it answers loopback peers whose request came through no p
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from .. import METRICS, SESSIONS, Unavailable, is_forwarded
+from .. import METRICS, SESSIONS, is_forwarded
 from ..errors import NotFound
 
 if TYPE_CHECKING:
@@ -28,23 +29,15 @@ async def public_metrics(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """What Prometheus scrapes; OpenMetrics where it asks for that."""
-    manager = request.config_dict[SESSIONS]
     held = request.config_dict[METRICS]
-    try:
-        pool = manager.pool_figures()
-    except Unavailable:
-        pass
-    else:
-        held.redis_pool_connections["idle"].set(pool.idle)
-        held.redis_pool_connections["in_use"].set(pool.in_use)
-        held.redis_pool_connections_max.set(pool.maximum)
-        held.redis_pool_pending.set(pool.pending)
-        state = manager.store_state()
-        for name, gauge in held.store_state.items():
-            gauge.set(name == state)
-        held.journal_tail_age.set(manager.journal_age())
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return web.Response(body=encode(held.registry), headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+    if held.is_shared:
+        held.refresh()
+        # As many files as there are workers: read them beside the loop.
+        body = await asyncio.to_thread(encode, held.scraped)
+    else:
+        body = encode(held.scraped)
+    return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
 def _may_read(request: web.Request, settings: Settings) -> bool:

@@ -52,12 +52,13 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class PoolFigures:
-    """The pool's connections now, and how many callers wait for one."""
+    """The pool's connections now, how many callers wait for one, and how many wait on the shared connection."""
 
     idle: int
     in_use: int
     maximum: int
     pending: int
+    shared_pending: int = 0
 
 
 class RedisClient(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -107,7 +108,7 @@ class ClusterClient:
 
     def pool_figures(self) -> PoolFigures:
         each = [shard.pool_figures() for shard in self._shards.values()]
-        return PoolFigures(*(sum(getattr(f, name) for f in each) for name in ("idle", "in_use", "maximum", "pending")))
+        return PoolFigures(*(sum(getattr(figures, field.name) for figures in each) for field in dataclasses.fields(PoolFigures)))
 
     async def _follow(self, key: str, call: Callable[[ServerClient], Awaitable[Any]], asked: Sequence[Command]) -> Any:
         """Call the owner of a key, wherever the Cluster sends us."""

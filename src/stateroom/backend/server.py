@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,14 @@ class ServerClient:
         self.breaker = Breaker(self._breaker_moved)
         self._is_away = False
         self._standing = Standing()
+
+        async def open_counted() -> AbstractConnection:
+            connection = await open_connection()
+            metrics.redis_connections_opened.inc()
+            return connection
+
         self._multiplexer = Multiplexer(
-            open_connection,
+            open_counted,
             self.breaker,
             read_timeout=self._read_timeout,
             connect_timeout=settings.redis_dial_timeout + settings.redis_read_timeout,
@@ -58,7 +65,7 @@ class ServerClient:
             on_lost=self._standing.lost,
         )
         self._pool = Pool(
-            open_connection,
+            open_counted,
             metrics,
             size=settings.redis_pool_size,
             min_idle=settings.redis_min_idle,
@@ -122,7 +129,7 @@ class ServerClient:
         return self._multiplexer.is_connected
 
     def pool_figures(self) -> PoolFigures:
-        return self._pool.figures()
+        return dataclasses.replace(self._pool.figures(), shared_pending=self._multiplexer.pending)
 
     def drop(self, reason: str) -> None:
         """This server is the primary no longer, or doubtful: drop every connection to it, at once, and make anew."""

@@ -37,16 +37,18 @@ def main() -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="HOST")] = None,
     port: Annotated[int | None, typer.Option(help="PORT")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes. More than one comes with a later release.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port")] = 1,
 ) -> None:
-    """Run the service in the foreground. SIGTERM drains it."""
+    """Run the service in the foreground. SIGTERM drains it, SIGHUP has it read the cookie keys again."""
+    from ..serving import process, supervisor
     from ..settings import Settings
-    from .serve import run
 
-    if workers != 1:
-        raise SettingsError("--workers: this release runs one process; start more of them behind a load balancer")
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
-    run(Settings(**given))
+    settings = Settings(**given)
+    if workers == 1:
+        process.run(settings)
+    else:
+        supervisor.run(settings, workers)
 
 
 @app.command()

@@ -19,8 +19,8 @@ from redis.asyncio.connection import Connection
 
 from .. import get_session
 from ..app import make_app
-from ..cli.serve import run
 from ..errors import SettingsError
+from ..serving.process import run
 from ..sessions.apply import Apply
 from ..sessions.honour import Honour
 from ..sessions.loading import Loading

@@ -1,4 +1,4 @@
-"""What runs beside the requests: compare clocks, sweep what has expired, count what is active, prune the journal.
+"""What runs beside the requests: compare clocks, sweep what has expired, measure, prune the journal.
 
 One task a process; the journal's tail and its application have tasks of their own. Each step that fails because a
 store is away is tried again at the next turn.
@@ -7,7 +7,6 @@ store is away is tried again at the next turn.
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from .keys import TAG_COUNT
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..telemetry.metrics import Metrics
+    from .figures import Figures
     from .manager import SessionManager
     from .streams import Streams
 
@@ -28,18 +27,19 @@ log = structlog.get_logger(__name__)
 TURN_SECONDS = 1.0
 TURNS_PER_SWEEP = 5
 """In so many turns every tag is swept once."""
-TURNS_PER_COUNT = 5
+TURNS_PER_COUNT = 3
 TURNS_PER_PRUNE = 10
+TURNS_PER_INFO = 10
 SWEEPER_HOLD_MS = 5000
 
 
 class Housekeeping:
     """The turns of one process' manager."""
 
-    def __init__(self, manager: SessionManager, streams: Streams, metrics: Metrics) -> None:
+    def __init__(self, manager: SessionManager, streams: Streams, figures: Figures) -> None:
         self._manager = manager
         self._streams = streams
-        self._metrics = metrics
+        self._figures = figures
         self._worker = secrets.token_hex(8)
         self._turn = 0
 
@@ -56,9 +56,12 @@ class Housekeeping:
         await self._attempt("sweep", self._sweep)
         await self._attempt("flush", self._manager.stores.ends.flush)
         await self._attempt("check_streams", self._streams.check)
-        if turn % TURNS_PER_COUNT == 0:
-            await self._count()
-        if self._manager.stores.apply.sweeps and turn % TURNS_PER_PRUNE == 0:
+        sweeps = self._manager.stores.apply.sweeps
+        if turn % TURNS_PER_COUNT == 0 or not sweeps:
+            await self._figures.count_sessions(for_all=sweeps)
+        if turn % TURNS_PER_INFO == 0:
+            await self._figures.ask_primaries()
+        if sweeps and turn % TURNS_PER_PRUNE == 0:
             await self._attempt("prune", self._manager.prune_journal)
 
     async def _sweep(self) -> None:
@@ -67,12 +70,6 @@ class Housekeeping:
         apply.sweeps = await self._manager.store.claim_sweep(self._worker, hold_ms=SWEEPER_HOLD_MS)
         if apply.sweeps:
             await self._manager.sweep(-(-TAG_COUNT // TURNS_PER_SWEEP))
-
-    async def _count(self) -> None:
-        try:
-            self._metrics.sessions_active.set(await self._manager.count_active())
-        except Unavailable:
-            self._metrics.sessions_active.set(math.nan)  # unknown, rather than the last figure for ever
 
     async def _attempt(self, step: str, action: Callable[[], Awaitable[object]]) -> None:
         try:

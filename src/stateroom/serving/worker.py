@@ -1,0 +1,67 @@
+"""One of several workers: `python -m stateroom.serving.worker`, started by the supervisor.
+
+It says on its standard output when it is ready, and drains when its standard input ends: then whoever started it is
+gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+
+from .. import METRICS
+from ..app import make_app
+from ..errors import SettingsError
+from ..settings import Settings
+from ..telemetry import workers
+from ..telemetry.logging import configure_logging
+from .listeners import Listeners, listen
+from .process import loop_factory, serve
+
+READY = b"ready\n"
+WRONG_SETTINGS = 2
+"""The exit status for them, as of the command line."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stateroom.serving.worker")
+    parser.add_argument("number", type=int)
+    parser.add_argument("--of", type=int, required=True, dest="count")
+    parser.add_argument("--replaces-a-dead-one", action="store_true")
+    options = parser.parse_args()
+    workers.join(options.number)
+    try:
+        settings = Settings.load()
+        configure_logging(settings)
+        with listen(settings, is_shared=True) as listeners, asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_work(settings, listeners, options))
+    except SettingsError as error:
+        print(f"stateroom: {error}", file=sys.stderr)
+        sys.exit(WRONG_SETTINGS)
+
+
+async def _work(settings: Settings, listeners: Listeners, options: argparse.Namespace) -> None:
+    app = make_app(settings, hashing_threads=max(1, ((os.cpu_count() or 1) - 1) // options.count))
+    if options.replaces_a_dead_one:
+        app[METRICS].worker_restarts.inc()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not os.read(0, 1024):
+            loop.remove_reader(0)
+            stop.set()
+
+    loop.add_reader(0, read)
+    await serve(settings, app, listeners, on_ready=_say_ready, stop=stop)
+
+
+def _say_ready() -> None:
+    os.write(1, READY)
+    os.dup2(2, 1)  # nobody reads on
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""One `/metrics` for all workers of a host.
+
+Each worker keeps its figures in files of a folder that all share (prometheus_client's multiprocess mode), and
+whichever is scraped adds them up. A worker's files bear its number, not its process id: the one that takes the place
+of a dead worker goes on with its counters, which therefore never go down, and files don't pile up. What only a living
+worker can have (connections, states) goes with it.
+
+https://prometheus.github.io/client_python/multiprocess/
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Metric, PlatformCollector, multiprocess, values
+from prometheus_client.registry import Collector
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable that names the folder, in the environment of each worker."""
+
+FILE_KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemin", "gauge_livemax", "gauge_livemostrecent")
+_FILE_BYTES = 1 << 20
+
+
+def is_shared() -> bool:
+    """Whether this process is one of several that share their figures."""
+    return FOLDER in os.environ
+
+
+def join(number: int) -> None:
+    """Make this process worker `number`. Comes before the first metric is made."""
+    folder = Path(os.environ[FOLDER])
+    for kind in FILE_KINDS:
+        _make_whole(folder / f"{kind}_{number}.db")
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+
+
+def leave(folder: Path, number: int) -> None:
+    """Drop what was true of a worker only while it lived. For the process that started it."""
+    multiprocess.mark_process_dead(number, str(folder))  # type: ignore[no-untyped-call]
+
+
+def all_workers(metric: str, label: str, worst_first: Sequence[str]) -> CollectorRegistry:
+    """A registry of the figures of all workers. Of the states that `metric` tells by `label` only the worst is 1."""
+    registry = CollectorRegistry()
+    PlatformCollector(registry=registry)
+    registry.register(_AllWorkers(metric, label, worst_first))
+    return registry
+
+
+class _AllWorkers(Collector):
+    def __init__(self, metric: str, label: str, worst_first: Sequence[str]) -> None:
+        self._metric, self._label, self._worst_first = metric, label, worst_first
+
+    def collect(self) -> Iterable[Metric]:
+        for family in multiprocess.MultiProcessCollector(None).collect():  # type: ignore[no-untyped-call]
+            if family.name == self._metric:
+                self._keep_worst(family)
+            yield family
+
+    def _keep_worst(self, family: Metric) -> None:
+        """Each worker has one of the states; of those that any has, the worst is the host's."""
+        had = {sample.labels[self._label] for sample in family.samples if sample.value}
+        worst = next((state for state in self._worst_first if state in had), None)
+        family.samples = [sample._replace(value=float(sample.labels[self._label] == worst)) for sample in family.samples]
+
+
+def _make_whole(path: Path) -> None:
+    """Have an empty file there at its full size at once: a reader must not find it half made."""
+    if path.exists():
+        return
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        file.truncate(_FILE_BYTES)
+    draft.rename(path)

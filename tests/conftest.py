@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +22,7 @@ from stateroom.database import Database
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
+from .commands import Command, Serving, environment
 from .postgres import Postgres, postgres_folder
 from .servers import Servers, ServerThread
 
@@ -132,3 +135,28 @@ async def database(database_settings: Settings) -> AsyncIterator[Database]:
     await made.upgrade()
     yield made
     await made.aclose()
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    """The service as a newcomer starts it: embedded."""
+    with Serving(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run `stateroom …` with the same state as `serving`; settings as keywords."""
+
+    def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "stateroom", *arguments],
+            env=environment(tmp_path, settings),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    return run

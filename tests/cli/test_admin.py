@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .conftest import Command, Serving
+from ..commands import Command, Serving
 
 DEMO = {"email": "demo@example.com", "password": "password123"}
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}

@@ -6,7 +6,7 @@ import pytest
 
 from stateroom.settings import decode_cookie_key
 
-from .conftest import Command
+from ..commands import Command
 
 
 def test_help_names_every_command(command: Command) -> None:
@@ -25,7 +25,7 @@ def test_keys_prints_a_fresh_key_that_cookie_keys_takes(command: Command) -> Non
 @pytest.mark.parametrize(
     ("arguments", "settings", "named"),
     [
-        (["serve", "--workers", "2"], {}, "--workers"),
+        (["serve", "--workers", "2"], {"PORT": "99999"}, "PORT"),
         (["db", "upgrade"], {"DATABASE_URL": "none"}, "DATABASE_URL"),
         (["sessions", "revoke"], {}, "--all"),
         (["sessions", "list", "--all", "--user", "ada@example.com"], {}, "--all"),

@@ -49,13 +49,19 @@ async def _work(settings: Settings, listeners: Listeners, options: argparse.Name
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
+    is_orphan = False
+
     def read() -> None:
+        nonlocal is_orphan
         if not os.read(0, 1024):
             loop.remove_reader(0)
+            is_orphan = True
             stop.set()
 
     loop.add_reader(0, read)
     await serve(settings, app, listeners, on_ready=_say_ready, stop=stop)
+    if is_orphan:
+        workers.clear_away()
 
 
 def _say_ready() -> None:

@@ -11,6 +11,7 @@ https://prometheus.github.io/client_python/multiprocess/
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def join(number: int) -> None:
 def leave(folder: Path, number: int) -> None:
     """Drop what was true of a worker only while it lived. For the process that started it."""
     multiprocess.mark_process_dead(number, str(folder))  # type: ignore[no-untyped-call]
+
+
+def clear_away() -> None:
+    """Remove the folder that is shared. For a worker, where the process that made it cannot any more."""
+    shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
 
 
 def all_workers(metric: str, label: str, worst_first: Sequence[str]) -> CollectorRegistry:

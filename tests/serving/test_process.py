@@ -11,7 +11,7 @@ import pytest
 
 from stateroom.drills.topology import free_port
 
-from .conftest import Command, Serving
+from ..commands import Command, Serving
 
 
 def test_a_newcomer_is_told_where_to_go_and_state_outlives_the_process(tmp_path: Path) -> None:

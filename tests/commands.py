@@ -9,12 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import pytest
 
 import stateroom
 
@@ -33,11 +31,11 @@ def environment(folder: Path, settings: dict[str, object]) -> dict[str, str]:
 class Serving:
     """A running `stateroom serve`. A context manager: stops it in any case."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
         self._log = folder / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "stateroom", "serve"],
+                [sys.executable, "-m", "stateroom", "serve", *arguments],
                 env=environment(folder, settings),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -76,6 +74,22 @@ class Serving:
             assert time.monotonic() < deadline, f"no {text!r} in {self.output}"
             time.sleep(0.02)  # another process' file offers nothing to await
 
+    @property
+    def workers(self) -> dict[int, int]:
+        """The process ids of its workers, by their numbers."""
+        found = {}
+        for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"stateroom.serving.worker" in words:
+                found[int(words[words.index(b"stateroom.serving.worker") + 1])] = int(pid)
+        return found
+
+    def metric(self, sample: str) -> float | None:
+        """A figure of `/metrics`, by name and labels as they stand there."""
+        _, document, _ = self.call("GET", "/metrics")
+        lines = dict(line.rsplit(" ", 1) for line in document["text"].splitlines() if not line.startswith("#"))
+        return float(lines[sample]) if sample in lines else None
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it, and wait for its exit status."""
         self.signal(number)
@@ -105,28 +119,3 @@ class Serving:
         status, document, cookie = self.call("POST", "/api/auth/login", {"email": email, "password": password})
         assert status == 200, document
         return cookie
-
-
-@pytest.fixture
-def serving(tmp_path: Path) -> Iterator[Serving]:
-    """The service as a newcomer starts it: embedded."""
-    with Serving(tmp_path) as service:
-        yield service
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Run `stateroom …` with the same state as `serving`; settings as keywords."""
-
-    def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "stateroom", *arguments],
-            env=environment(tmp_path, settings),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-
-    return run

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -25,19 +25,21 @@ def bare_handler() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def service(folder: Path, **settings: str) -> Iterator[tuple[int, int]]:
-    """The service with its embedded server: their process ids."""
-    environment = {"STATE_DIR": str(folder / "var"), "PORT": str(SERVICE_PORT), "LOG_LEVEL": "warning", **settings}
-    with _running([sys.executable, "-m", "stateroom", "serve"], environment) as process:
-        _wait_for(SERVICE_PORT, "/livez")
+def service(
+    folder: Path, *, command: Sequence[str] = (), arguments: Sequence[str] = (), port: int = SERVICE_PORT, **settings: str
+) -> Iterator[tuple[int, int]]:
+    """The service with its embedded server: their process ids. `command`: what to run in place of `stateroom serve`."""
+    environment = {"STATE_DIR": str(folder / "var"), "PORT": str(port), "LOG_LEVEL": "warning", **settings}
+    with _running([*(command or [sys.executable, "-m", "stateroom", "serve"]), *arguments], environment) as process:
+        _wait_for(port, "/livez")
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
         yield process.pid, int(children.stdout.split()[0])
 
 
-def sign_in() -> str:
+def sign_in(port: int = SERVICE_PORT) -> str:
     """A signed-in session's cookie."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{SERVICE_PORT}/api/auth/login", data=CREDENTIALS, headers={"Content-Type": "application/json"}
+        f"http://127.0.0.1:{port}/api/auth/login", data=CREDENTIALS, headers={"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request) as response:
         return str(response.headers["Set-Cookie"]).split(";")[0]

@@ -9,6 +9,7 @@ import pytest
 
 from stateroom.database import Database
 from stateroom.errors import DatabaseUnavailable
+from stateroom.sessions import covering as covering_module
 from stateroom.sessions.covering import SESSIONS_AT_ONCE, Covering
 from stateroom.sessions.journal import EndRow, Journal, NoJournal, Row
 
@@ -25,8 +26,6 @@ async def test_ends_and_generations_are_found_by_key(database: Database) -> None
     asked = [("i1", "a", 0), ("i1", "b", 0), ("i2", "a", 0), ("i3", "x", 0), ("i3", "x", 1), ("i4", "y", 0)]
     answers = await asyncio.gather(*(covering.ask(*each) for each in asked))
     assert answers == ["logout", "rotated", None, "password", None, None]
-    assert await covering.generation("i3", "x") == 1
-    assert await covering.generation("i4", "x") == 0
 
 
 class Counting(NoJournal):
@@ -74,3 +73,23 @@ async def test_a_journal_that_is_away_is_not_asked() -> None:
     with pytest.raises(DatabaseUnavailable):
         await Covering(journal, lambda: True).ask("i1", "a", 0)
     assert journal.asked == []
+
+
+async def test_a_question_that_hangs_is_given_up_and_says_so(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(covering_module, "PATIENCE_SECONDS", 0.05)
+
+    gate = asyncio.Event()
+    journal = Journal(database)
+    real = journal.covering
+
+    async def held(sessions: object) -> object:
+        await gate.wait()
+        return await real(sessions)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(journal, "covering", held)
+    covering = Covering(journal, lambda: False)
+    with pytest.raises(DatabaseUnavailable, match="too long"):
+        await covering.ask("i1", "a", 0)
+    gate.set()
+    assert await covering.ask("i1", "b", 0) is None
+    await covering.aclose()

@@ -7,11 +7,16 @@ from collections.abc import Collection
 from unittest import mock
 
 import pytest
+from sqlalchemy import insert
 
+from stateroom.database import Database
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions import tail as module
-from stateroom.sessions.journal import NoJournal, Row
+from stateroom.sessions.journal import EndRow, Journal, NoJournal, Row, session_ends
 from stateroom.sessions.tail import GAP_SECONDS, ROWS_AT_START, Tail
+
+from ..postgres import Postgres
+from ..servers import Servers
 
 
 class Table(NoJournal):
@@ -160,3 +165,29 @@ async def test_a_journal_that_hangs_is_away_too(table: Table, tail: Tail, monkey
     await tail.catch_up()
     assert not tail.is_away
     await tail.aclose()
+
+
+def values(handle: str) -> dict[str, object]:
+    return {"user_key": "i1", "handle": handle, "reason": "logout", "ended_at": 0, "expires_at": 2**50}
+
+
+@pytest.mark.parametrize("rows_before", [0, 1])
+async def test_an_end_under_way_when_the_tail_begins_is_read_when_it_commits(
+    postgres: Postgres, servers: Servers, rows_before: int
+) -> None:
+    """Numbers are given before the commit: a worker that starts may see a later row first, and nothing before it."""
+    database = Database(servers.settings("fakeredis", database_url=postgres.make_database()))
+    await database.upgrade()
+    journal, tail = Journal(database), Tail(Journal(database))
+    for number in range(rows_before):
+        await journal.record([EndRow("i9", f"before-{number}", "logout", 0, 2**50)])
+    async with database.begin() as slow:
+        await slow.execute(insert(session_ends).values(values("slow")))
+        await journal.record([EndRow("i1", "quick", "logout", 0, 2**50)])
+        await tail.catch_up()
+        assert "quick" in tail.ended
+        assert "slow" not in tail.ended
+    await tail.catch_up()
+    assert "slow" in tail.ended
+    await tail.aclose()
+    await database.aclose()

@@ -48,10 +48,6 @@ class Covering:
             return await self._journal.reason(user, handle, generation) or "revoked"
         return None
 
-    async def generation(self, user: str, handle: str) -> int:
-        """The user's generation now. Raises `DatabaseUnavailable`."""
-        return (await self._ask(user, handle)).generation
-
     async def aclose(self) -> None:
         if self._task is not None:
             self._task.cancel()

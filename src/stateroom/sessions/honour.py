@@ -73,9 +73,7 @@ class Honour:
         self._apply.hurry()
         return False
 
-    async def why_ended(
-        self, standing: Standing, serial: int, user: str, handle: str, generation: int, *, is_pending: bool = False
-    ) -> str | None:
+    async def why_ended(self, standing: Standing, serial: int, user: str, handle: str, generation: int) -> str | None:
         """Why a session that the store has is not to be honoured; None where it is good.
 
         Raises `StoreUnavailable`, `DatabaseUnavailable` where that cannot be known.
@@ -84,7 +82,7 @@ class Honour:
             return None
         if self._apply.is_foreign:
             raise StoreUnavailable("Redis holds the sessions of another fleet", kind="refused")
-        if not is_pending and self.is_settled(standing, serial):
+        if self.is_settled(standing, serial):
             await self._freshen()
             if self.is_settled(standing, serial):
                 return self._tail.reason(user, handle, generation)

@@ -20,7 +20,10 @@ import aiohttp
 import pytest
 
 from stateroom.drills.topology import free_port
+from stateroom.errors import SettingsError
+from stateroom.serving import supervisor
 from stateroom.sessions.cookie import new_key
+from stateroom.settings import Settings
 
 from ..commands import Command, Serving, environment
 
@@ -216,6 +219,24 @@ def test_a_worker_that_cannot_start_is_tried_ever_more_slowly(tmp_path: Path) ->
         service.wait_for('"worker_restarted"')
         assert set(service.workers) == {0, 1}
         assert service.stop() == 0
+
+
+def test_a_hangup_finds_a_worker_that_starts_and_is_heard_when_it_has(two: Serving) -> None:
+    os.kill(two.workers[1], signal.SIGKILL)
+    until(lambda: ended(two), "the end is noticed")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while '"worker_restarted"' not in two.output and time.monotonic() < deadline:
+        two.signal(signal.SIGHUP)
+        time.sleep(0.01)
+    assert len(ended(two)) == 1
+    assert set(two.workers) == {0, 1}
+    assert two.output.count('"cookie_keys_read"') > 1
+
+
+def test_several_workers_need_a_server_to_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(supervisor, "find_server", lambda: None)
+    with pytest.raises(SettingsError, match=r"--workers: .* pip install"):
+        supervisor.run(Settings(_env_file=None, state_dir=tmp_path), 2)
 
 
 @pytest.mark.parametrize(

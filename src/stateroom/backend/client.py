@@ -52,13 +52,17 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class PoolFigures:
-    """The pool's connections now, how many callers wait for one, and how many wait on the shared connection."""
+    """The pool's connections now, how many callers wait for one, and how many wait on the shared connection.
+
+    `circuit`: the breaker, as `stateroom_redis_circuit_state` has it; of several the worst.
+    """
 
     idle: int
     in_use: int
     maximum: int
     pending: int
     shared_pending: int = 0
+    circuit: int = 0
 
 
 class RedisClient(Protocol):

@@ -108,7 +108,8 @@ class ClusterClient:
 
     def pool_figures(self) -> PoolFigures:
         each = [shard.pool_figures() for shard in self._shards.values()]
-        return PoolFigures(*(sum(getattr(figures, field.name) for figures in each) for field in dataclasses.fields(PoolFigures)))
+        sums = PoolFigures(*(sum(getattr(figures, field.name) for figures in each) for field in dataclasses.fields(PoolFigures)))
+        return dataclasses.replace(sums, circuit=max((figures.circuit for figures in each), default=0))
 
     async def _follow(self, key: str, call: Callable[[ServerClient], Awaitable[Any]], asked: Sequence[Command]) -> Any:
         """Call the owner of a key, wherever the Cluster sends us."""

@@ -79,7 +79,6 @@ class ServerClient:
         if isinstance(error, SettingsError):
             raise error
         if error is None:
-            self._metrics.redis_up.set(1)
             await self._pool.warm()
         else:
             log.warning("redis_away_at_start", reason=str(error))
@@ -129,7 +128,7 @@ class ServerClient:
         return self._multiplexer.is_connected
 
     def pool_figures(self) -> PoolFigures:
-        return dataclasses.replace(self._pool.figures(), shared_pending=self._multiplexer.pending)
+        return dataclasses.replace(self._pool.figures(), shared_pending=self._multiplexer.pending, circuit=self.breaker.state.value)
 
     def drop(self, reason: str) -> None:
         """This server is the primary no longer, or doubtful: drop every connection to it, at once, and make anew."""
@@ -171,8 +170,6 @@ class ServerClient:
         self._metrics.redis_command_duration[command,].observe(seconds)
 
     def _breaker_moved(self, state: BreakerState, reason: str) -> None:
-        self._metrics.redis_circuit_state.set(state.value)
-        self._metrics.redis_up.set(state is BreakerState.CLOSED)
         if state is BreakerState.OPEN and not self._is_away:
             log.warning("redis_circuit_opened", reason=reason)
         elif state is BreakerState.CLOSED:

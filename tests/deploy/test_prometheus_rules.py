@@ -1,0 +1,146 @@
+"""The shipped rules: valid, tested one by one, explained in the runbook, and made of metrics that exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..conftest import require_tool
+from .promql import OF_PROMETHEUS, PROMETHEUS, ROOT, RULES, alerts, exported, load, metrics_of, recorded, rules
+
+TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
+DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def promtool(*arguments: str | Path) -> str:
+    done = subprocess.run([require_tool("promtool"), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_configuration_is_valid() -> None:
+    assert f"{len(RULES)} rule files found" in promtool("check", "config", PROMETHEUS / "prometheus.yml")
+
+
+def test_the_rules_are_valid() -> None:
+    promtool("check", "rules", "--lint=all", "--lint-fatal", *RULES)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_the_rules_do_what_their_tests_say(path: Path) -> None:
+    promtool("test", "rules", path)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_recorded_figures_are_there_before_the_alerts_that_need_them(path: Path) -> None:
+    """promtool evaluates groups in any order, unless it is told one: a test would pass by chance."""
+    order = load(path)["group_eval_order"]
+    groups = [group["name"] for each in ("recording", "alerts") for group in _groups(each)]
+    assert order == groups
+
+
+@pytest.mark.parametrize("alert", sorted(alerts()))
+def test_each_alert_is_seen_to_fire_to_resolve_and_not_to_fire(alert: str) -> None:
+    timelines = [_timeline(group, alert) for path in TESTS for group in load(path)["tests"]]
+    timelines = [each for each in timelines if each]
+    fired_at = [next((i for i, fires in enumerate(each) if fires), None) for each in timelines]
+    assert any(at is not None for at in fired_at), f"no test sees {alert} fire"
+    resolved = [at is not None and not all(each[at:]) for at, each in zip(fired_at, timelines, strict=True)]
+    assert any(resolved), f"no test sees {alert} fire and then resolve"
+    assert any(at is None for at in fired_at), f"no test has a near miss of {alert}"
+
+
+@pytest.mark.parametrize("record", sorted(recorded()))
+def test_each_recorded_figure_is_tested(record: str) -> None:
+    asked = {
+        name
+        for path in TESTS
+        for group in load(path)["tests"]
+        for case in group.get("promql_expr_test", ())
+        for name in metrics_of(case["expr"])
+        if case["exp_samples"]
+    }
+    assert record in asked
+
+
+@pytest.mark.parametrize("alert", sorted(alerts()))
+def test_each_alert_says_what_it_should(alert: str) -> None:
+    rule = alerts()[alert]
+    assert re.fullmatch(r"Stateroom([A-Z][a-z0-9]+)+", alert)
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert "for" in rule
+    annotations = rule["annotations"]
+    assert set(annotations) == {"summary", "description", "runbook_url"}
+    # StateroomDown has no figure to show: one of its halves counts nothing, the other says 1 for "none".
+    assert "$value" in annotations["description"] or alert == "StateroomDown"
+
+
+@pytest.mark.parametrize("alert", sorted(alerts()))
+def test_each_alert_has_a_section_in_the_runbook(alert: str) -> None:
+    path, _, anchor = alerts()[alert]["annotations"]["runbook_url"].partition("#")
+    assert path == "docs/runbook.md"
+    assert anchor == alert.lower()
+    assert anchor in _anchors(ROOT / path)
+
+
+def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
+    sections = {anchor for anchor in _anchors(ROOT / "docs" / "runbook.md") if re.fullmatch(r"stateroom[a-z0-9]+", anchor)}
+    assert sections == {alert.lower() for alert in alerts()}
+
+
+@pytest.mark.parametrize("name", sorted({name for rule in rules() for name in metrics_of(rule["expr"])}))
+def test_rules_ask_for_what_the_service_exports(name: str) -> None:
+    assert name in exported() | recorded() | OF_PROMETHEUS
+
+
+def test_the_runbook_names_figures_that_exist() -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    named = re.findall(r"(?<![\w:])(?:stateroom_\w+|http_\w+|process_\w+|job\w*:[\w:]+)", text)
+    assert set(named) <= exported() | recorded()
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule.get("record"))
+def test_rules_ask_for_this_job_only(rule: dict[str, Any]) -> None:
+    """Other services use names like http_requests_total too. Recorded figures carry the job that they are of."""
+    for selector in re.findall(r"(?<![\w:])(?:stateroom_|http_|up\b)[\w]*(\{[^}]*\})?", rule["expr"]):
+        assert 'job="stateroom"' in selector
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ('sum by (job) (rate(a_total{x="b_total"}[5m])) / on (job) group_left (y) c:d:e offset 5m', {"a_total", "c:d:e"}),
+        ("max_over_time(a:b{job='x'}[5m]) > 1e3 and b == bool 2 # c", {"a:b", "b"}),
+        ("histogram_quantile(0.9, sum(x_bucket) without (le)) unless absent(y) or inf", {"x_bucket", "y"}),
+    ],
+)
+def test_names_are_found_in_expressions(expression: str, names: set[str]) -> None:
+    assert metrics_of(expression) == names
+
+
+def _groups(name: str) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = load(PROMETHEUS / "rules" / f"{name}.yml")["groups"]
+    return groups
+
+
+def _timeline(group: dict[str, Any], alert: str) -> list[bool]:
+    """Whether the alert is expected to fire, at each moment that a test group looks at, in order."""
+    looks = [case for case in group.get("alert_rule_test", ()) if case["alertname"] == alert]
+    return [bool(case["exp_alerts"]) for case in sorted(looks, key=lambda case: _seconds(case["eval_time"]))]
+
+
+def _seconds(duration: str) -> int:
+    found = DURATION.fullmatch(duration)
+    assert found, duration
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _anchors(path: Path) -> set[str]:
+    """As the usual renderers make them: lower case, spaces to hyphens, punctuation dropped."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,8 +1,9 @@
-"""What expressions ask for, and what the service exports."""
+"""What expressions ask for, what the service exports, and Prometheus' own tool."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import yaml
 
 from stateroom.telemetry.metrics import Metrics
+
+from ..conftest import require_tool
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -69,3 +72,9 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 def recorded() -> set[str]:
     return {rule["record"] for rule in rules() if "record" in rule}
+
+
+def promtool(*arguments: str | Path) -> str:
+    done = subprocess.run([require_tool("promtool"), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..conftest import require_tool
-from .promql import OF_PROMETHEUS, PROMETHEUS, ROOT, RULES, alerts, exported, load, metrics_of, recorded, rules
+from .promql import OF_PROMETHEUS, PROMETHEUS, ROOT, RULES, alerts, exported, load, metrics_of, promtool, recorded, rules
 
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-
-
-def promtool(*arguments: str | Path) -> str:
-    done = subprocess.run([require_tool("promtool"), *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_the_configuration_is_valid() -> None:

@@ -16,8 +16,8 @@ GRAFANA = ROOT / "deploy" / "grafana"
 DASHBOARD: dict[str, Any] = json.loads((GRAFANA / "dashboards" / "stateroom.json").read_text(encoding="utf-8"))
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
 GRAPHS = [panel for panel in PANELS if panel["type"] != "row"]
-QUERIES = [(panel["title"], target["expr"]) for panel in GRAPHS for target in panel["targets"]]
-QUERIES += [(each["name"], each["expr"]) for each in DASHBOARD["annotations"]["list"]]
+PANEL_QUERIES = [(panel["title"], target["expr"]) for panel in GRAPHS for target in panel["targets"]]
+QUERIES = PANEL_QUERIES + [(each["name"], each["expr"]) for each in DASHBOARD["annotations"]["list"]]
 COLUMNS = 24
 
 STAND_INS = {"$__rate_interval": "1m", "$__range_s": "3600", "$__range": "1h", "$instance": ".*"}
@@ -42,7 +42,7 @@ def test_rows_are_the_questions_in_order() -> None:
 
 @pytest.mark.parametrize(("title", "query"), QUERIES)
 def test_queries_name_metrics_that_exist(title: str, query: str) -> None:
-    assert metrics_of(_filled_in(query)) - recorded() - OF_PROMETHEUS <= exported()
+    assert metrics_of(filled_in(query)) - recorded() - OF_PROMETHEUS <= exported()
 
 
 @pytest.mark.parametrize(("title", "query"), QUERIES)
@@ -51,7 +51,7 @@ def test_queries_have_a_window_that_fits_the_zoom(title: str, query: str) -> Non
 
 
 def test_prometheus_understands_every_query(tmp_path: Path) -> None:
-    rules = [{"record": f"query_{number}", "expr": _filled_in(query)} for number, (_, query) in enumerate(QUERIES)]
+    rules = [{"record": f"query_{number}", "expr": filled_in(query)} for number, (_, query) in enumerate(QUERIES)]
     path = tmp_path / "queries.yml"
     path.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}), encoding="utf-8")  # JSON is YAML
     assert f"{len(QUERIES)} rules found" in promtool("check", "rules", "--lint=none", path)
@@ -99,7 +99,7 @@ def _overlap(one: dict[str, int], other: dict[str, int]) -> bool:
     return not (beside or above)
 
 
-def _filled_in(query: str) -> str:
+def filled_in(query: str) -> str:
     for variable, value in STAND_INS.items():
         query = query.replace(variable, value)
     assert "$" not in query

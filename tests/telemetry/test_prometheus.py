@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,72 +17,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from stateroom.drills.topology import free_port
-
 from ..commands import Serving
 from ..conftest import require_tool
+from ..prometheus import prometheus
 
 SCRAPE_SECONDS = float(os.environ.get("SCRAPE_SECONDS", "15"))
 READERS = 12
 
 pytestmark = pytest.mark.timeout(60 + 2 * SCRAPE_SECONDS)
-
-
-class Prometheus:
-    """A running server, asked over its API (https://prometheus.io/docs/prometheus/latest/querying/api/)."""
-
-    def __init__(self, port: int, http: aiohttp.ClientSession) -> None:
-        self._url = f"http://127.0.0.1:{port}/api/v1"
-        self._http = http
-
-    async def get(self, path: str, **parameters: str) -> Any:
-        async with self._http.get(f"{self._url}/{path}", params=parameters) as response:
-            return (await response.json())["data"]
-
-    async def value(self, query: str) -> float:
-        [found] = (await self.get("query", query=query))["result"]
-        return float(found["value"][1])
-
-    async def until(self, query: str, expected: float) -> None:
-        """Until a later scrape shows it."""
-        found: float | None = None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(15):
-                while found != expected:
-                    found = await self.value(query)
-                    await asyncio.sleep(0.2)
-        assert found == expected, query
-
-
-@contextlib.asynccontextmanager
-async def prometheus(folder: Path, target: int) -> AsyncIterator[Prometheus]:
-    folder.mkdir()
-    config, port = folder / "prometheus.yml", free_port()
-    config.write_text(
-        "global: {scrape_interval: 1s}\n"
-        f"scrape_configs: [{{job_name: stateroom, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
-    )
-    with (folder / "log").open("w") as log:
-        process = await asyncio.create_subprocess_exec(
-            require_tool("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage", stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        async with aiohttp.ClientSession() as http:
-            async with asyncio.timeout(30):
-                while not await _answers(http, f"http://127.0.0.1:{port}/-/ready"):
-                    await asyncio.sleep(0.05)
-            yield Prometheus(port, http)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
-async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
-    with contextlib.suppress(aiohttp.ClientError):
-        async with http.get(url) as response:
-            return response.status == 200
-    return False
 
 
 class Load:

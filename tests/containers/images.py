@@ -103,13 +103,13 @@ def _make_system() -> None:
     with (CACHE / "debootstrap.log").open("w", encoding="utf-8") as log:
         subprocess.run(words, check=True, stdout=log, stderr=log)
     # The users and folders of the official images.
-    folders = "/data /var/lib/postgresql/data"
+    folders = "/data /var/lib/postgresql/data /run/postgresql"
     script = f"""set -e
         usermod --non-unique --uid 999 postgres
         groupmod --non-unique --gid 999 postgres
-        rm -rf /var/lib/postgresql && mkdir -p {folders} /prometheus
+        rm -rf /var/lib/postgresql /run/postgresql && mkdir -p {folders} /prometheus
         chown 999:999 {folders} && chmod 700 {folders}
-        chown 65534:65534 /prometheus
+        chmod 3777 /run/postgresql && chown 65534:65534 /prometheus
         find / -xdev -perm /6000 -type f -exec chmod ug-s {{}} +"""
     subprocess.run(["chroot", str(draft), "sh", "-c", script], check=True)
     draft.rename(system)

@@ -61,7 +61,7 @@ def write_new(path: Path, make: Callable[[], str]) -> bool:
     if path.exists():
         return False
     draft = path.with_name(f".{path.name}.new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w", encoding="utf-8") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w", encoding="utf-8") as file:
         file.write(make().rstrip("\n") + "\n")
     draft.chmod(0o644)
     draft.rename(path)

@@ -68,7 +68,9 @@ class Stack:
 
     def _is_well(self, service: str, container: str) -> bool:
         if service == "upgrade":
-            return self.podman("inspect", container, "--format", "{{.State.Status}} {{.State.ExitCode}}").stdout.strip() == "exited 0"
+            return (
+                self.podman("inspect", container, "--format", "{{.State.Status}} {{.State.ExitCode}}").stdout.strip() == "exited 0"
+            )
         if service in {"nginx", "prometheus"}:
             return self.podman("inspect", container, "--format", "{{.State.Status}}").stdout.strip() == "running"
         return self.podman("healthcheck", "run", container).returncode == 0

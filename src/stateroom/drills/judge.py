@@ -74,36 +74,36 @@ def weigh(ledger: Ledger) -> Verdict:
     return verdict
 
 
-async def judge(ledger: Ledger, workers: Sequence[str]) -> Verdict:
-    """What the ledgers say, and what every worker says now of the sessions in them."""
+async def judge(ledger: Ledger, workers: Sequence[str], cookie: str = COOKIE) -> Verdict:
+    """What the ledgers say, and what every worker says now of the sessions in them. `cookie`: the name of theirs."""
     verdict = weigh(ledger)
     live = [session for session in ledger.sessions if session.is_live]
     ended = [session for session in ledger.sessions if session.ended_at is not None]
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         for worker, url in enumerate(workers):
             for session in live:
-                state = await _check(http, url, session.cookie)
+                state = await _check(http, url, f"{cookie}={session.cookie}")
                 if (state.get("authenticated") is not True or state.get("degraded")) and session not in verdict.lost:
                     verdict.lost.append(session)
             for session in ended:
-                if (await _check(http, url, session.cookie)).get("authenticated") is not False:
+                if (await _check(http, url, f"{cookie}={session.cookie}")).get("authenticated") is not False:
                     verdict.back.append(Ghost(session, worker, -1.0))
         for session in live:
-            verdict.lost_writes += await _lost_writes(http, workers[0], session)
-        verdict.back += await _still_stored(http, workers[0], ended)
+            verdict.lost_writes += await _lost_writes(http, workers[0], session, cookie)
+        verdict.back += await _still_stored(http, workers[0], ended, cookie)
     return verdict
 
 
 async def _check(http: aiohttp.ClientSession, url: str, cookie: str) -> dict[str, object]:
-    async with http.get(f"{url}/api/auth/check", headers={"Cookie": f"{COOKIE}={cookie}"}) as response:
+    async with http.get(f"{url}/api/auth/check", headers={"Cookie": cookie}) as response:
         content: dict[str, object] = await response.json(content_type=None)
         return content
 
 
-async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn) -> list[LostWrite]:
+async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn, name: str) -> list[LostWrite]:
     if not session.writes:
         return []
-    async with http.get(f"{url}/drill/data", headers={"Cookie": f"{COOKIE}={session.cookie}"}) as response:
+    async with http.get(f"{url}/drill/data", headers={"Cookie": f"{name}={session.cookie}"}) as response:
         data = (await response.json(content_type=None)).get("data", {})
     # A later value than the last acknowledged one is there where its answer was lost.
     return [
@@ -113,7 +113,7 @@ async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn)
     ]
 
 
-async def _still_stored(http: aiohttp.ClientSession, url: str, ended: Iterable[SignedIn]) -> list[Ghost]:
+async def _still_stored(http: aiohttp.ClientSession, url: str, ended: Iterable[SignedIn], name: str) -> list[Ghost]:
     """Ended sessions that are in their user's list: in the store, though perhaps nobody honours them."""
     found = []
     by_user: dict[str, dict[str, SignedIn]] = {}
@@ -121,8 +121,8 @@ async def _still_stored(http: aiohttp.ClientSession, url: str, ended: Iterable[S
         by_user.setdefault(session.email, {})[session.handle] = session
     for email, handles in by_user.items():
         async with http.post(f"{url}/api/auth/login", json={"email": email, "password": PASSWORD}) as response:
-            cookie = response.cookies[COOKIE].value
-        async with http.get(f"{url}/api/sessions", headers={"Cookie": f"{COOKIE}={cookie}"}) as response:
+            cookie = response.cookies[name].value
+        async with http.get(f"{url}/api/sessions", headers={"Cookie": f"{name}={cookie}"}) as response:
             listed = (await response.json(content_type=None)).get("sessions", [])
         found += [Ghost(handles[each["id"]], 0, -1.0) for each in listed if each["id"] in handles]
     return found

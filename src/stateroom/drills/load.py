@@ -29,9 +29,10 @@ PARALLEL_WRITES = 4
 class Client:
     """One browser with one account. It keeps one connection to its worker."""
 
-    def __init__(self, workers: Sequence[str], worker: int, email: str) -> None:
+    def __init__(self, workers: Sequence[str], worker: int, email: str, cookie: str = COOKIE) -> None:
         self.ledger = Ledger()
         self.email = email
+        self.cookie = cookie
         self.worker = worker
         self.session: SignedIn | None = None
         self._url = URL(workers[worker])
@@ -39,7 +40,8 @@ class Client:
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        self._jar = aiohttp.CookieJar(unsafe=True)
+        # As browsers do on loopback, where a Secure cookie needs no TLS.
+        self._jar = aiohttp.CookieJar(unsafe=True, treat_as_secure_origin=self._url.origin())
         connector = aiohttp.TCPConnector(limit=PARALLEL_WRITES)
         self._http = aiohttp.ClientSession(
             cookie_jar=self._jar, connector=connector, timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
@@ -103,7 +105,7 @@ class Client:
         return True
 
     def _cookie(self) -> str:
-        morsel = self._jar.filter_cookies(self._url).get(COOKIE)
+        morsel = self._jar.filter_cookies(self._url).get(self.cookie)
         return morsel.value if morsel is not None else ""
 
     async def _call(self, kind: Kind, method: str, path: str, body: Any = None) -> tuple[Answer, Any]:
@@ -129,13 +131,18 @@ class Client:
 
 
 class Load:
-    """All clients of a drill. `steady` runs them; rates are per second, of all together."""
+    """All clients of a drill. `steady` runs them; rates are per second, of all together.
+
+    `cookie`: what the service calls its own. `domain`: of the clients' addresses, another for each load on one database.
+    """
 
     def __init__(
         self, workers: Sequence[str], *, readers: int = 20, reads: float = 200, writers: int = 4, writes: float = 20,
-        signers: int = 6, logins: float = 3,
+        signers: int = 6, logins: float = 3, cookie: str = COOKIE, domain: str = "example.com",
     ) -> None:  # fmt: skip
         self.workers = list(workers)
+        self.cookie = cookie
+        self.domain = domain
         self.readers = [self._client("reader", number) for number in range(readers)]
         self.writers = [self._client("writer", number) for number in range(writers)]
         self.signers = [self._client("signer", number) for number in range(signers)]
@@ -189,13 +196,13 @@ class Load:
         """Who somebody with this session's cookie is, says a worker."""
         async with (
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
-            http.get(f"{self.workers[worker]}/api/auth/check", headers={"Cookie": f"{COOKIE}={session.cookie}"}) as response,
+            http.get(f"{self.workers[worker]}/api/auth/check", headers={"Cookie": f"{self.cookie}={session.cookie}"}) as response,
         ):
             content: dict[str, Any] = await response.json(content_type=None)
             return content
 
     def _client(self, part: str, number: int) -> Client:
-        return Client(self.workers, number % len(self.workers), f"{part}-{number}@example.com")
+        return Client(self.workers, number % len(self.workers), f"{part}-{number}@{self.domain}", self.cookie)
 
     async def _keep_reading(self, client: Client, share: float) -> None:
         await self._pause(share * self._read_every)
@@ -230,7 +237,7 @@ class Load:
             asked_at = time.monotonic()
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
                 async with http.get(
-                    f"{self.workers[worker]}/api/auth/check", headers={"Cookie": f"{COOKIE}={session.cookie}"}
+                    f"{self.workers[worker]}/api/auth/check", headers={"Cookie": f"{self.cookie}={session.cookie}"}
                 ) as response:
                     if response.status == 200 and (await response.json())["authenticated"]:
                         self._ghosts.ghosts.append(Ghost(session, worker, asked_at - (session.ended_at or asked_at)))

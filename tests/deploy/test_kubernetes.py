@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from stateroom import Settings, SettingsError
-from stateroom.cli.serve import BODY_SECONDS, SHUTDOWN_SECONDS
+from stateroom.serving.process import BODY_SECONDS, SHUTDOWN_SECONDS
 
 from .promql import ROOT, load, metrics_of, rules
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,6 +75,23 @@ class Serving:
             assert self._process.poll() is None, f"stateroom serve ended: {self.output}"
             assert time.monotonic() < deadline, f"no {text!r} in {self.output}"
             time.sleep(0.02)  # another process' file offers nothing to await
+
+    @contextlib.contextmanager
+    def sign_in_under_way(self) -> Iterator[Callable[[], bytes]]:
+        """A handler has begun and waits for its body. What is yielded sends that, and returns the answer."""
+        body = json.dumps({"email": "demo@example.com", "password": "password123"}).encode()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_SECONDS) as sock:
+            sock.sendall(
+                b"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+            )
+            assert sock.recv(1000).startswith(b"HTTP/1.1 100")
+
+            def finish() -> bytes:
+                sock.sendall(body)
+                return sock.recv(10_000)
+
+            yield finish
 
     @property
     def workers(self) -> dict[int, int]:

@@ -53,17 +53,10 @@ def test_a_second_service_stops_with_one_line_and_leaves_the_first_alone(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_requests_under_way_end_before_the_process_does(serving: Serving, number: signal.Signals) -> None:
-    body = json.dumps({"email": "demo@example.com", "password": "password123"}).encode()
-    with socket.create_connection(("127.0.0.1", serving.port), timeout=20) as sock:
-        sock.sendall(
-            b"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
-        )
-        assert sock.recv(1000).startswith(b"HTTP/1.1 100")  # the handler has begun
+    with serving.sign_in_under_way() as finish:
         serving.signal(number)
         serving.wait_for('"draining"')
-        sock.sendall(body)
-        answer = sock.recv(10_000)
+        answer = finish()
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"login successful" in answer
     assert serving.wait() == 0

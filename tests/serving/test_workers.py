@@ -146,17 +146,10 @@ def test_gauges_of_a_dead_worker_go_with_it(two: Serving) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_requests_under_way_end_before_the_workers_do(two: Serving, number: signal.Signals) -> None:
-    body = json.dumps({"email": "demo@example.com", "password": "password123"}).encode()
-    with socket.create_connection(("127.0.0.1", two.port), timeout=20) as sock:
-        sock.sendall(
-            b"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
-        )
-        assert sock.recv(1000).startswith(b"HTTP/1.1 100")  # the handler has begun
+    with two.sign_in_under_way() as finish:
         two.signal(number)
         until(lambda: two.output.count('"draining"') == 2, "both workers drain")
-        sock.sendall(body)
-        assert sock.recv(10_000).startswith(b"HTTP/1.1 200")
+        assert finish().startswith(b"HTTP/1.1 200")
     assert two.wait() == 0
     assert "Traceback" not in two.output
 

@@ -20,7 +20,17 @@ from .errors import (
 )
 from .sessions.flash import FLASH_KINDS, flash, take_flashes
 from .sessions.guards import background, check_auth, require_auth
-from .sessions.lifecycle import client_address, reauthenticate, revoke_others, session_token, sign_in, sign_out
+from .sessions.lifecycle import (
+    AccessToken,
+    access_token,
+    client_address,
+    is_bearer,
+    reauthenticate,
+    revoke_others,
+    session_token,
+    sign_in,
+    sign_out,
+)
 from .sessions.listing import SessionInfo
 from .sessions.manager import SessionManager
 from .sessions.proxies import is_forwarded
@@ -34,6 +44,7 @@ __all__ = [
     "FLASH_KINDS",
     "METRICS",
     "SESSIONS",
+    "AccessToken",
     "DatabaseUnavailable",
     "Session",
     "SessionEnded",
@@ -46,11 +57,13 @@ __all__ = [
     "StateroomError",
     "StoreUnavailable",
     "Unavailable",
+    "access_token",
     "background",
     "check_auth",
     "client_address",
     "flash",
     "get_session",
+    "is_bearer",
     "is_forwarded",
     "reauthenticate",
     "require_auth",

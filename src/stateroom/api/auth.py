@@ -8,10 +8,14 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from .. import (
+    SESSIONS,
     Session,
+    StoreUnavailable,
+    access_token,
     client_address,
     flash,
     get_session,
+    is_bearer,
     reauthenticate,
     require_auth,
     revoke_others,
@@ -20,7 +24,7 @@ from .. import (
     sign_out,
 )
 from ..accounts import ACCOUNTS
-from ..errors import Unauthenticated
+from ..errors import NotFound, Unauthenticated
 from .answers import answer, user_view
 from .bodies import Body, takes
 
@@ -33,9 +37,12 @@ class Registration(Body):
     name: str
 
 
-class Login(Body):
+class Credentials(Body):
     email: str
     password: SecretStr
+
+
+class Login(Credentials):
     remember: bool = False
     transport: Literal["cookie", "bearer"] = "cookie"
 
@@ -70,8 +77,31 @@ async def login(request: web.Request, body: Login) -> web.Response:
         flash(session, "success", f"Welcome back, {user.name}.")
     await sign_in(request, user.id, remember=body.remember, transport=body.transport)
     accounts.count_login(degraded=session.degraded)
-    members = {"session_token": session_token(request)} if body.transport == "bearer" else {}
-    return answer({"user": user_view(user), **_outcome("login successful", session), **members})
+    return answer({"user": user_view(user), **_outcome("login successful", session), **_for_bearers(request)})
+
+
+@routes.post("/api/auth/token")
+@takes(Credentials)
+async def token(request: web.Request, body: Credentials) -> web.Response:
+    manager = request.app[SESSIONS]
+    if manager.tokens is None:
+        raise NotFound("access tokens are off; JWT_KEYS turns them on")
+    if manager.store_state() == "away":
+        raise StoreUnavailable("a token must be tied to a stored session")
+    accounts = request.app[ACCOUNTS]
+    user = await accounts.authenticate(body.email, body.password.get_secret_value(), client_address(request))
+    session = await sign_in(request, user.id)
+    accounts.count_login(degraded=session.degraded)
+    minted = access_token(request)
+    return answer(
+        {
+            "user": user_view(user),
+            "access_token": minted.value,
+            "token_type": "Bearer",
+            "expires_in": minted.expires_in,
+            "session_id": session.id,
+        }
+    )
 
 
 @routes.post("/api/auth/logout")
@@ -106,7 +136,7 @@ async def confirm_password(request: web.Request, body: Reauthentication) -> web.
         signed_in_user_id(request), body.password.get_secret_value(), client_address(request)
     )
     session = await reauthenticate(request)
-    return answer({"user": user_view(user), **_outcome("reauthentication successful", session)})
+    return answer({"user": user_view(user), **_outcome("reauthentication successful", session), **_for_bearers(request)})
 
 
 @routes.post("/api/auth/password")
@@ -123,7 +153,12 @@ async def password(request: web.Request, body: PasswordChange) -> web.Response:
     session = get_session(request)
     if session.is_writable:
         flash(session, "success", "Password changed.")
-    return answer({"user": user_view(user), **_outcome("password changed", session), "revoked": revoked})
+    return answer({"user": user_view(user), **_outcome("password changed", session), "revoked": revoked, **_for_bearers(request)})
+
+
+def _for_bearers(request: web.Request) -> dict[str, str]:
+    """The session's new value, for clients that no cookie reaches."""
+    return {"session_token": session_token(request)} if is_bearer(request) else {}
 
 
 def _outcome(message: str, session: Session) -> dict[str, Any]:

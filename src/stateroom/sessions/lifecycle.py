@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import SignInRequired
+from ..errors import NotFound, SignInRequired
 from ..telemetry.logging import security_event
 from .keys import user_id_of
 from .visit import get_visit
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from .session import Session
     from .transport import Transport
     from .visit import Visit
+
+
+class AccessToken(NamedTuple):
+    """`value` goes into `Authorization: Bearer`; `expires_in` is seconds."""
+
+    value: str
+    expires_in: int
 
 
 async def sign_in(request: web.Request, user_id: UserId, *, remember: bool = False, transport: Transport = "cookie") -> Session:
@@ -86,6 +93,24 @@ def session_token(request: web.Request) -> str:
     """The value that native clients send as `Authorization: Bearer`. Raises `ValueError` while nothing is stored."""
     visit = get_visit(request)
     return visit.manager.seal(visit.session)
+
+
+def access_token(request: web.Request) -> AccessToken:
+    """A JSON Web Token for the request's session: for services that verify those, and for rendering on a server.
+
+    It is good for `JWT_MAX_AGE` at most, and for nothing once the session has ended. Keep it nowhere: mint one when it
+    is needed. Raises `SignInRequired`, `NotFound` where `JWT_KEYS` is not set.
+    """
+    visit = get_visit(request)
+    tokens = visit.manager.tokens
+    if tokens is None:
+        raise NotFound("access tokens are off; JWT_KEYS turns them on")
+    return AccessToken(*tokens.mint(_signed_in(visit)))
+
+
+def is_bearer(request: web.Request) -> bool:
+    """Whether the session came, or will go, as a bearer: then no cookie reaches the client."""
+    return get_visit(request).transport == "bearer"
 
 
 def client_address(request: web.Request) -> str | None:

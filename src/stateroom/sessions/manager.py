@@ -27,6 +27,7 @@ from .session import Session, decode_value, encode_value
 from .signing import Signing
 from .store import Conflict, Durability, SessionStore
 from .tail import Tail
+from .tokens import AccessTokens, looks_like_one
 
 if TYPE_CHECKING:
     from ..backend.client import PoolFigures, RedisClient
@@ -63,6 +64,7 @@ class SessionManager:
         self.clock = StoreClock()
         self._metrics = metrics
         self._keys = Keys(settings.redis_key_prefix)
+        self.tokens = AccessTokens(settings, self.clock) if settings.jwt_keys else None
         self._renew_ms = int((settings.session_renew_interval or 0) * 1000)
         self._changing: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
         self._attached: Stores | None = None
@@ -139,7 +141,7 @@ class SessionManager:
         return session
 
     async def load(self, value: str, notes: NotesOf = dict) -> Session:
-        """The session of a sealed value.
+        """The session of a sealed value, or of an access token.
 
         Where the value does not open it is an anonymous visitor's; where it did and the session is gone, `ended`
         says why. While the store is away it may be `degraded`: who it is, without data. Where that cannot be known
@@ -147,7 +149,8 @@ class SessionManager:
         of its client.
         """
         session = Session(self)
-        cookie = self.ring.open(value)
+        opener = self.tokens if self.tokens is not None and looks_like_one(value) else self.ring
+        cookie = opener.open(value)
         if cookie is None:
             self._metrics.session_loads["invalid"].inc()
         elif self._attached is None:

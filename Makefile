@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint format bench lock clean
+.PHONY: run test lint format bench compose-secrets drill-compose lock clean
 
 run: $(VENV)/.installed
 	@$(BIN)/stateroom serve
@@ -27,6 +27,13 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
+
+# For docker-compose.sentinel.yml: docs/compose.md.
+compose-secrets:
+	@$(PYTHON) deploy/make_secrets.py
+
+drill-compose: $(VENV)/.installed
+	@$(BIN)/python -m stateroom.drills.compose
 
 # The first Python that is new enough. The stamp comes last: a folder left half made by an interruption is made again.
 $(VENV)/.made:

@@ -34,6 +34,7 @@ class Stack:
     project: str
     secrets: Path
     http_port: int
+    network: str = "10.203.7"
 
     @property
     def url(self) -> str:
@@ -41,7 +42,12 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**environment(), "STACK_SECRETS": str(self.secrets), "STACK_HTTP_PORT": str(self.http_port)}
+        return {
+            **environment(),
+            "STACK_SECRETS": str(self.secrets),
+            "STACK_HTTP_PORT": str(self.http_port),
+            "STACK_NETWORK": self.network,
+        }
 
     def up(self) -> None:
         subprocess.run([sys.executable, str(ROOT / "deploy" / "make_secrets.py"), str(self.secrets)], check=True)
@@ -51,11 +57,12 @@ class Stack:
                 self.wait_for(service)
 
     def down(self) -> None:
-        self.compose("down", "--volumes", "--timeout", "1")
+        """Also where only a part of it is there, which podman-compose complains of."""
+        self.compose("down", "--volumes", "--timeout", "1", check=False)
 
-    def compose(self, *words: str) -> None:
+    def compose(self, *words: str, check: bool = True) -> None:
         command = [compose_command(), "--file", str(COMPOSE_FILE), "--project-name", self.project, *words]
-        subprocess.run(command, check=True, env=self.environment, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        subprocess.run(command, check=check, env=self.environment, stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
     def wait_for(self, service: str) -> None:
         """Until it is healthy; where it has no check of its health, until it runs; where it is to end, until it has."""

@@ -101,6 +101,7 @@ class Stack:
 
     engine: Engine
     containers: dict[str, str] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     async def find(cls, project: str) -> Stack:
@@ -121,13 +122,13 @@ class Stack:
         await self.engine.run("unpause", self.containers[name])
 
     async def cut_off(self, name: str) -> None:
-        await self.engine.run("network", "disconnect", f"{self.engine.project}_{NETWORK}", self.containers[name])
+        self.addresses[name] = await self._address(name)
+        await self.engine.run("network", "disconnect", self._network, self.containers[name])
 
     async def reconnect(self, name: str) -> None:
-        """With its name, which the engine gave it only for as long as it was connected."""
-        await self.engine.run(
-            "network", "connect", "--alias", name, f"{self.engine.project}_{NETWORK}", self.containers[name]
-        )  # fmt: skip
+        """With its name and address: the engine forgets both."""
+        where = ("--alias", name, "--ip", self.addresses[name])
+        await self.engine.run("network", "connect", *where, self._network, self.containers[name])
 
     async def primary(self) -> str | None:
         """The server that most Sentinels name."""
@@ -148,6 +149,14 @@ class Stack:
         with contextlib.suppress(DrillError):
             return (await self.engine.run("exec", self.containers[sentinel], "sh", NODE_SCRIPT, "ask", *words)).splitlines()
         return []
+
+    @property
+    def _network(self) -> str:
+        return f"{self.engine.project}_{NETWORK}"
+
+    async def _address(self, name: str) -> str:
+        template = f'{{{{(index .NetworkSettings.Networks "{self._network}").IPAddress}}}}'
+        return (await self.engine.run("inspect", "--format", template, self.containers[name])).strip()
 
     async def _named(self, sentinel: str) -> str | None:
         lines = await self.ask(sentinel, "sentinel", "get-master-addr-by-name", SERVICE_NAME)
@@ -217,14 +226,12 @@ class Outcome:
         seen = self.verdict
         slowest = ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in sorted(seen.slowest.items()))
         requests = ", ".join(f"{count} {kind}s" for kind, count in sorted(seen.requests.items()))
-        return "\n".join(
-            [
-                f"{self.scenario}: {'; '.join(self.faults) if self.faults else 'nothing amiss'}",
-                f"  {self.primaries[0]} to {self.primaries[1]} in {self.promoted_after:.1f} s; "
-                f"whole {self.whole_after:.1f} s after the mend",
-                f"  {requests}; {seen.degraded} degraded, {len(seen.refused)} refused, {len(seen.out)} told to be out, "
-                f"{len(seen.lost)} lost, {len(seen.back)} back; slowest {slowest}",
-            ]
+        return (
+            f"{self.scenario}: {'; '.join(self.faults) if self.faults else 'nothing amiss'}\n"
+            f"  {self.primaries[0]} to {self.primaries[1]} in {self.promoted_after:.1f} s; "
+            f"whole {self.whole_after:.1f} s after the mend\n"
+            f"  {requests}; {seen.degraded} degraded, {len(seen.refused)} refused, {len(seen.out)} told to be out, "
+            f"{len(seen.lost)} lost, {len(seen.back)} back; slowest {slowest}"
         )
 
     def figures(self) -> dict[str, object]:
@@ -305,16 +312,14 @@ async def _until(is_so: Callable[[], Awaitable[bool]], what: str) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _play(names: Sequence[str], url: str, project: str, report: Path | None, slowest: float) -> bool:
+async def _play(names: Sequence[str], url: str, project: str, slowest: float) -> list[Outcome]:
     stack = await Stack.find(project)
     outcomes = []
     for name in names:
         print(f"{name}: {SCENARIOS[name].says} ...", file=sys.stderr, flush=True)
         outcomes.append(await drill(stack, name, url, slowest=slowest))
         print(outcomes[-1].told(), flush=True)
-    if report is not None:
-        report.write_text(json.dumps([each.figures() for each in outcomes], indent=2) + "\n", encoding="utf-8")
-    return not any(each.faults for each in outcomes)
+    return outcomes
 
 
 def main() -> None:
@@ -330,11 +335,13 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no scenario {unknown[0]}; there are {', '.join(SCENARIOS)}")
     try:
-        is_well = asyncio.run(_play(given.scenarios or list(SCENARIOS), given.url, given.project, given.report, given.slowest))
+        outcomes = asyncio.run(_play(given.scenarios or list(SCENARIOS), given.url, given.project, given.slowest))
     except DrillError as error:
         print(f"drill: {error}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(0 if is_well else 1)
+    if given.report is not None:
+        given.report.write_text(json.dumps([each.figures() for each in outcomes], indent=2) + "\n", encoding="utf-8")
+    sys.exit(1 if any(each.faults for each in outcomes) else 0)
 
 
 if __name__ == "__main__":

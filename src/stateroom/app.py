@@ -8,7 +8,7 @@ from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
 from .accounts import ACCOUNTS, Accounts
-from .api import auth, health, metrics, profile, sessions
+from .api import auth, health, metrics, openapi, profile, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
 from .api.health import READINESS, Readiness
@@ -44,10 +44,15 @@ def make_app(
     app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[METRICS], hashing_threads=hashing_threads)
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)
-    for each in (auth, profile, sessions, health):
-        app.add_routes(each.routes)
-    app.router.add_get("/metrics", metrics.public_metrics)
+    for route in api_routes():
+        route.register(app.router)
+    app[openapi.DOCUMENT] = openapi.document(api_routes(), settings)
     return app
+
+
+def api_routes() -> list[web.AbstractRouteDef]:
+    """Every route of the service."""
+    return [route for each in (auth, profile, sessions, health, metrics, openapi, reference) for route in each.routes]
 
 
 def make_metrics_app(service: web.Application) -> web.Application:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from stateroom.settings import decode_cookie_key
@@ -58,3 +61,10 @@ def test_db_upgrade_says_where_the_schema_is(command: Command) -> None:
     assert (first.returncode, second.returncode) == (0, 0)
     assert first.stdout == second.stdout
     assert "the schema is at" in first.stdout
+
+
+def test_the_openapi_document_is_printed_and_nothing_is_made(command: Command, tmp_path: Path) -> None:
+    result = command("openapi", PASSWORD_MIN_LENGTH=11)
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["components"]["schemas"]["Registration"]["properties"]["password"]["minLength"] == 11
+    assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ MAX_EMAIL_LENGTH = 254
 MAX_NAME_LENGTH = 200
 
 # What browsers take in <input type=email>: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
-_EMAIL = re.compile(
+EMAIL_PATTERN = (
     r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
     r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*"
 )
@@ -116,7 +116,7 @@ def normal_email(email: str) -> str:
 
 def email_errors(email: str) -> list[FieldError]:
     """What is wrong with an address, if anything."""
-    if len(email) > MAX_EMAIL_LENGTH or not _EMAIL.fullmatch(email.strip()):
+    if len(email) > MAX_EMAIL_LENGTH or not re.fullmatch(EMAIL_PATTERN, email.strip()):
         return [FieldError("email", "must be an email address, for example ada@example.com")]
     return []
 

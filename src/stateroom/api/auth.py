@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from aiohttp import web
-from pydantic import SecretStr
 
 from .. import (
     SESSIONS,
@@ -25,21 +24,23 @@ from .. import (
 )
 from ..accounts import ACCOUNTS
 from ..errors import NotFound, Unauthenticated
+from . import views
 from .answers import answer, user_view
-from .bodies import Body, takes
+from .bodies import Body, Email, NewEmail, NewName, NewPassword, Password, takes
+from .operations import operation
 
 routes = web.RouteTableDef()
 
 
 class Registration(Body):
-    email: str
-    password: SecretStr
-    name: str
+    email: NewEmail
+    password: NewPassword
+    name: NewName
 
 
 class Credentials(Body):
-    email: str
-    password: SecretStr
+    email: Email
+    password: Password
 
 
 class Login(Credentials):
@@ -48,15 +49,16 @@ class Login(Credentials):
 
 
 class Reauthentication(Body):
-    password: SecretStr
+    password: Password
 
 
 class PasswordChange(Body):
-    current_password: SecretStr
-    new_password: SecretStr
+    current_password: Password
+    new_password: NewPassword
 
 
 @routes.post("/api/auth/register")
+@operation("Make an account and sign in", {201: views.Outcome}, 409, 429)
 @takes(Registration)
 async def register(request: web.Request, body: Registration) -> web.Response:
     user = await request.app[ACCOUNTS].register(body.email, body.password.get_secret_value(), body.name, client_address(request))
@@ -68,6 +70,7 @@ async def register(request: web.Request, body: Registration) -> web.Response:
 
 
 @routes.post("/api/auth/login")
+@operation("Sign in", {200: views.Outcome}, 401, 429)
 @takes(Login)
 async def login(request: web.Request, body: Login) -> web.Response:
     accounts = request.app[ACCOUNTS]
@@ -81,6 +84,7 @@ async def login(request: web.Request, body: Login) -> web.Response:
 
 
 @routes.post("/api/auth/token")
+@operation("Sign in, and get an access token", {200: views.Token}, 401, 404, 429)
 @takes(Credentials)
 async def token(request: web.Request, body: Credentials) -> web.Response:
     manager = request.app[SESSIONS]
@@ -105,12 +109,14 @@ async def token(request: web.Request, body: Credentials) -> web.Response:
 
 
 @routes.post("/api/auth/logout")
+@operation("Sign out: the session is gone for good", {200: views.Message})
 async def logout(request: web.Request) -> web.Response:
     await sign_out(request)
     return answer({"message": "logout successful"})
 
 
 @routes.get("/api/auth/check")
+@operation("Who is signed in, and for how long", {200: views.Check})
 async def check(request: web.Request) -> web.Response:
     session = get_session(request)
     if session.is_signed_in:  # the call that every page makes
@@ -129,6 +135,7 @@ async def check(request: web.Request) -> web.Response:
 
 
 @routes.post("/api/auth/reauthenticate")
+@operation("Give the password again: a new session id", {200: views.Outcome}, 429, needs_sign_in=True)
 @require_auth
 @takes(Reauthentication)
 async def confirm_password(request: web.Request, body: Reauthentication) -> web.Response:
@@ -140,6 +147,7 @@ async def confirm_password(request: web.Request, body: Reauthentication) -> web.
 
 
 @routes.post("/api/auth/password")
+@operation("Change the password: every other session ends", {200: views.PasswordChanged}, 409, 429, needs_sign_in=True)
 @require_auth
 @takes(PasswordChange)
 async def password(request: web.Request, body: PasswordChange) -> web.Response:

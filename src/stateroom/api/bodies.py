@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from ..accounts.users import EMAIL_PATTERN, MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
 from ..errors import BadInput, FieldError
 
 MAX_BODY_BYTES = 64 * 1024
 
 ModelT = TypeVar("ModelT", bound="Body")
+
+
+CHOSEN = "x-chosen"
+"""Marks a password that somebody chooses: OpenAPI tells the settings' rules of it."""
+
+# The accounts decide what is good, and say what is wrong; these tell OpenAPI.
+NewEmail = Annotated[
+    str, Field(json_schema_extra={"pattern": f"^{EMAIL_PATTERN}$", "maxLength": MAX_EMAIL_LENGTH}, examples=["ada@example.com"])
+]
+NewName = Annotated[
+    str, Field(json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_LENGTH}, description="Printable.", examples=["Ada"])
+]
+NewPassword = Annotated[SecretStr, Field(json_schema_extra={CHOSEN: True}, examples=["correct horse battery"])]
+Password = Annotated[SecretStr, Field(examples=["correct horse battery"])]
+Email = Annotated[str, Field(examples=["ada@example.com"])]
 
 
 class Body(BaseModel):

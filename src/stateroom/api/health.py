@@ -5,7 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from .. import SESSIONS, StoreUnavailable
+from . import views
 from .answers import answer
+from .operations import operation
 
 routes = web.RouteTableDef()
 
@@ -21,6 +23,7 @@ READINESS = web.AppKey("stateroom_readiness", Readiness)
 
 
 @routes.get("/api/health")
+@operation("Whether Redis answers", {200: views.Health, 503: views.Health}, uses_session=False)
 async def health(request: web.Request) -> web.Response:
     try:
         await request.app[SESSIONS].ping()
@@ -30,18 +33,21 @@ async def health(request: web.Request) -> web.Response:
 
 
 @routes.get("/livez")
+@operation("Whether the process lives", {200: "text/plain"}, uses_session=False)
 async def livez(request: web.Request) -> web.Response:
     """The process answers. Redis is no part of this: restarting us would not mend it."""
     return _plain(request, {"process": True})
 
 
 @routes.get("/readyz")
+@operation("Whether the process may take traffic", {200: "text/plain", 503: "text/plain"}, uses_session=False)
 async def readyz(request: web.Request) -> web.Response:
     """Taking every instance out of rotation when Redis is away would help nobody: degraded mode carries it."""
     return _plain(request, {"not_draining": not request.app[READINESS].is_draining})
 
 
 @routes.get("/")
+@operation("What this is", {200: views.Index}, uses_session=False)
 async def index(request: web.Request) -> web.Response:
     return answer({"name": "stateroom", "health": "/api/health"})
 

@@ -16,11 +16,17 @@ from prometheus_client.exposition import choose_encoder
 
 from .. import METRICS, SESSIONS, is_forwarded
 from ..errors import NotFound
+from .operations import operation
 
 if TYPE_CHECKING:
     from .. import Settings
 
 
+routes = web.RouteTableDef()
+
+
+@routes.get("/metrics")
+@operation("Metrics for Prometheus", {200: "text/plain"}, 404, uses_session=False)
 async def public_metrics(request: web.Request) -> web.Response:
     if not _may_read(request, request.app[SESSIONS].settings):
         raise NotFound("there is nothing at this path")

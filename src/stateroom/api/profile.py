@@ -6,13 +6,16 @@ from aiohttp import web
 
 from .. import Session, StoreUnavailable, get_session, require_auth, take_flashes
 from ..accounts import ACCOUNTS
+from . import views
 from .answers import answer, session_view, user_view
 from .auth import signed_in_user_id
+from .operations import operation
 
 routes = web.RouteTableDef()
 
 
 @routes.get("/api/profile")
+@operation("The user and this session", {200: views.Profile}, needs_sign_in=True)
 @require_auth
 async def profile(request: web.Request) -> web.Response:
     user = await request.app[ACCOUNTS].profile(signed_in_user_id(request))
@@ -20,6 +23,7 @@ async def profile(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/dashboard")
+@operation("This session, with the messages left for it", {200: views.Dashboard}, needs_sign_in=True)
 @require_auth
 async def dashboard(request: web.Request) -> web.Response:
     session = get_session(request)
@@ -34,6 +38,7 @@ async def dashboard(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/flashes")
+@operation("Messages left for the visitor, each shown once", {200: views.Flashes})
 async def flashes(request: web.Request) -> web.Response:
     return answer(dict(await take_flashes(get_session(request))))
 

@@ -9,8 +9,10 @@ from aiohttp import web
 
 from .. import SESSIONS, check_auth, client_address, get_session, require_auth, revoke_others, security_event, sign_out
 from ..errors import NotFound
+from . import views
 from .answers import answer, rfc3339
 from .auth import signed_in_user_id
+from .operations import operation
 
 if TYPE_CHECKING:
     from .. import SessionInfo
@@ -21,6 +23,7 @@ _HANDLE = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 @routes.get("/api/sessions")
+@operation("The user's sessions, newest first", {200: views.Devices}, needs_sign_in=True)
 @require_auth
 async def list_sessions(request: web.Request) -> web.Response:
     current = get_session(request).id
@@ -29,6 +32,7 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/sessions/{id}")
+@operation("End one of the user's sessions", {200: views.Revoked, 202: views.Revoked}, 404, needs_sign_in=True)
 async def revoke_session(request: web.Request) -> web.Response:
     _check_fresh(request)
     handle = request.match_info["id"]
@@ -48,6 +52,7 @@ async def revoke_session(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/sessions")
+@operation("End all of the user's sessions but this one", {200: views.Revoked}, needs_sign_in=True)
 async def revoke_other_sessions(request: web.Request) -> web.Response:
     _check_fresh(request)
     return answer({"message": "other sessions revoked", "revoked": await revoke_others(request)})

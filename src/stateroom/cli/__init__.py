@@ -60,6 +60,18 @@ def keys() -> None:
 
 
 @app.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the service."""
+    import json
+
+    from ..api.openapi import document
+    from ..app import api_routes
+    from ..settings import Settings
+
+    print(json.dumps(document(api_routes(), Settings.load()), indent=2, ensure_ascii=False))
+
+
+@app.command()
 def healthcheck() -> None:
     """Ask /livez: exit 0 if the service answers, 1 if not."""
     from .health import is_alive

@@ -1,0 +1,161 @@
+"""OpenAPI 3.1 of the service, made of what stands beside its handlers (https://spec.openapis.org/oas/v3.1.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+
+from .. import __version__
+from ..accounts.passwords import MAX_PASSWORD_LENGTH
+from .answers import answer
+from .bodies import CHOSEN
+from .operations import Operation, operation
+from .views import Problem
+
+if TYPE_CHECKING:
+    from .. import Settings
+    from .bodies import Body
+
+routes = web.RouteTableDef()
+
+_REF = "#/components/schemas/{model}"
+_PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
+_UNSAFE = frozenset({"post", "put", "patch", "delete"})
+_RENEW = {
+    "name": "X-Session-Renew",
+    "in": "header",
+    "schema": {"type": "string", "examples": ["no"]},
+    "description": "`no`: a request without the user's doing, which must not extend the session.",
+}
+
+
+@routes.get("/api/openapi.json")
+@operation("This document", {200: dict[str, Any]}, uses_session=False)
+async def serve(request: web.Request) -> web.Response:
+    return answer(request.app[DOCUMENT])
+
+
+DOCUMENT = web.AppKey("stateroom_openapi", dict[str, Any])
+
+
+def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> dict[str, Any]:
+    """The document of these routes. Those that no `operation` describes are left out."""
+    schemas = _Schemas(settings)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in described:
+        each: Operation | None = getattr(getattr(route, "handler", None), "operation", None)
+        if each is None or not isinstance(route, web.RouteDef):
+            continue
+        path = _PARAMETER.sub(r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _describe(route, each, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Stateroom",
+            "version": __version__,
+            "description": "Sign-in and sessions that stay up when Redis does not. Bodies are JSON objects of at most 64 KiB.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.all(),
+            "securitySchemes": {
+                "cookie": {"type": "apiKey", "in": "cookie", "name": settings.session_name},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A `session_token`, or an access token (JWT)."},
+            },
+        },
+    }
+
+
+def _describe(route: web.RouteDef, each: Operation, schemas: _Schemas) -> dict[str, Any]:
+    handler: Any = route.handler
+    model: type[Body] | None = getattr(handler, "body_model", None)
+    method = route.method.lower()
+    statuses = {*each.problems}
+    if model is not None:
+        statuses |= {400, 413, 415}
+    if method in _UNSAFE:
+        statuses.add(403)
+    if each.needs_sign_in:
+        statuses.add(401)
+    if each.uses_session:
+        statuses.add(503)
+    responses = {str(status): _answer(status, kind, schemas) for status, kind in each.answers.items()}
+    for status in sorted(statuses - set(each.answers)):
+        responses[str(status)] = _refusal(status, schemas)
+    made: dict[str, Any] = {
+        "operationId": handler.__name__,
+        "summary": each.summary,
+        "tags": [_tag(route.path)],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "examples": ["Z83_RlkghID_RB7ScOCRaQ"]}}
+            for name in _PARAMETER.findall(route.path)
+        ],
+        "responses": responses,
+        "security": [],
+    }
+    if each.uses_session:
+        made["parameters"].append(_RENEW)
+        made["security"] = [{"cookie": []}, {"bearer": []}, *([] if each.needs_sign_in else [{}])]
+    if model is not None:
+        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": schemas.of(model, "validation")}}}
+    return made
+
+
+def _answer(status: int, kind: Any, schemas: _Schemas) -> dict[str, Any]:
+    described = {"description": HTTPStatus(status).phrase}
+    if isinstance(kind, str):
+        return {**described, "content": {kind: {"schema": {"type": "string"}}}}
+    return {**described, "content": {"application/json": {"schema": schemas.of(kind, "serialization")}}}
+
+
+def _refusal(status: int, schemas: _Schemas) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "description": HTTPStatus(status).phrase,
+        "content": {"application/problem+json": {"schema": schemas.of(Problem, "serialization")}},
+    }
+    if status in {429, 503}:
+        made["headers"] = {"Retry-After": {"description": "Whole seconds.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}}
+    if status == 401:
+        made["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return made
+
+
+def _tag(path: str) -> str:
+    parts = path.strip("/").split("/")
+    return parts[1] if parts[0] == "api" and len(parts) > 1 else "service"
+
+
+class _Schemas:
+    """Components, each made once. Rules that the accounts have beyond a model's types are added to them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._made: dict[str, Any] = {}
+        self._chosen = {"minLength": settings.password_min_length, "maxLength": MAX_PASSWORD_LENGTH}
+
+    def of(self, model: Any, mode: JsonSchemaMode) -> dict[str, Any]:
+        """A reference to the model's schema, or the schema itself where it has no name."""
+        schema = TypeAdapter(model).json_schema(mode=mode, ref_template=_REF)
+        self._tell_rules(schema)
+        self._made.update(schema.pop("$defs", {}))
+        if set(schema) == {"$ref"} or "title" not in schema:
+            return schema
+        name = schema["title"]
+        self._made[name] = schema
+        return {"$ref": _REF.format(model=name)}
+
+    def _tell_rules(self, schema: Any) -> None:
+        for each in schema.values() if isinstance(schema, dict) else ():
+            self._tell_rules(each)
+        if isinstance(schema, dict) and schema.pop(CHOSEN, False):
+            schema.update(self._chosen)
+
+    def all(self) -> dict[str, Any]:
+        return dict(sorted(self._made.items()))

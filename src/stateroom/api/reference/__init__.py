@@ -1,0 +1,42 @@
+"""`/docs`: a page that reads the OpenAPI document. Its own files are all it needs; it works offline."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from aiohttp import web
+
+from ..operations import operation
+
+routes = web.RouteTableDef()
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@routes.get("/docs")
+@operation("A page that shows this document", {200: "text/html"}, uses_session=False)
+async def page(request: web.Request) -> web.Response:
+    return _file("index.html", "text/html")
+
+
+@routes.get("/docs/reference.js")
+@operation("Its script", {200: "text/javascript"}, uses_session=False)
+async def script(request: web.Request) -> web.Response:
+    return _file("reference.js", "text/javascript")
+
+
+@routes.get("/docs/reference.css")
+@operation("Its style", {200: "text/css"}, uses_session=False)
+async def style(request: web.Request) -> web.Response:
+    return _file("reference.css", "text/css")
+
+
+def _file(name: str, kind: str) -> web.Response:
+    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "Cross-Origin-Opener-Policy": "same-origin"}
+    return web.Response(body=_FILES[name], content_type=kind, charset="utf-8", headers=headers)
+
+
+_FILES = {name: (resources.files(__package__) / name).read_bytes() for name in ("index.html", "reference.js", "reference.css")}

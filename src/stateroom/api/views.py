@@ -1,0 +1,192 @@
+"""What answers look like: the one source of their schemas in OpenAPI, and of the types that handlers return."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
+
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-01-31T12:00:00Z"])]
+Handle = Annotated[str, Field(description="A session's public handle: it lists and revokes, it never authenticates.")]
+Reason = Literal["expired", "logout", "revoked", "password", "limit", "disabled", "rotated"]
+
+
+def _as(example: dict[str, Any]) -> ConfigDict:
+    """Nothing besides what is described; and what it looks like."""
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [example]})
+
+
+_USER = {"id": 2, "email": "ada@example.com", "name": "Ada"}
+_HANDLE = "Z83_RlkghID_RB7ScOCRaQ"
+_SESSION = {
+    "id": _HANDLE,
+    "created_at": "2026-01-31T12:00:00Z",
+    "expires_at": "2026-01-31T13:00:00Z",
+    "last_access": "2026-01-31T12:00:00Z",
+    "degraded": False,
+}
+
+
+class User(TypedDict):
+    __pydantic_config__ = _as(_USER)  # type: ignore[misc]
+    id: int
+    email: str
+    name: str
+
+
+class Session(TypedDict):
+    __pydantic_config__ = _as(_SESSION)  # type: ignore[misc]
+    id: Handle
+    created_at: Moment
+    expires_at: Moment
+    last_access: Moment
+    degraded: bool
+
+
+class Outcome(TypedDict):
+    """A step that gave a new session. `warning` and `degraded` come while that is in its cookie alone."""
+
+    __pydantic_config__ = _as({"user": _USER, "message": "login successful"})  # type: ignore[misc]
+    user: User
+    message: str
+    warning: NotRequired[str]
+    degraded: NotRequired[bool]
+    session_token: NotRequired[Annotated[str, Field(description="For bearers: goes into `Authorization: Bearer`.")]]
+
+
+class PasswordChanged(Outcome):
+    __pydantic_config__ = _as({"user": _USER, "message": "password changed", "revoked": 1})  # type: ignore[misc]
+    revoked: Annotated[int | None, Field(description="How many other sessions have ended; null while Redis cannot count them.")]
+
+
+class Token(TypedDict):
+    __pydantic_config__ = _as(  # type: ignore[misc]
+        {"user": _USER, "access_token": "eyJhbGciOi…", "token_type": "Bearer", "expires_in": 300, "session_id": _HANDLE}
+    )
+    user: User
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: Annotated[int, Field(description="Seconds.")]
+    session_id: Handle
+
+
+class Message(TypedDict):
+    __pydantic_config__ = _as({"message": "logout successful"})  # type: ignore[misc]
+    message: str
+
+
+class Check(TypedDict):
+    """Nobody is signed in: false, 0 and 0, and why a session ended."""
+
+    __pydantic_config__ = _as({"authenticated": True, "user_id": 2, "degraded": False, "expires_in": 3599})  # type: ignore[misc]
+    authenticated: bool
+    user_id: int
+    degraded: Annotated[bool, Field(description="Known from the cookie alone, while Redis is away.")]
+    expires_in: Annotated[int, Field(description="Seconds until the session ends if nothing more is asked.")]
+    ended: NotRequired[Reason]
+
+
+class Profile(TypedDict):
+    __pydantic_config__ = _as({"user": _USER, "session": _SESSION})  # type: ignore[misc]
+    user: User
+    session: Session
+
+
+class Flashes(TypedDict):
+    """Messages left for the visitor, each shown once; several of a kind are lines of one text."""
+
+    __pydantic_config__ = _as({"flash_success": "Welcome back, Ada."})  # type: ignore[misc]
+    flash_success: NotRequired[str]
+    flash_error: NotRequired[str]
+    flash_warning: NotRequired[str]
+    flash_info: NotRequired[str]
+
+
+class Dashboard(TypedDict):
+    __pydantic_config__ = _as(  # type: ignore[misc]
+        {"message": "Welcome to your dashboard", "user_id": 2, "session": _SESSION, "flashes": {}}
+    )
+    message: str
+    user_id: int
+    session: Session
+    flashes: Flashes
+
+
+class Device(TypedDict):
+    """One of the user's sessions."""
+
+    __pydantic_config__ = _as(  # type: ignore[misc]
+        {
+            "id": _HANDLE,
+            "current": True,
+            "created_at": "2026-01-31T12:00:00Z",
+            "last_access": "2026-01-31T12:00:00Z",
+            "expires_at": "2026-01-31T13:00:00Z",
+            "ip_address": "203.0.113.9",
+            "user_agent": "Firefox 145 on Linux",
+            "device_type": "desktop",
+            "location": "",
+        }
+    )
+    id: Handle
+    current: bool
+    created_at: Moment
+    last_access: Moment
+    expires_at: Moment
+    ip_address: str
+    user_agent: str
+    device_type: str
+    location: str
+
+
+class Devices(TypedDict):
+    sessions: list[Device]
+
+
+class Revoked(TypedDict):
+    """`revoked`: how many; null while Redis cannot tell."""
+
+    __pydantic_config__ = _as({"message": "session revoked", "revoked": 1})  # type: ignore[misc]
+    message: str
+    revoked: int | None
+
+
+class Health(TypedDict):
+    __pydantic_config__ = _as({"status": "healthy", "redis": "connected"})  # type: ignore[misc]
+    status: Literal["healthy", "unhealthy"]
+    redis: Literal["connected", "disconnected"]
+
+
+class Index(TypedDict):
+    name: str
+    health: str
+
+
+class FieldProblem(TypedDict):
+    __pydantic_config__ = _as({"field": "email", "message": "is required"})  # type: ignore[misc]
+    field: str
+    message: str
+
+
+class Problem(TypedDict):
+    """RFC 9457. `error` is a short plain string, for clients that look only there."""
+
+    __pydantic_config__ = _as(  # type: ignore[misc]
+        {
+            "type": "urn:stateroom:problem:sign-in-required",
+            "title": "Sign-in required",
+            "status": 401,
+            "detail": "Sign-in required",
+            "error": "Sign-in required",
+            "request_id": "8fdb18cf618d81cc7a58a2f3a6ea5ebf",
+        }
+    )
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    request_id: str
+    errors: NotRequired[list[FieldProblem]]
+    reason: NotRequired[Reason]

@@ -1,0 +1,62 @@
+"""The OpenAPI document: valid, of every route, and true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from stateroom import Settings
+from stateroom.api.openapi import document
+from stateroom.app import api_routes, make_app
+
+from ..conftest import ServiceClient
+
+
+@pytest.fixture
+def told(service_settings: Settings) -> dict[str, Any]:
+    return document(api_routes(), service_settings)
+
+
+def test_it_is_valid(told: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(told).validate()
+
+
+def test_every_route_is_in_it(told: dict[str, Any], service_settings: Settings) -> None:
+    served = {
+        (route.resource.canonical, route.method.lower())
+        for route in make_app(service_settings).router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    described = {(path, method) for path, methods in told["paths"].items() for method in methods}
+    assert described == served
+
+
+def test_every_body_and_answer_has_an_example(told: dict[str, Any]) -> None:
+    for name, schema in told["components"]["schemas"].items():
+        properties = schema.get("properties", {}).values()
+        assert "examples" in schema or all("examples" in each or "$ref" in str(each) for each in properties), name
+
+
+def test_passwords_are_described_as_the_settings_ask_for_them(service_settings: Settings) -> None:
+    longer = service_settings.model_copy(update={"password_min_length": 14})
+    schemas = document(api_routes(), longer)["components"]["schemas"]
+    assert schemas["Registration"]["properties"]["password"]["minLength"] == 14
+    assert schemas["PasswordChange"]["properties"]["new_password"]["minLength"] == 14
+    assert "minLength" not in schemas["PasswordChange"]["properties"]["current_password"]
+    assert "x-" not in str(schemas)
+
+
+def test_what_needs_a_sign_in_says_so(told: dict[str, Any]) -> None:
+    profile, check = told["paths"]["/api/profile"]["get"], told["paths"]["/api/auth/check"]["get"]
+    assert {} not in profile["security"]
+    assert {} in check["security"]
+    assert "401" in profile["responses"]
+    assert told["components"]["securitySchemes"]["cookie"]["name"] == "session_id"
+
+
+async def test_it_is_served_as_it_is_made(service: ServiceClient, service_settings: Settings) -> None:
+    async with service.get("/api/openapi.json") as response:
+        assert response.status == 200
+        assert (await response.json())["paths"].keys() == document(api_routes(), service_settings)["paths"].keys()

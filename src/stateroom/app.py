@@ -8,7 +8,7 @@ from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
 from .accounts import ACCOUNTS, Accounts
-from .api import auth, health, metrics, openapi, profile, reference, sessions
+from .api import auth, forward, health, metrics, openapi, profile, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
 from .api.health import READINESS, Readiness
@@ -52,7 +52,7 @@ def make_app(
 
 def api_routes() -> list[web.AbstractRouteDef]:
     """Every route of the service."""
-    return [route for each in (auth, profile, sessions, health, metrics, openapi, reference) for route in each.routes]
+    return [route for each in (auth, profile, sessions, health, forward, metrics, openapi, reference) for route in each.routes]
 
 
 def make_metrics_app(service: web.Application) -> web.Application:

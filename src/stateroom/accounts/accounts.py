@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
 
 USERS_REMEMBERED = 10_000
+IDENTITY_SECONDS = 60.0
+"""How old a name or an address in forward auth's headers may be."""
 DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
 
 
@@ -36,6 +39,7 @@ class Accounts:
         self.users = Users(database)
         self._passwords = Passwords(settings, metrics, threads=hashing_threads)
         self._throttle: Throttle | None = None
+        self._good_until: dict[int, float] = {}
         self._known: OrderedDict[int, User] = OrderedDict()
 
     def attach(self, client: RedisClient) -> None:
@@ -108,6 +112,20 @@ class Accounts:
             if known is None:
                 raise
             return known
+
+    async def identity(self, user_id: int) -> User:
+        """The same, for those who ask at each request: as this process saw them within the last minute.
+
+        Raises `NotFound`, `DatabaseUnavailable`.
+        """
+        known = self._known.get(user_id)
+        if known is not None and time.monotonic() < self._good_until.get(user_id, 0.0):
+            return known
+        user = await self.profile(user_id)
+        self._good_until[user_id] = time.monotonic() + IDENTITY_SECONDS
+        if len(self._good_until) > 2 * USERS_REMEMBERED:
+            self._good_until = {each: until for each, until in self._good_until.items() if each in self._known}
+        return user
 
     def _remember(self, user: User) -> None:
         """A bounded number of users, without their passwords."""

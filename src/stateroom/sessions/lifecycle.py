@@ -118,6 +118,16 @@ def client_address(request: web.Request) -> str | None:
     return get_visit(request).frontend.proxies.address(request)
 
 
+def forwarded(request: web.Request, name: str) -> str:
+    """A header that a proxy of `TRUSTED_PROXIES` has set; empty where none has."""
+    return get_visit(request).frontend.proxies.forwarded(request, name)
+
+
+def browser_origin(request: web.Request) -> str:
+    """`scheme://host[:port]` that the client uses us under, through trusted proxies only."""
+    return get_visit(request).frontend.proxies.origin(request)
+
+
 def _signed_in(visit: Visit) -> Session:
     if not visit.session.is_signed_in:
         raise SignInRequired

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 FORWARDING_HEADERS = tuple(
     istr(name) for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
 )
+_WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
 
 
@@ -67,6 +68,10 @@ class Proxies:
         prefix = IPV4_PREFIX_KEPT if address.version == 4 else IPV6_PREFIX_KEPT
         return str(ipaddress.ip_network((address, prefix), strict=False).network_address)
 
+    def forwarded(self, request: web.Request, name: str) -> str:
+        """The last value of a header that a trusted proxy has set; empty where none has."""
+        return _last(request, name) if self._is_from_trusted(request) else ""
+
     def origin(self, request: web.Request) -> str:
         """`scheme://host[:port]` that the client used."""
         scheme, host = request.scheme, request.host
@@ -99,4 +104,7 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def _last(request: web.Request, name: str) -> str:
     values = request.headers.getall(name, ())
-    return values[-1].rsplit(",", 1)[-1].strip() if values else ""
+    if not values:
+        return ""
+    # Of a list the last is the nearest proxy's; an address of a page may hold commas of its own.
+    return values[-1].strip() if name in _WHOLE else values[-1].rsplit(",", 1)[-1].strip()

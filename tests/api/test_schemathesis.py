@@ -1,0 +1,45 @@
+"""schemathesis holds the running service to its OpenAPI document, with all of its checks, signed in and not.
+
+SCHEMATHESIS_EXAMPLES says how many cases an operation gets in each phase.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..commands import Serving
+
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "60")
+ENDS_THE_SESSION = ["/api/auth/logout", "/api/auth/password", "/api/auth/reauthenticate", "/api/sessions/{id}", "/api/auth/token"]
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("signed_in", [False, True], ids=["anonymous", "signed in"])
+def test_the_service_is_what_its_document_says(tmp_path: Path, *, signed_in: bool) -> None:
+    settings = {"LOG_LEVEL": "warning", "LOGIN_ATTEMPTS_PER_ADDRESS": 1_000_000, "JWT_KEYS": "k" * 32}
+    with Serving(tmp_path, **settings) as service:
+        command = [
+            str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIGURATION), "run",
+            f"http://127.0.0.1:{service.port}/api/openapi.json", "--checks", "all", "--max-examples", EXAMPLES, "--seed", "1",
+            "--continue-on-failure",
+        ]  # fmt: skip
+        if signed_in:
+            cookie = service.sign_in()
+            command += ["-H", f"Cookie: {cookie}"]
+            for path in ENDS_THE_SESSION:
+                command += ["--exclude-path", path]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        log = service.output
+    print(done.stdout[-8000:])
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    generated = re.search(r"Test cases:\s+([\d,]+) generated", done.stdout)
+    assert generated, done.stdout[-2000:]
+    assert int(generated[1].replace(",", "")) > 1000
+    assert "request_failed" not in log  # what is logged of a bug

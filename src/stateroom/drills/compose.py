@@ -228,10 +228,10 @@ class Outcome:
         requests = ", ".join(f"{count} {kind}s" for kind, count in sorted(seen.requests.items()))
         return (
             f"{self.scenario}: {'; '.join(self.faults) if self.faults else 'nothing amiss'}\n"
-            f"  {self.primaries[0]} to {self.primaries[1]} in {self.promoted_after:.1f} s; "
-            f"whole {self.whole_after:.1f} s after the mend\n"
-            f"  {requests}; {seen.degraded} degraded, {len(seen.refused)} refused, {len(seen.out)} told to be out, "
-            f"{len(seen.lost)} lost, {len(seen.back)} back; slowest {slowest}"
+            f"  {' to '.join(self.primaries)} in {self.promoted_after:.1f} s; whole {self.whole_after:.1f} s after the mend\n"
+            f"  {requests}; slowest {slowest}\n"
+            f"  {seen.degraded} degraded, {len(seen.refused)} refused, {len(seen.out)} told that they are signed out\n"
+            f"  {len(seen.lost)} sessions lost, {len({id(each.session) for each in seen.back})} ended sessions back"
         )
 
     def figures(self) -> dict[str, object]:
@@ -336,7 +336,10 @@ def main() -> None:
         parser.error(f"there is no scenario {unknown[0]}; there are {', '.join(SCENARIOS)}")
     try:
         outcomes = asyncio.run(_play(given.scenarios or list(SCENARIOS), given.url, given.project, given.slowest))
-    except DrillError as error:
+    except* DrillError as group:  # the clients' task group wraps it
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
         print(f"drill: {error}", file=sys.stderr)
         sys.exit(2)
     if given.report is not None:

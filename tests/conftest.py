@@ -73,8 +73,8 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store_settings(store_kind: str, servers: Servers) -> Settings:
-    """Settings that lead to a store of this kind."""
-    return servers.settings(store_kind)
+    """Settings that lead to a store of this kind; patient ones: what a script does is asked here, not how soon."""
+    return servers.settings(store_kind, redis_read_timeout=5)
 
 
 @pytest.fixture

@@ -184,6 +184,17 @@ async def test_a_paused_loop_is_not_a_dead_server(probe: Probe) -> None:
     assert probe.states == []
 
 
+async def test_a_paused_machine_is_not_a_dead_server(probe: Probe, node: Node) -> None:
+    node.pause()
+    answers = [asyncio.ensure_future(probe.multiplexer.execute("PING")) for _ in range(100)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(READ_TIMEOUT * 1.5)  # noqa: ASYNC251 (the host stole the time from both)
+    asyncio.get_running_loop().call_later(0.015, node.resume)
+    assert await asyncio.gather(*answers) == [b"PONG"] * 100
+    assert probe.states == []
+
+
 async def test_an_error_of_the_command_is_the_callers_and_nobody_elses(probe: Probe) -> None:
     await probe.multiplexer.execute("SET", "text", "1")
     good = asyncio.ensure_future(probe.multiplexer.execute("GET", "text"))

@@ -42,6 +42,7 @@ SHORT_LIFE_SECONDS = 0.1
 """A connection lost sooner than this after it was made counts as an attempt that failed."""
 
 _SECOND_LOOK_SECONDS = 0.001
+_LONGEST_SECOND_LOOK_SECONDS = 0.05
 _NOTHING = object()
 _NO_LOOP: Any = None
 
@@ -86,6 +87,7 @@ class Link(asyncio.Protocol):
         self._waiting: deque[_Waiting] = deque()
         self._outgoing: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self.lost: asyncio.Future[StoreUnavailable] = self._loop.create_future()
         self._parser = hiredis.Reader(
             protocolError=InvalidResponse,
@@ -107,7 +109,7 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._outgoing.append(waiting.packed)
         if self._timer is None:
-            self._timer = self._loop.call_at(waiting.asked_at + self._read_timeout, self._look_at_oldest)
+            self._look_again_at(waiting.asked_at + self._read_timeout)
 
     def lose(self, fault: StoreUnavailable) -> None:
         """Give the connection up: everything that waits on it fails with `fault`."""
@@ -179,16 +181,23 @@ class Link(asyncio.Protocol):
         now = self._loop.time()
         oldest = self._waiting[0]
         if oldest.sent_at + self._read_timeout <= now:
-            # A loop that was held up finds its timers due before it has read the socket:
-            # read once, then judge. A paused loop is not a dead server.
-            self._timer = self._loop.call_later(_SECOND_LOOK_SECONDS, self._judge, oldest)
+            # A loop that was held up finds its timers due before it has read the socket: read once, then judge.
+            # What held it up may have held up the whole machine, the server with it: the later this timer is, the
+            # longer the server may take for its answer. A paused machine is not a dead server.
+            held_up = now - self._timer_due
+            patience = min(max(held_up, _SECOND_LOOK_SECONDS), _LONGEST_SECOND_LOOK_SECONDS)
+            self._timer = self._loop.call_later(patience, self._judge, oldest)
             return
         for waiting in self._waiting:
             if waiting.asked_at + self._read_timeout > now:
                 break
             _fail(waiting.future, _overdue(self._read_timeout), self._on_fault)
         next_at = next((w.asked_at for w in self._waiting if not w.future.done()), oldest.sent_at)
-        self._timer = self._loop.call_at(max(next_at + self._read_timeout, now + _SECOND_LOOK_SECONDS), self._look_at_oldest)
+        self._look_again_at(max(next_at + self._read_timeout, now + _SECOND_LOOK_SECONDS))
+
+    def _look_again_at(self, due: float) -> None:
+        self._timer_due = due
+        self._timer = self._loop.call_at(due, self._look_at_oldest)
 
     def _judge(self, suspect: _Waiting) -> None:
         self._timer = None

@@ -10,7 +10,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 if TYPE_CHECKING:
-    from .. import Session
+    from .. import Session, SessionInfo
     from ..accounts import User
 
 _HEADERS = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "no-store"})
@@ -38,4 +38,19 @@ def session_view(session: Session) -> dict[str, Any]:
         "expires_at": rfc3339(session.expires_at),
         "last_access": rfc3339(session.last_access),
         "degraded": session.degraded,
+    }
+
+
+def device_view(info: SessionInfo, current: str | None) -> dict[str, Any]:
+    """One of the user's sessions; `current` is the handle of the request's own."""
+    return {
+        "id": info.id,
+        "current": info.id == current,
+        "created_at": rfc3339(info.created_at),
+        "last_access": rfc3339(info.last_access),
+        "expires_at": rfc3339(info.expires_at),
+        "ip_address": info.ip_address,
+        "user_agent": info.user_agent,
+        "device_type": info.device_type,
+        "location": info.location,
     }

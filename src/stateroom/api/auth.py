@@ -12,19 +12,16 @@ from .. import (
     StoreUnavailable,
     access_token,
     client_address,
-    flash,
     get_session,
     is_bearer,
-    reauthenticate,
     require_auth,
-    revoke_others,
     session_token,
     sign_in,
     sign_out,
 )
 from ..accounts import ACCOUNTS
-from ..errors import NotFound, Unauthenticated
-from . import views
+from ..errors import NotFound
+from . import steps, views
 from .answers import answer, user_view
 from .bodies import Body, Email, NewEmail, NewName, NewPassword, Password, takes
 from .operations import operation
@@ -61,26 +58,17 @@ class PasswordChange(Body):
 @operation("Make an account and sign in", {201: views.Outcome}, 409, 429)
 @takes(Registration)
 async def register(request: web.Request, body: Registration) -> web.Response:
-    user = await request.app[ACCOUNTS].register(body.email, body.password.get_secret_value(), body.name, client_address(request))
-    session = get_session(request)
-    if session.is_writable:
-        flash(session, "success", f"Welcome, {user.name}.")
-    await sign_in(request, user.id)
-    return answer({"user": user_view(user), **_outcome("registration successful", session)}, status=201)
+    user = await steps.register(request, body.email, body.password.get_secret_value(), body.name)
+    return answer({"user": user_view(user), **_outcome("registration successful", get_session(request))}, status=201)
 
 
 @routes.post("/api/auth/login")
 @operation("Sign in", {200: views.Outcome}, 401, 429)
 @takes(Login)
 async def login(request: web.Request, body: Login) -> web.Response:
-    accounts = request.app[ACCOUNTS]
-    user = await accounts.authenticate(body.email, body.password.get_secret_value(), client_address(request))
-    session = get_session(request)
-    if session.is_writable:
-        flash(session, "success", f"Welcome back, {user.name}.")
-    await sign_in(request, user.id, remember=body.remember, transport=body.transport)
-    accounts.count_login(degraded=session.degraded)
-    return answer({"user": user_view(user), **_outcome("login successful", session), **_for_bearers(request)})
+    password, bearer = body.password.get_secret_value(), body.transport == "bearer"
+    user = await steps.log_in(request, body.email, password, remember=body.remember, bearer=bearer)
+    return answer({"user": user_view(user), **_outcome("login successful", get_session(request)), **_for_bearers(request)})
 
 
 @routes.post("/api/auth/token")
@@ -139,11 +127,9 @@ async def check(request: web.Request) -> web.Response:
 @require_auth
 @takes(Reauthentication)
 async def confirm_password(request: web.Request, body: Reauthentication) -> web.Response:
-    user = await request.app[ACCOUNTS].verify_password(
-        signed_in_user_id(request), body.password.get_secret_value(), client_address(request)
-    )
-    session = await reauthenticate(request)
-    return answer({"user": user_view(user), **_outcome("reauthentication successful", session), **_for_bearers(request)})
+    user = await steps.confirm_password(request, body.password.get_secret_value())
+    outcome = _outcome("reauthentication successful", get_session(request))
+    return answer({"user": user_view(user), **outcome, **_for_bearers(request)})
 
 
 @routes.post("/api/auth/password")
@@ -151,17 +137,11 @@ async def confirm_password(request: web.Request, body: Reauthentication) -> web.
 @require_auth
 @takes(PasswordChange)
 async def password(request: web.Request, body: PasswordChange) -> web.Response:
-    user = await request.app[ACCOUNTS].change_password(
-        signed_in_user_id(request),
-        body.current_password.get_secret_value(),
-        body.new_password.get_secret_value(),
-        client_address(request),
+    user, revoked = await steps.change_password(
+        request, body.current_password.get_secret_value(), body.new_password.get_secret_value()
     )
-    revoked = await revoke_others(request, reason="password")
-    session = get_session(request)
-    if session.is_writable:
-        flash(session, "success", "Password changed.")
-    return answer({"user": user_view(user), **_outcome("password changed", session), "revoked": revoked, **_for_bearers(request)})
+    outcome = _outcome("password changed", get_session(request))
+    return answer({"user": user_view(user), **outcome, "revoked": revoked, **_for_bearers(request)})
 
 
 def _for_bearers(request: web.Request) -> dict[str, str]:
@@ -178,10 +158,3 @@ def _outcome(message: str, session: Session) -> dict[str, Any]:
         "warning": "some features may be limited",
         "degraded": True,
     }
-
-
-def signed_in_user_id(request: web.Request) -> int:
-    user_id = get_session(request).user_id
-    if not isinstance(user_id, int):
-        raise Unauthenticated
-    return user_id

@@ -8,8 +8,8 @@ from .. import Session, StoreUnavailable, get_session, require_auth, take_flashe
 from ..accounts import ACCOUNTS
 from . import views
 from .answers import answer, session_view, user_view
-from .auth import signed_in_user_id
 from .operations import operation
+from .steps import signed_in_user_id
 
 routes = web.RouteTableDef()
 

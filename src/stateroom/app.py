@@ -1,4 +1,4 @@
-"""The service's composition root: the library, accounts, the API."""
+"""The service's composition root: the library, accounts, the API, pages."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .api.problems import problems_middleware
 from .api.security_headers import security_headers
 from .setup import DATABASE, setup
 from .telemetry.requests import telemetry_middleware
+from .web.pages import setup_pages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +39,7 @@ def make_app(
     outer = [telemetry_middleware(settings, app[METRICS])]
     if settings.cors_origins:
         outer.append(cors_middleware(settings))
-    outer.append(problems_middleware)
+    outer += [setup_pages(app), problems_middleware]
     app.middlewares[:0] = outer
     app.on_response_prepare.append(security_headers(settings))
     app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[METRICS], hashing_threads=hashing_threads)
@@ -51,7 +52,7 @@ def make_app(
 
 
 def api_routes() -> list[web.AbstractRouteDef]:
-    """Every route of the service."""
+    """Every route of the service that is for programs; `page_routes` are for people."""
     return [route for each in (auth, profile, sessions, health, forward, metrics, openapi, reference) for route in each.routes]
 
 

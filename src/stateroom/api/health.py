@@ -47,9 +47,14 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 @routes.get("/")
-@operation("What this is", {200: views.Index}, uses_session=False)
+@operation("What this is; browsers are led to their account", {200: views.Index, 303: "text/html"}, uses_session=False)
 async def index(request: web.Request) -> web.Response:
-    return answer({"name": "stateroom", "health": "/api/health"})
+    if "text/html" in request.headers.get("Accept", ""):
+        response = web.Response(status=303, headers={"Location": "/account", "Cache-Control": "no-store"})
+    else:
+        response = answer({"name": "stateroom", "health": "/api/health"})
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 def _plain(request: web.Request, checks: dict[str, bool]) -> web.Response:

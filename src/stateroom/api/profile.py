@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from .. import Session, StoreUnavailable, get_session, require_auth, take_flashes
+from .. import get_session, require_auth, take_flashes
 from ..accounts import ACCOUNTS
 from . import views
 from .answers import answer, session_view, user_view
 from .operations import operation
-from .steps import signed_in_user_id
+from .steps import signed_in_user_id, take_messages
 
 routes = web.RouteTableDef()
 
@@ -32,7 +32,7 @@ async def dashboard(request: web.Request) -> web.Response:
             "message": "Welcome to your dashboard",
             "user_id": session.user_id,
             "session": session_view(session),
-            "flashes": await _flashes_if_possible(session),
+            "flashes": await take_messages(request),
         }
     )
 
@@ -41,11 +41,3 @@ async def dashboard(request: web.Request) -> web.Response:
 @operation("Messages left for the visitor, each shown once", {200: views.Flashes})
 async def flashes(request: web.Request) -> web.Response:
     return answer(dict(await take_flashes(get_session(request))))
-
-
-async def _flashes_if_possible(session: Session) -> dict[str, str]:
-    """While Redis hands out nothing they are kept."""
-    try:
-        return await take_flashes(session)
-    except StoreUnavailable:
-        return {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .. import (
     SESSIONS,
+    StoreUnavailable,
     check_auth,
     client_address,
     flash,
@@ -16,6 +17,7 @@ from .. import (
     security_event,
     sign_in,
     sign_out,
+    take_flashes,
 )
 from ..accounts import ACCOUNTS
 from ..errors import NotFound, Unauthenticated
@@ -43,6 +45,10 @@ async def log_in(request: web.Request, email: str, password: str, *, remember: b
     _leave_message(request, f"Welcome back, {user.name}.")
     session = await sign_in(request, user.id, remember=remember, transport="bearer" if bearer else "cookie")
     accounts.count_login(degraded=session.degraded)
+    if session.displaced:
+        limit = request.app[SESSIONS].settings.session_max_per_user
+        devices = "one device" if limit == 1 else f"{limit} devices"
+        _leave_message(request, f"You can be signed in on {devices} at once, so the oldest was signed out.", "info")
     return user
 
 
@@ -92,6 +98,14 @@ def check_fresh(request: web.Request) -> None:
     check_auth(request, fresh=request.app[SESSIONS].settings.fresh_max_age)
 
 
+async def take_messages(request: web.Request) -> dict[str, str]:
+    """The messages left for the visitor, each once; while Redis hands out none they are kept."""
+    try:
+        return await take_flashes(get_session(request))
+    except StoreUnavailable:
+        return {}
+
+
 def signed_in_user_id(request: web.Request) -> int:
     """Raises `Unauthenticated`."""
     user_id = get_session(request).user_id
@@ -100,8 +114,8 @@ def signed_in_user_id(request: web.Request) -> int:
     return user_id
 
 
-def _leave_message(request: web.Request, text: str) -> None:
+def _leave_message(request: web.Request, text: str, kind: Literal["success", "info"] = "success") -> None:
     """For the next page; while Redis is away there is nowhere to leave it."""
     session = get_session(request)
     if session.is_writable:
-        flash(session, "success", text)
+        flash(session, kind, text)

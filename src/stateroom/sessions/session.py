@@ -37,7 +37,8 @@ class Session(MutableMapping[str, Any]):
 
     An anonymous visitor's costs nothing until something is written to it. While the store is away a signed-in user is
     known from the cookie (`degraded`); reading or writing data raises `StoreUnavailable` then: never an empty value
-    that isn't true. `restored`: Redis had lost the session, and what it held, until this request.
+    that isn't true. `restored`: Redis had lost the session, and what it held, until this request. `displaced`: how many
+    of the user's sessions this request's sign-in has ended, by `SESSION_MAX_PER_USER`.
     """
 
     # What an anonymous visitor's session is, until something else is set: making one costs next to nothing.
@@ -49,6 +50,7 @@ class Session(MutableMapping[str, Any]):
     is_persistent: bool = False
     degraded: bool = False
     restored: bool = False
+    displaced: int = 0
     ended: str | None = None
     _fault: Unavailable | None = None
     _data_fault: Unavailable | None = None

@@ -173,6 +173,7 @@ class Signing:
             session.degrade(fault)
             return at
         self._metrics.sessions_created.inc()
+        session.displaced = len(created.over_limit)
         for handle in created.over_limit:
             await self._ends.end(Address(user, handle), "limit")
         return at

@@ -1,0 +1,56 @@
+"""Forms as browsers send them: from our own pages only, small, and with whatever a client makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from .. import SESSIONS, browser_origin
+from ..errors import BadInput, ForeignOrigin
+
+if TYPE_CHECKING:
+    from ..errors import FieldError
+
+FORM = "application/x-www-form-urlencoded"
+MAX_FIELDS = 20
+
+
+async def read_form(request: web.Request) -> Mapping[str, str]:
+    """The fields, each once.
+
+    Raises `ForeignOrigin`, `BadInput`, 415 for what is no plain form, 413 for what is too large.
+    """
+    _check_is_ours(request)
+    if request.content_type != FORM:
+        raise web.HTTPUnsupportedMediaType(headers={"Accept": FORM})
+    body = (await request.read()).decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(body, keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS))
+    except ValueError:
+        raise BadInput(f"a form has at most {MAX_FIELDS} fields") from None
+
+
+def _check_is_ours(request: web.Request) -> None:
+    """Other sites are refused before; `CORS_ORIGINS` may call the API, but the forms are for our pages alone."""
+    origin = request.headers.get("Origin")
+    ours = request.app[SESSIONS].settings.public_origins or {browser_origin(request)}
+    if origin is not None and origin.lower() not in ours:
+        raise ForeignOrigin
+
+
+class Filled:
+    """A form as a page shows it: what was typed, never a password, and what is wrong with it."""
+
+    def __init__(self, values: Mapping[str, str] | None = None, errors: list[FieldError] | None = None) -> None:
+        self.values = {name: value for name, value in (values or {}).items() if "password" not in name}
+        self.errors = errors or []
+
+    def value(self, field: str) -> str:
+        return self.values.get(field, "")
+
+    def error(self, field: str) -> str:
+        """What is wrong with a field; empty where nothing is."""
+        return " ".join(each.message for each in self.errors if each.field == field)

@@ -1,0 +1,127 @@
+"""A page as an answer: its template, the headers that guard it, and what every page says of the session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+from .. import SESSIONS, Unavailable, get_session
+from ..problems import problem_response
+from . import words
+from .static_files import static_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..errors import StateroomError
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+)
+WARNING_SECONDS = 120
+"""How long before a session's end its page warns; half of its lifetime where that is less."""
+
+_PASSED_ON = ("Retry-After", "WWW-Authenticate", "Allow")
+
+
+def setup_templates(app: web.Application) -> None:
+    """Give the application the pages' templates."""
+    environment = aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.PackageLoader("stateroom.web"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals["static_url"] = static_url
+    for each in (words.ago, words.moment, words.duration, words.device_name):
+        environment.filters[each.__name__] = each
+
+
+def page(
+    request: web.Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    leads_to: str = "/",
+    **context: Any,
+) -> web.Response:
+    """The page as it is now. No cache may keep it. `leads_to`: where its form's answer may send the browser."""
+    state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
+    return _rendered(request, template, state, status, headers, _policy(leads_to))
+
+
+def refused(request: web.Request, template: str, error: StateroomError, **context: Any) -> web.Response:
+    """A page that says what is wrong, with the status and headers that the API answers with."""
+    problem = problem_response(error, request)
+    return page(request, template, status=problem.status, headers=passed_on(problem), **context)
+
+
+def bare_page(request: web.Request, template: str, *, status: int, headers: Mapping[str, str], **context: Any) -> web.Response:
+    """A page that asks nothing of the session."""
+    state = {"is_degraded": False, "watch": None, **context}
+    return _rendered(request, template, state, status, headers, POLICY)
+
+
+def passed_on(problem: web.StreamResponse) -> dict[str, str]:
+    """What a page keeps of a problem's headers."""
+    return {name: problem.headers[name] for name in _PASSED_ON if name in problem.headers}
+
+
+def see_other(location: str) -> web.Response:
+    """After a form: the browser asks for a page."""
+    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
+
+
+def login_url(back: str = "", *, signed_out: str = "") -> str:
+    """The sign-in, with where to go afterwards, and why somebody is there."""
+    query = "&".join(f"{name}={quote(value)}" for name, value in (("signed-out", signed_out), ("rd", back)) if value)
+    return f"/login?{query}" if query else "/login"
+
+
+def is_signed_in(request: web.Request) -> bool | None:
+    """None where it cannot be known."""
+    try:
+        return get_session(request).is_signed_in
+    except Unavailable:
+        return None
+
+
+def _rendered(
+    request: web.Request, template: str, state: dict[str, Any], status: int, headers: Mapping[str, str] | None, policy: str
+) -> web.Response:
+    response = aiohttp_jinja2.render_template(template, request, state, status=status)
+    response.headers.update(headers or {})
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = policy
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    return response
+
+
+def _policy(leads_to: str) -> str:
+    """Browsers hold the redirect after a form to `form-action` too."""
+    if leads_to.startswith("/"):
+        return POLICY
+    target = urlsplit(leads_to)
+    return f"{POLICY} {target.scheme}://{target.netloc.lower()}"
+
+
+def _is_degraded(request: web.Request) -> bool:
+    return get_session(request).degraded or request.app[SESSIONS].store_state() == "away"
+
+
+def _watch(request: web.Request) -> dict[str, int] | None:
+    """What the page's script needs to warn of the session's end."""
+    session = get_session(request)
+    if not is_signed_in(request) or not isinstance(session.user_id, int):
+        return None
+    before = min(WARNING_SECONDS, session.idle_ms // 2000)
+    return {"user_id": session.user_id, "expires_in": session.expires_in, "warn_before": before}

@@ -1,0 +1,99 @@
+"""`/login` and `/register`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from .. import SESSIONS, browser_origin, get_session
+from ..api import steps
+from ..api.returning import safe_return
+from ..errors import BadInput, FieldError, StateroomError, Unavailable
+from . import words
+from .forms import Filled, read_form
+from .problem_pages import HOME
+from .rendering import is_signed_in, page, refused, see_other
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+routes = web.RouteTableDef()
+
+_TOLD_BY_PAGES = {"logout", "expired"}
+"""What an address may say of why somebody is here: their own doing, and what no cookie is left to tell."""
+
+
+@routes.get("/login")
+async def show_login(request: web.Request) -> web.StreamResponse:
+    back = _back(request, request.query.get("rd", ""))
+    if is_signed_in(request):
+        return see_other(back)
+    return page(request, "login.html", leads_to=back, **_about(request, back), form=Filled(), reason=_reason(request))
+
+
+@routes.post("/login")
+async def login(request: web.Request) -> web.StreamResponse:
+    form = await read_form(request)
+    back = _back(request, form.get("rd", ""))
+    email, password = form.get("email", ""), form.get("password", "")
+    try:
+        _check_filled(email=email, password=password)
+        await steps.log_in(request, email, password, remember="remember" in form)
+    except StateroomError as error:
+        filled = Filled(form, words.of_form(error))
+        return refused(request, "login.html", error, leads_to=back, **_about(request, back), form=filled, reason="")
+    return see_other(back)
+
+
+@routes.get("/register")
+async def show_registration(request: web.Request) -> web.StreamResponse:
+    back = _back(request, request.query.get("rd", ""))
+    if is_signed_in(request):
+        return see_other(back)
+    return page(request, "register.html", leads_to=back, **_about(request, back), form=Filled())
+
+
+@routes.post("/register")
+async def register(request: web.Request) -> web.StreamResponse:
+    form = await read_form(request)
+    back = _back(request, form.get("rd", ""))
+    try:
+        await steps.register(request, form.get("email", ""), form.get("password", ""), form.get("name", ""))
+    except StateroomError as error:
+        filled = Filled(form, words.of_form(error))
+        return refused(request, "register.html", error, leads_to=back, **_about(request, back), form=filled)
+    return see_other(back)
+
+
+def _about(request: web.Request, back: str) -> dict[str, Any]:
+    settings = request.app[SESSIONS].settings
+    return {
+        "rd": "" if back == HOME else back,
+        "remember_seconds": settings.session_remember_max_age,
+        "password_min_length": settings.password_min_length,
+    }
+
+
+def _back(request: web.Request, asked: str) -> str:
+    """Where the sign-in leads: where somebody came from, if that is a place to send people to."""
+    return safe_return(request.app[SESSIONS].settings, asked, own_origin=browser_origin(request)) or HOME
+
+
+def _reason(request: web.Request) -> str:
+    """Why somebody who was signed in is so no more: as the cookie and the journal tell."""
+    try:
+        ended = get_session(request).ended
+    except Unavailable:
+        ended = None
+    if ended is None:
+        told = request.query.get("signed-out", "")
+        ended = told if told in _TOLD_BY_PAGES else None
+    return words.why_signed_out(ended, request.app[SESSIONS].settings) if ended is not None else ""
+
+
+def _check_filled(**fields: str) -> None:
+    """What is left empty counts as no attempt."""
+    empty = tuple(FieldError(name, "is missing") for name, value in fields.items() if not value)
+    if empty:
+        raise BadInput(errors=empty)

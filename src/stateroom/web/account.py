@@ -13,7 +13,7 @@ from .. import SESSIONS, StoreUnavailable, Unavailable, check_auth, flash, get_s
 from ..accounts import ACCOUNTS
 from ..api import steps
 from ..api.answers import device_view, session_view, user_view
-from ..errors import BadInput, InvalidCredentials, NotFound, ReauthenticationRequired, Unauthenticated
+from ..errors import InvalidCredentials, NotFound, ReauthenticationRequired, StateroomError, Unauthenticated
 from . import words
 from .forms import Filled, read_form
 from .problem_pages import HOME
@@ -21,8 +21,6 @@ from .rendering import login_url, page, refused, see_other
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from ..errors import StateroomError
 
 routes = web.RouteTableDef()
 
@@ -53,7 +51,7 @@ async def change_password(request: web.Request) -> web.StreamResponse:
         await steps.change_password(request, form.get("current_password", ""), form.get("new_password", ""))
     except StateroomError as error:
         _raise_if_signed_out(error)
-        filled = Filled(form, words.of_form(error, password_field="current_password"))
+        filled = Filled(form, words.of_form(error, is_signed_in=True))
         return refused(request, "account.html", error, **await _everything(request, password_form=filled))
     return await _done(request, "Every other device was signed out.", said_before="Password changed.")
 
@@ -77,7 +75,7 @@ async def confirm(request: web.Request) -> web.StreamResponse:
         await steps.confirm_password(request, form.get("current_password", ""))
     except StateroomError as error:
         _raise_if_signed_out(error)
-        filled = Filled(form, words.of_form(error, password_field="current_password"))
+        filled = Filled(form, words.of_form(error, is_signed_in=True))
         return refused(request, "confirm.html", error, **await _about_confirming(request, form), form=filled)
     return await _take_step(request, form.get("then", ""), form)
 

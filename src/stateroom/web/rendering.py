@@ -56,7 +56,7 @@ def page(
 ) -> web.Response:
     """The page as it is now. No cache may keep it. `leads_to`: where its form's answer may send the browser."""
     state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
-    return _rendered(request, template, state, status, headers, _policy(leads_to))
+    return _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
 
 
 def refused(request: web.Request, template: str, error: StateroomError, **context: Any) -> web.Response:
@@ -68,7 +68,7 @@ def refused(request: web.Request, template: str, error: StateroomError, **contex
 def bare_page(request: web.Request, template: str, *, status: int, headers: Mapping[str, str], **context: Any) -> web.Response:
     """A page that asks nothing of the session."""
     state = {"is_degraded": False, "watch": None, **context}
-    return _rendered(request, template, state, status, headers, POLICY)
+    return _rendered(request, template, state, status, {**headers, "Content-Security-Policy": POLICY})
 
 
 def passed_on(problem: web.StreamResponse) -> dict[str, str]:
@@ -95,13 +95,10 @@ def is_signed_in(request: web.Request) -> bool | None:
         return None
 
 
-def _rendered(
-    request: web.Request, template: str, state: dict[str, Any], status: int, headers: Mapping[str, str] | None, policy: str
-) -> web.Response:
+def _rendered(request: web.Request, template: str, state: dict[str, Any], status: int, headers: Mapping[str, str]) -> web.Response:
     response = aiohttp_jinja2.render_template(template, request, state, status=status)
-    response.headers.update(headers or {})
+    response.headers.update(headers)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Content-Security-Policy"] = policy
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
@@ -14,9 +14,6 @@ from . import words
 from .forms import Filled, read_form
 from .problem_pages import HOME
 from .rendering import is_signed_in, page, refused, see_other
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 routes = web.RouteTableDef()
 

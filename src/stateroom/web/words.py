@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .. import Settings
 
 LABELS = {
-    "email": "Email",
     "name": "Name",
+    "email": "Email",
     "password": "Password",
     "current_password": "Current password",
     "new_password": "New password",
@@ -59,7 +59,7 @@ _PROBLEMS = {
 }
 _BY_STATUS = {
     413: Words("That was too much", "What was sent is larger than this page takes."),
-    500: Words("Something went wrong", "It is our fault, and has been noted."),
+    500: Words("Something went wrong", "The fault is ours. It has been noted under the number of this request."),
 }
 _OTHERS = Words("That did not work", "The page cannot make anything of what was sent.")
 
@@ -83,22 +83,22 @@ def of_problem(slug: str, status: int) -> Words:
     return _PROBLEMS.get(slug) or _BY_STATUS.get(status) or _OTHERS
 
 
-def of_form(error: StateroomError, *, password_field: str = "password") -> list[FieldError]:
+def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldError]:
     """What is wrong with what was filled in, by field; the field is empty where it is none's fault.
 
-    `password_field`: the one that a wrong password was typed into.
+    `is_signed_in`: the form asked for the password of somebody who is.
     """
     match error:
         case BadInput(errors=errors) if errors:
-            return [FieldError(each.field, f"{LABELS.get(each.field, each.field)} {each.message}.") for each in errors]
-        case InvalidCredentials() if password_field == "password":
-            return [FieldError(password_field, "The email address or the password is wrong.")]
+            return [FieldError(each.field, f"{LABELS[each.field]} {each.message}.") for each in sorted(errors, key=_place)]
+        case InvalidCredentials() if is_signed_in:
+            return [FieldError("current_password", "The current password is wrong.")]
         case InvalidCredentials():
-            return [FieldError(password_field, "The current password is wrong.")]
-        case Conflict() if password_field == "password":
-            return [FieldError("email", "There is an account with this email address. Sign in, or use another address.")]
-        case Conflict():
+            return [FieldError("password", "The email address or the password is wrong.")]
+        case Conflict() if is_signed_in:
             return [FieldError("", "The password was changed from elsewhere a moment ago.")]
+        case Conflict():
+            return [FieldError("email", "There is an account with this email address. Sign in, or use another address.")]
         case TooManyAttempts(retry_after=seconds):
             return [FieldError("", f"Too many attempts. Try again in {duration(seconds)}.")]
         case Saturated(retry_after=seconds):
@@ -107,6 +107,11 @@ def of_form(error: StateroomError, *, password_field: str = "password") -> list[
             return [FieldError("", "The accounts cannot be reached at the moment. Nothing was changed; try again soon.")]
     words = of_problem(error.slug, error.status)
     return [FieldError("", f"{words.title}. {words.text}")]
+
+
+def _place(error: FieldError) -> int:
+    """Where its field stands on the page."""
+    return list(LABELS).index(error.field)
 
 
 def duration(seconds: float) -> str:

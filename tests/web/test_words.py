@@ -1,0 +1,56 @@
+"""What pages say, in plain words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import get_args
+
+import pytest
+
+from stateroom import Settings
+from stateroom.api.views import Reason
+from stateroom.web.words import ago, device_name, duration, moment, why_signed_out
+
+from .visitor import FIREFOX, SAFARI
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1, "1 second"), (45, "45 seconds"), (60, "1 minute"), (90, "90 seconds"), (91, "2 minutes"), (300, "5 minutes"),
+        (3600, "1 hour"), (7200, "2 hours"), (86400, "1 day"), (2_592_000, "30 days"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_never_shorter_than_it_is(seconds: int, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [
+        ("2026-01-31T11:59:00Z", "just now"), ("2026-01-31T11:57:59Z", "2 minutes ago"), ("2026-01-31T10:30:00Z", "1 hour ago"),
+        ("2026-01-29T11:00:00Z", "2 days ago"), ("2026-01-31T12:00:09Z", "just now"),
+    ],
+)  # fmt: skip
+def test_how_long_ago(then: str, words: str) -> None:
+    assert ago(then, datetime(2026, 1, 31, 12, tzinfo=UTC)) == words
+
+
+def test_a_moment_names_its_zone() -> None:
+    assert moment("2026-01-03T09:05:00Z") == "3 Jan 2026, 09:05 UTC"
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [(FIREFOX, "Firefox on Linux"), (SAFARI, "Mobile Safari on iOS"), ("curl/8.5.0", "curl"), ("", "Unknown device"),
+     ("x" * 60, f"{'x' * 40}…")],
+)  # fmt: skip
+def test_a_device_is_called_what_it_says_it_is(agent: str, name: str) -> None:
+    assert device_name(agent) == name
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    settings = Settings(_env_file=None, session_max_per_user=3)
+    told = {reason: why_signed_out(reason, settings) for reason in get_args(Reason)}
+    assert len(set(told.values())) == 7
+    assert "3 devices" in told["limit"]

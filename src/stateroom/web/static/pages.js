@@ -24,53 +24,66 @@ if (told.expiresIn) watch(Number(told.user), Number(told.expiresIn), Number(told
 // another device may have ended it. Warns `warnBefore` seconds before its end.
 function watch(user, expiresIn, warnBefore) {
   const ASK_EVERY = 60, ASK_OFTEN = 15, ASK_SOON = 2, LAST_CALL = 30;
+  const UNRENEWED = { "X-Session-Renew": "no" };
   const bar = document.getElementById("expiry"), text = document.getElementById("expiry-text");
   const stay = document.getElementById("stay"), announcer = document.getElementById("announcer");
   const degraded = document.getElementById("degraded");
   let endsAt = now() + expiresIn, askAt = now() + Math.min(ASK_EVERY, Math.max(0, expiresIn - warnBefore));
-  let announced = Infinity, isAsking = false, isAtItsLongest = false;
+  let announced = Infinity, inVain = "", asked = Promise.resolve(true);
 
   stay.addEventListener("click", async () => {
-    const before = endsAt;
-    if (!await ask({})) return say("The service cannot be reached. Try again.");
-    isAtItsLongest = left() <= warnBefore && endsAt - before < 2;
-    if (!isAtItsLongest) announce("You stay signed in.");
+    // A renewal comes with the answer's cookie: only the next answer counts it.
+    const isReached = await ask({}) && await ask(UNRENEWED);
+    if (!isReached) inVain = "The service cannot be reached; try again.";
+    else if (left() > warnBefore) announce("You stay signed in.");
+    else if (degraded.hidden) inVain = "It has reached its longest time; sign in again afterwards.";
+    else inVain = "It cannot be prolonged at the moment; try again.";
     announced = Infinity;
     tick();
+    stay.hidden = isReached && degraded.hidden && inVain !== "";
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) tick(); });
   setInterval(tick, 1000);
 
   function tick() {
     const seconds = left();
-    if (now() >= askAt) ask({ "X-Session-Renew": "no" });
+    if (now() >= askAt) ask(UNRENEWED);
     bar.hidden = seconds > warnBefore;
-    if (bar.hidden) { announced = Infinity; return; }
-    const whatToDo = isAtItsLongest ? "It has reached its longest time; sign in again afterwards." : "Stay signed in?";
-    text.textContent = `Your session ends in ${inWords(seconds)}. ${whatToDo}`;
-    stay.hidden = isAtItsLongest;
+    if (bar.hidden) {
+      announced = Infinity;
+      inVain = "";
+      stay.hidden = false;
+      return;
+    }
+    text.textContent = `Your session ends in ${inWords(seconds)}. ${inVain || "Stay signed in?"}`;
     const step = seconds <= LAST_CALL ? LAST_CALL : warnBefore;
-    if (step < announced) { announced = step; announce(text.textContent); }
+    if (step < announced) {
+      announced = step;
+      announce(text.textContent);
+    }
   }
 
-  async function ask(headers) {
-    if (isAsking) return false;
-    isAsking = true;
+  // One after the other: whether there was an answer.
+  function ask(headers) {
     askAt = now() + (left() > warnBefore ? Math.min(ASK_EVERY, left() - warnBefore) : Math.max(ASK_SOON, Math.min(ASK_OFTEN, left())));
+    asked = asked.then(() => askNow(headers), () => askNow(headers));
+    return asked;
+  }
+
+  async function askNow(headers) {
+    let check;
     try {
       const answer = await fetch("/api/auth/check", { headers, cache: "no-store", credentials: "same-origin" });
       if (!answer.ok) return false;
-      const check = await answer.json();
-      if (!check.authenticated) { leave(check.ended); return false; }
-      if (check.user_id !== user) { location.reload(); return false; }
-      degraded.hidden = !check.degraded;
-      endsAt = now() + check.expires_in;
-      return true;
+      check = await answer.json();
     } catch {
       return false;
-    } finally {
-      isAsking = false;
     }
+    if (!check.authenticated) leave(check.ended);
+    else if (check.user_id !== user) location.reload();
+    degraded.hidden = !check.degraded;
+    endsAt = now() + check.expires_in;
+    return true;
   }
 
   // The sign-in page says why; where the cookie has gone with the session it cannot know.
@@ -78,13 +91,13 @@ function watch(user, expiresIn, warnBefore) {
     location.replace(reason ? "/login" : "/login?signed-out=expired");
   }
 
-  function say(words) { text.textContent = words; announce(words); }
   function announce(words) { announcer.textContent = words; }
   function left() { return Math.max(0, Math.round(endsAt - now())); }
   function now() { return Date.now() / 1000; }
   function inWords(seconds) {
-    const minutes = Math.floor(seconds / 60), rest = seconds % 60;
     const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
-    return minutes ? `${count(minutes, "minute")}${rest ? ` ${count(rest, "second")}` : ""}` : count(rest, "second");
+    const minutes = Math.floor(seconds / 60), rest = seconds % 60;
+    if (!minutes) return count(rest, "second");
+    return rest ? `${count(minutes, "minute")} ${count(rest, "second")}` : count(minutes, "minute");
   }
 }

@@ -1,0 +1,133 @@
+"""Two devices of one person, in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Browser, expect
+
+from .conftest import Place
+from .people import person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TELEPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 "
+    "Mobile/15E148 Safari/604.1"
+)
+
+
+async def test_one_device_signs_the_other_out_which_is_told_at_its_next_click(browser: Browser, place: Place) -> None:
+    async with person(browser, place.url) as desktop, person(browser, place.url, user_agent=TELEPHONE) as phone:
+        await desktop.register("two@example.com")
+        await phone.sign_in("two@example.com")
+        await phone.page.wait_for_url("**/account")
+        await desktop.open("/")
+        devices = desktop.page.locator(".devices li")
+        await expect(devices).to_have_count(2)
+        await expect(devices.nth(0)).to_contain_text("This device")
+        await expect(devices.nth(1)).to_contain_text("Mobile Safari on iOS")
+        await desktop.press("Sign out Mobile Safari on iOS")
+        await expect(devices).to_have_count(1)
+        assert "The device was signed out." in await desktop.text()
+
+        await phone.press("Change password")
+        await phone.page.wait_for_url("**/login")
+        assert "This device was signed out from another device" in await phone.text()
+
+
+async def test_a_wrong_password_by_keyboard_alone(browser: Browser, place: Place) -> None:
+    async with person(browser, place.url) as ada:
+        await ada.register("keys@example.com")
+        await ada.press("Sign out")
+        await ada.page.wait_for_url("**/login?signed-out=logout")
+        keyboard = ada.page.keyboard
+
+        async def focused() -> str:
+            return str(await ada.page.evaluate("document.activeElement.id || document.activeElement.className"))
+
+        order = []
+        for _ in range(6):
+            await keyboard.press("Tab")
+            order.append(await focused())
+        assert order == ["skip", "brand", "email", "password", "reveal", "remember"]
+        await ada.page.locator("#email").focus()
+        await keyboard.type("keys@example.com")
+        await keyboard.press("Tab")
+        await keyboard.type("wrong horse")
+        await keyboard.press("Enter")
+        await expect(ada.page.locator(".summary")).to_be_focused()
+        await keyboard.press("Tab")
+        await keyboard.press("Enter")  # the error leads to its field
+        assert await focused() == "password"
+        await keyboard.type("correct horse")
+        await keyboard.press("Enter")
+        await ada.page.wait_for_url("**/account")
+
+
+async def test_a_password_can_be_looked_at(browser: Browser, place: Place) -> None:
+    async with person(browser, place.url) as ada:
+        await ada.open("/login")
+        await ada.fill(password="correct horse")
+        password = ada.page.locator("#password")
+        await ada.press("Show password")
+        await expect(password).to_have_attribute("type", "text")
+        await expect(ada.page.get_by_role("button", name="Show password")).to_have_attribute("aria-pressed", "true")
+        await ada.press("Show password")
+        await expect(password).to_have_attribute("type", "password")
+
+
+async def test_with_scripts_off_everything_is_done_by_forms(browser: Browser, place: Place) -> None:
+    async with person(browser, place.url, java_script_enabled=False) as ada, person(browser, place.url) as other:
+        await ada.register("plain@example.com")
+        await other.sign_in("plain@example.com")
+        await other.page.wait_for_url("**/account")
+        await ada.open("/account")
+        await ada.press("Sign out everywhere else")
+        assert "1 other device signed out." in await ada.text()
+        await ada.fill(current_password="wrong", new_password="battery staple")
+        await ada.press("Change password")
+        assert "The current password is wrong." in await ada.text()
+        await ada.fill(current_password="correct horse", new_password="battery staple")
+        await ada.press("Change password")
+        assert "Password changed. Every other device was signed out." in await ada.text()
+        await ada.press("Sign out")
+        assert "You have signed out." in await ada.text()
+        await ada.sign_in("plain@example.com", "battery staple")
+        assert await ada.heading() == "Your account"
+
+
+async def test_a_sign_in_leads_back_to_an_application_on_another_host(browser: Browser, place: Place) -> None:
+    async def cart(request: web.Request) -> web.Response:
+        return web.Response(text="<title>cart</title>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/cart", cart)
+    async with TestServer(app) as server:
+        address = f"http://localhost:{server.port}/cart"
+        async with person(browser, place.url) as ada:
+            await ada.register("back@example.com")
+            await ada.press("Sign out")
+            await ada.open(f"/login?rd={address}")
+            await ada.fill(email="back@example.com", password="correct horse")
+            await ada.press("Sign in")
+            await ada.page.wait_for_url(address)
+            assert f"localhost:{server.port}" in ada.hosts
+            ada.hosts = {each for each in ada.hosts if not each.startswith("localhost")}  # that is where it was sent
+
+
+async def test_a_first_visit_asks_our_host_alone_and_takes_less_than_150_kilobytes(browser: Browser, place: Place) -> None:
+    async with person(browser, place.url) as before:
+        await before.register("first@example.com")
+    async with person(browser, place.url) as ada:
+        network = await ada.page.context.new_cdp_session(ada.page)
+        await network.send("Network.enable")
+        sizes: list[float] = []
+        network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+        await ada.sign_in("first@example.com")
+        await ada.page.wait_for_url("**/account")
+        await ada.page.wait_for_load_state("networkidle")
+        assert len(sizes) >= 5  # two pages, their style, script and icon
+        print(f"a first visit: {sum(sizes) / 1000:.1f} kB in {len(sizes)} answers")
+        assert sum(sizes) < 150_000

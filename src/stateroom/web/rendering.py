@@ -26,14 +26,18 @@ POLICY = (
 WARNING_SECONDS = 120
 """How long before a session's end its page warns; half of its lifetime where that is less."""
 
+OWN = "stateroom"
+"""`stateroom/base.html` is ours, whatever an application puts in the place of `base.html` (docs/pages.md)."""
+
 _PASSED_ON = ("Retry-After", "WWW-Authenticate", "Allow")
 
 
 def setup_templates(app: web.Application) -> None:
     """Give the application the pages' templates."""
+    own = jinja2.PackageLoader("stateroom.web")
     environment = aiohttp_jinja2.setup(
         app,
-        loader=jinja2.PackageLoader("stateroom.web"),
+        loader=jinja2.ChoiceLoader([own, jinja2.PrefixLoader({OWN: own})]),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
         trim_blocks=True,

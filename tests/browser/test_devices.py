@@ -117,6 +117,34 @@ async def test_a_sign_in_leads_back_to_an_application_on_another_host(browser: B
             ada.hosts = {each for each in ada.hosts if not each.startswith("localhost")}  # that is where it was sent
 
 
+async def test_who_is_signed_in_and_comes_by_a_link_from_another_site_goes_on(browser: Browser, place: Place) -> None:
+    """A strict cookie does not come along with the link."""
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        return web.Response(text=f'<a href="{place.url}/account">account</a>', content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", elsewhere)
+    async with TestServer(app) as server, person(browser, place.url) as ada:
+        await ada.register("link@example.com")
+        arrivals: list[str] = []
+        ada.page.on("framenavigated", lambda frame: arrivals.append(frame.url.removeprefix(place.url)))
+        await ada.page.goto(f"http://localhost:{server.port}/")
+        ada.hosts.clear()  # that was another's page
+        await ada.page.get_by_role("link", name="account").click()
+        await ada.page.wait_for_url("**/account")
+        assert arrivals[1:] == ["/login", "/account"]
+
+
+async def test_nothing_of_the_account_is_kept_after_signing_out(browser: Browser, place: Place) -> None:
+    async with person(browser, place.url) as ada:
+        await ada.register("gone@example.com")
+        await ada.press("Sign out")
+        await ada.page.wait_for_url("**/login?signed-out=logout")
+        await ada.page.go_back()
+        await expect(ada.page.locator("h1")).to_have_text("Sign in")
+
+
 async def test_a_first_visit_asks_our_host_alone_and_takes_less_than_150_kilobytes(browser: Browser, place: Place) -> None:
     async with person(browser, place.url) as before:
         await before.register("first@example.com")

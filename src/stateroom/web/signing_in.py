@@ -66,6 +66,7 @@ async def register(request: web.Request) -> web.StreamResponse:
 def _about(request: web.Request, back: str) -> dict[str, Any]:
     settings = request.app[SESSIONS].settings
     return {
+        "back": back,
         "rd": "" if back == HOME else back,
         "remember_seconds": settings.session_remember_max_age,
         "password_min_length": settings.password_min_length,

@@ -17,14 +17,32 @@ for (const button of document.querySelectorAll("button.reveal")) {
   input.form.addEventListener("submit", () => { input.type = "password"; });
 }
 
+const UNRENEWED = { "X-Session-Renew": "no" };
 const told = document.body.dataset;
+if (told.back) goOn(told.back);
 if (told.expiresIn) watch(Number(told.user), Number(told.expiresIn), Number(told.warnBefore));
+
+// A strict cookie does not come with a link from another site; it comes with what our own page asks. Who is signed in
+// after all goes on.
+async function goOn(back) {
+  const check = await checkSession(UNRENEWED);
+  if (check && check.authenticated) location.replace(back);
+}
+
+// What the API says of the session; null where it says nothing.
+async function checkSession(headers) {
+  try {
+    const answer = await fetch("/api/auth/check", { headers, cache: "no-store", credentials: "same-origin" });
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null;
+  }
+}
 
 // Asks now and then how long the session lives, in a way that does not prolong it: another page may have done so, or
 // another device may have ended it. Warns `warnBefore` seconds before its end.
 function watch(user, expiresIn, warnBefore) {
   const ASK_EVERY = 60, ASK_OFTEN = 15, ASK_SOON = 2, LAST_CALL = 30;
-  const UNRENEWED = { "X-Session-Renew": "no" };
   const bar = document.getElementById("expiry"), text = document.getElementById("expiry-text");
   const stay = document.getElementById("stay"), announcer = document.getElementById("announcer");
   const degraded = document.getElementById("degraded");
@@ -71,14 +89,8 @@ function watch(user, expiresIn, warnBefore) {
   }
 
   async function askNow(headers) {
-    let check;
-    try {
-      const answer = await fetch("/api/auth/check", { headers, cache: "no-store", credentials: "same-origin" });
-      if (!answer.ok) return false;
-      check = await answer.json();
-    } catch {
-      return false;
-    }
+    const check = await checkSession(headers);
+    if (!check) return false;
     if (!check.authenticated) leave(check.ended);
     else if (check.user_id !== user) location.reload();
     degraded.hidden = !check.degraded;

@@ -21,8 +21,7 @@ TELEPHONE = (
 async def test_one_device_signs_the_other_out_which_is_told_at_its_next_click(browser: Browser, place: Place) -> None:
     async with person(browser, place.url) as desktop, person(browser, place.url, user_agent=TELEPHONE) as phone:
         await desktop.register("two@example.com")
-        await phone.sign_in("two@example.com")
-        await phone.page.wait_for_url("**/account")
+        await phone.enter("two@example.com")
         await desktop.open("/")
         devices = desktop.page.locator(".devices li")
         await expect(devices).to_have_count(2)
@@ -81,8 +80,7 @@ async def test_a_password_can_be_looked_at(browser: Browser, place: Place) -> No
 async def test_with_scripts_off_everything_is_done_by_forms(browser: Browser, place: Place) -> None:
     async with person(browser, place.url, java_script_enabled=False) as ada, person(browser, place.url) as other:
         await ada.register("plain@example.com")
-        await other.sign_in("plain@example.com")
-        await other.page.wait_for_url("**/account")
+        await other.enter("plain@example.com")
         await ada.open("/account")
         await ada.press("Sign out everywhere else")
         assert "1 other device signed out." in await ada.text()
@@ -153,8 +151,7 @@ async def test_a_first_visit_asks_our_host_alone_and_takes_less_than_150_kilobyt
         await network.send("Network.enable")
         sizes: list[float] = []
         network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
-        await ada.sign_in("first@example.com")
-        await ada.page.wait_for_url("**/account")
+        await ada.enter("first@example.com")
         await ada.page.wait_for_load_state("networkidle")
         assert len(sizes) >= 5  # two pages, their style, script and icon
         print(f"a first visit: {sum(sizes) / 1000:.1f} kB in {len(sizes)} answers")

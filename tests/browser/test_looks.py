@@ -1,4 +1,4 @@
-"""Every page, light and dark, wide and narrow: axe-core finds nothing serious, nothing needs scrolling sideways."""
+"""Every page, light and dark, wide and narrow: axe-core finds nothing, and nothing needs scrolling sideways."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ async def test_the_account(browser: Browser, place: Place) -> None:
     address = f"{'a' * 60}@{'b' * 60}.example.com"
     async with person(browser, place.url) as ada, person(browser, place.url, user_agent="x" * 200) as other:
         await ada.register(address, name=LONG_NAME)
-        await other.sign_in(address)
-        await other.page.wait_for_url("**/account")
+        await other.enter(address)
         await ada.open("/account")
         await ada.look("account")
         await ada.press("Change password")

@@ -37,8 +37,7 @@ async def test_a_banner_while_redis_hangs_and_none_after(browser: Browser, place
             await visitor.open("/login")
             await expect(visitor.page.locator("#degraded")).to_be_visible()
             await ada.look("account-degraded")
-            await visitor.sign_in("banner@example.com")
-            await visitor.page.wait_for_url("**/account")
+            await visitor.enter("banner@example.com")
             await expect(visitor.page.locator("#degraded")).to_be_visible()
 
         async def is_back() -> bool:
@@ -80,8 +79,7 @@ async def test_a_page_warns_before_the_end_and_staying_is_one_click(browser: Bro
 async def test_a_page_that_stays_open_notices_an_end_from_elsewhere(browser: Browser, brief: Place) -> None:
     async with person(browser, brief.url) as desktop, person(browser, brief.url) as other:
         await desktop.register("elsewhere@example.com")
-        await other.sign_in("elsewhere@example.com")
-        await other.page.wait_for_url("**/account")
+        await other.enter("elsewhere@example.com")
         await other.fill(current_password="correct horse", new_password="battery staple")
         await other.press("Change password")
         await desktop.page.wait_for_url("**/login")

@@ -100,7 +100,8 @@ def other_cookies(request: web.Request) -> str:
 
 
 def _yes(request: web.Request, headers: Mapping[str, str]) -> web.Response:
-    return web.Response(headers={**headers, "Cookie": other_cookies(request), "Cache-Control": "no-store"})
+    told = {**headers, "Cookie": other_cookies(request), "Cache-Control": "no-store"}
+    return web.Response(headers=told, content_type="text/plain")
 
 
 def _no(request: web.Request) -> web.Response:

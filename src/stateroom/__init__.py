@@ -18,6 +18,7 @@ from .errors import (
     StoreUnavailable,
     Unavailable,
 )
+from .sessions.carry_over import carry_over
 from .sessions.flash import FLASH_KINDS, flash, take_flashes
 from .sessions.guards import background, check_auth, require_auth
 from .sessions.lifecycle import (
@@ -63,6 +64,7 @@ __all__ = [
     "access_token",
     "background",
     "browser_origin",
+    "carry_over",
     "check_auth",
     "client_address",
     "flash",

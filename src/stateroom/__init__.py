@@ -18,6 +18,7 @@ from .errors import (
     StoreUnavailable,
     Unavailable,
 )
+from .sessions.carry_over import carry_over
 from .sessions.flash import FLASH_KINDS, flash, take_flashes
 from .sessions.guards import background, check_auth, require_auth
 from .sessions.lifecycle import (
@@ -27,6 +28,7 @@ from .sessions.lifecycle import (
     client_address,
     forwarded,
     is_bearer,
+    kept_address,
     reauthenticate,
     revoke_others,
     session_token,
@@ -62,6 +64,7 @@ __all__ = [
     "access_token",
     "background",
     "browser_origin",
+    "carry_over",
     "check_auth",
     "client_address",
     "flash",
@@ -69,6 +72,7 @@ __all__ = [
     "get_session",
     "is_bearer",
     "is_forwarded",
+    "kept_address",
     "reauthenticate",
     "require_auth",
     "revoke_others",

@@ -61,6 +61,24 @@ async def test_who_is_signed_in_is_in_the_headers(client: ServiceClient, path: s
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
+async def test_cookies_go_on_without_ours(client: ServiceClient, path: str) -> None:
+    await register(client)
+    [cookie] = [each for each in client.session.cookie_jar if each.key == "session_id"]
+    client.session.cookie_jar.clear()
+    mine = f"session_id={cookie.value}"
+    for sent, others in {
+        mine: "",
+        f"theme=dark; {mine}; other=1": "theme=dark; other=1",
+        f"{mine};a=1;;  b=x=y; xsession_id=2": "a=1; b=x=y; xsession_id=2",
+        f"name=J\u00f6; {mine}": "name=J\u00f6",
+    }.items():
+        status, headers = await ask(client, path, {"Cookie": sent})
+        assert (status, headers["Cookie"]) == (200, others)
+    _, headers = await ask(client, path, {"Cookie": "theme=dark"})
+    assert "Cookie" not in headers  # who is refused may be shown all of the answer
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
 async def test_nobody_is_nobody_whatever_the_client_says(client: ServiceClient, path: str) -> None:
     status, headers = await ask(client, path, ORIGINAL | FORGED)
     assert status == 401
@@ -129,10 +147,14 @@ async def test_a_sign_in_under_the_applications_own_host_comes_back_by_path(serv
         for told in (ORIGINAL, {"X-Original-URL": f"https://app.example.com{ORIGINAL['X-Forwarded-Uri']}"}):
             _, headers = await ask(client, "/auth/forward", PAGE | told)
             location = urlsplit(headers["Location"])
-            assert (location.netloc, location.path) == ("", "/login")
+            assert (f"{location.scheme}://{location.netloc}", location.path) == ("https://app.example.com", "/login")
             assert parse_qs(location.query)["rd"] == [ORIGINAL["X-Forwarded-Uri"]]
         _, headers = await ask(client, "/auth/forward", PAGE | ORIGINAL | {"X-Forwarded-Uri": "//evil.example/"})
-        assert headers["Location"] == "/login"
+        assert headers["Location"] == "https://app.example.com/login"
+        _, headers = await ask(client, "/auth/forward", PAGE | ORIGINAL | {"X-Forwarded-Host": "app.example.com@evil.example"})
+        assert headers["Location"].startswith("/login?")
+        _, headers = await ask(client, "/auth/request", PAGE | {"X-Original-URL": "https://app.example.com/reports"})
+        assert headers["Location"] == "/login?rd=%2Freports"  # nginx leaves a path as it is
 
 
 async def test_an_untrusted_peer_does_not_say_where_to_return_to(service: ServiceClient) -> None:

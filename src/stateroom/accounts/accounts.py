@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, NotFound, TooManyAttempts, Unavailable
+from ..sessions.proxies import kept_form
 from ..telemetry.logging import security_event
 from .passwords import MAX_PASSWORD_LENGTH, Passwords
 from .throttle import Throttle
@@ -134,6 +135,12 @@ class Accounts:
         if len(self._known) > USERS_REMEMBERED:
             self._known.popitem(last=False)
 
+    @property
+    def throttle(self) -> Throttle:
+        """The counts of failed attempts, once `attach` has given it a Redis."""
+        assert self._throttle is not None, "attach() comes first"
+        return self._throttle
+
     async def ensure_demo_user(self) -> None:
         """The user of embedded mode, to try things with."""
         if await self.users.by_email(DEMO_EMAIL) is None:
@@ -145,22 +152,20 @@ class Accounts:
     @contextlib.asynccontextmanager
     async def _attempt(self, email: str, address: str | None) -> AsyncIterator[None]:
         """An attempt is counted before it is made; one that we could not carry out is given back."""
-        assert self._throttle is not None, "attach() comes first"
         try:
-            await self._throttle.reserve(email, address)
+            await self.throttle.reserve(email, address)
         except TooManyAttempts:
             self._metrics.logins["throttled"].inc()
-            security_event("sign_in_throttled", address=address)
+            security_event("sign_in_throttled", address=self._kept(address))
             raise
         try:
             yield
         except Unavailable:
-            await self._throttle.give_back(email, address)
+            await self.throttle.give_back(email, address)
             raise
 
     async def _forgive(self, email: str, address: str | None) -> None:
-        assert self._throttle is not None, "attach() comes first"
-        await self._throttle.forgive(email, address)
+        await self.throttle.forgive(email, address)
 
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
         """The user whose password this is, as they are now. The attempt has been counted; a good one is given back."""
@@ -176,8 +181,11 @@ class Accounts:
                 await self._forgive(email, address)
                 return await self._rehashed(current, password)
         self._metrics.logins["failure"].inc()
-        security_event("sign_in_failed", user_id=user.id if user is not None else None, address=address)
+        security_event("sign_in_failed", user_id=user.id if user is not None else None, address=self._kept(address))
         raise InvalidCredentials
+
+    def _kept(self, address: str | None) -> str:
+        return kept_form(address, self._settings.session_address)
 
     async def _rehashed(self, user: User, password: str) -> User:
         """The user with a hash as the settings want it now; another time, where this is no good time for it."""

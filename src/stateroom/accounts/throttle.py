@@ -64,6 +64,16 @@ class Throttle:
         with contextlib.suppress(StoreUnavailable):
             await self._client.run(_GIVE_BACK, keys)
 
+    async def failures(self, email: str, address: str) -> int:
+        """Attempts of an account from this address that are counted now. Raises `StoreUnavailable`."""
+        key = self._keys(email, address)[0]
+        return int(await self._client.execute(key, "GET", key) or 0)
+
+    async def forget(self, email: str, address: str) -> None:
+        """Drop that count. Raises `StoreUnavailable`."""
+        key = self._keys(email, address)[0]
+        await self._client.execute(key, "DEL", key)
+
     def _keys(self, email: str, address: str | None) -> tuple[str, str]:
         """Hashes, not addresses; both in one Cluster slot."""
         network = _digest(_network(address))

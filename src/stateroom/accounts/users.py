@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, UniqueConstraint, insert, select, update
+from sqlalchemy import BigInteger, Column, Integer, String, Table, UniqueConstraint, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
@@ -98,6 +98,11 @@ class Users:
 
     async def enable(self, user_id: int) -> None:
         await self._set(users.c.id == user_id, disabled_at=None)
+
+    async def erase(self, user_id: int) -> None:
+        """Delete the account. Its id is never given again."""
+        async with self._database.begin() as connection:
+            await connection.execute(delete(users).where(users.c.id == user_id))
 
     async def _one(self, condition: Any) -> User | None:
         async with self._database.connect() as connection:

@@ -2,8 +2,9 @@
 
 `/auth/forward` is for Traefik, Caddy and HAProxy, `/auth/request` for nginx, `/auth/ext-authz/…` for Envoy: they differ
 in what they make of an answer. Identity goes out in headers that are always there, empty where there is nothing to say,
-so that a proxy which copies them overwrites what a client has sent. What the client sent is never read. What cannot be
-known is 503: a proxy must not take it for "signed out".
+so that a proxy which copies them overwrites what a client has sent. What the client sent is never read. With a yes goes
+`Cookie`: what the application behind may see of the request's cookies, which is all but ours, a credential. What cannot
+be known is 503: a proxy must not take it for "signed out".
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ routes = web.RouteTableDef()
 USER, EMAIL, NAME, DEGRADED = "Remote-User", "Remote-Email", "Remote-Name", "Remote-Session-Degraded"
 _NOBODY = {USER: "", EMAIL: "", NAME: "", DEGRADED: ""}
 _URL = re.compile(r"(https?://[^/?#]*)(/.*)?")
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
@@ -39,7 +41,7 @@ async def forward(request: web.Request) -> web.Response:
     """200 with identity; a page that is visited is sent to the sign-in, anything else is told 401."""
     headers = await _identity(request)
     if headers[USER]:
-        return _yes(headers)
+        return _yes(request, headers)
     return _redirect(request) if _navigates(request) else _no(request)
 
 
@@ -49,7 +51,7 @@ async def auth_request(request: web.Request) -> web.Response:
     """200 or 401: of anything else nginx makes a 500. Where to sign in is in Location, for `error_page 401`."""
     headers = await _identity(request)
     if headers[USER]:
-        return _yes(headers)
+        return _yes(request, headers)
     refusal = _no(request)
     refusal.headers["Location"] = _login_url(request)
     return refusal
@@ -89,8 +91,17 @@ def header_safe(text: str) -> str:
     return quote(text, safe=_PRINTABLE)
 
 
-def _yes(headers: Mapping[str, str]) -> web.Response:
-    return web.Response(headers={**headers, "Cache-Control": "no-store"})
+def other_cookies(request: web.Request) -> str:
+    """The request's cookies without the session's, whatever that is called here. What is not UTF-8 cannot be told."""
+    ours = request.app[SESSIONS].settings.session_name or "session_id"
+    sent = (pair.strip() for header in request.headers.getall("Cookie", ()) for pair in header.split(";"))
+    others = "; ".join(pair for pair in sent if pair and pair.partition("=")[0].rstrip() != ours)
+    return others.encode(errors="ignore").decode()
+
+
+def _yes(request: web.Request, headers: Mapping[str, str]) -> web.Response:
+    told = {**headers, "Cookie": other_cookies(request), "Cache-Control": "no-store"}
+    return web.Response(headers=told, content_type="text/plain")
 
 
 def _no(request: web.Request) -> web.Response:
@@ -101,7 +112,11 @@ def _no(request: web.Request) -> web.Response:
 
 
 def _redirect(request: web.Request) -> web.Response:
-    return web.Response(status=302, headers={**_NOBODY, "Location": _login_url(request), "Cache-Control": "no-store"})
+    """Traefik reads a path as one under the address that it asks us by, which browsers do not know."""
+    location, origin = _login_url(request), _original(request)[1]
+    if location.startswith("/") and _ORIGIN.fullmatch(origin):
+        location = origin + location
+    return web.Response(status=302, headers={**_NOBODY, "Location": location, "Cache-Control": "no-store"})
 
 
 def _navigates(request: web.Request) -> bool:

@@ -12,6 +12,7 @@ from .. import (
     client_address,
     flash,
     get_session,
+    kept_address,
     reauthenticate,
     revoke_others,
     security_event,
@@ -83,7 +84,7 @@ async def revoke(request: web.Request, handle: str) -> bool:
     found = await request.app[SESSIONS].revoke(user_id, handle) if _HANDLE.fullmatch(handle) else False
     if found is False:
         raise NotFound("you have no such session")
-    security_event("revoke", session=handle, user_id=user_id, address=client_address(request))
+    security_event("revoke", session=handle, user_id=user_id, address=kept_address(request))
     return found is not None
 
 

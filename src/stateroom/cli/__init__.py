@@ -103,6 +103,26 @@ def enable(email: str) -> None:
     run(lambda service: enable_user(service, email))
 
 
+@users.command()
+def export(email: str) -> None:
+    """Print, as JSON, all that is kept about a user."""
+    from .admin import run
+    from .privacy import export_user
+
+    run(lambda service: export_user(service, email))
+
+
+@users.command()
+def erase(email: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False) -> None:
+    """End a user's sessions for good, and delete the account and all that names the user."""
+    from .admin import run
+    from .privacy import erase_user
+
+    if not yes:
+        typer.confirm(f"Delete the account {email} and end all its sessions? There is no way back.", abort=True)
+    run(lambda service: erase_user(service, email))
+
+
 @sessions.command("list")
 def list_sessions(
     user: Annotated[str | None, typer.Option(help="Email of one user.")] = None,

@@ -108,8 +108,8 @@ async def revoke_sessions(service: Service, email: str | None) -> None:
 async def _connected(settings: Settings) -> AsyncIterator[Service]:
     app = make_app(settings)
     app.freeze()
-    await app.startup()
     try:
+        await app.startup()  # what has started when a later part fails is closed too
         yield Service(app[ACCOUNTS], app[SESSIONS])
     finally:
         await app.cleanup()

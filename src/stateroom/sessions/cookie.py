@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import secrets
 from collections import OrderedDict
@@ -21,6 +22,8 @@ from pathlib import Path
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import SettingsError
 from ..settings import COOKIE_KEY_BYTES, Settings, decode_cookie_key
@@ -86,8 +89,13 @@ class KeyRing:
             raise ValueError("a key ring needs at least one key")
         ring = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCM(key) for key in keys}
         self._ring = ring
+        self._deriving = [HKDF(SHA256(), TOKEN_BYTES, salt=None, info=b"stateroom tokens").derive(key) for key in keys]
         self._sealing_id = next(iter(ring))
         self._opened: OrderedDict[str, Cookie] = OrderedDict()
+
+    def derive_tokens(self, secret: str) -> list[bytes]:
+        """Tokens that whoever has the keys makes of the same secret, one a key; the sealing one's first."""
+        return [hmac.digest(key, secret.encode(), "sha256") for key in self._deriving]
 
     def seal(
         self,

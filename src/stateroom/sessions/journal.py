@@ -179,6 +179,12 @@ class Journal:
             rows = [Row(*each) for each in await connection.execute(by_session)]
             return rows, {user: int(generation) for user, generation in await connection.execute(by_user)}
 
+    async def of_user(self, user: str) -> list[Row]:
+        """Every row of a user, in order."""
+        query = select(session_ends).where(session_ends.c.user_key == user).order_by(session_ends.c.seq)
+        async with self._database.connect() as connection:
+            return [Row(*each) for each in await connection.execute(query)]
+
     async def fleet_id(self) -> str:
         async with self._database.begin() as connection:
             known = (await connection.execute(select(func.min(fleet.c.id)))).scalar_one()

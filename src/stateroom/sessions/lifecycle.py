@@ -118,6 +118,11 @@ def client_address(request: web.Request) -> str | None:
     return get_visit(request).frontend.proxies.address(request)
 
 
+def kept_address(request: web.Request) -> str:
+    """The same as `SESSION_ADDRESS` lets it be kept: for sessions and logs."""
+    return get_visit(request).frontend.proxies.kept_address(request)
+
+
 def forwarded(request: web.Request, name: str) -> str:
     """A header that a proxy of `TRUSTED_PROXIES` has set; empty where none has."""
     return get_visit(request).frontend.proxies.forwarded(request, name)

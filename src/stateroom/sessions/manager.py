@@ -51,6 +51,7 @@ class Stores:
     apply: Apply
     honour: Honour
     ends: Ends
+    restore: Restore
     loading: Loading
     signing: Signing
 
@@ -98,12 +99,13 @@ class SessionManager:
             "settings": settings, "metrics": metrics, "client": client, "store": store, "honour": honour, "clock": self.clock,
         }  # fmt: skip
         ends = Ends(journal=journal, tail=tail, **shared)
-        loading = Loading(restore=Restore(store, honour, metrics), **shared)
+        restore = Restore(store, honour, metrics)
+        loading = Loading(restore=restore, **shared)
         signing = Signing(
             settings=settings, metrics=metrics, store=store, journal=journal, honour=honour, ends=ends, loading=loading,
             clock=self.clock,
         )  # fmt: skip
-        self._attached = Stores(client, store, journal, tail, covering, apply, honour, ends, loading, signing)
+        self._attached = Stores(client, store, journal, tail, covering, apply, honour, ends, restore, loading, signing)
         return self._attached
 
     @property

@@ -42,13 +42,13 @@ class ClientNotes:
             self._geoip = None
 
     def of(self, request: web.Request) -> dict[str, str]:
-        """Notes of this request's client; empty ones are left out."""
+        """Notes of this request's client; empty ones are left out. The location is that of the address that is kept."""
         agent = "".join(c for c in request.headers.get("User-Agent", "")[:MAX_USER_AGENT_LENGTH] if c.isprintable())
         notes = {
             "ip_address": self._proxies.kept_address(request),
             "user_agent": agent,
             "device_type": device_type(agent),
-            "location": self._location(self._proxies.address(request)),
+            "location": self._location(self._proxies.kept_address(request)),
         }
         return {name: note for name, note in notes.items() if note}
 

@@ -7,7 +7,7 @@ no trusted proxy itself: what stands left of it, the client may have written.
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import structlog
 from multidict import istr
@@ -23,6 +23,7 @@ FORWARDING_HEADERS = tuple(
     istr(name) for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
 )
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
+Kept: TypeAlias = Literal["full", "truncated", "off"]
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
 
 
@@ -60,13 +61,7 @@ class Proxies:
 
     def kept_address(self, request: web.Request) -> str:
         """What `SESSION_ADDRESS` lets a session remember of it: all, the network (/24, /48), or nothing."""
-        address = _parse(self.address(request) or "")
-        if address is None or self._kept == "off":
-            return ""
-        if self._kept == "full":
-            return str(address)
-        prefix = IPV4_PREFIX_KEPT if address.version == 4 else IPV6_PREFIX_KEPT
-        return str(ipaddress.ip_network((address, prefix), strict=False).network_address)
+        return kept_form(self.address(request), self._kept)
 
     def forwarded(self, request: web.Request, name: str) -> str:
         """The last value of a header that a trusted proxy has set; empty where none has."""
@@ -88,9 +83,22 @@ class Proxies:
         if not self._has_warned and is_forwarded(request):
             self._has_warned = True
             log.warning(
-                "forwarding_headers_ignored", peer=request.remote, mend="if this is your proxy, add its network to TRUSTED_PROXIES"
+                "forwarding_headers_ignored",
+                peer=kept_form(request.remote, self._kept),
+                mend="if this is your proxy, add its network to TRUSTED_PROXIES",
             )
         return False
+
+
+def kept_form(address: str | None, kept: Kept) -> str:
+    """An address as `SESSION_ADDRESS` lets sessions and logs keep it: all, the network (/24, /48), or nothing."""
+    parsed = _parse(address or "")
+    if parsed is None or kept == "off":
+        return ""
+    if kept == "full":
+        return str(parsed)
+    prefix = IPV4_PREFIX_KEPT if parsed.version == 4 else IPV6_PREFIX_KEPT
+    return str(ipaddress.ip_network((parsed, prefix), strict=False).network_address)
 
 
 def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -45,22 +45,32 @@ class Restore:
         Raises `DatabaseUnavailable` where the journal cannot be asked, `StoreUnavailable` where the store takes no
         write.
         """
+
+        def fields() -> Mapping[str, Argument]:
+            return {"g": cookie.generation, "a": cookie.auth_time, "m": msgspec.json.encode(dict(notes()))}
+
+        found, reason, is_new = await self.store_unless_ended(cookie, created_ms, fields)
+        if is_new:
+            self._metrics.sessions_restored.inc()
+            log.info("session_restored", session=cookie.handle)
+        return found, reason, is_new
+
+    async def store_unless_ended(
+        self, cookie: Cookie, created_ms: int, fields: Callable[[], Mapping[str, Argument]]
+    ) -> tuple[Fields | None, str | None, bool]:
+        """The same of any session whose token is known beforehand. `fields`: what it holds where it is not there."""
         at = cookie.address
         reason = await self._honour.why_ended_by_journal(at.user, at.handle, cookie.generation)
         if reason is not None:
             return None, reason, False
-        fields: dict[str, Argument] = {"g": cookie.generation, "a": cookie.auth_time, "m": msgspec.json.encode(dict(notes()))}
         is_new = await self._store.restore(
-            at, created=created_ms, renewed=cookie.renewed_ms, deadline=cookie.deadline, idle_ms=cookie.idle_ms, fields=fields
+            at, created=created_ms, renewed=cookie.renewed_ms, deadline=cookie.deadline, idle_ms=cookie.idle_ms, fields=fields()
         )
         if is_new is None:
             return None, "expired", False
         reason = await self.settle_pending(at, cookie.generation)
         if reason is not None:
             return None, reason, False
-        if is_new:
-            self._metrics.sessions_restored.inc()
-            log.info("session_restored", session=at.handle)
         found = await self._store.load(at)
         if found is None:
             raise StoreUnavailable("Redis lost the session again")

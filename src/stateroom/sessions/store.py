@@ -162,10 +162,7 @@ class SessionStore:
         self, at: Address, *, idle_ms: int, lifetime_ms: int, max_per_user: int, fields: Mapping[str, Argument]
     ) -> Created:
         """Store a new session. Raises `SessionTooLarge`."""
-        size = sum(
-            len(name.encode()) + len(value) for name, value in fields.items() if name[0] in ".!" and isinstance(value, bytes | str)
-        )
-        self._check_size(size)
+        self.check_data(fields)
         args: list[Argument] = [at.handle, at.user, idle_ms, lifetime_ms, max_per_user]
         for name, value in fields.items():
             args += (name, value)
@@ -361,6 +358,11 @@ class SessionStore:
             raise
         self.is_refusing = False
         return reply
+
+    def check_data(self, fields: Mapping[str, Argument]) -> None:
+        """Raises `SessionTooLarge`."""
+        data = {name: value for name, value in fields.items() if name[0] in ".!" and isinstance(value, bytes | str)}
+        self._check_size(sum(len(name.encode()) + len(value) for name, value in data.items()))
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:

@@ -47,18 +47,7 @@ class CookieJar:
 
     def read(self, request: web.Request) -> str | None:
         """The cookie's value; None where there is none, or more than one: a foreign site may have planted it."""
-        found: str | None = None
-        needle = self._needle
-        for header in request.headers.getall(_COOKIE, ()):
-            at = header.find(needle)
-            while at >= 0:
-                if at == 0 or header[at - 1] in "; ":
-                    if found is not None:
-                        return None
-                    end = header.find(";", at)
-                    found = header[at + len(needle) : end if end >= 0 else None].strip()
-                at = header.find(needle, at + len(needle))
-        return found
+        return read_cookie(request, self._needle)
 
     def write(self, headers: CIMultiDict[str], value: str, *, max_age: int | None) -> None:
         """Set the cookie; without `max_age` (seconds) it ends with the browser."""
@@ -78,6 +67,21 @@ class CookieJar:
     @property
     def _tail(self) -> str:
         return f"{self._attributes}; Secure" if self._is_secure else self._attributes
+
+
+def read_cookie(request: web.Request, needle: str) -> str | None:
+    """The value of one cookie, of which `needle` is the name and `=`; None where there is none, or more than one."""
+    found: str | None = None
+    for header in request.headers.getall(_COOKIE, ()):
+        at = header.find(needle)
+        while at >= 0:
+            if at == 0 or header[at - 1] in "; ":
+                if found is not None:
+                    return None
+                end = header.find(";", at)
+                found = header[at + len(needle) : end if end >= 0 else None].strip()
+            at = header.find(needle, at + len(needle))
+    return found
 
 
 def read_bearer(request: web.Request) -> str | None:

@@ -33,13 +33,16 @@ function start(api) {
 
   const fields = (schema) => {
     const { properties = {}, required = [] } = resolve(schema) ?? {};
+    const meaning = (each) => resolve(each)?.description ?? each.description ?? "";
+    const isExplained = Object.values(properties).some(meaning);
     const rows = Object.entries(properties).map(([name, each]) =>
       make("tr", {},
         make("td", {}, make("code", { textContent: name }), required.includes(name) ? "" : " (optional)"),
         make("td", { textContent: words(each) }),
-        make("td", { textContent: resolve(each)?.description ?? each.description ?? "" })));
+        isExplained ? make("td", { textContent: meaning(each) }) : ""));
     if (!rows.length) return "";
-    const head = make("tr", {}, ...["Field", "Type", "Meaning"].map((text) => make("th", { scope: "col", textContent: text })));
+    const titles = ["Field", "Type", ...(isExplained ? ["Meaning"] : [])];
+    const head = make("tr", {}, ...titles.map((text) => make("th", { scope: "col", textContent: text })));
     return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
   };
 
@@ -89,7 +92,7 @@ function start(api) {
     make("div", { className: "body" },
       make("p", { textContent: operation.security.length && !operation.security.some((each) => !Object.keys(each).length) ? "Needs a sign-in." : "" }),
       operation.requestBody ? fields(operation.requestBody.content["application/json"].schema) : "",
-      trial(path, method, operation), ...answers(operation.responses)));
+      trial(path, method, operation), make("h3", { textContent: "Answers" }), ...answers(operation.responses)));
 
   document.getElementById("about").textContent = `${api.info.description} Version ${api.info.version}.`;
   const groups = new Map();

@@ -8,7 +8,10 @@ local session, created, renewed, deadline, idle = KEYS[1], ARGV[5], ARGV[6], ARG
 if redis.call('EXISTS', session) == 1 then return {EXISTS} end
 local expires = math.min(tonumber(renewed) + tonumber(idle), tonumber(deadline))
 if expires <= now then return {GONE} end
+local size = 0
+for i = 9, #ARGV, 2 do size = size + growth(session, ARGV[i], string.match(ARGV[i], '^[.!]') and ARGV[i + 1]) end
 for i = 9, #ARGV, 2 do redis.call('HSET', session, ARGV[i], ARGV[i + 1]) end
-redis.call('HSET', session, 'v', 1, 'u', ARGV[4], 'c', created, 'r', renewed, 'd', deadline, 'i', idle, 'z', 0, 'p', 1)
+redis.call('HSET', session, 'v', 1, 'c', created, 'r', renewed, 'd', deadline, 'i', idle, 'z', size, 'p', 1)
+if ARGV[4] ~= '' then redis.call('HSET', session, 'u', ARGV[4]) end
 keep_until(now, session, KEYS[2], KEYS[3], ARGV[3], ARGV[4], created, expires)
 return {OK}

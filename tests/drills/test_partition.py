@@ -13,11 +13,10 @@ from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.judge import judge
 from stateroom.drills.load import Load
+from stateroom.drills.postgres import Postgres
 from stateroom.drills.relay import Relay
 from stateroom.drills.stack import stack
 from stateroom.settings import Address, Settings
-
-from ..postgres import Postgres
 
 MAX_LAG_SECONDS = 10.0
 """min-replicas-max-lag of the shipped configuration."""

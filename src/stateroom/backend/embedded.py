@@ -58,10 +58,10 @@ def find_server() -> str | None:
     return shutil.which("valkey-server") or shutil.which("redis-server")
 
 
-def die_with_parent() -> None:
-    """Between fork and exec: have Linux end this process when the thread that made it dies."""
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Between fork and exec: have Linux end this process, by this signal, when the thread that made it dies."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
 
 
 class EmbeddedServer:

@@ -64,15 +64,15 @@ def make_sentinel(folder: Path, binary: str, number: int, relayed: Sequence[Addr
     return Node(folder, binary, is_sentinel=True, shipped=config, options=options, lines=lines)
 
 
-def make_environment(folder: Path, sentinels: Sequence[Address], passwords: Mapping[str, str]) -> dict[str, str]:
-    """The settings of the service's processes."""
+def make_environment(folder: Path, sentinels: Sequence[Address], passwords: Mapping[str, str], *, user: str) -> dict[str, str]:
+    """The settings of the service's processes. `user`: who they are in Redis; a peer names its keys as it likes."""
     return {
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "HOST": LOOPBACK,
         "REDIS_SENTINELS": ", ".join(map(str, sentinels)),
         "REDIS_MASTER_NAME": SERVICE_NAME,
-        "REDIS_USERNAME": "stateroom",
-        "REDIS_PASSWORD": passwords["stateroom"],
+        "REDIS_USERNAME": user,
+        "REDIS_PASSWORD": passwords[user],
         "DATABASE_URL": f"sqlite:///{folder}/users.db",
         "COOKIE_KEYS": new_key(),
         "COOKIE_SECURE": "false",

@@ -171,7 +171,7 @@ async def stack(
     relayed = [Address(LOOPBACK, free_port()) for _ in range(6)]
     nodes = [make_server(folder / f"node-{number}", binary, number, relayed, passwords) for number in range(3)]
     sentinels = [make_sentinel(folder / f"sentinel-{number}", binary, number, relayed, passwords) for number in range(3)]
-    common = make_environment(folder, relayed[3:], passwords)
+    common = make_environment(folder, relayed[3:], passwords, user="stateroom" if service == "stateroom" else "drill")
     made = Stack(
         nodes,
         sentinels,

@@ -161,7 +161,7 @@ def weigh_outcome(outcome: Outcome, scenario: Scenario, spans: Sequence[Span], m
                 said.append(f"{span.words}: {len(found)} answers failed or were degraded")
     if scenario.keeps_data and verdict.lost_writes:
         said.append(f"{len(verdict.lost_writes)} acknowledged values lost")
-    if scenario.degrades and not verdict.degraded and not said:
+    if scenario.degrades and outcome.service == "stateroom" and not verdict.degraded and not said:
         said.append("nothing was degraded: the drill has broken nothing")
     outcome.faults = [*said, *missed]
 

@@ -41,7 +41,7 @@ async def login(request: web.Request) -> web.Response:
 
 @routes.post("/api/auth/reauthenticate")
 async def reauthenticate(request: web.Request) -> web.Response:
-    return await _as_user(request, lambda session: {"message": "signed in"})
+    return await _as_user(request, lambda _: {"message": "signed in"})
 
 
 @routes.post("/api/auth/logout")
@@ -105,7 +105,7 @@ async def _problems(request: web.Request, handler: Callable[[web.Request], Await
 
 def make_app() -> web.Application:
     hosts = [parse_address(part.strip()) for part in os.environ["REDIS_SENTINELS"].split(",")]
-    sentinel = Sentinel(
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
         [(host.host, host.port) for host in hosts],
         username=os.environ["REDIS_USERNAME"], password=os.environ["REDIS_PASSWORD"], sentinel_kwargs={},
     )  # fmt: skip

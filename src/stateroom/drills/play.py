@@ -57,7 +57,7 @@ async def play(
             ended_at = time.monotonic()
             ledger = load.ledger()
         verdict = await judge(ledger, urls)
-        if scenario.looks is not None:
+        if scenario.looks is not None and service == "stateroom":  # it looks at what only ours has
             await scenario.looks(stage, verdict)
     outcome = Outcome(
         scenario.name, scenario.says, service, began_at, ended_at, verdict, ledger,

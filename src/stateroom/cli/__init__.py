@@ -53,7 +53,7 @@ def serve(
 
 
 @app.command()
-def drill(
+def drill(  # noqa: PLR0917 (options have names)
     scenarios: Annotated[
         list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names, or .py files; all by default")
     ] = None,
@@ -72,7 +72,7 @@ def drill(
 
     Starts servers, Sentinels and the service on loopback, and stops them all afterwards.
     """
-    from . import drill as drilling
+    from . import drilling
 
     if list_:
         print(drilling.names())

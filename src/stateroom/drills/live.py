@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
+from rich.box import SIMPLE
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -19,6 +20,8 @@ from .stage import Mark, Scenario, Stage
 LOOKS_PER_SECOND = 4
 RATE_SECONDS = 1.0
 LINES = 8
+WIDE = 120
+NARROW = ("promote", "failed", "lost", "back", "out", "degraded")
 COLOURS = {
     "settled": "green", "primary": "green", "replica": "blue", "up": "green", "unsettled": "yellow", "read_only": "yellow",
     "away": "red", "none": "red",
@@ -121,23 +124,35 @@ def _states(tracks: Sequence[Track]) -> Text:
     return Text("  ").join(Text.assemble(f"{track.name} ", (track.now or "?", COLOURS.get(track.now, "dim"))) for track in tracks)
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
-    """One row a scenario and service."""
-    made = Table(title="drills", title_justify="left")
-    for name in ("scenario", "service", "verdict"):
-        made.add_column(name, overflow="fold")
-    for name in ("detect", "promote", "1st write", "requests", "failed", "lost", "back", "out", "degraded", "slowest"):
+def table(outcomes: Sequence[Outcome], width: int) -> Table:
+    """One row a scenario and service; where the terminal is narrow, of fewer columns."""
+    made = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    made.add_column("scenario", no_wrap=True)
+    made.add_column("verdict")
+    columns = [name for name in FIGURES if width >= WIDE or name in NARROW]
+    for name in columns:
         made.add_column(name, justify="right")
     for outcome in outcomes:
-        seen = outcome.verdict
-        made.add_row(
-            outcome.scenario, outcome.service, Text("passed", "green") if outcome.has_passed else Text("FAILED", "bold red"),
-            *(seconds(each) for each in (outcome.detected_after, outcome.promoted_after, outcome.written_after)),
-            str(sum(seen.requests.values())), str(len(seen.refused)), str(len(seen.lost)), str(outcome.back), str(len(seen.out)),
-            str(seen.degraded), seconds(max(seen.slowest.values(), default=None)),
-        )  # fmt: skip
+        name = outcome.scenario if outcome.service == "stateroom" else f"  {outcome.service}"
+        verdict = Text("passed", "green") if outcome.has_passed else Text("FAILED", "bold red")
+        made.add_row(name, verdict, *(FIGURES[each](outcome) for each in columns))
     return made
 
 
 def seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f} s"
+
+
+FIGURES: dict[str, Callable[[Outcome], str]] = {
+    "detect": lambda outcome: seconds(outcome.detected_after),
+    "promote": lambda outcome: seconds(outcome.promoted_after),
+    "first write": lambda outcome: seconds(outcome.written_after),
+    "requests": lambda outcome: str(sum(outcome.verdict.requests.values())),
+    "failed": lambda outcome: str(len(outcome.verdict.refused)),
+    "lost": lambda outcome: str(len(outcome.verdict.lost)),
+    "back": lambda outcome: str(outcome.back),
+    "out": lambda outcome: str(len(outcome.verdict.out)),
+    "degraded": lambda outcome: str(outcome.verdict.degraded),
+    "slowest": lambda outcome: seconds(max(outcome.verdict.slowest.values(), default=None)),
+}
+"""What the table tells of an outcome, by the columns' heads."""

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from .. import SESSIONS, get_session
 from ..app import make_app
 from ..database import Database
-from ..errors import DatabaseUnavailable, SettingsError
+from ..errors import DatabaseUnavailable, SettingsError, StoreUnavailable
 from ..serving.process import run
 from ..sessions.apply import Apply
 from ..sessions.honour import Honour
@@ -111,6 +111,19 @@ def _without_second_look() -> None:
     Restore._second_look = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
 
 
+def _without_unsettled() -> None:
+    """A store in doubt is not asked at all."""
+    plain = Loading.fill
+
+    async def fill(self: Loading, session: Any, cookie: Any, notes: Any) -> None:
+        if self._honour.state(self._client, self._store) == "unsettled":
+            await self._without_store(session, cookie, StoreUnavailable("the store is in doubt"))
+        else:
+            await plain(self, session, cookie, notes)
+
+    Loading.fill = fill  # type: ignore[method-assign]
+
+
 def _slow_restore(seconds: float) -> None:
     """Widen the window between a restore's first question to the journal and its write."""
     at_once = SessionStore.restore
@@ -127,6 +140,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "apply": _without_apply,
     "restore": _without_restore,
     "second-look": _without_second_look,
+    "unsettled": _without_unsettled,
 }
 
 

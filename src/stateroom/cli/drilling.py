@@ -120,7 +120,7 @@ def on_containers(given: Sequence[str], *, folder: Path | None, file: Path | Non
 
 
 def _tell(outcomes: Sequence[Outcome], console: Console, folder: Path | None, file: Path | None) -> int:
-    console.print(live.table(outcomes))
+    console.print(live.table(outcomes, console.width))
     if folder is not None:
         console.print(f"report: {report.write(outcomes, folder)}", soft_wrap=True)
     if file is not None:

@@ -55,7 +55,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>Drill: {escape(head)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
+        f"<title>Drill: {escape(head)}</title><style>{style}</style></head>\n"
         f'<body><main><header class="{"bad" if failed else "well"}"><h1>{escape(head)}</h1><p>{escape(said)}</p>'
         f"{''.join(_why(each) for each in failed)}</header>\n"
         f"{_table(outcomes)}{''.join(_section(each, number) for number, each in enumerate(outcomes, 1))}"

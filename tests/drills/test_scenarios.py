@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from stateroom.backend.dial import Dialer
 from stateroom.drills import topology
 from stateroom.drills.judge import Verdict
 from stateroom.drills.outcome import Outcome
 from stateroom.drills.play import play
 from stateroom.drills.scenarios import SCENARIOS
 from stateroom.drills.scenarios.outage import all_redis_down_for
+from stateroom.drills.stack import stack
 from stateroom.drills.stage import Scenario, Stage
+from stateroom.drills.target import Target, drill
 
 AWAY_SECONDS = os.environ.get("AWAY_SECONDS")
 """An outage of another length: AWAY_SECONDS=60."""
@@ -47,11 +50,14 @@ BROKEN: Sequence[tuple[str, Sequence[str], Mapping[str, str], str]] = (
     ("lagging-replica", ["honour"], {}, "ended sessions back"),
     ("lagging-replica", ["apply"], {}, "ended sessions back"),
     ("lagging-replica", ["restore"], {}, "sessions lost"),
-    ("manual-failover", [], NO_DEGRADED_MODE, "refused"),
     ("flush", ["restore"], {}, "sessions lost"),
     ("journal-away", [], {"JOURNAL_REQUIRED": "true"}, "refused"),
 )
 """Scenario, what the workers do without, and what the judge says of it."""
+
+
+PEER_FAILS = ("kill-primary", "manual-failover")
+"""Where what a user has today is shown to fail."""
 
 
 def told(outcome: Outcome) -> str:
@@ -133,11 +139,26 @@ async def test_the_judge_notices_what_is_missing(
 
 @pytest.mark.timeout(180)
 @pytest.mark.long_drill
-async def test_a_peer_under_the_same_judge_refuses_users(tmp_path: Path) -> None:
-    outcome = await play(SCENARIOS["kill-primary"], tmp_path, service="aiohttp-session")
+@pytest.mark.parametrize("name", PEER_FAILS)
+async def test_a_peer_under_the_same_judge_refuses_users(tmp_path: Path, name: str) -> None:
+    outcome = await play(SCENARIOS[name], tmp_path, service="aiohttp-session")
     print(told(outcome))
     assert outcome.verdict.refused
+    assert outcome.evidence(), "the ledger proves it"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
+async def test_a_stack_that_runs_already_is_failed_over_by_its_sentinels(tmp_path: Path) -> None:
+    async with stack(tmp_path) as made:
+        sentinels = [relay.at for relay in made.relays[len(made.nodes) :]]
+        target = Target(made.workers[0].url, sentinels, topology.SERVICE_NAME, Dialer(2.0, 5.0))
+        before = await target.primary()
+        outcome = await drill(target, SCENARIOS["manual-failover"])
+        assert await target.primary() != before
+    assert outcome.faults == [], told(outcome)
+    assert outcome.verdict.requests["read"] > 0
 
 
 def test_each_scenario_is_shown_to_fail() -> None:
-    assert {name for name, *_ in BROKEN} == set(SCENARIOS)
+    assert {name for name, *_ in BROKEN} | set(PEER_FAILS) == set(SCENARIOS)

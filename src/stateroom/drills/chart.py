@@ -20,6 +20,9 @@ TOLD = {
 }  # fmt: skip
 """Events that are drawn with their names."""
 
+KINDS = ("good", "degraded", "refused", "failed")
+"""Of answers, as they are stacked. `refused`: session data that cannot be stored, and is not said to be."""
+
 LABEL, GAP = 15, 12
 BAND = 13
 PLOT = 56
@@ -97,20 +100,20 @@ class Chart:
             yield f'<circle class="mark {mark.kind}" cx="{x:.1f}" cy="{8 + 9 * level}" r="7"/>'
             yield f'<text class="number" x="{x:.1f}" y="{11.5 + 9 * level}" text-anchor="middle">{number}</text>'
 
-    def _rates(self, answers: Sequence[Answer]) -> list[tuple[float, float, float]]:
-        """Good, degraded and failed answers per second, by bucket."""
-        counts = [[0, 0, 0] for _ in range(math.ceil(self._span / self._bucket) + 1)]
+    def _rates(self, answers: Sequence[Answer]) -> list[list[float]]:
+        """Answers of each kind per second, by bucket."""
+        counts = [[0] * len(KINDS) for _ in range(math.ceil(self._span / self._bucket) + 1)]
         for answer in answers:
             at = (answer.asked_at - self._outcome.began_at + answer.took) / self._bucket
             if 0 <= at < len(counts):
-                counts[int(at)][2 if answer.is_failed else 1 if answer.is_degraded else 0] += 1
-        return [(good / self._bucket, degraded / self._bucket, failed / self._bucket) for good, degraded, failed in counts]
+                counts[int(at)][KINDS.index(_kind(answer))] += 1
+        return [[count / self._bucket for count in bucket] for bucket in counts]
 
-    def _stacked(self, rates: Sequence[tuple[float, float, float]], most: float, top: float) -> Iterable[str]:
+    def _stacked(self, rates: Sequence[Sequence[float]], most: float, top: float) -> Iterable[str]:
         wide = self._bucket / self._span * self._width
         for number, rate in enumerate(rates):
             base = top + PLOT
-            for kind, value in zip(("good", "degraded", "failed"), rate, strict=True):
+            for kind, value in zip(KINDS, rate, strict=True):
                 if value:
                     size = value / most * PLOT
                     base -= size
@@ -155,6 +158,12 @@ class Chart:
                     f'<text class="tick" x="{x + (-6 if is_right else 6):.1f}" y="{y + 4:.1f}" '
                     f'text-anchor="{"end" if is_right else "start"}">{words}</text>'
                 )
+
+
+def _kind(answer: Answer) -> str:
+    if answer.kind == "write" and answer.status == 503:
+        return "refused"
+    return "failed" if answer.is_failed else "degraded" if answer.is_degraded else "good"
 
 
 def _is_told(event: Event) -> bool:

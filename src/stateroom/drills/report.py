@@ -150,7 +150,7 @@ def _legend(names: Iterable[tuple[str, str]]) -> str:
 
 LEGEND = _legend(
     (
-        ("good", "good answers"), ("degraded", "degraded"), ("failed", "5xx or none, session data included"),
+        ("good", "good answers"), ("degraded", "degraded"), ("refused", "session data: 503"), ("failed", "failed"),
         ("settled", "settled, primary"), ("replica", "replica, up"), ("unsettled", "unsettled, read-only"), ("away", "away"),
     )
 )  # fmt: skip

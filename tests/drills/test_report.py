@@ -14,7 +14,6 @@ from stateroom.drills.report import page, write
 from stateroom.drills.scenarios import SCENARIOS
 from stateroom.drills.stage import Mark, Span
 
-
 LOGINS: tuple[Kind, ...] = ("login",)
 
 

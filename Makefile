@@ -7,13 +7,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint format bench compose-secrets drill-compose lock clean
+.PHONY: run test drills lint format bench compose-secrets drill-compose lock clean
 
 run: $(VENV)/.installed
 	@$(BIN)/stateroom serve
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# All drills, and a note of the files on which they passed: `make test` then plays a short set until one of those changes.
+drills: $(VENV)/.installed-dev
+	DRILLS=all $(BIN)/python -m pytest tests/drills
+	$(BIN)/python -m tests.drills.touched
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -33,7 +38,7 @@ compose-secrets:
 	@$(PYTHON) deploy/make_secrets.py
 
 drill-compose: $(VENV)/.installed
-	@$(BIN)/python -m stateroom.drills.compose
+	@$(BIN)/stateroom drill --compose
 
 # The first Python that is new enough. The stamp comes last: a folder left half made by an interruption is made again.
 $(VENV)/.made:

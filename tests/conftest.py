@@ -19,11 +19,11 @@ from stateroom.app import make_app
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.database import Database
+from stateroom.drills.postgres import Postgres, postgres_folder
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
 from .commands import Command, Serving, environment
-from .postgres import Postgres, postgres_folder
 from .servers import Servers, ServerThread
 
 ServiceClient = TestClient[web.Request, web.Application]

@@ -18,11 +18,11 @@ from sqlalchemy.exc import IntegrityError
 from stateroom import migrations
 from stateroom.accounts.users import users
 from stateroom.database import STATEMENT_TIMEOUT_SECONDS, Database, metadata
+from stateroom.drills.postgres import Postgres
 from stateroom.errors import DatabaseUnavailable, SettingsError
 from stateroom.sessions.journal import fleet, session_ends
 from stateroom.settings import Settings
 
-from .postgres import Postgres
 from .servers import Servers
 
 Open = Callable[..., Database]

@@ -16,11 +16,11 @@ from stateroom import SESSIONS, get_session, require_auth
 from stateroom.app import make_app
 from stateroom.database import Database
 from stateroom.drills import topology
+from stateroom.drills.postgres import Postgres
 from stateroom.drills.topology import Node
 from stateroom.sessions.tail import LEASE_SECONDS
 
 from ..conftest import ServiceClient
-from ..postgres import Postgres
 from ..servers import Servers
 
 PASSWORD = "correct horse battery"

@@ -100,6 +100,17 @@ asyncio.run(main())
     await until(is_gone, "the child ends", seconds=10)
 
 
+async def test_nothing_is_loaded_between_fork_and_exec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parent's other thread may hold the lock of the loader, for ever in the child."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("loaded in the child")
+
+    monkeypatch.setattr("ctypes.CDLL", refuse)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "", preexec_fn=embedded.die_with_parent)
+    assert await process.wait() == 0
+
+
 async def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 60) / ("y" * 60)
     client = client_on(deep)

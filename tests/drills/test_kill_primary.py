@@ -27,6 +27,7 @@ async def first_stored_write(prober: Client) -> float:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.long_drill
 async def test_five_kills_refuse_nobody_and_lose_nothing(tmp_path: Path) -> None:
     delays = []
     async with stack(tmp_path) as made:

@@ -197,7 +197,7 @@ async def test_a_connection_that_changes_while_it_deletes_confirms_nothing(fleet
     session, _ = await worker.sign_in()
     end = worker.store.end
 
-    async def and_change(at: Address) -> Any:
+    async def and_change(at: Address, **_: Any) -> Any:
         ended = await end(at)
         worker.client.standing("").serial += 1
         return ended
@@ -250,6 +250,20 @@ async def test_where_the_journal_is_required_a_refused_end_deletes_nothing(fleet
     with pytest.raises(DatabaseUnavailable):
         await worker.manager.end(session)
     assert await worker.store.exists(at)
+
+
+async def test_what_waits_for_the_journal_is_not_restored_by_a_worker_that_has_one(fleet: Fleet) -> None:
+    ending, other = await fleet.join(), await fleet.join()
+    session, value = await ending.sign_in()
+    ending.line.is_cut = True
+    await ending.manager.end(session)
+    await other.settle()
+    assert not is_honoured(await other.manager.load(value))
+    ending.line.is_cut = False
+    await ending.ends.flush()
+    await other.tail.catch_up()
+    assert (await other.manager.load(value)).ended == "logout"
+    assert not await other.store.exists(session.address)
 
 
 async def test_what_waits_for_the_journal_goes_on_waiting_until_it_is_written(fleet: Fleet) -> None:

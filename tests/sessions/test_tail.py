@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import insert
 
 from stateroom.database import Database
+from stateroom.drills.postgres import Postgres
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions import tail as module
 from stateroom.sessions.journal import EndRow, Journal, NoJournal, Row, session_ends
 from stateroom.sessions.tail import GAP_SECONDS, ROWS_AT_START, Tail
 
-from ..postgres import Postgres
 from ..servers import Servers
 
 

@@ -47,6 +47,8 @@ LONGEST_SOCKET_PATH = 100
 """A unix socket's path has at most 108 bytes on Linux, 104 on macOS."""
 
 _PR_SET_PDEATHSIG = 1
+# Found before any fork: looking for it in a child whose parent has threads may wait for a lock that nobody will open.
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
 
 def find_server() -> str | None:
@@ -58,10 +60,10 @@ def find_server() -> str | None:
     return shutil.which("valkey-server") or shutil.which("redis-server")
 
 
-def die_with_parent() -> None:
-    """Between fork and exec: have Linux end this process when the thread that made it dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Between fork and exec: have Linux end this process, by this signal, when the thread that made it dies."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, number)
 
 
 class EmbeddedServer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,45 @@ def serve(
         process.run(settings)
     else:
         supervisor.run(settings, workers)
+
+
+@app.command()
+def drill(  # noqa: PLR0917 (options have names)
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names, or .py files; all by default")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Name the scenarios.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write drill.html and drill.json there.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures there.")] = None,
+    peer: Annotated[bool | None, typer.Option("--peer/--no-peer", help="Judge aiohttp-session too; if installed, it is.")] = None,
+    compose: Annotated[bool, typer.Option("--compose", help="Drill the running docker-compose.sentinel.yml.")] = False,
+    target: Annotated[str | None, typer.Option(metavar="URL", help="Drill a service of your own: manual-failover only.")] = None,
+    sentinels: Annotated[str | None, typer.Option(metavar="HOST:PORT,...", help="Its Sentinels, with --target.")] = None,
+    master_name: Annotated[str, typer.Option(help="What they call the primary, with --target.")] = "mymaster",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --target: don't ask first.")] = False,
+) -> None:
+    """Break a Redis with Sentinels and see what users notice. Exit 0 only if every scenario passes.
+
+    Starts servers, Sentinels and the service on loopback, and stops them all afterwards.
+    """
+    from . import drilling
+
+    if list_:
+        print(drilling.names())
+        return
+    if (target is None) != (sentinels is None):
+        raise SettingsError("--target and --sentinels go together")
+    given = scenarios or []
+    if compose:
+        status = drilling.on_containers(given, folder=report, file=json, is_dry=dry_run)
+    elif target is not None and sentinels is not None:
+        status = drilling.there(
+            given, target, sentinels, master_name, folder=report, file=json, is_dry=dry_run, is_sure=yes
+        )  # fmt: skip
+    else:
+        status = drilling.here(given, folder=report, file=json, peer=peer, is_dry=dry_run)
+    raise typer.Exit(status)
 
 
 @app.command()

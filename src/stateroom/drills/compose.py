@@ -21,11 +21,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
-
 from ..errors import StateroomError
 from .judge import Verdict, judge
-from .load import PASSWORD, Load
+from .load import Load
+from .outcome import Outcome as Course
+from .stage import Mark
+from .target import cookie_of
 from .topology import SERVICE_NAME
 
 SERVERS = ("redis-0", "redis-1", "redis-2")
@@ -220,6 +221,7 @@ class Outcome:
     whole_after: float = 0.0
     verdict: Verdict = field(default_factory=Verdict)
     faults: list[str] = field(default_factory=list)
+    course: Course | None = None
 
     def told(self) -> str:
         """In a few lines."""
@@ -253,43 +255,40 @@ async def drill(stack: Stack, name: str, url: str, *, slowest: float = SLOWEST_S
     await _until(stack.is_whole, "the stack is whole before the drill")
     before = await stack.primary()
     assert before is not None, "it is whole"
-    cookie, domain = await _cookie(url), f"{name}-{os.getpid()}-{time.time_ns()}.example.com"
+    domain = f"{name}-{os.getpid()}-{time.time_ns()}.example.com"
+    cookie = await cookie_of(url, domain)
+    marks = []
     async with Load([url], readers=12, reads=60, writers=0, signers=4, logins=1, cookie=cookie, domain=domain) as load:
+        began_at = time.monotonic()
         async with load.steady():
             await asyncio.sleep(STEADY_SECONDS)
             broken_at = time.monotonic()
+            marks.append(Mark(broken_at, "fault", f"{before}: {scenario.says}"))
             await scenario.breaks(stack, before)
             try:
                 after = await _other_primary(stack, before)
                 outcome.promoted_after = time.monotonic() - broken_at
+                marks.append(Mark(time.monotonic(), "note", f"most Sentinels name {after}"))
                 await asyncio.sleep(BROKEN_SECONDS)
             finally:
                 mended_at = time.monotonic()
+                marks.append(Mark(mended_at, "mend", f"{before} is given back"))
                 await scenario.mends(stack, before)
             await _until(stack.is_whole, "the old primary follows the new one")
             outcome.whole_after = time.monotonic() - mended_at
             await _until(stack.is_settled, "the service finds the store settled")
             await asyncio.sleep(STEADY_SECONDS)
+        ended_at, ledger = time.monotonic(), load.ledger()
         # Each session is asked after more than once: nginx takes the processes in turn.
-        outcome.verdict = await judge(load.ledger(), [url] * len(WORKERS), cookie)
+        outcome.verdict = await judge(ledger, [url] * len(WORKERS), cookie)
     outcome.primaries = (before, after)
     outcome.faults = outcome.verdict.faults(slowest=slowest, slowest_logout=slowest)
     if not outcome.verdict.degraded:
         outcome.faults.append("nothing was degraded: the drill has broken nothing")
+    outcome.course = Course(
+        name, scenario.says, "stateroom", began_at, ended_at, outcome.verdict, ledger, marks, faults=outcome.faults
+    )  # fmt: skip
     return outcome
-
-
-async def _cookie(url: str) -> str:
-    """What the service calls its cookie, learnt from a registration."""
-    body = {"email": f"prober@{time.time_ns()}.example.com", "password": PASSWORD, "name": "Drill"}
-    try:
-        async with aiohttp.ClientSession() as http, http.post(f"{url}/api/auth/register", json=body) as response:
-            names = list(response.cookies)
-    except (aiohttp.ClientError, OSError) as error:
-        raise DrillError(f"{url} does not answer: {error}; name the stack's own with --url") from None
-    if not names:
-        raise DrillError(f"{url} answers {response.status} to a registration, without a cookie")
-    return names[0]
 
 
 async def _other_primary(stack: Stack, before: str) -> str:
@@ -312,6 +311,25 @@ async def _until(is_so: Callable[[], Awaitable[bool]], what: str) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
+def default_url() -> str:
+    return f"http://127.0.0.1:{os.environ.get('STACK_HTTP_PORT') or 8080}"
+
+
+def default_project() -> str:
+    return os.environ.get("COMPOSE_PROJECT_NAME") or "stateroom"
+
+
+def play(names: Sequence[str], url: str, project: str, slowest: float = SLOWEST_SECONDS) -> list[Outcome]:
+    """Play these, one after the other. Raises `StateroomError` where they cannot be played."""
+    try:
+        return asyncio.run(_play(names, url, project, slowest))
+    except* StateroomError as group:  # the clients' task group wraps it
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
 async def _play(names: Sequence[str], url: str, project: str, slowest: float) -> list[Outcome]:
     stack = await Stack.find(project)
     outcomes = []
@@ -326,8 +344,8 @@ def main() -> None:
     """Exit 0 if every scenario passes, 1 if one does not, 2 where it could not be played."""
     parser = argparse.ArgumentParser(prog="python -m stateroom.drills.compose", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"{', '.join(SCENARIOS)}; all by default")
-    parser.add_argument("--url", default=f"http://127.0.0.1:{os.environ.get('STACK_HTTP_PORT') or 8080}", help="of nginx")
-    parser.add_argument("--project", default=os.environ.get("COMPOSE_PROJECT_NAME") or "stateroom", help="name of the stack")
+    parser.add_argument("--url", default=default_url(), help="of nginx")
+    parser.add_argument("--project", default=default_project(), help="name of the stack")
     parser.add_argument("--report", type=Path, help="write the figures to this file, as JSON")
     parser.add_argument("--slowest", type=float, default=SLOWEST_SECONDS, help="seconds that an answer may take")
     given = parser.parse_args()
@@ -335,11 +353,8 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no scenario {unknown[0]}; there are {', '.join(SCENARIOS)}")
     try:
-        outcomes = asyncio.run(_play(given.scenarios or list(SCENARIOS), given.url, given.project, given.slowest))
-    except* DrillError as group:  # the clients' task group wraps it
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+        outcomes = play(given.scenarios or list(SCENARIOS), given.url, given.project, given.slowest)
+    except StateroomError as error:
         print(f"drill: {error}", file=sys.stderr)
         sys.exit(2)
     if given.report is not None:

@@ -25,6 +25,12 @@ class Answer:
     is_degraded: bool = False
     is_out: bool = False
     words: str = ""
+    who: str = ""
+
+    @property
+    def is_failed(self) -> bool:
+        """5xx, or no answer."""
+        return self.status == 0 or self.status >= 500
 
 
 @dataclass(frozen=True, slots=True)

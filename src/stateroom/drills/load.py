@@ -1,7 +1,8 @@
 """Clients of the service, over HTTP, each with its cookie jar and its ledger.
 
-Readers ask who they are; writers store numbers, also several at once in one session; signers sign in and out; a ghost
-tries the cookies of sessions that were signed out, on every worker.
+Readers ask who they are; writers store numbers, also several at once in one session; signers sign in and out; a prober
+stores one as often as it can, to see when that works again; a ghost tries the cookies of sessions that were signed out,
+on every worker.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ GHOST_PAUSE_SECONDS = 0.05
 GHOSTS_AT_ONCE = 25
 PROFILE_EVERY = 5
 PARALLEL_WRITES = 4
+PROBE_SECONDS = 0.02
+PROBER = "prober"
 
 
 class Client:
@@ -122,8 +125,9 @@ class Client:
         is_out = kind == "read" and session is not None and (status == 401 or members.get("authenticated") is False)
         is_degraded = bool(members.get("degraded") or (members.get("session") or {}).get("degraded"))
         answer = Answer(
-            kind, self.worker, asked_at, time.monotonic() - asked_at, status, is_degraded, is_out, str(members.get("error", ""))
-        )
+            kind, self.worker, asked_at, time.monotonic() - asked_at, status, is_degraded, is_out,
+            str(members.get("error", "")), self.email,
+        )  # fmt: skip
         self.ledger.answers.append(answer)
         if session is not None and self.session is session:
             session.cookie = self._cookie() or session.cookie
@@ -138,7 +142,7 @@ class Load:
 
     def __init__(
         self, workers: Sequence[str], *, readers: int = 20, reads: float = 200, writers: int = 4, writes: float = 20,
-        signers: int = 6, logins: float = 3, cookie: str = COOKIE, domain: str = "example.com",
+        signers: int = 6, logins: float = 3, probers: int = 0, cookie: str = COOKIE, domain: str = "example.com",
     ) -> None:  # fmt: skip
         self.workers = list(workers)
         self.cookie = cookie
@@ -146,6 +150,7 @@ class Load:
         self.readers = [self._client("reader", number) for number in range(readers)]
         self.writers = [self._client("writer", number) for number in range(writers)]
         self.signers = [self._client("signer", number) for number in range(signers)]
+        self.probers = [self._client(PROBER, number) for number in range(probers)]
         self._read_every = readers / reads
         self._write_every = writers * PARALLEL_WRITES / writes
         self._login_every = signers / logins
@@ -154,7 +159,7 @@ class Load:
 
     @property
     def clients(self) -> list[Client]:
-        return [*self.readers, *self.writers, *self.signers]
+        return [*self.readers, *self.writers, *self.signers, *self.probers]
 
     def ledger(self) -> Ledger:
         """What all clients were told until now."""
@@ -185,6 +190,8 @@ class Load:
                 group.create_task(self._keep_writing(writer, number / len(self.writers)))
             for number, signer in enumerate(self.signers):
                 group.create_task(self._keep_signing(signer, number / len(self.signers)))
+            for prober in self.probers:
+                group.create_task(self._keep_probing(prober))
             for worker, url in enumerate(self.workers):
                 group.create_task(self._haunt(worker, url))
             try:
@@ -224,6 +231,12 @@ class Load:
             if await self._pause(self._login_every / 2):
                 break
             await client.login()
+
+    async def _keep_probing(self, client: Client) -> None:
+        value = 0
+        while not await self._pause(PROBE_SECONDS):
+            value += 1
+            await client.write("probe", value)
 
     async def _haunt(self, worker: int, url: str) -> None:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:

@@ -10,96 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from ..backend.dial import Dialer
-from ..backend.embedded import die_with_parent
-from ..sessions.cookie import new_key
 from ..settings import Address
 from .relay import Relay
+from .shipped import make_environment, make_sentinel, make_server
 from .topology import LOOPBACK, SERVICE_NAME, Node, free_port, running, server_binary, until
+from .workers import SERVICES, Worker
 
-SHIPPED = Path(__file__).parents[3]
-DOWN_AFTER_MS = 1000
 PROBE_SECONDS = 0.005
 FILLING_BYTES = 1 << 20
 FILLINGS = 24
 """Megabytes that fill the sockets to replicas that are stopped: what comes after does not reach them."""
-READY_SECONDS = 30.0
-SERVICE_STOP_SECONDS = 15.0
-
-
-@dataclass
-class Worker:
-    """One process of the service. `source`: where its connections come from."""
-
-    folder: Path
-    source: str
-    environment: Mapping[str, str]
-    switches: Sequence[str] = ()
-    port: int = field(default_factory=free_port)
-
-    _process: asyncio.subprocess.Process | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}"
-
-    async def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "worker.log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "stateroom.drills.worker", "--source", self.source, *self.switches,
-                cwd=self.folder, env={**os.environ, **self.environment, "PORT": str(self.port)},
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
-            )  # fmt: skip
-        await until(self.is_ready, f"{self.url} answers (log: {self.folder}/worker.log)", seconds=READY_SECONDS)
-
-    async def is_ready(self) -> bool:
-        assert self._process is not None, "the worker was not started"
-        if self._process.returncode is not None:
-            raise RuntimeError(f"the worker ended with {self._process.returncode}: see {self.folder}/worker.log")
-        return await self._get("/readyz") is not None
-
-    async def longest_stall(self) -> float:
-        """Seconds that its event loop was held up for, at most, since this was asked last."""
-        return float(await self._get("/drill/stall") or "nan")
-
-    async def metric(self, sample: str) -> float | None:
-        """A figure of its `/metrics`, by name and labels as they stand there."""
-        for line in (await self._get("/metrics") or "").splitlines():
-            name, _, value = line.rpartition(" ")
-            if name == sample:
-                return float(value)
-        return None
-
-    async def stop(self) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        process.terminate()
-        try:
-            async with asyncio.timeout(SERVICE_STOP_SECONDS):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-    async def _get(self, path: str) -> str | None:
-        with contextlib.suppress(aiohttp.ClientError, OSError):
-            async with aiohttp.ClientSession() as session, session.get(f"{self.url}{path}") as response:
-                return await response.text() if response.status == 200 else None
-        return None
+ROLE_SECONDS = 0.5
 
 
 @dataclass
@@ -116,7 +46,7 @@ class Stack:
         found: list[Node] = []
 
         async def is_found() -> bool:
-            found[:] = [node for node in (among or self.nodes) if node.is_running and await _role(node) == "master"]
+            found[:] = [node for node in (among or self.nodes) if node.is_running and await role(node) == "master"]
             named = [each for each in [await self._named(sentinel) for sentinel in self.sentinels] if each is not None]
             ports = {self._relay_of(node).at.port: node for node in found}
             believed = [ports[each] for each in set(named) if each in ports and named.count(each) * 2 > len(self.sentinels)]
@@ -139,7 +69,7 @@ class Stack:
         """Return when these workers, or all, find the store settled."""
 
         async def is_settled() -> bool:
-            return all([await each.metric('stateroom_store_state{state="settled"}') == 1 for each in workers or self.workers])
+            return all([await each.state() == "settled" for each in workers or self.workers])
 
         await until(is_settled, "the workers find the store settled", seconds=60)
 
@@ -149,11 +79,21 @@ class Stack:
         async def is_well() -> bool:
             if not all(node.is_running for node in self.nodes):
                 return False
-            roles = [await _role(node) for node in self.nodes]
+            roles = [await role(node) for node in self.nodes]
             return sorted(roles) == [*["connected"] * (len(self.nodes) - 1), "master"]
 
         await until(is_well, "all servers are linked", seconds=60)
         await self.settled()
+
+    async def fail_over(self, *, coordinated: bool) -> bool:
+        """Have a Sentinel make another server the primary; whether it was coordinated, which Valkey 9 offers."""
+        sentinel = next(each for each in self.sentinels if each.is_running)
+        if coordinated:
+            with contextlib.suppress(ResponseError):
+                await sentinel.call("SENTINEL", "FAILOVER", SERVICE_NAME, "COORDINATED")
+                return True
+        await sentinel.call("SENTINEL", "FAILOVER", SERVICE_NAME)
+        return False
 
     def hold_replication_back(self, primary: Node) -> list[Node]:
         """Stop the replicas; resume them when the primary is dead, and sooner than down-after."""
@@ -218,18 +158,20 @@ async def stack(
     environment: Mapping[str, str] | None = None,
     database_urls: Sequence[str] = (),
     switches: Mapping[int, Sequence[str]] | None = None,
+    service: str = "stateroom",
 ) -> AsyncIterator[Stack]:
     """Start it all; it is whole when this returns.
 
     `without`: protections that the workers do without. `switches`: more for `stateroom.drills.worker`, by worker.
     `database_urls`: each worker's way to the users and the journal; one SQLite file in the folder where not given.
+    `service`: which of `SERVICES`.
     """
     passwords = {user: secrets.token_urlsafe(16) for user in ("stateroom", "sentinel", "replica", "drill")}
     binary = server_binary()
     relayed = [Address(LOOPBACK, free_port()) for _ in range(6)]
-    nodes = [_server(folder / f"node-{number}", binary, number, relayed, passwords) for number in range(3)]
-    sentinels = [_sentinel(folder / f"sentinel-{number}", binary, number, relayed, passwords) for number in range(3)]
-    common = _environment(folder, relayed[3:], passwords)
+    nodes = [make_server(folder / f"node-{number}", binary, number, relayed, passwords) for number in range(3)]
+    sentinels = [make_sentinel(folder / f"sentinel-{number}", binary, number, relayed, passwords) for number in range(3)]
+    common = make_environment(folder, relayed[3:], passwords, user="stateroom" if service == "stateroom" else "drill")
     made = Stack(
         nodes,
         sentinels,
@@ -239,6 +181,7 @@ async def stack(
                 folder / f"worker-{number}", f"127.0.3.{number + 1}",
                 common | dict(environment or {}) | ({"DATABASE_URL": database_urls[number]} if database_urls else {}),
                 [*(part for name in without for part in ("--without", name)), *(switches or {}).get(number, ())],
+                SERVICES[service],
             )
             for number in range(workers)
         ],
@@ -257,70 +200,9 @@ async def stack(
         yield made
 
 
-def _server(folder: Path, binary: str, number: int, relayed: Sequence[Address], passwords: Mapping[str, str]) -> Node:
-    data = folder / "data"
-    data.mkdir(parents=True)
-    users = (SHIPPED / "deploy" / "users.acl").read_text(encoding="utf-8")
-    for user in ("stateroom", "sentinel", "replica"):
-        users = users.replace(f"user {user} on resetpass", f"user {user} on resetpass >{passwords[user]}")
-    (folder / "users.acl").write_text(f"{users}user drill on >{passwords['drill']} ~* &* +@all\n", encoding="utf-8")
-    options = {
-        "dir": str(data),
-        "aclfile": str(folder / "users.acl"),
-        "masterauth": passwords["replica"],
-        "bind-source-addr": f"127.0.1.{number + 1}",
-        "replica-announce-ip": relayed[number].host,
-        "replica-announce-port": str(relayed[number].port),
-        **({"replicaof": f"{relayed[0].host} {relayed[0].port}"} if number else {}),
-    }
-    dialer = Dialer(2.0, 5.0, username="drill", password=passwords["drill"])
-    return Node(folder, binary, options=options, dialer=dialer, shipped=SHIPPED / "deploy" / "redis.conf")
-
-
-def _sentinel(folder: Path, binary: str, number: int, relayed: Sequence[Address], passwords: Mapping[str, str]) -> Node:
-    at = relayed[3 + number]
-    folder.mkdir(parents=True)
-    text = (SHIPPED / "sentinel.conf").read_text(encoding="utf-8")
-    first = relayed[0]
-    text = text.replace(
-        f"sentinel monitor {SERVICE_NAME} redis-0 6379", f"sentinel monitor {SERVICE_NAME} {first.host} {first.port}"
-    )
-    text = text.replace(
-        f"sentinel down-after-milliseconds {SERVICE_NAME} 5000", f"sentinel down-after-milliseconds {SERVICE_NAME} {DOWN_AFTER_MS}"
-    )
-    shipped = folder / "shipped.conf"
-    shipped.write_text(text, encoding="utf-8")
-    lines = [
-        f"sentinel auth-pass {SERVICE_NAME} {passwords['sentinel']}",
-        f"sentinel announce-ip {at.host}",
-        f"sentinel announce-port {at.port}",
-    ]
-    options = {"bind-source-addr": f"127.0.2.{number + 1}"}
-    return Node(folder, binary, is_sentinel=True, shipped=shipped, options=options, lines=lines)
-
-
-def _environment(folder: Path, sentinels: Sequence[Address], passwords: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "HOST": LOOPBACK,
-        "REDIS_SENTINELS": ", ".join(map(str, sentinels)),
-        "REDIS_MASTER_NAME": SERVICE_NAME,
-        "REDIS_USERNAME": "stateroom",
-        "REDIS_PASSWORD": passwords["stateroom"],
-        "DATABASE_URL": f"sqlite:///{folder}/users.db",
-        "COOKIE_KEYS": new_key(),
-        "COOKIE_SECURE": "false",
-        "SESSION_NAME": "session_id",
-        "BCRYPT_ROUNDS": "10",
-        "PASSWORD_BLOCKLIST": "off",
-        "LOGIN_ATTEMPTS_PER_ADDRESS": "1000000",
-        "LOG_FORMAT": "json",
-    }
-
-
 async def _is_whole(made: Stack) -> bool:
     for replica in made.nodes[1:]:
-        if await _role(replica) != "connected":
+        if await role(replica) != "connected":
             return False
     for sentinel in made.sentinels:
         seen = await sentinel.call("SENTINEL", "MASTER", SERVICE_NAME)
@@ -329,10 +211,11 @@ async def _is_whole(made: Stack) -> bool:
     return True
 
 
-async def _role(node: Node) -> str:
+async def role(node: Node) -> str:
     """`master`, or how a replica's link is: `connected`, `connect`, `sync`; `away` where it does not answer."""
     try:
-        reply = await node.call("ROLE")
+        async with asyncio.timeout(ROLE_SECONDS):
+            reply = await node.call("ROLE")
     except (RedisError, OSError, TimeoutError):
         return "away"
     return "master" if reply[0] == b"master" else str(reply[3].decode())

@@ -61,6 +61,11 @@ class Node:
         self.dialer = self.dialer or Dialer(2.0, 5.0)
 
     @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.folder.name
+
+    @property
     def address(self) -> Address:
         return Address(self.host, self.port)
 
@@ -83,7 +88,7 @@ class Node:
         with (self.folder / "server.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 self.binary, *arguments, cwd=self.folder, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=die_with_parent,
+                start_new_session=True, preexec_fn=killed_with_parent,
             )  # fmt: skip
         await until(self._answers, f"{self.address} answers (log: {self.folder}/server.log)")
 
@@ -282,6 +287,11 @@ async def cluster(folder: Path, *, binary: str | None = None, shards: int = 3) -
 
         await until(is_whole, "the Cluster is whole")
         yield nodes
+
+
+def killed_with_parent() -> None:
+    """As `die_with_parent`, also where the process is stopped (SIGSTOP), in which case it would not hear SIGTERM."""
+    die_with_parent(signal.SIGKILL)
 
 
 async def until(condition: Callable[[], Any], what: str, *, seconds: float = READY_SECONDS) -> None:

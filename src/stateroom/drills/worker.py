@@ -1,25 +1,29 @@
 """The service as a drill runs it: `python -m stateroom.drills.worker`.
 
-It is `stateroom serve` with routes that write session data, and two things that only a drill wants: `--without` takes
-a protection away, to see that the judge notices, and `--source` gives its connections an address of their own, by
-which a relay tells the sides of a partition apart.
+It is `stateroom serve` with routes that write session data, and what only a drill wants: `--without` takes a protection
+away, to see that the judge notices; `--source` gives its connections an address of their own, by which a relay tells
+the sides of a partition apart; `--database-switch` names a file, and while that is there the database does not answer.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from redis.asyncio.connection import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .. import get_session
+from .. import SESSIONS, get_session
 from ..app import make_app
-from ..errors import SettingsError
+from ..database import Database
+from ..errors import DatabaseUnavailable, SettingsError, StoreUnavailable
 from ..serving.process import run
 from ..sessions.apply import Apply
 from ..sessions.honour import Honour
@@ -48,6 +52,11 @@ async def count(request: web.Request) -> web.Response:
 async def data(request: web.Request) -> web.Response:
     session = get_session(request)
     return web.json_response({"data": dict(session), "restored": session.restored, "degraded": session.degraded})
+
+
+@routes.get("/drill/state")
+async def state(request: web.Request) -> web.Response:
+    return web.Response(text=request.app[SESSIONS].store_state())
 
 
 STALL = web.AppKey("drill_stall", list[float])
@@ -102,6 +111,19 @@ def _without_second_look() -> None:
     Restore._second_look = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
 
 
+def _without_unsettled() -> None:
+    """A store in doubt is not asked at all."""
+    plain = Loading.fill
+
+    async def fill(self: Loading, session: Any, cookie: Any, notes: Any) -> None:
+        if self._honour.state(self._client, self._store) == "unsettled":
+            await self._without_store(session, cookie, StoreUnavailable("the store is in doubt"))
+        else:
+            await plain(self, session, cookie, notes)
+
+    Loading.fill = fill  # type: ignore[method-assign]
+
+
 def _slow_restore(seconds: float) -> None:
     """Widen the window between a restore's first question to the journal and its write."""
     at_once = SessionStore.restore
@@ -118,7 +140,22 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "apply": _without_apply,
     "restore": _without_restore,
     "second-look": _without_second_look,
+    "unsettled": _without_unsettled,
 }
+
+
+def _switch_database(switch: Path) -> None:
+    """A file has no server that could be stopped."""
+    plain = Database.connect
+
+    @contextlib.asynccontextmanager
+    async def connect(self: Database) -> AsyncIterator[AsyncConnection]:
+        if await asyncio.to_thread(switch.exists):
+            raise DatabaseUnavailable("the drill has taken the database away")
+        async with plain(self) as connection:
+            yield connection
+
+    Database.connect = connect  # type: ignore[method-assign]
 
 
 def _connect_from(source: str) -> None:
@@ -139,7 +176,10 @@ def main() -> None:
     parser.add_argument("--without", action="append", default=[], choices=PROTECTIONS)
     parser.add_argument("--source", help="the address that connections to Redis and Sentinels come from")
     parser.add_argument("--slow-restore", type=float, help="seconds between a restore's first question and its write")
+    parser.add_argument("--database-switch", type=Path, help="while this file is there the database does not answer")
     options = parser.parse_args()
+    if options.database_switch is not None:
+        _switch_database(options.database_switch)
     if options.slow_restore is not None:
         _slow_restore(options.slow_restore)
     for name in options.without:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+MARK_MARGIN_MS = 60_000
+"""Over the age at which no cookie restores a session any more, for clocks that differ."""
+
 
 class Ends:
     """The ends that one worker makes."""
@@ -56,6 +59,7 @@ class Ends:
         self._clock = clock
         self._replicas = settings.redis_write_replicas or 0
         self._is_required = settings.journal_required
+        self._mark_ms = 1000 * settings.degraded_max_age + MARK_MARGIN_MS
         self._longest_ms = 1000 * max(settings.session_absolute_max_age, settings.session_remember_max_age)
 
     async def end(self, at: Address, reason: str, *, deadline: int = 0) -> Ended | None:
@@ -165,7 +169,8 @@ class Ends:
         serial = standing.serial
         if self._is_required or not self._honour.is_settled(standing, serial):
             raise DatabaseUnavailable("the journal does not answer")
-        ended, reached = await self._store.end(at)
+        # Another worker may reach the journal before we do: the store tells it of the end meanwhile.
+        ended, reached = await self._store.end(at, mark_ms=self._mark_ms)
         if reached < self._replicas or not self._honour.is_settled(standing, serial):
             raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")
         if ended is None:

@@ -102,6 +102,10 @@ class Keys:
         stem = self.stem(user, handle)
         return f"{stem}:s:{handle}", f"{stem}:x", f"{stem}:u:{user}"
 
+    def ended(self, user: str, handle: str) -> str:
+        """The mark of an end that the journal does not have yet."""
+        return f"{self.stem(user, handle)}:e:{handle}"
+
     def on_shard(self, shard: str, name: str) -> str:
         """A key of the primary that holds the key `shard` (empty where there is one primary)."""
         return f"{self._prefix}:{{{shard or TAGS[0]}}}:{name}"

@@ -224,11 +224,12 @@ class SessionStore:
     async def restore(
         self, at: Address, *, created: int, renewed: int, deadline: int, idle_ms: int, fields: Mapping[str, Argument]
     ) -> bool | None:
-        """Store a lost session again, pending; False where it is there already, None where its time is over."""
+        """Store a lost session again, pending; False where it is there already, None where its time is over or it was ended."""
         args: list[Argument] = [at.handle, at.user, created, renewed, deadline, idle_ms]
         for name, value in fields.items():
             args += (name, value)
-        reply = await self._write("restore", self._keys.of_session(at.user, at.handle), args)
+        keys = [*self._keys.of_session(at.user, at.handle), self._keys.ended(at.user, at.handle)]
+        reply = await self._write("restore", keys, args)
         return {_OK: True, _EXISTS: False}.get(reply[0])
 
     async def confirm(self, at: Address) -> bool:
@@ -236,18 +237,22 @@ class SessionStore:
         reply = await self._write_durably("confirm", self._keys.of_session(at.user, at.handle), [at.handle, at.user])
         return bool(reply[0] == _OK)
 
-    async def end(self, at: Address) -> tuple[Ended | None, int]:
-        """Delete a session: what it was, None where there was none; and how many replicas know."""
-        keys = self._keys.of_session(at.user, at.handle)
-        reply, reached = await self._run_durably("finish", keys, [self._clock.skew_ms, 0, at.handle, at.user])
+    async def end(self, at: Address, *, mark_ms: int = 0) -> tuple[Ended | None, int]:
+        """Delete a session: what it was, None where there was none; and how many replicas know.
+
+        `mark_ms`: for so long nobody restores it, though the journal does not have its end.
+        """
+        keys = [*self._keys.of_session(at.user, at.handle), self._keys.ended(at.user, at.handle)]
+        args: list[Argument] = [self._clock.skew_ms, 0, at.handle, at.user, mark_ms or ""]
+        reply, reached = await self._run_durably("finish", keys, args)
         if reply[0] != _OK:
             return None, reached
         return Ended(user_id_of(at.user), at.handle, int(reply[1]), int(reply[2])), reached
 
     async def end_at_once(self, at: Address) -> None:
         """Delete a session; no replica is waited for."""
-        keys = self._keys.of_session(at.user, at.handle)
-        await self._client.run(_SCRIPTS["finish"], keys, [self._clock.skew_ms, 0, at.handle, at.user])
+        keys = [*self._keys.of_session(at.user, at.handle), self._keys.ended(at.user, at.handle)]
+        await self._client.run(_SCRIPTS["finish"], keys, [self._clock.skew_ms, 0, at.handle, at.user, ""])
 
     async def end_older(self, user: str, generation: int | None, *, spare: str = "") -> list[Ended]:
         """Delete the user's sessions of a lower generation (None: of any), but for the one with the handle `spare`."""

@@ -1,11 +1,12 @@
 -- Store a session that Redis has lost, pending until the journal has been asked once more.
--- KEYS: session, expiry index, user index.
+-- KEYS: session, expiry index, user index, the mark of an end that the journal does not have yet.
 -- ARGV: skew, latest, handle, user, created, renewed, deadline, idle, then field, value, …
--- Returns {OK}, {EXISTS} where another request was faster, or {GONE} where its time is over.
+-- Returns {OK}, {EXISTS} where another request was faster, or {GONE} where its time is over or it was ended.
 local now = now_ms()
 if is_late(now) then return {LATE} end
 local session, created, renewed, deadline, idle = KEYS[1], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 if redis.call('EXISTS', session) == 1 then return {EXISTS} end
+if redis.call('EXISTS', KEYS[4]) == 1 then return {GONE} end
 local expires = math.min(tonumber(renewed) + tonumber(idle), tonumber(deadline))
 if expires <= now then return {GONE} end
 local size = 0

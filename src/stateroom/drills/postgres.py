@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests: a process of its own on loopback, that dies with us.
+"""A PostgreSQL server on loopback: a process of its own, that dies with us.
 
 PostgreSQL refuses to run as root: then it runs as `postgres` or `nobody`.
 """
@@ -17,12 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stateroom.backend.embedded import die_with_parent
-from stateroom.drills.topology import LOOPBACK, free_port
+from ..backend.embedded import die_with_parent
+from .topology import LOOPBACK, free_port
 
-USER, PASSWORD = "stateroom", "a password of the tests"
+USER, PASSWORD = "stateroom", "a password of no secret"
 STOP_SECONDS = 10.0
-# Nothing in a test needs to survive the machine.
+# Nothing here needs to survive the machine.
 OPTIONS = (
     "fsync=off",
     "full_page_writes=off",
@@ -75,7 +75,7 @@ class Postgres:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self._data, "-p", str(self.port), *settings],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,  # noqa: PLW1509 (it makes one system call)
-                **self._identity(),
+                start_new_session=True, **self._identity(),
             )  # fmt: skip
         deadline = time.monotonic() + 30
         while subprocess.run([self._programs / "pg_isready", "-q", "-h", LOOPBACK, "-p", str(self.port)], check=False).returncode:

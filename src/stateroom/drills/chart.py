@@ -1,0 +1,170 @@
+"""A scenario's course as an SVG drawing: everything on one time axis, without scripts.
+
+Colours are names that the page defines, so that it can be dark or light. What the drawing shows stands in words beside
+it too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+
+from .ledger import Answer
+from .outcome import Outcome
+from .recorder import Event, Track
+
+TOLD = {
+    "+sdown": "down, says one", "+odown": "down, say enough", "+try-failover": "failover", "+promoted-slave": "promoted",
+    "+switch-master": "announced",
+}  # fmt: skip
+"""Events that are drawn with their names."""
+
+KINDS = ("good", "degraded", "refused", "failed")
+"""Of answers, as they are stacked. `refused`: session data that cannot be stored, and is not said to be."""
+
+LABEL, GAP = 15, 12
+BAND = 13
+PLOT = 56
+TICKS = (0.5, 1, 2, 5, 10, 20, 30, 60)
+
+Row = tuple[str, float, Callable[[float], Iterable[str]]]
+"""Its title, its height, and what draws it at a height on the page."""
+
+
+class Chart:
+    """Of one outcome, so many pixels wide. `number`: of the drawing on its page, for ids."""
+
+    def __init__(self, outcome: Outcome, width: int, number: str) -> None:
+        self._outcome = outcome
+        self._width = width
+        self._number = number
+        self._span = max(outcome.ended_at - outcome.began_at, 0.1)
+        self._bucket = self._span / (width / 6)
+
+    def draw(self) -> str:
+        """The element."""
+        rows = list(self._rows())
+        height = sum(LABEL + size + GAP for _, size, _ in rows) + 34
+        parts: list[str] = []
+        top = 20.0
+        bottom = height - 18.0
+        parts += self._axis(top, bottom)
+        for title, size, drawn in rows:
+            parts.append(f'<text class="label" x="0" y="{top + 11:.1f}">{escape(title)}</text>')
+            parts += drawn(top + LABEL)
+            top += LABEL + size + GAP
+        parts += self._marks(bottom)
+        words = f"{self._outcome.scenario} on {self._outcome.service}, over {self._span:.1f} seconds"
+        return (
+            f'<svg viewBox="0 0 {self._width} {height:.0f}" width="{self._width}" role="img" aria-label="{escape(words)}">'
+            f"{''.join(parts)}</svg>"
+        )
+
+    def _rows(self) -> Iterable[Row]:
+        answers = self._outcome.ledger.answers
+        rates = self._rates(answers)
+        most = max((sum(each) for each in rates), default=1.0) or 1.0
+        slowest = max((each.took for each in answers), default=0.1)
+        yield f"answers per second, up to {most:.0f}", PLOT, lambda top: self._stacked(rates, most, top)
+        yield f"slowest answer, up to {1000 * slowest:.0f} ms", PLOT, lambda top: self._latency(answers, slowest, top)
+        for track in self._outcome.workers:
+            yield f"the store, as {track.name} sees it", BAND, lambda top, track=track: self._band(track, top)  # type: ignore[misc]
+        for track in self._outcome.servers:
+            yield track.name, BAND, lambda top, track=track: self._band(track, top)  # type: ignore[misc]
+        if self._outcome.sentinels:
+            yield "Sentinels", 3 * (BAND + 3), self._sentinels
+        if self._outcome.events:
+            yield "what Sentinels said of the primary", len(TOLD) * 12 + 2, self._said
+
+    def _x(self, moment: float) -> float:
+        return min(max((moment - self._outcome.began_at) / self._span, 0.0), 1.0) * self._width
+
+    def _axis(self, top: float, bottom: float) -> Iterable[str]:
+        step = next((each for each in TICKS if self._span / each <= self._width / 60), TICKS[-1])
+        for number in range(math.floor(self._span / step) + 1):
+            x = number * step / self._span * self._width
+            anchor = "start" if number == 0 else "end" if x > self._width - 20 else "middle"
+            yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.0f}" y2="{bottom:.0f}"/>'
+            yield f'<text class="tick" x="{x:.1f}" y="{bottom + 13:.0f}" text-anchor="{anchor}">{number * step:g} s</text>'
+
+    def _marks(self, bottom: float) -> Iterable[str]:
+        """A line through everything for each thing that was done, with its number in the list beside the drawing."""
+        last = -math.inf
+        level = 0
+        for number, mark in enumerate(self._outcome.marks, 1):
+            x = min(max(self._x(mark.at), 7.0), self._width - 7.0)
+            level = (level + 1) % 2 if x - last < 15 else 0
+            last = x
+            yield f'<line class="mark {mark.kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{8 + 9 * level}" y2="{bottom:.0f}"/>'
+            yield f'<circle class="mark {mark.kind}" cx="{x:.1f}" cy="{8 + 9 * level}" r="7"/>'
+            yield f'<text class="number" x="{x:.1f}" y="{11.5 + 9 * level}" text-anchor="middle">{number}</text>'
+
+    def _rates(self, answers: Sequence[Answer]) -> list[list[float]]:
+        """Answers of each kind per second, by bucket."""
+        counts = [[0] * len(KINDS) for _ in range(math.ceil(self._span / self._bucket) + 1)]
+        for answer in answers:
+            at = (answer.asked_at - self._outcome.began_at + answer.took) / self._bucket
+            if 0 <= at < len(counts):
+                counts[int(at)][KINDS.index(_kind(answer))] += 1
+        return [[count / self._bucket for count in bucket] for bucket in counts]
+
+    def _stacked(self, rates: Sequence[Sequence[float]], most: float, top: float) -> Iterable[str]:
+        wide = self._bucket / self._span * self._width
+        for number, rate in enumerate(rates):
+            base = top + PLOT
+            for kind, value in zip(KINDS, rate, strict=True):
+                if value:
+                    size = value / most * PLOT
+                    base -= size
+                    yield f'<rect class="{kind}" x="{number * wide:.1f}" y="{base:.1f}" width="{wide:.1f}" height="{size:.1f}"/>'
+
+    def _latency(self, answers: Sequence[Answer], slowest: float, top: float) -> Iterable[str]:
+        longest: dict[int, float] = {}
+        for answer in answers:
+            at = int((answer.asked_at - self._outcome.began_at + answer.took) / self._bucket)
+            longest[at] = max(longest.get(at, 0.0), answer.took)
+        wide = self._bucket / self._span * self._width
+        points = " ".join(
+            f"{(at + 0.5) * wide:.1f},{top + PLOT - took / slowest * PLOT:.1f}" for at, took in sorted(longest.items()) if at >= 0
+        )
+        yield f'<polyline class="latency" points="{points}"/>'
+
+    def _band(self, track: Track, top: float) -> Iterable[str]:
+        ends = [at for at, _ in track.changes[1:]] + [self._outcome.ended_at]
+        for (at, value), end in zip(track.changes, ends, strict=True):
+            x, wide = self._x(at), self._x(end) - self._x(at)
+            if wide <= 0:
+                continue
+            yield f'<rect class="{escape(value)}" x="{x:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{BAND}"/>'
+            word = value.replace("_", "-")
+            if wide > 7 * len(word):
+                yield f'<text class="state" x="{x + 4:.1f}" y="{top + 10:.1f}">{escape(word)}</text>'
+
+    def _sentinels(self, top: float) -> Iterable[str]:
+        for number, track in enumerate(self._outcome.sentinels):
+            yield from self._band(track, top + number * (BAND + 3))
+
+    def _said(self, top: float) -> Iterable[str]:
+        for row, (channel, words) in enumerate(TOLD.items()):
+            said = [event for event in self._outcome.events if event.channel == channel and _is_told(event)]
+            y = top + row * 12 + 6
+            for event in said:
+                yield f'<circle class="event" cx="{self._x(event.at):.1f}" cy="{y:.1f}" r="3"/>'
+            if said:
+                x = self._x(said[-1].at)
+                is_right = x > self._width - 100
+                yield (
+                    f'<text class="tick" x="{x + (-6 if is_right else 6):.1f}" y="{y + 4:.1f}" '
+                    f'text-anchor="{"end" if is_right else "start"}">{words}</text>'
+                )
+
+
+def _kind(answer: Answer) -> str:
+    if answer.kind == "write" and answer.status == 503:
+        return "refused"
+    return "failed" if answer.is_failed else "degraded" if answer.is_degraded else "good"
+
+
+def _is_told(event: Event) -> bool:
+    return event.is_of_primary or event.channel in {"+promoted-slave", "+switch-master"}

@@ -1,0 +1,176 @@
+"""What came of a scenario: its faults, the figures, and the lines of the ledger that prove a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from .judge import Verdict
+from .ledger import Answer, Ledger, SignedIn
+from .load import PROBER
+from .recorder import Event, Track
+from .stage import Mark, Scenario, Span
+
+LINES = 5
+DETECTING = ("+sdown", "+odown", "+try-failover")
+
+
+@dataclass
+class Outcome:
+    """Of one scenario, on one service. Moments are of the monotonic clock, in seconds; `began_at` is the report's zero."""
+
+    scenario: str
+    says: str
+    service: str
+    began_at: float
+    ended_at: float
+    verdict: Verdict = field(default_factory=Verdict)
+    ledger: Ledger = field(default_factory=Ledger)
+    marks: Sequence[Mark] = ()
+    events: Sequence[Event] = ()
+    workers: Sequence[Track] = ()
+    servers: Sequence[Track] = ()
+    sentinels: Sequence[Track] = ()
+    faults: list[str] = field(default_factory=list)
+    bounds: dict[str, float] = field(default_factory=dict)
+    imperfect: list[Answer] = field(default_factory=list)
+
+    @property
+    def has_passed(self) -> bool:
+        return not self.faults
+
+    @property
+    def broken_at(self) -> float | None:
+        """When the primary, or what else the scenario is about, was broken: the last fault before a promotion, or the first."""
+        faults = [mark.at for mark in self.marks if mark.kind == "fault"]
+        promotion = self._event("+promoted-slave", after=0.0)
+        before = [at for at in faults if promotion is None or at < promotion]
+        return (before[-1] if promotion is not None else before[0]) if before else None
+
+    @property
+    def detected_after(self) -> float | None:
+        """Seconds until a Sentinel said that the primary is away, or began a failover."""
+        return self._after(lambda event: event.channel in DETECTING and event.is_of_primary)
+
+    @property
+    def promoted_after(self) -> float | None:
+        """Seconds until a Sentinel saw the promotion."""
+        return self._after(lambda event: event.channel == "+promoted-slave")
+
+    @property
+    def written_after(self) -> float | None:
+        """Seconds until session data was stored again; None where no write was refused."""
+        broken_at = self.broken_at
+        if broken_at is None:
+            return None
+        probes = [each for each in self.ledger.answers if each.who.startswith(PROBER) and each.kind == "write"]
+        refused = [each.asked_at for each in probes if each.asked_at + each.took >= broken_at and each.is_failed]
+        stored = [each for each in probes if refused and each.asked_at > refused[0] and each.status == 200]
+        first = min(stored, key=lambda answer: answer.asked_at, default=None)
+        return None if first is None else first.asked_at + first.took - broken_at
+
+    @property
+    def refused_writes(self) -> int:
+        return sum(each.kind == "write" and each.is_failed for each in self.ledger.answers)
+
+    @property
+    def failed_answers(self) -> int:
+        """5xx and no answer at all, session data included."""
+        return sum(each.is_failed for each in self.ledger.answers)
+
+    @property
+    def back(self) -> int:
+        """Sessions that were ended and came back."""
+        return len({id(each.session) for each in self.verdict.back})
+
+    def figures(self) -> dict[str, object]:
+        """For a file. Seconds are rounded to milliseconds."""
+        seen = self.verdict
+        return {
+            "scenario": self.scenario, "service": self.service, "passed": self.has_passed, "faults": self.faults,
+            "seconds": _round(self.ended_at - self.began_at),
+            "detected_after": _round(self.detected_after), "promoted_after": _round(self.promoted_after),
+            "first_write_after": _round(self.written_after),
+            "requests": sum(seen.requests.values()), "requests_by_kind": dict(seen.requests),
+            "failed": len(seen.refused), "data_refused": self.refused_writes, "data_lost": len(seen.lost_writes),
+            "data_stored": seen.writes, "sessions": len(self.ledger.sessions), "sessions_lost": len(seen.lost),
+            "sessions_back": self.back, "told_signed_out": len(seen.out), "degraded": seen.degraded,
+            "slowest": {kind: _round(seconds) for kind, seconds in seen.slowest.items()},
+            "marks": [{"at": _round(each.at - self.began_at), "kind": each.kind, "what": each.words} for each in self.marks],
+            "evidence": self.evidence(),
+        }  # fmt: skip
+
+    def evidence(self) -> list[str]:
+        """Lines of the ledger that prove the faults; a few of each kind."""
+        seen = self.verdict
+        slow = [each for each in self.ledger.answers if each.took > self.bounds.get(each.kind, float("inf"))]
+        return [
+            *_some(seen.refused, self._line), *_some(seen.out, self._line), *_some(self.imperfect, self._line),
+            *_some(sorted(slow, key=lambda answer: -answer.took), self._line),
+            *_some(seen.lost, lambda session: f"{self._session(session)} is lost"),
+            *_some(
+                {id(each.session): each for each in seen.back}.values(),
+                lambda ghost: f"{self._session(ghost.session)} is back on worker-{ghost.worker}"
+                + (f", {ghost.after_seconds:.3f} s after its end" if ghost.after_seconds >= 0 else ", asked afterwards"),
+            ),
+        ] if self.faults else []  # fmt: skip
+
+    def _line(self, answer: Answer) -> str:
+        status = answer.status or "no answer"
+        said = " told signed out" if answer.is_out else " degraded" if answer.is_degraded else ""
+        words = f" ({answer.words})" if answer.words else ""
+        at = answer.asked_at - self.began_at
+        return f"{at:7.3f} s  {answer.who} on worker-{answer.worker}: {answer.kind} -> {status}{said} in {answer.took:.3f} s{words}"
+
+    def _session(self, session: SignedIn) -> str:
+        end = "" if session.ended_at is None else f", ended at {session.ended_at - self.began_at:.3f} s"
+        kind = "degraded sign-in" if session.is_degraded else "sign-in"
+        return f"{session.since - self.began_at:7.3f} s  {session.email}: {kind} {session.handle or session.cookie[:12]}{end}"
+
+    def _event(self, channel: str, *, after: float) -> float | None:
+        return min((each.at for each in self.events if each.channel == channel and each.at >= after), default=None)
+
+    def _after(self, is_it: Callable[[Event], bool]) -> float | None:
+        broken_at = self.broken_at
+        if broken_at is None:
+            return None
+        found = min((event.at for event in self.events if event.at >= broken_at and is_it(event)), default=None)
+        return None if found is None else found - broken_at
+
+
+T = TypeVar("T")
+
+
+def weigh_outcome(outcome: Outcome, scenario: Scenario, spans: Sequence[Span], missed: Sequence[str]) -> None:
+    """Fill in what is wrong, by what the scenario expects."""
+    verdict = outcome.verdict
+    verdict.refused = [
+        answer for answer in verdict.refused
+        if not any(span.has(answer.asked_at) and answer.kind in span.refusable for span in spans)
+    ]  # fmt: skip
+    outcome.bounds = {
+        "read": scenario.slowest, "write": scenario.slowest, "login": scenario.slowest_login, "logout": scenario.slowest_logout,
+    }  # fmt: skip
+    said = verdict.faults(slowest=scenario.slowest, slowest_login=scenario.slowest_login, slowest_logout=scenario.slowest_logout)
+    for span in spans:
+        if span.must_be_perfect:
+            found = [each for each in outcome.ledger.answers if span.has(each.asked_at) and (each.is_failed or each.is_degraded)]
+            outcome.imperfect += found
+            if found:
+                said.append(f"{span.words}: {len(found)} answers failed or were degraded")
+    if scenario.keeps_data and verdict.lost_writes:
+        said.append(f"{len(verdict.lost_writes)} acknowledged values lost")
+    if scenario.degrades and outcome.service == "stateroom" and not verdict.degraded and not said:
+        said.append("nothing was degraded: the drill has broken nothing")
+    outcome.faults = [*said, *missed]
+
+
+def _some(found: Iterable[T], line: Callable[[T], str]) -> list[str]:
+    several = list(found)
+    lines = [line(each) for each in several[:LINES]]
+    return [*lines, f"... and {len(several) - LINES} more of these"] if len(several) > LINES else lines
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

@@ -1,0 +1,67 @@
+"""Playing a scenario: a stack, clients, the scenario's steps, and the judge's word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .journal import stoppable_journal
+from .judge import judge
+from .load import Load
+from .outcome import Outcome, weigh_outcome
+from .recorder import Recorder
+from .stack import stack
+from .stage import Scenario, Stage
+
+BEFORE_SECONDS = 1.5
+AFTER_SECONDS = 1.0
+"""What the clients see while all is well, before and after."""
+
+
+async def play(
+    scenario: Scenario,
+    folder: Path,
+    *,
+    service: str = "stateroom",
+    without: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    on_stage: Callable[[Stage, Recorder], None] = lambda *_: None,
+) -> Outcome:
+    """Play it in this folder. `without`, `environment`: protections taken away. `on_stage` is called when it begins."""
+    async with contextlib.AsyncExitStack() as exits:
+        options: dict[str, Any] = {}
+        journal = None
+        if scenario.needs_journal:
+            journal = await exits.enter_async_context(stoppable_journal(folder))
+            options = {"database_urls": [journal.url] * 2, "switches": dict.fromkeys(range(2), journal.switches)}
+        settings = {**scenario.environment, **(environment or {})}
+        made = await exits.enter_async_context(
+            stack(folder / "stack", without=without, environment=settings, service=service, **options)
+        )
+        urls = [worker.url for worker in made.workers]
+        clients: dict[str, Any] = {"probers": 1, **scenario.load}
+        load = await exits.enter_async_context(Load(urls, **clients))
+        stage = Stage(made, load, folder, journal)
+        recorder = Recorder(made)
+        on_stage(stage, recorder)
+        async with recorder.looking():
+            began_at = time.monotonic()
+            async with load.steady():
+                await asyncio.sleep(BEFORE_SECONDS)
+                await scenario.plays(stage)
+                await asyncio.sleep(AFTER_SECONDS)
+            ended_at = time.monotonic()
+            ledger = load.ledger()
+        verdict = await judge(ledger, urls)
+        if scenario.looks is not None and service == "stateroom":  # it looks at what only ours has
+            await scenario.looks(stage, verdict)
+    outcome = Outcome(
+        scenario.name, scenario.says, service, began_at, ended_at, verdict, ledger,
+        stage.marks, recorder.events, recorder.workers, recorder.servers, recorder.sentinels,
+    )  # fmt: skip
+    weigh_outcome(outcome, scenario, stage.spans, stage.missed)
+    return outcome

@@ -1,0 +1,156 @@
+"""Drills' outcomes as one page that needs nothing else: no script, no font, no address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from .chart import Chart
+from .live import seconds
+from .outcome import Outcome
+
+WIDE, NARROW = 900, 340
+STYLE = Path(__file__).with_name("report.css")
+COLUMNS = ("detect", "promote", "first write", "requests", "failed", "lost", "back", "told out", "degraded", "slowest")
+MEANINGS = {
+    "detect, promote, first write": "from the fault to a Sentinel's word that the primary is away, to a promotion, and to the "
+    "first value that the service has stored after it had to refuse one; - where there was none",
+    "requests": "what the clients have asked",
+    "failed": "sign-ins, sign-outs and questions who one is that were answered by 5xx or not at all",
+    "lost": "sessions that were acknowledged and are gone",
+    "back": "sessions whose end was acknowledged, and that were honoured or stored again",
+    "told out": "users told that they are signed out who never signed out",
+    "degraded": "answers given without Redis, and marked so",
+    "slowest": "the slowest answer of all",
+}
+
+
+def write(outcomes: Sequence[Outcome], folder: Path) -> Path:
+    """`drill.html` and `drill.json` in this folder; the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(outcomes, folder / "drill.json")
+    path = folder / "drill.html"
+    path.write_text(page(outcomes), encoding="utf-8")
+    return path
+
+
+def write_json(outcomes: Sequence[Outcome], path: Path) -> None:
+    text = json.dumps([outcome.figures() for outcome in outcomes], indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def page(outcomes: Sequence[Outcome]) -> str:
+    ours = [each for each in outcomes if each.service == "stateroom"]
+    failed = [each for each in ours if not each.has_passed]
+    head = f"{len(failed)} of {len(ours)} scenarios failed" if failed else f"All {len(ours)} scenarios passed"
+    answers = sum(sum(each.verdict.requests.values()) for each in ours)
+    lost, back, out = (
+        sum(len(each.verdict.lost) for each in ours), sum(each.back for each in ours), sum(len(each.verdict.out) for each in ours),
+    )  # fmt: skip
+    style = STYLE.read_text(encoding="utf-8")
+    said = f"{answers} requests: {lost} sessions lost, {back} ended sessions back, {out} users told that they are signed out."
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>Drill: {escape(head)}</title><style>{style}</style></head>\n"
+        f'<body><main><header class="{"bad" if failed else "well"}"><h1>{escape(head)}</h1><p>{escape(said)}</p>'
+        f"{''.join(_why(each) for each in failed)}</header>\n"
+        f"{_table(outcomes)}{''.join(_section(each, number) for number, each in enumerate(outcomes, 1))}"
+        "</main></body></html>\n"
+    )
+
+
+def _why(outcome: Outcome) -> str:
+    return f'<p><a href="#{_id(outcome)}">{escape(outcome.scenario)}</a>: {escape("; ".join(outcome.faults))}</p>'
+
+
+def _table(outcomes: Sequence[Outcome]) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("scenario", "verdict", *COLUMNS))
+    rows = "".join(_row(outcome) for outcome in outcomes)
+    meanings = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in MEANINGS.items())
+    return (
+        f'<section><h2>Figures</h2><div class="scroll" tabindex="0" role="region" aria-label="Figures">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<details><summary>What the columns say</summary><dl>{meanings}</dl></details></section>\n"
+    )
+
+
+def _row(outcome: Outcome) -> str:
+    seen = outcome.verdict
+    wrong = {"failed": len(seen.refused), "lost": len(seen.lost), "back": outcome.back, "told out": len(seen.out)}
+    values = {
+        "detect": seconds(outcome.detected_after), "promote": seconds(outcome.promoted_after),
+        "first write": seconds(outcome.written_after), "requests": sum(seen.requests.values()), **wrong,
+        "degraded": seen.degraded, "slowest": seconds(max(seen.slowest.values(), default=None)),
+    }  # fmt: skip
+    cells = "".join(
+        f'<td data-name="{escape(name)}"{" class=wrong" if wrong.get(name) else ""}>{escape(str(values[name]))}</td>'
+        for name in COLUMNS
+    )
+    peer = "" if outcome.service == "stateroom" else f"<small>{escape(outcome.service)}</small>"
+    return (
+        f'<tr{" class=peer" if peer else ""}><th scope="row"><a href="#{_id(outcome)}">{escape(outcome.scenario)}</a>{peer}</th>'
+        f'<td data-name="verdict">{_verdict(outcome)}</td>{cells}</tr>'
+    )
+
+
+def _verdict(outcome: Outcome) -> str:
+    return '<span class="pass">passed</span>' if outcome.has_passed else '<span class="fail">failed</span>'
+
+
+def _section(outcome: Outcome, number: int) -> str:
+    peer = "" if outcome.service == "stateroom" else f" <small>{escape(outcome.service)}</small>"
+    faults = "".join(f"<li>{escape(each)}</li>" for each in outcome.faults)
+    proof = "\n".join(outcome.evidence())
+    marks = "".join(
+        f'<li><span class="dot {mark.kind}"></span>{mark.at - outcome.began_at:.1f} s: {escape(mark.words)}</li>'
+        for mark in outcome.marks
+    )
+    charts = "".join(
+        f'<div class="{name}">{Chart(outcome, width, f"{number}{name}").draw()}</div>'
+        for name, width in (("wide", WIDE), ("narrow", NARROW))
+    )
+    return (
+        f'<section id="{_id(outcome)}"><h2>{escape(outcome.scenario)}{peer} {_verdict(outcome)}</h2><p>{escape(outcome.says)}</p>'
+        + (f'<ul class="faults">{faults}</ul>' if faults else "")
+        + (f'<pre tabindex="0">{escape(proof)}</pre>' if proof else "")
+        + f"<p>{escape(_figures(outcome))}</p><figure>{charts}<figcaption>{LEGEND}</figcaption></figure>"
+        f'<ol class="marks">{marks}</ol>{_events(outcome)}</section>\n'
+    )
+
+
+def _figures(outcome: Outcome) -> str:
+    seen = outcome.verdict
+    by_kind = ", ".join(f"{count} {kind}s" for kind, count in sorted(seen.requests.items()))
+    slowest = ", ".join(f"{kind} {1000 * took:.0f} ms" for kind, took in sorted(seen.slowest.items()))
+    return (
+        f"{by_kind}. Slowest {slowest}. Session data: {seen.writes} values stored, {outcome.refused_writes} refused with 503, "
+        f"{len(seen.lost_writes)} acknowledged and lost."
+    )
+
+
+def _events(outcome: Outcome) -> str:
+    said = [event for event in outcome.events if outcome.began_at <= event.at <= outcome.ended_at]
+    if not said:
+        return ""
+    lines = "\n".join(f"{event.at - outcome.began_at:7.3f} s  {event.sentinel}  {event.channel} {event.words}" for event in said)
+    return f'<details><summary>{len(said)} Sentinel events</summary><pre tabindex="0">{escape(lines)}</pre></details>'
+
+
+def _id(outcome: Outcome) -> str:
+    return f"{outcome.scenario}-{outcome.service}"
+
+
+def _legend(names: Iterable[tuple[str, str]]) -> str:
+    return " ".join(f'<span><i class="{kind}"></i>{escape(words)}</span>' for kind, words in names)
+
+
+LEGEND = _legend(
+    (
+        ("good", "good answers"), ("degraded", "degraded"), ("refused", "session data: 503"), ("failed", "failed"),
+        ("settled", "settled, primary"), ("replica", "replica, up"), ("unsettled", "unsettled, read-only"), ("away", "away"),
+    )
+)  # fmt: skip

@@ -1,0 +1,74 @@
+"""Several scenarios, one after the other, on ours and on a peer; whatever ends the run, nothing of it stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+import signal
+import tempfile
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .live import View
+from .outcome import Outcome
+from .play import play
+from .stage import Scenario
+
+PEER = "aiohttp-session"
+T = TypeVar("T")
+
+
+def has_peer() -> bool:
+    """Whether the peer can be played."""
+    return importlib.util.find_spec("aiohttp_session") is not None
+
+
+async def play_all(
+    scenarios: Sequence[Scenario],
+    view: View,
+    *,
+    peer: bool = False,
+    without: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> tuple[list[Outcome], Path | None]:
+    """Play them; the outcomes, and the folder with the logs where something failed."""
+    folder = Path(tempfile.mkdtemp(prefix="stateroom-drill-"))
+    outcomes: list[Outcome] = []
+    try:
+        async with view.showing():
+            for scenario in scenarios:
+                for service in ["stateroom", *([PEER] if peer and scenario.is_for_peers else [])]:
+                    view.begin(scenario, service)
+                    outcome = await play(
+                        scenario, folder / f"{scenario.name}-{service}", service=service, on_stage=view.on_stage,
+                        without=without if service == "stateroom" else (), environment=environment,
+                    )  # fmt: skip
+                    outcomes.append(outcome)
+                    view.end(outcome)
+                    if outcome.has_passed:
+                        await asyncio.to_thread(shutil.rmtree, folder / f"{scenario.name}-{service}")
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if any(not each.has_passed and each.service == "stateroom" for each in outcomes):
+        return outcomes, folder
+    shutil.rmtree(folder)
+    return outcomes, None
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run it to its end. SIGTERM, as Ctrl-C does, ends it in order. Raises `KeyboardInterrupt` then."""
+
+    async def main() -> T:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+    return asyncio.run(main())

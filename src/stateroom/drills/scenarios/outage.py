@@ -1,0 +1,100 @@
+"""A whole store is away, and comes back: as it was, empty, or from an old disk; and the journal in its turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..judge import Verdict
+from ..stage import QUICK_HASHES, Scenario, Stage, scenario
+
+AWAY_SECONDS = 8.0
+JOURNAL_AWAY_SECONDS = 8.0
+LOGOUTS = 50
+
+
+async def _degraded_sign_ins(stage: Stage, _: Verdict) -> None:
+    sessions = stage.load.ledger().sessions
+    stage.expect("nobody signed in while Redis was away", is_so=any(session.is_degraded for session in sessions))
+
+
+def all_redis_down_for(away_seconds: float) -> Scenario:
+    """The scenario, with an outage of this length."""
+
+    @scenario(
+        "all-redis-down", f"All three servers are stopped for {away_seconds:g} s; the Sentinels stay.",
+        degrades=True, looks=_degraded_sign_ins,
+    )  # fmt: skip
+    async def made(stage: Stage) -> None:
+        await stage.stop(*stage.stack.nodes)
+        await asyncio.sleep(away_seconds)
+        await stage.start(*stage.stack.nodes)
+        await stage.whole()
+
+    return made
+
+
+all_redis_down = all_redis_down_for(AWAY_SECONDS)
+
+
+async def _all_ended(stage: Stage, _: Verdict) -> None:
+    ended = sum(session.ended_at is not None for session in stage.load.ledger().sessions)
+    stage.expect(f"only {ended} of {LOGOUTS} logouts were acknowledged", is_so=ended >= LOGOUTS)
+
+
+@scenario(
+    "full-restart-from-disk", f"All servers start from a disk that is older than {LOGOUTS} logouts.",
+    load={"readers": 4, "reads": 40, "writers": 0, "signers": LOGOUTS, "logins": 0.01, "probers": 0},
+    environment=QUICK_HASHES, looks=_all_ended,
+)  # fmt: skip
+async def full_restart_from_disk(stage: Stage) -> None:
+    nodes = stage.stack.nodes
+    await stage.stop(*nodes)
+    stage.stack.copy_disks(stage.folder / "old")
+    stage.mark("disks copied")
+    await stage.start(*nodes)
+    await stage.whole()
+    await asyncio.gather(*(client.logout() for client in stage.load.signers))
+    stage.mark(f"{LOGOUTS} clients have signed out")
+    await stage.stop(*nodes)
+    stage.stack.put_disks_back(stage.folder / "old")
+    stage.mark("old disks put back", "fault")
+    await stage.start(*nodes)
+    await stage.whole()
+
+
+async def _were_restored(stage: Stage, verdict: Verdict) -> None:
+    if not verdict.lost:
+        stage.expect("no session came back: the drill has lost none", is_so=await stage.restored() > 0)
+
+
+@scenario("flush", "FLUSHALL on the primary: every session is gone from Redis.", looks=_were_restored)
+async def flush(stage: Stage) -> None:
+    primary = await stage.stack.primary()
+    stage.mark(f"FLUSHALL on {primary.name}", "fault")
+    await primary.call("FLUSHALL")
+    await stage.everybody_asks()
+
+
+@scenario(
+    "journal-away", f"The user database is stopped for {JOURNAL_AWAY_SECONDS:g} s; Redis stays.",
+    needs_journal=True, is_for_peers=False,
+)  # fmt: skip
+async def journal_away(stage: Stage) -> None:
+    journal = stage.journal
+    assert journal is not None, "the scenario asks for one"
+    before = _logouts(stage)
+    # There are no users to ask. A logout needs the replicas' word: without it, it must say so rather than hold.
+    with stage.refusing("the journal away", "login"):
+        stage.mark(f"{journal.kind} stopped", "fault")
+        await journal.stop()
+        await asyncio.sleep(JOURNAL_AWAY_SECONDS)
+        ended = _logouts(stage) - before
+        await journal.start()
+        stage.mark(f"{journal.kind} started", "mend")
+        await stage.everybody_asks()
+    stage.expect("nobody could sign out while the journal was away", is_so=ended > 0)
+    await stage.whole()
+
+
+def _logouts(stage: Stage) -> int:
+    return sum(session.ended_at is not None for session in stage.load.ledger().sessions)

@@ -1,0 +1,99 @@
+"""The primary goes away: dead, hung, cut off, or dead with what it alone knew."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from ..judge import Verdict
+from ..stage import QUICK_HASHES, Stage, scenario
+
+MAX_LAG_SECONDS = 10.0
+"""min-replicas-max-lag of the shipped configuration."""
+APART_SECONDS = MAX_LAG_SECONDS + 4
+LOGINS = LOGOUTS = 20
+
+
+@scenario("kill-primary", "The primary is killed (kill -9) and later comes back as a replica.", degrades=True)
+async def kill_primary(stage: Stage) -> None:
+    primary = await stage.stack.primary()
+    await stage.kill(primary)
+    await stage.promoted(primary)
+    await stage.settled()
+    await stage.start(primary)
+    await stage.whole()
+
+
+# A re-authentication computes a hash and waits for a lease: six at once take their time on two processors.
+@scenario(
+    "hang-primary", "The primary is stopped (SIGSTOP): connections stay open and nothing answers. Later it goes on.",
+    degrades=True, slowest_login=5.0, slowest_logout=5.0, load={"signers": 4, "logins": 2},
+)  # fmt: skip
+async def hang_primary(stage: Stage) -> None:
+    primary = await stage.stack.primary()
+    stage.hang(primary)
+    # Each of these is under way when the server stops; some are prepared there and never claimed.
+    await asyncio.gather(*(client.reauthenticate() for client in stage.load.readers[:6]))
+    await stage.promoted(primary)
+    await stage.settled()
+    stage.resume(primary)
+    await stage.whole()
+
+
+@scenario(
+    "partition-primary",
+    "The primary is cut off with a Sentinel and a worker on its side, and goes on taking writes there.",
+    degrades=True, load={"signers": 8},
+)  # fmt: skip
+async def partition_primary(stage: Stage) -> None:
+    old = await stage.stack.primary()
+    stage.partition([old, stage.stack.sentinels[0]], [stage.stack.workers[0]])
+    parted_at = time.monotonic()
+    await stage.promoted(old)
+    await stage.settled([stage.stack.workers[1]])
+    ended_before = _ended_there(stage)
+    await asyncio.sleep(max(0.0, parted_at + APART_SECONDS - time.monotonic()))
+    stage.expect("nobody was signed out on the other side", is_so=_ended_there(stage) > ended_before)
+    stage.heal()
+    await stage.whole()
+
+
+def _ended_there(stage: Stage) -> set[int]:
+    """The sessions that were ended on the side that has the majority."""
+    there = [client for client in stage.load.signers if client.worker == 1]
+    return {id(session) for client in there for session in client.ledger.sessions if session.ended_at is not None}
+
+
+async def _were_restored(stage: Stage, verdict: Verdict) -> None:
+    if not verdict.faults():
+        stage.expect("no session came back: the drill has held nothing back", is_so=await stage.restored() >= LOGINS)
+
+
+@scenario(
+    "lagging-replica",
+    "Replication is held back while people sign in and out; then the primary dies with what it alone knew.",
+    load={"readers": 4, "reads": 40, "signers": LOGINS + LOGOUTS, "logins": 0.01}, environment=QUICK_HASHES,
+    looks=_were_restored,
+)  # fmt: skip
+async def lagging_replica(stage: Stage) -> None:
+    coming, going = stage.load.signers[:LOGINS], stage.load.signers[LOGINS:]
+    await asyncio.gather(*(client.logout() for client in coming))
+    primary = await stage.stack.primary()
+    stage.mark("replication held back: both replicas hang (SIGSTOP)", "fault")
+    replicas = stage.stack.hold_replication_back(primary)
+    try:
+        await stage.stack.fill_sockets(primary)
+        await asyncio.gather(*(client.logout() for client in going), *(client.login() for client in coming))
+        stage.expect(
+            "sign-ins were degraded before the primary died",
+            is_so=not any(client.session.is_degraded for client in coming if client.session is not None),
+        )
+        await stage.kill(primary)
+    finally:
+        for replica in replicas:
+            replica.resume()
+    await stage.promoted(primary)
+    await stage.settled()
+    await stage.start(primary)
+    await stage.whole()
+    await stage.everybody_asks()

@@ -1,0 +1,45 @@
+"""Sentinels are gone: few enough to do without, and too many for a failover."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..stage import Stage, scenario
+
+ALONE_SECONDS = 4.0
+WITHOUT_PRIMARY_SECONDS = 4.0
+
+
+@scenario("sentinel-minority-down", "One Sentinel of three is dead when the primary dies too.", degrades=True)
+async def sentinel_minority_down(stage: Stage) -> None:
+    sentinel = stage.stack.sentinels[0]
+    with stage.perfect("one Sentinel down, the primary up"):
+        await stage.kill(sentinel)
+        await asyncio.sleep(ALONE_SECONDS)
+    primary = await stage.stack.primary()
+    await stage.kill(primary)
+    await stage.promoted(primary)
+    await stage.settled()
+    await stage.start(primary)
+    await stage.start(sentinel)
+    await stage.whole()
+
+
+@scenario(
+    "sentinel-majority-down",
+    "Two Sentinels of three are dead. The primary lives at first, and nobody notices; then it dies, and none is promoted "
+    "until the Sentinels are back.",
+    degrades=True,
+)  # fmt: skip
+async def sentinel_majority_down(stage: Stage) -> None:
+    gone, primary = stage.stack.sentinels[1:], await stage.stack.primary()
+    with stage.perfect("two Sentinels down, the primary up"):
+        await stage.kill(*gone)
+        await asyncio.sleep(ALONE_SECONDS)
+    await stage.kill(primary)
+    await asyncio.sleep(WITHOUT_PRIMARY_SECONDS)
+    await stage.start(*gone)
+    await stage.promoted(primary)
+    await stage.settled()
+    await stage.start(primary)
+    await stage.whole()

@@ -1,0 +1,84 @@
+"""Servers and Sentinels from the files that operators get, each behind a relay whose address it announces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..backend.dial import Dialer
+from ..sessions.cookie import new_key
+from ..settings import Address
+from .topology import LOOPBACK, SERVICE_NAME, Node
+
+DOWN_AFTER_MS = 1000
+SOURCES = {"redis.conf": "deploy/redis.conf", "users.acl": "deploy/users.acl", "sentinel.conf": "sentinel.conf"}
+
+
+def shipped(name: str) -> Path:
+    """One of the files that operators get: in a wheel it lies beside this module, in a checkout where it is kept."""
+    installed = Path(__file__).with_name("files") / name
+    return installed if installed.exists() else Path(__file__).parents[3] / SOURCES[name]
+
+
+def make_server(folder: Path, binary: str, number: int, relayed: Sequence[Address], passwords: Mapping[str, str]) -> Node:
+    """A server from the shipped configuration; the first begins as the primary."""
+    data = folder / "data"
+    data.mkdir(parents=True)
+    users = shipped("users.acl").read_text(encoding="utf-8")
+    for user in ("stateroom", "sentinel", "replica"):
+        users = users.replace(f"user {user} on resetpass", f"user {user} on resetpass >{passwords[user]}")
+    (folder / "users.acl").write_text(f"{users}user drill on >{passwords['drill']} ~* &* +@all\n", encoding="utf-8")
+    options = {
+        "dir": str(data),
+        "aclfile": str(folder / "users.acl"),
+        "masterauth": passwords["replica"],
+        "bind-source-addr": f"127.0.1.{number + 1}",
+        "replica-announce-ip": relayed[number].host,
+        "replica-announce-port": str(relayed[number].port),
+        **({"replicaof": f"{relayed[0].host} {relayed[0].port}"} if number else {}),
+    }
+    dialer = Dialer(2.0, 5.0, username="drill", password=passwords["drill"])
+    return Node(folder, binary, options=options, dialer=dialer, shipped=shipped("redis.conf"))
+
+
+def make_sentinel(folder: Path, binary: str, number: int, relayed: Sequence[Address], passwords: Mapping[str, str]) -> Node:
+    """A Sentinel from the shipped configuration, but for its down-after."""
+    at = relayed[3 + number]
+    folder.mkdir(parents=True)
+    text = shipped("sentinel.conf").read_text(encoding="utf-8")
+    first = relayed[0]
+    text = text.replace(
+        f"sentinel monitor {SERVICE_NAME} redis-0 6379", f"sentinel monitor {SERVICE_NAME} {first.host} {first.port}"
+    )
+    text = text.replace(
+        f"sentinel down-after-milliseconds {SERVICE_NAME} 5000", f"sentinel down-after-milliseconds {SERVICE_NAME} {DOWN_AFTER_MS}"
+    )
+    config = folder / "shipped.conf"
+    config.write_text(text, encoding="utf-8")
+    lines = [
+        f"sentinel auth-pass {SERVICE_NAME} {passwords['sentinel']}",
+        f"sentinel announce-ip {at.host}",
+        f"sentinel announce-port {at.port}",
+    ]
+    options = {"bind-source-addr": f"127.0.2.{number + 1}"}
+    return Node(folder, binary, is_sentinel=True, shipped=config, options=options, lines=lines)
+
+
+def make_environment(folder: Path, sentinels: Sequence[Address], passwords: Mapping[str, str], *, user: str) -> dict[str, str]:
+    """The settings of the service's processes. `user`: who they are in Redis; a peer names its keys as it likes."""
+    return {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "HOST": LOOPBACK,
+        "REDIS_SENTINELS": ", ".join(map(str, sentinels)),
+        "REDIS_MASTER_NAME": SERVICE_NAME,
+        "REDIS_USERNAME": user,
+        "REDIS_PASSWORD": passwords[user],
+        "DATABASE_URL": f"sqlite:///{folder}/users.db",
+        "COOKIE_KEYS": new_key(),
+        "COOKIE_SECURE": "false",
+        "SESSION_NAME": "session_id",
+        "BCRYPT_ROUNDS": "10",
+        "PASSWORD_BLOCKLIST": "off",
+        "LOGIN_ATTEMPTS_PER_ADDRESS": "1000000",
+        "LOG_FORMAT": "json",
+    }

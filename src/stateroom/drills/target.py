@@ -1,0 +1,120 @@
+"""A stack that runs already: clients at its address, and a failover asked of its Sentinels.
+
+Only what can be asked for over the wire, and what Sentinel itself mends, is done there: SENTINEL FAILOVER. Servers are
+neither stopped nor written to; accounts under `drill.invalid` are left in its user database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+from redis.exceptions import RedisError
+
+from ..backend.dial import Dialer
+from ..errors import StateroomError
+from ..settings import Address
+from .judge import judge
+from .load import PASSWORD, Load
+from .outcome import Outcome, weigh_outcome
+from .stage import Mark, Scenario
+from .topology import until
+
+STEADY_SECONDS = 3.0
+FAILOVER_SECONDS = 60.0
+
+
+class TargetError(StateroomError):
+    """The addresses are not of a stack that can be drilled; the message says what to do."""
+
+
+class Target:
+    """`url`: of the service, or of the proxy before it. `dialer`: with the Sentinels' credentials."""
+
+    def __init__(self, url: str, sentinels: Sequence[Address], name: str, dialer: Dialer) -> None:
+        self.url = url.rstrip("/")
+        self.sentinels = list(sentinels)
+        self._name = name
+        self._dialer = dialer
+
+    async def primary(self) -> str:
+        """Who most Sentinels name. Raises `TargetError`."""
+        named = Counter(await asyncio.gather(*(self._named(sentinel) for sentinel in self.sentinels)))
+        address, votes = named.most_common(1)[0]
+        if not address or votes * 2 <= len(self.sentinels):
+            raise TargetError(f"no majority of the Sentinels names a primary of {self._name}; look with `stateroom doctor`")
+        return address
+
+    async def fail_over(self) -> None:
+        """Raises `TargetError` where a Sentinel refuses."""
+        try:
+            await self._ask(self.sentinels[0], "SENTINEL", "FAILOVER", self._name)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise TargetError(f"{self.sentinels[0]} refuses a failover: {error}") from None
+
+    async def _named(self, sentinel: Address) -> str:
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            found = await self._ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
+            if found:
+                return f"{found[0].decode()}:{found[1].decode()}"
+        return ""
+
+    async def _ask(self, sentinel: Address, *command: str) -> Any:
+        connection = await self._dialer.dial(sentinel)
+        try:
+            await connection.send_command(*command, check_health=False)
+            return await connection.read_response()
+        finally:
+            await connection.disconnect(nowait=True)
+
+
+async def cookie_of(url: str, domain: str) -> str:
+    """What a service calls its cookie, learnt from a registration. Raises `TargetError`."""
+    body = {"email": f"prober@{domain}", "password": PASSWORD, "name": "Drill"}
+    try:
+        async with aiohttp.ClientSession() as http, http.post(f"{url}/api/auth/register", json=body) as response:
+            names = list(response.cookies)
+    except (aiohttp.ClientError, OSError) as error:
+        raise TargetError(f"{url} does not answer: {error}") from None
+    if not names:
+        raise TargetError(f"{url} answers {response.status} to a registration, without a cookie")
+    return names[0]
+
+
+async def drill(target: Target, scenario: Scenario) -> Outcome:
+    """A failover, though nothing is amiss, under a light load. Raises `TargetError`."""
+    before = await target.primary()
+    domain = f"{os.getpid()}-{time.time_ns()}.drill.invalid"
+    cookie = await cookie_of(target.url, domain)
+    marks = []
+    clients: dict[str, Any] = {"readers": 8, "reads": 40, "writers": 0, "signers": 3, "logins": 1}
+    async with Load([target.url], **clients, cookie=cookie, domain=domain) as load:
+        began_at = time.monotonic()
+        async with load.steady():
+            await asyncio.sleep(STEADY_SECONDS)
+            marks.append(Mark(time.monotonic(), "fault", f"SENTINEL FAILOVER, {before} is the primary"))
+            await target.fail_over()
+            after = ""
+
+            async def is_another() -> bool:
+                nonlocal after
+                with contextlib.suppress(TargetError):
+                    after = await target.primary()
+                return bool(after) and after != before
+
+            await until(is_another, "the Sentinels name another primary", seconds=FAILOVER_SECONDS)
+            marks.append(Mark(time.monotonic(), "note", f"the Sentinels name {after}"))
+            await asyncio.sleep(STEADY_SECONDS)
+        ended_at = time.monotonic()
+        ledger = load.ledger()
+        outcome = Outcome(scenario.name, scenario.says, "stateroom", began_at, ended_at, marks=marks, ledger=ledger)
+        # Each session is asked after more than once: a proxy takes the processes in turn.
+        outcome.verdict = await judge(ledger, [target.url] * 2, cookie)
+    weigh_outcome(outcome, scenario, (), ())
+    return outcome

@@ -1,0 +1,114 @@
+"""`stateroom drill` from the shell: what it names, what it refuses, and that nothing of it stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stateroom.drills.scenarios import SCENARIOS
+
+from ..commands import environment
+
+OWN = """
+from stateroom.drills.stage import Stage, scenario
+
+@scenario("own", "Nothing at all.")
+async def own(stage: Stage) -> None:
+    stage.mark("here we are")
+    await stage.whole()
+"""
+
+
+def drill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stateroom", "drill", *words]
+    return subprocess.run(command, cwd=folder, env=surroundings(folder), capture_output=True, text=True, check=False, timeout=120)
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """All that a drill leaves, if anything, is left in this folder."""
+    return environment(folder, {}) | {"TMPDIR": str(folder)}
+
+
+def left_in(folder: Path) -> list[str]:
+    """Processes that run here, and folders of drills."""
+    found = [str(path) for path in folder.glob("stateroom-*")]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            where = os.readlink(process / "cwd")
+        except OSError:
+            continue
+        if where.startswith(str(folder / "stateroom-drill-")):
+            found.append((process / "cmdline").read_text())
+    return found
+
+
+def test_it_names_its_scenarios(tmp_path: Path) -> None:
+    lines = drill(tmp_path, "--list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(SCENARIOS)
+
+
+def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
+    done = drill(tmp_path, "flush", "--dry-run")
+    assert done.returncode == 0
+    assert "flush: FLUSHALL" in done.stdout
+    assert not list(tmp_path.glob("stateroom-*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nonsense"], "there is no scenario nonsense; there are kill-primary"),
+        (["./none.py"], "there is no file ./none.py"),
+        (["./empty.py"], "has no scenario"),
+        (["--target", "http://127.0.0.1:1"], "--target and --sentinels go together"),
+        (["flush", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"], "only manual-failover can be played"),
+        (["--target", "http://127.0.0.1:1", "--sentinels", "nowhere"], "is not host:port"),
+        (["--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1", "--yes"], "no majority of the Sentinels"),
+        (["nonsense", "--compose"], "no scenario nonsense on containers"),
+    ],
+)
+def test_what_cannot_be_played_is_one_line(tmp_path: Path, words: list[str], says: str) -> None:
+    (tmp_path / "empty.py").write_text("")
+    done = drill(tmp_path, *words)
+    assert done.returncode in {1, 2}
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.timeout(150)
+def test_a_scenario_of_ones_own_is_played_and_told(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    done = drill(tmp_path, "./own.py", "--no-peer", "--report", "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "here we are" in done.stdout
+    assert "own (stateroom): passed" in done.stdout
+    [figures] = json.loads((tmp_path / "out" / "drill.json").read_text())
+    assert figures["passed"]
+    assert "All 1 scenarios passed" in (tmp_path / "out" / "drill.html").read_text()
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """Also not a server that hangs."""
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "stateroom", "drill", "hang-primary", "--no-peer"],
+            cwd=tmp_path, env=surroundings(tmp_path), stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+        )  # fmt: skip
+    while "hangs (SIGSTOP)" not in (tmp_path / "said").read_text():
+        assert process.poll() is None, (tmp_path / "said").read_text()
+        time.sleep(0.05)  # another process' file offers nothing to await
+    assert left_in(tmp_path)
+    process.send_signal(number)
+    assert process.wait(60) == 130
+    assert left_in(tmp_path) == []
+    assert "Traceback" not in (tmp_path / "said").read_text()

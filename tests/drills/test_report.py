@@ -1,0 +1,79 @@
+"""The report: the verdict first, the ledger's lines where one failed, and nothing that would be loaded from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from stateroom.drills.judge import weigh
+from stateroom.drills.ledger import Answer, Kind, Ledger, SignedIn
+from stateroom.drills.outcome import Outcome, weigh_outcome
+from stateroom.drills.recorder import Event, Track
+from stateroom.drills.report import page, write
+from stateroom.drills.scenarios import SCENARIOS
+from stateroom.drills.stage import Mark, Span
+
+LOGINS: tuple[Kind, ...] = ("login",)
+
+
+def answer(at: float, kind: str = "read", status: int = 200, **more: object) -> Answer:
+    return Answer(kind, 0, at, 0.01, status, who=f"{'prober' if kind == 'write' else 'reader'}-0@example.com", **more)  # type: ignore[arg-type]
+
+
+def outcome(*answers: Answer, spans: tuple[Span, ...] = (), name: str = "kill-primary") -> Outcome:
+    """Of ten seconds, the primary killed after two, another promoted after four."""
+    ledger = Ledger([answer(101.0), answer(103.0, is_degraded=True), *answers])
+    made = Outcome(
+        name, "The <primary> is killed.", "stateroom", 100.0, 110.0, weigh(ledger), ledger,
+        [Mark(102.0, "fault", "node-0 killed"), Mark(106.0, "mend", "node-0 started")],
+        [Event(103.1, "sentinel-0", "+sdown", "master mymaster 1 2"), Event(104.0, "sentinel-0", "+promoted-slave", "slave a")],
+        [Track("worker-0", [(100.0, "settled"), (102.2, "away")])], [Track("node-0", [(100.0, "primary")])],
+    )  # fmt: skip
+    weigh_outcome(made, SCENARIOS["kill-primary"], spans, ())
+    return made
+
+
+def test_times_are_counted_from_the_fault() -> None:
+    made = outcome(answer(102.5, "write", 503), answer(104.2, "write"))
+    assert made.detected_after is not None
+    assert made.promoted_after is not None
+    assert made.written_after is not None
+    assert [round(each, 2) for each in (made.detected_after, made.promoted_after, made.written_after)] == [1.1, 2.0, 2.21]
+    assert made.has_passed
+    assert made.evidence() == []
+
+
+def test_a_failure_is_proved_by_lines_of_the_ledger() -> None:
+    made = outcome(answer(103.5, status=500, words="oh <no>"))
+    made.verdict.lost.append(SignedIn("ada@example.com", "cookie", 101.0, is_degraded=False, handle="h1"))
+    assert made.faults == ["1 refused, the first a read with 500: oh <no>"]
+    refused, lost = made.evidence()
+    assert refused.endswith("3.500 s  reader-0@example.com on worker-0: read -> 500 in 0.010 s (oh <no>)")
+    assert lost.endswith("ada@example.com: sign-in h1 is lost")
+    html = page([made])
+    assert html.index("1 of 1 scenarios failed") < html.index("<table>") < html.index("<svg")
+    assert "oh &lt;no&gt;" in html
+    assert "<no>" not in html
+
+
+def test_what_a_span_allows_and_forbids() -> None:
+    refused = answer(103.5, "login", 503)
+    assert outcome(refused, spans=(Span("away", 103.0, 104.0, LOGINS),)).has_passed
+    assert not outcome(refused, spans=(Span("away", 103.6, 104.0, LOGINS),)).has_passed
+    data = answer(103.5, "write", 503)
+    assert outcome(data).has_passed
+    strict = outcome(data, spans=(Span("all is well", 103.2, 104.0, must_be_perfect=True),))
+    assert strict.faults == ["all is well: 1 answers failed or were degraded"]
+    assert len(strict.evidence()) == 1
+
+
+def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
+    passed = outcome(answer(102.5, "write", 503), answer(104.2, "write"))
+    html = write([passed], tmp_path / "report").read_text()
+    assert "All 1 scenarios passed" in html
+    assert not re.search(r"<script|<link|@import|url\(|src=|https?://", html)
+    assert 'role="img" aria-label="kill-primary on stateroom, over 10.0 seconds"' in html
+    assert "1.1" in html
+    [figures] = json.loads((tmp_path / "report" / "drill.json").read_text())
+    assert (figures["scenario"], figures["passed"], figures["data_refused"]) == ("kill-primary", True, 1)

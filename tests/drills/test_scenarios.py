@@ -1,0 +1,164 @@
+"""Every scenario passes on the service as it is, and fails on one that lacks what the scenario is about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stateroom.backend.dial import Dialer
+from stateroom.drills import topology
+from stateroom.drills.judge import Verdict
+from stateroom.drills.outcome import Outcome
+from stateroom.drills.play import play
+from stateroom.drills.scenarios import SCENARIOS
+from stateroom.drills.scenarios.outage import all_redis_down_for
+from stateroom.drills.stack import stack
+from stateroom.drills.stage import Scenario, Stage
+from stateroom.drills.target import Target, drill
+
+AWAY_SECONDS = os.environ.get("AWAY_SECONDS")
+"""An outage of another length: AWAY_SECONDS=60."""
+MAX_LAG_SECONDS = 10.0
+"""min-replicas-max-lag of the shipped configuration."""
+READ_TIMEOUT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = READ_TIMEOUT_SECONDS + 0.2
+STALL_SECONDS = 0.05
+
+NO_DEGRADED_MODE = {"DEGRADED_MAX_AGE": "0"}
+PATIENT = {"REDIS_READ_TIMEOUT": "5", "REDIS_DIAL_TIMEOUT": "5"}
+
+SHORT = ("kill-primary", "flush", "journal-away")
+"""What is played on each change."""
+
+MEASURED = ("hang-primary", "all-redis-down")
+"""What has a test of its own below."""
+
+BROKEN: Sequence[tuple[str, Sequence[str], Mapping[str, str], str]] = (
+    ("kill-primary", [], NO_DEGRADED_MODE, "refused"),
+    ("hang-primary", [], PATIENT, "took"),
+    ("partition-primary", ["honour"], {}, "ended sessions back"),
+    ("rolling-restart", [], NO_DEGRADED_MODE, "refused"),
+    ("sentinel-minority-down", [], NO_DEGRADED_MODE, "refused"),
+    ("sentinel-majority-down", ["unsettled"], {}, "two Sentinels down, the primary up"),
+    ("sentinel-majority-down", [], NO_DEGRADED_MODE, "refused"),
+    ("all-redis-down", [], NO_DEGRADED_MODE, "refused"),
+    ("full-restart-from-disk", ["apply", "honour"], {}, "ended sessions back"),
+    ("lagging-replica", ["honour"], {}, "ended sessions back"),
+    ("lagging-replica", ["apply"], {}, "ended sessions back"),
+    ("lagging-replica", ["restore"], {}, "sessions lost"),
+    ("flush", ["restore"], {}, "sessions lost"),
+    ("journal-away", [], {"JOURNAL_REQUIRED": "true"}, "refused"),
+)
+"""Scenario, what the workers do without, and what the judge says of it."""
+
+
+PEER_FAILS = ("kill-primary", "manual-failover")
+"""Where what a user has today is shown to fail."""
+
+
+def told(outcome: Outcome) -> str:
+    return "\n".join([f"{outcome.scenario}: {'; '.join(outcome.faults) or 'passed'}", str(outcome.figures()), *outcome.evidence()])
+
+
+async def play_it(scenario: Scenario, folder: Path) -> Outcome:
+    outcome = await play(scenario, folder)
+    print(told(outcome))
+    assert outcome.faults == [], told(outcome)
+    return outcome
+
+
+def marked(name: str) -> object:
+    return pytest.param(name, marks=() if name in SHORT else pytest.mark.long_drill, id=name)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", [marked(name) for name in SCENARIOS if name not in MEASURED])
+async def test_nobody_notices(tmp_path: Path, name: str) -> None:
+    outcome = await play_it(SCENARIOS[name], tmp_path)
+    if name == "partition-primary":
+        ages = [lost.write.acknowledged_at - (outcome.broken_at or 0.0) for lost in outcome.verdict.lost_writes]
+        assert all(age <= MAX_LAG_SECONDS + 1 for age in ages)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.long_drill
+async def test_all_of_redis_away_for_a_while(tmp_path: Path) -> None:
+    scenario = SCENARIOS["all-redis-down"] if AWAY_SECONDS is None else all_redis_down_for(float(AWAY_SECONDS))
+    await play_it(scenario, tmp_path)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
+async def test_a_hung_primary_keeps_nobody_waiting_and_leaves_no_ghosts(tmp_path: Path) -> None:
+    scenario = SCENARIOS["hang-primary"]
+    stalls: list[float] = []
+
+    async def measured(stage: Stage) -> None:
+        for worker in stage.stack.workers:
+            await worker.longest_stall()
+        await scenario.plays(stage)
+        stalls.extend([await worker.longest_stall() for worker in stage.stack.workers])
+
+    async def counts_agree(stage: Stage, _: Verdict) -> None:
+        """A session a client, and one more for each signer whom the judge has signed in to look."""
+        live = [client.session for client in stage.load.clients if client.session is not None]
+        ended = {s.email for client in stage.load.signers for s in client.ledger.sessions if s.ended_at is not None}
+
+        async def is_so() -> bool:
+            active = await stage.stack.workers[0].metric("stateroom_sessions_active")
+            return active == len(live) + len(ended)
+
+        await topology.until(is_so, f"{len(live)} sessions are active, and no ghosts")
+
+    outcome = await play_it(replace(scenario, plays=measured, looks=counts_agree), tmp_path)
+    slowest = outcome.verdict.slowest
+    print(f"longest stalls {stalls}")
+    assert max(slowest["read"], slowest["write"]) <= LONGEST_WAIT_SECONDS
+    assert max(stalls) <= STALL_SECONDS
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
+@pytest.mark.parametrize(
+    ("name", "without", "environment", "words"),
+    BROKEN,
+    ids=["-".join([name, "without", *without, *environment]) for name, without, environment, _ in BROKEN],
+)
+async def test_the_judge_notices_what_is_missing(
+    tmp_path: Path, name: str, without: Sequence[str], environment: Mapping[str, str], words: str
+) -> None:
+    outcome = await play(SCENARIOS[name], tmp_path, without=without, environment=environment)
+    print(told(outcome))
+    assert any(words in fault for fault in outcome.faults), told(outcome)
+    assert outcome.evidence(), "the ledger proves it"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
+@pytest.mark.parametrize("name", PEER_FAILS)
+async def test_a_peer_under_the_same_judge_refuses_users(tmp_path: Path, name: str) -> None:
+    outcome = await play(SCENARIOS[name], tmp_path, service="aiohttp-session")
+    print(told(outcome))
+    assert outcome.verdict.refused
+    assert outcome.evidence(), "the ledger proves it"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
+async def test_a_stack_that_runs_already_is_failed_over_by_its_sentinels(tmp_path: Path) -> None:
+    async with stack(tmp_path) as made:
+        sentinels = [relay.at for relay in made.relays[len(made.nodes) :]]
+        target = Target(made.workers[0].url, sentinels, topology.SERVICE_NAME, Dialer(2.0, 5.0))
+        before = await target.primary()
+        outcome = await drill(target, SCENARIOS["manual-failover"])
+        assert await target.primary() != before
+    assert outcome.faults == [], told(outcome)
+    assert outcome.verdict.requests["read"] > 0
+
+
+def test_each_scenario_is_shown_to_fail() -> None:
+    assert {name for name, *_ in BROKEN} | set(PEER_FAILS) == set(SCENARIOS)

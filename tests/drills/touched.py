@@ -1,0 +1,39 @@
+"""What drills touch, as one digest: `python -m tests.drills.touched` notes it once all have passed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NOTE = Path(__file__).with_name("passed.txt")
+TOUCHED = (
+    "src/stateroom/backend", "src/stateroom/sessions", "src/stateroom/drills", "src/stateroom/serving", "src/stateroom/accounts",
+    "src/stateroom/api/auth.py", "src/stateroom/api/steps.py", "src/stateroom/database.py", "src/stateroom/setup.py",
+    "src/stateroom/app.py", "deploy/redis.conf", "deploy/users.acl", "sentinel.conf", "tests/drills",
+)  # fmt: skip
+TOLD = (".css", ".html", ".txt", ".pyc")
+"""Ends of files that change how a drill is told, or are no source."""
+
+
+def digest() -> str:
+    """Of the names and contents of all files that drills touch."""
+    whole = hashlib.sha256()
+    for path in sorted(each for name in TOUCHED for each in _files(ROOT / name)):
+        whole.update(f"{path.relative_to(ROOT)}\0".encode())
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def noted() -> str:
+    """Of the files on which all drills have passed last."""
+    return NOTE.read_text(encoding="utf-8").strip() if NOTE.exists() else ""
+
+
+def _files(path: Path) -> list[Path]:
+    found = [path] if path.is_file() else path.rglob("*")
+    return [each for each in found if each.is_file() and each.suffix not in TOLD and "__pycache__" not in each.parts]
+
+
+if __name__ == "__main__":
+    NOTE.write_text(f"{digest()}\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,18 @@ def serve(
         process.run(settings)
     else:
         supervisor.run(settings, workers)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document.")] = False,
+    admin: Annotated[str | None, typer.Option(help="ACL user of the servers who may CONFIG GET: shows more.")] = None,
+    admin_password_file: Annotated[Path | None, typer.Option(help="File with that user's password; unset: asked for.")] = None,
+) -> None:
+    """Look at the stores and say what will hurt in a failover: exit 1 on a fault. Nothing is changed."""
+    from .doctor import run
+
+    raise typer.Exit(0 if run(as_json=as_json, admin=admin, password_file=admin_password_file) else 1)
 
 
 @app.command()

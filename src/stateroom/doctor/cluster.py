@@ -61,6 +61,12 @@ def believed(views: Mapping[Address, list[Range] | Finding]) -> list[Range]:
     return next((view for view in views.values() if isinstance(view, list) and view), [])
 
 
+def replicas_of(views: Mapping[Address, list[Range] | Finding]) -> list[Address]:
+    """Every replica that any of the nodes tells of: they learn of each other by and by."""
+    told = (view for view in views.values() if isinstance(view, list))
+    return list(dict.fromkeys(replica for view in told for each in view for replica in each.replicas))
+
+
 def keys_of_shards(ranges: Sequence[Range]) -> dict[Address, str]:
     owners: list[Address | None] = [None] * SLOT_COUNT
     for each in ranges:

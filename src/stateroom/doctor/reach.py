@@ -42,13 +42,18 @@ Kind = Literal["REDIS", "REDIS_SENTINEL"]
 
 
 class Unreached(Exception):
-    """What could not be reached, why, and the mend. `cause`: tls, credentials, name, silent, refused or odd."""
+    """What could not be reached, why, and the mend. `cause`: tls, credentials, loading, name, silent, refused or odd."""
 
     def __init__(self, cause: str, what: str, mend: str) -> None:
         super().__init__(what)
         self.cause = cause
         self.what = what
         self.mend = mend
+
+    @property
+    def leads_nowhere(self) -> bool:
+        """Whether nothing was found at the address: what is there and refuses us has told as much."""
+        return self.cause in {"name", "refused", "silent"}
 
 
 @dataclass(frozen=True, slots=True)

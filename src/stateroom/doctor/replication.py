@@ -21,9 +21,12 @@ def judge_primary(primary: Server, settings: Settings) -> list[Finding]:
     """What a primary says of its replicas."""
     if not primary.info:
         return []
-    lags = [replica.lag for replica in primary.replicas if replica.lag is not None]
-    findings = [*_lags(primary), *_how_many(primary, len(lags), settings)]
-    return findings or [ok(primary.where, f"{len(lags)} replica(s) linked, last heard of at most {max(lags)} s ago")]
+    linked = [replica for replica in primary.replicas if replica.lag is not None]
+    findings = [*_lags(primary), *_how_many(primary, len(linked), settings)]
+    if findings:
+        return findings
+    lag, behind = max(replica.lag or 0 for replica in linked), max(replica.behind for replica in linked)
+    return [ok(primary.where, f"{len(linked)} replica(s) linked, lag at most {lag} s, {behind} bytes behind")]
 
 
 def _lags(primary: Server) -> Iterator[Finding]:

@@ -29,10 +29,11 @@ CONFIGURED = (
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A replica as its primary sees it. `lag`: seconds since it last said how far it is; None where it is not linked."""
+    """A replica as its primary sees it: `behind` bytes by what it last said, `lag` seconds ago; None where it is not linked."""
 
     address: str
     lag: int | None
+    behind: int
 
 
 @dataclass(slots=True)
@@ -71,7 +72,8 @@ class Server:
             said = dict(part.split("=", 1) for part in self.info.get(f"slave{number}", "").split(",") if "=" in part)
             if said:
                 lag = int(said["lag"]) if said.get("state") == "online" else None
-                found.append(Replica(f"{said['ip']}:{said['port']}", lag))
+                behind = max(0, self.number("master_repl_offset") - int(said.get("offset", 0)))
+                found.append(Replica(f"{said['ip']}:{said['port']}", lag, behind))
         return found
 
 

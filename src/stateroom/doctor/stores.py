@@ -122,20 +122,20 @@ async def _sentinel(road: Road, admin: Road | None, settings: Settings) -> Store
     for each, answer in zip(asked, looked, strict=True):
         if isinstance(answer, Server):
             stores.findings += [*_in_its_part(answer, each, settings), *judge_min_replicas(answer)]
-        elif answer.cause in _UNREACHED:
-            stores.findings.append(_unreached(each.where, answer))
-        else:
+        elif answer.leads_nowhere:
             known = announced.Known(each.address, told[each.address], is_primary=bool(each.fleet_key))
             stores.findings.append(announced.judge_unreached(each.where, known, answer, first))
+        else:
+            stores.findings.append(_unreached(each.where, answer))
     return _together(stores, asked, looked)
 
 
 async def _cluster(road: Road, admin: Road | None, settings: Settings) -> Stores:
     views = await cluster.look_at_nodes(road, settings.redis_cluster_nodes)
     stores = Stores(cluster.judge_cluster(views))
-    ranges, keys = cluster.believed(views), Keys(settings.redis_key_prefix)
-    primaries = {node: keys.on_shard(shard, "fleet") for node, shard in cluster.keys_of_shards(ranges).items()}
-    nodes = dict.fromkeys([*primaries, *(replica for each in ranges for replica in each.replicas)])
+    keys, shards = Keys(settings.redis_key_prefix), cluster.keys_of_shards(cluster.believed(views))
+    primaries = {node: keys.on_shard(shard, "fleet") for node, shard in shards.items()}
+    nodes = dict.fromkeys([*primaries, *cluster.replicas_of(views)])
     asked = [Asked(node, primaries.get(node, "")) for node in nodes]
     looked = await _several(road, admin, asked, is_cluster=True)
     for each, answer in zip(asked, looked, strict=True):

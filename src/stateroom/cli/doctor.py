@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import getpass
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _LABEL_WIDTH = max(len(level) for level in Level)
 def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool:
     """Look, print, and say whether there is no fault. Raises `SettingsError`."""
     settings = Settings.load()
+    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # glibc waits ten seconds for a name server that is silent
     report = asyncio.run(examine(settings, _administrator(admin, password_file)))
     if as_json:
         print(json.dumps(_document(report), indent=2, ensure_ascii=False))

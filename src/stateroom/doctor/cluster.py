@@ -37,8 +37,7 @@ async def _look(road: Road, node: Address) -> list[Range] | Finding:
         async with road.to(node) as connection:
             [reply] = await road.ask(connection, ("CLUSTER", "SLOTS"))
     except Unreached as why:
-        check = {"tls": "server-tls", "credentials": "server-credentials"}.get(why.cause, "node-unreachable")
-        return fault(check, where, why.what, why.mend)
+        return road.unreached(where, why)
     if isinstance(reply, Exception):
         if "permission" in str(reply):
             return fault(

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..backend.dial import Dialer
 from ..backend.server import exchange
 from .certificates import certificate_mend, why_refused
+from .findings import Finding, fault
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -39,6 +40,11 @@ LOOK_SECONDS = 4.0
 """Of everything that is asked of one server."""
 
 Kind = Literal["REDIS", "REDIS_SENTINEL"]
+CHECKS: Mapping[Kind, Mapping[str, str]] = {
+    "REDIS": {"tls": "server-tls", "credentials": "server-credentials", "loading": "loading", "else": "server-unreachable"},
+    "REDIS_SENTINEL": {"tls": "sentinel-tls", "credentials": "sentinel-credentials", "else": "sentinel-unreachable"},
+}
+"""What a finding is called, by its cause."""
 
 
 class Unreached(Exception):
@@ -108,6 +114,10 @@ class Road:
         finally:
             if connection is not None:
                 await connection.disconnect(nowait=True)
+
+    def unreached(self, where: str, why: Unreached) -> Finding:
+        names = CHECKS[self.kind]
+        return fault(names.get(why.cause, names["else"]), where, why.what, why.mend)
 
     async def ask(self, connection: AbstractConnection, *commands: Command) -> list[Any]:
         """Replies in order; an error reply is returned in its place, not raised."""
@@ -184,12 +194,3 @@ def _root(error: BaseException) -> BaseException:
 def _code(text: str) -> str:
     first = text.split(" ", 1)[0]
     return first if first.isupper() else text
-
-
-def refused(reply: object) -> str | None:
-    """The words of an error reply; None for a reply that is none."""
-    return str(reply) if isinstance(reply, Exception) else None
-
-
-def texts(replies: Sequence[Any]) -> list[str]:
-    return [each.decode() if isinstance(each, bytes) else str(each) for each in replies]

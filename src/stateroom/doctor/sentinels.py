@@ -64,8 +64,7 @@ async def _look(road: Road, address: Address, service: str) -> Sentinel | Findin
         async with road.to(address) as connection:
             return await _ask(road, connection, address, service)
     except Unreached as why:
-        check = {"tls": "sentinel-tls", "credentials": "sentinel-credentials"}.get(why.cause, "sentinel-unreachable")
-        return fault(check, where, why.what, why.mend)
+        return road.unreached(where, why)
 
 
 async def _ask(road: Road, connection: AbstractConnection, address: Address, service: str) -> Sentinel | Finding:

@@ -21,8 +21,6 @@ from .upkeep import judge_unseen, judge_upkeep
 if TYPE_CHECKING:
     from ..settings import Address, Settings
 
-_UNREACHED = {"tls": "server-tls", "credentials": "server-credentials", "loading": "loading"}
-
 
 @dataclass(frozen=True, slots=True)
 class Administrator:
@@ -85,7 +83,7 @@ async def _embedded(road: Road, settings: Settings) -> Stores:
     try:
         found = await look_at(road.through(server.dialer(settings)), where, None, admin=None)
     except Unreached as why:
-        return asleep if why.cause == "refused" else Stores([about, _unreached(where, why)])
+        return asleep if why.cause == "refused" else Stores([about, road.unreached(where, why)])
     return Stores([about, *_by_itself(found), *judge_unseen([found])], [found])
 
 
@@ -95,7 +93,7 @@ async def _single(road: Road, admin: Road | None) -> Stores:
     try:
         server = await look_at(road, where, address, admin=admin)
     except Unreached as why:
-        return Stores([_unreached(where, why)])
+        return Stores([road.unreached(where, why)])
     findings = _by_itself(server)
     if server.is_primary is False:
         what = "it is a replica, which takes no writes"
@@ -126,7 +124,7 @@ async def _sentinel(road: Road, admin: Road | None, settings: Settings) -> Store
             known = announced.Known(each.address, told[each.address], is_primary=bool(each.fleet_key))
             stores.findings.append(announced.judge_unreached(each.where, known, answer, first))
         else:
-            stores.findings.append(_unreached(each.where, answer))
+            stores.findings.append(road.unreached(each.where, answer))
     return _together(stores, asked, looked)
 
 
@@ -142,7 +140,7 @@ async def _cluster(road: Road, admin: Road | None, settings: Settings) -> Stores
         if isinstance(answer, Server):
             stores.findings += _in_its_part(answer, each, settings)
         else:
-            stores.findings.append(_unreached(each.where, answer))
+            stores.findings.append(road.unreached(each.where, answer))
     return _together(stores, asked, looked)
 
 
@@ -185,7 +183,3 @@ def _by_itself(server: Server) -> list[Finding]:
         what = f"reached ({server.reached}), but it does not answer INFO: little can be seen"
         first = warning("no-info", server.where, what, "give the user +info (deploy/users.acl)")
     return [first, *server.rights, *judge_upkeep(server)]
-
-
-def _unreached(where: str, why: Unreached) -> Finding:
-    return fault(_UNREACHED.get(why.cause, "server-unreachable"), where, why.what, why.mend)

@@ -28,6 +28,9 @@ from ..servers import ServerThread
 TLS_NAME = "redis.example.com"
 BAD, SEEN = {Level.FAULT, Level.WARNING}, {Level.FAULT, Level.WARNING, Level.UNSEEN}
 
+PATIENT = {"_env_file": None, "redis_dial_timeout": 1.5, "redis_read_timeout": 1.5}
+"""What is amiss is asked here, not how soon a busy machine answers."""
+
 
 async def found(settings: Settings, admin: Administrator | None = None) -> list[Finding]:
     """What is amiss."""
@@ -61,7 +64,7 @@ class Good:
     def with_settings(self, **values: Any) -> Settings:
         environment = dict(self.stack.workers[0].environment)
         taken = {name.lower(): value for name, value in environment.items() if name != "PYTHONPATH"}
-        return Settings(**({"_env_file": None} | taken | values))
+        return Settings(**(PATIENT | taken | values))
 
     def call(self, node: Node, *command: str | int) -> Any:
         return self.thread.run(node.call(*command))
@@ -105,8 +108,7 @@ class Amiss:
 
 
 def sentinel_settings(sentinels: list[Node], **values: Any) -> Settings:
-    own = {
-        "_env_file": None,
+    own = PATIENT | {
         "redis_sentinels": ", ".join(str(each.address) for each in sentinels),
         "database_url": "none",
         "cookie_keys": new_key(),

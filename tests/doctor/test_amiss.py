@@ -43,6 +43,19 @@ async def test_a_replica_named_as_the_single_server_is_found(amiss: Amiss) -> No
     assert "name its primary" in findings["role"].mend
 
 
+async def test_a_sentinel_named_as_the_server_is_found(amiss: Amiss) -> None:
+    node = amiss.sentinels[0]
+    settings = sentinel_settings([], redis_mode="single", redis_host=node.host, redis_port=node.port, database_url=None)
+    finding = await only(settings, "mode")
+    assert "REDIS_SENTINELS" in finding.mend
+
+
+async def test_a_server_named_as_a_sentinel_is_found(amiss: Amiss) -> None:
+    findings = await found(sentinel_settings([amiss.primary]))
+    assert [finding.check for finding in findings] == ["sentinel-unreachable", "no-sentinel", "no-journal"]
+    assert "see that a Sentinel runs there" in findings[0].mend
+
+
 async def test_a_port_without_redis_is_a_line_with_a_mend(free_address: str) -> None:
     host, port = free_address.split(":")
     settings = sentinel_settings([], redis_mode="single", redis_host=host, redis_port=int(port), database_url=None)

@@ -20,7 +20,7 @@ from .conftest import BAD
 
 
 def settings(servers: Servers, **values: Any) -> Settings:
-    return servers.settings("cluster", **values)
+    return servers.settings("cluster", **({"redis_dial_timeout": 1.5, "redis_read_timeout": 1.5} | values))
 
 
 async def found(made: Settings) -> list[Finding]:
@@ -77,6 +77,12 @@ async def test_a_server_that_is_no_cluster_is_told_as_that(servers: Servers) -> 
     findings = await found(settings(servers, redis_cluster_nodes=str(servers.valkey.address)))
     assert [each.check for each in findings] == ["no-cluster"]
     assert "REDIS_MODE" in findings[0].mend
+
+
+async def test_a_clusters_node_named_as_the_single_server_is_found(servers: Servers) -> None:
+    node = servers.cluster[0]
+    [finding] = await found(servers.settings("valkey", redis_host=node.host, redis_port=node.port))
+    assert (finding.check, finding.level) == ("mode", Level.FAULT)
 
 
 def test_slots_without_a_node_and_views_that_differ_are_found() -> None:

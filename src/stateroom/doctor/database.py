@@ -40,12 +40,15 @@ async def look_at_database(settings: Settings) -> Looked:
         return Looked([warning("no-journal", WHERE, what, "name a PostgreSQL database in DATABASE_URL")])
     database = Database(settings)
     try:
-        if database.is_sqlite and not _exists(database):
+        if database.is_sqlite and not _exists(Path(database.place)):
             return Looked([ok(WHERE, f"SQLite, {database.place}: not there yet; `stateroom serve` makes it")], None, True)
         return await _look(database, settings)
     except SettingsError as refusal:
         name, _, rest = str(refusal).partition("; ")
         return Looked([fault("database-refuses", WHERE, name, rest or "correct DATABASE_URL")])
+    except OSError as error:
+        what = f"{database.place} cannot be read: {error.strerror}"
+        return Looked([fault("database-away", WHERE, what, "run the doctor as the user that the service runs as")])
     except DatabaseUnavailable as away:
         mend = "start it, or correct the host and port of DATABASE_URL; while it is away nobody can sign in"
         return Looked([fault("database-away", WHERE, f"{database.place}: {away.detail}", mend)])
@@ -112,8 +115,8 @@ def _rights(lacking: list[str]) -> list[Finding]:
     ]
 
 
-def _exists(database: Database) -> bool:
-    return Path(database.place).exists()
+def _exists(path: Path) -> bool:
+    return path.exists()
 
 
 def judge_fleet(looked: Looked, found: Mapping[str, object]) -> list[Finding]:
@@ -121,6 +124,8 @@ def judge_fleet(looked: Looked, found: Mapping[str, object]) -> list[Finding]:
     if not looked.is_known or not found:
         return []
     ids = {where: reply.decode() for where, reply in found.items() if isinstance(reply, bytes)}
+    if any(isinstance(reply, Exception) for reply in found.values()) and not ids:
+        return []  # its rights don't allow it, which is a line of its own
     foreign = [where for where, each in ids.items() if each != looked.fleet_id]
     if foreign:
         what = f"{', '.join(foreign)}: Redis holds the sessions of a fleet with another user database; the service won't start"

@@ -57,6 +57,15 @@ def judge_rights(where: str, user: str, prefix: str, calls: Sequence[Sequence[st
     """What the answer to `question(calls)` means."""
     everywhere = "in users.acl of every server (deploy/users.acl has the whole line), then ACL LOAD"
     if isinstance(reply, Exception):
+        if "unknown command" in str(reply):
+            return [
+                fault(
+                    "rights",
+                    where,
+                    "it has no EVAL, which every write needs",
+                    "take its rename-command away, or use another server",
+                )
+            ]
         if "NOPERM" in str(reply) or "permission" in str(reply).lower():
             return [fault("rights", where, f"user {user} may not run EVAL, which every write needs", f"give it +eval {everywhere}")]
         return [

@@ -59,6 +59,11 @@ class Server:
         return int(text) if text.lstrip("-").isdecimal() else default
 
     @property
+    def mode(self) -> str:
+        """Standalone, sentinel or cluster: Redis and Valkey name the field differently."""
+        return self.info.get("redis_mode") or self.info.get("server_mode", "standalone")
+
+    @property
     def version(self) -> str:
         if "valkey_version" in self.info:
             return f"Valkey {self.info['valkey_version']}"

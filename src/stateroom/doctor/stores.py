@@ -78,10 +78,13 @@ async def _embedded(road: Road, settings: Settings) -> Stores:
     about = ok(where, f"one server of this host's own, under {settings.state_dir}: nothing fails over")
     server = EmbeddedServer(settings.state_dir, binary)
     asleep = Stores([about, ok(where, "it does not run; `stateroom serve` starts it")])
-    if not server.is_there:
-        return asleep
     try:
+        if not server.is_there:
+            return asleep
         found = await look_at(road.through(server.dialer(settings)), where, None, admin=None)
+    except OSError as error:
+        mend = "run the doctor as the user that the service runs as"
+        return Stores([about, fault("server-unreachable", where, f"{settings.state_dir} cannot be read: {error.strerror}", mend)])
     except Unreached as why:
         return asleep if why.cause == "refused" else Stores([about, road.unreached(where, why)])
     return Stores([about, *_by_itself(found), *judge_unseen([found])], [found])
@@ -95,7 +98,7 @@ async def _single(road: Road, admin: Road | None) -> Stores:
     except Unreached as why:
         return Stores([road.unreached(where, why)])
     findings = _by_itself(server)
-    if server.is_primary is False:
+    if server.info.get("role") == "slave":
         what = "it is a replica, which takes no writes"
         findings.append(fault("role", where, what, "name its primary in REDIS_URL or REDIS_HOST, or set REDIS_SENTINELS"))
     return Stores([*findings, *judge_unseen([server])], [server])
@@ -138,7 +141,7 @@ async def _cluster(road: Road, admin: Road | None, settings: Settings) -> Stores
     looked = await _several(road, admin, asked, is_cluster=True)
     for each, answer in zip(asked, looked, strict=True):
         if isinstance(answer, Server):
-            stores.findings += _in_its_part(answer, each, settings)
+            stores.findings += _in_its_part(answer, each, settings, is_cluster=True)
         else:
             stores.findings.append(road.unreached(each.where, answer))
     return _together(stores, asked, looked)
@@ -164,10 +167,10 @@ def _together(stores: Stores, asked: Sequence[Asked], looked: Sequence[Server | 
     return stores
 
 
-def _in_its_part(server: Server, asked: Asked, settings: Settings) -> list[Finding]:
+def _in_its_part(server: Server, asked: Asked, settings: Settings, *, is_cluster: bool = False) -> list[Finding]:
     """What a server says by itself, and as the primary or the replica that it is told of as."""
     should_be_primary = bool(asked.fleet_key)
-    findings = _by_itself(server)
+    findings = _by_itself(server, is_cluster=is_cluster)
     if server.is_primary is not None and server.is_primary is not should_be_primary:
         is_now, told = ("primary", "replica") if server.is_primary else ("replica", "primary")
         what = f"it says that it is a {is_now}, and is told of as a {told}"
@@ -176,10 +179,14 @@ def _in_its_part(server: Server, asked: Asked, settings: Settings) -> list[Findi
     return [*findings, *(judge_primary(server, settings) if should_be_primary else judge_replica(server))]
 
 
-def _by_itself(server: Server) -> list[Finding]:
-    if server.info:
-        first = ok(server.where, f"{server.version}, {server.reached}")
-    else:
+def _by_itself(server: Server, *, is_cluster: bool = False) -> list[Finding]:
+    if not server.info:
         what = f"reached ({server.reached}), but it does not answer INFO: little can be seen"
-        first = warning("no-info", server.where, what, "give the user +info (deploy/users.acl)")
-    return [first, *server.rights, *judge_upkeep(server)]
+        return [warning("no-info", server.where, what, "give the user +info (deploy/users.acl)"), *server.rights]
+    if server.mode == "sentinel":
+        return [fault("mode", server.where, "it is a Sentinel, not a server", "name it in REDIS_SENTINELS")]
+    findings = [ok(server.where, f"{server.version}, {server.reached}"), *server.rights, *judge_upkeep(server)]
+    if server.mode == "cluster" and not is_cluster:
+        what = "it belongs to a Cluster, and refuses keys that another node holds (MOVED)"
+        findings.append(fault("mode", server.where, what, "set REDIS_MODE=cluster and REDIS_CLUSTER_NODES"))
+    return findings

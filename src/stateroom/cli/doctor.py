@@ -21,7 +21,12 @@ from ..errors import SettingsError
 from ..settings import Settings
 
 _STYLES = {Level.OK: "green", Level.UNSEEN: "cyan", Level.WARNING: "yellow", Level.FAULT: "bold red"}
-_COUNTED = {Level.FAULT: "faults", Level.WARNING: "warnings", Level.UNSEEN: "not seen", Level.OK: "good"}
+_COUNTED = {
+    Level.FAULT: ("fault", "faults"),
+    Level.WARNING: ("warning", "warnings"),
+    Level.UNSEEN: ("not seen", "not seen"),
+    Level.OK: ("good", "good"),
+}
 _LABEL_WIDTH = max(len(level) for level in Level)
 
 
@@ -76,7 +81,7 @@ def _print(report: Report) -> None:
                     console.print(_row(label, text))
                 else:
                     console.print(Text(f"  {label.plain:<{_LABEL_WIDTH}}  {text}"))
-    counts = ", ".join(f"{report.count(level)} {name}" for level, name in _COUNTED.items())
+    counts = ", ".join(f"{(count := report.count(level))} {one if count == 1 else more}" for level, (one, more) in _COUNTED.items())
     console.print(f"\n{counts} ({report.mode}, {report.seconds:.1f} s)")
 
 

@@ -34,7 +34,7 @@ async def certificate_mend(error: ssl.SSLError, address: Address | None, kind: s
         reason = error.reason or ""
         if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
             return f"it asks for a certificate of ours: set {kind}_TLS_CERT and {kind}_TLS_KEY"
-        return f"see that this port has TLS (tls-port); if it has none, set {kind}_TLS=false"
+        return f"see that this port has TLS (tls-port); if it has none, set {kind}_TLS=false (or redis:// in REDIS_URL)"
     if error.verify_code in _OTHER_NAME:
         names = await _names(address, kind, settings)
         if not names:

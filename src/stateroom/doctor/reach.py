@@ -88,6 +88,10 @@ class Road:
         return replace(self, dialer=replace(self.dialer, username=username, password=password))
 
     @property
+    def noun(self) -> str:
+        return "server" if self.kind == "REDIS" else "Sentinel"
+
+    @property
     def user(self) -> str:
         return self.dialer.username or "default"
 
@@ -124,17 +128,19 @@ class Road:
         return await exchange(connection, commands, self.dialer.read_timeout)
 
     async def _explained(self, address: Address | None, error: BaseException) -> Unreached:
-        root = _root(error)
-        if isinstance(root, ssl.SSLError):
-            mend = await certificate_mend(root, address, self.kind, self.settings)
-            return Unreached("tls", f"TLS fails: {why_refused(root)}", mend)
-        if isinstance(error, (TimeoutError, RedisTimeoutError)):
+        causes = _causes(error)
+        for cause in causes:
+            if isinstance(cause, ssl.SSLError):
+                mend = await certificate_mend(cause, address, self.kind, self.settings)
+                return Unreached("tls", f"TLS fails: {why_refused(cause)}", mend)
+        if any(isinstance(cause, (TimeoutError, RedisTimeoutError)) for cause in causes):
             waits = f"{self.dialer.dial_timeout:g} s to connect, {self.dialer.read_timeout:g} s to answer"
             return Unreached(
-                "silent", f"it does not answer in time ({waits})",
+                "silent",
+                f"it does not answer in time ({waits})",
                 "see that it runs and does not hang, that no firewall drops the packets, and how long the way is",
-            )  # fmt: skip
-        return self._by_reply(error) or self._by_system(root, address)
+            )
+        return self._by_reply(error) or self._by_system(causes[-1], address)
 
     def _by_reply(self, error: BaseException) -> Unreached | None:
         text = str(error)
@@ -160,8 +166,12 @@ class Road:
                 "odd", "protected mode keeps us out: it has no password and is bound to no address",
                 "give it users with passwords (deploy/users.acl), or bind it to an address of our network",
             )  # fmt: skip
+        if "DB index" in text:
+            return Unreached(
+                "odd", f"it has no database {self.dialer.database}", "correct REDIS_DB, or raise `databases` in redis.conf"
+            )
         if isinstance(error, ResponseError):
-            return Unreached("odd", f"it answers {text!r}", f"see that {self.kind}_… settings name a Redis 7 or Valkey server")
+            return Unreached("odd", f"it answers {text!r}", f"see that a {self.noun} of Redis 7 or Valkey listens there")
         return None
 
     def _by_system(self, root: BaseException, address: Address | None) -> Unreached:
@@ -173,7 +183,7 @@ class Road:
         if isinstance(root, OSError) and root.strerror and not isinstance(root, ConnectionError):
             return Unreached("refused", f"it cannot be reached: {root.strerror}", "start it, or correct its address")
         tls = f"unset {self.kind}_TLS if it has no TLS" if self.dialer.tls is not None else f"set {self.kind}_TLS if it has TLS"
-        return Unreached("odd", "it closes the connection at once", f"see that a server listens there; {tls}")
+        return Unreached("odd", "it closes the connection at once", f"see that a {self.noun} listens there; {tls}")
 
 
 def _bounded(dialer: Dialer) -> Dialer:
@@ -184,11 +194,12 @@ def _bounded(dialer: Dialer) -> Dialer:
     )
 
 
-def _root(error: BaseException) -> BaseException:
-    """What redis-py's error was made of."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error
+def _causes(error: BaseException) -> list[BaseException]:
+    """It, and what redis-py made it of."""
+    causes = [error]
+    while (inner := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(inner)
+    return causes
 
 
 def _code(text: str) -> str:

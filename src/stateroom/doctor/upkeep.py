@@ -42,7 +42,9 @@ def _version(server: Server) -> Iterator[Finding]:
 def _disk(server: Server) -> Iterator[Finding]:
     where, info, config = server.where, server.info, server.config or {}
     if info.get("aof_enabled") == "0":
-        beside = "" if server.config is None else (", with snapshots only" if config.get("save") else ", without snapshots too")
+        beside = (
+            "" if server.config is None else (", with snapshots only" if config.get("save") else ", and no snapshots are taken")
+        )
         what = f"AOF is off{beside}: a restart loses sessions, and as primary empties its replicas"
         yield fault("aof-off", where, what, "CONFIG SET appendonly yes, and in redis.conf")
     elif config.get("appendfsync") == "no":

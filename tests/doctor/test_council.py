@@ -88,8 +88,15 @@ def test_a_lost_quorum_is_told_once_in_sentinels_own_words() -> None:
     for each in three:
         each.quorum = "NOQUORUM 1 usable Sentinels."
     [finding] = judged(three)
-    assert finding.check == "quorum-lost"
-    assert "NOQUORUM 1 usable Sentinels." in finding.what
+    assert (finding.check, finding.where) == ("quorum-lost", "Sentinels")
+    assert finding.what.endswith("NOQUORUM 1 usable Sentinels")
+
+
+def test_one_that_is_cut_off_from_the_others_is_told_as_that() -> None:
+    three = council()
+    three[1].quorum = "NOQUORUM 1 usable Sentinels. Not enough available Sentinels to reach the majority."
+    [finding] = judged(three)
+    assert (finding.check, finding.where) == ("quorum-lost", f"Sentinel {SENTINELS[1]}")
 
 
 def test_what_one_says_of_itself_is_found() -> None:

@@ -53,6 +53,8 @@ def judge_unreached(where: str, known: Known, why: Unreached, primary: Server | 
         proof = "it replicates all the same" if replicates else "the Sentinels reach it"
         what = f"this address of a {role} leads nowhere from here, though {proof}: {why.what}"
         mend = "set replica-announce-ip and replica-announce-port on it to what this host reaches, or let this host through"
+        if why.cause == "silent":
+            mend = f"see that it does not hang; {mend}"
         if why.cause == "name":
             mend = "have that name resolve here (DNS, /etc/hosts), or set replica-announce-ip on it to one that does"
         return fault("announced-address", where, what, mend)

@@ -148,15 +148,15 @@ def _differences(sentinels: Sequence[Sentinel]) -> Iterator[Finding]:
 
 
 def _quorum(sentinels: Sequence[Sentinel]) -> Iterator[Finding]:
-    for sentinel in sentinels:
-        if not sentinel.quorum.startswith("OK"):
-            yield fault(
-                "quorum-lost",
-                WHERE,
-                f"no failover can be decided now: {sentinel.quorum} (so says {sentinel.address})",
-                "bring the other Sentinels back; the last number of `sentinel monitor` must not be more than there are",
-            )
-            break
+    lacking = [sentinel for sentinel in sentinels if not sentinel.quorum.startswith("OK")]
+    if len(lacking) == len(sentinels):
+        what = f"no failover can be decided now: {_first_sentence(lacking[0].quorum)}"
+        mend = "bring the other Sentinels back; the last number of `sentinel monitor` must not be more than there are"
+        yield fault("quorum-lost", WHERE, what, mend)
+    else:
+        for sentinel in lacking:
+            what = f"it reaches too few of the others to have a part in a failover: {_first_sentence(sentinel.quorum)}"
+            yield fault("quorum-lost", sentinel.where, what, "see that it reaches the other Sentinels, both ways")
     first = sentinels[0]
     count, quorum = first.count, first.number("quorum")
     majority = count // 2 + 1
@@ -203,3 +203,7 @@ def _times(sentinel: Sentinel, settings: Settings) -> Iterator[Finding]:
             f"users are carried for {carried} s (DEGRADED_MAX_AGE)",
             f"SENTINEL SET {name} failover-timeout 30000 on each",
         )
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition(".")[0]

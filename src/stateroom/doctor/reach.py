@@ -183,7 +183,9 @@ class Road:
         if isinstance(root, OSError) and root.strerror and not isinstance(root, ConnectionError):
             return Unreached("refused", f"it cannot be reached: {root.strerror}", "start it, or correct its address")
         tls = f"unset {self.kind}_TLS if it has no TLS" if self.dialer.tls is not None else f"set {self.kind}_TLS if it has TLS"
-        return Unreached("odd", "it closes the connection at once", f"see that a {self.noun} listens there; {tls}")
+        return Unreached(
+            "odd", "it closes the connection at once", f"see that a {self.noun} runs there, not only a proxy for one; {tls}"
+        )
 
 
 def _bounded(dialer: Dialer) -> Dialer:

@@ -200,6 +200,16 @@ def secured(thread: ServerThread, tmp_path_factory: pytest.TempPathFactory) -> S
     return Secured(setup, values)
 
 
+@contextlib.contextmanager
+def paused(node: Node) -> Iterator[None]:
+    """It is there and says nothing."""
+    node.pause()
+    try:
+        yield
+    finally:
+        node.resume()
+
+
 @pytest.fixture
 def free_address() -> str:
     """Where nobody listens."""

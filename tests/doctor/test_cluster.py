@@ -16,7 +16,7 @@ from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
 
 from ..servers import Servers
-from .conftest import BAD
+from .conftest import BAD, paused
 
 
 def settings(servers: Servers, **values: Any) -> Settings:
@@ -62,11 +62,8 @@ async def test_the_fleet_is_asked_on_every_shard(servers: Servers, tmp_path: Pat
 
 async def test_a_node_that_hangs_and_a_single_start_node_are_found(servers: Servers) -> None:
     hung = servers.cluster[3]
-    hung.pause()
-    try:
+    with paused(hung):
         findings = await found(settings(servers, redis_cluster_nodes=str(servers.cluster[0].address)))
-    finally:
-        hung.resume()
     assert [(each.check, each.where) for each in findings] == [
         ("one-start-node", "Cluster"),
         ("server-unreachable", f"Replica {hung.address}"),

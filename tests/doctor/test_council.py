@@ -34,7 +34,7 @@ def test_three_that_agree_are_good() -> None:
         ({"down_after_milliseconds": "60000"}, {}, "down-after", "60000"),
         ({"failover_timeout": "1000"}, {}, "failover-timeout", "1000 ms"),
         ({"failover_timeout": "180000"}, {}, "failover-timeout", "360 s"),
-        ({"failover_timeout": "30000"}, {"degraded_max_age": 60}, "failover-timeout", "carried for 60 s"),
+        ({"failover_timeout": "30000"}, {"degraded_max_age": 60}, "failover-timeout", "carries users for 60 s"),
     ],
 )
 def test_what_makes_a_failover_slower_or_less_certain_is_found(

@@ -173,36 +173,23 @@ def _quorum(sentinels: Sequence[Sentinel]) -> Iterator[Finding]:
 
 def _times(sentinel: Sentinel, settings: Settings) -> Iterator[Finding]:
     down_after, attempt = sentinel.number("down-after-milliseconds"), sentinel.number("failover-timeout")
-    name, carried = sentinel.state.get("name", "mymaster"), settings.degraded_max_age
-    if down_after < SHORTEST_DOWN_AFTER_MS:
-        yield warning(
-            "down-after",
-            WHERE,
-            f"down-after-milliseconds is {down_after}, less than Sentinel's pings are apart: false alarms",
-            f"SENTINEL SET {name} down-after-milliseconds 5000 on each",
-        )
-    elif down_after > LONGEST_DOWN_AFTER_MS:
-        yield warning(
-            "down-after",
-            WHERE,
-            f"down-after-milliseconds is {down_after}: for so long nothing is done about a dead primary",
-            f"SENTINEL SET {name} down-after-milliseconds 5000 on each",
-        )
+    carried = settings.degraded_max_age
+    set_it = f"SENTINEL SET {sentinel.state.get('name', 'mymaster')}"
+    if not SHORTEST_DOWN_AFTER_MS <= down_after <= LONGEST_DOWN_AFTER_MS:
+        is_short = down_after < SHORTEST_DOWN_AFTER_MS
+        effect = "a busy primary is taken for dead" if is_short else "for so long nothing is done about a dead primary"
+        what = f"down-after-milliseconds is {down_after}: {effect}"
+        yield warning("down-after", WHERE, what, f"{set_it} down-after-milliseconds 5000 on each")
+    effect = ""
     if attempt < SHORTEST_FAILOVER_MS:
-        yield warning(
-            "failover-timeout",
-            WHERE,
-            f"failover-timeout is {attempt} ms: an attempt is given up before a replica has loaded",
-            f"SENTINEL SET {name} failover-timeout 30000 on each",
-        )
+        effect = "an attempt is given up before a replica has loaded"
     elif 0 < carried * 1000 < down_after + 2 * attempt:
-        yield warning(
-            "failover-timeout",
-            WHERE,
-            f"after an attempt that failed the next begins {2 * attempt // 1000} s later (twice failover-timeout); "
-            f"users are carried for {carried} s (DEGRADED_MAX_AGE)",
-            f"SENTINEL SET {name} failover-timeout 30000 on each",
+        effect = (
+            f"the attempt after a failed one begins {2 * attempt // 1000} s later; DEGRADED_MAX_AGE carries users for {carried} s"
         )
+    if effect:
+        what = f"failover-timeout is {attempt} ms: {effect}"
+        yield warning("failover-timeout", WHERE, what, f"{set_it} failover-timeout 30000 on each")
 
 
 def _first_sentence(text: str) -> str:

@@ -115,6 +115,9 @@ class Road:
                 yield connection
         except (RedisError, OSError, TimeoutError) as error:
             raise await self._explained(address, error) from error
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            what = f"what it answers is not what a {self.noun} does ({type(error).__name__})"
+            raise Unreached("odd", what, f"see that a {self.noun} of Redis 7 or Valkey listens there") from error
         finally:
             if connection is not None:
                 await connection.disconnect(nowait=True)

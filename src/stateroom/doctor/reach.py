@@ -154,10 +154,10 @@ class Road:
         if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)) or text.startswith(
             ("WRONGPASS", "NOAUTH", "NOPERM")
         ):
-            given = f"the password of user {self.user}" if self.dialer.password is not None else "a client without a password"
+            given = f"user {self.user} with our password" if self.dialer.password is not None else "a client without a password"
             return Unreached(
                 "credentials",
-                f"it refuses {given} ({_code(text)})",
+                f"it refuses {given}",
                 f"set {self.kind}_USERNAME and {self.kind}_PASSWORD to a user that its ACL has, the same on all of them",
             )
         if "max number of clients" in text:
@@ -205,8 +205,3 @@ def _causes(error: BaseException) -> list[BaseException]:
     while (inner := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(inner)
     return causes
-
-
-def _code(text: str) -> str:
-    first = text.split(" ", 1)[0]
-    return first if first.isupper() else text

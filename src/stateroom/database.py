@@ -72,6 +72,14 @@ class Database:
         return self._sqlite is not None
 
     @property
+    def place(self) -> str:
+        """Where it is, without a password: the path of an SQLite file, or PostgreSQL and its host."""
+        if self._sqlite is not None:
+            return str(self._sqlite.database)
+        host = self._dsn.partition("://")[2].rpartition("@")[2]  # first the password away, whatever signs it has
+        return f"PostgreSQL at {host.partition('/')[0].partition('?')[0] or 'localhost'}"
+
+    @property
     def engine(self) -> AsyncEngine:
         if self._engine is None:
             self._engine = self._make_engine()
@@ -87,12 +95,11 @@ class Database:
             await self.upgrade()
             return
         try:
-            with _refusals():
-                at = await self.revision()
+            at, is_behind = await self.schema()
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", detail=error.detail, mend="see that the server of DATABASE_URL runs")
             return
-        if await asyncio.to_thread(_is_behind, at):
+        if is_behind:
             raise SettingsError(f"DATABASE_URL: the schema is at {at or 'nothing'}, too old; run `stateroom db upgrade`")
 
     async def upgrade(self) -> None:
@@ -106,6 +113,15 @@ class Database:
                     await self._upgrade()
             return
         await self._upgrade()
+
+    async def schema(self) -> tuple[str | None, bool]:
+        """The schema's revision, and whether this release needs a newer one.
+
+        Raises `DatabaseUnavailable`, and `SettingsError` for what the server refuses.
+        """
+        with _refusals():
+            at = await self.revision()
+        return at, await asyncio.to_thread(_is_behind, at)
 
     async def revision(self) -> str | None:
         """The schema's revision; None where there is none yet."""

@@ -15,7 +15,7 @@ from ..commands import Command
 def test_help_names_every_command(command: Command) -> None:
     shown = command("--help")
     assert shown.returncode == 0
-    for name in ("serve", "users", "sessions", "db", "keys", "healthcheck"):
+    for name in ("serve", "doctor", "users", "sessions", "db", "keys", "healthcheck"):
         assert name in shown.stdout
 
 

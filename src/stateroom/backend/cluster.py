@@ -88,14 +88,7 @@ class ClusterClient:
         raise StoreUnavailable("the Cluster sends us round in circles")
 
     def shards(self) -> Sequence[str]:
-        keys: dict[Address, str] = {}
-        for number in range(SLOT_COUNT):
-            owner = self._owners[key_slot(str(number).encode())]
-            if owner is not None:
-                keys.setdefault(owner, str(number))
-            if len(keys) == len(self._shards):
-                break
-        return tuple(keys.values())
+        return tuple(shard_keys(self._owners, len(self._shards)).values())
 
     def standing(self, key: str) -> Standing:
         owner = self._owners[key_slot(key.encode())]
@@ -201,3 +194,15 @@ class ClusterClient:
             self._owners[low : high + 1] = [primary] * (high - low + 1)
         for gone in set(self._shards) - primaries:
             await self._shards.pop(gone).aclose()
+
+
+def shard_keys(owners: Sequence[Address | None], count: int) -> dict[Address, str]:
+    """For each of `count` primaries a key that it holds, always the same one; `owners` by slot."""
+    keys: dict[Address, str] = {}
+    for number in range(SLOT_COUNT):
+        owner = owners[key_slot(str(number).encode())]
+        if owner is not None:
+            keys.setdefault(owner, str(number))
+        if len(keys) == count:
+            break
+    return keys

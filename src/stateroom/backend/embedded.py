@@ -82,6 +82,17 @@ class EmbeddedServer:
     def password(self) -> str:
         return _kept_secret(self._folder / "valkey.password")
 
+    @property
+    def is_there(self) -> bool:
+        """Whether one runs on the folder, or has left its socket behind."""
+        return self.socket_path.exists() and (self._folder / "valkey.password").exists()
+
+    def dialer(self, settings: Settings) -> Dialer:
+        """How to reach it."""
+        return Dialer(
+            settings.redis_dial_timeout, settings.redis_read_timeout, password=self.password, unix_path=str(self.socket_path)
+        )
+
     async def start(self) -> None:
         """Start the server, or find that one runs here already. Raises `SettingsError`."""
         try:
@@ -209,13 +220,7 @@ class EmbeddedClient:
             return
         self._server = EmbeddedServer(self._settings.state_dir, binary)
         await self._server.start()
-        dialer = Dialer(
-            self._settings.redis_dial_timeout,
-            self._settings.redis_read_timeout,
-            password=self._server.password,
-            unix_path=str(self._server.socket_path),
-        )
-        self._client = ServerClient(dialer.dial, self._settings, self._metrics)
+        self._client = ServerClient(self._server.dialer(self._settings).dial, self._settings, self._metrics)
         await self._client.start()
         # Session loads are many: spare them this layer.
         self.execute = self._client.execute  # type: ignore[method-assign]

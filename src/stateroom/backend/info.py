@@ -35,7 +35,7 @@ async def ask_primaries(client: RedisClient) -> PrimariesInfo | None:
         replies = await asyncio.gather(*(client.execute(key, "INFO", "memory", "stats", "replication") for key in client.shards()))
     except ResponseError:
         return None
-    each = [_parse(reply) for reply in replies]
+    each = [parse_info(reply) for reply in replies]
     if not each:
         return None
     fullest = max(each, key=lambda info: int(info["used_memory"]) / (int(info["maxmemory"]) or int(info["total_system_memory"])))
@@ -47,6 +47,7 @@ async def ask_primaries(client: RedisClient) -> PrimariesInfo | None:
     )
 
 
-def _parse(reply: bytes | str) -> dict[str, str]:
+def parse_info(reply: bytes | str) -> dict[str, str]:
+    """What INFO answers, by field."""
     text = reply if isinstance(reply, str) else reply.decode()
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))

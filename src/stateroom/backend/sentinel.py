@@ -228,11 +228,11 @@ def _answer(named: Any, state: Any, asked_at: float) -> Answer:
     if not named:
         raise ValueError("it does not know this primary")
     # A Sentinel that has promoted a replica has the new epoch at once, though it has announced neither yet.
-    return Answer(Address(named[0].decode(), int(named[1])), int(_fields(state)[b"config-epoch"]), asked_at)
+    return Answer(Address(named[0].decode(), int(named[1])), int(fields_of(state)[b"config-epoch"]), asked_at)
 
 
-def _fields(state: Any) -> dict[bytes, bytes]:
-    """RESP3 says a map, older Sentinels a flat list."""
+def fields_of(state: Any) -> dict[bytes, bytes]:
+    """What a Sentinel says of one server, by field: RESP3 says a map, older Sentinels a flat list."""
     if isinstance(state, dict):
         return state
     return dict(zip(state[::2], state[1::2], strict=True))

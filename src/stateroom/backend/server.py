@@ -143,7 +143,7 @@ class ServerClient:
     async def _pipeline(self, commands: Sequence[Command], timeout: float) -> list[Any]:
         try:
             async with self._pool.connection() as connection:
-                replies = await _exchange(connection, commands, timeout)
+                replies = await exchange(connection, commands, timeout)
         except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
             raise self._fault(error) from error
         for reply in replies:
@@ -185,7 +185,7 @@ def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Comm
     return ("EVAL", script.source, len(keys), *keys, *args)
 
 
-async def _exchange(connection: AbstractConnection, commands: Sequence[Command], timeout: float) -> list[Any]:
+async def exchange(connection: AbstractConnection, commands: Sequence[Command], timeout: float) -> list[Any]:
     """Send all, read all: an error reply is a reply."""
     packed = connection.pack_commands(commands)
     await connection.send_packed_command(packed, check_health=False)

@@ -92,6 +92,18 @@ def drill(  # noqa: PLR0917 (options have names)
 
 
 @app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document.")] = False,
+    admin: Annotated[str | None, typer.Option(help="ACL user of the servers who may CONFIG GET: shows more.")] = None,
+    admin_password_file: Annotated[Path | None, typer.Option(help="File with that user's password; unset: asked for.")] = None,
+) -> None:
+    """Look at the stores and say what will hurt in a failover: exit 1 on a fault. Nothing is changed."""
+    from .doctor import run
+
+    raise typer.Exit(0 if run(as_json=as_json, admin=admin, password_file=admin_password_file) else 1)
+
+
+@app.command()
 def keys() -> None:
     """Print a fresh cookie key for COOKIE_KEYS."""
     from ..sessions.cookie import new_key

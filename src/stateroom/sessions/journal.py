@@ -186,14 +186,18 @@ class Journal:
             return [Row(*each) for each in await connection.execute(query)]
 
     async def fleet_id(self) -> str:
-        async with self._database.begin() as connection:
-            known = (await connection.execute(select(func.min(fleet.c.id)))).scalar_one()
-            if known is None:
+        known = await self.known_fleet_id()
+        if known is None:
+            async with self._database.begin() as connection:
                 await connection.execute(insert(fleet).values(id=secrets.token_hex(16)))
-        if known is None:  # several may have made one at once: the least is everybody's
-            async with self._database.connect() as connection:
-                known = (await connection.execute(select(func.min(fleet.c.id)))).scalar_one()
+            known = await self.known_fleet_id()  # several may have made one at once: the least is everybody's
         return str(known)
+
+    async def known_fleet_id(self) -> str | None:
+        """The same, if there is one yet; none is made."""
+        async with self._database.connect() as connection:
+            known: str | None = (await connection.execute(select(func.min(fleet.c.id)))).scalar_one()
+        return known
 
     async def prune(self, now: int, limit: int) -> int:
         ends = session_ends.c

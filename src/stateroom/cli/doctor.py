@@ -1,0 +1,102 @@
+"""`stateroom doctor`: what was looked at, line by line, and the mend of what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import getpass
+import json
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..doctor.examine import Report, examine
+from ..doctor.findings import Finding, Level
+from ..doctor.stores import Administrator
+from ..errors import SettingsError
+from ..settings import Settings
+
+_STYLES = {Level.OK: "green", Level.UNSEEN: "cyan", Level.WARNING: "yellow", Level.FAULT: "bold red"}
+_COUNTED = {
+    Level.FAULT: ("fault", "faults"),
+    Level.WARNING: ("warning", "warnings"),
+    Level.UNSEEN: ("not seen", "not seen"),
+    Level.OK: ("good", "good"),
+}
+_LABEL_WIDTH = max(len(level) for level in Level)
+
+
+def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool:
+    """Look, print, and say whether there is no fault. Raises `SettingsError`."""
+    settings = Settings.load()
+    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # glibc waits ten seconds for a name server that is silent
+    report = asyncio.run(examine(settings, _administrator(admin, password_file)))
+    if as_json:
+        print(json.dumps(_document(report), indent=2, ensure_ascii=False))
+    else:
+        _print(report)
+    return report.is_good
+
+
+def _administrator(name: str | None, password_file: Path | None) -> Administrator | None:
+    if name is None:
+        if password_file is not None:
+            raise SettingsError("--admin-password-file needs --admin, the user whose password it has")
+        return None
+    if password_file is None:
+        if not sys.stdin.isatty():
+            raise SettingsError("--admin asks for the password on a terminal; off one, name a file with --admin-password-file")
+        return Administrator(name, getpass.getpass(f"Password of {name}: "))
+    try:
+        return Administrator(name, password_file.read_text(encoding="utf-8").strip("\r\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SettingsError(f"--admin-password-file: {password_file} cannot be read: {reason}; name a file that can") from None
+
+
+def _document(report: Report) -> dict[str, object]:
+    return {
+        "mode": report.mode,
+        "good": report.is_good,
+        "seconds": round(report.seconds, 3),
+        "findings": [dataclasses.asdict(finding) for finding in report.findings],
+    }
+
+
+def _print(report: Report) -> None:
+    """Grouped by what was looked at. A terminal gets colours and lines of its width; a file gets whole lines."""
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    groups: dict[str, list[Finding]] = {}
+    for finding in report.findings:
+        groups.setdefault(finding.where, []).append(finding)
+    for where, findings in groups.items():
+        console.print(Text(where, style="bold"))
+        for finding in findings:
+            for label, text in _lines(finding):
+                if console.is_terminal:
+                    console.print(_row(label, text))
+                else:
+                    console.print(Text(f"  {label.plain:<{_LABEL_WIDTH}}  {text}"))
+    counts = ", ".join(f"{(count := report.count(level))} {one if count == 1 else more}" for level, (one, more) in _COUNTED.items())
+    console.print(f"\n{counts} ({report.mode}, {report.seconds:.1f} s)")
+
+
+def _lines(finding: Finding) -> list[tuple[Text, str]]:
+    name = f" [{finding.check}]" if finding.check else ""
+    lines = [(Text(finding.level, style=_STYLES[finding.level]), f"{finding.what}{name}")]
+    if finding.mend:
+        lines.append((Text("mend", style="dim"), finding.mend))
+    return lines
+
+
+def _row(label: Text, text: str) -> Table:
+    """A label, and beside it text that stays in its column when it breaks."""
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_column(width=_LABEL_WIDTH + 2)
+    row.add_column(overflow="fold")
+    row.add_row(Text("  ") + label, Text(text))
+    return row

@@ -1,0 +1,135 @@
+"""The user database: is it there, is its schema current, may we write, and does it belong to the fleet in Redis.
+
+Nothing is made: an SQLite file that is missing stays missing, a fleet's id that nobody has made stays unmade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from ..database import Database
+from ..errors import DatabaseUnavailable, SettingsError
+from ..sessions.journal import Journal
+from .findings import Finding, fault, ok, warning
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+WHERE = "Database"
+FLEET = "Fleet"
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+@dataclass(slots=True)
+class Looked:
+    """`fleet_id`: None where there is none yet. `is_known`: whether the id could be asked for at all."""
+
+    findings: list[Finding] = field(default_factory=list)
+    fleet_id: str | None = None
+    is_known: bool = False
+
+
+async def look_at_database(settings: Settings) -> Looked:
+    if not settings.has_database:
+        what = "DATABASE_URL is none: no journal, so an end of a session is as durable as Redis is, and no degraded mode"
+        return Looked([warning("no-journal", WHERE, what, "name a PostgreSQL database in DATABASE_URL")])
+    database = Database(settings)
+    try:
+        if database.is_sqlite and not _exists(Path(database.place)):
+            return Looked([ok(WHERE, f"SQLite, {database.place}: not there yet; `stateroom serve` makes it")], None, True)
+        return await _look(database, settings)
+    except SettingsError as refusal:
+        name, _, rest = str(refusal).partition("; ")
+        return Looked([fault("database-refuses", WHERE, name, rest or "correct DATABASE_URL")])
+    except OSError as error:
+        what = f"{database.place} cannot be read: {error.strerror}"
+        return Looked([fault("database-away", WHERE, what, "run the doctor as the user that the service runs as")])
+    except DatabaseUnavailable as away:
+        mend = "start it, or correct the host and port of DATABASE_URL; while it is away nobody can sign in"
+        return Looked([fault("database-away", WHERE, f"{database.place}: {away.detail}", mend)])
+    finally:
+        await database.aclose()
+
+
+async def _look(database: Database, settings: Settings) -> Looked:
+    revision, is_behind = await database.schema()
+    if is_behind:
+        at = revision or "nothing"
+        what = f"{database.place}: its schema is at {at}, older than this release needs"
+        if database.is_sqlite:
+            return Looked([warning("schema", WHERE, what, "`stateroom serve` upgrades it, or run `stateroom db upgrade`")])
+        return Looked([fault("schema", WHERE, what, "run `stateroom db upgrade`")])
+    looked = Looked([ok(WHERE, f"{database.place}: reached, schema {revision} is current")], is_known=True)
+    if not database.is_sqlite:
+        looked.findings += await _postgres(database)
+    looked.fleet_id = await Journal(database).known_fleet_id()
+    return looked
+
+
+async def _postgres(database: Database) -> list[Finding]:
+    """What makes a committed end less than durable, or impossible."""
+    shown = ("synchronous_commit", "fsync", "full_page_writes")
+    columns = ", ".join(f"current_setting('{name}') AS {name}" for name in shown)
+    async with database.connect() as connection:
+        found = (await connection.execute(text(f"SELECT pg_is_in_recovery() AS standby, {columns}"))).mappings().one()
+        state = {str(name): value for name, value in found.items()}
+        lacking = [
+            f"{right} on {table}"
+            for table in ("session_ends", "session_generations", "users", "fleet")
+            for right in _RIGHTS
+            if not await connection.scalar(text("SELECT has_table_privilege(:table, :right)"), {"table": table, "right": right})
+        ]
+    return [*_standby(state), *_durability(state), *_rights(lacking)]
+
+
+def _standby(state: Mapping[str, Any]) -> list[Finding]:
+    if not state["standby"]:
+        return []
+    what = "it is a standby, which is read only: nobody can sign in or out"
+    return [
+        fault(
+            "database-standby", WHERE, what, "name the primary in DATABASE_URL, or several hosts and target_session_attrs=primary"
+        )
+    ]
+
+
+def _durability(state: Mapping[str, Any]) -> list[Finding]:
+    is_off = [name for name in ("synchronous_commit", "fsync", "full_page_writes") if state[name] == "off"]
+    if not is_off:
+        return []
+    what = f"{' and '.join(is_off)} off: a crash of PostgreSQL may undo a logout that was answered"
+    return [warning("database-durability", WHERE, what, f"turn {'them' if len(is_off) > 1 else 'it'} on in postgresql.conf")]
+
+
+def _rights(lacking: list[str]) -> list[Finding]:
+    if not lacking:
+        return []
+    what = f"its user lacks {', '.join(lacking)}"
+    return [
+        fault("database-rights", WHERE, what, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO that user")
+    ]
+
+
+def _exists(path: Path) -> bool:
+    return path.exists()
+
+
+def judge_fleet(looked: Looked, found: Mapping[str, object]) -> list[Finding]:
+    """`found`: what each primary that hosts may share holds as the id of its fleet."""
+    if not looked.is_known or not found:
+        return []
+    ids = {where: reply.decode() for where, reply in found.items() if isinstance(reply, bytes)}
+    if any(isinstance(reply, Exception) for reply in found.values()) and not ids:
+        return []  # its rights don't allow it, which is a line of its own
+    foreign = [where for where, each in ids.items() if each != looked.fleet_id]
+    if foreign:
+        what = f"{', '.join(foreign)}: Redis holds the sessions of a fleet with another user database; the service won't start"
+        return [fault("fleet", FLEET, what, "give every host the same DATABASE_URL, or this fleet a REDIS_KEY_PREFIX of its own")]
+    if not ids:
+        return [ok(FLEET, "Redis belongs to no fleet yet; the first start claims it")]
+    return [ok(FLEET, "Redis and the user database belong together")]

@@ -1,0 +1,91 @@
+"""Which commands the service's user may run on a server: asked without running any of them.
+
+A script may ask whether its user may run a command (`redis.acl_check_cmd`, Redis 7.0 and Valkey:
+https://valkey.io/topics/lua-api/). So the question needs no right but EVAL, which the service needs itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..sessions.keys import TAGS
+from .findings import Finding, fault, ok, unseen
+
+if TYPE_CHECKING:
+    from ..backend.client import Argument, Command
+
+_ON_A_KEY = {
+    "HGETALL": (), "HGET": ("f",), "HSET": ("f", "v"), "HDEL": ("f",), "HMGET": ("f",), "HSTRLEN": ("f",), "EXISTS": (),
+    "DEL": (), "PEXPIRE": ("1",), "PTTL": (), "ZADD": ("1", "m"), "ZREM": ("m",), "ZRANGE": ("0", "0"),
+    "ZRANGEBYSCORE": ("0", "0"), "ZCOUNT": ("0", "0"), "SET": ("v",), "GET": (), "INCR": (), "DECR": (),
+}  # fmt: skip
+_WITHOUT_KEY = (
+    ("TIME",), ("INFO",), ("PING",), ("ROLE",), ("HELLO", "3"), ("SELECT", "0"), ("WAIT", "1", "1"), ("EVALSHA", "0" * 40, "0"),
+)  # fmt: skip
+_OF_A_CLUSTER = (("CLUSTER", "SLOTS"), ("ASKING",))
+
+_ASK = """#!lua flags=no-writes
+local answers, at = {}, 1
+while at <= #ARGV do
+  local count = tonumber(ARGV[at])
+  answers[#answers + 1] = redis.acl_check_cmd(unpack(ARGV, at + 1, at + count)) and 1 or 0
+  at = at + count + 1
+end
+return answers"""
+
+
+def needed(prefix: str, *, is_cluster: bool) -> list[tuple[str, ...]]:
+    """A call of each command that the service runs, on a key of its own."""
+    key = f"{prefix}:{{{TAGS[0]}}}:doctor"
+    return [
+        *((name, key, *rest) for name, rest in _ON_A_KEY.items()),
+        ("EVALSHA", "0" * 40, "1", key),
+        *_WITHOUT_KEY,
+        *(_OF_A_CLUSTER if is_cluster else ()),
+    ]
+
+
+def question(calls: Sequence[Sequence[str]]) -> Command:
+    words: list[Argument] = []
+    for call in calls:
+        words += [len(call), *call]
+    return ("EVAL", _ASK, 0, *words)
+
+
+def judge_rights(where: str, user: str, prefix: str, calls: Sequence[Sequence[str]], reply: Any) -> list[Finding]:
+    """What the answer to `question(calls)` means."""
+    everywhere = "in users.acl of every server (deploy/users.acl has the whole line), then ACL LOAD"
+    if isinstance(reply, Exception):
+        if "unknown command" in str(reply):
+            return [
+                fault(
+                    "rights",
+                    where,
+                    "it has no EVAL, which every write needs",
+                    "take its rename-command away, or use another server",
+                )
+            ]
+        if "NOPERM" in str(reply) or "permission" in str(reply).lower():
+            return [fault("rights", where, f"user {user} may not run EVAL, which every write needs", f"give it +eval {everywhere}")]
+        return [
+            unseen(
+                "rights-unseen", where, f"which commands user {user} may run: {reply}", "ACL GETUSER, as an administrator, shows it"
+            )
+        ]
+    refused = [call for call, is_allowed in zip(calls, reply, strict=True) if not is_allowed]
+    if not refused:
+        return [ok(where, f"user {user} may run every command it needs on {prefix}:*")]
+    with_keys = [call for call in calls if call[0] in _ON_A_KEY]
+    if all(call in refused for call in with_keys):
+        return [
+            fault(
+                "rights",
+                where,
+                f"user {user} may not use keys that begin with {prefix}: (REDIS_KEY_PREFIX)",
+                f"give it ~{prefix}:* {everywhere}",
+            )
+        ]
+    names = list(dict.fromkeys("|".join(call[:2]) if call[0] == "CLUSTER" else call[0] for call in refused))
+    grants = " ".join(f"+{name.lower()}" for name in names)
+    return [fault("rights", where, f"user {user} may not run {', '.join(names)}", f"give it {grants} {everywhere}")]

@@ -1,0 +1,147 @@
+"""The Sentinels, each asked by itself: who is the primary, by which epoch, whom else they know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from ..backend.info import parse_info
+from ..backend.sentinel import fields_of
+from ..settings import Address
+from .findings import Finding, fault, warning
+from .reach import Road, Unreached
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+Fields = Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Sentinel:
+    """What one Sentinel said. `state`: its words on the primary. `quorum`: its answer to CKQUORUM."""
+
+    address: Address
+    reached: str
+    id: str
+    primary: Address
+    state: Fields
+    replicas: list[Fields] = field(default_factory=list)
+    others: list[Fields] = field(default_factory=list)
+    quorum: str = ""
+    is_tilted: bool = False
+    lacks: list[str] = field(default_factory=list)
+
+    @property
+    def where(self) -> str:
+        return f"Sentinel {self.address}"
+
+    @property
+    def epoch(self) -> int:
+        return int(self.state["config-epoch"])
+
+    @property
+    def count(self) -> int:
+        """How many Sentinels there are, as far as it knows."""
+        return self.number("num-other-sentinels") + 1
+
+    def number(self, name: str) -> int:
+        return int(self.state.get(name, 0))
+
+
+async def look_at_all(road: Road, addresses: Sequence[Address], service: str) -> list[Sentinel | Finding]:
+    """Ask all at once; in place of one that says nothing of use, why. In the order of `addresses`."""
+    return list(await asyncio.gather(*(_look(road, address, service) for address in addresses)))
+
+
+async def _look(road: Road, address: Address, service: str) -> Sentinel | Finding:
+    where = f"Sentinel {address}"
+    try:
+        async with road.to(address) as connection:
+            return await _ask(road, connection, address, service)
+    except Unreached as why:
+        return road.unreached(where, why)
+
+
+async def _ask(road: Road, connection: AbstractConnection, address: Address, service: str) -> Sentinel | Finding:
+    where = f"Sentinel {address}"
+    named, state, replicas, others, quorum, own_id, all_known, info = await road.ask(
+        connection,
+        *(("SENTINEL", word, service) for word in ("GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS", "SENTINELS", "CKQUORUM")),
+        ("SENTINEL", "MYID"), ("SENTINEL", "MASTERS"), ("INFO",),
+    )  # fmt: skip
+    if isinstance(state, Exception) and "permission" in str(state):
+        return fault(
+            "sentinel-rights", where, f"user {road.user} may not ask it: {state}",
+            "give that user +sentinel +subscribe +hello +ping and the channel +switch-master (&*) on every Sentinel",
+        )  # fmt: skip
+    if isinstance(state, Exception) or not named or isinstance(named, Exception):
+        return _knows_no_such_name(where, service, state, all_known)
+    sentinel = Sentinel(
+        address,
+        road.says(address),
+        "" if isinstance(own_id, Exception) else own_id.decode(),
+        Address(named[0].decode(), int(named[1])),
+        _decoded(state),
+        [_decoded(each) for each in _listed(replicas)],
+        [_decoded(each) for each in _listed(others)],
+        str(quorum) if isinstance(quorum, Exception) else quorum.decode(),
+    )
+    if isinstance(info, (bytes, str)):
+        sentinel.is_tilted = parse_info(info).get("sentinel_tilt") == "1"
+    try:
+        await connection.send_command("SUBSCRIBE", "+switch-master", check_health=False)
+        await connection.read_response(push_request=True)
+    except RedisError as error:
+        if "permission" not in str(error):
+            raise
+        sentinel.lacks.append("SUBSCRIBE to +switch-master")
+    return sentinel
+
+
+def _knows_no_such_name(where: str, service: str, state: Any, all_known: Any) -> Finding:
+    if isinstance(state, Exception) and "No such master" not in str(state):
+        return fault("sentinel-unreachable", where, f"it answers {state}", "see that a Sentinel runs there, not a server")
+    names = [_decoded(each).get("name", "?") for each in _listed(all_known)]
+    knows = f"it knows {', '.join(names)}" if names else "it watches nothing"
+    return fault(
+        "master-name", where, f"it does not know {service}: {knows}",
+        "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line",
+    )  # fmt: skip
+
+
+def _listed(reply: Any) -> list[Any]:
+    """RESP3 says a list, or, of all primaries, a map by name."""
+    if isinstance(reply, Exception) or not reply:
+        return []
+    return list(reply.values()) if isinstance(reply, dict) else list(reply)
+
+
+def _decoded(fields: Any) -> Fields:
+    return {name.decode(): value.decode() for name, value in fields_of(fields).items()}
+
+
+def says(sentinel: Sentinel) -> str:
+    return f"reached ({sentinel.reached}); epoch {sentinel.epoch}, names {sentinel.primary}"
+
+
+def judge_alone(sentinel: Sentinel) -> Iterator[Finding]:
+    """What one Sentinel says that hurts by itself."""
+    if sentinel.lacks:
+        yield fault(
+            "sentinel-rights",
+            sentinel.where,
+            f"our user may not {', '.join(sentinel.lacks)}: failovers are noticed late",
+            "give that user +subscribe and the channel +switch-master (&*) on every Sentinel",
+        )
+    if sentinel.is_tilted:
+        yield warning(
+            "tilt",
+            sentinel.where,
+            "it is in TILT: its clock jumped or its machine stalled, and for 30 s it fails nothing over",
+            "see what holds that machine up, and its clock",
+        )

@@ -1,0 +1,90 @@
+"""What a server keeps through a restart and a full memory: its log, its snapshots, what it evicts.
+
+A server that comes back empty as primary empties its replicas too. One that cannot write to its disk refuses writes
+(MISCONF), one that evicts signs users out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from .findings import Finding, fault, ok, unseen, warning
+
+if TYPE_CHECKING:
+    from .servers import Server
+
+FULL = 0.95
+FILLING = 0.8
+OLDEST = (7, 0)
+
+
+def judge_upkeep(server: Server) -> list[Finding]:
+    if not server.info:
+        return []
+    fsync = "" if server.config is None else f" (appendfsync {server.config.get('appendfsync', 'unknown')})"
+    used, limit = server.number("used_memory"), server.number("maxmemory")
+    room = f"of {_size(limit)} (maxmemory)" if limit else "without a maxmemory"
+    return [
+        *_version(server),
+        *(list(_disk(server)) or [ok(server.where, f"AOF is on{fsync}, and what it last wrote to disk is good")]),
+        *(list(_memory(server, used, limit)) or [ok(server.where, f"noeviction; {_size(used)} used {room}")]),
+    ]
+
+
+def _version(server: Server) -> Iterator[Finding]:
+    numbers = server.info.get("redis_version", "").split(".")
+    known = tuple(int(number) for number in numbers[:2] if number.isdecimal())
+    if known and known < OLDEST:
+        yield fault("version", server.where, f"{server.version} is too old", "upgrade it to Redis 7.0 or later, or to Valkey")
+
+
+def _disk(server: Server) -> Iterator[Finding]:
+    where, info, config = server.where, server.info, server.config or {}
+    if info.get("aof_enabled") == "0":
+        beside = (
+            "" if server.config is None else (", with snapshots only" if config.get("save") else ", and no snapshots are taken")
+        )
+        what = f"AOF is off{beside}: a restart loses sessions, and as primary empties its replicas"
+        yield fault("aof-off", where, what, "CONFIG SET appendonly yes, and in redis.conf")
+    elif config.get("appendfsync") == "no":
+        what = "appendfsync is no: a crash of the machine loses half a minute of sessions"
+        yield warning("appendfsync", where, what, "CONFIG SET appendfsync everysec, and in redis.conf")
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        stops = config.get("stop-writes-on-bgsave-error", "yes") == "yes"
+        what = f"its last snapshot failed{'; until one succeeds it refuses writes (MISCONF)' if stops else ''}"
+        yield fault("bgsave-failed", where, what, "see its log (full disk, rights of its folder, memory for a fork), then BGSAVE")
+    if info.get("aof_last_write_status", "ok") != "ok":
+        what = "it could not write its AOF; until it can it refuses writes (MISCONF)"
+        yield fault("aof-write-failed", where, what, "make room on its disk, and see its log")
+    if info.get("aof_last_bgrewrite_status", "ok") != "ok":
+        what = "its last rewrite of the AOF failed: the file grows, and a start takes ever longer"
+        yield warning("aof-rewrite-failed", where, what, "see its log, make room, then BGREWRITEAOF")
+
+
+def _memory(server: Server, used: int, limit: int) -> Iterator[Finding]:
+    policy = server.info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        what = f"maxmemory-policy is {policy}: a full server evicts sessions, with all their data"
+        yield fault("eviction", server.where, what, "CONFIG SET maxmemory-policy noeviction, and in redis.conf")
+    room = limit or server.number("total_system_memory")
+    if room and used / room > FILLING:
+        say = fault if used / room > FULL else warning
+        of_what, mend = ("maxmemory", "raise maxmemory") if limit else ("the machine's memory", "give it more")
+        what = f"{used / room:.0%} of {of_what} is used: full, it refuses writes"
+        yield say("memory", server.where, what, f"{mend}, or shorten SESSION_ABSOLUTE_MAX_AGE")
+
+
+def judge_unseen(servers: Sequence[Server]) -> Iterator[Finding]:
+    """One line for all: what INFO does not tell, and nobody was allowed to ask."""
+    if any(server.config is None for server in servers):
+        what = "appendfsync, save, min-replicas-max-lag and masterauth: our user may not CONFIG GET, as it should be"
+        yield unseen("config-unseen", "Servers", what, "`stateroom doctor --admin NAME` looks as an administrator")
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GB"

@@ -1,0 +1,35 @@
+"""The rights that are asked about are those that are shipped, and asking runs nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis.exceptions import ResponseError
+
+from stateroom.doctor.findings import Level
+from stateroom.doctor.rights import judge_rights, needed, question
+
+from ..servers import Servers
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_what_is_asked_about_is_what_the_shipped_user_has() -> None:
+    [line] = [line for line in (ROOT / "deploy" / "users.acl").read_text().splitlines() if line.startswith("user stateroom ")]
+    shipped = {word[1:] for word in line.split() if word.startswith("+")}
+    asked = {"|".join(call[:2]).lower() if call[0] == "CLUSTER" else call[0].lower() for call in needed("session", is_cluster=True)}
+    assert asked | {"eval"} == shipped
+
+
+async def test_asking_runs_none_of_them(servers: Servers) -> None:
+    for node in (servers.valkey, servers.redis):
+        calls = needed("rights", is_cluster=False)
+        before = await node.call("DBSIZE")
+        assert await node.call(*(str(word) for word in question(calls))) == [1] * len(calls)
+        assert await node.call("DBSIZE") == before
+
+
+def test_a_server_that_has_no_such_question_is_unseen_and_no_fault() -> None:
+    [finding] = judge_rights("Server a:1", "app", "session", [], ResponseError("Script attempted to access nonexistent global"))
+    assert finding.level is Level.UNSEEN
+    assert "ACL GETUSER" in finding.mend

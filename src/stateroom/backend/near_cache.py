@@ -130,8 +130,10 @@ class NearCache:
             return
         self._heard_at = max(self._heard_at, asked_at)
         fields = reply.result()
-        if is_noted and fields and sum(map(len, fields)) + sum(map(len, fields.values())) <= LARGEST_BYTES:
+        if not is_noted:
+            return
+        self._copies.pop(key, None)
+        if fields and sum(map(len, fields)) + sum(map(len, fields.values())) <= LARGEST_BYTES:
             self._copies[key] = fields, asked_at + self._max_age
-            self._copies.move_to_end(key)
             if len(self._copies) > COPIES_AT_MOST:
                 self._copies.popitem(last=False)

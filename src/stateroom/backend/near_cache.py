@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 HEARD_SECONDS = 0.04
-ASK_SECONDS = 0.02
+ASK_SECONDS = 0.01
 KNOWN_SECONDS = 0.05
 """`HEARD_SECONDS`, and something for timers that are early."""
 COPIES_AT_MOST = 10_000

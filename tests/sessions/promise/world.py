@@ -245,9 +245,9 @@ class FakeClient:
         self._world.loop.call_at(self._arrived_at, what)
 
     async def _on_its_way(self) -> None:
-        arrived = self._world.loop.create_future()
-        self._arrive(lambda: arrived.done() or arrived.set_result(None))
-        await arrived
+        arrived = asyncio.Event()
+        self._arrive(arrived.set)
+        await arrived.wait()
 
     def _believe(self) -> None:
         if self._node is not None:

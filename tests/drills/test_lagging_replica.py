@@ -49,8 +49,9 @@ async def fail_over_with_lag(made: Stack) -> Verdict:
 
 
 @pytest.mark.timeout(180)
-async def test_what_no_replica_knew_holds_all_the_same(tmp_path: Path) -> None:
-    async with stack(tmp_path, environment=QUICK_HASHES) as made:
+@pytest.mark.parametrize("cache_seconds", ["0", "30"])
+async def test_what_no_replica_knew_holds_all_the_same(tmp_path: Path, cache_seconds: str) -> None:
+    async with stack(tmp_path, environment=QUICK_HASHES | {"SESSION_CACHE_MAX_AGE": cache_seconds}) as made:
         verdict = await fail_over_with_lag(made)
     assert verdict.faults() == []
 

@@ -58,7 +58,7 @@ class Ends:
         self._clock = clock
         self._replicas = settings.redis_write_replicas or 0
         self._is_required = settings.journal_required
-        self._copied_seconds = min(KNOWN_SECONDS, settings.session_cache_max_age)
+        self._copied_seconds = KNOWN_SECONDS if settings.session_cache_max_age else 0.0
         self._longest_ms = 1000 * max(settings.session_absolute_max_age, settings.session_remember_max_age)
 
     async def end(self, at: Address, reason: str, *, deadline: int = 0) -> Ended | None:

@@ -55,15 +55,14 @@ class Loading:
         self._persistent_lifetime_ms = 1000 * settings.session_remember_max_age
         self._results = metrics.session_loads
         self._cache_hits = metrics.session_cache_hits
+        self._keeps_copies = settings.session_cache_max_age > 0
 
-    async def fill(self, session: Session, cookie: Cookie, notes: NotesOf, *, fresh: bool = False) -> None:
-        """Make `session` what the cookie opens: stored, degraded, ended or unknown. `fresh`: by no copy."""
+    async def fill(self, session: Session, cookie: Cookie, notes: NotesOf) -> None:
+        """Make `session` what the cookie opens: stored, degraded, ended or unknown."""
         at = cookie.address
         key = self._store.key(at)
         standing = self._client.standing(key)
         serial = standing.serial
-        if standing.near is not None and not fresh and self._by_copy(session, cookie, standing, standing.near.get(key)):
-            return
         began = time.monotonic()
         try:
             fields = await self._store.ask(key)  # by itself it takes the read time-out at most
@@ -80,19 +79,14 @@ class Loading:
             return
         await self._missing(session, cookie, standing, serial, notes)
 
-    async def why_gone(self, session: Session) -> str:
-        """Of a session that the store had a moment ago.
-
-        Raises `StoreUnavailable` where Redis lost it: the next request brings it back. Raises `DatabaseUnavailable`.
-        """
-        reason = await self._honour.why_ended_by_journal(session.user, session.handle, session.generation)
-        if reason is None and session.user and self._honour.is_kept and session.expires_ms > self._clock.now_ms():
-            raise StoreUnavailable("Redis lost the session a moment ago; its next request brings it back")
-        return reason or "expired"
-
-    def _by_copy(self, session: Session, cookie: Cookie, standing: Standing, fields: Fields | None) -> bool:
-        """Fill the session from a copy, where the store's answer would do by itself and the copy stands for that."""
+    def fill_by_copy(self, session: Session, cookie: Cookie) -> bool:
+        """The same without asking, where there is a copy of the answer and that would do by itself; whether it did."""
+        if not self._keeps_copies:
+            return False
         at, honour = cookie.address, self._honour
+        key = self._store.key(at)
+        standing = self._client.standing(key)
+        fields = standing.near.get(key) if standing.near is not None else None
         if fields is None or PENDING in fields:
             return False
         if honour.is_kept and not honour.vouches(standing, standing.serial, at.user, at.handle):
@@ -108,6 +102,16 @@ class Loading:
         self._results["hit"].inc()
         self._cache_hits.inc()
         return True
+
+    async def why_gone(self, session: Session) -> str:
+        """Of a session that the store had a moment ago.
+
+        Raises `StoreUnavailable` where Redis lost it: the next request brings it back. Raises `DatabaseUnavailable`.
+        """
+        reason = await self._honour.why_ended_by_journal(session.user, session.handle, session.generation)
+        if reason is None and session.user and self._honour.is_kept and session.expires_ms > self._clock.now_ms():
+            raise StoreUnavailable("Redis lost the session a moment ago; its next request brings it back")
+        return reason or "expired"
 
     def _hit(self, session: Session, cookie: Cookie) -> None:
         cookie.seen_ms, cookie.renewed_ms = self._clock.now_ms(), session.renewed_ms

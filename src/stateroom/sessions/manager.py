@@ -156,7 +156,9 @@ class SessionManager:
         elif self._attached is None:
             session.fail(StoreUnavailable("the application has not started", kind="closed"))
         else:
-            await self._attached.loading.fill(session, cookie, notes, fresh=fresh)
+            loading = self._attached.loading
+            if fresh or not loading.fill_by_copy(session, cookie):
+                await loading.fill(session, cookie, notes)
         return session
 
     def seal(self, session: Session) -> str:

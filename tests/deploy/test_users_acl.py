@@ -59,3 +59,16 @@ async def test_nobody_gets_in_without_a_user_and_a_password(tmp_path: Path, kind
             await server.call("GET", "another:key")
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+async def test_the_service_may_be_told_of_changes_and_no_more_of_other_clients(tmp_path: Path, kind: str) -> None:
+    """For `SESSION_CACHE_MAX_AGE`."""
+    server = node(tmp_path, server_binary() if kind == "valkey" else require_tool("redis-server"))
+    await server.start()
+    try:
+        assert await server.call("CLIENT", "TRACKING", "ON") == b"OK"
+        with pytest.raises(RedisError, match=r"(?i)noperm|permission"):
+            await server.call("CLIENT", "LIST")
+    finally:
+        await server.stop()

@@ -149,6 +149,13 @@ async def test_a_peer_under_the_same_judge_refuses_users(tmp_path: Path, name: s
 
 @pytest.mark.timeout(180)
 @pytest.mark.long_drill
+async def test_what_no_replica_knew_holds_with_copies_too(tmp_path: Path) -> None:
+    outcome = await play(SCENARIOS["lagging-replica"], tmp_path, environment={"SESSION_CACHE_MAX_AGE": "30"})
+    assert outcome.faults == [], told(outcome)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
 async def test_a_stack_that_runs_already_is_failed_over_by_its_sentinels(tmp_path: Path) -> None:
     async with stack(tmp_path) as made:
         sentinels = [relay.at for relay in made.relays[len(made.nodes) :]]

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from .cluster import ClusterClient
 from .dial import Dialer
 from .embedded import EmbeddedClient
-from .plain import PlainClient
+from .plain import PlainClient, warn_of_no_news
 from .sentinel import SentinelWatcher
 from .server import ServerClient
 
@@ -32,7 +32,12 @@ async def make_client(settings: Settings, factory: ClientFactory | None = None, 
         made: Any = factory(settings)
         if inspect.isawaitable(made):
             made = await made
-        return made if hasattr(made, "run_durably") else PlainClient(made)
+        if hasattr(made, "run_durably"):
+            client: RedisClient = made
+            return client
+        if settings.session_cache_max_age:
+            warn_of_no_news()
+        return PlainClient(made)
     match settings.redis_mode:
         case "embedded":
             return EmbeddedClient(settings, metrics)

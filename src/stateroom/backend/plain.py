@@ -8,6 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from redis.exceptions import NoScriptError, RedisError
 
 from .client import PoolFigures, Script
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from .client import Argument, Command
+
+log = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS = 50
 
@@ -89,6 +92,11 @@ class PlainClient:
                 if fault is None:
                     raise
                 raise fault from error
+
+
+def warn_of_no_news() -> None:
+    """Its connections are its own affair: none of them tells us what has changed."""
+    log.warning("near_cache_off", reason="a plain Redis client tells of no changes", mend="unset SESSION_CACHE_MAX_AGE")
 
 
 @functools.cache

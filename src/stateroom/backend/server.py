@@ -22,6 +22,7 @@ from .breaker import Breaker, BreakerState
 from .budget import within_budget
 from .faults import as_store_fault, is_dead_connection
 from .multiplexer import Multiplexer
+from .near_cache import NearCache
 from .pool import Pool
 from .standing import Standing
 
@@ -47,20 +48,32 @@ class ServerClient:
         self._name = settings.redis_mode
         self.breaker = Breaker(self._breaker_moved)
         self._is_away = False
-        self._standing = Standing()
+        self._near = near = NearCache(settings.session_cache_max_age) if settings.session_cache_max_age else None
+        self._standing = Standing(near)
 
         async def open_counted() -> AbstractConnection:
             connection = await open_connection()
             metrics.redis_connections_opened.inc()
             return connection
 
+        async def open_shared() -> AbstractConnection:
+            connection = await open_counted()
+            if near is not None:
+                try:
+                    await near.begin(connection)
+                except BaseException:
+                    await connection.disconnect(nowait=True)
+                    raise
+            return connection
+
         self._multiplexer = Multiplexer(
-            open_counted,
+            open_shared,
             self.breaker,
             read_timeout=self._read_timeout,
             connect_timeout=settings.redis_dial_timeout + settings.redis_read_timeout,
             observe=self._observe,
             on_fault=self._count,
+            on_push=near.hear if near is not None else None,
             on_connected=self._connected,
             on_lost=self._standing.lost,
         )
@@ -88,13 +101,18 @@ class ServerClient:
         await self._pool.aclose()
 
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
-        return self._multiplexer.execute(*command)  # the future itself: a coroutine around it would cost as much again
+        reply = self._multiplexer.execute(*command)
+        if self._near is not None and command[0] == "HGETALL":
+            self._near.note(key, reply)
+        return reply  # the future itself: a coroutine around it would cost as much again
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         try:
             return await within_budget(self._multiplexer.execute("EVALSHA", script.sha1, len(keys), *keys, *args))
         except NoScriptError:
             return await within_budget(self._multiplexer.execute("EVAL", script.source, len(keys), *keys, *args))
+        finally:
+            self._changed(keys)
 
     async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
         self.breaker.check()
@@ -105,9 +123,12 @@ class ServerClient:
     ) -> tuple[Any, int]:
         wait = ("WAIT", replicas, max(1, int(timeout * 1000)))
         patience = self._read_timeout + timeout
-        reply, reached = await self.pipeline(keys[0], [_evalsha(script, keys, args), wait], timeout=patience)
-        if isinstance(reply, NoScriptError):
-            reply, reached = await self.pipeline(keys[0], [_eval(script, keys, args), wait], timeout=patience)
+        try:
+            reply, reached = await self.pipeline(keys[0], [_evalsha(script, keys, args), wait], timeout=patience)
+            if isinstance(reply, NoScriptError):
+                reply, reached = await self.pipeline(keys[0], [_eval(script, keys, args), wait], timeout=patience)
+        finally:
+            self._changed(keys)
         for each in (reply, reached):
             if isinstance(each, Exception):
                 raise as_store_fault(each) or each
@@ -135,6 +156,11 @@ class ServerClient:
         self._multiplexer.drop(StoreUnavailable(reason))
         self._multiplexer.hurry()
         self._pool.drop()
+
+    def _changed(self, keys: Sequence[str]) -> None:
+        """A script may have changed these: whoever called it reads what it wrote."""
+        if self._near is not None:
+            self._near.drop(keys)
 
     def _connected(self) -> None:
         """It is the one server there is, or a Cluster's: cut off from that, it answers no more (CLUSTERDOWN)."""

@@ -2,7 +2,8 @@
 
 The row in the journal is committed first, then the session is deleted. Where the store is settled and says that it
 has deleted, every worker sees that; otherwise the end is acknowledged one lease after the commit, by when every
-worker has seen the row or will ask for it.
+worker has seen the row or will ask for it. Where workers keep copies (`SESSION_CACHE_MAX_AGE`), they all know of a
+deletion a moment later, and it is acknowledged then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ..backend.near_cache import KNOWN_SECONDS
 from ..errors import DatabaseUnavailable, StoreUnavailable
 from .journal import EndRow, Row
 from .keys import Address
@@ -60,6 +62,7 @@ class Ends:
         self._replicas = settings.redis_write_replicas or 0
         self._is_required = settings.journal_required
         self._mark_ms = 1000 * settings.degraded_max_age + MARK_MARGIN_MS
+        self._copied_seconds = KNOWN_SECONDS if settings.session_cache_max_age else 0.0
         self._longest_ms = 1000 * max(settings.session_absolute_max_age, settings.session_remember_max_age)
 
     async def end(self, at: Address, reason: str, *, deadline: int = 0) -> Ended | None:
@@ -79,9 +82,10 @@ class Ends:
             successor = await self._successor(at)
             if successor is not None:
                 return await self.end(successor, reason, deadline=deadline)
-        # An anonymous visitor's session gives no rights that somebody could go on using.
-        if not is_confirmed and at.user:
-            await lease_from(committed_at)
+        if at.user:  # an anonymous visitor's session gives no rights that somebody could go on using
+            if not is_confirmed:
+                await lease_from(committed_at)
+            await self.outlast_copies()
         self.note(reason, ended)
         return ended
 
@@ -116,6 +120,7 @@ class Ends:
             await self._journal.record([self._row(Address(user, each.handle), reason, 0) for each in ended])
         if not (is_settled and self._honour.is_settled(standing, serial)):
             await lease_from(committed_at)
+        await self.outlast_copies()
         return len(ended)
 
     async def flush(self) -> None:
@@ -128,6 +133,11 @@ class Ends:
                 self._tail.unwritten.pop(row.handle or "", None)
             self._metrics.revocations_pending.set(len(self._tail.unwritten))
             log.info("revocations_written", count=len(waiting))
+
+    async def outlast_copies(self) -> None:
+        """Return when no worker uses a copy of what has just been deleted."""
+        if self._copied_seconds:
+            await asyncio.sleep(self._copied_seconds)
 
     def note(self, reason: str, ended: Ended | None) -> None:
         """Count an end that was one."""
@@ -178,6 +188,7 @@ class Ends:
         self._tail.unwritten[at.handle] = Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at)
         self._metrics.revocations_pending.set(len(self._tail.unwritten))
         log.warning("revocation_waits_for_journal", session=at.handle)
+        await self.outlast_copies()
         self.note(row.reason, ended)
         return ended
 

@@ -142,13 +142,13 @@ class SessionManager:
         await self.sign_in(session, user_id, metadata=metadata or {}, remember=remember)
         return session
 
-    async def load(self, value: str, notes: NotesOf = dict) -> Session:
+    async def load(self, value: str, notes: NotesOf = dict, *, fresh: bool = False) -> Session:
         """The session of a sealed value, or of an access token.
 
         Where the value does not open it is an anonymous visitor's; where it did and the session is gone, `ended`
         says why. While the store is away it may be `degraded`: who it is, without data. Where that cannot be known
         either, whatever is asked of the session raises why. `notes` tells what a session that is stored again notes
-        of its client.
+        of its client. `fresh`: no copy of it will do (`SESSION_CACHE_MAX_AGE`).
         """
         session = Session(self)
         opener = self.tokens if self.tokens is not None and looks_like_one(value) else self.ring
@@ -158,7 +158,9 @@ class SessionManager:
         elif self._attached is None:
             session.fail(StoreUnavailable("the application has not started", kind="closed"))
         else:
-            await self._attached.loading.fill(session, cookie, notes)
+            loading = self._attached.loading
+            if fresh or not loading.fill_by_copy(session, cookie):
+                await loading.fill(session, cookie, notes)
         return session
 
     def seal(self, session: Session) -> str:

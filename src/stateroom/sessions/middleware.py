@@ -35,11 +35,12 @@ def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
     async def sessions(request: web.Request, handler: Handler) -> web.StreamResponse:
         visit: Visit | None = None
         try:
-            if request.method not in SAFE_METHODS:
+            changes = request.method not in SAFE_METHODS
+            if changes:
                 origin_check.check(request)
             value, transport = jar.read_value(request)
             BUDGET.set(Budget(patience))
-            session = manager.anonymous() if value is None else await manager.load(value, lambda: notes.of(request))
+            session = manager.anonymous() if value is None else await manager.load(value, lambda: notes.of(request), fresh=changes)
             request[VISIT] = visit = Visit(frontend, session, transport=transport, renews=not is_background(request))
             response = await handler(request)
             if not visit.is_committed and not response.prepared:

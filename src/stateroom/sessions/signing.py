@@ -102,6 +102,7 @@ class Signing:
             with contextlib.suppress(StoreUnavailable):  # a full store still deletes
                 await self._store.end_at_once(old)
             await lease_from(committed_at)
+        await self._ends.outlast_copies()
         self._metrics.sessions_ended["rotated"].inc()
 
     async def _prepare(

@@ -260,6 +260,9 @@ class SessionStore:
         least = _ALL_GENERATIONS if generation is None else generation
         reply, _ = await self._run_durably("end_older", [index, expiries], [self._clock.skew_ms, 0, user, least, spare])
         now = int(reply[-1])
+        near = self._client.standing(index).near
+        if near is not None:  # the script has found their keys itself
+            near.drop(self._keys.session(user, handle.decode()) for handle in reply[:-1:2])
         return [
             Ended(user_id_of(user), handle.decode(), int(created), now)
             for handle, created in zip(reply[:-1:2], reply[1::2], strict=True)

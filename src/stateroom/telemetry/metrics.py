@@ -93,6 +93,8 @@ class Metrics:
         self.session_bytes = histogram("session_bytes", "Serialised data of a session, at save", BYTES_BUCKETS)
         loads = hot_counter(registry, f"{PREFIX}_session_loads", "Session loads, by result", ["result"])
         self.session_loads = {result: loads[result,] for result in LOAD_RESULTS}
+        self.session_cache_hits = HotCount(counter("session_cache_hits", "Loads that a copy answered, without a Redis command"))
+        copied: dict[tuple[str, ...], HotCount] = {(): self.session_cache_hits}
 
         self.logins = Children(counter("logins", "Sign-ins tried, by result", "result"), LOGIN_RESULTS)
         self.password_hash_duration = histogram("password_hash_duration_seconds", "One bcrypt computation", HASH_BUCKETS)
@@ -144,7 +146,7 @@ class Metrics:
             registry, "http_request_duration_seconds", "From a request's headers to its answer", ["method", "route"], HTTP_BUCKETS
         )
         self._hot: tuple[dict[tuple[str, ...], HotCount] | dict[tuple[str, ...], HotDistribution], ...] = (
-            loads, self.redis_command_duration, self.http_requests, self.http_request_duration,
+            loads, copied, self.redis_command_duration, self.http_requests, self.http_request_duration,
         )  # fmt: skip
 
         gauge("workers", "Processes of this host that serve").set(1)

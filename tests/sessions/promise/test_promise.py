@@ -48,11 +48,12 @@ class Kept:
 
 class Promise(RuleBasedStateMachine):
     journal_required = False
+    caches = False
     sessions = Bundle("sessions")
 
     @initialize()
     def begin(self) -> None:
-        self.world = World(workers=WORKERS, journal_required=self.journal_required)
+        self.world = World(workers=WORKERS, journal_required=self.journal_required, caches=self.caches)
         self.under_way: list[asyncio.Task[None]] = []
         self.kept: list[Kept] = []
 
@@ -186,7 +187,7 @@ class Promise(RuleBasedStateMachine):
 
     @rule()
     def flush(self) -> None:
-        self.world.do(self.world.primary.client.execute("", "FLUSHALL"))
+        self.world.do(self.world.primary.flush())
 
     @rule()
     def copy_disk(self) -> None:
@@ -270,6 +271,27 @@ class PromiseWithoutJournal(Promise):
         self.world.workers[worker].journal.is_cut = cut
 
 
+class PromiseWithCaches(Promise):
+    """Every worker keeps copies of sessions, and news of changes takes its time, or stands still."""
+
+    caches = True
+
+    @rule(worker=a_worker, lag=st.sampled_from([0.0, 0.005, 0.03, 0.1, 0.4]))
+    def lag(self, worker: int, lag: float) -> None:
+        self.world.workers[worker].client.lag = lag
+
+    @rule(kept=Promise.sessions, worker=a_worker, times=st.integers(2, 20), pause=st.sampled_from([0.002, 0.01]))
+    def begin_busy_loads(self, kept: Kept, worker: int, times: int, pause: float) -> None:
+        """A worker is asked without pause: only then are copies used."""
+
+        async def busy() -> None:
+            for _ in range(times):
+                await self._load(kept, worker)
+                await asyncio.sleep(pause)
+
+        self.under_way.append(self.world.start(busy()))
+
+
 async def _all(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks)
 
@@ -283,5 +305,7 @@ COMMON = settings(
 )
 TestPromise = pytest.mark.timeout(60 + 10 * EXAMPLES)(Promise.TestCase)
 TestPromise.settings = COMMON
+TestPromiseWithCaches = pytest.mark.timeout(60 + 10 * EXAMPLES)(PromiseWithCaches.TestCase)
+TestPromiseWithCaches.settings = COMMON
 TestPromiseWithoutJournal = pytest.mark.timeout(60 + 10 * EXAMPLES)(PromiseWithoutJournal.TestCase)
 TestPromiseWithoutJournal.settings = COMMON

@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 
+from stateroom.backend import near_cache
 from stateroom.backend.sentinel import SentinelWatcher
 from stateroom.backend.standing import Standing
 from stateroom.sessions import ends, loading
@@ -163,6 +164,26 @@ def end_while_it_is_restored(world: World) -> None:
         check(not is_signed_in(world, 1, cookie))
 
 
+def end_behind_a_slow_link(world: World) -> None:
+    """A worker keeps a copy, and what the server tells of it is still on its way when the end is acknowledged."""
+    _end_of_what_is_copied(world, seconds=0.03)
+
+
+def end_behind_a_link_that_stands_still(world: World) -> None:
+    """The same, and it is on its way for long."""
+    _end_of_what_is_copied(world, seconds=0.4)
+
+
+def _end_of_what_is_copied(world: World, *, seconds: float) -> None:
+    cookie, _ = sign_in(world)
+    just_read(world, world.workers[1])
+    for _ in range(2):
+        assert is_signed_in(world, 1, cookie)
+    world.workers[1].client.lag = seconds
+    sign_out(world, 0, cookie)
+    check(not is_signed_in(world, 1, cookie))
+
+
 def _address(worker: Worker, cookie: str) -> Any:
     opened = worker.manager.ring.open(cookie)
     assert opened is not None
@@ -190,6 +211,8 @@ def _always(self: SentinelWatcher) -> float:
     return float("inf")
 
 
+_DEAF: dict[str, Any] = {"HEARD_SECONDS": 3600, "ASK_SECONDS": 3600}
+OF_COPIES = {"outlasting copies", "hearing the server"}
 STORIES: dict[str, tuple[Callable[[World], None], Callable[[], AbstractContextManager[Any]]]] = {
     "the tail, in a settled state": (failover_without_the_end, lambda: mock.patch.object(Honour, "vouches", _without_tail)),
     "covering reads": (cut_off_from_the_store, lambda: mock.patch.object(Honour, "why_ended_by_journal", _tail_alone)),
@@ -197,21 +220,24 @@ STORIES: dict[str, tuple[Callable[[World], None], Callable[[], AbstractContextMa
     "a majority": (beside_the_old_primary, lambda: mock.patch.object(SentinelWatcher, "believed_until", property(_always))),
     "the lease before an acknowledgement": (end_by_an_unsettled_worker, lambda: mock.patch.object(ends, "lease_from", _nothing)),
     "the pending mark": (end_while_it_is_restored, lambda: mock.patch.object(loading, "PENDING", b"none")),
+    "outlasting copies": (end_behind_a_slow_link, lambda: mock.patch.object(ends.Ends, "outlast_copies", _nothing)),
+    "hearing the server": (end_behind_a_link_that_stands_still, lambda: mock.patch.multiple(near_cache, **_DEAF)),
     "the second look": (end_while_it_is_restored, lambda: mock.patch.object(Restore, "_second_look", _nothing)),
 }
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_with_it_the_story_ends_well(world: World, name: str) -> None:
+def test_with_it_the_story_ends_well(name: str) -> None:
     story, _ = STORIES[name]
-    story(world)
+    with contextlib.closing(World(caches=name in OF_COPIES)) as world:
+        story(world)
 
 
 @pytest.mark.parametrize("name", STORIES)
 def test_without_it_a_promise_is_broken(name: str) -> None:
     story, without = STORIES[name]
     with without():
-        world = World()
+        world = World(caches=name in OF_COPIES)
         with contextlib.closing(world), pytest.raises(Broken):
             story(world)
 

@@ -3,6 +3,8 @@
 Real are the manager and everything under it (honour, ends, apply, restore, the tail, the scripts by fakeredis) and
 how Sentinels are believed. Fake are the servers (two, one replicating to the other when told to), what the Sentinels
 say, the journal's table, and all links between them, which can be cut. Time passes only when nothing can be done.
+With `caches` workers keep copies of sessions, and servers tell them of changes, each over its link and no sooner than
+that lets it through.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ import asyncio
 import contextlib
 import copy
 import selectors
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 from unittest import mock
 
 import fakeredis
 
 from stateroom.backend.client import Argument, Command, PoolFigures, Script
+from stateroom.backend.near_cache import NearCache
 from stateroom.backend.plain import PlainClient
 from stateroom.backend.sentinel import Answer, SentinelWatcher
 from stateroom.backend.standing import Standing
@@ -32,6 +35,7 @@ from stateroom.testing import settings
 
 EPOCH = 1_700_000_000.0
 POLL_SECONDS = 0.2
+CACHE_SECONDS = 30.0
 TIMEOUT_SECONDS = 0.5
 SENTINELS = 3
 
@@ -80,6 +84,33 @@ class Node:
         self.client = PlainClient(fakeredis.FakeAsyncRedis(server=self.server))
         self.says_master = number == 0
         self.refuses_writes = False
+        self._readers: dict[str, set[FakeClient]] = {}
+
+    def note_reader(self, key: str, client: FakeClient) -> None:
+        """Who is told, once, that this key has changed."""
+        self._readers.setdefault(key, set()).add(client)
+
+    async def write(self, call: Any) -> Any:
+        """Do something that may change keys, and tell who has read them."""
+        before = {key: await self._fields(key) for key in self._readers}
+        reply = await call(self.client)
+        for key, fields in before.items():
+            if await self._fields(key) != fields:
+                for client in self._readers.pop(key, set()):
+                    client.tell(self, [key.encode()])
+        return reply
+
+    async def flush(self) -> None:
+        await self.client.execute("", "FLUSHALL")
+        self._tell_of_flush()
+
+    async def _fields(self, key: str) -> Any:
+        return await self.client.execute(key, "HGETALL", key)
+
+    def _tell_of_flush(self) -> None:
+        readers, self._readers = self._readers, {}
+        for client in set().union(*readers.values()):
+            client.tell(self, None)
 
     def dump(self) -> Any:
         return {number: copy.deepcopy(database._dict) for number, database in self.server.dbs.items()}
@@ -87,6 +118,7 @@ class Node:
     def load(self, state: Any) -> None:
         for number, content in state.items():
             self.server.dbs[number]._dict = copy.deepcopy(content)
+        self._tell_of_flush()
 
 
 class FakeJournal:
@@ -158,12 +190,19 @@ class FakeJournal:
 
 
 class FakeClient:
-    """`RedisClient` of one worker: of the primary that it believes in, if its link to that is whole."""
+    """`RedisClient` of one worker: of the primary that it believes in, if its link to that is whole.
 
-    def __init__(self, world: World) -> None:
+    `lag`: seconds that what a server says is on its way, in order.
+    """
+
+    def __init__(self, world: World, near: NearCache | None) -> None:
         self._world = world
-        self._standing = Standing()
+        self._near = near
+        self._standing = Standing(near)
         self._node: Node | None = None
+        self.lag = 0.0
+        self._arrived_at = 0.0
+        self._held: list[Callable[[], None]] = []
         self.cut: set[Address] = set()
         self.cut_sentinels: set[int] = set()
         self.delays_next_write = False
@@ -182,7 +221,33 @@ class FakeClient:
 
     def drop(self) -> None:
         self._node = None
+        self._held.clear()
         self._standing.lost()
+
+    def tell(self, node: Node, keys: list[bytes] | None) -> None:
+        """A server's news, over the connection that this client has to it now."""
+        near, serial = self._near, self._standing.serial
+        if near is None or node is not self._node:
+            return
+
+        def hear() -> None:
+            if node is not self._node or serial != self._standing.serial:
+                return
+            if node.address in self.cut:
+                self._held.append(hear)
+            else:
+                near.hear([b"invalidate", keys])
+
+        self._arrive(hear)
+
+    def _arrive(self, what: Callable[[], None]) -> None:
+        self._arrived_at = max(self._arrived_at + 1e-6, self._world.clock.now + self.lag)
+        self._world.loop.call_at(self._arrived_at, what)
+
+    async def _on_its_way(self) -> None:
+        arrived = asyncio.Event()
+        self._arrive(arrived.set)
+        await arrived.wait()
 
     def _believe(self) -> None:
         if self._node is not None:
@@ -194,10 +259,15 @@ class FakeClient:
             if node.address not in self.cut and node.says_master:
                 self._node = node
                 self._standing.connected(self.watcher.believed_until)
+                if self._near is not None:
+                    self._near._is_told = True
         node_now = self._node
         if node_now is None or node_now.address in self.cut:
             self.drop()
             raise StoreUnavailable("cut")
+        held, self._held = self._held, []
+        for hear in held:
+            hear()
         return node_now
 
     async def _call(self, write: bool, call: Any) -> Any:
@@ -218,10 +288,29 @@ class FakeClient:
         if node is not self._node or node.address in self.cut:
             self.drop()
             raise StoreUnavailable("cut on the way")
-        reply = await call(node.client)
+        reply = await (node.write(call) if write else call(node.client))
+        if self._near is not None:
+            await self._on_its_way()
         if node is not self._node or node.address in self.cut:
             raise StoreUnavailable("the answer was lost")
         return reply
+
+    async def _read(self, key: str, *command: Argument) -> Any:
+        """Through the near cache's books, as the real client reads."""
+        assert self._near is not None
+        reply = self._world.loop.create_future()
+        node = self.connect()
+        self._near.note(key, reply)
+
+        async def call(client: PlainClient) -> Any:
+            node.note_reader(key, self)
+            return await client.execute(key, *command)
+
+        try:
+            reply.set_result(await self._call(False, call))
+        except StoreUnavailable as fault:
+            reply.set_exception(fault)
+        return await reply
 
     async def start(self) -> None:
         return
@@ -230,11 +319,17 @@ class FakeClient:
         return
 
     async def execute(self, key: str, *command: Argument) -> Any:
+        if self._near is not None and command[0] == "HGETALL":
+            return await self._read(key, *command)
         is_write = command[0] in {"SET", "PEXPIRE"}
         return await self._call(is_write, lambda client: client.execute(key, *command))
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
-        return await self._call(True, lambda client: client.run(script, keys, args))
+        try:
+            return await self._call(True, lambda client: client.run(script, keys, args))
+        finally:
+            if self._near is not None:
+                self._near.drop(keys)
 
     async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
         raise NotImplementedError
@@ -263,12 +358,13 @@ class FakeClient:
 
 
 class Worker:
-    def __init__(self, world: World, ring: KeyRing, number: int, *, journal_required: bool) -> None:
-        self.client = FakeClient(world)
+    def __init__(self, world: World, ring: KeyRing, number: int, *, journal_required: bool, caches: bool) -> None:
+        self.client = FakeClient(world, NearCache(CACHE_SECONDS) if caches else None)
         self.journal = FakeJournal(world)
         made = settings(
             database_url="sqlite:///unused.db", session_max_age=100_000, session_absolute_max_age=100_000, degraded_max_age=90_000,
             redis_write_replicas=1, journal_required=journal_required,
+            session_cache_max_age=CACHE_SECONDS if caches else 0,
         )  # fmt: skip
         self.manager = SessionManager(made, Metrics(), ring)
         self.stores = self.manager.attach(self.client, self.journal)
@@ -305,7 +401,7 @@ class Worker:
 class World:
     """The fleet. `advance` lets virtual time pass; everything else is at once."""
 
-    def __init__(self, *, workers: int = 2, journal_required: bool = False) -> None:
+    def __init__(self, *, workers: int = 2, journal_required: bool = False, caches: bool = False) -> None:
         self.clock = Clock()
         self._patches = [mock.patch("time.monotonic", self.clock.monotonic), mock.patch("time.time", self.clock.time)]
         for patch in self._patches:
@@ -324,11 +420,11 @@ class World:
         self.named = [(self.primary.address, 1)] * SENTINELS
         self.snapshot: Any = None
         ring = KeyRing([b"k" * 32], "session_id")
-        self.workers = self.do(self._workers(workers, ring, journal_required))
+        self.workers = self.do(self._workers(workers, ring, journal_required, caches))
         self.advance(2.0)
 
-    async def _workers(self, count: int, ring: KeyRing, journal_required: bool) -> list[Worker]:
-        return [Worker(self, ring, number, journal_required=journal_required) for number in range(count)]
+    async def _workers(self, count: int, ring: KeyRing, journal_required: bool, caches: bool) -> list[Worker]:
+        return [Worker(self, ring, number, journal_required=journal_required, caches=caches) for number in range(count)]
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
@@ -388,4 +484,4 @@ class World:
         """What a hung server was sent arrives there now."""
         node, call = self.late.pop(0)
         with contextlib.suppress(Unavailable):
-            self.do(call(node.client))
+            self.do(node.write(call))

@@ -61,8 +61,8 @@ def parse(output: str, *, cpu_seconds: float, redis_commands: int) -> Round:
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
     return Round(
         float(_found(r"Requests/sec:\s+([\d.]+)", output)),
-        _milliseconds(_found(r"50%\s+(\S+)", output)),
-        _milliseconds(_found(r"99%\s+(\S+)", output)),
+        _milliseconds(_found(r"(?m)^\s*50%\s+(\S+)", output)),
+        _milliseconds(_found(r"(?m)^\s*99%\s+(\S+)", output)),
         cpu_seconds / max(total, 1) * 1e6,
         redis_commands / max(total, 1),
         (int(refused[1]) if refused else 0) + (sum(map(int, broken.groups())) if broken else 0),

@@ -67,4 +67,4 @@ LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-ann
 	--no-emit-index-url --no-emit-find-links
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/peers/.venv bench/peers/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from . import chart, goals, machine, table
+from . import chart, goals, machine, publish, table
 from .processes import HERE, NotRunning
 from .results import Results
 from .rows import ROWS, WARM_SECONDS, Row, Target
@@ -33,9 +33,12 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         targets = dict(start(options.rows, folder, results, stack))
+        pids = {pid for target in targets.values() for pid in target.pids}
+        before = machine.Spent.now(pids)
         for number in range(options.rounds):
             one_round(number, targets, results, options.seconds)
-    write(results, options)
+        others = machine.Spent.now(pids).by_others(before)
+    write(results, options, others)
 
 
 def start(rows: Sequence[Row], folder: Path, results: Results, stack: contextlib.ExitStack) -> Iterator[tuple[str, Target]]:
@@ -75,15 +78,17 @@ def one_round(number: int, targets: dict[str, Target], results: Results, seconds
             )
 
 
-def write(results: Results, options: argparse.Namespace) -> None:
+def write(results: Results, options: argparse.Namespace, others: float) -> None:
     taken, facts, verdicts = dt.datetime.now(dt.UTC), machine.describe(), list(goals.judge(results))
     how = f"{taken:%Y-%m-%d}, rounds of {options.seconds} s, {options.rounds} of each row, medians (least to most); "
     how += ", ".join(f"{name} {fact}" for name, fact in facts.items())
+    how += f"; other processes took {others:.0%} of the machine meanwhile"
     text = f"{how}\n\n{table.tables(results)}\n\n### Ratios\n\n{table.ratios(verdicts)}\n"
     figures = {
         "taken": taken.isoformat(timespec="seconds"),
         "seconds": options.seconds,
         "machine": facts,
+        "others": others,
         **results.as_json(),
         "ratios": [verdict.as_json() for verdict in verdicts],
     }
@@ -91,6 +96,9 @@ def write(results: Results, options: argparse.Namespace) -> None:
     (RESULTS / "bench.md").write_text(text)
     (RESULTS / "bench.json").write_text(json.dumps(figures, indent=2))
     (RESULTS / "cpu.svg").write_text(cpu_chart(results))
+    if options.publish:
+        publish.publish("measured", f"![CPU per request](benchmark.svg)\n\n{text}")
+        publish.PAGE.with_suffix(".svg").write_text(cpu_chart(results))
     print(text)
 
 
@@ -117,6 +125,7 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--seconds", type=int, default=4, help="of each row in each round")
     arguments.add_argument("--connections", type=numbers, default=[1, 8, 64, 512], metavar="N,...")
+    arguments.add_argument("--publish", action="store_true", help="put what was measured into docs/benchmark.md")
     arguments.add_argument("--rows", type=rows, default=list(ROWS), metavar="ROW,...", help=f"of {', '.join(known)}")
     return arguments.parse_args()
 

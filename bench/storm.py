@@ -23,6 +23,7 @@ import aiohttp
 import uvloop
 
 from .processes import CREDENTIALS, HERE, SERVICE_PORT, service, sign_in
+from .publish import publish
 
 EXECUTOR_PORT = SERVICE_PORT + 1
 PLACES = {"Stateroom": SERVICE_PORT, "bcrypt in the default executor": EXECUTOR_PORT}
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=200, help="checks a second")
     parser.add_argument("--seconds", type=int, default=10, help="of each in each round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--publish", action="store_true", help="put what was measured into docs/benchmark.md")
     options = parser.parse_args()
     storms: dict[str, list[Storm]] = {name: [] for name in PLACES}
     with both():
@@ -56,6 +58,8 @@ def main() -> None:
     text = report(storms, options)
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "storm.md").write_text(text)
+    if options.publish:
+        publish("storm", text)
     print(text)
 
 

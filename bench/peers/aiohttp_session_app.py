@@ -47,4 +47,4 @@ async def make_app() -> web.Application:
     return app
 
 
-web.run_app(make_app(), host="127.0.0.1", port=port, access_log=None, print=None, loop=uvloop.new_event_loop())
+web.run_app(make_app(), host="127.0.0.1", port=port, access_log=None, print=None, backlog=1024, loop=uvloop.new_event_loop())

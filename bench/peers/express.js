@@ -40,4 +40,4 @@ app.get("/api/auth/check", (request, response) => {
   response.json({ authenticated: true, user_id: userId, degraded: false, expires_in: 3599 });
 });
 
-app.listen(Number(port), "127.0.0.1");
+app.listen(Number(port), "127.0.0.1", 1024);

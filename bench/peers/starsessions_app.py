@@ -53,4 +53,4 @@ app = Starlette(
         Middleware(SessionAutoloadMiddleware),
     ],
 )
-uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
+uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", backlog=1024, access_log=False, log_level="warning")

@@ -23,6 +23,8 @@ from .rows import ROWS, WARM_SECONDS, Row, Target
 from .wrk import load, measure, medians, need_wrk, spread
 
 CHARTED = 64
+BUSY = 0.05
+"""The share of the machine that others may take before the figures tell of them."""
 RESULTS = HERE / "results"
 
 
@@ -83,6 +85,8 @@ def write(results: Results, options: argparse.Namespace, others: float) -> None:
     how = f"{taken:%Y-%m-%d}, rounds of {options.seconds} s, {options.rounds} of each row, medians (least to most); "
     how += ", ".join(f"{name} {fact}" for name, fact in facts.items())
     how += f"; other processes took {others:.0%} of the machine meanwhile"
+    if others > BUSY:
+        how += ". **That is too busy a machine for latencies and requests/s**: they, and their ratios, tell of the others as well"
     text = f"{how}\n\n{table.tables(results)}\n\n### Ratios\n\n{table.ratios(verdicts)}\n"
     figures = {
         "taken": taken.isoformat(timespec="seconds"),

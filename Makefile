@@ -25,7 +25,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A table beside peers, into bench/results: docs/benchmark.md. Takes a quarter of an hour.
+# A table beside peers, into bench/results: docs/benchmark.md. Takes ten to fifteen minutes.
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
 

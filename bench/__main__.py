@@ -120,6 +120,8 @@ def _options() -> argparse.Namespace:
     known = {row.key: row for row in ROWS}
 
     def rows(text: str) -> list[Row]:
+        if unknown := set(text.split(",")) - set(known):
+            raise argparse.ArgumentTypeError(f"no row {', '.join(sorted(unknown))}; there are {', '.join(known)}")
         return [known[key] for key in text.split(",")]
 
     def numbers(text: str) -> list[int]:
@@ -127,7 +129,7 @@ def _options() -> argparse.Namespace:
 
     arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--seconds", type=int, default=4, help="of each row in each round")
+    arguments.add_argument("--seconds", type=int, default=3, help="of each row in each round")
     arguments.add_argument("--connections", type=numbers, default=[1, 8, 64, 512], metavar="N,...")
     arguments.add_argument("--publish", action="store_true", help="put what was measured into docs/benchmark.md")
     arguments.add_argument("--rows", type=rows, default=list(ROWS), metavar="ROW,...", help=f"of {', '.join(known)}")

@@ -46,9 +46,9 @@ def python() -> str:
     """The interpreter of the Python peers' environment."""
     interpreter = HERE / ".venv" / "bin" / "python"
     if _is_stale(made := HERE / ".venv" / "made", HERE / "requirements.txt"):
-        _install([sys.executable, "-m", "venv", "--clear", str(HERE / ".venv")])
+        _make("python -m venv", [sys.executable, "-m", "venv", "--clear", str(HERE / ".venv")])
         pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _install([*pip, "--require-hashes", "-r", str(HERE / "requirements.txt")])
+        _make("pip install", [*pip, "--require-hashes", "-r", str(HERE / "requirements.txt")])
         made.touch()
     return str(interpreter)
 
@@ -61,7 +61,7 @@ def node() -> str:
         raise NotRunning("node or npm is missing: apt-get install nodejs npm")
     if _is_stale(made := HERE / "node_modules" / ".made", HERE / "package.json"):
         # A lock file would hold the addresses of a registry.
-        _install([npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"])
+        _make("npm install", [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"])
         made.touch()
     return program
 
@@ -75,7 +75,7 @@ def go_program() -> str:
     program = HERE / "gin" / ".built"
     if _is_stale(program, HERE / "gin" / "main.go"):
         offline = {"GO111MODULE": "off", "GOPATH": str(DEBIAN_GO_MODULES), "GOFLAGS": ""}
-        _install([go, "build", "-o", str(program), str(HERE / "gin" / "main.go")], offline)
+        _make("go build", [go, "build", "-o", str(program), str(HERE / "gin" / "main.go")], offline)
     return str(program)
 
 
@@ -83,9 +83,10 @@ def _is_stale(made: Path, source: Path) -> bool:
     return not made.exists() or made.stat().st_mtime < source.stat().st_mtime
 
 
-def _install(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-    print(f"bench: {' '.join(command)}", file=sys.stderr, flush=True)
+def _make(step: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Run one step of an installation. Raises `NotRunning` with the last thing it said."""
+    print(f"bench: {step} for the peers ...", file=sys.stderr, flush=True)
     done = subprocess.run(command, cwd=HERE, env=os.environ | (environment or {}), capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise NotRunning(f"{Path(command[0]).name} failed: {said[-1] if said else done.returncode}")
+        raise NotRunning(f"{step} failed: {said[-1] if said else done.returncode}")

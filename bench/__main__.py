@@ -35,7 +35,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         targets = dict(start(options.rows, folder, results, stack))
-        pids = {pid for target in targets.values() for pid in target.pids}
+        pids = {pid for target in targets.values() for pid in target.pids()}
         before = machine.Spent.now(pids)
         for number in range(options.rounds):
             one_round(number, targets, results, options.seconds)
@@ -70,7 +70,7 @@ def one_round(number: int, targets: dict[str, Target], results: Results, seconds
         for key in keys[turn:] + keys[:turn]:
             target = targets[key]
             measured = measure(
-                target.pids, target.port,
+                target.pids(), target.port,
                 seconds=seconds, connections=connections, cookie=target.cookie, redis_commands=target.commands,
             )  # fmt: skip
             results.add(key, connections, measured)

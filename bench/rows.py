@@ -42,12 +42,16 @@ WARM_SECONDS = 1
 
 @dataclass(frozen=True)
 class Target:
-    """A row that runs: where to ask, as whom, and which processes' CPU time to count."""
+    """A row that runs: where to ask and as whom. `pid`: of the process whose CPU time counts, with all that it starts."""
 
     port: int
-    pids: tuple[int, ...]
+    pid: int
     cookie: str = ""
     store: Valkey | None = None
+
+    def pids(self) -> list[int]:
+        """All its processes as they are now: a second worker starts after the first one answers."""
+        return [self.pid, *descendants(self.pid), *([self.store.pid] if self.store is not None else [])]
 
     def commands(self) -> int:
         return self.store.commands() if self.store is not None else 0
@@ -75,23 +79,23 @@ class Row:
 def bare(_: Path) -> Iterator[Target]:
     port = free_port()
     with bare_handler(port) as pid:
-        yield Target(port, (pid,))
+        yield Target(port, pid)
 
 
 @contextlib.contextmanager
 def library(folder: Path) -> Iterator[Target]:
     port = free_port()
     command = [sys.executable, "-P", str(HERE / "library.py"), str(port)]
-    with valkey() as store, started(command, stateroom(folder, store), folder, port) as pids:
-        yield Target(port, (*pids, store.pid), sign_in(port, "/login", json.dumps(SESSION).encode()), store)
+    with valkey() as store, started(command, stateroom(folder, store), folder, port) as pid:
+        yield Target(port, pid, sign_in(port, "/login", json.dumps(SESSION).encode()), store)
 
 
 @contextlib.contextmanager
 def whole_service(folder: Path, *, workers: int = 1, **settings: str) -> Iterator[Target]:
     port = free_port()
     command = [sys.executable, "-m", "stateroom", "serve", "--port", str(port), "--workers", str(workers)]
-    with valkey() as store, started(command, stateroom(folder, store) | settings, folder, port) as pids:
-        yield Target(port, (*pids, store.pid), sign_in(port, "/api/auth/register", json.dumps(ACCOUNT).encode()), store)
+    with valkey() as store, started(command, stateroom(folder, store) | settings, folder, port) as pid:
+        yield Target(port, pid, sign_in(port, "/api/auth/register", json.dumps(ACCOUNT).encode()), store)
 
 
 @contextlib.contextmanager
@@ -109,13 +113,13 @@ def near_cache(folder: Path) -> Iterator[Target]:
 def peer(folder: Path, command: Callable[[int, int], Sequence[str]]) -> Iterator[Target]:
     """`command`: makes the peer's from its port and its store's."""
     port = free_port()
-    with valkey() as store, started(command(port, store.port), {"NODE_ENV": "production"}, folder, port) as pids:
-        yield Target(port, (*pids, store.pid), sign_in(port, "/login", json.dumps(SESSION).encode()), store)
+    with valkey() as store, started(command(port, store.port), {"NODE_ENV": "production"}, folder, port) as pid:
+        yield Target(port, pid, sign_in(port, "/login", json.dumps(SESSION).encode()), store)
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str], environment: Mapping[str, str], folder: Path, port: int) -> Iterator[list[int]]:
-    """The ids of a service's processes. Raises `NotRunning` with the last thing it said."""
+def started(command: Sequence[str], environment: Mapping[str, str], folder: Path, port: int) -> Iterator[int]:
+    """A service's process id. Raises `NotRunning` with the last thing it said."""
     log = folder / "log"
     with running(command, environment, log=log) as process:
         try:
@@ -123,7 +127,7 @@ def started(command: Sequence[str], environment: Mapping[str, str], folder: Path
         except NotRunning as error:
             said = log.read_text(errors="replace").strip().splitlines()
             raise NotRunning(said[-1] if said else str(error)) from None
-        yield [process.pid, *descendants(process.pid)]
+        yield process.pid
 
 
 def stateroom(folder: Path, store: Valkey) -> dict[str, str]:

@@ -17,11 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stateroom.drills.topology import free_port
 from stateroom.sessions.cookie import new_key
 
 from . import peers
 from .processes import HERE, NotRunning, bare_handler, descendants, running, sign_in, wait_for
-from .valkey import Valkey, free_port, valkey
+from .valkey import Valkey, valkey
 from .wrk import load, measure
 
 SESSION = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import redis
 
 from stateroom.backend.embedded import find_server
+from stateroom.drills.topology import free_port
 
 from .processes import NotRunning, running
 
@@ -43,9 +43,3 @@ def valkey() -> Iterator[Valkey]:
         with redis.Redis(port=port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 100)) as client:
             client.ping()
         yield Valkey(process.pid, port)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

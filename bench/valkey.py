@@ -24,11 +24,15 @@ class Valkey:
     port: int
 
     def commands(self) -> int:
-        """How many commands it has answered, those within scripts too; not the ones that ask for this number."""
         with redis.Redis(port=self.port) as client:
-            stats = client.info("commandstats")
-        assert isinstance(stats, dict)
-        return sum(int(of["calls"]) for name, of in stats.items() if name not in OWN_QUESTIONS)
+            return answered(client)
+
+
+def answered(client: redis.Redis) -> int:
+    """How many commands a server has answered, those within scripts too; not the ones that ask for this number."""
+    stats = client.info("commandstats")
+    assert isinstance(stats, dict)
+    return sum(int(of["calls"]) for name, of in stats.items() if name not in OWN_QUESTIONS)
 
 
 @contextlib.contextmanager

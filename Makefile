@@ -30,6 +30,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# A table beside peers, into bench/results: docs/benchmark.md. Takes ten to fifteen minutes.
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
 
@@ -66,8 +67,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 lock:
 	uv pip compile pyproject.toml requirements-build.in --all-extras $(LOCK) -o requirements.txt
 	uv pip compile pyproject.toml requirements-build.in --all-extras --group dev $(LOCK) -o requirements-dev.txt
+	uv pip compile bench/peers/requirements.in -c requirements.txt $(LOCK) -o bench/peers/requirements.txt
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
 	--no-emit-index-url --no-emit-find-links
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/peers/.venv bench/peers/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

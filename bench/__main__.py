@@ -1,64 +1,143 @@
-"""`make bench`: what an authenticated check costs, beside a bare aiohttp handler that gives the same body.
+"""`make bench`: what an authenticated check costs, beside a bare handler and beside other session libraries.
 
-One run, interleaved rounds, wrk as load, CPU time from /proc of the service and of Redis together, Redis' own count
-of commands. Machines are noisy: read the ratio, not the microseconds. Writes `bench/results/check.json`.
+One run, interleaved rounds, wrk as load, CPU time from /proc of the service and of its Redis together, Redis' own count
+of commands. Machines are noisy: read the ratios, not the microseconds. Writes `bench/results/`: bench.md, bench.json,
+cpu.svg. docs/benchmark.md says how to read them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import datetime as dt
 import json
+import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from . import honour
-from .processes import BARE_PORT, SERVICE_PORT, bare_handler, service, sign_in
-from .wrk import Round, load, measure, medians, need_wrk, table
+from . import chart, goals, machine, publish, table
+from .processes import HERE, NotRunning
+from .results import Results
+from .rows import ROWS, WARM_SECONDS, Row, Target
+from .wrk import load, measure, medians, need_wrk, spread
 
-HERE = Path(__file__).parent
+CHARTED = 64
+BUSY = 0.05
+"""The share of the machine that others may take before the figures tell of them."""
+RESULTS = HERE / "results"
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--seconds", type=int, default=4)
-    arguments.add_argument("--connections", type=int, default=64)
-    options = arguments.parse_args()
+    options = _options()
     need_wrk()
-    how = {"seconds": options.seconds, "connections": options.connections}
-    with tempfile.TemporaryDirectory() as folder, bare_handler() as bare, service(Path(folder)) as (process, redis):
-        cookie = sign_in()
-        rows: dict[str, list[Round]] = {"bare aiohttp": [], "stateroom check": []}
-        load(SERVICE_PORT, seconds=1, connections=options.connections, cookie=cookie)
-        for _ in range(options.rounds):
-            rows["bare aiohttp"].append(measure([bare], BARE_PORT, **how))
-            rows["stateroom check"].append(
-                measure([process, redis], SERVICE_PORT, cookie=cookie, redis_commands=lambda: redis_commands(Path(folder)), **how)
+    results = Results(tuple(options.connections))
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        targets = dict(start(options.rows, folder, results, stack))
+        pids = {pid for target in targets.values() for pid in target.pids()}
+        before = machine.Spent.now(pids)
+        for number in range(options.rounds):
+            one_round(number, targets, results, options.seconds)
+        others = machine.Spent.now(pids).by_others(before)
+    write(results, options, others)
+
+
+def start(rows: Sequence[Row], folder: Path, results: Results, stack: contextlib.ExitStack) -> Iterator[tuple[str, Target]]:
+    """Start and warm each row; one that cannot be had is left out with the reason."""
+    for row in rows:
+        own = folder / row.key
+        own.mkdir()
+        try:
+            target = stack.enter_context(row.start(own))
+        except NotRunning as error:
+            results.left_out[row.name] = str(error)
+            _tell(f"left out: {row.name}: {error}")
+            continue
+        answer = target.check()
+        if (answer["authenticated"], answer["user_id"], answer["degraded"]) != (True, 1, False):
+            sys.exit(f"{row.name} does not know its user: {answer}")
+        results.names[row.key] = row.name
+        load(target.port, seconds=WARM_SECONDS, connections=CHARTED, cookie=target.cookie)
+        yield row.key, target
+
+
+def one_round(number: int, targets: dict[str, Target], results: Results, seconds: int) -> None:
+    """Each row at each number of connections. Every round begins with another row: none always follows the same."""
+    keys = list(targets)
+    turn = number % max(len(keys), 1)
+    for connections in results.connections:
+        for key in keys[turn:] + keys[:turn]:
+            target = targets[key]
+            measured = measure(
+                target.pids(), target.port,
+                seconds=seconds, connections=connections, cookie=target.cookie, redis_commands=target.commands,
+            )  # fmt: skip
+            results.add(key, connections, measured)
+            _tell(
+                f"round {number + 1}, {connections:3} connections, {results.names[key]}: {measured.requests_per_second:,.0f}/s, "
+                f"{measured.cpu_us:.1f} us, p99 {measured.p99_ms:.2f} ms"
             )
-    report(rows, options.connections)
-    honour.main()
 
 
-def redis_commands(folder: Path) -> int:
-    """Commands that the embedded server has answered, from INFO COMMANDSTATS."""
-    import redis
+def write(results: Results, options: argparse.Namespace, others: float) -> None:
+    taken, facts, verdicts = dt.datetime.now(dt.UTC), machine.describe(), list(goals.judge(results))
+    how = f"{taken:%Y-%m-%d}, rounds of {options.seconds} s, {options.rounds} of each row, medians (least to most); "
+    how += ", ".join(f"{name} {fact}" for name, fact in facts.items())
+    how += f"; other processes took {others:.0%} of the machine meanwhile"
+    if others > BUSY:
+        how += ". **That is too busy a machine for latencies and requests/s**: they, and their ratios, tell of the others as well"
+    text = f"{how}\n\n{table.tables(results)}\n\n### Ratios\n\n{table.ratios(verdicts)}\n"
+    figures = {
+        "taken": taken.isoformat(timespec="seconds"),
+        "seconds": options.seconds,
+        "machine": facts,
+        "others": others,
+        **results.as_json(),
+        "ratios": [verdict.as_json() for verdict in verdicts],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "bench.md").write_text(text)
+    (RESULTS / "bench.json").write_text(json.dumps(figures, indent=2))
+    (RESULTS / "cpu.svg").write_text(cpu_chart(results))
+    if options.publish:
+        publish.publish("measured", f"![CPU per request](benchmark.svg)\n\n{text}")
+        publish.PAGE.with_suffix(".svg").write_text(cpu_chart(results))
+    print(text)
 
-    state = folder / "var"
-    with redis.Redis(unix_socket_path=str(state / "valkey.sock"), password=(state / "valkey.password").read_text()) as client:
-        return sum(int(stats["calls"]) for stats in client.info("commandstats").values())  # type: ignore[union-attr]
+
+def cpu_chart(results: Results) -> str:
+    drawn = []
+    for key, name in results.names.items():
+        if rounds := results.of(key, CHARTED):
+            kind = "floor" if key == "bare" else "own" if name.startswith("Stateroom") else "peer"
+            drawn.append(chart.Bar(name, medians(rounds)["cpu_us"], *spread(rounds)["cpu_us"], kind))
+    caption = f"us of CPU per request, service and Redis together, {CHARTED} connections; shorter is better"
+    return chart.bars("What an authenticated check costs", caption, drawn)
 
 
-def report(rows: dict[str, list[Round]], connections: int) -> None:
-    middle = {name: medians(rounds) for name, rounds in rows.items()}
-    print(f"{connections} connections, medians of {len(rows['bare aiohttp'])} rounds\n\n{table(middle)}")
-    ratio = middle["stateroom check"]["cpu_us"] / middle["bare aiohttp"]["cpu_us"]
-    print(f"\nCPU per check, service and Redis: {ratio:.2f} x a bare handler")
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    (results / "check.json").write_text(
-        json.dumps({"medians": middle, "ratio": ratio, "rounds": {n: [asdict(r) for r in rs] for n, rs in rows.items()}}, indent=2)
-    )
+def _options() -> argparse.Namespace:
+    known = {row.key: row for row in ROWS}
+
+    def rows(text: str) -> list[Row]:
+        if unknown := set(text.split(",")) - set(known):
+            raise argparse.ArgumentTypeError(f"no row {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        return [known[key] for key in text.split(",")]
+
+    def numbers(text: str) -> list[int]:
+        return [int(number) for number in text.split(",")]
+
+    arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--seconds", type=int, default=3, help="of each row in each round")
+    arguments.add_argument("--connections", type=numbers, default=[1, 8, 64, 512], metavar="N,...")
+    arguments.add_argument("--publish", action="store_true", help="put what was measured into docs/benchmark.md")
+    arguments.add_argument("--rows", type=rows, default=list(ROWS), metavar="ROW,...", help=f"of {', '.join(known)}")
+    return arguments.parse_args()
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,4 +14,4 @@ async def check(request: web.Request) -> web.Response:
 
 app = web.Application()
 app.router.add_get("/api/auth/check", check)
-web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, loop=uvloop.new_event_loop())
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, backlog=1024, loop=uvloop.new_event_loop())

@@ -1,4 +1,4 @@
-"""What is measured, as processes of their own."""
+"""What is measured, as processes of their own: started, waited for, their CPU time read, stopped."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
 BARE_PORT, SERVICE_PORT = 8191, 8192
 CREDENTIALS = b'{"email": "demo@example.com", "password": "password123"}'
+READY_SECONDS = 30.0
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class NotRunning(Exception):
+    """Something that was to be measured cannot be: the reason, and its mend where there is one."""
 
 
 @contextlib.contextmanager
-def bare_handler() -> Iterator[int]:
+def bare_handler(port: int = BARE_PORT) -> Iterator[int]:
     """A bare aiohttp handler: its process id."""
-    with _running([sys.executable, str(HERE / "bare.py"), str(BARE_PORT)], {}) as process:
-        _wait_for(BARE_PORT, "/api/auth/check")
+    with running([sys.executable, str(HERE / "bare.py"), str(port)]) as process:
+        wait_for(process, port, "/api/auth/check")
         yield process.pid
 
 
@@ -30,35 +37,71 @@ def service(
 ) -> Iterator[tuple[int, int]]:
     """The service with its embedded server: their process ids. `command`: what to run in place of `stateroom serve`."""
     environment = {"STATE_DIR": str(folder / "var"), "PORT": str(port), "LOG_LEVEL": "warning", **settings}
-    with _running([*(command or [sys.executable, "-m", "stateroom", "serve"]), *arguments], environment) as process:
-        _wait_for(port, "/livez")
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
-        yield process.pid, int(children.stdout.split()[0])
+    with running([*(command or [sys.executable, "-m", "stateroom", "serve"]), *arguments], environment) as process:
+        wait_for(process, port, "/livez")
+        yield process.pid, descendants(process.pid)[0]
 
 
-def sign_in(port: int = SERVICE_PORT) -> str:
+def sign_in(port: int = SERVICE_PORT, path: str = "/api/auth/login", credentials: bytes = CREDENTIALS) -> str:
     """A signed-in session's cookie."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/api/auth/login", data=CREDENTIALS, headers={"Content-Type": "application/json"}
+        f"http://127.0.0.1:{port}{path}", data=credentials, headers={"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request) as response:
         return str(response.headers["Set-Cookie"]).split(";")[0]
 
 
 @contextlib.contextmanager
-def _running(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
+def running(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, *, log: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process from here to the end of the block; what it says is kept in `log`."""
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(log.open("wb")) if log is not None else subprocess.DEVNULL
+        process = subprocess.Popen(command, env=os.environ | (environment or {}), stdout=output, stderr=output)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
 
 
-def _wait_for(port: int, path: str) -> None:
-    for _ in range(200):
-        with contextlib.suppress(OSError):
+def wait_for(process: subprocess.Popen[bytes], port: int, path: str) -> None:
+    """Until the process answers on its port, whatever the status. Raises `NotRunning`."""
+    until = time.monotonic() + READY_SECONDS
+    while process.poll() is None and time.monotonic() < until:
+        try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1).close()
+        except urllib.error.HTTPError:
             return
-        time.sleep(0.05)
-    sys.exit(f"nothing answers on port {port}")
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    said = f"it ended with status {process.returncode}" if process.returncode is not None else "it does not answer"
+    raise NotRunning(f"{said} (port {port})")
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process started, and that these started, oldest first."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended since
+            children.setdefault(int(_fields(stat)[1]), []).append(int(stat.parent.name))
+    found, open_ = [], [pid]
+    while open_:
+        started = children.get(open_.pop(), [])
+        found += started
+        open_ += started
+    return sorted(found)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, all its threads together, in its own code and the kernel's for it."""
+    fields = _fields(Path(f"/proc/{pid}/stat"))
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+def _fields(stat: Path) -> list[str]:
+    """Of /proc/PID/stat, from the third on: the second, a name, may hold spaces."""
+    return stat.read_text().rsplit(")", 1)[1].split()

@@ -1,73 +1,110 @@
 """`python -m bench.storm`: session checks while everybody signs in.
 
 Clients log in without pause at 12 bcrypt rounds; beside them checks leave at a fixed rate, whether or not the last
-one has been answered (an open loop: a slow answer does not slow the questions). Prints the checks' latencies.
+one has been answered (an open loop: a slow answer does not slow the questions). The service stands beside the same
+application with bcrypt in the loop's default executor, in turns. Writes `bench/results/storm.md`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import statistics
+import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import uvloop
 
-from .processes import CREDENTIALS, SERVICE_PORT, service, sign_in
+from .processes import CREDENTIALS, HERE, SERVICE_PORT, service, sign_in
+from .publish import publish
 
-URL = f"http://127.0.0.1:{SERVICE_PORT}"
+EXECUTOR_PORT = SERVICE_PORT + 1
+PLACES = {"Stateroom": SERVICE_PORT, "bcrypt in the default executor": EXECUTOR_PORT}
+BUSY = 503
+
+
+@dataclass
+class Storm:
+    """Milliseconds that checks took; logins by status."""
+
+    latencies: list[float] = field(default_factory=list)
+    logins: Counter[int] = field(default_factory=Counter)
+
+    def percentile(self, share: float) -> float:
+        return sorted(self.latencies)[int(len(self.latencies) * share)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.storm")
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--rate", type=int, default=200)
-    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--rate", type=int, default=200, help="checks a second")
+    parser.add_argument("--seconds", type=int, default=10, help="of each in each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--publish", action="store_true", help="put what was measured into docs/benchmark.md")
     options = parser.parse_args()
+    storms: dict[str, list[Storm]] = {name: [] for name in PLACES}
+    with both():
+        cookies = {name: sign_in(port) for name, port in PLACES.items()}
+        for _ in range(options.rounds):
+            for name, port in PLACES.items():
+                storms[name].append(uvloop.run(storm(f"http://127.0.0.1:{port}", cookies[name], options)))
+    text = report(storms, options)
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / "storm.md").write_text(text)
+    if options.publish:
+        publish("storm", text)
+    print(text)
+
+
+@contextlib.contextmanager
+def both() -> Iterator[None]:
+    """The service and the other application, each with an embedded server of its own."""
+    unlimited = {"LOGIN_ATTEMPTS_PER_ADDRESS": "1000000", "LOGIN_ATTEMPTS": "1000000", "BCRYPT_ROUNDS": "12"}
+    other = [sys.executable, "-P", str(HERE / "executor.py"), str(EXECUTOR_PORT)]
     with (
-        tempfile.TemporaryDirectory() as folder,
-        service(Path(folder), LOGIN_ATTEMPTS_PER_ADDRESS="1000000", LOGIN_ATTEMPTS="1000000"),
-    ):
-        cookie = sign_in()
-        uvloop.run(storm(cookie, options))
+        tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two,
+        service(Path(one), port=SERVICE_PORT, **unlimited), service(Path(two), command=other, port=EXECUTOR_PORT),
+    ):  # fmt: skip
+        yield
 
 
-async def storm(cookie: str, options: argparse.Namespace) -> None:
+async def storm(url: str, cookie: str, options: argparse.Namespace) -> Storm:
     until = time.monotonic() + options.seconds
-    statuses: dict[int, int] = {}
+    seen = Storm()
     async with (
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=0)) as session,
         asyncio.TaskGroup() as group,
     ):
         for _ in range(options.clients):
-            group.create_task(log_in(session, until, statuses))
-        measured = group.create_task(check(session, cookie, until, options.rate))
-    latencies = sorted(measured.result())
-    print(f"logins by status: {dict(sorted(statuses.items()))}")
-    p99 = latencies[int(len(latencies) * 0.99)]
-    print(f"{len(latencies)} checks: median {statistics.median(latencies):.2f} ms, p99 {p99:.2f} ms, worst {latencies[-1]:.2f} ms")
+            group.create_task(log_in(session, url, until, seen))
+        group.create_task(check(session, url, cookie, until, options.rate, seen))
+    return seen
 
 
-async def log_in(session: aiohttp.ClientSession, until: float, statuses: dict[int, int]) -> None:
+async def log_in(session: aiohttp.ClientSession, url: str, until: float, seen: Storm) -> None:
     headers = {"Content-Type": "application/json"}
     while time.monotonic() < until:
-        async with session.post(f"{URL}/api/auth/login", data=CREDENTIALS, headers=headers) as response:
+        async with session.post(f"{url}/api/auth/login", data=CREDENTIALS, headers=headers) as response:
             await response.read()
-            statuses[response.status] = statuses.get(response.status, 0) + 1
+            seen.logins[response.status] += 1
+        if response.status == BUSY:
+            await asyncio.sleep(min(float(response.headers["Retry-After"]), max(until - time.monotonic(), 0)))
 
 
-async def check(session: aiohttp.ClientSession, cookie: str, until: float, rate: int) -> list[float]:
-    latencies: list[float] = []
-
+async def check(session: aiohttp.ClientSession, url: str, cookie: str, until: float, rate: int, seen: Storm) -> None:
     async def one() -> None:
         began = time.perf_counter()
-        async with session.get(f"{URL}/api/auth/check", headers={"Cookie": cookie}) as response:
+        async with session.get(f"{url}/api/auth/check", headers={"Cookie": cookie}) as response:
             body = await response.json()
         assert body["authenticated"], body
-        latencies.append((time.perf_counter() - began) * 1000)
+        seen.latencies.append((time.perf_counter() - began) * 1000)
 
     async with asyncio.TaskGroup() as group:
         due = time.monotonic()
@@ -75,7 +112,26 @@ async def check(session: aiohttp.ClientSession, cookie: str, until: float, rate:
             group.create_task(one())
             due += 1 / rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-    return latencies
+
+
+def report(storms: Mapping[str, Sequence[Storm]], options: argparse.Namespace) -> str:
+    """Medians of the rounds, and the least and most p99."""
+    lines = [
+        f"{options.clients} clients sign in without pause, {options.rate} checks a second, {options.rounds} x {options.seconds} s",
+        "",
+        "| checks beside the storm | p50, ms | p99, ms | worst, ms | logins/s | logins refused as busy |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, rounds in storms.items():
+        worst = max(max(each.latencies) for each in rounds)
+        p99 = [each.percentile(0.99) for each in rounds]
+        signed_in = sum(each.logins[200] for each in rounds) / len(rounds) / options.seconds
+        lines.append(
+            f"| {name} | {statistics.median(each.percentile(0.5) for each in rounds):.2f} "
+            f"| {statistics.median(p99):.2f} ({min(p99):.2f} to {max(p99):.2f}) | {worst:.1f} "
+            f"| {signed_in:.1f} | {sum(each.logins[BUSY] for each in rounds)} |"
+        )
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import statistics
@@ -10,19 +9,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+from .processes import cpu_seconds
+
 COLUMNS = ("requests_per_second", "p50_ms", "p99_ms", "cpu_us", "redis_commands")
 
 
 @dataclass
 class Round:
+    """`cpu_us` and `redis_commands` are per request. `failed`: answers other than 2xx or 3xx, and socket errors."""
+
     requests_per_second: float
     p50_ms: float
     p99_ms: float
     cpu_us: float
     redis_commands: float
+    failed: int = 0
 
 
 def need_wrk() -> None:
@@ -40,19 +42,10 @@ def measure(
     redis_commands: Callable[[], int] = lambda: 0,
 ) -> Round:
     """One round of authenticated checks: `cpu_us` is of all `pids` together, per request."""
-    before, commands = sum(map(_cpu_seconds, pids)), redis_commands()
+    commands, before = redis_commands(), sum(map(cpu_seconds, pids))
     output = load(port, seconds=seconds, connections=connections, cookie=cookie)
-    after = sum(map(_cpu_seconds, pids))
-    total = int(re.search(r"(\d+) requests in", output)[1])  # type: ignore[index]
-    if "Non-2xx" in output:
-        sys.exit(f"answers other than 2xx:\n{output}")
-    return Round(
-        float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1]),  # type: ignore[index]
-        _milliseconds(re.search(r"50%\s+(\S+)", output)[1]),  # type: ignore[index]
-        _milliseconds(re.search(r"99%\s+(\S+)", output)[1]),  # type: ignore[index]
-        (after - before) / total * 1e6,
-        (redis_commands() - commands) / total,
-    )
+    after = sum(map(cpu_seconds, pids))
+    return parse(output, cpu_seconds=after - before, redis_commands=redis_commands() - commands)
 
 
 def load(port: int, *, seconds: int, connections: int, cookie: str = "") -> str:
@@ -61,21 +54,45 @@ def load(port: int, *, seconds: int, connections: int, cookie: str = "") -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def parse(output: str, *, cpu_seconds: float, redis_commands: int) -> Round:
+    """What wrk printed, with what was spent on it."""
+    total = int(_found(r"(\d+) requests in", output))
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+    return Round(
+        float(_found(r"Requests/sec:\s+([\d.]+)", output)),
+        _milliseconds(_found(r"(?m)^\s*50%\s+(\S+)", output)),
+        _milliseconds(_found(r"(?m)^\s*99%\s+(\S+)", output)),
+        cpu_seconds / max(total, 1) * 1e6,
+        redis_commands / max(total, 1),
+        (int(refused[1]) if refused else 0) + (sum(map(int, broken.groups())) if broken else 0),
+    )
+
+
 def medians(rounds: Sequence[Round]) -> dict[str, float]:
     return {column: statistics.median(getattr(each, column) for each in rounds) for column in COLUMNS}
 
 
+def spread(rounds: Sequence[Round]) -> dict[str, tuple[float, float]]:
+    """The least and the most of each column."""
+    return {column: (min(values), max(values)) for column in COLUMNS if (values := [getattr(each, column) for each in rounds])}
+
+
 def table(rows: dict[str, dict[str, float]]) -> str:
+    """Medians alone, for a look at one thing."""
     lines = [f"| | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
     lines += [f"| {name} | {' | '.join(f'{row[column]:.2f}' for column in COLUMNS)} |" for name, row in rows.items()]
     return "\n".join(lines)
 
 
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+def _found(pattern: str, output: str) -> str:
+    found = re.search(pattern, output)
+    if found is None:
+        sys.exit(f"wrk said something else than was expected:\n{output}")
+    return found[1]
 
 
 def _milliseconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
-    return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    assert found, text
+    return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}[found[2]]

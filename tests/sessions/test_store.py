@@ -223,6 +223,27 @@ async def test_the_active_count_is_of_all_users_and_visitors(store: SessionStore
     assert await store.count_active() == 0
 
 
+async def test_counting_leaves_room_for_loads(store: SessionStore, client: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    at, execute = await create(store), client.execute
+    under_way, most = 0, 0
+
+    async def counted(key: str, *command: Argument) -> object:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await execute(key, *command)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(client, "execute", counted)
+    counting = asyncio.create_task(store.count_active())
+    assert await store.load(at) is not None
+    assert not counting.done()
+    assert await counting == 1
+    assert most < TAG_COUNT / 10
+
+
 async def test_each_expiry_is_swept_and_counted_once(store: SessionStore, clock: StoreClock) -> None:
     due = {(await create(store, address(user))).handle for user in ("i1", "i1", "")}
     clock.skew_ms += IDLE - 1000

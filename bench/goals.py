@@ -1,0 +1,68 @@
+"""What the figures have to be, as ratios: a machine's speed falls out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .results import Results
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The median of `row` divided by that of `other`, at a number of connections, and the limit of that."""
+
+    text: str
+    row: str
+    other: str
+    column: str
+    connections: int
+    limit: float
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`ratio`: None where a row was not measured. `least`, `most`: of the ratios of single rounds."""
+
+    goal: Goal
+    ratio: float | None = None
+    least: float = 0.0
+    most: float = 0.0
+
+    @property
+    def word(self) -> str:
+        if self.ratio is None:
+            return "not measured"
+        is_met = self.ratio >= self.goal.limit if self.goal.at_least else self.ratio <= self.goal.limit
+        return "PASS" if is_met else "short"
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "verdict": self.word}
+
+
+GOALS = (
+    Goal("CPU of a check, whole service to bare aiohttp, 64 connections", "service", "bare", "cpu_us", 64, 1.6),
+    Goal("CPU, to aiohttp-session (load), 64", "service", "aiohttp-session", "cpu_us", 64, 0.45),
+    Goal("CPU, to starsessions, 64", "service", "starsessions", "cpu_us", 64, 0.25),
+    Goal("CPU, to express-session, 64", "service", "express-session", "cpu_us", 64, 0.30),
+    Goal("CPU, to gin with gorilla/sessions (Go), 64", "service", "gin", "cpu_us", 64, 1.0),
+    Goal("requests/s, to aiohttp-session (load), 64", "service", "aiohttp-session", "requests_per_second", 64, 2.2, at_least=True),
+    Goal("p50, to aiohttp-session (load), 1", "service", "aiohttp-session", "p50_ms", 1, 1.0),
+    Goal("p99, to bare aiohttp, 512", "service", "bare", "p99_ms", 512, 1.5),
+    Goal("CPU, near cache on, to bare aiohttp, 64", "service-cache", "bare", "cpu_us", 64, 1.35),
+    Goal("CPU, two workers to one, 64", "service-2", "service", "cpu_us", 64, 1.1),
+)
+
+
+def judge(results: Results) -> Iterator[Verdict]:
+    for goal in GOALS:
+        median = results.median(goal.row, goal.connections, goal.column)
+        other = results.median(goal.other, goal.connections, goal.column)
+        if median is None or not other:
+            yield Verdict(goal)
+            continue
+        pairs = zip(results.of(goal.row, goal.connections), results.of(goal.other, goal.connections), strict=True)
+        singles = [getattr(one, goal.column) / getattr(two, goal.column) for one, two in pairs]
+        yield Verdict(goal, median / other, min(singles), max(singles))

@@ -1,0 +1,78 @@
+"""What the figures were taken on: without it they say nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Self
+
+from stateroom.backend.embedded import find_server
+
+from .processes import HERE, TICKS_PER_SECOND, cpu_seconds
+
+PACKAGES = ("aiohttp", "uvloop", "redis", "hiredis")
+PROGRAMS = {
+    "wrk": ["wrk", "--version"],
+    "node": ["node", "--version"],
+    "go": ["go", "version"],
+    "commit": ["git", "-C", str(HERE), "describe", "--always", "--dirty"],
+}
+
+
+def describe() -> dict[str, str]:
+    """The machine and the versions, one fact a name; what is not there is left out."""
+    server = find_server()
+    facts = {
+        "cores": f"{os.cpu_count()} x {_cpu_model()}",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+        **{name: _version(command) for name, command in PROGRAMS.items()},
+        "valkey": _version([server, "--version"]) if server else "",
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """CPU seconds of the whole machine, and those of a run's own processes, up to a moment."""
+
+    at: float
+    machine: float
+    own: float
+
+    @classmethod
+    def now(cls, pids: Iterable[int]) -> Self:
+        """`pids`: what is measured. This process and the wrk runs that have ended count as the run's own, too."""
+        user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9])
+        ours = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        own = ours + sum(map(cpu_seconds, pids))
+        return cls(time.monotonic(), (user + nice + system + sum(interrupts)) / TICKS_PER_SECOND, own)
+
+    def by_others(self, since: Spent) -> float:
+        """The share of the machine that was other processes' since then, 0 to 1: what was taken from the figures."""
+        others = (self.machine - since.machine) - (self.own - since.own)
+        return max(others, 0.0) / ((self.at - since.at) * (os.cpu_count() or 1))
+
+
+def _version(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    line = (done.stdout or done.stderr).strip().splitlines()[:1]
+    found = re.search(r"v=([\d.]+)|(?:\b|[a-z])(\d+(?:\.\d+)+)", line[0]) if line else None
+    return next(filter(None, found.groups())) if found else "".join(line)
+
+
+def _cpu_model() -> str:
+    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()

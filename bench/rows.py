@@ -1,0 +1,156 @@
+"""What stands side by side: the bare floor, Stateroom in its shapes, and the peers in `bench/peers/`.
+
+Each row is a service that answers GET /api/auth/check of a signed-in session with the same body. Its session holds the same
+facts, its store is a Valkey server of its own, and nobody writes an access log unless the row says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stateroom.drills.topology import free_port
+from stateroom.sessions.cookie import new_key
+
+from . import peers
+from .processes import HERE, NotRunning, bare_handler, descendants, running, sign_in, wait_for
+from .valkey import Valkey, valkey
+from .wrk import load, measure
+
+SESSION = {
+    "user_id": 1,
+    "created_at": 1767225600000,
+    "auth_time": 1767225600000,
+    "ip_address": "127.0.0.1",
+    "user_agent": "Python-urllib/3.11",
+    "device_type": "bot",
+    "flash": {"success": "Welcome, Ada."},
+}
+"""What Stateroom notes of a new account; the peers are given it to store."""
+
+ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}
+CACHE_SECONDS = 5
+WARM_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """A row that runs: where to ask and as whom. `pid`: of the process whose CPU time counts, with all that it starts."""
+
+    port: int
+    pid: int
+    cookie: str = ""
+    store: Valkey | None = None
+
+    def pids(self) -> list[int]:
+        """All its processes as they are now: a second worker starts after the first one answers."""
+        return [self.pid, *descendants(self.pid), *([self.store.pid] if self.store is not None else [])]
+
+    def commands(self) -> int:
+        return self.store.commands() if self.store is not None else 0
+
+    def check(self) -> dict[str, Any]:
+        """What it answers: every row the same, or something else is compared."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/auth/check", headers={"Cookie": self.cookie})
+        with urllib.request.urlopen(request) as response:
+            return dict(json.load(response))
+
+
+Start = Callable[[Path], AbstractContextManager[Target]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """`start` is given a folder of the row's own; it raises `NotRunning` where the row has to be left out."""
+
+    key: str
+    name: str
+    start: Start
+
+
+@contextlib.contextmanager
+def bare(_: Path) -> Iterator[Target]:
+    port = free_port()
+    with bare_handler(port) as pid:
+        yield Target(port, pid)
+
+
+@contextlib.contextmanager
+def library(folder: Path) -> Iterator[Target]:
+    port = free_port()
+    command = [sys.executable, "-P", str(HERE / "library.py"), str(port)]
+    with valkey() as store, started(command, stateroom(folder, store), folder, port) as pid:
+        yield Target(port, pid, sign_in(port, "/login", json.dumps(SESSION).encode()), store)
+
+
+@contextlib.contextmanager
+def whole_service(folder: Path, *, workers: int = 1, **settings: str) -> Iterator[Target]:
+    port = free_port()
+    command = [sys.executable, "-m", "stateroom", "serve", "--port", str(port), "--workers", str(workers)]
+    with valkey() as store, started(command, stateroom(folder, store) | settings, folder, port) as pid:
+        yield Target(port, pid, sign_in(port, "/api/auth/register", json.dumps(ACCOUNT).encode()), store)
+
+
+@contextlib.contextmanager
+def near_cache(folder: Path) -> Iterator[Target]:
+    """The service with its cache on. It is left out where checks go to Redis all the same."""
+    with whole_service(folder, SESSION_CACHE_MAX_AGE=str(CACHE_SECONDS)) as target:
+        load(target.port, seconds=WARM_SECONDS, connections=8, cookie=target.cookie)
+        asked = measure([], target.port, seconds=WARM_SECONDS, connections=8, cookie=target.cookie, redis_commands=target.commands)
+        if asked.redis_commands > 0.9:
+            raise NotRunning("this build takes no notice of SESSION_CACHE_MAX_AGE: each check asks Redis")
+        yield target
+
+
+@contextlib.contextmanager
+def peer(folder: Path, command: Callable[[int, int], Sequence[str]]) -> Iterator[Target]:
+    """`command`: makes the peer's from its port and its store's."""
+    port = free_port()
+    with valkey() as store, started(command(port, store.port), {"NODE_ENV": "production"}, folder, port) as pid:
+        yield Target(port, pid, sign_in(port, "/login", json.dumps(SESSION).encode()), store)
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], environment: Mapping[str, str], folder: Path, port: int) -> Iterator[int]:
+    """A service's process id. Raises `NotRunning` with the last thing it said."""
+    log = folder / "log"
+    with running(command, environment, log=log) as process:
+        try:
+            wait_for(process, port, "/api/auth/check")
+        except NotRunning as error:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise NotRunning(said[-1] if said else str(error)) from None
+        yield process.pid
+
+
+def stateroom(folder: Path, store: Valkey) -> dict[str, str]:
+    """Settings as on a host of one's own, with the journal of ends in SQLite."""
+    return {
+        "REDIS_URL": f"redis://127.0.0.1:{store.port}/0",
+        "COOKIE_KEYS": new_key(),
+        "STATE_DIR": str(folder / "var"),
+        "LOG_LEVEL": "warning",
+    }
+
+
+ROWS = (
+    Row("bare", "bare aiohttp", bare),
+    Row("library", "Stateroom, library in a bare app", library),
+    Row("service", "Stateroom, whole service", whole_service),
+    Row("service-logs", "Stateroom, access log on", partial(whole_service, LOG_LEVEL="info")),
+    Row("service-cache", "Stateroom, near cache on", near_cache),
+    Row("service-2", "Stateroom, two workers", partial(whole_service, workers=2)),
+    Row("aiohttp-session", "aiohttp-session", partial(peer, command=peers.aiohttp_session)),
+    Row("aiohttp-session-renew", "aiohttp-session, renewing", partial(peer, command=peers.aiohttp_session_renewing)),
+    Row("starsessions", "starsessions, uvicorn", partial(peer, command=peers.starsessions)),
+    Row("express-session", "express-session, Node", partial(peer, command=peers.express_session)),
+    Row("gin", "gin, gorilla/sessions, Go", partial(peer, command=peers.gin)),
+)

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from ..errors import StoreUnavailable
+from .notes import pack
 
 if TYPE_CHECKING:
     from ..backend.client import Argument
@@ -49,7 +49,7 @@ class Restore:
         reason = await self._honour.why_ended_by_journal(at.user, at.handle, cookie.generation)
         if reason is not None:
             return None, reason, False
-        fields: dict[str, Argument] = {"g": cookie.generation, "a": cookie.auth_time, "m": msgspec.json.encode(dict(notes()))}
+        fields: dict[str, Argument] = {"g": cookie.generation, "a": cookie.auth_time, **pack(notes())}
         is_new = await self._store.restore(
             at, created=created_ms, renewed=cookie.renewed_ms, deadline=cookie.deadline, idle_ms=cookie.idle_ms, fields=fields
         )

@@ -1,9 +1,10 @@
 """Sessions in Redis: the one file that knows their shape there.
 
 A session is a hash: `v` format version, `u` user, `c` created, `a` signed in, `r` renewed, `d` deadline, `i` idle
-lifetime, `g` generation, `m` metadata, `z` bytes of data, `p` pending (not to be honoured before the journal was
-asked), `.KEY` a value of the application (JSON), `!KIND` a flash message. Times and lifetimes are milliseconds. A
-missing session is an answer here, not an error; every fault of the system is `StoreUnavailable`.
+lifetime, `g` generation, `m`, `m1`, … notes of the sign-in (notes.py), `z` bytes of data, `p` pending (not to be
+honoured before the journal was asked), `.KEY` a value of the application (JSON), `!KIND` a flash message. Times and
+lifetimes are milliseconds. A missing session is an answer here, not an error; every fault of the system is
+`StoreUnavailable`.
 """
 
 from __future__ import annotations

@@ -331,11 +331,14 @@ class SessionManager:
     async def sweep(self, tags: int = TAG_COUNT) -> int:
         """Clear expired sessions of the next `tags` tags out of the indexes and count them; how many."""
         begin, self._sweep_at = self._sweep_at, (self._sweep_at + tags) % TAG_COUNT
-        swept = await asyncio.gather(*(self.store.sweep(begin + step) for step in range(tags)))
-        ended = [end for each in swept for end in each]
+        swept = await asyncio.gather(*(self.store.sweep(begin + step) for step in range(tags)), return_exceptions=True)
+        ended = [end for each in swept if not isinstance(each, BaseException) for end in each]
         for end in ended:
             self._metrics.sessions_ended["expired"].inc()
             self._metrics.session_lifetime.observe(end.lifetime_seconds)
+        for each in swept:  # what other shards have swept is counted all the same: nobody sees it again
+            if isinstance(each, BaseException):
+                raise each
         return len(ended)
 
     async def prune_journal(self) -> int:

@@ -67,9 +67,12 @@ def main() -> None:
         asyncio.run(measure(Path(folder), options.sessions))
 
 
-async def measure(folder: Path, count: int) -> None:
+async def measure(folder: Path, count: int, filled_all: Callable[[], None] | None = None) -> None:
+    """`filled_all` is called between filling and measuring."""
     async with contextlib.AsyncExitStack() as stack:
         few, many = [await stack.enter_async_context(filled(folder / str(number), number)) for number in (FEW, count)]
+        if filled_all is not None:
+            filled_all()
         print(f"{count:,} sessions filled in {many.fill_seconds:.0f} s, {many.bytes_per_session:.0f} bytes each")
         results: dict[str, Any] = {"sessions": count, "fill_seconds": many.fill_seconds, "bytes": many.bytes_per_session}
         results |= compare_checks(few, many)
@@ -77,6 +80,8 @@ async def measure(folder: Path, count: int) -> None:
         results |= timed("list", [request(many, "/api/sessions", cookie) for cookie in many.sample])
         await topology.until(lambda: counts(many, count), "the service has counted the sessions", seconds=60)
         results |= timed("scrape", [scrape(many)[0] for _ in range(50)])
+        print("the server with few sessions, which was asked as many checks:", end=" ")
+        results["slow beside"] = slow(few)
         results |= await count_and_sweep(many, count)
     folder = HERE / "results"
     folder.mkdir(exist_ok=True)
@@ -95,10 +100,16 @@ async def filled(folder: Path, count: int) -> Any:
             took = time.monotonic() - began
             bytes_per_session = (int(server.info("memory")["used_memory"]) - before) / count  # type: ignore[index]
             await check_form(server, settings, sample)
+            await topology.until(lambda: is_idle(server), "the log has been rewritten", seconds=120)
+            server.slowlog_reset()  # what filling has done is no part of it
         cookies = sealed(settings, sample)
         (folder / "cookies").write_text("\n".join(cookies))
         with serving(folder, key, REDIS_PORT=str(node.port), DATABASE_URL=f"sqlite:///{folder}/users.db") as (port, pid):
             yield Filled(node, settings, port, pid, folder / "cookies", cookies, took, bytes_per_session)
+
+
+async def is_idle(server: redis.Redis) -> bool:
+    return not server.info("persistence")["aof_rewrite_in_progress"]  # type: ignore[index]
 
 
 def settings_for(key: str, **where: Any) -> Settings:
@@ -228,8 +239,8 @@ async def _milliseconds(step: Callable[[], Awaitable[object]]) -> float:
 def slow(of: Filled) -> list[str]:
     """What SLOWLOG has of commands over 5 ms."""
     with redis.Redis(port=of.node.port) as server:
-        entries = [f"{entry['duration']} us: {entry['command'][:80]!r}" for entry in server.slowlog_get(100)]  # type: ignore[union-attr]
-    print(f"SLOWLOG over {SLOW_MS} ms: {len(entries)}", *entries[:5], sep="\n  ")
+        entries = [f"{entry['duration']} us: {entry['command'][:80]!r}" for entry in server.slowlog_get(1000)]  # type: ignore[union-attr]
+    print(f"SLOWLOG over {SLOW_MS} ms: {len(entries)}", *entries[:5], sep="\n  ", flush=True)
     return entries
 
 

@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,15 @@ def main() -> None:
     (folder_of_results / "scale_failover.json").write_text(json.dumps(results, indent=2))
 
 
-async def measure(folder: Path, count: int) -> dict[str, Any]:
+async def measure(folder: Path, count: int, filled_all: Callable[[], None] | None = None) -> dict[str, Any]:
+    """`filled_all` is called between filling and measuring."""
     key = new_key()
     async with topology.sentinels(folder / "servers") as setup:
         with redis.Redis(port=setup.primary.port) as server:
             sample = await asyncio.to_thread(fill, server, count, stateroom_sessions(server))
             assert await asyncio.to_thread(server.execute_command, "WAIT", 2, 60_000) == 2
+        if filled_all is not None:
+            filled_all()
         cookies = sealed(settings_for(key), sample)
         sentinels = ",".join(str(each.address) for each in setup.sentinels)
         with serving(folder, key, REDIS_SENTINELS=sentinels, DATABASE_URL=f"sqlite:///{folder}/users.db") as (port, _):

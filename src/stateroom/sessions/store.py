@@ -28,8 +28,8 @@ UNCLAIMED_MS = 10_000
 """How long the copy of a rotation lives that nobody came to claim."""
 
 _LISTED_AT_MOST = 1000
-_SWEPT_AT_ONCE = 100
-_SWEEPS_OF_A_TAG = 5
+_SWEPT_AT_ONCE = 25
+_SWEEPS_OF_A_TAG = 20
 _ASKED_AT_ONCE = 64
 """Commands that leave together for what nobody waits for: a check that comes then has only these before it."""
 _SCRIPTS = {

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from redis.crc import key_slot
 from redis.exceptions import MovedError, NoScriptError
 
 from stateroom.backend.client import RedisClient, Script
@@ -166,27 +169,77 @@ async def test_when_no_sentinel_answers_each_ones_cause_is_named() -> None:
 
 async def test_a_moved_slot_is_followed(tmp_path: Path) -> None:
     async with topology.cluster(tmp_path) as nodes:
-        listed = ",".join(str(node.address) for node in nodes[:1])
-        client = await started(settings(redis_cluster_nodes=listed))
+        client = await started(settings(redis_cluster_nodes=str(nodes[0].address)))
         assert isinstance(client, ClusterClient)
         await client.execute("k", "SET", "k", "1")
-        slot = int(await nodes[0].call("CLUSTER", "KEYSLOT", "k"))
-        owner = await _owner(nodes[:3], "k")
-        target = next(node for node in nodes[:3] if node is not owner)
-        owner_id, target_id = [(await node.call("CLUSTER", "MYID")).decode() for node in (owner, target)]
-
-        await target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", owner_id)
-        await owner.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
-        await owner.call("MIGRATE", target.host, target.port, "k", 0, 1000)
-        # Half moved: the old owner says ASK for this key.
-        assert await client.execute("k", "GET", "k") == b"1"
-        assert await client.run(ECHO_SCRIPT, ["k"], ["2"]) == b"2"
-        for node in nodes[:3]:
-            await node.call("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+        async with _half_moved(nodes[:3], "k", ["k"]) as target:
+            # The old owner says ASK for this key.
+            settled = client.standing("k")
+            assert await client.execute("k", "GET", "k") == b"1"
+            assert await client.run(ECHO_SCRIPT, ["k"], ["2"]) == b"2"
+            reply, reached = await client.run_durably(ECHO_SCRIPT, ["k"], ["3"], replicas=1, timeout=1)
+            assert (reply, reached) == (b"3", 1)
+            assert client.standing("k") is not settled, "one shard is believed while another answers"
         # Moved: MOVED is followed, and learnt.
-        assert await client.execute("k", "GET", "k") == b"2"
-        assert client._owners[slot] == target.address
+        assert await client.execute("k", "GET", "k") == b"3"
+        assert client._owners[key_slot(b"k")] == target.address
+        assert client.standing("k").is_believed
         await client.aclose()
+
+
+async def test_a_script_waits_until_its_keys_are_on_one_side(tmp_path: Path) -> None:
+    both = Script.of("return redis.call('MGET', KEYS[1], KEYS[2])")
+    unforeseen = Script.of("return redis.call('MGET', KEYS[1], '{k}2')")
+    async with topology.cluster(tmp_path) as nodes:
+        client = await started(settings(redis_cluster_nodes=str(nodes[0].address), redis_read_timeout=5))
+        for key in ("{k}1", "{k}2"):
+            await client.execute(key, "SET", key, key)
+        async with _half_moved(nodes[:3], "{k}1", ["{k}2"]):
+            asked = [
+                asyncio.create_task(client.run(both, ["{k}1", "{k}2"])),
+                asyncio.create_task(client.run_durably(both, ["{k}1", "{k}2"], [], replicas=0, timeout=0.1)),
+                asyncio.create_task(client.run(unforeseen, ["{k}1"])),
+            ]
+            done, _ = await asyncio.wait(asked, timeout=0.3)
+            assert not done
+        found = [b"{k}1", b"{k}2"]
+        plain, (durable, _), unforeseen_reply = await asyncio.gather(*asked)
+        assert plain == durable == unforeseen_reply == found
+        await client.aclose()
+
+
+async def test_many_that_are_sent_to_an_unknown_shard_at_once_arrive(tmp_path: Path) -> None:
+    async with topology.cluster(tmp_path) as nodes:
+        client = await started(settings(redis_cluster_nodes=str(nodes[0].address)))
+        assert isinstance(client, ClusterClient)
+        owner = await _owner(nodes[:3], "k")
+        other = next(node for node in nodes[:3] if node is not owner)
+        # As it is after a shard was added: nobody here has heard of the owner.
+        await client._shards.pop(owner.address).aclose()
+        client._owners[key_slot(b"k")] = other.address
+        assert await asyncio.gather(*(client.execute("k", "GET", "k") for _ in range(50))) == [None] * 50
+        await client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _half_moved(primaries: list[Node], slot_of: str, keys: list[str]) -> AsyncIterator[Node]:
+    """Begin to move a slot and move some of its keys; at the end, move the rest: yields where it goes."""
+    slot = key_slot(slot_of.encode())
+    owner = await _owner(primaries, slot_of)
+    target = next(node for node in primaries if node is not owner)
+    owner_id, target_id = [(await node.call("CLUSTER", "MYID")).decode() for node in (owner, target)]
+
+    async def move(*some: str) -> None:
+        await owner.call("MIGRATE", target.host, target.port, "", 0, 1000, "KEYS", *some)
+
+    await target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", owner_id)
+    await owner.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+    await move(*keys)
+    yield target
+    if rest := await owner.call("CLUSTER", "GETKEYSINSLOT", slot, 100):
+        await move(*(key.decode() for key in rest))
+    for node in (target, owner, *primaries):
+        await node.call("CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
 
 async def _owner(nodes: list[Node], key: str) -> Node:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
-from stateroom.backend.client import RedisClient
+from stateroom.backend.client import RedisClient, Script
 from stateroom.backend.clients import make_client
+from stateroom.backend.standing import Standing
 from stateroom.database import Database
 from stateroom.errors import SettingsError, StoreUnavailable
 from stateroom.sessions.cookie import KeyRing
 from stateroom.sessions.journal import EndRow, Journal
-from stateroom.sessions.keys import Address
+from stateroom.sessions.keys import Address, Keys
 from stateroom.sessions.manager import SessionManager, Stores
 from stateroom.sessions.session import Session
 from stateroom.settings import Settings
@@ -154,7 +156,7 @@ async def test_a_long_gap_is_closed_in_batches_and_loads_are_not_vouched_for_unt
     seen = []
     apply = place.stores.apply._apply
 
-    async def noted(rows: list[object]) -> None:
+    async def noted(rows: list[object], _away: object) -> None:
         seen.append((len(rows), place.is_covered()))
         await apply(rows)  # type: ignore[arg-type]
 
@@ -173,7 +175,7 @@ async def test_the_mark_moves_over_no_other_connection_than_the_rows(place: Plac
     place.stores.apply.sweeps = True
     apply = place.stores.apply._apply
 
-    async def fails_over(rows: list[object]) -> None:
+    async def fails_over(rows: list[object], _away: object) -> None:
         await apply(rows)  # type: ignore[arg-type]
         place.client.standing("").serial += 1
 
@@ -181,6 +183,62 @@ async def test_the_mark_moves_over_no_other_connection_than_the_rows(place: Plac
     with pytest.raises(StoreUnavailable):
         await place.turn()
     assert await place.mark() == 0
+
+
+class TwoShards:
+    """The client of a Cluster whose second shard, with the key "b" and a user's sessions, can be away."""
+
+    def __init__(self, client: RedisClient, user: str) -> None:
+        self._client = client
+        self._tag = Keys("p").stem(user, "").partition(":")[2]
+        self.is_away = False
+        self.second = Standing()
+        self.second.connected()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def shards(self) -> tuple[str, str]:
+        return "", "b"
+
+    def standing(self, key: str) -> Standing:
+        return self.second if self._is_of_second(key) else self._client.standing("")
+
+    async def execute(self, key: str, *command: Any) -> Any:
+        self._check(key)
+        return await self._client.execute(key, *command)
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+        self._check(keys[0])
+        return await self._client.run(script, keys, args)
+
+    def _is_of_second(self, key: str) -> bool:
+        return key == "b" or "{b}" in key or self._tag in key
+
+    def _check(self, key: str) -> None:
+        if self.is_away and self._is_of_second(key):
+            raise StoreUnavailable
+
+
+async def test_a_shard_that_is_away_keeps_the_others_from_nothing_and_is_told_later(place: Place) -> None:
+    client = TwoShards(place.client, "sbob")
+    apply = place.stores.apply
+    apply._client = place.stores.store._client = cast("RedisClient", client)
+    assert await place.turn()
+    ended = {user: await place.manager.create(user) for user in ("ada", "bob")}
+    client.is_away, apply.sweeps = True, True
+    for session in ended.values():
+        await place.record(session)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await place.turn()
+    assert not await place.is_stored(ended["ada"])
+    assert place.is_covered()
+    assert await place.mark() == 2
+    client.is_away = False
+    assert await place.is_stored(ended["bob"])
+    assert await place.turn()
+    assert not await place.is_stored(ended["bob"])
 
 
 async def test_another_fleets_store_is_refused(place: Place, own_settings: Settings, database: Database) -> None:

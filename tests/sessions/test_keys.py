@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import uuid
+from collections import Counter
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +16,21 @@ def test_tags_share_the_slots_of_a_cluster_evenly() -> None:
     slots = sorted(key_slot(tag.encode()) for tag in TAGS)
     assert len(set(TAGS)) == TAG_COUNT
     assert [slot // 16 for slot in slots] == list(range(TAG_COUNT))
+
+
+@pytest.mark.parametrize("user_of", [str, lambda number: str(uuid.UUID(int=number * 2**64 + number)), lambda number: number])
+def test_users_spread_evenly_over_tags_and_over_any_number_of_shards(user_of: Callable[[int], str | int]) -> None:
+    users, keys = 200_000, Keys("session")
+    tags = Counter(keys.stem(user_key(user_of(number)), "") for number in range(users))
+    assert len(tags) == TAG_COUNT
+    assert max(tags.values()) < 1.5 * users / TAG_COUNT, "a hot key"
+    slots = {stem: key_slot(stem.encode()) for stem in tags}
+    for shards in (3, 6, 10, 32):
+        loads = Counter[int]()
+        for stem, count in tags.items():
+            loads[slots[stem] * shards // 16384] += count
+        assert max(loads.values()) < 1.1 * users / shards
+        assert min(loads.values()) > 0.9 * users / shards
 
 
 @given(st.one_of(st.integers(), st.text(min_size=1, max_size=200)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from stateroom.backend.client import Argument, RedisClient
+from stateroom.backend.client import Argument, RedisClient, Script
 from stateroom.errors import SessionTooLarge
 from stateroom.sessions.clock import StoreClock
 from stateroom.sessions.keys import TAG_COUNT, Address, Keys
@@ -291,3 +293,23 @@ async def test_redis_ends_a_session_by_itself(store: SessionStore, client: Redis
     async with asyncio.timeout(5):
         while await store.load(at) is not None:
             await asyncio.sleep(0.01)  # Redis has no event to await here
+
+
+async def test_a_flood_of_expired_sessions_is_swept_in_short_steps_and_counted_whole(
+    store: SessionStore, clock: StoreClock, client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await asyncio.gather(*(create(store, address("i9")) for _ in range(60)))
+    steps = []
+    run = client.run
+
+    async def noted(script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
+        reply = await run(script, keys, args)
+        steps.append(len(reply) // 2)
+        return reply
+
+    clock.skew_ms += IDLE + 1
+    monkeypatch.setattr(client, "run", noted)
+    assert sorted(await sweep_all(store)) == sorted(at.handle for at in made)
+    assert max(steps) <= 25
+    assert await sweep_all(store) == []
+    assert await store.count_active() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections import OrderedDict
@@ -18,7 +19,7 @@ from .throttle import Throttle
 from .users import User, Users, email_errors, name_errors, normal_email
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from ..backend.client import RedisClient
     from ..database import Database
@@ -40,6 +41,7 @@ class Accounts:
         self.users = Users(database)
         self._passwords = Passwords(settings, metrics, threads=hashing_threads)
         self._throttle: Throttle | None = None
+        self._forgiving: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._good_until: dict[int, float] = {}
         self._known: OrderedDict[int, User] = OrderedDict()
 
@@ -48,6 +50,7 @@ class Accounts:
         self._throttle = Throttle(client, self._settings)
 
     async def aclose(self) -> None:
+        await asyncio.gather(*self._forgiving.values(), return_exceptions=True)
         await self._passwords.aclose()
 
     async def register(self, email: str, password: str, name: str, address: str | None) -> User:
@@ -63,7 +66,7 @@ class Accounts:
             if await self.users.by_email(email) is not None:  # before the costly part; the table decides
                 raise Conflict("an account with this email exists")
             user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
-        await self._forgive(email, address)
+        self._forgive(email, address)
         return user
 
     async def authenticate(self, email: str, password: str, address: str | None) -> User:
@@ -152,6 +155,8 @@ class Accounts:
     @contextlib.asynccontextmanager
     async def _attempt(self, email: str, address: str | None) -> AsyncIterator[None]:
         """An attempt is counted before it is made; one that we could not carry out is given back."""
+        if (email, address) in self._forgiving:  # the one before was a good one, and that comes first
+            await asyncio.wait([self._forgiving[email, address]])
         try:
             await self.throttle.reserve(email, address)
         except TooManyAttempts:
@@ -164,8 +169,12 @@ class Accounts:
             await self.throttle.give_back(email, address)
             raise
 
-    async def _forgive(self, email: str, address: str | None) -> None:
-        await self.throttle.forgive(email, address)
+    def _forgive(self, email: str, address: str | None) -> None:
+        """Forget the account's failures, while the caller goes on to store the session: one wait for Redis, not two."""
+        who = email, address
+        earlier = self._forgiving.get(who)
+        task = self._forgiving[who] = asyncio.create_task(_after(earlier, self.throttle.forgive(email, address)))
+        task.add_done_callback(lambda done: self._forgiving.pop(who) if self._forgiving.get(who) is done else None)
 
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
         """The user whose password this is, as they are now. The attempt has been counted; a good one is given back."""
@@ -178,7 +187,7 @@ class Accounts:
                 return await self._verified(email, password, address, current)
             if current is not None and not current.is_disabled:
                 self._remember(current)
-                await self._forgive(email, address)
+                self._forgive(email, address)
                 return await self._rehashed(current, password)
         self._metrics.logins["failure"].inc()
         security_event("sign_in_failed", user_id=user.id if user is not None else None, address=self._kept(address))
@@ -196,6 +205,12 @@ class Accounts:
             if await self.users.set_password_hash(user.id, fresh, seen=user.password_hash):
                 return replace(user, password_hash=fresh)
         return user
+
+
+async def _after(earlier: asyncio.Task[None] | None, step: Awaitable[None]) -> None:
+    if earlier is not None:
+        await asyncio.wait([earlier])
+    await step
 
 
 ACCOUNTS = web.AppKey("stateroom_accounts", Accounts)

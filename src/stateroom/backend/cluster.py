@@ -1,7 +1,9 @@
 """A client of a Redis Cluster: one `ServerClient` per shard, and who holds which slot.
 
 https://valkey.io/topics/cluster-spec/: MOVED says that a slot has another owner (learn it and ask there), ASK that
-one key is being moved right now (ask there once, with ASKING).
+one key is being moved right now (ask there once, with ASKING), TRYAGAIN that a script's keys are on both sides (ask
+again until they are not). While a slot is being moved so, nobody's word on it is taken for settled: what is asked
+of one shard is answered by another.
 """
 
 from __future__ import annotations
@@ -9,16 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, RedisError, TryAgainError
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
 
 from ..errors import SettingsError, StoreUnavailable
 from ..settings import Address
+from .budget import seconds_left
 from .client import PoolFigures
+from .faults import as_store_fault
 from .server import ServerClient
 from .standing import UNKNOWN, Standing
 
@@ -34,9 +40,17 @@ SLOT_COUNT = 16384
 REFRESH_SECONDS = 5.0
 REFRESH_PAUSE_SECONDS = 0.2
 MAX_REDIRECTIONS = 5
-TRY_AGAIN_SECONDS = 0.02
+TRY_AGAIN_SECONDS = 0.01
+_HALF_MOVED = "non local key"
+"""What a script says that finds a key which it was not told of already on the other side."""
 
 T = TypeVar("T")
+
+
+@functools.cache
+def _slots_of_numbers() -> tuple[int, ...]:
+    """The slots of the keys "0", "1", "2", …"""
+    return tuple(key_slot(str(number).encode()) for number in range(SLOT_COUNT))
 
 
 class ClusterClient:
@@ -49,6 +63,9 @@ class ClusterClient:
         self._metrics = metrics
         self._shards: dict[Address, ServerClient] = {}
         self._owners: list[Address | None] = [None] * SLOT_COUNT
+        self._moving: set[int] = set()
+        self._leaving: list[ServerClient] = []
+        self._opening = asyncio.Lock()
         self._stale = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -63,14 +80,16 @@ class ClusterClient:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        await asyncio.gather(*(shard.aclose() for shard in self._shards.values()))
+        await asyncio.gather(*(shard.aclose() for shard in [*self._shards.values(), *self._leaving]))
 
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
-        return self._follow(key, lambda shard: shard.execute(key, *command), [command])
+        return self._follow(key, lambda shard: shard.execute(key, *command), lambda shard: self._ask_once(shard, key, [command]))
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
-        asked = [("EVAL", script.source, len(keys), *keys, *args)]
-        return await self._follow(keys[0], lambda shard: shard.run(script, keys, args), asked)
+        asked = ("EVAL", script.source, len(keys), *keys, *args)
+        return await self._follow(
+            keys[0], lambda shard: shard.run(script, keys, args), lambda shard: self._ask_once(shard, keys[0], [asked])
+        )
 
     async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
         return await self._on_owner(key, lambda shard: shard.pipeline(key, commands, timeout=timeout))
@@ -78,22 +97,26 @@ class ClusterClient:
     async def run_durably(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
     ) -> tuple[Any, int]:
-        for _ in range(MAX_REDIRECTIONS):
-            try:
-                return await self._on_owner(
-                    keys[0], lambda shard: shard.run_durably(script, keys, args, replicas=replicas, timeout=timeout)
-                )
-            except MovedError as moved:
-                await self._learn(moved)
-        raise StoreUnavailable("the Cluster sends us round in circles")
+        asked = ("EVAL", script.source, len(keys), *keys, *args)
+        wait = ("WAIT", replicas, max(1, int(timeout * 1000)))
+
+        async def run(shard: ServerClient) -> tuple[Any, int]:
+            return await shard.run_durably(script, keys, args, replicas=replicas, timeout=timeout)
+
+        async def ask(shard: ServerClient) -> tuple[Any, int]:
+            reply, reached = await self._ask_at(shard, keys[0], [asked, wait], self._settings.redis_read_timeout + timeout)
+            return reply, int(reached)
+
+        return await self._follow(keys[0], run, ask)
 
     def shards(self) -> Sequence[str]:
         return tuple(shard_keys(self._owners, len(self._shards)).values())
 
     def standing(self, key: str) -> Standing:
-        owner = self._owners[key_slot(key.encode())]
+        slot = key_slot(key.encode())
+        owner = self._owners[slot]
         shard = self._shards.get(owner) if owner is not None else None
-        return UNKNOWN if shard is None else shard.standing(key)
+        return UNKNOWN if shard is None or slot in self._moving else shard.standing(key)
 
     @property
     def is_available(self) -> bool:
@@ -104,25 +127,47 @@ class ClusterClient:
         sums = PoolFigures(*(sum(getattr(figures, field.name) for figures in each) for field in dataclasses.fields(PoolFigures)))
         return dataclasses.replace(sums, circuit=max((figures.circuit for figures in each), default=0))
 
-    async def _follow(self, key: str, call: Callable[[ServerClient], Awaitable[Any]], asked: Sequence[Command]) -> Any:
-        """Call the owner of a key, wherever the Cluster sends us."""
-        for _ in range(MAX_REDIRECTIONS):
+    async def _follow(
+        self, key: str, call: Callable[[ServerClient], Awaitable[T]], ask: Callable[[ServerClient], Awaitable[T]]
+    ) -> T:
+        """Call the owner of a key, wherever the Cluster sends us: `ask` where it sends us for once."""
+        until = time.monotonic() + seconds_left(self._settings.redis_read_timeout)
+        moves, sent_to = 0, None
+        while moves < MAX_REDIRECTIONS:
             try:
-                return await self._on_owner(key, call)
+                return await (self._on_owner(key, call) if sent_to is None else ask(sent_to))
             except MovedError as moved:  # before AskError, its base
                 await self._learn(moved)
-            except AskError as ask:
-                shard = await self._shard(Address(ask.host, ask.port))
-                reply = (await shard.pipeline(key, [("ASKING",), *asked]))[-1]
-                if isinstance(reply, TryAgainError):
-                    await asyncio.sleep(TRY_AGAIN_SECONDS)
-                    continue
-                if isinstance(reply, Exception):
-                    raise reply from None
-                return reply
-            except TryAgainError:  # a slot half moved: nothing announces its end
-                await asyncio.sleep(TRY_AGAIN_SECONDS)
-        raise StoreUnavailable("the Cluster sends us round in circles")
+                moves, sent_to = moves + 1, None
+            except AskError as redirected:
+                self._doubt(key)
+                sent_to = await self._shard(Address(redirected.host, redirected.port))
+            except ResponseError as error:
+                if not isinstance(error, TryAgainError) and _HALF_MOVED not in str(error):
+                    raise
+                self._doubt(key)
+                sent_to = None
+                await asyncio.sleep(TRY_AGAIN_SECONDS)  # nothing announces that a slot has moved
+            if time.monotonic() > until:
+                break
+        raise StoreUnavailable("the Cluster is still moving what was asked for", kind="timeout")
+
+    def _doubt(self, key: str) -> None:
+        """The key's slot is being moved: some of its keys are with one shard, some with another."""
+        self._moving.add(key_slot(key.encode()))
+        self._stale.set()
+
+    async def _ask_once(self, shard: ServerClient, key: str, commands: Sequence[Command]) -> Any:
+        return (await self._ask_at(shard, key, commands, None))[-1]
+
+    @staticmethod
+    async def _ask_at(shard: ServerClient, key: str, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        """Of a shard that is getting a slot: the replies to all commands, the first of them about a key of that slot."""
+        replies = (await shard.pipeline(key, [("ASKING",), *commands], timeout=timeout))[1:]
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise as_store_fault(reply) or reply
+        return replies
 
     async def _on_owner(self, key: str, call: Callable[[ServerClient], Awaitable[T]]) -> T:
         owner = self._owners[key_slot(key.encode())]
@@ -140,23 +185,26 @@ class ClusterClient:
         address = Address(moved.host, moved.port)
         await self._shard(address)
         self._owners[moved.slot_id] = address
+        self._moving.discard(moved.slot_id)
         self._stale.set()
 
     async def _shard(self, address: Address) -> ServerClient:
-        shard = self._shards.get(address)
-        if shard is None:
-            shard = ServerClient(lambda: self._dialer.dial(address, must_be_primary=True), self._settings, self._metrics)
-            self._shards[address] = shard
-            await shard.start()
-        return shard
+        """The client of this server, started; many may be sent there at the same time."""
+        if address not in self._shards:
+            async with self._opening:
+                if address not in self._shards:
+                    shard = ServerClient(lambda: self._dialer.dial(address, must_be_primary=True), self._settings, self._metrics)
+                    await shard.start()
+                    self._shards[address] = shard
+        return self._shards[address]
 
     async def _keep_fresh(self) -> None:
         while not self._is_closed:  # redis-py may swallow a cancellation that comes while it connects
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_SECONDS):
                     await self._stale.wait()
+            self._stale.clear()  # first: what goes wrong meanwhile is news
             await self._refresh()
-            self._stale.clear()
             await asyncio.sleep(REFRESH_PAUSE_SECONDS)
 
     async def _refresh(self) -> None:
@@ -192,15 +240,18 @@ class ClusterClient:
             await self._shard(primary)
         for low, high, primary in ranges:
             self._owners[low : high + 1] = [primary] * (high - low + 1)
-        for gone in set(self._shards) - primaries:
-            await self._shards.pop(gone).aclose()
+        self._moving.clear()  # whoever still finds one half moved says so again
+        # Who was asked a moment ago may still answer: it is closed the next time.
+        for left in self._leaving:
+            await left.aclose()
+        self._leaving = [self._shards.pop(gone) for gone in set(self._shards) - primaries]
 
 
 def shard_keys(owners: Sequence[Address | None], count: int) -> dict[Address, str]:
     """For each of `count` primaries a key that it holds, always the same one; `owners` by slot."""
     keys: dict[Address, str] = {}
-    for number in range(SLOT_COUNT):
-        owner = owners[key_slot(str(number).encode())]
+    for number, slot in enumerate(_slots_of_numbers()):
+        owner = owners[slot]
         if owner is not None:
             keys.setdefault(owner, str(number))
         if len(keys) == count:

@@ -192,6 +192,7 @@ class EmbeddedServer:
                 "appendfsync everysec",
                 "save 3600 1 300 100",
                 "maxmemory-policy noeviction",
+                "hash-max-listpack-value 1024",  # why: deploy/redis.conf
                 "daemonize no",
                 "",
             ]

@@ -258,7 +258,11 @@ async def cluster(folder: Path, *, binary: str | None = None, shards: int = 3) -
     nodes = [
         Node(
             folder / f"node-{number}", binary or server_binary(),
-            options={"cluster-enabled": "yes", "cluster-node-timeout": "1500", "cluster-port": str(free_port())},
+            options={
+                "cluster-enabled": "yes", "cluster-node-timeout": "1500", "cluster-port": str(free_port()),
+                # Else all shards refuse their users while one of them elects a new primary.
+                "cluster-require-full-coverage": "no",
+            },
         )
         for number in range(2 * shards)
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -87,6 +87,8 @@ class Apply:
         now = {key: (standing, standing.serial) for key in self._client.shards() if (standing := self._client.standing(key)).serial}
         self.covered = {standing: self.covered[standing] for standing, _ in now.values() if standing in self.covered}
         marks, is_new = {}, False
+        away: set[Standing] = set()
+        faults: list[StoreUnavailable] = []
         for key, (standing, serial) in now.items():
             is_new |= self.covered.get(standing) != serial
             if is_new:
@@ -94,14 +96,22 @@ class Apply:
             if self.is_foreign:  # its mark is not ours to move
                 self.covered.clear()
                 return False
-            marks[key] = mark = await self._mark(key, standing, serial)
+            try:
+                mark = await self._mark(key, standing, serial)
+            except StoreUnavailable as fault:  # a Cluster's other shards go on
+                faults.append(fault)
+                away.add(standing)
+                continue
+            marks[key] = mark
             self._marks[standing] = serial, mark
             if standing.serial == serial and mark >= self._tail.floor and not self.is_foreign:
                 self.covered[standing] = serial
             else:
                 self.covered.pop(standing, None)
         if marks and (self.sweeps or is_new):
-            await self._catch_up(marks, now)
+            await self._catch_up(marks, {key: now[key] for key in marks}, away)
+        if faults:
+            raise faults[0]
         return bool(marks) and all(self.covered.get(standing) == serial for standing, serial in now.values())
 
     async def check_fleet(self) -> None:
@@ -167,12 +177,15 @@ class Apply:
         await self._move(name, known, standing, serial)
         return known
 
-    async def _catch_up(self, marks: dict[str, int], now: dict[str, tuple[Standing, int]]) -> None:
-        """Apply what the tail does not hold, in batches, then what it does; move the marks along."""
+    async def _catch_up(self, marks: dict[str, int], now: dict[str, tuple[Standing, int]], away: Collection[Standing]) -> None:
+        """Apply what the tail does not hold, in batches, then what it does; move the marks along.
+
+        `away`: shards that do not answer. Their marks stay, so that they are told when they do.
+        """
         at = min(marks.values())
         while at < self._tail.floor:
             rows = await self._journal.read(at, (), ROWS_AT_ONCE)
-            await self._apply(rows)
+            await self._apply(rows, away)
             if not rows:
                 at = self._tail.floor
                 break
@@ -181,23 +194,30 @@ class Apply:
             if at < rows[-1].seq:
                 break
         reached = self._tail.contiguous
-        await self._apply(self._tail.after(at))
+        await self._apply(self._tail.after(at), away)
         await self._move_all(reached, marks, now)
         for key, (standing, serial) in now.items():
             if standing.serial == serial and max(marks[key], reached) >= self._tail.floor and not self.is_foreign:
                 self.covered[standing] = serial
 
-    async def _apply(self, rows: Sequence[Row]) -> None:
+    async def _apply(self, rows: Sequence[Row], away: Collection[Standing] = ()) -> None:
         present = self._store.now_ms()
         needed = [row for row in rows if row.expires_at > present]
         for begin in range(0, len(needed), ROWS_AT_ONCE):
-            await asyncio.gather(*(self._apply_one(row) for row in needed[begin : begin + ROWS_AT_ONCE]))
+            some = needed[begin : begin + ROWS_AT_ONCE]
+            outcomes = await asyncio.gather(*(self._apply_one(row) for row in some), return_exceptions=True)
+            for row, outcome in zip(some, outcomes, strict=True):
+                if isinstance(outcome, BaseException) and self._client.standing(self._key_of(row)) not in away:
+                    raise outcome
 
     async def _apply_one(self, row: Row) -> None:
         if row.handle is not None:
             await self._store.end_at_once(Address(row.user, row.handle))
         else:
             await self._store.end_older(row.user, row.generation or 0)
+
+    def _key_of(self, row: Row) -> str:
+        return self._store.user_key(row.user) if row.handle is None else self._store.key(Address(row.user, row.handle))
 
     async def _move_all(self, to: int, marks: dict[str, int], now: dict[str, tuple[Standing, int]]) -> None:
         for key, (standing, serial) in now.items():

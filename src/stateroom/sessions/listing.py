@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from .session import decode_metadata
+from .notes import unpack
 
 if TYPE_CHECKING:
     from .store import Fields
@@ -28,7 +28,7 @@ class SessionInfo:
     @classmethod
     def of(cls, handle: str, fields: Fields) -> SessionInfo:
         """What the stored fields say."""
-        noted = decode_metadata(fields.get(b"m"))
+        noted = unpack(fields)
         renewed, idle, deadline = int(fields[b"r"]), int(fields[b"i"]), int(fields[b"d"])
         return cls(
             id=handle,

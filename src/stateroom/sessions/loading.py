@@ -12,6 +12,7 @@ import structlog
 
 from ..backend.budget import BUDGET
 from ..backend.near_cache import HEARD_SECONDS
+from ..backend.standing import UNKNOWN
 from ..errors import DatabaseUnavailable, StoreUnavailable, Unavailable
 from .store import PENDING
 
@@ -71,6 +72,8 @@ class Loading:
             await self._without_store(session, cookie, fault)
             return
         _spend(began)
+        if self._client.standing(key) is not standing:  # a Cluster's shard has answered for another one
+            standing, serial = UNKNOWN, 0
         if self._store.is_there(fields) and self._read(session, cookie, fields):
             if PENDING not in fields and self._honour.vouches(standing, serial, at.user, at.handle):
                 self._hit(session, cookie)

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from ..errors import StoreUnavailable
+from .notes import pack
 
 if TYPE_CHECKING:
     from ..backend.client import Argument
@@ -47,7 +47,7 @@ class Restore:
         """
 
         def fields() -> Mapping[str, Argument]:
-            return {"g": cookie.generation, "a": cookie.auth_time, "m": msgspec.json.encode(dict(notes()))}
+            return {"g": cookie.generation, "a": cookie.auth_time, **pack(notes())}
 
         found, reason, is_new = await self.store_unless_ended(cookie, created_ms, fields)
         if is_new:

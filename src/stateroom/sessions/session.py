@@ -15,6 +15,7 @@ import msgspec
 
 from ..errors import Unavailable
 from .keys import Address
+from .notes import unpack
 from .store import Delta, Fields
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ class Session(MutableMapping[str, Any]):
     _fault: Unavailable | None = None
     _data_fault: Unavailable | None = None
     _cookie: Cookie | None = None
-    _metadata: bytes | None = None
     _fields: Fields = _NO_FIELDS
     _split: dict[str, bytes] | None = None
     _created_ms: int = 0
@@ -95,7 +95,6 @@ class Session(MutableMapping[str, Any]):
         self._created_ms, self._renewed_ms = int(fields[b"c"]), int(fields[b"r"])
         self._deadline_ms, self._idle_ms = int(fields[b"d"]), int(fields[b"i"])
         self._auth_ms = int(get(b"a", 0))
-        self._metadata = get(b"m")
         self._expires_ms = min(self._renewed_ms + self._idle_ms, self._deadline_ms)
 
     def refresh(self, fields: Fields) -> None:
@@ -238,7 +237,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def metadata(self) -> dict[str, Any]:
         """What was noted at sign-in."""
-        return decode_metadata(self._metadata)
+        return unpack(self._fields)
 
     async def change(self, key: str, function: Callable[[Any], Any]) -> Any:
         """Set `key` to what `function` makes of its value now (None for none), atomically, at once.
@@ -438,11 +437,6 @@ def decode_value(raw: bytes | None) -> Any:
         return _decode(raw)
     except msgspec.DecodeError:
         return None
-
-
-def decode_metadata(raw: bytes | None) -> dict[str, Any]:
-    value = decode_value(raw)
-    return value if isinstance(value, dict) else {}
 
 
 def _by_prefix(fields: Fields, prefix: bytes) -> dict[str, bytes]:

@@ -11,13 +11,13 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from ..errors import SessionEnded, StoreUnavailable, Unavailable
 from .cookie import Cookie
 from .ends import lease_from
 from .keys import Address, UserId, handle_of, user_key
+from .notes import pack
 from .store import Created
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Signing:
         if user:
             generation = await self._journal.generation(user)
             fields["g"] = generation
-            fields["m"] = msgspec.json.encode(dict(metadata))
+            fields.update(pack(metadata))
         fault: StoreUnavailable | None = None
         try:
             created = await self._store.create(

@@ -1,9 +1,10 @@
 """Sessions in Redis: the one file that knows their shape there.
 
 A session is a hash: `v` format version, `u` user, `c` created, `a` signed in, `r` renewed, `d` deadline, `i` idle
-lifetime, `g` generation, `m` metadata, `z` bytes of data, `p` pending (not to be honoured before the journal was
-asked), `.KEY` a value of the application (JSON), `!KIND` a flash message. Times and lifetimes are milliseconds. A
-missing session is an answer here, not an error; every fault of the system is `StoreUnavailable`.
+lifetime, `g` generation, `m`, `m1`, … notes of the sign-in (notes.py), `z` bytes of data, `p` pending (not to be
+honoured before the journal was asked), `.KEY` a value of the application (JSON), `!KIND` a flash message. Times and
+lifetimes are milliseconds. A missing session is an answer here, not an error; every fault of the system is
+`StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ UNCLAIMED_MS = 10_000
 """How long the copy of a rotation lives that nobody came to claim."""
 
 _LISTED_AT_MOST = 1000
-_SWEPT_AT_ONCE = 500
-_COUNTED_AT_ONCE = 32
+_SWEPT_AT_ONCE = 25
+_SWEEPS_OF_A_TAG = 20
+_ASKED_AT_ONCE = 64
+"""Commands that leave together for what nobody waits for: a check that comes then has only these before it."""
 _SCRIPTS = {
     name: Script.read(f"{__package__}.lua", name, shared=["shared"])
     for name in (
@@ -285,16 +288,12 @@ class SessionStore:
         return [(handle, fields) for handle, fields in zip(handles, loaded, strict=True) if fields is not None]
 
     async def count_active(self) -> int:
-        """Live sessions of the whole fleet. Costs one short command a tag, whatever the number of sessions.
-
-        A few tags at a time: all of them at once would hold the loop, and every load behind them, for 10 ms.
-        """
-        least = f"({self._clock.now_ms()}"
-        total = 0
-        for begin in range(0, TAG_COUNT, _COUNTED_AT_ONCE):
-            keys = self._keys.expiries[begin : begin + _COUNTED_AT_ONCE]
-            total += sum(await asyncio.gather(*(self._client.execute(key, "ZCOUNT", key, least, "+inf") for key in keys)))
-        return total
+        """Live sessions of the whole fleet. Costs one short command a tag, whatever the number of sessions."""
+        least, counted = f"({self._clock.now_ms()}", 0
+        for begin in range(0, TAG_COUNT, _ASKED_AT_ONCE):
+            keys = self._keys.expiries[begin : begin + _ASKED_AT_ONCE]
+            counted += sum(await asyncio.gather(*(self._client.execute(key, "ZCOUNT", key, least, "+inf") for key in keys)))
+        return counted
 
     async def note_active(self, count: int, *, kept_ms: int) -> None:
         """Leave the count for the fleet's other workers."""
@@ -308,13 +307,19 @@ class SessionStore:
         return None if noted is None else int(noted)
 
     async def sweep(self, tag: int) -> list[Ended]:
-        """Clear expired sessions of one tag (0 to 1,023) out of the indexes; each is reported once across the fleet."""
+        """Clear expired sessions of one tag (0 to 1,023) out of the indexes; each is reported once across the fleet.
+
+        In short steps, so that nobody waits long behind one; after a flood of them some are left for the next time.
+        """
         key = self._keys.expiries[tag % TAG_COUNT]
-        due: list[Any] = await self._client.run(_SCRIPTS["sweep"], [key], [self._clock.skew_ms, 0, _SWEPT_AT_ONCE])
-        ended = []
-        for member, score in zip(due[::2], due[1::2], strict=True):
-            handle, created, user = member.decode().split(":", 2)
-            ended.append(Ended(user_id_of(user), handle, int(created), int(float(score))))
+        ended: list[Ended] = []
+        for _ in range(_SWEEPS_OF_A_TAG):
+            due: list[Any] = await self._client.run(_SCRIPTS["sweep"], [key], [self._clock.skew_ms, 0, _SWEPT_AT_ONCE])
+            for member, score in zip(due[::2], due[1::2], strict=True):
+                handle, created, user = member.decode().split(":", 2)
+                ended.append(Ended(user_id_of(user), handle, int(created), int(float(score))))
+            if len(due) < 2 * _SWEPT_AT_ONCE:
+                break
         return ended
 
     async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:

@@ -7,7 +7,8 @@ local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', whole(now), 'WITHSCORES
 for i = 1, #due, 2 do
   local handle, user = string.match(due[i], '^([^:]*):[^:]*:(.*)$')
   redis.call('ZREM', KEYS[1], due[i])
-  redis.call('DEL', stem .. 's:' .. handle)
-  if user ~= '' then redis.call('ZREM', stem .. 'u:' .. user, handle) end
+  -- Not call: while a Cluster moves this slot these two may be with the other shard, where they expire by themselves.
+  redis.pcall('DEL', stem .. 's:' .. handle)
+  if user ~= '' then redis.pcall('ZREM', stem .. 'u:' .. user, handle) end
 end
 return due

@@ -1,0 +1,81 @@
+"""A Cluster of three primaries and three replicas, and the service before it, for drills to break."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis.crc import key_slot
+
+from stateroom.drills import topology
+from stateroom.drills.load import Client, Load
+from stateroom.drills.stack import Worker
+from stateroom.drills.topology import Node, until
+from stateroom.sessions.cookie import new_key
+from stateroom.sessions.keys import Keys, user_key
+
+WORKERS = 2
+
+
+@dataclass
+class Clustered:
+    """Primaries first, then their replicas in the same order, as long as nothing has failed over."""
+
+    nodes: list[Node]
+    workers: list[Worker]
+
+    @property
+    def urls(self) -> list[str]:
+        return [worker.url for worker in self.workers]
+
+    async def settled(self) -> None:
+        """Return when every worker finds every shard settled."""
+
+        async def is_settled() -> bool:
+            return all([await each.metric('stateroom_store_state{state="settled"}') == 1 for each in self.workers])
+
+        await until(is_settled, "the workers find every shard settled", seconds=60)
+
+    async def shard_of(self, client: Client, load: Load) -> int:
+        """Which of the three shards had this client's sessions at first."""
+        assert client.session is not None
+        user_id = (await load.ask(client.worker, client.session))["user_id"]
+        return slot_of(user_id) * 3 // 16384
+
+
+def slot_of(user_id: int) -> int:
+    return int(key_slot(Keys("session").user(user_key(user_id)).encode()))
+
+
+@contextlib.asynccontextmanager
+async def clustered(folder: Path) -> AsyncIterator[Clustered]:
+    """Start it all; it is whole when this returns."""
+    async with topology.cluster(folder / "cluster") as nodes, contextlib.AsyncExitStack() as exits:
+        environment = _environment(folder, nodes)
+        workers = [Worker(folder / f"worker-{number}", "127.0.0.1", environment) for number in range(WORKERS)]
+        for worker in workers:
+            exits.push_async_callback(worker.stop)
+        for worker in workers:  # one after the other: the first makes the schema
+            await worker.start()
+        made = Clustered(nodes, workers)
+        await made.settled()
+        yield made
+
+
+def _environment(folder: Path, nodes: Sequence[Node]) -> dict[str, str]:
+    return {
+        "PYTHONPATH": str(Path(topology.__file__).parents[2]),
+        "HOST": topology.LOOPBACK,
+        "REDIS_CLUSTER_NODES": ",".join(str(node.address) for node in nodes[:2]),
+        "REDIS_WRITE_REPLICAS": "1",
+        "DATABASE_URL": f"sqlite:///{folder}/users.db",
+        "COOKIE_KEYS": new_key(),
+        "COOKIE_SECURE": "false",
+        "SESSION_NAME": "session_id",
+        "BCRYPT_ROUNDS": "4",
+        "PASSWORD_BLOCKLIST": "off",
+        "LOGIN_ATTEMPTS_PER_ADDRESS": "1000000",
+        "LOG_FORMAT": "json",
+    }

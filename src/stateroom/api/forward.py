@@ -18,6 +18,7 @@ from .. import SESSIONS, Unavailable, browser_origin, forwarded, get_session
 from ..accounts import ACCOUNTS
 from ..errors import NotFound, SessionEnded, SignInRequired
 from ..problems import problem_response
+from ..ready import ReadyResponse
 from .operations import operation
 from .returning import safe_return
 
@@ -90,7 +91,8 @@ def header_safe(text: str) -> str:
 
 
 def _yes(headers: Mapping[str, str]) -> web.Response:
-    return web.Response(headers={**headers, "Cache-Control": "no-store"})
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])  # header_safe: of one line each
+    return ReadyResponse(b"", f"{lines}Cache-Control: no-store\r\n")
 
 
 def _no(request: web.Request) -> web.Response:

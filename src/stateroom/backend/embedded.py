@@ -26,7 +26,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from ..errors import SettingsError
-from .dial import Dialer
+from .dial import Dialer, resp_version
 from .plain import PlainClient
 from .server import ServerClient
 
@@ -212,11 +212,13 @@ class EmbeddedClient:
             self._settings.redis_read_timeout,
             password=self._server.password,
             unix_path=str(self._server.socket_path),
+            protocol=resp_version(self._settings),
         )
         self._client = ServerClient(dialer.dial, self._settings, self._metrics)
         await self._client.start()
         # Session loads are many: spare them this layer.
         self.execute = self._client.execute  # type: ignore[method-assign]
+        self.standing = self._client.standing  # type: ignore[method-assign]
 
     async def aclose(self) -> None:
         if self._client is not None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
+_UNTOUCHED = 4
+"""Attributes that a `ReadyResponse` has of its own while nobody has done anything to it."""
+
 JSON_LINES = "Content-Type: application/json\r\nCache-Control: no-store\r\n"
 
 
@@ -89,12 +92,8 @@ class ReadyResponse(web.Response):
         """Make the answer's bytes of its lines, these and the common ones; False where it must go the ordinary way."""
         body = self._body
         if (
-            "_headers" in self.__dict__
+            len(self.__dict__) != _UNTOUCHED  # headers, cookies, compression, a connection's end: each would be one more
             or self._status != 200
-            or self._cookies is not None
-            or self._keep_alive is not None
-            or self._compression
-            or self._chunked
             or type(body) is not bytes
             or request.method == "HEAD"
             or request.version != HttpVersion11

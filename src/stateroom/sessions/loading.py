@@ -55,7 +55,9 @@ class Loading:
     async def fill(self, session: Session, cookie: Cookie, notes: NotesOf) -> None:
         """Make `session` what the cookie opens: stored, degraded, ended or unknown."""
         at = cookie.address
-        key = self._store.key(at)
+        key = cookie.key
+        if not key:
+            key = cookie.key = self._store.key(at)
         standing = self._client.standing(key)
         serial = standing.serial
         began = time.monotonic()
@@ -65,7 +67,9 @@ class Loading:
             _spend(began)
             await self._without_store(session, cookie, fault)
             return
-        _spend(began)
+        budget = BUDGET.get()
+        if budget is not None:
+            budget.left -= time.monotonic() - began
         if self._store.is_there(fields) and self._read(session, cookie, fields):
             if PENDING not in fields and self._honour.vouches(standing, serial, at.user, at.handle):
                 self._hit(session, cookie)

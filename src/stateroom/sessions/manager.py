@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -148,16 +148,25 @@ class SessionManager:
         either, whatever is asked of the session raises why. `notes` tells what a session that is stored again notes
         of its client.
         """
+        session, filling = self.begin(value, notes)
+        if filling is not None:
+            await filling
+        return session
+
+    def begin(self, value: str | None, notes: NotesOf = dict) -> tuple[Session, Coroutine[Any, Any, None] | None]:
+        """`load` without a coroutine of its own: the session, and what must be awaited before anybody looks at it."""
         session = Session(self)
+        if value is None:
+            return session, None
         opener = self.tokens if self.tokens is not None and looks_like_one(value) else self.ring
         cookie = opener.open(value)
+        if cookie is not None and self._attached is not None:
+            return session, self._attached.loading.fill(session, cookie, notes)
         if cookie is None:
             self._metrics.session_loads["invalid"].inc()
-        elif self._attached is None:
-            session.fail(StoreUnavailable("the application has not started", kind="closed"))
         else:
-            await self._attached.loading.fill(session, cookie, notes)
-        return session
+            session.fail(StoreUnavailable("the application has not started", kind="closed"))
+        return session, None
 
     def seal(self, session: Session) -> str:
         """The value that opens a stored session: for a cookie, or a bearer."""

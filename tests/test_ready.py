@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
 from stateroom.app import make_app
@@ -126,6 +128,40 @@ async def test_what_an_answer_says_of_itself() -> None:
     answer[note] = 1
     assert answer[note] == 1
     assert (ReadyResponse(b"", status=201).status, ReadyResponse(b"", status=201).reason) == (201, "Created")
+
+
+async def test_a_client_that_does_not_read_is_waited_for() -> None:
+    """Whoever asks again and again and takes no answer gets no more of them than buffers hold."""
+    place, answered, seen = Place(), 0, list[web.Request]()
+
+    async def count(request: web.Request) -> web.Response:
+        nonlocal answered
+        answered += 1
+        seen.append(request)
+        return ReadyResponse(BODY * 10_000)
+
+    place.app.router.add_get("/large", count)
+    async with TestServer(place.app) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port, limit=1024)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n" * 1000)
+        async with asyncio.timeout(10):
+            while not (seen and seen[0].protocol.writing_paused):
+                await asyncio.sleep(0.005)
+        assert 0 < answered < 1000
+        while (await reader.read(1 << 20)) and answered < 1000:
+            pass
+        assert answered == 1000
+        writer.close()
+
+
+async def test_a_client_that_has_gone_is_no_error() -> None:
+    class Gone:
+        transport = None
+
+    answer = ReadyResponse(BODY)
+    answer._bytes = b"ready"
+    with pytest.raises(ConnectionError):
+        await answer.prepare(Gone())  # type: ignore[arg-type]
 
 
 async def test_checks_and_forward_auth_take_the_quick_way(

@@ -16,7 +16,7 @@ from functools import cached_property
 from time import time
 from typing import TYPE_CHECKING
 
-from aiohttp import HttpVersion11, web
+from aiohttp import ClientConnectionResetError, HttpVersion11, web
 from multidict import CIMultiDict
 
 if TYPE_CHECKING:
@@ -108,8 +108,12 @@ class ReadyResponse(web.Response):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if self._bytes is None or self._eof_sent:
             return await super().prepare(request)
-        writer = request.writer
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ClientConnectionResetError("the client has gone")
         self._eof_sent = self._keep_alive = True
-        await writer.write_eof(self._bytes)
-        self._body_length = writer.output_size
-        return writer
+        self._body_length = len(self._bytes)
+        transport.write(self._bytes)
+        if request.protocol.writing_paused:  # the client does not read what it asked for: no more of it until it does
+            await request.writer.drain()
+        return request.writer

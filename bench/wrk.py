@@ -40,9 +40,9 @@ def measure(
     redis_commands: Callable[[], int] = lambda: 0,
 ) -> Round:
     """One round of authenticated checks: `cpu_us` is of all `pids` together, per request."""
-    before, commands = sum(map(_cpu_seconds, pids)), redis_commands()
+    before, commands = sum(map(cpu_seconds, pids)), redis_commands()
     output = load(port, seconds=seconds, connections=connections, cookie=cookie)
-    after = sum(map(_cpu_seconds, pids))
+    after = sum(map(cpu_seconds, pids))
     total = int(re.search(r"(\d+) requests in", output)[1])  # type: ignore[index]
     if "Non-2xx" in output:
         sys.exit(f"answers other than 2xx:\n{output}")
@@ -71,7 +71,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 

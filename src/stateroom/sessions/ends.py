@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..errors import DatabaseUnavailable, StoreUnavailable
-from .journal import EndRow, Row
 from .keys import Address
+from .rows import EndRow, Row
 from .tail import LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
     from .clock import StoreClock
     from .honour import Honour
-    from .journal import EndsJournal
+    from .rows import EndsJournal
     from .store import Ended, SessionStore
     from .tail import Tail
 

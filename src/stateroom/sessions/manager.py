@@ -18,11 +18,11 @@ from .cookie import KeyRing
 from .covering import Covering
 from .ends import Ends
 from .honour import Honour, StoreState
-from .journal import EndsJournal, NoJournal
 from .keys import TAG_COUNT, Address, Keys, UserId, user_key
 from .listing import SessionInfo
 from .loading import Loading
 from .restore import NotesOf, Restore
+from .rows import EndsJournal, NoJournal
 from .session import Session, decode_value, encode_value
 from .signing import Signing
 from .store import Conflict, Durability, SessionStore

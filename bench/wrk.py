@@ -48,8 +48,8 @@ def measure(
         sys.exit(f"answers other than 2xx:\n{output}")
     return Round(
         float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1]),  # type: ignore[index]
-        _milliseconds(re.search(r"50%\s+(\S+)", output)[1]),  # type: ignore[index]
-        _milliseconds(re.search(r"99%\s+(\S+)", output)[1]),  # type: ignore[index]
+        _milliseconds(re.search(r"^ +50%\s+(\S+)", output, re.MULTILINE)[1]),  # type: ignore[index]
+        _milliseconds(re.search(r"^ +99%\s+(\S+)", output, re.MULTILINE)[1]),  # type: ignore[index]
         (after - before) / total * 1e6,
         (redis_commands() - commands) / total,
     )

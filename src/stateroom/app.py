@@ -13,7 +13,8 @@ from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
 from .api.health import READINESS, Readiness
 from .api.problems import problems_middleware
-from .api.security_headers import security_headers
+from .api.security_headers import security_headers, set_on_prepare
+from .ready import CommonLines
 from .setup import DATABASE, setup
 from .telemetry.requests import telemetry_middleware
 from .web.pages import setup_pages
@@ -36,12 +37,15 @@ def make_app(
         raise SettingsError("DATABASE_URL=none is for library use; the service keeps its users there: unset it, or name a database")
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     setup(app, settings, client_factory=client_factory)
-    outer = [telemetry_middleware(settings, app[METRICS])]
+    headers = security_headers(settings)
+    app.on_response_prepare.append(set_on_prepare(headers))
+    common = CommonLines(headers, stands_for=app.on_response_prepare)
+    app.on_startup.append(common.serve)
+    outer = [telemetry_middleware(settings, app[METRICS], common)]
     if settings.cors_origins:
         outer.append(cors_middleware(settings))
     outer += [setup_pages(app), problems_middleware]
     app.middlewares[:0] = outer
-    app.on_response_prepare.append(security_headers(settings))
     app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[METRICS], hashing_threads=hashing_threads)
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)

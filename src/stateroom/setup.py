@@ -10,15 +10,14 @@ from aiohttp import web
 
 from . import __version__
 from .backend.clients import make_client
-from .database import Database
 from .sessions.cookie import KeyRing, load_keys
 from .sessions.figures import Figures
 from .sessions.housekeeping import Housekeeping
-from .sessions.journal import EndsJournal, Journal, NoJournal
 from .sessions.manager import SessionManager
 from .sessions.metadata import ClientNotes
 from .sessions.middleware import commit_on_prepare, session_middleware
 from .sessions.proxies import Proxies
+from .sessions.rows import EndsJournal, NoJournal
 from .sessions.streams import Streams
 from .sessions.transport import CookieJar
 from .sessions.visit import SESSIONS, Frontend
@@ -29,12 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from .backend.client import ClientFactory
+    from .database import Database
 
 CANCEL_AGAIN_SECONDS = 0.5
 
 SETTINGS = web.AppKey("stateroom_settings", Settings)
 METRICS = web.AppKey("stateroom_metrics", Metrics)
-DATABASE = web.AppKey("stateroom_database", Database)
+DATABASE: web.AppKey[Database] = web.AppKey("stateroom_database")
 FRONTEND = web.AppKey("stateroom_frontend", Frontend)
 
 
@@ -57,6 +57,8 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
     app[SESSIONS] = manager
     app[FRONTEND] = frontend
     if settings.has_database:
+        from .database import Database
+
         app[DATABASE] = Database(settings)
     app.middlewares.append(session_middleware(settings, frontend))
     app.on_response_prepare.append(commit_on_prepare())
@@ -65,6 +67,8 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
         async with contextlib.AsyncExitStack() as stack:
             journal: EndsJournal = NoJournal()
             if settings.has_database:
+                from .sessions.journal import Journal
+
                 database = app[DATABASE]
                 stack.push_async_callback(database.aclose)
                 await database.prepare()

@@ -6,20 +6,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiohttp import web
-from multidict import CIMultiDict
+
+from ..ready import ReadyResponse
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from .. import Session, SessionInfo
     from ..accounts import User
 
-_HEADERS = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "no-store"})
 _encode = msgspec.json.Encoder().encode
 
 
 def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
     """A personal answer: no cache may keep it."""
-    return web.Response(body=_encode(body), status=status, headers=_HEADERS.copy())
+    return ReadyResponse(_encode(body), status=status)
 
 
 def rfc3339(moment: datetime | None) -> str | None:

@@ -19,6 +19,7 @@ from .. import SESSIONS, Unavailable, browser_origin, forwarded, get_session
 from ..accounts import ACCOUNTS
 from ..errors import NotFound, SessionEnded, SignInRequired
 from ..problems import problem_response
+from ..ready import ReadyResponse
 from .operations import operation
 from .returning import safe_return
 
@@ -100,8 +101,9 @@ def other_cookies(request: web.Request) -> str:
 
 
 def _yes(request: web.Request, headers: Mapping[str, str]) -> web.Response:
-    told = {**headers, "Cookie": other_cookies(request), "Cache-Control": "no-store"}
-    return web.Response(headers=told, content_type="text/plain")
+    told = {**headers, "Cookie": other_cookies(request)}
+    lines = "".join([f"{name}: {value}\r\n" for name, value in told.items()])  # header_safe: of one line each
+    return ReadyResponse(b"", f"{lines}Content-Type: text/plain\r\nCache-Control: no-store\r\n")
 
 
 def _no(request: web.Request) -> web.Response:

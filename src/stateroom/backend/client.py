@@ -66,7 +66,7 @@ class PoolFigures:
 
 
 class RedisClient(Protocol):
-    """Redis, as sessions see it. Replies are RESP3 values with bytes, undecoded."""
+    """Redis, as sessions see it. Replies have bytes, undecoded; that of HGETALL is a mapping, whichever RESP is spoken."""
 
     async def start(self) -> None:
         """Begin to connect, and return without waiting for a server that is away.

@@ -26,7 +26,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from ..errors import SettingsError
-from .dial import Dialer
+from .dial import Dialer, resp_version
 from .plain import PlainClient, warn_of_no_news
 from .server import ServerClient
 
@@ -90,7 +90,11 @@ class EmbeddedServer:
     def dialer(self, settings: Settings) -> Dialer:
         """How to reach it."""
         return Dialer(
-            settings.redis_dial_timeout, settings.redis_read_timeout, password=self.password, unix_path=str(self.socket_path)
+            settings.redis_dial_timeout,
+            settings.redis_read_timeout,
+            password=self.password,
+            unix_path=str(self.socket_path),
+            protocol=resp_version(settings),
         )
 
     async def start(self) -> None:
@@ -227,6 +231,7 @@ class EmbeddedClient:
         await self._client.start()
         # Session loads are many: spare them this layer.
         self.execute = self._client.execute  # type: ignore[method-assign]
+        self.standing = self._client.standing  # type: ignore[method-assign]
 
     async def aclose(self) -> None:
         if self._client is not None:

@@ -165,6 +165,9 @@ class Link(asyncio.Protocol):
             if fault is not None and is_dead_connection(reply):
                 self.lose(fault)
         elif not future.done():
+            if waiting.name == "HGETALL" and type(reply) is list:  # RESP2 has no mappings
+                each = iter(reply)
+                reply = dict(zip(each, each, strict=True))
             future.set_result(reply)
 
     def _flush(self) -> None:

@@ -196,6 +196,7 @@ def _bounded(dialer: Dialer) -> Dialer:
         dialer,
         dial_timeout=min(dialer.dial_timeout, LONGEST_SECONDS),
         read_timeout=min(dialer.read_timeout, LONGEST_SECONDS),
+        protocol=3,  # CONFIG GET is a mapping there
     )
 
 

@@ -24,8 +24,8 @@ from .keys import Address
 if TYPE_CHECKING:
     from ..backend.client import RedisClient
     from ..backend.standing import Standing
-    from .journal import EndsJournal, Row
     from .keys import Keys
+    from .rows import EndsJournal, Row
     from .store import SessionStore
     from .tail import Tail
 

@@ -29,6 +29,7 @@ from ..errors import SessionTooLarge, SettingsError, StoreUnavailable, Unavailab
 from ..telemetry.logging import security_event
 from .cookie import Cookie
 from .keys import Address, UserId, handle_of, user_id_of, user_key
+from .notes import pack
 from .session import DATA_PREFIX, encode_value
 from .transport import read_cookie
 from .visit import SESSIONS, get_visit
@@ -161,7 +162,7 @@ class OldSessions:
         fields: dict[str, Argument] = {f"{DATA_PREFIX}{key}": encode_value(key, each) for key, each in old.data.items()}
         stores.store.check_data(fields)
         if old.user_id is not None:
-            fields |= {"g": cookie.generation, "a": cookie.auth_time, "m": msgspec.json.encode(dict(notes))}
+            fields |= {"g": cookie.generation, "a": cookie.auth_time, **pack(notes)}
         found, reason, is_new = await stores.restore.store_unless_ended(cookie, cookie.renewed_ms, lambda: fields)
         if found is not None and not await self._mark(value, old, cookie, found) and is_new and not stores.honour.is_kept:
             # Another request has carried it over, and that session has ended since; there is no journal to know it.

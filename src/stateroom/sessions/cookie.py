@@ -48,7 +48,7 @@ class Cookie:
     `idle_ms`: the idle lifetime. `deadline`: the absolute end. `issued_at`: when this value was sealed.
     `is_persistent`: the browser keeps it ("remember me").
     `seen_ms`: when the store last had the session. `renewed_ms`: its last renewal, as far as this worker knows: behind
-    some proxies, and for bearers, a value is never sealed anew.
+    some proxies, and for bearers, a value is never sealed anew. `key`: the session's in Redis, once it was looked for.
     """
 
     token: bytes
@@ -62,6 +62,7 @@ class Cookie:
     address: Address
     seen_ms: int = 0
     renewed_ms: int = 0
+    key: str = ""
 
     @property
     def handle(self) -> str:

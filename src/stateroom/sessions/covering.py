@@ -15,7 +15,7 @@ from ..errors import DatabaseUnavailable
 from .tail import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from .journal import EndsJournal, Row
+    from .rows import EndsJournal, Row
 
 SESSIONS_AT_ONCE = 256
 

@@ -17,8 +17,8 @@ import structlog
 
 from ..backend.near_cache import KNOWN_SECONDS
 from ..errors import DatabaseUnavailable, StoreUnavailable
-from .journal import EndRow, Row
 from .keys import Address
+from .rows import EndRow, Row
 from .tail import LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
     from .clock import StoreClock
     from .honour import Honour
-    from .journal import EndsJournal
+    from .rows import EndsJournal
     from .store import Ended, SessionStore
     from .tail import Tail
 

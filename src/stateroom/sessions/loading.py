@@ -61,7 +61,9 @@ class Loading:
     async def fill(self, session: Session, cookie: Cookie, notes: NotesOf) -> None:
         """Make `session` what the cookie opens: stored, degraded, ended or unknown."""
         at = cookie.address
-        key = self._store.key(at)
+        key = cookie.key
+        if not key:
+            key = cookie.key = self._store.key(at)
         standing = self._client.standing(key)
         serial = standing.serial
         began = time.monotonic()
@@ -71,7 +73,9 @@ class Loading:
             _spend(began)
             await self._without_store(session, cookie, fault)
             return
-        _spend(began)
+        budget = BUDGET.get()
+        if budget is not None:
+            budget.left -= time.monotonic() - began
         if self._client.standing(key) is not standing:  # a Cluster's shard has answered for another one
             standing, serial = UNKNOWN, 0
         if self._store.is_there(fields) and self._read(session, cookie, fields):
@@ -87,7 +91,9 @@ class Loading:
         if not self._keeps_copies:
             return False
         at, honour = cookie.address, self._honour
-        key = self._store.key(at)
+        key = cookie.key
+        if not key:
+            key = cookie.key = self._store.key(at)
         standing = self._client.standing(key)
         fields = standing.near.get(key) if standing.near is not None else None
         if fields is None or PENDING in fields:

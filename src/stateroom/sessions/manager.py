@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,11 @@ from .cookie import KeyRing
 from .covering import Covering
 from .ends import Ends
 from .honour import Honour, StoreState
-from .journal import EndsJournal, NoJournal
 from .keys import TAG_COUNT, Address, Keys, UserId, user_key
 from .listing import SessionInfo
 from .loading import Loading
 from .restore import NotesOf, Restore
+from .rows import EndsJournal, NoJournal
 from .session import Session, decode_value, encode_value
 from .signing import Signing
 from .store import Conflict, Durability, SessionStore
@@ -152,18 +152,30 @@ class SessionManager:
         either, whatever is asked of the session raises why. `notes` tells what a session that is stored again notes
         of its client. `fresh`: no copy of it will do (`SESSION_CACHE_MAX_AGE`).
         """
+        session, filling = self.begin(value, notes, fresh=fresh)
+        if filling is not None:
+            await filling
+        return session
+
+    def begin(
+        self, value: str | None, notes: NotesOf = dict, *, fresh: bool = False
+    ) -> tuple[Session, Coroutine[Any, Any, None] | None]:
+        """`load` without a coroutine of its own: the session, and what must be awaited before anybody looks at it."""
         session = Session(self)
+        if value is None:
+            return session, None
         opener = self.tokens if self.tokens is not None and looks_like_one(value) else self.ring
         cookie = opener.open(value)
+        if cookie is not None and self._attached is not None:
+            loading = self._attached.loading
+            if not fresh and loading.fill_by_copy(session, cookie):
+                return session, None
+            return session, loading.fill(session, cookie, notes)
         if cookie is None:
             self._metrics.session_loads["invalid"].inc()
-        elif self._attached is None:
-            session.fail(StoreUnavailable("the application has not started", kind="closed"))
         else:
-            loading = self._attached.loading
-            if fresh or not loading.fill_by_copy(session, cookie):
-                await loading.fill(session, cookie, notes)
-        return session
+            session.fail(StoreUnavailable("the application has not started", kind="closed"))
+        return session, None
 
     def seal(self, session: Session) -> str:
         """The value that opens a stored session: for a cookie, or a bearer."""

@@ -40,11 +40,13 @@ def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
                 origin_check.check(request)
             value, transport = jar.read_value(request)
             BUDGET.set(Budget(patience))
-            session = manager.anonymous() if value is None else await manager.load(value, lambda: notes.of(request), fresh=changes)
-            request[VISIT] = visit = Visit(frontend, session, transport=transport, renews=not is_background(request))
+            session, filling = manager.begin(value, lambda: notes.of(request), fresh=changes)
+            if filling is not None:
+                await filling
+            request[VISIT] = visit = Visit(frontend, session, transport)
             response = await handler(request)
-            if not visit.is_committed and not response.prepared:
-                await commit(visit, response)
+            if needs_commit(visit, response):
+                await commit(request, visit, response)
         except web.HTTPException as answer:  # a redirect, say, is an answer like others
             refusal = await _commit_answer(visit, answer, request)
             if refusal is not None:
@@ -71,7 +73,7 @@ def commit_on_prepare() -> Callable[[web.Request, web.StreamResponse], Awaitable
         visit = request.get(VISIT)
         if visit is None or visit.is_committed:
             return
-        await commit(visit, response)
+        await commit(request, visit, response)
         if stays_open(response):
             BUDGET.set(None)  # it may live for hours: each later step has a time-out of its own
             if visit.session.user:
@@ -82,7 +84,18 @@ def commit_on_prepare() -> Callable[[web.Request, web.StreamResponse], Awaitable
     return commit_prepared
 
 
-async def commit(visit: Visit, response: web.StreamResponse) -> None:
+def needs_commit(visit: Visit, response: web.StreamResponse) -> bool:
+    """Whether there is a change to save, a renewal due, a cookie to set or to clear; where there is none, that is all."""
+    if visit.is_committed or response.prepared:
+        return False
+    session = visit.session
+    if visit.clear or visit.reissue or session.token is not visit.came_with:
+        return True
+    visit.is_committed = not session.has_news(visit.frontend.manager.renewal_horizon())
+    return not visit.is_committed
+
+
+async def commit(request: web.Request, visit: Visit, response: web.StreamResponse) -> None:
     """Save what changed and put the cookie in the headers.
 
     Raises `SessionEnded` where the session ended meanwhile, `SessionTooLarge`, `StoreUnavailable`.
@@ -90,8 +103,9 @@ async def commit(visit: Visit, response: web.StreamResponse) -> None:
     visit.is_committed = True
     session = visit.session
     manager = visit.frontend.manager
-    if session.has_news(manager.renewal_horizon() if visit.renews else 0) and session.is_writable and not visit.clear:
-        visit.reissue |= await manager.save(session, renew=visit.renews)
+    renews = not is_background(request)
+    if session.has_news(manager.renewal_horizon() if renews else 0) and session.is_writable and not visit.clear:
+        visit.reissue |= await manager.save(session, renew=renews)
     if visit.clear or visit.must_reissue:
         put_cookie(visit, response)
 
@@ -113,7 +127,7 @@ async def _commit_answer(visit: Visit | None, answer: web.HTTPException, request
     if visit is None or visit.is_committed:
         return None
     try:
-        await commit(visit, answer)
+        await commit(request, visit, answer)
     except StateroomError as error:
         return _refuse(request, error)
     return None

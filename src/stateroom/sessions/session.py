@@ -29,6 +29,8 @@ DATA_PREFIX = "."
 FLASH_PREFIX = "!"
 _NO_FIELDS: Fields = {}
 _NO_CHANGE = Delta()
+_UNUSED: dict[str, Any] = {}
+_UNUSED_TOO: set[str] = set()
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -64,13 +66,14 @@ class Session(MutableMapping[str, Any]):
     _deadline_ms: int = 0
     _expires_ms: int = 0
     _idle_ms: int = 0
+    # Never written to: the first use of the session's data gives it its own.
+    _decoded: dict[str, Any] = _UNUSED
+    _written: dict[str, Any] = _UNUSED
+    _flashes: dict[str, str] = _UNUSED
+    _deleted: set[str] = _UNUSED_TOO
 
     def __init__(self, manager: SessionManager) -> None:
         self._manager = manager
-        self._decoded: dict[str, Any] = {}
-        self._written: dict[str, Any] = {}
-        self._deleted: set[str] = set()
-        self._flashes: dict[str, str] = {}
 
     def forget(self) -> None:
         """Become an anonymous visitor's session that holds nothing."""
@@ -86,16 +89,20 @@ class Session(MutableMapping[str, Any]):
 
     def fill(self, cookie: Cookie, fields: Fields) -> None:
         """Take over a stored session."""
-        self._cookie = cookie
-        self.token, self.handle, self.user, self._user_id = cookie.token, cookie.handle, cookie.user, cookie.user_id
-        self.is_persistent = cookie.is_persistent
-        self._fields, self._split = fields, None
         get = fields.get
+        self._cookie = cookie
+        self._fields, self._split = fields, None
+        self.token, self._user_id, self.is_persistent = cookie.token, cookie.user_id, cookie.is_persistent
+        self.user, self.handle = cookie.address
         self.generation = int(get(b"g", 0))
-        self._created_ms, self._renewed_ms = int(fields[b"c"]), int(fields[b"r"])
-        self._deadline_ms, self._idle_ms = int(fields[b"d"]), int(fields[b"i"])
-        self._auth_ms = int(get(b"a", 0))
-        self._expires_ms = min(self._renewed_ms + self._idle_ms, self._deadline_ms)
+        self._created_ms, self._auth_ms = int(fields[b"c"]), int(get(b"a", 0))
+        self._renewed_ms, self._idle_ms, self._deadline_ms = renewed, idle, deadline = (
+            int(fields[b"r"]),
+            int(fields[b"i"]),
+            int(fields[b"d"]),
+        )
+        expires = renewed + idle
+        self._expires_ms = min(deadline, expires)
 
     def refresh(self, fields: Fields) -> None:
         """Take data that was stored meanwhile; what this request changed stays changed."""
@@ -177,7 +184,8 @@ class Session(MutableMapping[str, Any]):
     @property
     def id(self) -> str | None:
         """The public handle: it lists and revokes, it never authenticates. None while nothing is stored."""
-        self._check_known()
+        if self._fault is not None:
+            raise self._fault
         return self.handle or None
 
     @property
@@ -196,13 +204,15 @@ class Session(MutableMapping[str, Any]):
     @property
     def is_signed_in(self) -> bool:
         """Raises `StoreUnavailable` where that cannot be known."""
-        self._check_known()
+        if self._fault is not None:
+            raise self._fault
         return self._user_id is not None
 
     @property
     def user_id(self) -> UserId | None:
         """Whose it is; None for an anonymous visitor's. Raises `StoreUnavailable` where that cannot be known."""
-        self._check_known()
+        if self._fault is not None:
+            raise self._fault
         return self._user_id
 
     def set_user(self, user_id: UserId | None) -> None:
@@ -395,13 +405,11 @@ class Session(MutableMapping[str, Any]):
             self._split = _by_prefix(self._fields, b".")
         return self._split
 
-    def _check_known(self) -> None:
-        if self._fault is not None:
-            raise self._fault
-
     def _check_data(self) -> None:
         if self._data_fault is not None:
             raise self._data_fault
+        if self._written is _UNUSED:
+            self.discard_changes()
 
     def _is_readable(self, key: str) -> bool:
         if key in self._decoded:

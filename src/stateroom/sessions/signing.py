@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from .clock import StoreClock
     from .ends import Ends
     from .honour import Honour
-    from .journal import EndsJournal
     from .loading import Loading
+    from .rows import EndsJournal
     from .session import Session
     from .store import SessionStore
 

@@ -17,8 +17,8 @@ from aiohttp import web
 from ..errors import SessionEnded
 
 if TYPE_CHECKING:
-    from .journal import Row
     from .manager import SessionManager
+    from .rows import Row
     from .session import Session
 
 log = structlog.get_logger(__name__)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..errors import DatabaseUnavailable
-from .journal import Row
+from .rows import Row
 
 if TYPE_CHECKING:
-    from .journal import EndsJournal
+    from .rows import EndsJournal
 
 log = structlog.get_logger(__name__)
 

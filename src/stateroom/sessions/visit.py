@@ -34,27 +34,26 @@ class Frontend:
 class Visit:
     """One request's session. `reissue`: its value must reach the client; `clear`: the client must drop it.
 
-    `stream`: the response, where it stays open.
+    `stream`: the response, where it stays open. `came_with`: the token that the request brought.
     """
 
-    __slots__ = ("_came_with", "clear", "frontend", "is_committed", "reissue", "renews", "session", "stream", "transport")
+    __slots__ = ("came_with", "clear", "frontend", "is_committed", "reissue", "session", "stream", "transport")
 
-    def __init__(self, frontend: Frontend, session: Session, *, transport: Transport, renews: bool) -> None:
+    def __init__(self, frontend: Frontend, session: Session, transport: Transport) -> None:
         self.frontend = frontend
         self.session = session
         self.transport: Transport = transport
-        self.renews = renews
         self.reissue = False
         self.clear = False
         self.is_committed = False
         self.stream: Stream | None = None
-        self._came_with = session.token
+        self.came_with = session.token
 
     @property
     def must_reissue(self) -> bool:
         """Whether the client lacks the session's value: asked for, or the session was stored or rotated meanwhile."""
         token = self.session.token
-        return token is not None and (self.reissue or token is not self._came_with)
+        return token is not None and (self.reissue or token is not self.came_with)
 
     @property
     def manager(self) -> SessionManager:
@@ -66,12 +65,15 @@ VISIT = web.RequestKey("stateroom_visit", Visit)
 
 def get_visit(request: web.BaseRequest) -> Visit:
     """The request's visit. Raises `RuntimeError` where the application was not set up."""
-    visit: Visit | None = request.get(VISIT)
-    if visit is None:
-        raise RuntimeError("there are no sessions here: call stateroom.setup(app) before the application starts")
-    return visit
+    try:
+        return request[VISIT]
+    except KeyError:
+        raise RuntimeError("there are no sessions here: call stateroom.setup(app) before the application starts") from None
 
 
 def get_session(request: web.BaseRequest) -> Session:
     """The request's session, loaded by the middleware."""
-    return get_visit(request).session
+    try:
+        return request[VISIT].session
+    except KeyError:
+        return get_visit(request).session  # which says what is wrong

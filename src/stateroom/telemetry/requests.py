@@ -13,12 +13,14 @@ from aiohttp import web
 from multidict import istr
 
 from ..problems import REQUEST_ID
+from ..ready import ReadyResponse
 from .access import access_line
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
     from aiohttp.web import AbstractResource
 
+    from ..ready import CommonLines
     from ..settings import Settings
     from .hot import HotCount, HotDistribution
     from .metrics import Metrics
@@ -30,7 +32,7 @@ REQUEST_ID_HEADER = istr("X-Request-ID")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 
-def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
+def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLines) -> Middleware:
     """The outermost middleware. A request id is taken over from trusted proxies only."""
     new_id = random.Random(os.urandom(16)).getrandbits  # noqa: S311 (ids need to differ, not to be secret)
     trusts_ids = bool(settings.trusted_proxies)
@@ -64,7 +66,8 @@ def telemetry_middleware(settings: Settings, metrics: Metrics) -> Middleware:
         try:
             response = await handler(request)
             code = response.status
-            if not response.prepared:
+            is_ready = isinstance(response, ReadyResponse) and response.complete(request, f"X-Request-ID: {own_id}\r\n", common)
+            if not is_ready and not response.prepared:
                 response.headers[REQUEST_ID_HEADER] = own_id
             return response
         except web.HTTPException as answer:

@@ -52,7 +52,10 @@ async def play(
             began_at = time.monotonic()
             async with load.steady():
                 await asyncio.sleep(BEFORE_SECONDS)
-                await scenario.plays(stage)
+                try:
+                    await scenario.plays(stage)
+                except TimeoutError as error:  # something that it waits for has not come: the judge has his say all the same
+                    stage.missed.append(str(error) or "the scenario waited for something in vain")
                 await asyncio.sleep(AFTER_SECONDS)
             ended_at = time.monotonic()
             ledger = load.ledger()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,5 +67,6 @@ async def play(
         scenario.name, scenario.says, service, began_at, ended_at, verdict, ledger,
         stage.marks, recorder.events, recorder.workers, recorder.servers, recorder.sentinels,
     )  # fmt: skip
+    outcome.load_per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
     weigh_outcome(outcome, scenario, stage.spans, stage.missed)
     return outcome

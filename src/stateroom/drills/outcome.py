@@ -106,7 +106,8 @@ class Outcome:
             "failed": len(seen.refused), "data_refused": self.refused_writes, "data_lost": len(seen.lost_writes),
             "data_stored": seen.writes, "sessions": len(self.ledger.sessions), "sessions_lost": len(seen.lost),
             "sessions_back": self.back, "told_signed_out": len(seen.out), "degraded": seen.degraded,
-            "load_per_core": round(self.load_per_core, 2), "slowest": {kind: _round(seconds) for kind, seconds in seen.slowest.items()},
+            "load_per_core": round(self.load_per_core, 2),
+            "slowest": {kind: _round(seconds) for kind, seconds in seen.slowest.items()},
             "marks": [{"at": _round(each.at - self.began_at), "kind": each.kind, "what": each.words} for each in self.marks],
             "evidence": self.evidence(),
         }  # fmt: skip

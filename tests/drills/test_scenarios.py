@@ -169,3 +169,16 @@ async def test_a_stack_that_runs_already_is_failed_over_by_its_sentinels(tmp_pat
 
 def test_each_scenario_is_shown_to_fail() -> None:
     assert {name for name, *_ in BROKEN} | set(PEER_FAILS) == set(SCENARIOS)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
+async def test_what_never_comes_is_a_fault_and_not_an_accident(tmp_path: Path) -> None:
+    async def wait_in_vain(_: Stage) -> None:
+        async def never() -> bool:
+            return False
+
+        await topology.until(never, "pigs fly", seconds=0.1)
+
+    outcome = await play(Scenario(name="vain", says="Nothing happens.", plays=wait_in_vain), tmp_path)
+    assert outcome.faults == ["not within 0.1 s: pigs fly"]

@@ -70,6 +70,8 @@ class View:
         self._console.print(Text.assemble(f"{outcome.scenario} ({outcome.service}): ", verdict), soft_wrap=True)
         for line in outcome.evidence():
             self._print(f"    {line}")
+        if outcome.faults and outcome.caution:
+            self._print(f"    {outcome.caution}")
 
     def _on_mark(self, mark: Mark) -> None:
         self._add(mark.words, MARKS[mark.kind])

@@ -13,6 +13,7 @@ from .recorder import Event, Track
 from .stage import Mark, Scenario, Span
 
 LINES = 5
+BUSY = 2.0
 DETECTING = ("+sdown", "+odown", "+try-failover")
 
 
@@ -35,6 +36,15 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
     bounds: dict[str, float] = field(default_factory=dict)
     imperfect: list[Answer] = field(default_factory=list)
+    load_per_core: float = 0.0
+    """Of the machine, in the last minute: above one or so, processes wait for each other."""
+
+    @property
+    def caution(self) -> str:
+        """What to know before one believes a time that is over its bound."""
+        if self.load_per_core < BUSY:
+            return ""
+        return f"the machine was busy: {self.load_per_core:.1f} processes wanted each core, so times say little"
 
     @property
     def has_passed(self) -> bool:
@@ -96,6 +106,7 @@ class Outcome:
             "failed": len(seen.refused), "data_refused": self.refused_writes, "data_lost": len(seen.lost_writes),
             "data_stored": seen.writes, "sessions": len(self.ledger.sessions), "sessions_lost": len(seen.lost),
             "sessions_back": self.back, "told_signed_out": len(seen.out), "degraded": seen.degraded,
+            "load_per_core": round(self.load_per_core, 2),
             "slowest": {kind: _round(seconds) for kind, seconds in seen.slowest.items()},
             "marks": [{"at": _round(each.at - self.began_at), "kind": each.kind, "what": each.words} for each in self.marks],
             "evidence": self.evidence(),

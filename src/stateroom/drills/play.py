@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,10 @@ async def play(
             began_at = time.monotonic()
             async with load.steady():
                 await asyncio.sleep(BEFORE_SECONDS)
-                await scenario.plays(stage)
+                try:
+                    await scenario.plays(stage)
+                except TimeoutError as error:  # something that it waits for has not come: the judge has his say all the same
+                    stage.missed.append(str(error) or "the scenario waited for something in vain")
                 await asyncio.sleep(AFTER_SECONDS)
             ended_at = time.monotonic()
             ledger = load.ledger()
@@ -63,5 +67,6 @@ async def play(
         scenario.name, scenario.says, service, began_at, ended_at, verdict, ledger,
         stage.marks, recorder.events, recorder.workers, recorder.servers, recorder.sentinels,
     )  # fmt: skip
+    outcome.load_per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
     weigh_outcome(outcome, scenario, stage.spans, stage.missed)
     return outcome

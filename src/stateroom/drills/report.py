@@ -117,6 +117,7 @@ def _section(outcome: Outcome, number: int) -> str:
         f'<section id="{_id(outcome)}"><h2>{escape(outcome.scenario)}{peer} {_verdict(outcome)}</h2><p>{escape(outcome.says)}</p>'
         + (f'<ul class="faults">{faults}</ul>' if faults else "")
         + (f'<pre tabindex="0">{escape(proof)}</pre>' if proof else "")
+        + (f"<p>{escape(outcome.caution.capitalize())}.</p>" if outcome.caution else "")
         + f"<p>{escape(_figures(outcome))}</p><figure>{charts}<figcaption>{LEGEND}</figcaption></figure>"
         f'<ol class="marks">{marks}</ol>{_events(outcome)}</section>\n'
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from redis.exceptions import ResponseError
 
 from stateroom.doctor.findings import Level
-from stateroom.doctor.rights import judge_rights, needed, question
+from stateroom.doctor.rights import judge_rights, name_of, needed, question
 
 from ..servers import Servers
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_what_is_asked_about_is_what_the_shipped_user_has() -> None:
     [line] = [line for line in (ROOT / "deploy" / "users.acl").read_text().splitlines() if line.startswith("user stateroom ")]
     shipped = {word[1:] for word in line.split() if word.startswith("+")}
-    asked = {"|".join(call[:2]).lower() if call[0] == "CLUSTER" else call[0].lower() for call in needed("session", is_cluster=True)}
+    asked = {name_of(call).lower() for call in needed("session", is_cluster=True)}
     assert asked | {"eval"} == shipped
 
 

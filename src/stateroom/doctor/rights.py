@@ -46,6 +46,11 @@ def needed(prefix: str, *, is_cluster: bool) -> list[tuple[str, ...]]:
     ]
 
 
+def name_of(call: Sequence[str]) -> str:
+    """A command as an ACL names it: of some the second word counts too."""
+    return "|".join(call[:2]) if call[0] in {"CLIENT", "CLUSTER"} else call[0]
+
+
 def question(calls: Sequence[Sequence[str]]) -> Command:
     words: list[Argument] = []
     for call in calls:
@@ -86,6 +91,6 @@ def judge_rights(where: str, user: str, prefix: str, calls: Sequence[Sequence[st
                 f"give it ~{prefix}:* {everywhere}",
             )
         ]
-    names = list(dict.fromkeys("|".join(call[:2]) if call[0] == "CLUSTER" else call[0] for call in refused))
+    names = list(dict.fromkeys(map(name_of, refused)))
     grants = " ".join(f"+{name.lower()}" for name in names)
     return [fault("rights", where, f"user {user} may not run {', '.join(names)}", f"give it {grants} {everywhere}")]

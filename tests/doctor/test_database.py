@@ -12,9 +12,9 @@ from sqlalchemy import text
 from stateroom.database import Database
 from stateroom.doctor.database import Looked, judge_fleet, look_at_database
 from stateroom.doctor.findings import Finding, Level
+from stateroom.drills.postgres import Postgres
 from stateroom.settings import Settings
 
-from ..postgres import Postgres
 from ..servers import Servers
 
 

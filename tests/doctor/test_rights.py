@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 def test_what_is_asked_about_is_what_the_shipped_user_has() -> None:
     [line] = [line for line in (ROOT / "deploy" / "users.acl").read_text().splitlines() if line.startswith("user stateroom ")]
     shipped = {word[1:] for word in line.split() if word.startswith("+")}
-    asked = {name_of(call).lower() for call in needed("session", is_cluster=True)}
+    asked = {name_of(call).lower() for call in needed("session", is_cluster=True, has_near_cache=True)}
     assert asked | {"eval"} == shipped
 
 
 async def test_asking_runs_none_of_them(servers: Servers) -> None:
     for node in (servers.valkey, servers.redis):
-        calls = needed("rights", is_cluster=False)
+        calls = needed("rights", is_cluster=False, has_near_cache=True)
         before = await node.call("DBSIZE")
         assert await node.call(*(str(word) for word in question(calls))) == [1] * len(calls)
         assert await node.call("DBSIZE") == before

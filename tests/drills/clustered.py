@@ -11,8 +11,8 @@ from redis.crc import key_slot
 
 from stateroom.drills import topology
 from stateroom.drills.load import Client, Load
-from stateroom.drills.stack import Worker
 from stateroom.drills.topology import Node, until
+from stateroom.drills.workers import Worker
 from stateroom.sessions.cookie import new_key
 from stateroom.sessions.keys import Keys, user_key
 

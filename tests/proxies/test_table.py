@@ -19,12 +19,12 @@ from aiohttp.test_utils import TestServer
 from stateroom import Settings
 from stateroom.database import Database
 from stateroom.drills import topology
+from stateroom.drills.postgres import Postgres
 from stateroom.drills.topology import Node, free_port, until
 from stateroom.sessions.cookie import new_key
 
 from ..commands import Serving
 from ..documents import page
-from ..postgres import Postgres
 from .cases import WELL, Case, Door, echo, with_a_cookie
 from .shipped import APPLICATION, COMMANDS, PROXY, STATEROOM, running
 

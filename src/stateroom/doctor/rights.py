@@ -24,6 +24,7 @@ _WITHOUT_KEY = (
     ("TIME",), ("INFO",), ("PING",), ("ROLE",), ("HELLO", "3"), ("SELECT", "0"), ("WAIT", "1", "1"), ("EVALSHA", "0" * 40, "0"),
 )  # fmt: skip
 _OF_A_CLUSTER = (("CLUSTER", "SLOTS"), ("ASKING",))
+_OF_A_NEAR_CACHE = (("CLIENT", "TRACKING", "ON"),)
 
 _ASK = """#!lua flags=no-writes
 local answers, at = {}, 1
@@ -35,7 +36,7 @@ end
 return answers"""
 
 
-def needed(prefix: str, *, is_cluster: bool) -> list[tuple[str, ...]]:
+def needed(prefix: str, *, is_cluster: bool, has_near_cache: bool) -> list[tuple[str, ...]]:
     """A call of each command that the service runs, on a key of its own."""
     key = f"{prefix}:{{{TAGS[0]}}}:doctor"
     return [
@@ -43,6 +44,7 @@ def needed(prefix: str, *, is_cluster: bool) -> list[tuple[str, ...]]:
         ("EVALSHA", "0" * 40, "1", key),
         *_WITHOUT_KEY,
         *(_OF_A_CLUSTER if is_cluster else ()),
+        *(_OF_A_NEAR_CACHE if has_near_cache else ()),
     ]
 
 

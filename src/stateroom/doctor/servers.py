@@ -102,7 +102,7 @@ async def look_at(
 
 async def _ask(road: Road, connection: AbstractConnection, server: Server, keys: Sequence[str], *, is_cluster: bool) -> None:
     prefix = road.settings.redis_key_prefix
-    calls = needed(prefix, is_cluster=is_cluster)
+    calls = needed(prefix, is_cluster=is_cluster, has_near_cache=road.settings.session_cache_max_age > 0)
     info, role, rights, *found = await road.ask(connection, ("INFO",), ("ROLE",), question(calls), *(("GET", key) for key in keys))
     if isinstance(info, (bytes, str)):
         server.info = parse_info(info)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,8 +30,9 @@ DATA_PREFIX = "."
 FLASH_PREFIX = "!"
 _NO_FIELDS: Fields = {}
 _NO_CHANGE = Delta()
-_UNUSED: dict[str, Any] = {}
-_UNUSED_TOO: set[str] = set()
+# What every session begins with, and none can write to.
+_UNUSED: Any = MappingProxyType({})
+_UNUSED_TOO: Any = frozenset()
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -66,7 +68,7 @@ class Session(MutableMapping[str, Any]):
     _deadline_ms: int = 0
     _expires_ms: int = 0
     _idle_ms: int = 0
-    # Never written to: the first use of the session's data gives it its own.
+    # The first use of the session's data gives it its own.
     _decoded: dict[str, Any] = _UNUSED
     _written: dict[str, Any] = _UNUSED
     _flashes: dict[str, str] = _UNUSED
@@ -364,6 +366,7 @@ class Session(MutableMapping[str, Any]):
 
     def accept(self, delta: Delta) -> None:
         """`delta` is stored."""
+        self._begin_changes()
         for name, value in delta.values.items():
             self._raw[name[1:]] = value
         for name in delta.deleted:
@@ -379,6 +382,7 @@ class Session(MutableMapping[str, Any]):
 
     def accept_value(self, key: str, raw: bytes | None, value: Any) -> None:
         """One key has this value in the store."""
+        self._begin_changes()
         self._written.pop(key, None)
         self._deleted.discard(key)
         if raw is None:
@@ -408,6 +412,9 @@ class Session(MutableMapping[str, Any]):
     def _check_data(self) -> None:
         if self._data_fault is not None:
             raise self._data_fault
+        self._begin_changes()
+
+    def _begin_changes(self) -> None:
         if self._written is _UNUSED:
             self.discard_changes()
 

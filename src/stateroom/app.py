@@ -44,7 +44,7 @@ def make_app(
     outer = [telemetry_middleware(settings, app[METRICS], common)]
     if settings.cors_origins:
         outer.append(cors_middleware(settings))
-    outer += [setup_pages(app), problems_middleware]
+    outer.append(problems_middleware(setup_pages(app)))
     app.middlewares[:0] = outer
     app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[METRICS], hashing_threads=hashing_threads)
     app[READINESS] = Readiness()

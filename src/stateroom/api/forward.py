@@ -101,9 +101,11 @@ def other_cookies(request: web.Request) -> str:
 
 
 def _yes(request: web.Request, headers: Mapping[str, str]) -> web.Response:
-    told = {**headers, "Cookie": other_cookies(request)}
-    lines = "".join([f"{name}: {value}\r\n" for name, value in told.items()])  # header_safe: of one line each
-    return ReadyResponse(b"", f"{lines}Content-Type: text/plain\r\nCache-Control: no-store\r\n")
+    cookies = other_cookies(request)
+    told = {**headers, "Cookie": cookies, "Content-Type": "text/plain", "Cache-Control": "no-store"}
+    if not (cookies.isascii() and cookies.isprintable()):
+        return web.Response(headers=told)
+    return ReadyResponse(b"", "".join([f"{name}: {value}\r\n" for name, value in told.items()]))
 
 
 def _no(request: web.Request) -> web.Response:

@@ -8,33 +8,47 @@ import structlog
 from aiohttp import web
 
 from ..errors import StateroomError, StoreUnavailable
-from ..problems import REQUEST_ID, problem, problem_response
+from ..problems import CONTENT_TYPE, REQUEST_ID, problem, problem_response
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
+    from collections.abc import Callable
+
+    from aiohttp.typedefs import Handler, Middleware
 
 log = structlog.get_logger(__name__)
 
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Location", "Set-Cookie", "Cache-Control")
 
 
-@web.middleware
-async def problems_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except web.HTTPException as answer:
-        if answer.status < 400:
-            raise
-        headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
-        slug = (answer.reason or "error").lower().replace(" ", "-")
-        return problem(request, answer.status, slug, answer.reason, _detail(answer), headers=headers)
-    except StateroomError as error:
-        return problem_response(error, request)
-    except TimeoutError:
-        return problem_response(StoreUnavailable("a store did not answer in time", kind="timeout"), request)
-    except Exception:
-        log.exception("request_failed", request_id=request.get(REQUEST_ID, ""))
-        return problem(request, 500, "internal-error", "Internal error", "the error is in the log under this request id")
+def problems_middleware(present: Callable[[web.Request, web.Response], web.Response]) -> Middleware:
+    """`present`: what is shown of a problem, given its document."""
+
+    @web.middleware
+    async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+            if response.status < 400 or not isinstance(response, web.Response) or response.content_type != CONTENT_TYPE:
+                return response
+        except web.HTTPException as answer:
+            if answer.status < 400:
+                raise
+            response = _of_answer(request, answer)
+        except StateroomError as error:
+            response = problem_response(error, request)
+        except TimeoutError:
+            response = problem_response(StoreUnavailable("a store did not answer in time", kind="timeout"), request)
+        except Exception:
+            log.exception("request_failed", request_id=request.get(REQUEST_ID, ""))
+            response = problem(request, 500, "internal-error", "Internal error", "the error is in the log under this request id")
+        return present(request, response)
+
+    return problems
+
+
+def _of_answer(request: web.Request, answer: web.HTTPException) -> web.Response:
+    headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
+    slug = (answer.reason or "error").lower().replace(" ", "-")
+    return problem(request, answer.status, slug, answer.reason, _detail(answer), headers=headers)
 
 
 def _detail(answer: web.HTTPException) -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from . import account, signing_in, static_files
-from .problem_pages import problem_pages_middleware
+from .problem_pages import problem_pages
 from .rendering import setup_templates
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Middleware
+    from collections.abc import Callable
 
 
 def page_routes() -> list[web.AbstractRouteDef]:
@@ -19,10 +19,10 @@ def page_routes() -> list[web.AbstractRouteDef]:
     return [route for each in (signing_in, account, static_files) for route in each.routes]
 
 
-def setup_pages(app: web.Application) -> Middleware:
-    """Add the pages to an application that has accounts. The middleware goes around the one that makes problems."""
+def setup_pages(app: web.Application) -> Callable[[web.Request, web.Response], web.Response]:
+    """Add the pages to an application that has accounts; what it returns shows problems as pages."""
     setup_templates(app)
     for route in page_routes():
         route.register(app.router)
     pages = {route.path for each in (signing_in, account) for route in each.routes if isinstance(route, web.RouteDef)}
-    return problem_pages_middleware(pages)
+    return problem_pages(pages)

@@ -10,33 +10,25 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from ..problems import CONTENT_TYPE, TYPE_PREFIX
+from ..problems import TYPE_PREFIX
 from . import words
 from .rendering import bare_page, login_url, passed_on, see_other
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from aiohttp.typedefs import Handler, Middleware
+    from collections.abc import Callable, Collection
 
 HOME = "/account"
 _FOR_PROGRAMS = ("/api/", "/auth/", "/static/")
 _SIGN_IN = {"sign-in-required", "session-ended"}
 
 
-def problem_pages_middleware(paths: Collection[str]) -> Middleware:
-    """`paths`: the pages'."""
+def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response], web.Response]:
+    """What makes a page of a problem's document, where a page is due. `paths`: the pages'."""
 
-    @web.middleware
-    async def problem_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await handler(request)
-        if response.status < 400 or not isinstance(response, web.Response) or response.content_type != CONTENT_TYPE:
-            return response
-        if request.path in paths or _is_lost(request):
-            return _as_page(request, response)
-        return response
+    def present(request: web.Request, problem: web.Response) -> web.Response:
+        return _as_page(request, problem) if request.path in paths or _is_lost(request) else problem
 
-    return problem_pages
+    return present
 
 
 def _is_lost(request: web.Request) -> bool:

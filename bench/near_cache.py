@@ -19,11 +19,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import redis
+
 from stateroom.drills import topology
 from stateroom.sessions.cookie import new_key
 
-from .__main__ import redis_commands
-from .processes import BARE_PORT, CREDENTIALS, SERVICE_PORT, _running, _wait_for, bare_handler, service, sign_in
+from .processes import BARE_PORT, CREDENTIALS, SERVICE_PORT, bare_handler, running, service, sign_in, wait_for
+from .valkey import answered
 from .wrk import Round, load, measure, medians, need_wrk, table
 
 OTHER_PORT = SERVICE_PORT + 1
@@ -125,9 +127,16 @@ def _two_services(folder: Path, settings: dict[str, str]) -> Iterator[tuple[http
     with contextlib.ExitStack() as stack:
         for port in ports:
             own = {"STATE_DIR": str(folder / str(port)), "PORT": str(port), "LOG_LEVEL": "warning"}
-            stack.enter_context(_running([sys.executable, "-m", "stateroom", "serve"], settings | own))
-            _wait_for(port, "/livez")
+            process = stack.enter_context(running([sys.executable, "-m", "stateroom", "serve"], settings | own))
+            wait_for(process, port, "/livez")
         yield tuple(stack.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", port))) for port in ports)
+
+
+def redis_commands(folder: Path) -> int:
+    """Commands that an embedded server has answered."""
+    state = folder / "var"
+    with redis.Redis(unix_socket_path=str(state / "valkey.sock"), password=(state / "valkey.password").read_text()) as client:
+        return answered(client)
 
 
 def _is_known(connection: http.client.HTTPConnection, cookie: dict[str, str]) -> bool:

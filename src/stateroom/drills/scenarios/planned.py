@@ -28,6 +28,8 @@ async def hand_over(stage: Stage, primary: Node, *, coordinated: bool) -> None:
     if await stage.stack.fail_over(coordinated=coordinated) != coordinated:
         stage.mark("the Sentinels know no COORDINATED (Valkey 9 does): a plain failover")
     await stage.promoted(primary)
+    # Until the Sentinels have said so the old primary is still theirs: who stops it now has them fail over once more.
+    await stage.stack.primary([node for node in stage.stack.nodes if node is not primary])
     await stage.whole()
 
 

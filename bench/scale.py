@@ -32,8 +32,8 @@ from stateroom.sessions.cookie import KeyRing, new_key
 from stateroom.telemetry.metrics import Metrics
 
 from .filling import IDLE_SECONDS, LIFETIME_SECONDS, Visitor, check_form, fill, stateroom_sessions
-from .processes import _running, _wait_for
-from .wrk import _cpu_seconds, need_wrk
+from .processes import cpu_seconds, running, wait_for
+from .wrk import need_wrk
 
 HERE = Path(__file__).parent
 FEW = 10_000
@@ -138,8 +138,8 @@ def serving(folder: Path, key: str, **settings: str) -> Iterator[tuple[int, int]
         "PORT": str(port), "COOKIE_KEYS": key, "COOKIE_SECURE": "false", "SESSION_NAME": "session_id", "LOG_LEVEL": "warning",
         "STATE_DIR": str(folder / "var"), **settings,
     }  # fmt: skip
-    with _running([sys.executable, "-m", "stateroom", "serve"], environment) as process:
-        _wait_for(port, "/livez")
+    with running([sys.executable, "-m", "stateroom", "serve"], environment) as process:
+        wait_for(process, port, "/livez")
         yield port, process.pid
 
 
@@ -160,9 +160,9 @@ def compare_checks(few: Filled, many: Filled) -> dict[str, Any]:
 def throughput(many: Filled) -> dict[str, float]:
     """Checks over 64 connections, and the CPU time that the service and Redis spend on one."""
     pids = {"service": many.service_pid, "redis": many.node.pid}
-    before = {name: _cpu_seconds(pid) for name, pid in pids.items()}
+    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
     found = checks(many, connections=64, seconds=2 * SECONDS)
-    cpu = {f"{name}_us": (_cpu_seconds(pid) - before[name]) / found["requests"] * 1e6 for name, pid in pids.items()}
+    cpu = {f"{name}_us": (cpu_seconds(pid) - before[name]) / found["requests"] * 1e6 for name, pid in pids.items()}
     rate = found["requests"] / found["seconds"]
     print(f"64 connections: {rate:,.0f} checks/s, CPU service {cpu['service_us']:.1f} us, Redis {cpu['redis_us']:.1f} us a check")
     return {"checks_per_second": rate, "p99_ms": found["p99_ms"], **cpu}

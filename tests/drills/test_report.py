@@ -66,6 +66,7 @@ def test_what_a_span_allows_and_forbids() -> None:
     strict = outcome(data, spans=(Span("all is well", 103.2, 104.0, must_be_perfect=True),))
     assert strict.faults == ["all is well: 1 answers failed or were degraded"]
     assert len(strict.evidence()) == 1
+    assert outcome(data, spans=(Span("what comes next", 103.2, 103.505, must_be_perfect=True),)).has_passed, "under way at the end"
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def weigh_outcome(outcome: Outcome, scenario: Scenario, spans: Sequence[Span], m
     said = verdict.faults(slowest=scenario.slowest, slowest_login=scenario.slowest_login, slowest_logout=scenario.slowest_logout)
     for span in spans:
         if span.must_be_perfect:
-            found = [each for each in outcome.ledger.answers if span.has(each.asked_at) and (each.is_failed or each.is_degraded)]
+            found = [each for each in outcome.ledger.answers if span.has_whole(each) and (each.is_failed or each.is_degraded)]
             outcome.imperfect += found
             if found:
                 said.append(f"{span.words}: {len(found)} answers failed or were degraded")

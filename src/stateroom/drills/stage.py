@@ -24,7 +24,7 @@ from typing import Literal
 
 from .journal import StoppableJournal
 from .judge import Verdict
-from .ledger import Kind
+from .ledger import Answer, Kind
 from .load import Load
 from .stack import Stack
 from .topology import Node
@@ -45,7 +45,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in which more, or less, is expected than otherwise. `ended_at`: of the last request that counts."""
+    """A time in which more, or less, is expected than otherwise."""
 
     words: str
     began_at: float
@@ -55,6 +55,10 @@ class Span:
 
     def has(self, moment: float) -> bool:
         return self.began_at <= moment <= self.ended_at
+
+    def has_whole(self, answer: Answer) -> bool:
+        """Whether it was asked and answered inside: what is under way at the end meets what comes next."""
+        return self.began_at <= answer.asked_at and answer.asked_at + answer.took <= self.ended_at
 
 
 @dataclass

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, DummyCookieJar
+from aiohttp import ClientSession, DummyCookieJar, StreamReader
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
 
 from stateroom import SESSIONS, testing
+from stateroom.api.bodies import read_whole
+from stateroom.errors import BadInput
 
 from ..conftest import ServiceClient
 
@@ -120,6 +125,21 @@ async def test_the_api_takes_small_json_objects_only(service: ServiceClient, opt
         problem = await response.json(content_type="application/problem+json")
         assert (response.status, problem["status"]) == (status, status)
         assert problem["error"]
+
+
+async def test_a_body_that_cannot_be_read_is_no_fault_of_ours(service: ServiceClient) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with service.post("/api/auth/login", data=b"{}", headers=headers) as response:
+        assert response.status == 400
+        assert (await response.json(content_type=None))["error"] == "the body cannot be read"
+
+
+async def test_a_body_that_breaks_off_is_no_fault_of_ours() -> None:
+    body = StreamReader(BaseProtocol(asyncio.get_running_loop()), limit=100)
+    body.feed_data(b"{")
+    body.set_exception(ConnectionResetError("Connection lost"))
+    with pytest.raises(BadInput, match="cannot be read"):
+        await read_whole(make_mocked_request("POST", "/", payload=body))
 
 
 async def test_an_address_has_one_account_whatever_its_case(service: ServiceClient) -> None:

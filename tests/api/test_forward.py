@@ -189,6 +189,13 @@ async def test_two_cookies_of_the_name_are_none(client: ServiceClient) -> None:
     assert (await ask(client, "/auth/forward", twice))[0] == 401
 
 
+async def test_a_session_in_the_value_of_another_cookie_is_none(client: ServiceClient) -> None:
+    await register(client)
+    [cookie] = [each for each in client.session.cookie_jar if each.key == "session_id"]
+    client.session.cookie_jar.clear()
+    assert (await ask(client, "/auth/forward", {"Cookie": f"theme=dark session_id={cookie.value}"}))[0] == 401
+
+
 async def test_while_redis_is_away_identity_stands_and_says_so(client: ServiceClient) -> None:
     await register(client)
     app = client.app

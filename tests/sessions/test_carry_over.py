@@ -247,6 +247,7 @@ async def test_whose_sessions_were_all_ended_since_signs_in_again(servers: Serve
 
         '{"session": {"user_id": ""}}', '{"user": 7, "carried_to": "x", "created": 1}',
         '{"user": "i42", "carried_to": "x", "created": 1}', "\x00\udcff",
+        "[" * 10_000,
     ],
 )  # fmt: skip
 async def test_what_aiohttp_session_did_not_write_is_let_be(client: ServiceClient, node: Node, raw: str) -> None:

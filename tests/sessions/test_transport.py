@@ -29,6 +29,10 @@ def read(*headers: str) -> str | None:
         ("xsession_id=abc", None),
         ("a=session_id=abc", None),
         ("session_idx=abc", None),
+        ("a=1 session_id=abc", None),
+        ("a session_id=abc", None),
+        ("a=1; b=2 session_id=abc; session_id=def", "def"),
+        ("a=1;  session_id=abc", "abc"),
         ("", None),
     ],
 )

@@ -204,6 +204,8 @@ async def test_whatever_is_posted_is_answered_with_a_page(visitor: Visitor) -> N
         page = await visitor.post("/login", body, **{"Content-Type": kind})
         assert page.status == status
         assert len(page.all("h1")) == 1
+    page = await visitor.post("/login", b"email=x", **{"Content-Type": form, "Content-Encoding": "gzip"})
+    assert (page.status, len(page.all("h1"))) == (400, 1)
 
 
 async def test_what_somebody_typed_is_shown_as_text(visitor: Visitor) -> None:

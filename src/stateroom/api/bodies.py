@@ -57,13 +57,21 @@ def takes(
 
 
 async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
-    """The body. Raises `BadInput` with every field's error, 415 for what is not JSON, 413 for what is too large."""
+    """The body. Raises what `read_whole` raises, `BadInput` with every field's error, 415 for what is not JSON."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(reason="Unsupported Media Type", headers={"Accept": "application/json"})
     try:
-        return model.model_validate_json(await request.read())
+        return model.model_validate_json(await read_whole(request))
     except ValidationError as error:
         raise _bad_input(error) from None
+
+
+async def read_whole(request: web.Request) -> bytes:
+    """The body's bytes. Raises `BadInput` for one that breaks off or is coded otherwise than it says, 413 for a large one."""
+    try:
+        return await request.read()
+    except (web.RequestPayloadError, ConnectionError):
+        raise BadInput("the body cannot be read") from None
 
 
 def _bad_input(error: ValidationError) -> BadInput:

@@ -150,7 +150,7 @@ class OldSessions:
             data = document["session"]
             user_id = data.get(self._user_key)
             user_key(user_id)
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError):
             log.warning("session_not_carried_over", reason="it is not what aiohttp-session writes")
             return None
         return _Old(raw, user_id, data, None) if data else None

@@ -75,13 +75,21 @@ def read_cookie(request: web.Request, needle: str) -> str | None:
     for header in request.headers.getall(_COOKIE, ()):
         at = header.find(needle)
         while at >= 0:
-            if at == 0 or header[at - 1] in "; ":
+            if _begins_pair(header, at):
                 if found is not None:
                     return None
                 end = header.find(";", at)
                 found = header[at + len(needle) : end if end >= 0 else None].strip()
             at = header.find(needle, at + len(needle))
     return found
+
+
+def _begins_pair(header: str, at: int) -> bool:
+    """Whether a cookie's name stands there, and not a word in the value of another one, where browsers let spaces be.
+
+    A sibling subdomain may set any value, under a name that `__Host-` does not guard.
+    """
+    return at == 0 or header[:at].rstrip(" \t")[-1:] in {"", ";"}
 
 
 def read_bearer(request: web.Request) -> str | None:

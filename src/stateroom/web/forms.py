@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from .. import SESSIONS, browser_origin
+from ..api.bodies import read_whole
 from ..errors import BadInput, ForeignOrigin
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ async def read_form(request: web.Request) -> Mapping[str, str]:
     _check_is_ours(request)
     if request.content_type != FORM:
         raise web.HTTPUnsupportedMediaType(headers={"Accept": FORM})
-    body = (await request.read()).decode("utf-8", "replace")
+    body = (await read_whole(request)).decode("utf-8", "replace")
     try:
         return dict(parse_qsl(body, keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS))
     except ValueError:

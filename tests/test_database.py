@@ -4,6 +4,7 @@ import asyncio
 import builtins
 import logging
 import stat
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -173,6 +174,20 @@ async def test_a_locked_sqlite_file_is_waited_for_only_so_long(opened: Open) -> 
                 await connection.execute(insert(fleet).values(id="late"))
         assert STATEMENT_TIMEOUT_SECONDS * 0.9 < time.monotonic() - began < STATEMENT_TIMEOUT_SECONDS + 1
         assert await scalar(database, "SELECT count(*) FROM fleet") == 0, "readers are not held up"
+
+
+async def test_no_statement_outlives_a_database_that_is_closed(opened: Open) -> None:
+    before = set(threading.enumerate())
+    database = opened(None)
+    await database.prepare()
+    counting = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
+    async with database.connect() as connection:  # of which there is one, in its thread
+        await connection.execute(text("SELECT 1"))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await scalar(database, counting)
+    await database.aclose()
+    assert [each.name for each in set(threading.enumerate()) - before if "asyncio" not in each.name] == []
 
 
 async def test_a_path_may_be_named(opened: Open, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import contextlib
 import fcntl
 import logging
 import os
+import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +68,7 @@ class Database:
         self._sqlite = _sqlite_url(settings)
         self._dsn = "" if self._sqlite is not None else _postgres_dsn(settings)
         self._engine: AsyncEngine | None = None
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
     @property
     def is_sqlite(self) -> bool:
@@ -149,6 +152,8 @@ class Database:
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()
+            # A statement whose caller gave up goes on in its thread, which tells the loop of its end: it must be there.
+            await asyncio.gather(*(asyncio.to_thread(each.join, CONNECT_TIMEOUT_SECONDS) for each in self._threads))
 
     async def _upgrade(self) -> None:
         from .migrations import upgrade  # takes a quarter of a second to import, and few processes need it
@@ -164,6 +169,9 @@ class Database:
         finally:
             await engine.dispose()
 
+    def _note_thread(self, connection: Any, _: Any) -> None:
+        self._threads.add(connection.driver_connection._thread)  # noqa: SLF001 (aiosqlite has no public way to wait for it)
+
     def _make_engine(self, *, statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS, **options: Any) -> AsyncEngine:
         options = {"hide_parameters": True, **options}
         if "poolclass" not in options:
@@ -172,6 +180,7 @@ class Database:
             logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # below that it tells every parameter
             engine = create_async_engine(self._sqlite, connect_args={"timeout": STATEMENT_TIMEOUT_SECONDS}, **options)
             event.listen(engine.sync_engine, "connect", _set_pragmas)
+            event.listen(engine.sync_engine, "connect", self._note_thread)
             return engine
         try:
             import asyncpg

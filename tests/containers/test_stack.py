@@ -1,6 +1,6 @@
 """The stack of `docker-compose.sentinel.yml`, really run: up, used, drilled, and gone again.
 
-By podman, on images made of Debian's packages; as root, with podman, runc, netavark, aardvark-dns and debootstrap
+By podman, on images made of Debian's packages; as root, with podman, runc, netavark, aardvark-dns, iptables and debootstrap
 installed (`.ci/run` does). Minutes the first time, for the images. Grafana is left out: Debian has no package of it.
 """
 
@@ -22,7 +22,7 @@ from ..conftest import do_without, require_tool
 from .images import environment, make_images
 from .stack import Stack
 
-TOOLS = ("podman", "runc", "debootstrap", "/usr/lib/podman/netavark", "/usr/lib/podman/aardvark-dns")
+TOOLS = ("podman", "runc", "iptables", "debootstrap", "/usr/lib/podman/netavark", "/usr/lib/podman/aardvark-dns")
 ADA = {"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]

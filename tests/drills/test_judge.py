@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -89,7 +90,8 @@ def test_a_logout_may_take_longer_than_a_read() -> None:
     assert weigh(Ledger([Answer("logout", 0, 1.0, 1.4, 200)])).faults() == []
 
 
-async def test_live_sessions_must_be_good_everywhere(service: tuple[Answers, list[str]]) -> None:
+async def test_live_sessions_must_be_good_everywhere(service: tuple[Answers, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stateroom.drills.judge.DUST_SECONDS", 0.1)
     answers, urls = service
     ledger = Ledger(sessions=[signed_in("a"), signed_in("b"), signed_in("c", logout_asked_at=2.0)])
     answers.states = {"a": {"authenticated": True}, "b": {"authenticated": True}}
@@ -99,6 +101,13 @@ async def test_live_sessions_must_be_good_everywhere(service: tuple[Answers, lis
     assert [session.cookie for session in verdict.lost] == ["b"]
     answers.states = {"a": {"authenticated": True}}
     assert len((await judge(ledger, urls)).lost) == 1
+
+
+async def test_a_store_that_is_away_at_this_moment_has_lost_nothing_yet(service: tuple[Answers, list[str]]) -> None:
+    answers, urls = service
+    answers.states = {"a": {"authenticated": True, "degraded": True}}
+    asyncio.get_running_loop().call_later(0.2, answers.states.update, {"a": {"authenticated": True}})
+    assert (await judge(Ledger(sessions=[signed_in("a")]), urls)).lost == []
 
 
 async def test_ended_sessions_must_be_gone_from_workers_and_store(service: tuple[Answers, list[str]]) -> None:

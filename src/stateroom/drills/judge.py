@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +12,9 @@ import aiohttp
 
 from .ledger import IDENTITY_KINDS, Answer, Ghost, Ledger, SignedIn, Write
 from .load import COOKIE, PASSWORD
+
+DUST_SECONDS = 5.0
+"""How long a session may still be known from its cookie alone before it counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ async def judge(ledger: Ledger, workers: Sequence[str], cookie: str = COOKIE) ->
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         for worker, url in enumerate(workers):
             for session in live:
-                state = await _check(http, url, f"{cookie}={session.cookie}")
+                state = await _settled_check(http, url, f"{cookie}={session.cookie}")
                 if (state.get("authenticated") is not True or state.get("degraded")) and session not in verdict.lost:
                     verdict.lost.append(session)
             for session in ended:
@@ -96,6 +101,14 @@ async def judge(ledger: Ledger, workers: Sequence[str], cookie: str = COOKIE) ->
             verdict.lost_writes += await _lost_writes(http, workers[0], session, cookie)
         verdict.back += await _still_stored(http, workers[0], ended, cookie)
     return verdict
+
+
+async def _settled_check(http: aiohttp.ClientSession, url: str, cookie: str) -> dict[str, object]:
+    """Who somebody is once the store answers: a worker that finds it away at this moment says nothing of what is stored."""
+    deadline = time.monotonic() + DUST_SECONDS
+    while (state := await _check(http, url, cookie)).get("degraded") and time.monotonic() < deadline:  # noqa: ASYNC110 (nobody tells)
+        await asyncio.sleep(DUST_SECONDS / 50)
+    return state
 
 
 async def _check(http: aiohttp.ClientSession, url: str, cookie: str) -> dict[str, object]:

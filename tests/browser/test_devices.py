@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from .conftest import Place
 from .people import person
@@ -34,6 +36,29 @@ async def test_one_device_signs_the_other_out_which_is_told_at_its_next_click(br
         await phone.press("Change password")
         await phone.page.wait_for_url("**/login")
         assert "This device was signed out from another device" in await phone.text()
+
+
+async def test_a_double_click_sends_a_form_once(browser: Browser, place: Place) -> None:
+    async with person(browser, place.url) as desktop, person(browser, place.url, user_agent=TELEPHONE) as phone:
+        await desktop.register("twice@example.com")
+        await phone.enter("twice@example.com")
+        await desktop.open("/")
+        sent = []
+
+        async def slowly(route: Route) -> None:
+            sent.append(route.request.method)
+            await asyncio.sleep(0.3)
+            await route.continue_()
+
+        await desktop.page.route("**/account/revoke-others", slowly)
+        button = desktop.page.get_by_role("button", name="Sign out everywhere else")
+        box = await button.bounding_box()
+        assert box is not None
+        for _ in range(2):
+            await desktop.page.mouse.click(box["x"] + 20, box["y"] + 10)  # a locator would wait for what the first leads to
+            await asyncio.sleep(0.1)
+        await expect(desktop.page.locator(".note.success")).to_contain_text("1 other device signed out.")
+        assert sent == ["POST"]
 
 
 async def test_a_wrong_password_by_keyboard_alone(browser: Browser, place: Place) -> None:

@@ -389,3 +389,38 @@ async def test_a_logout_at_any_step_of_a_rotation_leaves_nothing_signed_in(
         for value in values:
             assert not is_honoured(await each.manager.load(value))
     assert await worker.copies() == []
+
+
+@pytest.mark.parametrize("step", ["prepare_rotation", "record_rotation", "claim_rotation"])
+@pytest.mark.parametrize("is_before", [True, False])
+async def test_of_two_rotations_of_a_session_one_wins_whichever_step_the_other_comes_at(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, step: str, *, is_before: bool
+) -> None:
+    """A form that was sent twice makes one session of one; a logout with the id from before ends it."""
+    worker, other = await fleet.join(), await fleet.join()
+    session, old_value = await worker.sign_in()
+    parallel = await other.manager.load(old_value)
+    target: Any = worker.ends if step == "record_rotation" else worker.store
+    real = getattr(target, step)
+    rotated = []
+
+    async def rotate(by: Worker, session: Session) -> None:
+        with contextlib.suppress(SessionEnded):
+            await by.manager.rotate(session, signs_in=True)
+            rotated.append((session.degraded, by.manager.seal(session)))
+
+    async def with_another(*args: Any, **kwargs: Any) -> Any:
+        if is_before:
+            await rotate(other, parallel)
+        result = await real(*args, **kwargs)
+        if not is_before:
+            await rotate(other, parallel)
+        return result
+
+    monkeypatch.setattr(target, step, with_another)
+    await rotate(worker, session)
+    monkeypatch.undo()
+    assert [degraded for degraded, _ in rotated] == [False]
+    assert is_honoured(await worker.manager.load(rotated[0][1]))
+    await other.manager.end(await other.manager.load(rotated[0][1]))
+    assert await worker.copies() == []

@@ -79,9 +79,9 @@ class Ends:
         ended, is_confirmed = await self._deleted(at)
         if at.user and (ended is None or not is_confirmed):
             # Perhaps it was given a new id a moment ago: who ends it means what it is now.
-            successor = await self._successor(at)
-            if successor is not None:
-                return await self.end(successor, reason, deadline=deadline)
+            ends = [await self.end(each, reason, deadline=deadline) for each in await self._successors(at)]
+            if ends:
+                return next((each for each in ends if each is not None), None)
         if at.user:  # an anonymous visitor's session gives no rights that somebody could go on using
             if not is_confirmed:
                 await lease_from(committed_at)
@@ -145,10 +145,10 @@ class Ends:
             self._metrics.sessions_ended[reason].inc()
             self._metrics.session_lifetime.observe(ended.lifetime_seconds)
 
-    async def _successor(self, at: Address) -> Address | None:
-        """What a rotation has made of a session. Raises `DatabaseUnavailable`."""
+    async def _successors(self, at: Address) -> list[Address]:
+        """What rotations have made, or tried to make, of a session. Raises `DatabaseUnavailable`."""
         rows, _ = await self._journal.covering([at])
-        return next((Address(at.user, row.successor) for row in rows if row.successor is not None), None)
+        return [Address(at.user, row.successor) for row in rows if row.successor is not None]
 
     def _row(self, at: Address, reason: str, deadline: int) -> EndRow:
         now = self._clock.now_ms()

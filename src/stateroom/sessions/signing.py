@@ -120,11 +120,14 @@ class Signing:
                 raise
             return auth_time, fault
 
-    async def _check_not_ended(self, old: Address, new: Address) -> None:
-        """A logout that came between must not be outlived by the copy. Raises `SessionEnded`."""
+    async def _check_not_ended(self, old: Address, new: Address, *, is_unclaimed: bool = False) -> None:
+        """Neither a logout that came between must be outlived by the copy, nor another rotation: that came first, and is it.
+
+        `is_unclaimed`: the copy could not become the session; then any other has. Raises `SessionEnded`.
+        """
         rows, _ = await self._journal.covering([old])
-        for row in rows:
-            if row.reason != "rotated":
+        for number, row in enumerate(rows):
+            if row.successor != new.handle and (row.reason != "rotated" or number == 0 or is_unclaimed):
                 await self._withdraw(new)
                 raise SessionEnded(row.reason)
 
@@ -191,10 +194,11 @@ class Signing:
             log.warning("session_left_behind", session=at.handle)
 
     async def _claim(self, session: Session, old: Address, new: Address) -> StoreUnavailable | None:
-        """Make the rotation's copy the session; what kept us from it."""
+        """Make the rotation's copy the session; what kept us from it. Raises `SessionEnded`."""
         try:
             renewed = await self._store.claim_rotation(old, new)
             if renewed is None:
+                await self._check_not_ended(old, new, is_unclaimed=True)
                 raise StoreUnavailable("the session's new id was not claimed in time", kind="timeout")  # noqa: TRY301
         except StoreUnavailable as fault:
             if not self._carries_degraded:

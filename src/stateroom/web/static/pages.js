@@ -1,4 +1,5 @@
-// What pages do besides: times in the reader's own zone, passwords to look at, and a word before the session ends.
+// What pages do besides: times in the reader's own zone, passwords to look at, one form for two clicks, and a word before
+// the session ends.
 // All of it can be done without: pages work with scripts off.
 
 for (const each of document.querySelectorAll("time[data-moment]")) {
@@ -15,6 +16,15 @@ for (const button of document.querySelectorAll("button.reveal")) {
     button.setAttribute("aria-pressed", String(shows));
   });
   input.form.addEventListener("submit", () => { input.type = "password"; });
+}
+
+// A form is sent once, however often its button is clicked: the second would come with a cookie that the first replaces.
+for (const form of document.forms) {
+  let sentAt = -Infinity;
+  form.addEventListener("submit", (event) => {
+    if (event.timeStamp - sentAt < 3000) event.preventDefault();
+    else sentAt = event.timeStamp;
+  });
 }
 
 const UNRENEWED = { "X-Session-Renew": "no" };

@@ -172,10 +172,12 @@ async def test_a_moved_slot_is_followed(tmp_path: Path) -> None:
         client = await started(settings(redis_cluster_nodes=str(nodes[0].address)))
         assert isinstance(client, ClusterClient)
         await client.execute("k", "SET", "k", "1")
-        async with _half_moved(nodes[:3], "k", ["k"]) as target:
-            # The old owner says ASK for this key.
+        await client.execute("h{k}", "HSET", "h{k}", "a", "1", "b", "2")
+        async with _half_moved(nodes[:3], "k", ["k", "h{k}"]) as target:
+            # The old owner says ASK for these keys.
             settled = client.standing("k")
             assert await client.execute("k", "GET", "k") == b"1"
+            assert await client.execute("h{k}", "HGETALL", "h{k}") == {b"a": b"1", b"b": b"2"}
             assert await client.run(ECHO_SCRIPT, ["k"], ["2"]) == b"2"
             reply, reached = await client.run_durably(ECHO_SCRIPT, ["k"], ["3"], replicas=1, timeout=1)
             assert (reply, reached) == (b"3", 1)

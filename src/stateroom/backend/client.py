@@ -117,3 +117,11 @@ class RedisClient(Protocol):
 
 
 ClientFactory: TypeAlias = "Callable[[Settings], RedisClient | redis.asyncio.Redis | Awaitable[RedisClient | redis.asyncio.Redis]]"
+
+
+def as_mapping(reply: Any) -> Any:
+    """The reply to HGETALL: RESP2 has no mappings, and says a list of names and values in turn."""
+    if type(reply) is not list:
+        return reply
+    each = iter(reply)
+    return dict(zip(each, each, strict=True))

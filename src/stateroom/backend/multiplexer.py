@@ -24,6 +24,7 @@ from redis.exceptions import InvalidResponse, RedisError
 
 from ..errors import StoreUnavailable
 from .breaker import Breaker
+from .client import as_mapping
 from .faults import as_store_fault, is_dead_connection
 
 if TYPE_CHECKING:
@@ -165,10 +166,7 @@ class Link(asyncio.Protocol):
             if fault is not None and is_dead_connection(reply):
                 self.lose(fault)
         elif not future.done():
-            if waiting.name == "HGETALL" and type(reply) is list:  # RESP2 has no mappings
-                each = iter(reply)
-                reply = dict(zip(each, each, strict=True))
-            future.set_result(reply)
+            future.set_result(as_mapping(reply) if waiting.name == "HGETALL" else reply)
 
     def _flush(self) -> None:
         outgoing = self._outgoing

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import NoScriptError, RedisError
 
-from .client import PoolFigures, Script
+from .client import PoolFigures, Script, as_mapping
 from .faults import as_store_fault
 from .standing import Standing
 
@@ -107,8 +107,8 @@ def _without_flags(script: Script) -> Script:
 
 def _as_resp3(command: str, reply: Any) -> Any:
     """A raw RESP2 reply in the shape of RESP3 where the two differ."""
-    if command == "HGETALL" and isinstance(reply, list):
-        return dict(zip(reply[::2], reply[1::2], strict=True))
+    if command == "HGETALL":
+        return as_mapping(reply)
     if command == "TIME" and isinstance(reply, tuple):
         return list(reply)
     return reply

@@ -20,6 +20,7 @@ from redis.exceptions import (
 from ..errors import SettingsError, StoreUnavailable
 from .breaker import Breaker, BreakerState
 from .budget import within_budget
+from .client import as_mapping
 from .faults import as_store_fault, is_dead_connection
 from .multiplexer import Multiplexer
 from .near_cache import NearCache
@@ -217,9 +218,10 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Command], 
     await connection.send_packed_command(packed, check_health=False)
     replies: list[Any] = []
     async with asyncio.timeout(timeout):
-        for _ in commands:
+        for command in commands:
             try:
-                replies.append(await connection.read_response(timeout=timeout, disconnect_on_error=False))
+                reply = await connection.read_response(timeout=timeout, disconnect_on_error=False)
+                replies.append(as_mapping(reply) if command[0] == "HGETALL" else reply)
             except _ERROR_REPLIES as error:
                 replies.append(error)
     return replies

@@ -22,6 +22,7 @@ from pathlib import Path
 import redis
 
 from stateroom.drills import topology
+from stateroom.drills.ports import free_port
 from stateroom.sessions.cookie import new_key
 
 from .processes import BARE_PORT, CREDENTIALS, SERVICE_PORT, bare_handler, running, service, sign_in, wait_for
@@ -123,7 +124,7 @@ def _ends(folder: Path, settings: dict[str, str], trials: int) -> tuple[list[flo
 
 @contextlib.contextmanager
 def _two_services(folder: Path, settings: dict[str, str]) -> Iterator[tuple[http.client.HTTPConnection, ...]]:
-    ports = (topology.free_port(), topology.free_port())
+    ports = (free_port(), free_port())
     with contextlib.ExitStack() as stack:
         for port in ports:
             own = {"STATE_DIR": str(folder / str(port)), "PORT": str(port), "LOG_LEVEL": "warning"}

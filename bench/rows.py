@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stateroom.drills.topology import free_port
+from stateroom.drills.ports import free_port
 from stateroom.sessions.cookie import new_key
 
 from . import peers

@@ -28,6 +28,7 @@ import redis
 from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
+from stateroom.drills.ports import free_port
 from stateroom.sessions.cookie import KeyRing, new_key
 from stateroom.telemetry.metrics import Metrics
 
@@ -133,7 +134,7 @@ def sealed(settings: Settings, sample: Sequence[Visitor]) -> list[str]:
 @contextlib.contextmanager
 def serving(folder: Path, key: str, **settings: str) -> Iterator[tuple[int, int]]:
     """`stateroom serve`: its port and process id."""
-    port = topology.free_port()
+    port = free_port()
     environment = {
         "PORT": str(port), "COOKIE_KEYS": key, "COOKIE_SECURE": "false", "SESSION_NAME": "session_id", "LOG_LEVEL": "warning",
         "STATE_DIR": str(folder / "var"), **settings,

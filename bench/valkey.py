@@ -11,7 +11,7 @@ from pathlib import Path
 import redis
 
 from stateroom.backend.embedded import find_server
-from stateroom.drills.topology import free_port
+from stateroom.drills.ports import free_port
 
 from .processes import NotRunning, running
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from stateroom.drills.topology import free_port
+from stateroom.drills.ports import free_port
 
 from .conftest import require_tool
 

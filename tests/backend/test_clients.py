@@ -20,6 +20,7 @@ from stateroom.backend.clients import SentinelClient, make_client
 from stateroom.backend.cluster import ClusterClient
 from stateroom.backend.dial import Dialer, Tls
 from stateroom.drills import topology
+from stateroom.drills.ports import free_port
 from stateroom.drills.topology import Node
 from stateroom.errors import SettingsError, StoreUnavailable
 from stateroom.sessions.cookie import new_key
@@ -157,7 +158,7 @@ async def test_a_sentinel_that_hangs_delays_nobody(servers: Servers) -> None:
 
 
 async def test_when_no_sentinel_answers_each_ones_cause_is_named() -> None:
-    one, two = topology.free_port(), topology.free_port()
+    one, two = free_port(), free_port()
     client = await started(settings(redis_sentinels=f"127.0.0.1:{one}, [::1]:{two}"))
     with pytest.raises(StoreUnavailable, match=rf"127\.0\.0\.1:{one}: .*\[::1\]:{two}: "):
         await client.execute("k", "PING")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stateroom.drills.topology import free_port
+from stateroom.drills.ports import free_port
 from stateroom.sessions.cookie import new_key
 
 from ..commands import Command, Serving, environment

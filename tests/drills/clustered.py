@@ -11,6 +11,7 @@ from redis.crc import key_slot
 
 from stateroom.drills import topology
 from stateroom.drills.load import Client, Load
+from stateroom.drills.ports import LOOPBACK
 from stateroom.drills.topology import Node, until
 from stateroom.drills.workers import Worker
 from stateroom.sessions.cookie import new_key
@@ -67,7 +68,7 @@ async def clustered(folder: Path) -> AsyncIterator[Clustered]:
 def _environment(folder: Path, nodes: Sequence[Node]) -> dict[str, str]:
     return {
         "PYTHONPATH": str(Path(topology.__file__).parents[2]),
-        "HOST": topology.LOOPBACK,
+        "HOST": LOOPBACK,
         "REDIS_CLUSTER_NODES": ",".join(str(node.address) for node in nodes[:2]),
         "REDIS_WRITE_REPLICAS": "1",
         "DATABASE_URL": f"sqlite:///{folder}/users.db",

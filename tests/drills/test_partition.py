@@ -10,6 +10,7 @@ import pytest
 from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.load import Load
+from stateroom.drills.ports import LOOPBACK, free_port
 from stateroom.drills.postgres import Postgres
 from stateroom.drills.relay import Relay
 from stateroom.drills.stack import stack
@@ -20,7 +21,7 @@ from stateroom.settings import Address, Settings
 @pytest.mark.long_drill
 async def test_without_journal_and_majority_the_cut_off_worker_answers_503(tmp_path: Path, own_postgres: Postgres) -> None:
     own_postgres.start()
-    relay = Relay(Address(topology.LOOPBACK, topology.free_port()), Address(topology.LOOPBACK, own_postgres.port))
+    relay = Relay(Address(LOOPBACK, free_port()), Address(LOOPBACK, own_postgres.port))
     url = own_postgres.make_database()
     database = Database(Settings(_env_file=None, database_url=url))
     await database.upgrade()
@@ -31,7 +32,7 @@ async def test_without_journal_and_majority_the_cut_off_worker_answers_503(tmp_p
         async with Load(urls, readers=2, writers=0, signers=0) as load:
             old = await made.primary()
             made.partition([old, made.sentinels[0]], [made.workers[0]])
-            relay.cut([topology.LOOPBACK])
+            relay.cut([LOOPBACK])
             others = [node for node in made.nodes if node is not old]
             await made.first_write(others)
             await made.settled([made.workers[1]])

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from stateroom.drills.ports import LOOPBACK, free_port
 from stateroom.drills.relay import Relay
-from stateroom.drills.topology import LOOPBACK, free_port
 from stateroom.settings import Address
 
 HERE, THERE = "127.0.0.1", "127.0.4.1"

@@ -19,8 +19,9 @@ from aiohttp.test_utils import TestServer
 from stateroom import Settings
 from stateroom.database import Database
 from stateroom.drills import topology
+from stateroom.drills.ports import free_port
 from stateroom.drills.postgres import Postgres
-from stateroom.drills.topology import Node, free_port, until
+from stateroom.drills.topology import Node, until
 from stateroom.sessions.cookie import new_key
 
 from ..commands import Serving

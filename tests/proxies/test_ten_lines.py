@@ -10,7 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from stateroom.drills.topology import free_port, until
+from stateroom.drills.ports import free_port
+from stateroom.drills.topology import until
 
 from ..commands import Serving
 from ..conftest import require_tool

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stateroom.drills.topology import free_port
+from stateroom.drills.ports import free_port
 
 from ..commands import Command, Serving
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from stateroom.drills.topology import free_port
+from stateroom.drills.ports import free_port
 from stateroom.errors import SettingsError
 from stateroom.serving import supervisor
 from stateroom.sessions.cookie import new_key

@@ -21,6 +21,7 @@ from stateroom.backend import near_cache
 from stateroom.backend.near_cache import ASK_SECONDS, NearCache
 from stateroom.backend.server import ServerClient
 from stateroom.drills import topology
+from stateroom.drills.ports import free_port
 from stateroom.drills.relay import Relay
 from stateroom.drills.topology import Node
 from stateroom.errors import SessionEnded
@@ -324,7 +325,7 @@ async def test_an_end_holds_at_a_worker_that_news_does_not_reach(
 ) -> None:
     """Its connection stands still, nobody is told; the tail, or without one the silence, makes it refuse."""
     values = {} if has_journal else {"database_url": "none"}
-    at = Address("127.0.0.1", topology.free_port())
+    at = Address("127.0.0.1", free_port())
     async with (
         Relay(at, node.address) as relay,
         worker(servers, node.address, tmp_path, **values) as here,

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..backend.embedded import die_with_parent
-from .topology import LOOPBACK, free_port
+from .ports import LOOPBACK, free_port
 
 USER, PASSWORD = "stateroom", "a password of no secret"
 STOP_SECONDS = 10.0

@@ -8,7 +8,8 @@ from pathlib import Path
 from ..backend.dial import Dialer
 from ..sessions.cookie import new_key
 from ..settings import Address
-from .topology import LOOPBACK, SERVICE_NAME, Node
+from .ports import LOOPBACK
+from .topology import SERVICE_NAME, Node
 
 DOWN_AFTER_MS = 1000
 SOURCES = {"redis.conf": "deploy/redis.conf", "users.acl": "deploy/users.acl", "sentinel.conf": "sentinel.conf"}

@@ -20,9 +20,10 @@ from pathlib import Path
 from redis.exceptions import RedisError, ResponseError
 
 from ..settings import Address
+from .ports import LOOPBACK, free_port
 from .relay import Relay
 from .shipped import make_environment, make_sentinel, make_server
-from .topology import LOOPBACK, SERVICE_NAME, Node, free_port, running, server_binary, until
+from .topology import SERVICE_NAME, Node, running, server_binary, until
 from .workers import SERVICES, Worker
 
 PROBE_SECONDS = 0.005

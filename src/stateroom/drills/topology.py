@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,18 +21,11 @@ from ..backend.dial import Dialer
 from ..backend.embedded import die_with_parent, find_server
 from ..errors import SettingsError
 from ..settings import Address
+from .ports import LOOPBACK, free_port
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
-LOOPBACK = "127.0.0.1"
 SERVICE_NAME = "mymaster"
-
-
-def free_port(host: str = LOOPBACK) -> int:
-    """A port that nobody listens on now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])
 
 
 @dataclass

@@ -1,0 +1,45 @@
+"""Ports for servers that are about to start."""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+# What Linux gives to outgoing connections unless told otherwise: Documentation/networking/ip-sysctl.rst.
+OUTGOING = 32768
+LOWEST = 10_000
+
+_given: set[int] = set()
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A port that nobody listens on, that this process has not given before, and that no outgoing connection takes.
+
+    A port that the kernel chooses (`bind` to 0) is from the range that it also gives to outgoing connections: one of
+    those may have it before the server that it was meant for has started.
+
+    OSError: there is none left.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in random.sample(range(LOWEST, _outgoing()), k=200):
+        if port in _given:
+            continue
+        with socket.socket(family) as sock:
+            try:
+                sock.bind((host, port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
+    raise OSError(f"no free port between {LOWEST} and {_outgoing()} on {host}")
+
+
+def _outgoing() -> int:
+    """The first port that outgoing connections get."""
+    try:
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError):
+        return OUTGOING
+    return lowest if lowest > LOWEST + 1000 else OUTGOING

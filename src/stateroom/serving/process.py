@@ -24,6 +24,7 @@ from ..sessions.cookie import load_keys
 from ..settings import Settings
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
+from .fixed_routes import serve_fixed_routes
 from .listeners import BACKLOG, Listeners, listen
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ async def serve(
     try:
         for runner, sock in runners:
             await runner.setup()
+            serve_fixed_routes(runner)
             await web.SockSite(runner, sock, backlog=BACKLOG).start()
         on_ready()
         # What start-up made stays: the collector need not walk over it again and again.

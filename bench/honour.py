@@ -13,6 +13,7 @@ import timeit
 from stateroom.backend.standing import Standing
 from stateroom.sessions.honour import Honour
 from stateroom.sessions.journal import NoJournal, Row
+from stateroom.sessions.keys import Address
 from stateroom.sessions.tail import ROWS_KEPT, Tail
 
 CALLS = 200_000
@@ -35,7 +36,7 @@ def main() -> None:
         tail, None, Covered(standing), None,  # type: ignore[arg-type]
         is_kept=True, is_required=False, degraded_ms=0,
     )  # fmt: skip
-    handle = secrets.token_urlsafe(16)
+    at = Address("i-1", secrets.token_urlsafe(16))
 
     def nothing(*_: object) -> bool:
         return True
@@ -44,12 +45,12 @@ def main() -> None:
         best = []
         for _ in range(ROUNDS):
             tail.read_at = time.monotonic() + 3600
-            best.append(timeit.timeit(lambda: function(standing, 1, "i-1", handle), number=CALLS))  # type: ignore[operator]
+            best.append(timeit.timeit(lambda: function(standing, 1, at, time.monotonic()), number=CALLS))  # type: ignore[operator]
         return min(best) / CALLS * 1e6
 
-    assert honour.vouches(standing, 1, "i-1", handle) is False  # nothing was read yet
+    assert honour.vouches(standing, 1, at, time.monotonic()) is False  # nothing was read yet
     bare, real = per_call(nothing), per_call(honour.vouches)
-    assert honour.vouches(standing, 1, "i-1", handle) is True
+    assert honour.vouches(standing, 1, at, time.monotonic()) is True
     print(f"honour: {real - bare:.2f} us per load ({real:.2f} us, {bare:.2f} us of it for the call)")
 
 

@@ -38,6 +38,13 @@ def seconds_left(most: float) -> float:
     return most if budget is None else max(0.0, min(most, budget.left))
 
 
+def spend(seconds: float) -> None:
+    """So long the request has waited."""
+    budget = BUDGET.get()
+    if budget is not None:
+        budget.left -= seconds
+
+
 async def within_budget(step: Awaitable[T]) -> T:
     """Wait for a step as long as the request may; without a budget, as long as the step does by itself.
 

@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import hiredis
+import msgspec
 from redis.exceptions import InvalidResponse, RedisError
 
 from ..errors import StoreUnavailable
@@ -48,21 +49,18 @@ _NOTHING = object()
 _NO_LOOP: Any = None
 
 
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):  # made in C: there is one for each command
     """A command under way, and when it was asked for and sent (seconds of the loop's clock).
 
     `began`: when it was asked for by a finer clock; uvloop's has milliseconds.
     """
 
-    __slots__ = ("asked_at", "began", "future", "name", "packed", "sent_at")
-
-    def __init__(self, future: asyncio.Future[Any], name: str, packed: bytes, now: float) -> None:
-        self.future = future
-        self.name = name
-        self.packed = packed
-        self.began = perf_counter()
-        self.asked_at = now
-        self.sent_at = now
+    future: asyncio.Future[Any]
+    name: str
+    packed: bytes
+    began: float
+    asked_at: float
+    sent_at: float
 
 
 class Link(asyncio.Protocol):
@@ -85,7 +83,7 @@ class Link(asyncio.Protocol):
         self._on_fault = on_fault
         self._on_push = on_push
         self._on_lost = on_lost
-        self._waiting: deque[_Waiting] = deque()
+        self.waiting: deque[_Waiting] = deque()
         self._outgoing: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -100,12 +98,9 @@ class Link(asyncio.Protocol):
         self._dialled_by = transport.get_protocol()
         transport.set_protocol(self)
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def send(self, waiting: _Waiting) -> None:
         """Queue a command; it leaves with all others of this loop tick."""
-        self._waiting.append(waiting)
+        self.waiting.append(waiting)
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(waiting.packed)
@@ -123,8 +118,8 @@ class Link(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self._outgoing.clear()
-        while self._waiting:
-            _fail(self._waiting.popleft().future, fault, self._on_fault)
+        while self.waiting:
+            _fail(self.waiting.popleft().future, fault, self._on_fault)
 
     async def aclose(self) -> None:
         """Let redis-py end what it began. The link must be lost already."""
@@ -134,7 +129,8 @@ class Link(asyncio.Protocol):
     # asyncio.Protocol
 
     def data_received(self, data: bytes) -> None:
-        parser, waiting = self._parser, self._waiting
+        parser, waiting = self._parser, self.waiting
+        now = perf_counter()
         try:
             parser.feed(data)
             while (reply := parser.gets()) is not _NOTHING:
@@ -145,7 +141,7 @@ class Link(asyncio.Protocol):
                 if not waiting:
                     self.lose(StoreUnavailable("Redis sent a reply that nobody asked for"))
                     return
-                self._hand_over(waiting.popleft(), reply)
+                self._hand_over(waiting.popleft(), reply, now)
         except InvalidResponse as error:
             self.lose(StoreUnavailable(f"Redis sent what is not RESP: {error}"))
 
@@ -156,9 +152,9 @@ class Link(asyncio.Protocol):
         self._dialled_by.connection_lost(exc)  # what redis-py waits for in disconnect()
         self.lose(StoreUnavailable(f"Redis closed the connection{f': {exc}' if exc else ''}"))
 
-    def _hand_over(self, waiting: _Waiting, reply: Any) -> None:
+    def _hand_over(self, waiting: _Waiting, reply: Any, now: float) -> None:
         if self._observe is not None:
-            self._observe(waiting.name, perf_counter() - waiting.began)
+            self._observe(waiting.name, now - waiting.began)
         future = waiting.future
         if isinstance(reply, Exception):
             fault = as_store_fault(reply)
@@ -177,10 +173,10 @@ class Link(asyncio.Protocol):
     def _look_at_oldest(self) -> None:
         """Fail callers whose time is up; where the server is overdue, take a second look."""
         self._timer = None
-        if not self._waiting:
+        if not self.waiting:
             return
         now = self._loop.time()
-        oldest = self._waiting[0]
+        oldest = self.waiting[0]
         if oldest.sent_at + self._read_timeout <= now:
             # A loop that was held up finds its timers due before it has read the socket: read once, then judge.
             # What held it up may have held up the whole machine, the server with it: the later this timer is, the
@@ -189,11 +185,11 @@ class Link(asyncio.Protocol):
             patience = min(max(held_up, _SECOND_LOOK_SECONDS), _LONGEST_SECOND_LOOK_SECONDS)
             self._timer = self._loop.call_later(patience, self._judge, oldest)
             return
-        for waiting in self._waiting:
+        for waiting in self.waiting:
             if waiting.asked_at + self._read_timeout > now:
                 break
             _fail(waiting.future, _overdue(self._read_timeout), self._on_fault)
-        next_at = next((w.asked_at for w in self._waiting if not w.future.done()), oldest.sent_at)
+        next_at = next((w.asked_at for w in self.waiting if not w.future.done()), oldest.sent_at)
         self._look_again_at(max(next_at + self._read_timeout, now + _SECOND_LOOK_SECONDS))
 
     def _look_again_at(self, due: float) -> None:
@@ -202,7 +198,7 @@ class Link(asyncio.Protocol):
 
     def _judge(self, suspect: _Waiting) -> None:
         self._timer = None
-        if self._waiting and self._waiting[0] is suspect:
+        if self.waiting and self.waiting[0] is suspect:
             self.lose(_overdue(self._read_timeout))
         else:
             self._look_at_oldest()
@@ -252,7 +248,7 @@ class Multiplexer:
     @property
     def pending(self) -> int:
         """Commands that wait for an answer or for a connection."""
-        return len(self._queued) + (len(self._link) if self._link is not None else 0)
+        return len(self._queued) + (len(self._link.waiting) if self._link is not None else 0)
 
     @property
     def is_connected(self) -> bool:
@@ -286,10 +282,12 @@ class Multiplexer:
         link = self._link
         if link is None:
             self._check_may_queue()
-        elif len(link) >= self._max_pending:
+        elif len(link.waiting) >= self._max_pending:
             raise StoreUnavailable("too many commands wait for Redis", kind="overloaded")
         loop = self._loop
-        waiting = _Waiting(loop.create_future(), command[0], hiredis.pack_command(command), loop.time())  # type: ignore[arg-type]
+        now = loop.time()
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]
+        waiting = _Waiting(loop.create_future(), command[0], packed, perf_counter(), now, now)  # type: ignore[arg-type]
         if link is not None:
             link.send(waiting)
         else:

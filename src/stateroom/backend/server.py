@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from ..settings import Settings
+    from ..telemetry.hot import HotDistribution
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, PoolFigures, Script
 
@@ -45,6 +46,7 @@ class ServerClient:
 
     def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._durations: dict[str, HotDistribution] = {}
         self._read_timeout = settings.redis_read_timeout
         self._name = settings.redis_mode
         self.breaker = Breaker(self._breaker_moved)
@@ -194,7 +196,10 @@ class ServerClient:
             self._metrics.redis_errors[fault.kind].inc()
 
     def _observe(self, command: str, seconds: float) -> None:
-        self._metrics.redis_command_duration[command,].observe(seconds)
+        duration = self._durations.get(command)
+        if duration is None:
+            duration = self._durations[command] = self._metrics.redis_command_duration[command,]
+        duration.observe(seconds)
 
     def _breaker_moved(self, state: BreakerState, reason: str) -> None:
         if state is BreakerState.OPEN and not self._is_away:

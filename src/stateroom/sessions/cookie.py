@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -28,6 +29,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from ..errors import SettingsError
 from ..settings import COOKIE_KEY_BYTES, Settings, decode_cookie_key
 from .keys import Address, UserId, handle_of, user_key
+
+if TYPE_CHECKING:
+    from .times import Times
 
 FORMAT_VERSION = 1
 TOKEN_BYTES = 32
@@ -49,6 +53,7 @@ class Cookie:
     `is_persistent`: the browser keeps it ("remember me").
     `seen_ms`: when the store last had the session. `renewed_ms`: its last renewal, as far as this worker knows: behind
     some proxies, and for bearers, a value is never sealed anew. `key`: the session's in Redis, once it was looked for.
+    `facts`, `times`: what the store said of it last, as it was said and as numbers.
     """
 
     token: bytes
@@ -63,6 +68,8 @@ class Cookie:
     seen_ms: int = 0
     renewed_ms: int = 0
     key: str = ""
+    facts: tuple[bytes, ...] = ()
+    times: Times | None = None
 
     @property
     def handle(self) -> str:

@@ -8,7 +8,6 @@ Where neither can be known the answer is 503.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import DatabaseUnavailable, StoreUnavailable
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .clock import StoreClock
     from .cookie import Cookie
     from .covering import Covering
+    from .keys import Address
     from .store import SessionStore
     from .tail import Tail
 
@@ -52,15 +52,18 @@ class Honour:
         self._is_required = is_required
         self.is_kept = is_kept
 
-    def vouches(self, standing: Standing, serial: int, user: str, handle: str) -> bool:
-        """Whether all is well: the store is settled over this very connection, and the fresh tail ends nothing."""
-        now, tail = time.monotonic(), self._tail
+    def vouches(self, standing: Standing, serial: int, at: Address, now: float) -> bool:
+        """Whether all is well: the store is settled over this very connection, and the fresh tail ends nothing.
+
+        `now`: by the monotonic clock.
+        """
+        tail = self._tail
         return (
             now < standing.believed_until
             and now - tail.read_at < LEASE_SECONDS
             and serial == standing.serial == self._apply.covered.get(standing)
-            and handle not in tail.ended
-            and user not in tail.generations
+            and at.handle not in tail.ended
+            and at.user not in tail.generations
             and not tail.unwritten
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ..backend.budget import BUDGET
+from ..backend.budget import spend
 from ..backend.near_cache import HEARD_SECONDS
 from ..backend.standing import UNKNOWN
 from ..errors import DatabaseUnavailable, StoreUnavailable, Unavailable
@@ -55,31 +55,28 @@ class Loading:
         self._lifetime_ms = 1000 * settings.session_absolute_max_age
         self._persistent_lifetime_ms = 1000 * settings.session_remember_max_age
         self._results = metrics.session_loads
+        self._hits = metrics.session_loads["hit"]
         self._cache_hits = metrics.session_cache_hits
         self._keeps_copies = settings.session_cache_max_age > 0
 
     async def fill(self, session: Session, cookie: Cookie, notes: NotesOf) -> None:
         """Make `session` what the cookie opens: stored, degraded, ended or unknown."""
-        at = cookie.address
-        key = cookie.key
-        if not key:
-            key = cookie.key = self._store.key(at)
+        at, key = cookie.address, cookie.key or self._key_of(cookie)
         standing = self._client.standing(key)
         serial = standing.serial
         began = time.monotonic()
         try:
             fields = await self._store.ask(key)  # by itself it takes the read time-out at most
         except StoreUnavailable as fault:
-            _spend(began)
+            spend(time.monotonic() - began)
             await self._without_store(session, cookie, fault)
             return
-        budget = BUDGET.get()
-        if budget is not None:
-            budget.left -= time.monotonic() - began
+        now = time.monotonic()
+        spend(now - began)
         if self._client.standing(key) is not standing:  # a Cluster's shard has answered for another one
             standing, serial = UNKNOWN, 0
         if self._store.is_there(fields) and self._read(session, cookie, fields):
-            if PENDING not in fields and self._honour.vouches(standing, serial, at.user, at.handle):
+            if PENDING not in fields and self._honour.vouches(standing, serial, at, now):
                 self._hit(session, cookie)
             else:
                 await self._in_doubt(session, cookie, standing, serial, is_pending=PENDING in fields)
@@ -90,15 +87,12 @@ class Loading:
         """The same without asking, where there is a copy of the answer and that would do by itself; whether it did."""
         if not self._keeps_copies:
             return False
-        at, honour = cookie.address, self._honour
-        key = cookie.key
-        if not key:
-            key = cookie.key = self._store.key(at)
+        honour, key = self._honour, cookie.key or self._key_of(cookie)
         standing = self._client.standing(key)
         fields = standing.near.get(key) if standing.near is not None else None
         if fields is None or PENDING in fields:
             return False
-        if honour.is_kept and not honour.vouches(standing, standing.serial, at.user, at.handle):
+        if honour.is_kept and not honour.vouches(standing, standing.serial, cookie.address, time.monotonic()):
             return False
         if not self._read(session, cookie, fields):
             return False
@@ -107,9 +101,10 @@ class Loading:
             session.forget()
             return False
         # No news since: the store has it, or had it when it was heard last.
+        session.known_ms = now
         cookie.seen_ms, cookie.renewed_ms = now - _HEARD_MS, session.renewed_ms
-        self._results["hit"].inc()
-        self._cache_hits.inc()
+        self._hits.pending += 1
+        self._cache_hits.pending += 1
         return True
 
     async def why_gone(self, session: Session) -> str:
@@ -122,9 +117,14 @@ class Loading:
             raise StoreUnavailable("Redis lost the session a moment ago; its next request brings it back")
         return reason or "expired"
 
+    def _key_of(self, cookie: Cookie) -> str:
+        cookie.key = self._store.key(cookie.address)
+        return cookie.key
+
     def _hit(self, session: Session, cookie: Cookie) -> None:
-        cookie.seen_ms, cookie.renewed_ms = self._clock.now_ms(), session.renewed_ms
-        self._results["hit"].inc()
+        session.known_ms = cookie.seen_ms = self._clock.now_ms()
+        cookie.renewed_ms = session.renewed_ms
+        self._hits.pending += 1
 
     async def _in_doubt(self, session: Session, cookie: Cookie, standing: Standing, serial: int, *, is_pending: bool) -> None:
         """The store has it, but that alone does not do."""
@@ -213,13 +213,12 @@ class Loading:
     def _read(self, session: Session, cookie: Cookie, fields: Fields) -> bool:
         """Whether the fields make a session of the cookie's user; what cannot be read is a missing session."""
         try:
-            if fields.get(b"u", b"").decode() == cookie.user:
-                session.fill(cookie, fields)
-                return True
+            session.fill(cookie, fields)
         except (KeyError, ValueError):
             session.forget()
-        log.warning("session_unreadable", session=cookie.handle)
-        return False
+            log.warning("session_unreadable", session=cookie.handle)
+            return False
+        return True
 
     def _ended(self, session: Session, reason: str) -> None:
         session.ended = reason
@@ -231,9 +230,3 @@ class Loading:
 
     def _created_ms(self, cookie: Cookie) -> int:
         return cookie.deadline - (self._persistent_lifetime_ms if cookie.is_persistent else self._lifetime_ms)
-
-
-def _spend(began: float) -> None:
-    budget = BUDGET.get()
-    if budget is not None:
-        budget.left -= time.monotonic() - began

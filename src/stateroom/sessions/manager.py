@@ -192,9 +192,9 @@ class SessionManager:
             is_persistent=session.is_persistent,
         )
 
-    def renewal_horizon(self) -> int:
-        """Sessions renewed before this time are due (milliseconds since the epoch)."""
-        return self.clock.now_ms() - self._renew_ms + 1
+    def renewal_horizon(self, now: int = 0) -> int:
+        """Sessions renewed before this time are due; `now`: where it is known already (milliseconds since the epoch)."""
+        return (now or self.clock.now_ms()) - self._renew_ms + 1
 
     async def save(self, session: Session, *, renew: bool = False) -> bool:
         """Write what changed, and slide the idle lifetime where that is due; whether to issue the cookie anew.

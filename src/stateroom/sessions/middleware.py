@@ -43,7 +43,7 @@ def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
             session, filling = manager.begin(value, lambda: notes.of(request), fresh=changes)
             if filling is not None:
                 await filling
-            request[VISIT] = visit = Visit(frontend, session, transport)
+            request[VISIT] = visit = Visit(frontend, session, transport, session.token)
             response = await handler(request)
             if needs_commit(visit, response):
                 await commit(request, visit, response)
@@ -91,7 +91,7 @@ def needs_commit(visit: Visit, response: web.StreamResponse) -> bool:
     session = visit.session
     if visit.clear or visit.reissue or session.token is not visit.came_with:
         return True
-    visit.is_committed = not session.has_news(visit.frontend.manager.renewal_horizon())
+    visit.is_committed = not session.has_news(visit.frontend.manager.renewal_horizon(session.known_ms))
     return not visit.is_committed
 
 

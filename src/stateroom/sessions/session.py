@@ -18,6 +18,7 @@ from ..errors import Unavailable
 from .keys import Address
 from .notes import unpack
 from .store import Delta, Fields
+from .times import times_of
 
 if TYPE_CHECKING:
     from .cookie import Cookie
@@ -43,7 +44,8 @@ class Session(MutableMapping[str, Any]):
     An anonymous visitor's costs nothing until something is written to it. While the store is away a signed-in user is
     known from the cookie (`degraded`); reading or writing data raises `StoreUnavailable` then: never an empty value
     that isn't true. `restored`: Redis had lost the session, and what it held, until this request. `displaced`: how many
-    of the user's sessions this request's sign-in has ended, by `SESSION_MAX_PER_USER`.
+    of the user's sessions this request's sign-in has ended, by `SESSION_MAX_PER_USER`. `known_ms`: when it was loaded, by
+    Redis' clock (milliseconds since the epoch); 0 where it was not.
     """
 
     # What an anonymous visitor's session is, until something else is set: making one costs next to nothing.
@@ -62,6 +64,7 @@ class Session(MutableMapping[str, Any]):
     _cookie: Cookie | None = None
     _fields: Fields = _NO_FIELDS
     _split: dict[str, bytes] | None = None
+    known_ms: int = 0
     _created_ms: int = 0
     _auth_ms: int = 0
     _renewed_ms: int = 0
@@ -90,21 +93,16 @@ class Session(MutableMapping[str, Any]):
     # What the manager fills in
 
     def fill(self, cookie: Cookie, fields: Fields) -> None:
-        """Take over a stored session."""
-        get = fields.get
+        """Take over a stored session. Raises `KeyError`, `ValueError` where these are not the fields of this user's."""
+        times = times_of(cookie, fields)
         self._cookie = cookie
         self._fields, self._split = fields, None
         self.token, self._user_id, self.is_persistent = cookie.token, cookie.user_id, cookie.is_persistent
         self.user, self.handle = cookie.address
-        self.generation = int(get(b"g", 0))
-        self._created_ms, self._auth_ms = int(fields[b"c"]), int(get(b"a", 0))
-        self._renewed_ms, self._idle_ms, self._deadline_ms = renewed, idle, deadline = (
-            int(fields[b"r"]),
-            int(fields[b"i"]),
-            int(fields[b"d"]),
-        )
-        expires = renewed + idle
-        self._expires_ms = min(deadline, expires)
+        (
+            self.generation, self._created_ms, self._auth_ms, self._renewed_ms,
+            self._idle_ms, self._deadline_ms, self._expires_ms,
+        ) = times  # fmt: skip
 
     def refresh(self, fields: Fields) -> None:
         """Take data that was stored meanwhile; what this request changed stays changed."""
@@ -342,9 +340,7 @@ class Session(MutableMapping[str, Any]):
 
     def has_news(self, renewed_before: int) -> bool:
         """Whether anything waits to be written: a change, or a renewal where the last one was before this time."""
-        return bool(self._written or self._decoded or self._deleted or self._flashes) or (
-            self.token is not None and self._renewed_ms < renewed_before
-        )
+        return self.is_touched or (self.token is not None and self._renewed_ms < renewed_before)
 
     def delta(self) -> Delta:
         """What has changed since it was loaded or saved last."""

@@ -42,8 +42,11 @@ class CookieJar:
         """The sealed value of a request, if it has one, and how it came."""
         if self._may_turn_secure and not self._is_secure and is_forwarded(request):
             self._is_secure = True
-        value = read_bearer(request)
-        return (self.read(request), "cookie") if value is None else (value, "bearer")
+        if _AUTHORIZATION in request.headers:
+            value = read_bearer(request)
+            if value is not None:
+                return value, "bearer"
+        return read_cookie(request, self._needle), "cookie"
 
     def read(self, request: web.Request) -> str | None:
         """The cookie's value; None where there is none, or more than one: a foreign site may have planted it."""
@@ -75,7 +78,7 @@ def read_cookie(request: web.Request, needle: str) -> str | None:
     for header in request.headers.getall(_COOKIE, ()):
         at = header.find(needle)
         while at >= 0:
-            if _begins_pair(header, at):
+            if at == 0 or _begins_pair(header, at):
                 if found is not None:
                     return None
                 end = header.find(";", at)
@@ -89,7 +92,7 @@ def _begins_pair(header: str, at: int) -> bool:
 
     A sibling subdomain may set any value, under a name that `__Host-` does not guard.
     """
-    return at == 0 or header[:at].rstrip(" \t")[-1:] in {"", ";"}
+    return header[:at].rstrip(" \t")[-1:] in {"", ";"}
 
 
 def read_bearer(request: web.Request) -> str | None:

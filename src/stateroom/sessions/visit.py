@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from aiohttp import web
 
 from .manager import SessionManager
@@ -31,23 +32,20 @@ class Frontend:
     streams: Streams
 
 
-class Visit:
+class Visit(msgspec.Struct, eq=False):  # made in C: there is one for each request
     """One request's session. `reissue`: its value must reach the client; `clear`: the client must drop it.
 
     `stream`: the response, where it stays open. `came_with`: the token that the request brought.
     """
 
-    __slots__ = ("came_with", "clear", "frontend", "is_committed", "reissue", "session", "stream", "transport")
-
-    def __init__(self, frontend: Frontend, session: Session, transport: Transport) -> None:
-        self.frontend = frontend
-        self.session = session
-        self.transport: Transport = transport
-        self.reissue = False
-        self.clear = False
-        self.is_committed = False
-        self.stream: Stream | None = None
-        self.came_with = session.token
+    frontend: Frontend
+    session: Session
+    transport: Transport
+    came_with: bytes | None
+    reissue: bool = False
+    clear: bool = False
+    is_committed: bool = False
+    stream: Stream | None = None
 
     @property
     def must_reissue(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ from ..ready import ReadyResponse
 from .access import access_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiohttp.typedefs import Handler, Middleware
     from aiohttp.web import AbstractResource
 
@@ -34,7 +35,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLines) -> Middleware:
     """The outermost middleware. A request id is taken over from trusted proxies only."""
-    new_id = random.Random(os.urandom(16)).getrandbits  # noqa: S311 (ids need to differ, not to be secret)
+    new_id = _ids().__next__
     trusts_ids = bool(settings.trusted_proxies)
     logs_access = settings.log_level in {"debug", "info"}
     log_line = access_line()
@@ -49,25 +50,23 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
         series[method, resource, code] = found
         return found
 
-    def request_id(request: web.Request) -> str:
-        if trusts_ids:
-            given = request.headers.get(REQUEST_ID_HEADER, "")
-            if _REQUEST_ID.fullmatch(given) and _is_from_trusted(request, settings):
-                return given
-        return f"{new_id(128):032x}"
+    def given_id(request: web.Request) -> str | None:
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        return given if _REQUEST_ID.fullmatch(given) and _is_from_trusted(request, settings) else None
 
     @web.middleware
     async def telemetry(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = perf_counter()
-        request[REQUEST_ID] = own_id = request_id(request)
+        request[REQUEST_ID] = own_id = (given_id(request) if trusts_ids else None) or new_id()
         code = 500
         if logs_access:
             structlog.contextvars.bind_contextvars(request_id=own_id)
         try:
             response = await handler(request)
             code = response.status
-            is_ready = isinstance(response, ReadyResponse) and response.complete(request, f"X-Request-ID: {own_id}\r\n", common)
-            if not is_ready and not response.prepared:
+            if isinstance(response, ReadyResponse) and response.complete(request, f"X-Request-ID: {own_id}\r\n", common):
+                return response
+            if not response.prepared:
                 response.headers[REQUEST_ID_HEADER] = own_id
             return response
         except web.HTTPException as answer:
@@ -91,6 +90,13 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
                 log_line(method, route, code, seconds * 1000, own_id)
 
     return telemetry
+
+
+def _ids() -> Iterator[str]:
+    """Random ids without end: the system is asked for many at once."""
+    while True:
+        block = os.urandom(16 * 256).hex()
+        yield from (block[at : at + 32] for at in range(0, len(block), 32))
 
 
 def _is_from_trusted(request: web.Request, settings: Settings) -> bool:

@@ -44,6 +44,7 @@ class Place:
     def ask(self, key: str = "k") -> asyncio.Future[Any]:
         reply = asyncio.get_running_loop().create_future()
         self.near.note(key, reply)
+        self.near.leaves()
         return reply
 
     async def read(self, key: str = "k", fields: dict[bytes, bytes] = FIELDS) -> None:
@@ -164,6 +165,22 @@ async def test_a_late_answer_tells_what_was_true_when_it_was_asked(place: Place)
     reply.set_result(FIELDS)
     await asyncio.sleep(0)
     place.near._asked_at = place.now
+    assert place.near.get("k") is None
+
+
+async def test_an_answer_is_as_new_as_the_moment_at_which_the_question_left(place: Place) -> None:
+    """A busy loop asks long before it writes: the server cannot have answered earlier than that."""
+    reply = asyncio.get_running_loop().create_future()
+    place.near.note("k", reply)
+    place.now += HEARD_SECONDS * 1.1
+    place.near.leaves()
+    place.near.leaves()  # what is asked later leaves later, which says nothing of this answer
+    place.now += HEARD_SECONDS * 0.9
+    reply.set_result(FIELDS)
+    await asyncio.sleep(0)
+    place.near._asked_at = place.now
+    assert place.near.get("k") is FIELDS
+    place.now += HEARD_SECONDS * 0.2
     assert place.near.get("k") is None
 
 

@@ -73,6 +73,7 @@ class Link(asyncio.Protocol):
         read_timeout: float,
         observe: ObserveCommand | None,
         on_fault: ObserveFault | None,
+        on_leave: Callable[[], None] | None,
         on_push: Callable[[list[Any]], None] | None,
         on_lost: Callable[[], None],
     ) -> None:
@@ -81,6 +82,7 @@ class Link(asyncio.Protocol):
         self._read_timeout = read_timeout
         self._observe = observe
         self._on_fault = on_fault
+        self._on_leave = on_leave
         self._on_push = on_push
         self._on_lost = on_lost
         self.waiting: deque[_Waiting] = deque()
@@ -167,6 +169,8 @@ class Link(asyncio.Protocol):
     def _flush(self) -> None:
         outgoing = self._outgoing
         if outgoing:
+            if self._on_leave is not None:
+                self._on_leave()
             self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
             outgoing.clear()
 
@@ -221,6 +225,7 @@ class Multiplexer:
         connect_timeout: float,
         observe: ObserveCommand | None = None,
         on_fault: ObserveFault | None = None,
+        on_leave: Callable[[], None] | None = None,
         on_push: Callable[[list[Any]], None] | None = None,
         on_connected: Callable[[], None] | None = None,
         on_lost: Callable[[], None] | None = None,
@@ -232,6 +237,7 @@ class Multiplexer:
         self._connect_timeout = connect_timeout
         self._observe = observe
         self._on_fault = on_fault
+        self._on_leave = on_leave
         self._on_push = on_push
         self._on_connected = on_connected
         self._on_lost = on_lost
@@ -373,6 +379,7 @@ class Multiplexer:
             read_timeout=self._read_timeout,
             observe=self._observe,
             on_fault=self._on_fault,
+            on_leave=self._on_leave,
             on_push=self._on_push,
             on_lost=self._forget_link,
         )

@@ -12,7 +12,7 @@ When may a copy stand for an answer?
   of our own; only a read whose note stands becomes a copy. Replies and news come in the order the server made them,
   so a copy that stands is what the server has, as far as it has been heard.
 - *The server is being heard.* A read that was answered shows that all news from before it was carried out has come.
-  Copies are used only while such a read was sent less than `HEARD_SECONDS` ago; to keep it so, one read in
+  Copies are used only while such a read left less than `HEARD_SECONDS` ago; to keep it so, one read in
   `ASK_SECONDS` goes to the server although there is a copy. A server that hangs, or a connection that was cut without
   a word, makes copies useless by itself. So a change is known everywhere `KNOWN_SECONDS` after it was made.
 - *Nothing is old.* A copy is used for `max_age` seconds at most, and never outlives its connection.
@@ -46,6 +46,15 @@ LARGEST_BYTES = 4096
 """Larger hashes are not kept: what a process keeps stays below 40 MB of data, and is a tenth of that as a rule."""
 
 
+class _Batch:
+    """Reads that leave in one write, and when they did."""
+
+    __slots__ = ("left_at",)
+
+    def __init__(self) -> None:
+        self.left_at = 0.0
+
+
 class NearCache:
     """The copies of one primary's hashes. `lost` and `begin` frame the life of each connection to it."""
 
@@ -55,6 +64,7 @@ class NearCache:
         self._asked: dict[str, asyncio.Future[Any]] = {}
         self._asked_at = 0.0
         self._heard_at = 0.0
+        self._batch = _Batch()
         self._life = 0
         self._is_told = False
         self._has_warned = False
@@ -101,7 +111,12 @@ class NearCache:
         if self._is_told:
             self._asked[key] = reply
             self._asked_at = now = time.monotonic()
-            reply.add_done_callback(partial(self._take, key, now, self._life))
+            reply.add_done_callback(partial(self._take, key, now, self._batch, self._life))
+
+    def leaves(self) -> None:
+        """What was asked for until now leaves together: on a busy loop that may be a while after it was asked for."""
+        self._batch.left_at = time.monotonic()
+        self._batch = _Batch()
 
     def hear(self, push: list[Any]) -> None:
         """What the server says unasked: which keys have changed, or (a flush) that all have."""
@@ -122,13 +137,13 @@ class NearCache:
         self._copies.clear()
         self._asked.clear()
 
-    def _take(self, key: str, asked_at: float, life: int, reply: asyncio.Future[Any]) -> None:
+    def _take(self, key: str, asked_at: float, batch: _Batch, life: int, reply: asyncio.Future[Any]) -> None:
         is_noted = self._asked.get(key) is reply
         if is_noted:
             del self._asked[key]
         if life != self._life or reply.cancelled() or reply.exception() is not None:
             return
-        self._heard_at = max(self._heard_at, asked_at)
+        self._heard_at = max(self._heard_at, batch.left_at)
         fields = reply.result()
         if not is_noted:
             return

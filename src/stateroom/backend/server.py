@@ -76,6 +76,7 @@ class ServerClient:
             connect_timeout=settings.redis_dial_timeout + settings.redis_read_timeout,
             observe=self._observe,
             on_fault=self._count,
+            on_leave=near.leaves if near is not None else None,
             on_push=near.hear if near is not None else None,
             on_connected=self._connected,
             on_lost=self._standing.lost,

@@ -68,7 +68,7 @@ class SessionManager:
         self._metrics = metrics
         self._keys = Keys(settings.redis_key_prefix)
         self.tokens = AccessTokens(settings, self.clock) if settings.jwt_keys else None
-        self._renew_ms = int((settings.session_renew_interval or 0) * 1000)
+        self.renew_ms = int((settings.session_renew_interval or 0) * 1000)
         self._changing: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
         self._attached: Stores | None = None
         self._sweep_at = 0
@@ -192,9 +192,9 @@ class SessionManager:
             is_persistent=session.is_persistent,
         )
 
-    def renewal_horizon(self, now: int = 0) -> int:
-        """Sessions renewed before this time are due; `now`: where it is known already (milliseconds since the epoch)."""
-        return (now or self.clock.now_ms()) - self._renew_ms + 1
+    def renewal_horizon(self) -> int:
+        """Sessions renewed before this time are due (milliseconds since the epoch)."""
+        return self.clock.now_ms() - self.renew_ms + 1
 
     async def save(self, session: Session, *, renew: bool = False) -> bool:
         """Write what changed, and slide the idle lifetime where that is due; whether to issue the cookie anew.
@@ -221,7 +221,7 @@ class SessionManager:
     async def renew(self, session: Session) -> bool:
         """Slide the idle lifetime; False where the session is gone. A store that is away is no fault of the request."""
         try:
-            renewed = await self.store.renew(session.address, interval_ms=self._renew_ms)
+            renewed = await self.store.renew(session.address, interval_ms=self.renew_ms)
         except StoreUnavailable as fault:
             log.debug("renewal_put_off", reason=fault.detail)
             return False

@@ -91,7 +91,7 @@ def needs_commit(visit: Visit, response: web.StreamResponse) -> bool:
     session = visit.session
     if visit.clear or visit.reissue or session.token is not visit.came_with:
         return True
-    visit.is_committed = not session.has_news(visit.frontend.manager.renewal_horizon(session.known_ms))
+    visit.is_committed = not session.has_news(session.known_ms - visit.frontend.manager.renew_ms + 1)
     return not visit.is_committed
 
 

@@ -340,7 +340,9 @@ class Session(MutableMapping[str, Any]):
 
     def has_news(self, renewed_before: int) -> bool:
         """Whether anything waits to be written: a change, or a renewal where the last one was before this time."""
-        return self.is_touched or (self.token is not None and self._renewed_ms < renewed_before)
+        if self._written is not _UNUSED and self.is_touched:
+            return True
+        return self.token is not None and self._renewed_ms < renewed_before
 
     def delta(self) -> Delta:
         """What has changed since it was loaded or saved last."""

@@ -99,11 +99,12 @@ class Tail:
         return [row for row in self._rows if row.seq > seq]
 
     async def run(self) -> None:
-        """Read until cancelled."""
+        """Read until cancelled. What a read takes, on a busy loop most of all, does not put the next one off."""
         while True:
+            began = time.monotonic()
             with contextlib.suppress(DatabaseUnavailable):
                 await self.catch_up()
-            await asyncio.sleep(READ_INTERVAL_SECONDS)
+            await asyncio.sleep(max(0.0, began + READ_INTERVAL_SECONDS - time.monotonic()))
 
     async def catch_up(self) -> None:
         """Return when a read has succeeded that began after this was called. Raises `DatabaseUnavailable`.

@@ -301,6 +301,7 @@ class FakeClient:
         reply = self._world.loop.create_future()
         node = self.connect()
         self._near.note(key, reply)
+        self._near.leaves()
 
         async def call(client: PlainClient) -> Any:
             node.note_reader(key, self)

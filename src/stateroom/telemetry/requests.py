@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiohttp.typedefs import Handler, Middleware
-    from aiohttp.web import AbstractResource
+    from aiohttp.web import AbstractRoute
 
     from ..ready import CommonLines
     from ..settings import Settings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .metrics import Metrics
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "OTHER"
 UNMATCHED = "unmatched"
 REQUEST_ID_HEADER = istr("X-Request-ID")
 
@@ -41,13 +42,13 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
     log_line = access_line()
     has_exemplars = not metrics.is_shared  # files that workers share hold none
 
-    series: dict[tuple[str, Any, int], tuple[HotCount, HotDistribution]] = {}
+    series: dict[tuple[str, AbstractRoute, int], tuple[HotCount, HotDistribution]] = {}
 
-    def series_of(method: str, resource: AbstractResource | None, code: int) -> tuple[HotCount, HotDistribution]:
-        # The route is a pattern: a path of the client's own would be an endless label.
-        route = UNMATCHED if resource is None else resource.canonical
-        found = metrics.http_requests[method, route, str(code)], metrics.http_request_duration[method, route]
-        series[method, resource, code] = found
+    def series_of(method: str, route: AbstractRoute, code: int) -> tuple[HotCount, HotDistribution]:
+        label, pattern = method if method in METHODS else OTHER, _pattern(route)
+        found = metrics.http_requests[label, pattern, str(code)], metrics.http_request_duration[label, pattern]
+        if label is method and route.resource is not None:  # of these there are not many, whatever clients send
+            series[method, route, code] = found
         return found
 
     def given_id(request: web.Request) -> str | None:
@@ -63,9 +64,10 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
             structlog.contextvars.bind_contextvars(request_id=own_id)
         try:
             response = await handler(request)
-            code = response.status
             if isinstance(response, ReadyResponse) and response.complete(request, f"X-Request-ID: {own_id}\r\n", common):
+                code = 200
                 return response
+            code = response.status
             if not response.prepared:
                 response.headers[REQUEST_ID_HEADER] = own_id
             return response
@@ -75,21 +77,22 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
             raise
         finally:
             seconds = perf_counter() - began
-            method = request.method
-            if method not in METHODS:
-                method = "OTHER"
-            resource = request.match_info.route.resource
-            total, duration = series.get((method, resource, code)) or series_of(method, resource, code)
+            method, route = request.method, request.match_info.route
+            total, duration = series.get((method, route, code)) or series_of(method, route, code)
             total.pending += 1
             if has_exemplars:
                 duration.observe_request(seconds, own_id)
             else:
                 duration.observe(seconds)
             if logs_access:
-                route = UNMATCHED if resource is None else resource.canonical
-                log_line(method, route, code, seconds * 1000, own_id)
+                log_line(method if method in METHODS else OTHER, _pattern(route), code, seconds * 1000, own_id)
 
     return telemetry
+
+
+def _pattern(route: AbstractRoute) -> str:
+    """What stands for the path: one of the client's own would be an endless label."""
+    return UNMATCHED if route.resource is None else route.resource.canonical
 
 
 def _ids() -> Iterator[str]:

@@ -4,7 +4,7 @@ For a `web.Response` aiohttp fills a mapping of headers, has each signal look at
 twenty calls for lines that hardly differ from one answer to the next, a quarter of a whole session check. Here the lines
 are text from the start, and what every answer carries is written once a second.
 
-This is the one file that knows aiohttp from inside: which private attributes `web.Response` reads, so that a
+This file knows aiohttp from inside: which private attributes `web.Response` reads, so that a
 `ReadyResponse` is an ordinary one as soon as anybody wants its headers. `tests/test_ready.py` compares the two byte by
 byte.
 """

@@ -16,7 +16,7 @@ def jar(**values: object) -> CookieJar:
 
 def read(*headers: str) -> str | None:
     request = make_mocked_request("GET", "/", headers=CIMultiDict([("Cookie", header) for header in headers]))
-    return jar().read(request)
+    return jar().read_value(request)[0]
 
 
 @pytest.mark.parametrize(

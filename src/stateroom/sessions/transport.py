@@ -48,10 +48,6 @@ class CookieJar:
                 return value, "bearer"
         return read_cookie(request, self._needle), "cookie"
 
-    def read(self, request: web.Request) -> str | None:
-        """The cookie's value; None where there is none, or more than one: a foreign site may have planted it."""
-        return read_cookie(request, self._needle)
-
     def write(self, headers: CIMultiDict[str], value: str, *, max_age: int | None) -> None:
         """Set the cookie; without `max_age` (seconds) it ends with the browser."""
         keep = "" if max_age is None else f"; Max-Age={max_age}"
@@ -73,7 +69,10 @@ class CookieJar:
 
 
 def read_cookie(request: web.Request, needle: str) -> str | None:
-    """The value of one cookie, of which `needle` is the name and `=`; None where there is none, or more than one."""
+    """The value of one cookie, of which `needle` is the name and `=`.
+
+    None where there is none, or more than one: a foreign site may have planted the other.
+    """
     found: str | None = None
     for header in request.headers.getall(_COOKIE, ()):
         at = header.find(needle)

@@ -393,10 +393,14 @@ async def test_a_logout_at_any_step_of_a_rotation_leaves_nothing_signed_in(
 
 @pytest.mark.parametrize("step", ["prepare_rotation", "record_rotation", "claim_rotation"])
 @pytest.mark.parametrize("is_before", [True, False])
+@pytest.mark.parametrize("kinds", [("rotate", "rotate"), ("rotate", "revoke"), ("revoke", "rotate"), ("revoke", "revoke")])
 async def test_of_two_rotations_of_a_session_one_wins_whichever_step_the_other_comes_at(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, step: str, *, is_before: bool
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, step: str, kinds: tuple[str, str], *, is_before: bool
 ) -> None:
-    """A form that was sent twice makes one session of one; a logout with the id from before ends it."""
+    """A form that was sent twice makes one session of one; a logout with the id from before ends it.
+
+    A rotation may also end the user's other sessions: what another rotation makes of this one is none of those.
+    """
     worker, other = await fleet.join(), await fleet.join()
     session, old_value = await worker.sign_in()
     parallel = await other.manager.load(old_value)
@@ -404,22 +408,26 @@ async def test_of_two_rotations_of_a_session_one_wins_whichever_step_the_other_c
     real = getattr(target, step)
     rotated = []
 
-    async def rotate(by: Worker, session: Session) -> None:
+    async def rotate(by: Worker, session: Session, kind: str) -> None:
         with contextlib.suppress(SessionEnded):
-            await by.manager.rotate(session, signs_in=True)
+            if kind == "rotate":
+                await by.manager.rotate(session, signs_in=True)
+            else:
+                await by.manager.revoke_all("ada", keep=session)
             rotated.append((session.degraded, by.manager.seal(session)))
 
     async def with_another(*args: Any, **kwargs: Any) -> Any:
         if is_before:
-            await rotate(other, parallel)
+            await rotate(other, parallel, kinds[1])
         result = await real(*args, **kwargs)
         if not is_before:
-            await rotate(other, parallel)
+            await rotate(other, parallel, kinds[1])
         return result
 
     monkeypatch.setattr(target, step, with_another)
-    await rotate(worker, session)
+    await rotate(worker, session, kinds[0])
     monkeypatch.undo()
+    await worker.settle()  # whatever the journal says has come to the store by then
     assert [degraded for degraded, _ in rotated] == [False]
     assert is_honoured(await worker.manager.load(rotated[0][1]))
     await other.manager.end(await other.manager.load(rotated[0][1]))

@@ -89,12 +89,21 @@ class Ends:
         self.note(reason, ended)
         return ended
 
-    async def record_rotation(self, old: Address, new: Address, *, deadline: int) -> float:
+    async def record_rotation(
+        self, old: Address, new: Address, *, deadline: int, generation: int, revokes: str | None
+    ) -> float | None:
         """Commit the end of a session that becomes another; when that was, on the monotonic clock.
 
+        With the reason `revokes`, the end of the user's other sessions too: `generation` is the one that they don't have.
+        None, and nothing is committed, where this one has ended already.
         Deletes nothing. Raises `DatabaseUnavailable`.
         """
-        return await self._record(replace(self._row(old, "rotated", deadline), successor=new.handle))
+        row = replace(self._row(old, "rotated", deadline), successor=new.handle)
+        if revokes is None:
+            return await self._record(row)
+        self._check_journal()
+        is_first = await self._journal.rotate_and_raise(row, generation, revokes, expires_at=row.ended_at + self._longest_ms)
+        return time.monotonic() if is_first else None
 
     async def raise_generation(self, user: str, reason: str) -> tuple[int, float]:
         """Commit the end of all sessions that a user has now: their next ones' generation, and when that was."""
@@ -155,10 +164,14 @@ class Ends:
         return EndRow(at.user, at.handle, reason, now, max(deadline, now) if deadline else now + self._longest_ms)
 
     async def _record(self, row: EndRow) -> float:
-        if self._tail.is_away:
-            raise DatabaseUnavailable("the journal does not answer")
+        self._check_journal()
         await self._journal.record([row])
         return time.monotonic()
+
+    def _check_journal(self) -> None:
+        """Whether it is worth asking. Raises `DatabaseUnavailable`."""
+        if self._tail.is_away:
+            raise DatabaseUnavailable("the journal does not answer")
 
     async def _deleted(self, at: Address) -> tuple[Ended | None, bool]:
         """Delete in the store: what was there, and whether every other worker must see that it is gone."""

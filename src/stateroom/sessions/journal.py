@@ -18,6 +18,8 @@ from ..database import metadata
 from .rows import EndRow, EndsJournal, NoJournal, Row
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from ..database import Database
 
 __all__ = ["EndRow", "EndsJournal", "Journal", "NoJournal", "Row", "fleet", "session_ends", "session_generations"]
@@ -62,22 +64,24 @@ class Journal:
         self._database = database
 
     async def record(self, rows: Sequence[EndRow]) -> None:
-        values = [
-            {
-                "user_key": row.user, "handle": row.handle, "reason": row.reason, "ended_at": row.ended_at,
-                "expires_at": row.expires_at, "successor": row.successor,
-            }
-            for row in rows
-        ]  # fmt: skip
         async with self._database.begin() as connection:
-            await connection.execute(insert(session_ends), values)
+            await connection.execute(insert(session_ends), [_values(row) for row in rows])
 
     async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
         async with self._database.begin() as connection:
-            generation = int((await connection.execute(_RAISE, {"user": user})).scalar_one())
-            row = {"user_key": user, "generation": generation, "reason": reason, "ended_at": ended_at, "expires_at": expires_at}
-            await connection.execute(insert(session_ends).values(row))
-        return generation
+            return await _raise(connection, user, reason, ended_at=ended_at, expires_at=expires_at)
+
+    async def rotate_and_raise(self, rotation: EndRow, generation: int, reason: str, *, expires_at: int) -> bool:
+        ends = session_ends.c
+        ended = select(ends.seq).where(ends.user_key == rotation.user, ends.handle == rotation.handle).limit(1)
+        async with self._database.connect() as connection, connection.begin() as transaction:
+            # Of two that come at once the second waits here, for the row of the user's generation, and finds it raised.
+            raised = await _raise(connection, rotation.user, reason, ended_at=rotation.ended_at, expires_at=expires_at)
+            if raised > generation or (await connection.execute(ended)).scalar_one_or_none() is not None:
+                await transaction.rollback()
+                return False
+            await connection.execute(insert(session_ends), [_values(rotation)])
+            return True
 
     async def generation(self, user: str) -> int:
         query = select(session_generations.c.generation).where(session_generations.c.user_key == user)
@@ -136,3 +140,17 @@ class Journal:
         due = select(ends.seq).where(ends.expires_at < now).limit(limit).scalar_subquery()
         async with self._database.begin() as connection:
             return (await connection.execute(delete(session_ends).where(ends.seq.in_(due)))).rowcount
+
+
+def _values(row: EndRow) -> dict[str, object]:
+    return {
+        "user_key": row.user, "handle": row.handle, "reason": row.reason, "ended_at": row.ended_at,
+        "expires_at": row.expires_at, "successor": row.successor,
+    }  # fmt: skip
+
+
+async def _raise(connection: AsyncConnection, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
+    generation = int((await connection.execute(_RAISE, {"user": user})).scalar_one())
+    row = {"user_key": user, "generation": generation, "reason": reason, "ended_at": ended_at, "expires_at": expires_at}
+    await connection.execute(insert(session_ends).values(row))
+    return generation

@@ -281,7 +281,7 @@ class SessionManager:
         """
         await self.stores.signing.sign_in(session, user_id, metadata=metadata, remember=remember)
 
-    async def rotate(self, session: Session, *, signs_in: bool = False, generation: int | None = None) -> None:
+    async def rotate(self, session: Session, *, signs_in: bool = False) -> None:
         """Give a stored session a new id, after any change of privilege; its data stays.
 
         `signs_in`: the user has just given the password. Once the old one's end is committed the new one is good,
@@ -289,7 +289,7 @@ class SessionManager:
         `DatabaseUnavailable`, `StoreUnavailable`.
         """
         if session.user:
-            await self.stores.signing.rotate(session, signs_in=signs_in, generation=generation)
+            await self.stores.signing.rotate(session, signs_in=signs_in)
         else:
             await self.sign_in(session, None, metadata={})
 
@@ -327,11 +327,16 @@ class SessionManager:
         return True if ended is not None or is_there else None
 
     async def revoke_all(self, user_id: UserId, *, keep: Session | None = None, reason: str = "revoked") -> int | None:
-        """End every session of the user, but for `keep`, which gets a new id: how many ended, None if unknown."""
+        """End every session of the user, but for `keep`, which gets a new id: how many ended, None if unknown.
+
+        Raises `SessionEnded` where `keep` has ended meanwhile: nobody else is ended by it then.
+        """
         user, stores = user_key(user_id), self.stores
-        generation, committed_at = await stores.ends.raise_generation(user, reason)
-        if keep is not None:
-            await self.rotate(keep, generation=generation)
+        if keep is None:
+            generation, committed_at = await stores.ends.raise_generation(user, reason)
+        else:
+            committed_at = await stores.signing.rotate(keep, revokes=reason)
+            generation = keep.generation
         return await stores.ends.end_older(
             user,
             generation if stores.honour.is_kept else None,

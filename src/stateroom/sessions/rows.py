@@ -60,6 +60,12 @@ class EndsJournal(Protocol):
     async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
         """Commit the end of every session the user has now; the generation that their next ones have."""
 
+    async def rotate_and_raise(self, rotation: EndRow, generation: int, reason: str, *, expires_at: int) -> bool:
+        """Commit a session's rotation and the end of every other session of its user, whose next generation is this one.
+
+        False, and nothing is committed, where the session has an end already, its own or by a raised generation.
+        """
+
     async def generation(self, user: str) -> int:
         """The user's generation now; 0 if it was never raised."""
 
@@ -98,6 +104,10 @@ class NoJournal:
 
     async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
         return 0
+
+    async def rotate_and_raise(self, rotation: EndRow, generation: int, reason: str, *, expires_at: int) -> bool:
+        await self.record([rotation])
+        return True
 
     async def generation(self, user: str) -> int:
         return 0

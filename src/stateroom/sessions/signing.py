@@ -82,14 +82,19 @@ class Signing:
                 await self._withdraw(new)
                 raise
 
-    async def rotate(self, session: Session, *, signs_in: bool, generation: int | None) -> None:
+    async def rotate(self, session: Session, *, signs_in: bool = False, revokes: str | None = None) -> float:
+        """Also end the user's other sessions, for the reason `revokes`; when that was committed, on the monotonic clock."""
         old = session.address
-        if generation is None:
-            generation = session.generation
+        generation = session.generation if revokes is None else session.generation + 1
         token = Cookie.fresh_token()
         new = Address(old.user, handle_of(token))
         auth_time, fault = await self._prepare(session, new, generation=generation, signs_in=signs_in)
-        committed_at = await self._ends.record_rotation(old, new, deadline=session.deadline_ms)
+        committed_at = await self._ends.record_rotation(
+            old, new, deadline=session.deadline_ms, generation=generation, revokes=revokes
+        )
+        if committed_at is None:
+            await self._withdraw(new)
+            raise SessionEnded(await self._loading.why_gone(session))
         await self._check_not_ended(old, new)
         if fault is None:
             fault = await self._claim(session, old, new)
@@ -104,6 +109,7 @@ class Signing:
             await lease_from(committed_at)
         await self._ends.outlast_copies()
         self._metrics.sessions_ended["rotated"].inc()
+        return committed_at
 
     async def _prepare(
         self, session: Session, new: Address, *, generation: int, signs_in: bool

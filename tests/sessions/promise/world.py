@@ -157,6 +157,16 @@ class FakeJournal:
         await self._commit(user, None, generation, reason, expires_at)
         return generation
 
+    async def rotate_and_raise(self, rotation: EndRow, generation: int, reason: str, *, expires_at: int) -> bool:
+        await self._ask()
+        is_ended = any((row.user, row.handle) == (rotation.user, rotation.handle) for row in self._world.rows.values())
+        if is_ended or self._world.generations.get(rotation.user, 0) >= generation:
+            return False
+        self._world.generations[rotation.user] = generation
+        await self._commit(rotation.user, None, generation, reason, expires_at)
+        await self._commit(rotation.user, rotation.handle, None, rotation.reason, rotation.expires_at, rotation.successor)
+        return True
+
     async def generation(self, user: str) -> int:
         await self._ask()
         return self._world.generations.get(user, 0)

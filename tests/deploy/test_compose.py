@@ -66,6 +66,14 @@ def test_no_secret_is_in_the_environment(name: str) -> None:
             assert str(value).startswith("/run/secrets/"), variable
 
 
+def test_every_container_has_an_address_of_its_own() -> None:
+    """One that the engine chose for another could be the one it is to get."""
+    addresses = {name: service["networks"]["inside"]["ipv4_address"] for name, service in SERVICES.items()}
+    assert len(set(addresses.values())) == len(SERVICES)
+    for name in ("stateroom-0", "stateroom-1"):
+        assert SERVICES[name]["environment"]["TRUSTED_PROXIES"] == addresses["nginx"]
+
+
 def test_settings_exist() -> None:
     for name in ("stateroom-0", "stateroom-1", "upgrade"):
         for variable in SERVICES[name]["environment"]:

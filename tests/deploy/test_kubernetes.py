@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from stateroom import Settings, SettingsError
-from stateroom.serving.process import BODY_SECONDS, SHUTDOWN_SECONDS
+from stateroom.serving.process import BODY_SECONDS
+from stateroom.serving.runner import SHUTDOWN_SECONDS
 
 from .promql import ROOT, load, metrics_of, rules
 

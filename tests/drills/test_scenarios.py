@@ -56,6 +56,9 @@ BROKEN: Sequence[tuple[str, Sequence[str], Mapping[str, str], str]] = (
 """Scenario, what the workers do without, and what the judge says of it."""
 
 
+WITH_COPIES = ("kill-primary", "hang-primary", "partition-primary", "manual-failover", "all-redis-down", "lagging-replica")
+"""What is played once more with `SESSION_CACHE_MAX_AGE`: a copy must not outlive the server it was read from."""
+
 PEER_FAILS = ("kill-primary", "manual-failover")
 """Where what a user has today is shown to fail."""
 
@@ -149,9 +152,19 @@ async def test_a_peer_under_the_same_judge_refuses_users(tmp_path: Path, name: s
 
 @pytest.mark.timeout(180)
 @pytest.mark.long_drill
-async def test_what_no_replica_knew_holds_with_copies_too(tmp_path: Path) -> None:
-    outcome = await play(SCENARIOS["lagging-replica"], tmp_path, environment={"SESSION_CACHE_MAX_AGE": "30"})
+@pytest.mark.parametrize("name", WITH_COPIES)
+async def test_nobody_notices_where_workers_keep_copies(tmp_path: Path, name: str) -> None:
+    scenario, hits = SCENARIOS[name], list[float]()
+
+    async def copies_are_used(stage: Stage, verdict: Verdict) -> None:
+        hits.extend([await worker.metric("stateroom_session_cache_hits_total") or 0.0 for worker in stage.stack.workers])
+        if scenario.looks is not None:
+            await scenario.looks(stage, verdict)
+
+    outcome = await play(replace(scenario, looks=copies_are_used), tmp_path, environment={"SESSION_CACHE_MAX_AGE": "30"})
+    print(f"{sum(hits):.0f} answers from copies")
     assert outcome.faults == [], told(outcome)
+    assert min(hits) > 0
 
 
 @pytest.mark.timeout(180)

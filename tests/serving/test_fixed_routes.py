@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from yarl import URL
 
-from stateroom.serving.fixed_routes import serve_fixed_routes
+from stateroom.serving.runner import Runner
 
 MARKS = web.RequestKey("marks", str)
 
@@ -66,10 +66,8 @@ class Service:
 
 @asynccontextmanager
 async def served(service: Service, *, by_fixed_routes: bool) -> AsyncIterator[aiohttp.ClientSession]:
-    runner = web.AppRunner(service.app, access_log=None)
+    runner = Runner(service.app, {}) if by_fixed_routes else web.AppRunner(service.app, access_log=None)
     await runner.setup()
-    if by_fixed_routes:
-        serve_fixed_routes(runner)
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:

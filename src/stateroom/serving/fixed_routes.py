@@ -21,14 +21,8 @@ if TYPE_CHECKING:
     Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-def serve_fixed_routes(runner: web.AppRunner) -> None:
-    """Have the server of a runner that is set up, and has taken no connection yet, know its application's fixed paths."""
-    server = runner.server
-    assert server is not None, "set the runner up first"
-    server.request_handler = _by_fixed_routes(runner.app, server.request_handler)
-
-
-def _by_fixed_routes(app: web.Application, otherwise: Handle) -> Handle:
+def by_fixed_routes(app: web.Application, otherwise: Handle) -> Handle:
+    """Handles requests for the fixed paths of an application that is starting, and leaves others to `otherwise`."""
     matches = {
         (route.method, route.resource.canonical): (_match(app, route), _with_middlewares(app, route.handler))
         for route in app.router.routes()

@@ -17,6 +17,7 @@ from prometheus_client import disable_created_metrics
 from .. import SESSIONS
 from ..accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
 from ..api.health import READINESS
+from ..api.security_headers import security_headers
 from ..app import make_app, make_metrics_app
 from ..backend.embedded import try_lock
 from ..errors import SettingsError
@@ -24,17 +25,15 @@ from ..sessions.cookie import load_keys
 from ..settings import Settings
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
-from .fixed_routes import serve_fixed_routes
 from .listeners import BACKLOG, Listeners, listen
+from .runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 log = structlog.get_logger(__name__)
 
-KEEPALIVE_SECONDS = 75.0
 BODY_SECONDS = 5.0
-SHUTDOWN_SECONDS = 30.0
 GC_THRESHOLDS = (50_000, 20, 100)
 """Requests leave few cycles behind; collecting as often as Python does by default costs a tenth of a check."""
 
@@ -58,13 +57,13 @@ async def serve(
     stop = stop or asyncio.Event()
     handle_signals(stop, lambda: reread_keys(app))
     disable_created_metrics()  # type: ignore[no-untyped-call] # a series beside each counter, of use to hardly anyone
-    runners = [(_runner(app), listeners.public)]
+    headers = security_headers(settings)
+    runners = [(Runner(app, headers), listeners.public)]
     if listeners.metrics is not None:
-        runners.append((_runner(make_metrics_app(app)), listeners.metrics))
+        runners.append((Runner(make_metrics_app(app), headers), listeners.metrics))
     try:
         for runner, sock in runners:
             await runner.setup()
-            serve_fixed_routes(runner)
             await web.SockSite(runner, sock, backlog=BACKLOG).start()
         on_ready()
         # What start-up made stays: the collector need not walk over it again and again.
@@ -146,13 +145,6 @@ def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     except ImportError:  # not made for this platform
         return None
     return uvloop.Loop
-
-
-def _runner(app: web.Application) -> web.AppRunner:
-    # A handler is never cut off half way: a sign-in is several steps that belong together.
-    return web.AppRunner(
-        app, access_log=None, handler_cancellation=False, keepalive_timeout=KEEPALIVE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS
-    )
 
 
 def _has_terminal() -> bool:

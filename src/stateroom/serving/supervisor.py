@@ -26,7 +26,8 @@ from ..errors import SettingsError
 from ..telemetry import workers as telemetry
 from ..telemetry.logging import configure_logging
 from .listeners import Listeners, reserve
-from .process import BODY_SECONDS, SHUTDOWN_SECONDS, announce, handle_signals, state_lock
+from .process import BODY_SECONDS, announce, handle_signals, state_lock
+from .runner import SHUTDOWN_SECONDS
 from .worker import READY
 
 if TYPE_CHECKING:

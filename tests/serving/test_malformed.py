@@ -1,0 +1,66 @@
+"""What is no HTTP is refused as everything else is, and is not repeated: it may hold a cookie."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from ..commands import Serving
+
+SECRET = "c2VjcmV0"
+LONG = 1200
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with Serving(tmp_path_factory.mktemp("service")) as serving:
+        yield serving
+
+
+def exchange(port: int, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.sendall(sent)
+        received = b"".join(iter(lambda: sock.recv(4096), b""))  # it closes the connection
+    head, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    return int(first.split()[1]), {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body
+
+
+LONG_LINE = "longer than 8190 bytes"
+NO_HTTP = "not valid HTTP"
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        pytest.param(f"GET / HTTP/1.1\r\nHost: a\r\nCookie: s={SECRET}\x01\r\n\r\n", NO_HTTP, id="header"),
+        pytest.param(f"GET / HTTP/1.1\r\nHost: a\r\nCookie: {SECRET * LONG}\r\n\r\n", LONG_LINE, id="long header"),
+        pytest.param(f"GET /{SECRET * LONG} HTTP/1.1\r\nHost: a\r\n\r\n", LONG_LINE, id="long address"),
+        pytest.param(f"\x16\x03\x01{SECRET}\r\n\r\n", NO_HTTP, id="TLS"),
+        pytest.param(
+            f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n{SECRET}",
+            NO_HTTP,
+            id="two lengths",
+        ),
+        pytest.param(f"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{SECRET}\r\n", NO_HTTP, id="chunk"),
+    ],
+)
+def test_it_is_told_so_and_nothing_of_it_is_repeated(service: Serving, sent: str, words: str) -> None:
+    counted = 'http_requests_total{code="400",method="OTHER",route="unmatched"}'
+    before = service.metric(counted) or 0
+    status, headers, body = exchange(service.port, sent.encode("latin-1"))
+    assert (status, headers["content-type"], headers["server"]) == (400, "application/problem+json", "stateroom")
+    assert headers["x-content-type-options"] == "nosniff"
+    told = json.loads(body)
+    assert told["type"] == "urn:stateroom:problem:bad-request"
+    assert told["request_id"] == headers["x-request-id"]
+    assert words in told["detail"]
+    assert SECRET not in body.decode()
+    [line] = [line for line in service.output.splitlines() if told["request_id"] in line]
+    assert SECRET not in service.output
+    assert "Traceback" not in service.output
+    assert "request_malformed" in line
+    assert service.metric(counted) == before + 1

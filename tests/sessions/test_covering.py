@@ -28,23 +28,28 @@ async def test_ends_and_generations_are_found_by_key(database: Database) -> None
     assert answers == ["logout", "rotated", None, "password", None, None]
 
 
-async def test_a_rotation_that_ends_the_others_is_committed_for_a_session_that_has_no_end(database: Database) -> None:
+@pytest.mark.parametrize("others", [None, "revoked"])
+async def test_a_rotation_is_committed_for_a_session_that_has_no_end(database: Database, others: str | None) -> None:
     journal = Journal(database)
 
-    async def rotate(handle: str, generation: int) -> bool:
+    async def rotate(handle: str, generation: int, revokes: str | None) -> bool:
         rotation = EndRow("i1", handle, "rotated", 0, 10**15, successor=f"{handle}-next")
-        return await journal.rotate_and_raise(rotation, generation, "revoked", expires_at=10**15)
+        return await journal.rotate(rotation, generation, revokes=revokes, expires_at=10**15)
 
-    assert await rotate("a", 1) is True
+    assert await rotate("a", 0, "revoked") is True
     assert await journal.generation("i1") == 1
-    assert await rotate("b", 1) is False, "a sign-out elsewhere has ended it"
-    assert await rotate("a", 2) is False, "it was rotated"
+    assert await rotate("b", 0, others) is False, "a sign-out elsewhere has ended it"
+    assert await rotate("a", 1, others) is False, "it was rotated"
     assert await journal.generation("i1") == 1
     asked = [("i1", "a"), ("i1", "b")]
     rows, _ = await journal.covering(asked)
     assert [(each.handle, each.reason, each.successor) for each in rows] == [("a", "rotated", "a-next")]
     assert [await journal.reason("i1", "b", number) for number in (0, 1)] == ["revoked", None]
-    assert sum(await asyncio.gather(*(rotate(f"c{number}", 2) for number in range(8)))) == 1
+    assert sum(await asyncio.gather(*(rotate(f"c{number}", 1, "revoked") for number in range(8)))) == 1
+    for number in range(20):
+        generation = await journal.generation("i1")
+        both = [rotate(f"d{number}", generation, revokes) for revokes in (None, others)]
+        assert sum(await asyncio.gather(*both)) == 1
 
 
 class Counting(NoJournal):

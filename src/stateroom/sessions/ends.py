@@ -92,17 +92,15 @@ class Ends:
     async def record_rotation(
         self, old: Address, new: Address, *, deadline: int, generation: int, revokes: str | None
     ) -> float | None:
-        """Commit the end of a session that becomes another; when that was, on the monotonic clock.
+        """Commit the end of a session of this generation, that becomes another; when that was, on the monotonic clock.
 
-        With the reason `revokes`, the end of the user's other sessions too: `generation` is the one that they don't have.
+        With the reason `revokes`, the end of the user's other sessions too: their next ones' generation is one higher.
         None, and nothing is committed, where this one has ended already.
         Deletes nothing. Raises `DatabaseUnavailable`.
         """
         row = replace(self._row(old, "rotated", deadline), successor=new.handle)
-        if revokes is None:
-            return await self._record(row)
         self._check_journal()
-        is_first = await self._journal.rotate_and_raise(row, generation, revokes, expires_at=row.ended_at + self._longest_ms)
+        is_first = await self._journal.rotate(row, generation, revokes=revokes, expires_at=row.ended_at + self._longest_ms)
         return time.monotonic() if is_first else None
 
     async def raise_generation(self, user: str, reason: str) -> tuple[int, float]:

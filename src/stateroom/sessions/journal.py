@@ -49,6 +49,11 @@ session_generations = Table(
 )
 fleet = Table("fleet", metadata, Column("id", String(64), primary_key=True))
 
+_HOLD = text(
+    "INSERT INTO session_generations (user_key, generation) VALUES (:user, 0) "
+    "ON CONFLICT (user_key) DO UPDATE SET generation = session_generations.generation RETURNING generation"
+)
+"""The generation, and nobody else changes it before the transaction ends."""
 _RAISE = text(
     "INSERT INTO session_generations (user_key, generation) VALUES (:user, 1) "
     "ON CONFLICT (user_key) DO UPDATE SET generation = session_generations.generation + 1 RETURNING generation"
@@ -71,15 +76,17 @@ class Journal:
         async with self._database.begin() as connection:
             return await _raise(connection, user, reason, ended_at=ended_at, expires_at=expires_at)
 
-    async def rotate_and_raise(self, rotation: EndRow, generation: int, reason: str, *, expires_at: int) -> bool:
+    async def rotate(self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int) -> bool:
         ends = session_ends.c
         ended = select(ends.seq).where(ends.user_key == rotation.user, ends.handle == rotation.handle).limit(1)
         async with self._database.connect() as connection, connection.begin() as transaction:
-            # Of two that come at once the second waits here, for the row of the user's generation, and finds it raised.
-            raised = await _raise(connection, rotation.user, reason, ended_at=rotation.ended_at, expires_at=expires_at)
-            if raised > generation or (await connection.execute(ended)).scalar_one_or_none() is not None:
+            # Of two that come at once the second waits here, for the row of the user's generation.
+            now = int((await connection.execute(_HOLD, {"user": rotation.user})).scalar_one())
+            if now > generation or (await connection.execute(ended)).scalar_one_or_none() is not None:
                 await transaction.rollback()
                 return False
+            if revokes is not None:
+                await _raise(connection, rotation.user, revokes, ended_at=rotation.ended_at, expires_at=expires_at)
             await connection.execute(insert(session_ends), [_values(rotation)])
             return True
 

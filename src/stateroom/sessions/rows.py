@@ -60,10 +60,11 @@ class EndsJournal(Protocol):
     async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
         """Commit the end of every session the user has now; the generation that their next ones have."""
 
-    async def rotate_and_raise(self, rotation: EndRow, generation: int, reason: str, *, expires_at: int) -> bool:
-        """Commit a session's rotation and the end of every other session of its user, whose next generation is this one.
+    async def rotate(self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int) -> bool:
+        """Commit the rotation of a session that is of this generation; with a reason `revokes`, the end of every other too.
 
-        False, and nothing is committed, where the session has an end already, its own or by a raised generation.
+        False, and nothing is committed, where the session has an end already, its own or by a raised generation. Calls for
+        a user's sessions take turns. What is revoked is needed until `expires_at`.
         """
 
     async def generation(self, user: str) -> int:
@@ -105,7 +106,7 @@ class NoJournal:
     async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
         return 0
 
-    async def rotate_and_raise(self, rotation: EndRow, generation: int, reason: str, *, expires_at: int) -> bool:
+    async def rotate(self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int) -> bool:
         await self.record([rotation])
         return True
 

@@ -90,7 +90,7 @@ class Signing:
         new = Address(old.user, handle_of(token))
         auth_time, fault = await self._prepare(session, new, generation=generation, signs_in=signs_in)
         committed_at = await self._ends.record_rotation(
-            old, new, deadline=session.deadline_ms, generation=generation, revokes=revokes
+            old, new, deadline=session.deadline_ms, generation=session.generation, revokes=revokes
         )
         if committed_at is None:
             await self._withdraw(new)

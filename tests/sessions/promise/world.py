@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import copy
 import selectors
+from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 from unittest import mock
@@ -92,10 +93,10 @@ class Node:
 
     async def write(self, call: Any) -> Any:
         """Do something that may change keys, and tell who has read them."""
-        before = {key: await self._fields(key) for key in self._readers}
+        before = {key: await self._fields(key) for key in list(self._readers)}
         reply = await call(self.client)
-        for key, fields in before.items():
-            if await self._fields(key) != fields:
+        for key in list(self._readers):  # of one read meanwhile it is not known whether it was read before
+            if key not in before or await self._fields(key) != before[key]:
                 for client in self._readers.pop(key, set()):
                     client.tell(self, [key.encode()])
         return reply
@@ -135,36 +136,46 @@ class FakeJournal:
         if self.is_cut:
             raise DatabaseUnavailable("cut")
 
-    async def _commit(
+    def _numbered(
         self, user: str, handle: str | None, generation: int | None, reason: str, until: int, successor: str | None = None
-    ) -> None:
+    ) -> Row:
         self._world.last_seq += 1
-        row = Row(self._world.last_seq, user, handle, generation, reason, 0, until, successor)
+        return Row(self._world.last_seq, user, handle, generation, reason, 0, until, successor)
+
+    def _of_end(self, row: EndRow) -> Row:
+        return self._numbered(row.user, row.handle, None, row.reason, row.expires_at, row.successor)
+
+    async def _commit(self, rows: Sequence[Row]) -> None:
         await asyncio.sleep(self._world.commit_seconds)
         if self.is_cut:
             raise DatabaseUnavailable("cut before the commit")
-        self._world.rows[row.seq] = row
+        for row in rows:
+            self._world.rows[row.seq] = row
+            if row.generation is not None:
+                self._world.generations[row.user] = row.generation
 
     async def record(self, rows: Sequence[EndRow]) -> None:
         await self._ask()
         for row in rows:
-            await self._commit(row.user, row.handle, None, row.reason, row.expires_at, row.successor)
+            await self._commit([self._of_end(row)])
 
     async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
         await self._ask()
-        generation = self._world.generations.get(user, 0) + 1
-        self._world.generations[user] = generation
-        await self._commit(user, None, generation, reason, expires_at)
+        async with self._world.turns[user]:
+            generation = self._world.generations.get(user, 0) + 1
+            await self._commit([self._numbered(user, None, generation, reason, expires_at)])
         return generation
 
-    async def rotate_and_raise(self, rotation: EndRow, generation: int, reason: str, *, expires_at: int) -> bool:
+    async def rotate(self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int) -> bool:
         await self._ask()
-        is_ended = any((row.user, row.handle) == (rotation.user, rotation.handle) for row in self._world.rows.values())
-        if is_ended or self._world.generations.get(rotation.user, 0) >= generation:
-            return False
-        self._world.generations[rotation.user] = generation
-        await self._commit(rotation.user, None, generation, reason, expires_at)
-        await self._commit(rotation.user, rotation.handle, None, rotation.reason, rotation.expires_at, rotation.successor)
+        user = rotation.user
+        async with self._world.turns[user]:
+            is_ended = any((row.user, row.handle) == (user, rotation.handle) for row in self._world.rows.values())
+            now = self._world.generations.get(user, 0)
+            if is_ended or now > generation:
+                return False
+            raised = [] if revokes is None else [self._numbered(user, None, now + 1, revokes, expires_at)]
+            await self._commit([*raised, self._of_end(rotation)])
         return True
 
     async def generation(self, user: str) -> int:
@@ -421,6 +432,7 @@ class World:
         asyncio.set_event_loop(self.loop)
         self.rows: dict[int, Row] = {}
         self.generations: dict[str, int] = {}
+        self.turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.last_seq = 0
         self.commit_seconds = 0.002
         self.replicates = True

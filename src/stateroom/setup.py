@@ -12,6 +12,7 @@ from . import __version__
 from .backend.clients import make_client
 from .sessions.cookie import KeyRing, load_keys
 from .sessions.figures import Figures
+from .sessions.guards import OriginCheck
 from .sessions.housekeeping import Housekeeping
 from .sessions.manager import SessionManager
 from .sessions.metadata import ClientNotes
@@ -60,8 +61,9 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
         from .database import Database
 
         app[DATABASE] = Database(settings)
-    app.middlewares.append(session_middleware(settings, frontend))
-    app.on_response_prepare.append(commit_on_prepare())
+    origin_check = OriginCheck(settings, frontend.proxies)
+    app.middlewares.append(session_middleware(settings, frontend, origin_check))
+    app.on_response_prepare.append(commit_on_prepare(origin_check))
 
     async def connections(app: web.Application) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:

@@ -177,3 +177,17 @@ async def test_a_stream_that_is_over_is_forgotten(fleet: Fleet) -> None:
         return len(fleet.app()[FRONTEND].streams) == 0
 
     await topology.until(is_forgotten, "the handler has ended")
+
+
+async def test_a_page_of_another_site_opens_no_socket(fleet: Fleet) -> None:
+    """Its browser would send the cookie along, and no CORS keeps it from reading what comes."""
+    ada = await fleet.sign_in("ada")
+    client = fleet.workers[0]
+    for foreign in ("https://evil.example", "null"):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect("/socket", headers={**ada, "Origin": foreign})
+        assert refused.value.status == 403
+    assert len(fleet.app()[FRONTEND].streams) == 0
+    own = str(client.make_url("/").origin())
+    ws = await opened(fleet, {**ada, "Origin": own})
+    await ws.close()

@@ -90,18 +90,24 @@ class OriginCheck:
 
     def check(self, request: web.Request) -> None:
         """Raises `ForeignOrigin`."""
-        if request.method in SAFE_METHODS or request.path.startswith(EXEMPT_PREFIX):
+        if request.method in SAFE_METHODS or request.path.startswith(EXEMPT_PREFIX) or self._is_allowed(request):
             return
-        origin = request.headers.get("Origin")
-        if origin is not None:
-            if origin.lower() in self._allowed:
-                return
-            if origin.lower() not in (self._ours or {self._proxies.origin(request)}):
-                raise ForeignOrigin(
-                    "the request's Origin is not this service's; behind a proxy set TRUSTED_PROXIES or PUBLIC_ORIGINS"
-                )
+        self.check_origin(request)
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
             raise ForeignOrigin("the browser says that the request comes from another site")
+
+    def check_origin(self, request: web.Request) -> None:
+        """By `Origin` alone, whatever the method: browsers send it when they open a WebSocket, from any page.
+
+        Raises `ForeignOrigin`. https://www.rfc-editor.org/rfc/rfc6455#section-10.2
+        """
+        origin = request.headers.get("Origin")
+        if origin is None or self._is_allowed(request) or origin.lower() in (self._ours or {self._proxies.origin(request)}):
+            return
+        raise ForeignOrigin("the request's Origin is not this service's; behind a proxy set TRUSTED_PROXIES or PUBLIC_ORIGINS")
+
+    def _is_allowed(self, request: web.Request) -> bool:
+        return request.headers.get("Origin", "").lower() in self._allowed
 
 
 def _request_among(args: tuple[Any, ...]) -> web.Request:

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
-def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
+def session_middleware(settings: Settings, frontend: Frontend, origin_check: OriginCheck) -> Middleware:
     """The middleware of one application."""
-    origin_check = OriginCheck(settings, frontend.proxies)
     jar, manager, notes = frontend.jar, frontend.manager, frontend.notes
     patience = settings.redis_read_timeout
 
@@ -66,13 +65,15 @@ def session_middleware(settings: Settings, frontend: Frontend) -> Middleware:
     return sessions
 
 
-def commit_on_prepare() -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
     """The signal handler that commits what leaves before its handler returns."""
 
     async def commit_prepared(request: web.Request, response: web.StreamResponse) -> None:
         visit = request.get(VISIT)
         if visit is None or visit.is_committed:
             return
+        if isinstance(response, web.WebSocketResponse):
+            origin_check.check_origin(request)
         await commit(request, visit, response)
         if stays_open(response):
             BUDGET.set(None)  # it may live for hours: each later step has a time-out of its own

@@ -79,6 +79,14 @@ async def ada(accounts: Accounts) -> User:
     return await accounts.register(EMAIL, PASSWORD, "Ada", ADDRESS)
 
 
+async def change_password(accounts: Accounts, new: str, *, current: str = PASSWORD) -> User:
+    """The first user's, as who also ends the sessions does."""
+    user, store = await accounts.change_password(1, current, new, ADDRESS)
+    async with accounts.users._database.begin() as connection:
+        await store(connection)
+    return user
+
+
 async def guess(accounts: Accounts, times: int = 1, *, email: str = EMAIL, address: str = ADDRESS) -> None:
     for _ in range(times):
         with pytest.raises(InvalidCredentials):
@@ -250,6 +258,23 @@ async def test_two_sign_ins_at_once_both_get_in_while_the_hash_is_renewed(make: 
     assert {each.id for each in both} == {user.id}
 
 
+async def test_a_password_that_is_changed_while_its_hash_is_renewed_is_the_old_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = make()
+    await ada(earlier)
+    later = make(bcrypt_rounds=5)
+    hash_again = later._passwords.hash
+
+    async def hash_slowly(password: str) -> str:
+        await change_password(earlier, "a better horse")
+        return await hash_again(password)
+
+    monkeypatch.setattr(later._passwords, "hash", hash_slowly)
+    with pytest.raises(InvalidCredentials):
+        await later.authenticate(EMAIL, PASSWORD, ADDRESS)
+
+
 async def test_a_hash_that_cannot_be_renewed_now_fails_no_sign_in(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     user = await ada(make())
     later = make(bcrypt_rounds=5)
@@ -279,7 +304,7 @@ async def test_a_changed_password_is_the_only_one(accounts: Accounts) -> None:
     user = await ada(accounts)
     with pytest.raises(InvalidCredentials):
         await accounts.change_password(user.id, "wrong", "a better horse", ADDRESS)
-    assert (await accounts.change_password(user.id, PASSWORD, "a better horse", ADDRESS)).id == user.id
+    assert (await change_password(accounts, "a better horse")).id == user.id
     await guess(accounts)
     with pytest.raises(InvalidCredentials):
         await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
@@ -298,7 +323,7 @@ async def test_a_new_password_that_will_not_do_is_named_and_nothing_changes(acco
 async def test_of_two_changes_at_once_one_wins(accounts: Accounts) -> None:
     user = await ada(accounts)
     chosen = ["a better horse", "a faster horse"]
-    changes = (accounts.change_password(user.id, PASSWORD, new, ADDRESS) for new in chosen)
+    changes = (change_password(accounts, new) for new in chosen)
     results = await asyncio.gather(*changes, return_exceptions=True)
     won = [new for new, result in zip(chosen, results, strict=True) if isinstance(result, User)]
     assert len(won) == 1
@@ -311,7 +336,7 @@ async def test_the_demo_user_is_made_once_and_its_password_is_left_alone(make: M
     await asyncio.gather(accounts.ensure_demo_user(), accounts.ensure_demo_user())
     user = await accounts.authenticate(DEMO_EMAIL, DEMO_PASSWORD, ADDRESS)
     assert user.name == "Demo"
-    await accounts.change_password(user.id, DEMO_PASSWORD, "a better horse", ADDRESS)
+    await change_password(accounts, "a better horse", current=DEMO_PASSWORD)
     await accounts.ensure_demo_user()
     with pytest.raises(InvalidCredentials):
         await accounts.authenticate(DEMO_EMAIL, DEMO_PASSWORD, ADDRESS)

@@ -8,6 +8,8 @@ import pytest
 from stateroom.accounts.users import MAX_EMAIL_LENGTH, User, Users, email_errors, name_errors
 from stateroom.database import Database
 from stateroom.errors import Conflict
+from stateroom.sessions.journal import Journal
+from stateroom.sessions.keys import user_key
 
 
 @pytest.fixture
@@ -27,6 +29,15 @@ async def test_a_new_user_is_found_by_id_and_by_address(users: Users) -> None:
     assert not user.is_disabled
     assert await users.by_id(1) == user
     assert await users.by_email("ada@example.com") == user
+
+
+async def test_a_user_comes_with_the_generation_of_their_sessions(users: Users, database: Database) -> None:
+    one, other = await ada(users), await ada(users, "bob@example.com")
+    assert (one.generation, other.generation) == (0, 0)
+    await Journal(database).raise_generation(user_key(one.id), "password", ended_at=0, expires_at=1)
+    assert [each.generation for each in await users.list()] == [1, 0]
+    found = await users.by_id(one.id), await users.by_email(one.email)
+    assert [each.generation for each in found if each is not None] == [1, 1]
 
 
 async def test_an_address_is_the_same_in_any_case_and_with_space_around_it(users: Users) -> None:

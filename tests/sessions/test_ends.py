@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stateroom.backend.client import RedisClient
@@ -16,7 +17,7 @@ from stateroom.backend.clients import make_client
 from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
-from stateroom.errors import DatabaseUnavailable, SessionEnded, Unavailable
+from stateroom.errors import Conflict, DatabaseUnavailable, SessionEnded, Unavailable
 from stateroom.sessions.cookie import KeyRing, new_key
 from stateroom.sessions.journal import EndRow, Journal
 from stateroom.sessions.keys import Address
@@ -356,6 +357,30 @@ async def test_ending_all_of_a_user_while_redis_is_away_holds_when_it_is_back(fl
     assert not is_honoured(await worker.manager.load(old_value))
     assert is_honoured(await worker.manager.load(new_value))
     assert is_honoured(await worker.manager.load(bob))
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_what_is_written_with_an_end_of_all_stands_or_falls_with_it(fleet: Fleet, *, keeps: bool) -> None:
+    worker = await fleet.join()
+    mine, value = await worker.sign_in()
+    _, other = await worker.sign_in()
+    keep = mine if keeps else None
+
+    async def write(connection: AsyncConnection) -> None:
+        await connection.execute(text("INSERT INTO fleet (id) VALUES ('written')"))
+
+    async def refuse(connection: AsyncConnection) -> None:
+        await write(connection)
+        raise Conflict
+
+    with pytest.raises(Conflict):
+        await worker.manager.revoke_all("ada", keep=keep, along=refuse)
+    assert await fleet.journal.known_fleet_id() is None
+    for each in (value, other):
+        assert is_honoured(await worker.manager.load(each))
+    await worker.manager.revoke_all("ada", keep=keep, along=write)
+    assert await fleet.journal.known_fleet_id() == "written"
+    assert not is_honoured(await worker.manager.load(other))
 
 
 @pytest.mark.parametrize("step", ["prepare_rotation", "record_rotation", "claim_rotation"])

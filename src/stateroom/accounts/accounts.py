@@ -21,8 +21,11 @@ from .users import User, Users, email_errors, name_errors, normal_email
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from ..backend.client import RedisClient
     from ..database import Database
+    from ..sessions.rows import Along
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
 
@@ -89,15 +92,28 @@ class Accounts:
         async with self._attempt(user.email, address):
             return await self._verified(user.email, password, address, user)
 
-    async def change_password(self, user_id: int, current: str, new: str, address: str | None) -> User:
-        """Store a new password. The caller ends the user's sessions. Raises as `authenticate`, and `BadInput`."""
+    def refusal(self, user_id: int | None, address: str | None) -> InvalidCredentials:
+        """The error for a sign-in that is refused, once counted and logged."""
+        self._metrics.logins["failure"].inc()
+        security_event("sign_in_failed", user_id=user_id, address=self._kept(address))
+        return InvalidCredentials()
+
+    async def change_password(self, user_id: int, current: str, new: str, address: str | None) -> tuple[User, Along]:
+        """The user, and what stores the new password: in the transaction in which the caller ends the user's sessions.
+
+        Raises as `authenticate`, and `BadInput`; the second raises `Conflict` where the password has changed meanwhile.
+        """
         errors = self._passwords.errors(new, "new_password")
         if errors:
             raise BadInput(errors=tuple(errors))
         user = await self.verify_password(user_id, current, address)
-        if not await self.users.set_password_hash(user_id, await self._passwords.hash(new), seen=user.password_hash):
-            raise Conflict("the password was changed by another request")
-        return user
+        fresh = await self._passwords.hash(new)
+
+        async def store(connection: AsyncConnection) -> None:
+            if not await self.users.set_password_hash(user_id, fresh, seen=user.password_hash, within=connection):
+                raise Conflict("the password was changed by another request")
+
+        return user, store
 
     async def get(self, user_id: int) -> User:
         """Raises `NotFound`, `DatabaseUnavailable`."""
@@ -188,23 +204,25 @@ class Accounts:
             if current is not None and not current.is_disabled:
                 self._remember(current)
                 self._forgive(email, address)
-                return await self._rehashed(current, password)
-        self._metrics.logins["failure"].inc()
-        security_event("sign_in_failed", user_id=user.id if user is not None else None, address=self._kept(address))
-        raise InvalidCredentials
+                return await self._rehashed(current, password, address)
+        raise self.refusal(user.id if user is not None else None, address)
 
     def _kept(self, address: str | None) -> str:
         return kept_form(address, self._settings.session_address)
 
-    async def _rehashed(self, user: User, password: str) -> User:
+    async def _rehashed(self, user: User, password: str, address: str | None) -> User:
         """The user with a hash as the settings want it now; another time, where this is no good time for it."""
         if not self._passwords.needs_rehash(user.password_hash):
             return user
-        with contextlib.suppress(Unavailable):
+        try:
             fresh = await self._passwords.hash(password)
-            if await self.users.set_password_hash(user.id, fresh, seen=user.password_hash):
-                return replace(user, password_hash=fresh)
-        return user
+            is_stored = await self.users.set_password_hash(user.id, fresh, seen=user.password_hash)
+        except Unavailable:
+            return user
+        if is_stored:
+            return replace(user, password_hash=fresh)
+        # Another sign-in has renewed it meanwhile, or there is a new password.
+        return await self._verified(user.email, password, address, await self.users.by_id(user.id))
 
 
 async def _after(earlier: asyncio.Task[None] | None, step: Awaitable[None]) -> None:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, UniqueConstraint, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
 from ..errors import Conflict, FieldError
+from ..sessions.journal import session_generations
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from ..database import Database
 
 MAX_EMAIL_LENGTH = 254
@@ -37,11 +55,20 @@ users = Table(
     UniqueConstraint("email", name="uq_users_email"),
     sqlite_autoincrement=True,  # an id is never given to a second user
 )
+_GENERATION = (
+    select(session_generations.c.generation)
+    .where(session_generations.c.user_key == literal("i") + cast(users.c.id, String))  # as `user_key` writes it
+    .scalar_subquery()
+)
+_USERS = select(users, func.coalesce(_GENERATION, 0).label("generation"))
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. `created_at` and `disabled_at` are milliseconds since the epoch."""
+    """A user. `created_at` and `disabled_at` are milliseconds since the epoch.
+
+    `generation`: how often all their sessions had been ended when this was read, at that very moment.
+    """
 
     id: int
     email: str
@@ -49,6 +76,7 @@ class User:
     password_hash: str
     created_at: int
     disabled_at: int | None
+    generation: int = 0
 
     @property
     def is_disabled(self) -> bool:
@@ -72,9 +100,9 @@ class Users:
         try:
             async with self._database.begin() as connection:
                 user_id = (await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one()
+                return User(**(await connection.execute(_USERS.where(users.c.id == user_id))).mappings().one())
         except IntegrityError:
             raise Conflict("an account with this email exists") from None
-        return User(id=user_id, disabled_at=None, **values)
 
     async def by_email(self, email: str) -> User | None:
         if email_errors(email):  # nobody has it, and PostgreSQL would take offence at a NUL
@@ -87,17 +115,23 @@ class Users:
     async def list(self) -> list[User]:
         """All users, by id."""
         async with self._database.connect() as connection:
-            return [User(**row) for row in (await connection.execute(select(users).order_by(users.c.id))).mappings()]
+            return [User(**row) for row in (await connection.execute(_USERS.order_by(users.c.id))).mappings()]
 
-    async def set_password_hash(self, user_id: int, password_hash: str, *, seen: str) -> bool:
-        """Store a new hash over the one that was verified; False where it has changed meanwhile."""
-        return await self._set((users.c.id == user_id) & (users.c.password_hash == seen), password_hash=password_hash)
+    async def set_password_hash(
+        self, user_id: int, password_hash: str, *, seen: str, within: AsyncConnection | None = None
+    ) -> bool:
+        """Store a new hash over the one that was verified; False where it has changed meanwhile.
 
-    async def disable(self, user_id: int) -> None:
-        await self._set((users.c.id == user_id) & users.c.disabled_at.is_(None), disabled_at=_now_ms())
+        `within`: a connection whose transaction this is a part of.
+        """
+        unchanged = (users.c.id == user_id) & (users.c.password_hash == seen)
+        return await self._set(unchanged, within, password_hash=password_hash)
+
+    async def disable(self, user_id: int, *, within: AsyncConnection | None = None) -> None:
+        await self._set((users.c.id == user_id) & users.c.disabled_at.is_(None), within, disabled_at=_now_ms())
 
     async def enable(self, user_id: int) -> None:
-        await self._set(users.c.id == user_id, disabled_at=None)
+        await self._set(users.c.id == user_id, None, disabled_at=None)
 
     async def erase(self, user_id: int) -> None:
         """Delete the account. Its id is never given again."""
@@ -106,11 +140,11 @@ class Users:
 
     async def _one(self, condition: Any) -> User | None:
         async with self._database.connect() as connection:
-            row = (await connection.execute(select(users).where(condition))).mappings().one_or_none()
+            row = (await connection.execute(_USERS.where(condition))).mappings().one_or_none()
         return None if row is None else User(**row)
 
-    async def _set(self, condition: Any, **values: Any) -> bool:
-        async with self._database.begin() as connection:
+    async def _set(self, condition: Any, within: AsyncConnection | None, **values: Any) -> bool:
+        async with self._database.begin() if within is None else contextlib.nullcontext(within) as connection:
             return bool((await connection.execute(update(users).where(condition).values(**values))).rowcount)
 
 

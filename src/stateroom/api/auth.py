@@ -16,7 +16,6 @@ from .. import (
     is_bearer,
     require_auth,
     session_token,
-    sign_in,
     sign_out,
 )
 from ..accounts import ACCOUNTS
@@ -82,7 +81,7 @@ async def token(request: web.Request, body: Credentials) -> web.Response:
         raise StoreUnavailable("a token must be tied to a stored session")
     accounts = request.app[ACCOUNTS]
     user = await accounts.authenticate(body.email, body.password.get_secret_value(), client_address(request))
-    session = await sign_in(request, user.id)
+    session = await steps.sign_in_as(request, user)
     accounts.count_login(degraded=session.degraded)
     minted = access_token(request)
     return answer(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from .. import (
     SESSIONS,
+    Session,
+    SessionEnded,
     StoreUnavailable,
     check_auth,
     client_address,
@@ -35,7 +37,7 @@ async def register(request: web.Request, email: str, password: str, name: str) -
     """Make an account and sign in. Raises what `Accounts.register` and `sign_in` raise."""
     user = await request.app[ACCOUNTS].register(email, password, name, client_address(request))
     _leave_message(request, f"Welcome, {user.name}.")
-    await sign_in(request, user.id)
+    await sign_in_as(request, user)
     return user
 
 
@@ -44,13 +46,23 @@ async def log_in(request: web.Request, email: str, password: str, *, remember: b
     accounts = request.app[ACCOUNTS]
     user = await accounts.authenticate(email, password, client_address(request))
     _leave_message(request, f"Welcome back, {user.name}.")
-    session = await sign_in(request, user.id, remember=remember, transport="bearer" if bearer else "cookie")
+    session = await sign_in_as(request, user, remember=remember, transport="bearer" if bearer else "cookie")
     accounts.count_login(degraded=session.degraded)
     if session.displaced:
         limit = request.app[SESSIONS].settings.session_max_per_user
         devices = "one device" if limit == 1 else f"{limit} devices"
         _leave_message(request, f"You can be signed in on {devices} at once, so the oldest was signed out.", "info")
     return user
+
+
+async def sign_in_as(
+    request: web.Request, user: User, *, remember: bool = False, transport: Literal["cookie", "bearer"] = "cookie"
+) -> Session:
+    """Sign in a user whose password was right. Raises `InvalidCredentials` where it has changed since, or they were disabled."""
+    try:
+        return await sign_in(request, user.id, remember=remember, transport=transport, generation=user.generation)
+    except SessionEnded:
+        raise request.app[ACCOUNTS].refusal(user.id, client_address(request)) from None
 
 
 async def confirm_password(request: web.Request, password: str) -> User:
@@ -65,8 +77,8 @@ async def change_password(request: web.Request, current: str, new: str) -> tuple
 
     Raises what `Accounts.change_password` and `revoke_others` raise.
     """
-    user = await request.app[ACCOUNTS].change_password(signed_in_user_id(request), current, new, client_address(request))
-    revoked = await revoke_others(request, reason="password")
+    user, store = await request.app[ACCOUNTS].change_password(signed_in_user_id(request), current, new, client_address(request))
+    revoked = await revoke_others(request, reason="password", along=store)
     _leave_message(request, "Password changed.")
     return user, revoked
 

@@ -16,6 +16,8 @@ from ..settings import Settings
 from ..telemetry.logging import configure_logging, security_event
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from ..sessions.manager import SessionManager
 
 
@@ -36,6 +38,14 @@ class Service:
     async def chosen(self, email: str | None) -> list[User]:
         """One user, or without an address all of them. Raises `NotFound`."""
         return await self.accounts.users.list() if email is None else [await self.user(email)]
+
+    async def disable(self, user: User) -> int | None:
+        """The account and its sessions, in one step: how many those were; None while Redis cannot tell."""
+
+        async def disable(connection: AsyncConnection) -> None:
+            await self.accounts.users.disable(user.id, within=connection)
+
+        return await self.sessions.revoke_all(user.id, reason="disabled", along=disable)
 
 
 def run(action: Callable[[Service], Awaitable[None]]) -> None:
@@ -73,10 +83,8 @@ async def list_users(service: Service) -> None:
 
 
 async def disable_user(service: Service, email: str) -> None:
-    """First the account, so that no new session is made, then its sessions."""
     user = await service.user(email)
-    await service.accounts.users.disable(user.id)
-    count = await service.sessions.revoke_all(user.id, reason="disabled")
+    count = await service.disable(user)
     security_event("disable", user_id=user.id, count=count)
     print(f"{user.email} is disabled; {'all' if count is None else count} sessions ended")
 

@@ -64,9 +64,8 @@ async def erase_user(service: Service, email: str) -> None:
     Raises `NotFound`, `DatabaseUnavailable`.
     """
     user = await service.user(email)
-    await service.accounts.users.disable(user.id)
     await _forget_failures(service, user)
-    count = await service.sessions.revoke_all(user.id, reason="disabled")
+    count = await service.disable(user)
     await service.accounts.users.erase(user.id)
     security_event("erase", user_id=user.id, count=count)
     print(f"{user.email} is erased; {'all' if count is None else count} sessions ended")

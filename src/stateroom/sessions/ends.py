@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
     from .clock import StoreClock
     from .honour import Honour
-    from .rows import EndsJournal
+    from .rows import Along, EndsJournal
     from .store import Ended, SessionStore
     from .tail import Tail
 
@@ -90,23 +90,26 @@ class Ends:
         return ended
 
     async def record_rotation(
-        self, old: Address, new: Address, *, deadline: int, generation: int, revokes: str | None
+        self, old: Address, new: Address, *, deadline: int, generation: int, revokes: str | None, along: Along | None
     ) -> float | None:
         """Commit the end of a session of this generation, that becomes another; when that was, on the monotonic clock.
 
         With the reason `revokes`, the end of the user's other sessions too: their next ones' generation is one higher.
+        `along` is done in the same transaction.
         None, and nothing is committed, where this one has ended already.
         Deletes nothing. Raises `DatabaseUnavailable`.
         """
         row = replace(self._row(old, "rotated", deadline), successor=new.handle)
         self._check_journal()
-        is_first = await self._journal.rotate(row, generation, revokes=revokes, expires_at=row.ended_at + self._longest_ms)
+        expires_at = row.ended_at + self._longest_ms
+        is_first = await self._journal.rotate(row, generation, revokes=revokes, expires_at=expires_at, along=along)
         return time.monotonic() if is_first else None
 
-    async def raise_generation(self, user: str, reason: str) -> tuple[int, float]:
+    async def raise_generation(self, user: str, reason: str, along: Along | None = None) -> tuple[int, float]:
         """Commit the end of all sessions that a user has now: their next ones' generation, and when that was."""
         now = self._clock.now_ms()
-        generation = await self._journal.raise_generation(user, reason, ended_at=now, expires_at=now + self._longest_ms)
+        expires_at = now + self._longest_ms
+        generation = await self._journal.raise_generation(user, reason, ended_at=now, expires_at=expires_at, along=along)
         return generation, time.monotonic()
 
     async def end_older(self, user: str, generation: int | None, reason: str, *, spare: str, committed_at: float) -> int | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, and_, delete, func, insert, or_, select, text, tuple_
 
 from ..database import metadata
-from .rows import EndRow, EndsJournal, NoJournal, Row
+from .rows import Along, EndRow, EndsJournal, NoJournal, Row
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -72,11 +72,16 @@ class Journal:
         async with self._database.begin() as connection:
             await connection.execute(insert(session_ends), [_values(row) for row in rows])
 
-    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
+    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int, along: Along | None = None) -> int:
         async with self._database.begin() as connection:
-            return await _raise(connection, user, reason, ended_at=ended_at, expires_at=expires_at)
+            generation = await _raise(connection, user, reason, ended_at=ended_at, expires_at=expires_at)
+            if along is not None:
+                await along(connection)
+            return generation
 
-    async def rotate(self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int) -> bool:
+    async def rotate(
+        self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int, along: Along | None = None
+    ) -> bool:
         ends = session_ends.c
         ended = select(ends.seq).where(ends.user_key == rotation.user, ends.handle == rotation.handle).limit(1)
         async with self._database.connect() as connection, connection.begin() as transaction:
@@ -88,6 +93,8 @@ class Journal:
             if revokes is not None:
                 await _raise(connection, rotation.user, revokes, ended_at=rotation.ended_at, expires_at=expires_at)
             await connection.execute(insert(session_ends), [_values(rotation)])
+            if along is not None:
+                await along(connection)
             return True
 
     async def generation(self, user: str) -> int:

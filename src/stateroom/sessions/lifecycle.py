@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from .keys import UserId
+    from .rows import Along
     from .session import Session
     from .transport import Transport
     from .visit import Visit
@@ -25,18 +26,27 @@ class AccessToken(NamedTuple):
     expires_in: int
 
 
-async def sign_in(request: web.Request, user_id: UserId, *, remember: bool = False, transport: Transport = "cookie") -> Session:
+async def sign_in(
+    request: web.Request,
+    user_id: UserId,
+    *,
+    remember: bool = False,
+    transport: Transport = "cookie",
+    generation: int | None = None,
+) -> Session:
     """Sign this user in. The session gets a new id, the old one is dead at once; an anonymous visitor's data stays.
 
     While Redis is away the session is `degraded`: its cookie alone carries it, and it is stored when Redis is back.
     `remember`: the session outlives the browser and lives `SESSION_REMEMBER_MAX_AGE`.
     `transport="bearer"`: no cookie is set; hand out `session_token(request)` instead.
-    Raises `StoreUnavailable`, `DatabaseUnavailable`.
+    `generation`: what `SessionManager.generation` said before the password was looked up. Who ends all of the user's
+    sessions after that ends this one too: without it, a sign-in with the old password may outlive the change.
+    Raises `SessionEnded` where that has happened, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in then.
     """
     visit = get_visit(request)
     session = visit.session
     notes = visit.frontend.notes.of(request)
-    await visit.manager.sign_in(session, user_id, metadata=notes, remember=remember)
+    await visit.manager.sign_in(session, user_id, metadata=notes, remember=remember, generation=generation)
     visit.transport = transport
     visit.reissue = True
     security_event("sign_in", session=session.handle, user_id=user_id, address=notes.get("ip_address", ""))
@@ -72,15 +82,16 @@ async def reauthenticate(request: web.Request) -> Session:
     return session
 
 
-async def revoke_others(request: web.Request, *, reason: str = "revoked") -> int | None:
+async def revoke_others(request: web.Request, *, reason: str = "revoked", along: Along | None = None) -> int | None:
     """End every other session of the user; this one gets a new id. How many ended; None while Redis can't tell.
 
+    `along`: see `SessionManager.revoke_all`.
     Raises `SignInRequired`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
     visit = get_visit(request)
     session = _signed_in(visit)
     assert session.user_id is not None
-    count = await visit.manager.revoke_all(session.user_id, keep=session, reason=reason)
+    count = await visit.manager.revoke_all(session.user_id, keep=session, reason=reason, along=along)
     visit.reissue = True
     security_event(
         "revoke_others", session=session.handle, user_id=session.user_id, reason=reason, count=count,

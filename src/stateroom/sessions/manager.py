@@ -22,7 +22,7 @@ from .keys import TAG_COUNT, Address, Keys, UserId, user_key
 from .listing import SessionInfo
 from .loading import Loading
 from .restore import NotesOf, Restore
-from .rows import EndsJournal, NoJournal
+from .rows import Along, EndsJournal, NoJournal
 from .session import Session, decode_value, encode_value
 from .signing import Signing
 from .store import Conflict, Durability, SessionStore
@@ -272,14 +272,25 @@ class SessionManager:
     # Signing in and out
 
     async def sign_in(
-        self, session: Session, user_id: UserId | None, *, metadata: Mapping[str, str], remember: bool = False
+        self,
+        session: Session,
+        user_id: UserId | None,
+        *,
+        metadata: Mapping[str, str],
+        remember: bool = False,
+        generation: int | None = None,
     ) -> None:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
         While the store takes no writes the session is degraded: it is in its cookie alone, and is stored as soon as
-        the store can tell that it lost it.
+        the store can tell that it lost it. `generation`: the user's, as it was before the password was looked up.
+        Raises `SessionEnded` where all of the user's sessions were ended since; the session is nobody's then.
         """
-        await self.stores.signing.sign_in(session, user_id, metadata=metadata, remember=remember)
+        await self.stores.signing.sign_in(session, user_id, metadata=metadata, remember=remember, generation=generation)
+
+    async def generation(self, user_id: UserId) -> int:
+        """How often all of a user's sessions were ended. Raises `DatabaseUnavailable`."""
+        return await self.stores.journal.generation(user_key(user_id))
 
     async def rotate(self, session: Session, *, signs_in: bool = False) -> None:
         """Give a stored session a new id, after any change of privilege; its data stays.
@@ -326,16 +337,22 @@ class SessionManager:
         ended = await stores.ends.end(at, reason)
         return True if ended is not None or is_there else None
 
-    async def revoke_all(self, user_id: UserId, *, keep: Session | None = None, reason: str = "revoked") -> int | None:
+    async def revoke_all(
+        self, user_id: UserId, *, keep: Session | None = None, reason: str = "revoked", along: Along | None = None
+    ) -> int | None:
         """End every session of the user, but for `keep`, which gets a new id: how many ended, None if unknown.
 
+        `along` is called with the connection that is about to commit it: what it writes is stored with the end of the
+        sessions, or neither is. It needs the journal.
         Raises `SessionEnded` where `keep` has ended meanwhile: nobody else is ended by it then.
         """
         user, stores = user_key(user_id), self.stores
+        if along is not None and not stores.honour.is_kept:
+            raise ValueError("with DATABASE_URL=none there is no transaction to write in")
         if keep is None:
-            generation, committed_at = await stores.ends.raise_generation(user, reason)
+            generation, committed_at = await stores.ends.raise_generation(user, reason, along)
         else:
-            committed_at = await stores.signing.rotate(keep, revokes=reason)
+            committed_at = await stores.signing.rotate(keep, revokes=reason, along=along)
             generation = keep.generation
         return await stores.ends.end_older(
             user,

@@ -7,9 +7,15 @@ Kept apart from the SQL (journal.py), so that who keeps no journal need not impo
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+Along: TypeAlias = "Callable[[AsyncConnection], Awaitable[None]]"
+"""What the caller writes in the same transaction, which it undoes by raising."""
 
 REASONS_REMEMBERED = 10_000
 
@@ -57,10 +63,12 @@ class EndsJournal(Protocol):
     async def record(self, rows: Sequence[EndRow]) -> None:
         """Commit these ends."""
 
-    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
+    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int, along: Along | None = None) -> int:
         """Commit the end of every session the user has now; the generation that their next ones have."""
 
-    async def rotate(self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int) -> bool:
+    async def rotate(
+        self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int, along: Along | None = None
+    ) -> bool:
         """Commit the rotation of a session that is of this generation; with a reason `revokes`, the end of every other too.
 
         False, and nothing is committed, where the session has an end already, its own or by a raised generation. Calls for
@@ -103,10 +111,12 @@ class NoJournal:
         while len(self._reasons) > REASONS_REMEMBERED:
             self._reasons.popitem(last=False)
 
-    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
+    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int, along: Along | None = None) -> int:
         return 0
 
-    async def rotate(self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int) -> bool:
+    async def rotate(
+        self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int, along: Along | None = None
+    ) -> bool:
         await self.record([rotation])
         return True
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .ends import Ends
     from .honour import Honour
     from .loading import Loading
-    from .rows import EndsJournal
+    from .rows import Along, EndsJournal
     from .session import Session
     from .store import SessionStore
 
@@ -60,12 +60,20 @@ class Signing:
         self._clock = clock
 
     async def sign_in(
-        self, session: Session, user_id: UserId | None, *, metadata: Mapping[str, str], remember: bool = False
+        self,
+        session: Session,
+        user_id: UserId | None,
+        *,
+        metadata: Mapping[str, str],
+        remember: bool = False,
+        generation: int | None = None,
     ) -> None:
-        old = session.ending_address
+        user, old = user_key(user_id), session.ending_address
+        if generation is None:
+            generation = await self._journal.generation(user) if user else 0
         if old is not None and not session.is_stored:
             session.forget()
-        elif session.user and session.user != user_key(user_id):
+        elif session.user and session.user != user:
             flashes = session.drain_flashes()
             session.forget()
             for kind, message in flashes.items():
@@ -74,15 +82,27 @@ class Signing:
             # Parallel requests may have written since it was loaded: take that along.
             with contextlib.suppress(StoreUnavailable):
                 session.refresh(await self._store.load(old) or {})
-        new = await self.store_anew(session, user_id, metadata, remember=remember)
-        if old is not None:
-            try:
+        new, over_limit = await self.store_anew(session, user_id, metadata, remember=remember, generation=generation)
+        try:
+            if user:
+                await self._check_current(new, generation)
+            for handle in over_limit:
+                await self._ends.end(Address(user, handle), "limit")
+            if old is not None:
                 await self._ends.end(old, "rotated")
-            except Unavailable:
-                await self._withdraw(new)
-                raise
+        except (SessionEnded, Unavailable):  # what the client came with is as good as before
+            await self._withdraw(new)
+            session.forget()
+            raise
 
-    async def rotate(self, session: Session, *, signs_in: bool = False, revokes: str | None = None) -> float:
+    async def _check_current(self, at: Address, generation: int) -> None:
+        """All of the user's sessions may have been ended before this one was there to be deleted. Raises `SessionEnded`."""
+        if await self._journal.generation(at.user) > generation:
+            raise SessionEnded(await self._journal.reason(at.user, at.handle, generation) or "revoked")
+
+    async def rotate(
+        self, session: Session, *, signs_in: bool = False, revokes: str | None = None, along: Along | None = None
+    ) -> float:
         """Also end the user's other sessions, for the reason `revokes`; when that was committed, on the monotonic clock."""
         old = session.address
         generation = session.generation if revokes is None else session.generation + 1
@@ -90,20 +110,21 @@ class Signing:
         new = Address(old.user, handle_of(token))
         auth_time, fault = await self._prepare(session, new, generation=generation, signs_in=signs_in)
         committed_at = await self._ends.record_rotation(
-            old, new, deadline=session.deadline_ms, generation=session.generation, revokes=revokes
+            old, new, deadline=session.deadline_ms, generation=session.generation, revokes=revokes, along=along
         )
         if committed_at is None:
             await self._withdraw(new)
             raise SessionEnded(await self._loading.why_gone(session))
-        await self._check_not_ended(old, new)
         if fault is None:
             fault = await self._claim(session, old, new)
+        # Whatever is raised from here on, the answer carries the new cookie: the old one's end is committed.
         session.set_rotated(new.handle, token, generation=generation, auth_time=auth_time)
         if fault is not None:
-            await self._check_not_ended(old, new)
             now = self._clock.now_ms()
             session.set_renewed(now, min(now + session.idle_ms, session.deadline_ms))
             session.degrade(fault)
+        await self._check_not_ended(old, new)
+        if fault is not None:
             with contextlib.suppress(StoreUnavailable):  # a full store still deletes
                 await self._store.end_at_once(old)
             await lease_from(committed_at)
@@ -137,7 +158,10 @@ class Signing:
                 await self._withdraw(new)
                 raise SessionEnded(row.reason)
 
-    async def store_anew(self, session: Session, user_id: UserId | None, metadata: Mapping[str, str], *, remember: bool) -> Address:
+    async def store_anew(
+        self, session: Session, user_id: UserId | None, metadata: Mapping[str, str], *, remember: bool, generation: int = 0
+    ) -> tuple[Address, tuple[str, ...]]:
+        """Store it under a new id: which that is, and the user's sessions that are too many now."""
         user = user_key(user_id)
         token = Cookie.fresh_token()
         at = Address(user, handle_of(token))
@@ -146,9 +170,7 @@ class Signing:
             idle, lifetime = self._settings.session_max_age, self._settings.session_absolute_max_age
         delta = session.delta()
         fields: dict[str, Argument] = dict(session.all_data())
-        generation = 0
         if user:
-            generation = await self._journal.generation(user)
             fields["g"] = generation
             fields.update(pack(metadata))
         fault: StoreUnavailable | None = None
@@ -181,12 +203,10 @@ class Signing:
         session.recover()
         if fault is not None:
             session.degrade(fault)
-            return at
-        self._metrics.sessions_created.inc()
-        session.displaced = len(created.over_limit)
-        for handle in created.over_limit:
-            await self._ends.end(Address(user, handle), "limit")
-        return at
+        else:
+            self._metrics.sessions_created.inc()
+            session.displaced = len(created.over_limit)
+        return at, created.over_limit
 
     @property
     def _carries_degraded(self) -> bool:

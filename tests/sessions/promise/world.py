@@ -159,14 +159,16 @@ class FakeJournal:
         for row in rows:
             await self._commit([self._of_end(row)])
 
-    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
+    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int, along: object = None) -> int:
         await self._ask()
         async with self._world.turns[user]:
             generation = self._world.generations.get(user, 0) + 1
             await self._commit([self._numbered(user, None, generation, reason, expires_at)])
         return generation
 
-    async def rotate(self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int) -> bool:
+    async def rotate(
+        self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int, along: object = None
+    ) -> bool:
         await self._ask()
         user = rotation.user
         async with self._world.turns[user]:

@@ -12,6 +12,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
 from stateroom import SESSIONS, testing
+from stateroom.api import bodies
 from stateroom.api.bodies import read_whole
 from stateroom.errors import BadInput
 
@@ -132,6 +133,21 @@ async def test_a_body_that_cannot_be_read_is_no_fault_of_ours(service: ServiceCl
     async with service.post("/api/auth/login", data=b"{}", headers=headers) as response:
         assert response.status == 400
         assert (await response.json(content_type=None))["error"] == "the body cannot be read"
+
+
+async def test_a_body_that_never_comes_is_not_waited_for(service: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
+    reader, writer = await asyncio.open_connection(service.host, service.port)
+    head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    writer.write(head.encode())
+    async with asyncio.timeout(20):
+        answer = await reader.readuntil(b"}")
+        writer.write(b"x" * 99 + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await reader.read() == b"", "the connection is closed, and takes no other request"
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"application/problem+json" in answer
+    assert b"urn:stateroom:problem:request-timeout" in answer
 
 
 async def test_a_body_that_breaks_off_is_no_fault_of_ours() -> None:

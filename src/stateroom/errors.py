@@ -9,6 +9,7 @@
     │   ├── ReauthenticationRequired   signed in, but too long ago for this
     │   └── InvalidCredentials     unknown account or wrong password; never says which
     ├── ForeignOrigin        403   an unsafe request from another site
+    ├── NotByAccessToken     403   a step that gives the session a new id
     ├── NotFound             404
     ├── Conflict             409
     ├── SessionTooLarge      413   the session's data would pass SESSION_MAX_BYTES
@@ -97,6 +98,17 @@ class ForeignOrigin(StateroomError):
     status = 403
     slug = "foreign-origin"
     title = "The request comes from another site"
+
+
+class NotByAccessToken(StateroomError):
+    """An access token opens its session, and can end it; a new id would make a session of those few minutes."""
+
+    status = 403
+    slug = "not-by-access-token"
+    title = "Not by an access token"
+
+    def __init__(self) -> None:
+        super().__init__("an access token does not do for this: send the session's cookie, or its session_token as the bearer")
 
 
 class NotFound(StateroomError):

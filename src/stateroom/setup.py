@@ -52,7 +52,9 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
     proxies = Proxies(settings)
     streams = Streams(manager)
     figures = Figures(manager, metrics)
-    frontend = Frontend(manager, CookieJar(settings), proxies, ClientNotes(proxies, settings.geoip_database), streams)
+    frontend = Frontend(
+        manager, CookieJar(settings, manager.opens), proxies, ClientNotes(proxies, settings.geoip_database), streams
+    )
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[SESSIONS] = manager

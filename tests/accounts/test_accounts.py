@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import structlog
 
 from stateroom.accounts import Accounts, User
 from stateroom.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
+from stateroom.accounts.passwords import WAITING_PER_THREAD
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.database import Database
@@ -181,6 +182,47 @@ async def test_a_good_sign_in_forgets_the_typos_before_it(accounts: Accounts) ->
     for _ in range(3):
         await guess(accounts, 2)
         await accounts.authenticate(EMAIL, PASSWORD, ADDRESS)
+
+
+async def test_accounts_are_not_made_without_end_from_one_address(make: Make) -> None:
+    ours = make(login_attempts=1, login_attempts_per_address=3)
+    for number in range(2):
+        await ours.register(f"{number}@example.com", PASSWORD, "Ada", ADDRESS)
+    await ours.authenticate("0@example.com", PASSWORD, ADDRESS)  # the account itself has no failure
+    await asyncio.gather(*ours._forgiving.values())
+    await ours.register("2@example.com", PASSWORD, "Ada", ADDRESS)
+    with pytest.raises(TooManyAttempts):
+        await ours.register("3@example.com", PASSWORD, "Ada", ADDRESS)
+    await ours.register("3@example.com", PASSWORD, "Ada", "192.0.2.2")
+
+
+async def test_one_address_does_not_fill_the_queue_for_everybody(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, release = make(login_attempts=1000), asyncio.Event()
+
+    async def held(password: str, stored: str | None) -> bool:
+        await release.wait()
+        return False
+
+    monkeypatch.setattr(ours._passwords, "verify", held)
+    share = ours._passwords._threads * WAITING_PER_THREAD // 4
+    async with asyncio.TaskGroup() as group:
+        asking = [
+            group.create_task(refusal(ours.authenticate(EMAIL, PASSWORD, f"2001:db8::{number:x}"))) for number in range(share + 1)
+        ]
+        done, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        [refused] = [each.result() for each in done]
+        assert isinstance(refused, TooManyAttempts)
+        assert refused.retry_after >= 1
+        others = group.create_task(refusal(ours.authenticate(EMAIL, PASSWORD, "2001:db8:0:1::1")))
+        release.set()
+    assert isinstance(others.result(), InvalidCredentials)
+    assert not ours._passwords._shares
+
+
+async def refusal(asked: Awaitable[Any]) -> Exception:
+    with pytest.raises((TooManyAttempts, InvalidCredentials)) as caught:
+        await asked
+    return caught.value
 
 
 async def test_an_attempt_that_could_not_be_made_does_not_count(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
 from stateroom import SESSIONS, testing
+from stateroom.api import bodies
 from stateroom.api.bodies import read_whole
 from stateroom.errors import BadInput
 
@@ -134,6 +135,21 @@ async def test_a_body_that_cannot_be_read_is_no_fault_of_ours(service: ServiceCl
         assert (await response.json(content_type=None))["error"] == "the body cannot be read"
 
 
+async def test_a_body_that_never_comes_is_not_waited_for(service: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
+    reader, writer = await asyncio.open_connection(service.host, service.port)
+    head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    writer.write(head.encode())
+    async with asyncio.timeout(20):
+        answer = await reader.readuntil(b"}")
+        writer.write(b"x" * 99 + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await reader.read() == b"", "the connection is closed, and takes no other request"
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"application/problem+json" in answer
+    assert b"urn:stateroom:problem:request-timeout" in answer
+
+
 async def test_a_body_that_breaks_off_is_no_fault_of_ours() -> None:
     body = StreamReader(BaseProtocol(asyncio.get_running_loop()), limit=100)
     body.feed_data(b"{")
@@ -218,6 +234,40 @@ async def test_a_bearer_session_sets_no_cookie_and_ends_the_same_way(service: Se
     assert (await get(service, "/api/profile", headers=headers))[0] == 200
     assert (await post(service, "/api/auth/logout", headers=headers))[0] == 200
     assert (await get(service, "/api/profile", headers=headers))[1]["reason"] == "logout"
+
+
+async def test_a_bearer_session_that_ends_all_others_stays_signed_in(service: ServiceClient) -> None:
+    await register(service)
+    service.session.cookie_jar.clear()
+    tokens = [(await post(service, "/api/auth/login", CREDENTIALS | {"transport": "bearer"}))[1]["session_token"] for _ in range(2)]
+    async with service.delete("/api/sessions", headers={"Authorization": f"Bearer {tokens[0]}"}) as response:
+        assert response.status == 200
+        answer = await response.json()
+    assert answer["revoked"] == 2
+    for token, status in ((answer["session_token"], 200), (tokens[0], 401), (tokens[1], 401)):
+        assert (await get(service, "/api/profile", headers={"Authorization": f"Bearer {token}"}))[0] == status
+
+
+async def test_another_applications_bearer_does_not_hide_the_cookie(service: ServiceClient) -> None:
+    await register(service)
+    foreign = {"Authorization": "Bearer xyz"}
+    assert (await get(service, "/api/profile", headers=foreign))[0] == 200
+    async with service.get("/auth/forward", headers=foreign) as response:
+        assert response.status == 200
+    value = cookie(service)
+    assert (await post(service, "/api/auth/logout", headers=foreign))[0] == 200
+    assert (await get_as(service, value, "/api/profile"))[1]["reason"] == "logout"
+
+
+async def test_a_bearer_that_has_ended_is_not_replaced_by_the_cookie(service: ServiceClient) -> None:
+    await register(service)
+    _, ended = await post(service, "/api/auth/login", CREDENTIALS | {"transport": "bearer"})
+    service.session.cookie_jar.clear()
+    bearer = {"Authorization": f"Bearer {ended['session_token']}"}
+    assert (await post(service, "/api/auth/logout", headers=bearer))[0] == 200
+    await post(service, "/api/auth/login", CREDENTIALS)
+    status, problem = await get(service, "/api/profile", headers=bearer)
+    assert (status, problem["reason"]) == (401, "logout")
 
 
 async def test_a_remembered_sign_in_outlives_the_browser(service: ServiceClient) -> None:

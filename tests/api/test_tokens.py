@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from stateroom import SESSIONS, Settings, testing
+import stateroom
+from stateroom import SESSIONS, Settings, StoreUnavailable, access_token, get_session, session_token, sign_in, testing
 from stateroom.app import make_app
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
+from stateroom.sessions.cookie import KeyRing
 
 from ..conftest import ServiceClient
 from ..servers import Servers
@@ -150,11 +154,114 @@ async def test_a_session_that_redis_lost_comes_back_by_its_token(client: Service
 
 
 async def test_a_new_session_id_leaves_the_token_behind(client: ServiceClient) -> None:
-    token = await minted(client)
-    status, answer = await call(client, "POST", "/api/auth/reauthenticate", {"password": ADA["password"]}, token=token)
+    status, answer = await call(client, "POST", "/api/auth/token", {"email": ADA["email"], "password": ADA["password"]})
     assert status == 200
-    assert (await call(client, "GET", "/api/profile", token=token))[0] == 401
-    assert (await call(client, "GET", "/api/profile", token=answer["session_token"]))[0] == 200
+    assert (await call(client, "POST", "/api/auth/reauthenticate", {"password": ADA["password"]}))[0] == 200
+    assert (await call(client, "GET", "/api/profile", token=answer["access_token"]))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "/api/sessions", None),
+        ("POST", "/api/auth/reauthenticate", {"password": ADA["password"]}),
+        ("POST", "/api/auth/password", {"current_password": ADA["password"], "new_password": "another horse"}),
+    ],
+)
+async def test_a_token_gives_its_session_no_new_id(client: ServiceClient, method: str, path: str, body: Any) -> None:
+    """It would have a session of its own then, and whoever holds the cookie none any more."""
+    token, other = await minted(client), await minted(client)
+    status, problem = await call(client, method, path, body, token=token)
+    assert (status, problem["type"]) == (403, "urn:stateroom:problem:not-by-access-token")
+    assert "session_token" in problem["detail"]
+    for each in (token, other):
+        assert (await call(client, "GET", "/api/profile", token=each))[0] == 200, "nobody was ended"
+    assert (await call(client, "POST", "/api/auth/login", ADA))[0] == 200, "the password is the same"
+
+
+HANDLE_OF_NOTHING = "47DEQpj8HBSa-_TImW-5JA"
+
+
+async def test_a_token_is_no_cookie_and_none_is_made_of_it(client: ServiceClient, node: Node) -> None:
+    """A value sealed from it would outlive the token, and the session's logout too."""
+    await settled(client)
+    token = await minted(client)
+    testing.clock(app_of(client)).move(seconds=61)  # a renewal is due
+    for headers in ({"Cookie": f"session_id={token}"}, {"Authorization": f"Bearer {token}"}):
+        async with client.get("/api/auth/check", headers=headers) as response:
+            assert "Set-Cookie" not in response.headers
+            assert (await response.json())["authenticated"] == ("Authorization" in headers)
+    assert await node.call("KEYS", f"*{HANDLE_OF_NOTHING}*") == []
+
+
+async def test_what_a_token_opened_is_not_sealed(settings: Settings) -> None:
+    async def show(request: web.Request) -> web.Response:
+        await sign_in(request, 1)
+        return web.json_response({"token": access_token(request).value})
+
+    async def seal(request: web.Request) -> web.Response:
+        with pytest.raises(ValueError, match="access token"):
+            session_token(request)
+        get_session(request)["seen"] = True
+        return web.json_response({})
+
+    app = web.Application()
+    stateroom.setup(app, settings)
+    app.add_routes([web.get("/show", show), web.get("/seal", seal)])
+    async with TestClient(TestServer(app)) as client:
+        token = (await call(client, "GET", "/show"))[1]["token"]
+        client.session.cookie_jar.clear()
+        async with client.get("/seal", headers={"Authorization": f"Bearer {token}"}) as response:
+            assert (response.status, "Set-Cookie" in response.headers) == (200, False)
+
+
+def test_an_empty_token_is_neither_sealed_nor_opened() -> None:
+    contents: Any = {
+        "user_id": 1, "generation": 0, "auth_time": 1, "deadline": 2, "idle_ms": 3, "issued_at": 4, "is_persistent": False,
+    }  # fmt: skip
+    ring = KeyRing([bytes(32)], "session_id")
+    with pytest.raises(ValueError, match="empty token"):
+        ring.seal(b"", **contents)
+    value = ring.seal(bytes(32), **contents)
+    assert ring.open(value) is not None
+    head, nonce = base64.urlsafe_b64decode(value + "==")[:5], bytes(12)
+    hollow = AESGCM(bytes(32)).encrypt(nonce, msgspec.msgpack.encode((b"", *contents.values())), head + b"session_id")
+    assert ring.open(base64.urlsafe_b64encode(head + nonce + hollow).rstrip(b"=").decode()) is None
+
+
+async def test_a_value_does_not_get_younger_while_redis_is_away(settings: Settings, node: Node) -> None:
+    """Neither by a token nor by a session token of one's own is a session kept beyond DEGRADED_MAX_AGE."""
+    asked: list[int] = []
+
+    async def enter(request: web.Request) -> web.Response:
+        return web.json_response({"user": (await sign_in(request, 1)).user_id})
+
+    async def values(request: web.Request) -> web.Response:
+        session = get_session(request)
+        asked.append(session.confirmed_ms)
+        try:
+            token = access_token(request).value
+        except StoreUnavailable:
+            token = None
+        cookie = request.app[SESSIONS].ring.open(session_token(request))
+        assert cookie is not None
+        return web.json_response({"degraded": session.degraded, "token": token, "issued_at": cookie.issued_at})
+
+    app = web.Application()
+    stateroom.setup(app, settings)
+    app.add_routes([web.get("/enter", enter), web.get("/values", values)])
+    async with TestClient(TestServer(app)) as client:
+        await settled(client)
+        assert (await call(client, "GET", "/enter"))[0] == 200
+        _, before = await call(client, "GET", "/values")
+        assert before["token"] is not None
+        node.pause()
+        testing.clock(app).move(seconds=200)
+        _, away = await call(client, "GET", "/values")
+        assert (away["degraded"], away["token"]) == (True, None)
+        assert away["issued_at"] <= before["issued_at"]
+        assert asked[0] == 0
+        node.resume()
 
 
 async def test_a_token_is_good_for_its_time(client: ServiceClient) -> None:

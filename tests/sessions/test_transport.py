@@ -11,7 +11,7 @@ KEY = "A" * 43
 
 
 def jar(**values: object) -> CookieJar:
-    return CookieJar(Settings(_env_file=None, **values))
+    return CookieJar(Settings(_env_file=None, **values), opens=lambda value: value == "ours")
 
 
 def read(*headers: str) -> str | None:
@@ -82,6 +82,12 @@ def test_clearing_takes_the_same_attributes() -> None:
     jar(cookie_path="/app").clear(headers)
     assert headers["Set-Cookie"].startswith("session_id=; Max-Age=0; ")
     assert "; Path=/app; " in headers["Set-Cookie"]
+
+
+def test_a_bearer_of_ours_comes_before_the_cookie_and_another_one_does_not_hide_it() -> None:
+    both = {"Cookie": "session_id=abc"}
+    assert jar().read_value(make_mocked_request("GET", "/", headers=both | {"Authorization": "Bearer ours"})) == ("ours", "bearer")
+    assert jar().read_value(make_mocked_request("GET", "/", headers=both | {"Authorization": "Bearer xyz"})) == ("abc", "cookie")
 
 
 @pytest.mark.parametrize(("header", "value"), [("Bearer abc", "abc"), ("bearer  abc ", "abc"), ("Basic abc", None), ("", None)])

@@ -15,7 +15,7 @@ from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials
 from ..sessions.proxies import kept_form
 from ..telemetry.logging import security_event
 from .passwords import MAX_PASSWORD_LENGTH, Passwords
-from .throttle import Throttle
+from .throttle import Throttle, network_of
 from .users import User, Users, email_errors, name_errors, normal_email
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Accounts:
     async def register(self, email: str, password: str, name: str, address: str | None) -> User:
         """A new user. Raises `BadInput`, `Conflict`, `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
 
-        Tries at addresses that are taken count as failed sign-ins: they tell who has an account.
+        Each counts against the client's address as a failed sign-in does: tries at addresses that are taken tell who
+        has an account, and accounts by the thousand fill the database.
         """
         errors = [*email_errors(email), *self._passwords.errors(password), *name_errors(name)]
         if errors:
@@ -69,7 +70,7 @@ class Accounts:
             if await self.users.by_email(email) is not None:  # before the costly part; the table decides
                 raise Conflict("an account with this email exists")
             user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
-        self._forgive(email, address)
+        self._meanwhile((email, address), self.throttle.acquit(email, address))
         return user
 
     async def authenticate(self, email: str, password: str, address: str | None) -> User:
@@ -173,23 +174,27 @@ class Accounts:
         """An attempt is counted before it is made; one that we could not carry out is given back."""
         if (email, address) in self._forgiving:  # the one before was a good one, and that comes first
             await asyncio.wait([self._forgiving[email, address]])
-        try:
-            await self.throttle.reserve(email, address)
-        except TooManyAttempts:
-            self._metrics.logins["throttled"].inc()
-            security_event("sign_in_throttled", address=self._kept(address))
-            raise
-        try:
-            yield
-        except Unavailable:
-            await self.throttle.give_back(email, address)
-            raise
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._passwords.share(network_of(address)))
+                await self.throttle.reserve(email, address)
+            except TooManyAttempts:
+                self._metrics.logins["throttled"].inc()
+                security_event("sign_in_throttled", address=self._kept(address))
+                raise
+            try:
+                yield
+            except Unavailable:
+                await self.throttle.give_back(email, address)
+                raise
 
     def _forgive(self, email: str, address: str | None) -> None:
+        self._meanwhile((email, address), self.throttle.forgive(email, address))
+
+    def _meanwhile(self, who: tuple[str, str | None], step: Awaitable[None]) -> None:
         """Forget the account's failures, while the caller goes on to store the session: one wait for Redis, not two."""
-        who = email, address
         earlier = self._forgiving.get(who)
-        task = self._forgiving[who] = asyncio.create_task(_after(earlier, self.throttle.forgive(email, address)))
+        task = self._forgiving[who] = asyncio.create_task(_after(earlier, step))
         task.add_done_callback(lambda done: self._forgiving.pop(who) if self._forgiving.get(who) is done else None)
 
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:

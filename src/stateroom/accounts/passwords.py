@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -24,10 +25,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import bcrypt
 
-from ..errors import FieldError, Saturated, SettingsError
+from ..errors import FieldError, Saturated, SettingsError, TooManyAttempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
@@ -58,6 +59,7 @@ class Passwords:
         self._threads = threads or max(1, (os.cpu_count() or 1) - 1)
         self._executor = ThreadPoolExecutor(self._threads, "stateroom-bcrypt", initializer=_yield_to_the_loop)
         self._under_way = 0
+        self._shares: Counter[str] = Counter()
         self._seconds_each = 0.25
         # What an unknown user's password is compared with: as costly as a known one's. A hash of these rounds that
         # no password has; computing one would cost the start a quarter of a second.
@@ -75,6 +77,23 @@ class Passwords:
         if password.lower() in self._blocklist:
             return [FieldError(field, "is one of the most common passwords; choose another")]
         return []
+
+    @contextlib.contextmanager
+    def share(self, who: str) -> Iterator[None]:
+        """A place for one computation at a time of somebody's: others must find room beside them.
+
+        Raises `TooManyAttempts` where they have a quarter of the queue.
+        """
+        taken = self._shares[who]
+        if taken >= self._threads * WAITING_PER_THREAD // 4:
+            raise TooManyAttempts(max(1, math.ceil(taken / self._threads * self._seconds_each)))
+        self._shares[who] += 1
+        try:
+            yield
+        finally:
+            self._shares[who] -= 1
+            if not self._shares[who]:
+                del self._shares[who]
 
     async def hash(self, password: str) -> str:
         """What to store for a password. Raises `Saturated`."""

@@ -57,6 +57,13 @@ class Throttle:
         with contextlib.suppress(StoreUnavailable):
             await self._client.run(_FORGIVE, keys)
 
+    async def acquit(self, email: str, address: str | None) -> None:
+        """The account has no failures from this address; the attempt stays counted for the address."""
+        key = self._keys(email, address)[0]
+        self._local.forget(key)
+        with contextlib.suppress(StoreUnavailable):
+            await self._client.execute(key, "DEL", key)
+
     async def give_back(self, email: str, address: str | None) -> None:
         """The attempt could not be made after all."""
         keys = self._keys(email, address)
@@ -76,7 +83,7 @@ class Throttle:
 
     def _keys(self, email: str, address: str | None) -> tuple[str, str]:
         """Hashes, not addresses; both in one Cluster slot."""
-        network = _digest(_network(address))
+        network = _digest(network_of(address))
         account = _digest(email)
         return f"{self._prefix}:{{t{network}}}:{account}", f"{self._prefix}:{{t{network}}}:all"
 
@@ -110,7 +117,7 @@ class _LocalCounts:
         self._counts.pop(key, None)
 
 
-def _network(address: str | None) -> str:
+def network_of(address: str | None) -> str:
     """An IPv4 address, or the /64 of an IPv6 one: its owner has all of that."""
     try:
         parsed = ipaddress.ip_address((address or "").partition("%")[0])

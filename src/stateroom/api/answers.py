@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .. import is_bearer, session_token
 from ..ready import ReadyResponse
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ _encode = msgspec.json.Encoder().encode
 def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
     """A personal answer: no cache may keep it."""
     return ReadyResponse(_encode(body), status=status)
+
+
+def for_bearers(request: web.Request) -> dict[str, str]:
+    """The session's new value, for clients that no cookie reaches."""
+    return {"session_token": session_token(request)} if is_bearer(request) else {}
 
 
 def rfc3339(moment: datetime | None) -> str | None:

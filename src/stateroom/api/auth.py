@@ -13,15 +13,13 @@ from .. import (
     access_token,
     client_address,
     get_session,
-    is_bearer,
     require_auth,
-    session_token,
     sign_out,
 )
 from ..accounts import ACCOUNTS
 from ..errors import NotFound
 from . import steps, views
-from .answers import answer, user_view
+from .answers import answer, for_bearers, user_view
 from .bodies import Body, Email, NewEmail, NewName, NewPassword, Password, takes
 from .operations import operation
 
@@ -67,7 +65,7 @@ async def register(request: web.Request, body: Registration) -> web.Response:
 async def login(request: web.Request, body: Login) -> web.Response:
     password, bearer = body.password.get_secret_value(), body.transport == "bearer"
     user = await steps.log_in(request, body.email, password, remember=body.remember, bearer=bearer)
-    return answer({"user": user_view(user), **_outcome("login successful", get_session(request)), **_for_bearers(request)})
+    return answer({"user": user_view(user), **_outcome("login successful", get_session(request)), **for_bearers(request)})
 
 
 @routes.post("/api/auth/token")
@@ -129,7 +127,7 @@ async def check(request: web.Request) -> web.Response:
 async def confirm_password(request: web.Request, body: Reauthentication) -> web.Response:
     user = await steps.confirm_password(request, body.password.get_secret_value())
     outcome = _outcome("reauthentication successful", get_session(request))
-    return answer({"user": user_view(user), **outcome, **_for_bearers(request)})
+    return answer({"user": user_view(user), **outcome, **for_bearers(request)})
 
 
 @routes.post("/api/auth/password")
@@ -141,12 +139,7 @@ async def password(request: web.Request, body: PasswordChange) -> web.Response:
         request, body.current_password.get_secret_value(), body.new_password.get_secret_value()
     )
     outcome = _outcome("password changed", get_session(request))
-    return answer({"user": user_view(user), **outcome, "revoked": revoked, **_for_bearers(request)})
-
-
-def _for_bearers(request: web.Request) -> dict[str, str]:
-    """The session's new value, for clients that no cookie reaches."""
-    return {"session_token": session_token(request)} if is_bearer(request) else {}
+    return answer({"user": user_view(user), **outcome, "revoked": revoked, **for_bearers(request)})
 
 
 def _outcome(message: str, session: Session) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Annotated, Any, TypeVar
@@ -13,6 +14,8 @@ from ..accounts.users import EMAIL_PATTERN, MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
 from ..errors import BadInput, FieldError
 
 MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 30.0
+"""How long a client may take to send one; whoever sends a byte now and then holds a connection no longer."""
 
 ModelT = TypeVar("ModelT", bound="Body")
 
@@ -67,9 +70,18 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
 
 
 async def read_whole(request: web.Request) -> bytes:
-    """The body's bytes. Raises `BadInput` for one that breaks off or is coded otherwise than it says, 413 for a large one."""
+    """The body's bytes.
+
+    Raises `BadInput` for one that breaks off or is coded otherwise than it says, 413 for a large one, 408 for one that
+    takes too long: the connection is closed then.
+    """
     try:
-        return await request.read()
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        if request.protocol is not None:
+            request.protocol.close()
+        raise web.HTTPRequestTimeout from None
     except (web.RequestPayloadError, ConnectionError):
         raise BadInput("the body cannot be read") from None
 

@@ -80,7 +80,7 @@ def _describe(route: web.RouteDef, each: Operation, schemas: _Schemas) -> dict[s
     method = route.method.lower()
     statuses = {*each.problems}
     if model is not None:
-        statuses |= {400, 413, 415}
+        statuses |= {400, 408, 413, 415}
     if method in _UNSAFE:
         statuses.add(403)
     if each.needs_sign_in:

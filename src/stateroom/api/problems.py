@@ -59,4 +59,6 @@ def _detail(answer: web.HTTPException) -> str:
             return f"{method} is not allowed here"
         case web.HTTPRequestEntityTooLarge():
             return "the body is too large"
+        case web.HTTPRequestTimeout():
+            return "the body did not arrive in time"
     return answer.reason

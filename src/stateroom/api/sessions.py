@@ -6,7 +6,7 @@ from aiohttp import web
 
 from .. import SESSIONS, get_session, require_auth
 from . import steps, views
-from .answers import answer, device_view
+from .answers import answer, device_view, for_bearers
 from .operations import operation
 
 routes = web.RouteTableDef()
@@ -30,6 +30,7 @@ async def revoke_session(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/sessions")
-@operation("End all of the user's sessions but this one", {200: views.Revoked}, needs_sign_in=True)
+@operation("End all of the user's sessions but this one: a new session id", {200: views.OthersRevoked}, needs_sign_in=True)
 async def revoke_other_sessions(request: web.Request) -> web.Response:
-    return answer({"message": "other sessions revoked", "revoked": await steps.revoke_all_others(request)})
+    revoked = await steps.revoke_all_others(request)
+    return answer({"message": "other sessions revoked", "revoked": revoked, **for_bearers(request)})

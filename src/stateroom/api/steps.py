@@ -66,7 +66,8 @@ async def sign_in_as(
 
 
 async def confirm_password(request: web.Request, password: str) -> User:
-    """Give the password again. Raises what `Accounts.verify_password` and `reauthenticate` raise."""
+    """Give the password again. Raises what `check_auth`, `Accounts.verify_password` and `reauthenticate` raise."""
+    check_auth(request, access_token=False)
     user = await request.app[ACCOUNTS].verify_password(signed_in_user_id(request), password, client_address(request))
     await reauthenticate(request)
     return user
@@ -75,8 +76,9 @@ async def confirm_password(request: web.Request, password: str) -> User:
 async def change_password(request: web.Request, current: str, new: str) -> tuple[User, int | None]:
     """The user, and how many other sessions have ended; None while Redis cannot tell.
 
-    Raises what `Accounts.change_password` and `revoke_others` raise.
+    Raises what `check_auth`, `Accounts.change_password` and `revoke_others` raise.
     """
+    check_auth(request, access_token=False)
     user, store = await request.app[ACCOUNTS].change_password(signed_in_user_id(request), current, new, client_address(request))
     revoked = await revoke_others(request, reason="password", along=store)
     _leave_message(request, "Password changed.")

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-01-31T12:00:00Z"])]
 Handle = Annotated[str, Field(description="A session's public handle: it lists and revokes, it never authenticates.")]
+SessionToken = Annotated[str, Field(description="For bearers: goes into `Authorization: Bearer`.")]
 Reason = Literal["expired", "logout", "revoked", "password", "limit", "disabled", "rotated"]
 
 
@@ -52,7 +53,7 @@ class Outcome(TypedDict):
     message: str
     warning: NotRequired[str]
     degraded: NotRequired[bool]
-    session_token: NotRequired[Annotated[str, Field(description="For bearers: goes into `Authorization: Bearer`.")]]
+    session_token: NotRequired[SessionToken]
 
 
 class PasswordChanged(Outcome):
@@ -150,6 +151,13 @@ class Revoked(TypedDict):
     __pydantic_config__ = _as({"message": "session revoked", "revoked": 1})  # type: ignore[misc]
     message: str
     revoked: int | None
+
+
+class OthersRevoked(Revoked):
+    """The session that asked has a new id."""
+
+    __pydantic_config__ = _as({"message": "other sessions revoked", "revoked": 2})  # type: ignore[misc]
+    session_token: NotRequired[SessionToken]
 
 
 class Health(TypedDict):

@@ -48,6 +48,7 @@ _OPENED_AT_MOST = 20_000
 class Cookie:
     """What a session cookie says, and what is known of its session. Times are milliseconds, by Redis' clock.
 
+    `token`: empty where an access token says all this.
     `generation`: the user's when it was sealed; a later "end all" has a higher one.
     `idle_ms`: the idle lifetime. `deadline`: the absolute end. `issued_at`: when this value was sealed.
     `is_persistent`: the browser keeps it ("remember me").
@@ -117,6 +118,8 @@ class KeyRing:
         issued_at: int,
         is_persistent: bool,
     ) -> str:
+        if not token:
+            raise ValueError("no session has an empty token")
         contents = msgspec.msgpack.encode((token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent))
         head = bytes([FORMAT_VERSION]) + self._sealing_id
         nonce = os.urandom(_NONCE_BYTES)
@@ -154,6 +157,8 @@ class KeyRing:
         except (InvalidTag, msgspec.DecodeError, ValueError):
             return None
         token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent = contents
+        if not token:
+            return None
         address = Address(user_key(user_id), handle_of(token))
         return Cookie(
             token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent, address, renewed_ms=issued_at

@@ -11,6 +11,7 @@ from aiohttp import web
 from multidict import istr
 
 from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
+from .manager import check_can_rotate
 from .visit import get_visit
 
 if TYPE_CHECKING:
@@ -30,18 +31,22 @@ _RENEW = istr("X-Session-Renew")
 @overload
 def require_auth(handler: Handler, /) -> Handler: ...
 @overload
-def require_auth(*, fresh: float | None = None, degraded: bool = True) -> Callable[[Handler], Handler]: ...
-def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded: bool = True) -> Any:
+def require_auth(
+    *, fresh: float | None = None, degraded: bool = True, access_token: bool = True
+) -> Callable[[Handler], Handler]: ...
+def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded: bool = True, access_token: bool = True) -> Any:
     """Let only signed-in users through; others get a 401 problem that says whether and why a session ended.
 
     `fresh`: the sign-in, or re-authentication, must be at most so many seconds old.
     `degraded=False`: refuse with 503 while the session is known from its cookie only.
+    `access_token=False`: refuse with 403 what an access token opened. For steps that end with `reauthenticate` or
+    `revoke_others`, which want the session's own value.
     """
 
     def decorate(function: Handler) -> Handler:
         @functools.wraps(function)
         async def guarded(*args: Any) -> web.StreamResponse:
-            check_auth(_request_among(args), fresh=fresh, degraded=degraded)
+            check_auth(_request_among(args), fresh=fresh, degraded=degraded, access_token=access_token)
             return await function(*args)
 
         return guarded  # type: ignore[return-value]
@@ -49,14 +54,19 @@ def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded
     return decorate if handler is None else decorate(handler)
 
 
-def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bool = True) -> None:
-    """What `require_auth` checks. Raises `SignInRequired`, `SessionEnded`, `ReauthenticationRequired`, `StoreUnavailable`."""
+def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bool = True, access_token: bool = True) -> None:
+    """What `require_auth` checks.
+
+    Raises `SignInRequired`, `SessionEnded`, `NotByAccessToken`, `ReauthenticationRequired`, `StoreUnavailable`.
+    """
     visit = get_visit(request)
     session = visit.session
     if not session.is_signed_in:
         if session.ended is not None:
             raise SessionEnded(session.ended)
         raise SignInRequired
+    if not access_token:
+        check_can_rotate(session)
     if session.degraded and not degraded:
         raise StoreUnavailable("this needs the session store")
     if fresh is not None and visit.manager.clock.now_ms() - session.auth_ms > fresh * 1000:

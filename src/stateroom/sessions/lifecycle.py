@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import NotFound, SignInRequired
+from ..errors import NotFound, SignInRequired, StoreUnavailable
 from ..telemetry.logging import security_event
 from .keys import user_id_of
 from .visit import get_visit
@@ -70,7 +70,7 @@ async def sign_out(request: web.Request) -> None:
 async def reauthenticate(request: web.Request) -> Session:
     """The user has just given the password again: a new id, and the time of sign-in is now.
 
-    Raises `SignInRequired`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+    Raises `SignInRequired`, `NotByAccessToken`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
     visit = get_visit(request)
     session = _signed_in(visit)
@@ -86,7 +86,7 @@ async def revoke_others(request: web.Request, *, reason: str = "revoked", along:
     """End every other session of the user; this one gets a new id. How many ended; None while Redis can't tell.
 
     `along`: see `SessionManager.revoke_all`.
-    Raises `SignInRequired`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+    Raises `SignInRequired`, `NotByAccessToken`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
     visit = get_visit(request)
     session = _signed_in(visit)
@@ -101,7 +101,10 @@ async def revoke_others(request: web.Request, *, reason: str = "revoked", along:
 
 
 def session_token(request: web.Request) -> str:
-    """The value that native clients send as `Authorization: Bearer`. Raises `ValueError` while nothing is stored."""
+    """The value that native clients send as `Authorization: Bearer`.
+
+    Raises `ValueError` while nothing is stored, and where the request came with an access token.
+    """
     visit = get_visit(request)
     return visit.manager.seal(visit.session)
 
@@ -110,13 +113,17 @@ def access_token(request: web.Request) -> AccessToken:
     """A JSON Web Token for the request's session: for services that verify those, and for rendering on a server.
 
     It is good for `JWT_MAX_AGE` at most, and for nothing once the session has ended. Keep it nowhere: mint one when it
-    is needed. Raises `SignInRequired`, `NotFound` where `JWT_KEYS` is not set.
+    is needed. Raises `SignInRequired`, `NotFound` where `JWT_KEYS` is not set, `StoreUnavailable` while Redis cannot
+    confirm the session: a token's age would make it good for longer.
     """
     visit = get_visit(request)
     tokens = visit.manager.tokens
     if tokens is None:
         raise NotFound("access tokens are off; JWT_KEYS turns them on")
-    return AccessToken(*tokens.mint(_signed_in(visit)))
+    session = _signed_in(visit)
+    if session.confirmed_ms:
+        raise StoreUnavailable("a token is minted of a session that the store has confirmed")
+    return AccessToken(*tokens.mint(session))
 
 
 def is_bearer(request: web.Request) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ..errors import SessionEnded, StoreUnavailable
+from ..errors import NotByAccessToken, SessionEnded, StoreUnavailable
 from .apply import Apply
 from .clock import StoreClock
 from .cookie import KeyRing
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..backend.client import PoolFigures, RedisClient
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
+    from .cookie import Cookie
 
 log = structlog.get_logger(__name__)
 
@@ -158,14 +159,16 @@ class SessionManager:
         return session
 
     def begin(
-        self, value: str | None, notes: NotesOf = dict, *, fresh: bool = False
+        self, value: str | None, notes: NotesOf = dict, *, fresh: bool = False, is_bearer: bool = True
     ) -> tuple[Session, Coroutine[Any, Any, None] | None]:
-        """`load` without a coroutine of its own: the session, and what must be awaited before anybody looks at it."""
+        """`load` without a coroutine of its own: the session, and what must be awaited before anybody looks at it.
+
+        `is_bearer`: it may be an access token, which is no cookie's value.
+        """
         session = Session(self)
         if value is None:
             return session, None
-        opener = self.tokens if self.tokens is not None and looks_like_one(value) else self.ring
-        cookie = opener.open(value)
+        cookie = self._open_bearer(value) if is_bearer else self.ring.open(value)
         if cookie is not None and self._attached is not None:
             loading = self._attached.loading
             if not fresh and loading.fill_by_copy(session, cookie):
@@ -177,9 +180,23 @@ class SessionManager:
             session.fail(StoreUnavailable("the application has not started", kind="closed"))
         return session, None
 
+    def opens(self, value: str) -> bool:
+        """Whether a bearer is one of ours, whatever has become of its session."""
+        return self._open_bearer(value) is not None
+
+    def _open_bearer(self, value: str) -> Cookie | None:
+        if self.tokens is not None and looks_like_one(value):
+            return self.tokens.open(value)
+        return self.ring.open(value)
+
     def seal(self, session: Session) -> str:
-        """The value that opens a stored session: for a cookie, or a bearer."""
-        if session.token is None:
+        """The value that opens a stored session: for a cookie, or a bearer.
+
+        Raises `ValueError` where nothing is stored, and of a session that an access token opened: that is good for minutes.
+        """
+        if not session.token:
+            if session.is_stored:
+                raise ValueError("an access token opened the session, and must not outlive itself as a sealed value")
             raise ValueError("the session is not stored; write to it, or sign in, first")
         return self.ring.seal(
             session.token,
@@ -188,7 +205,7 @@ class SessionManager:
             auth_time=session.auth_ms,
             deadline=session.deadline_ms,
             idle_ms=session.idle_ms,
-            issued_at=self.clock.now_ms(),
+            issued_at=session.confirmed_ms or self.clock.now_ms(),
             is_persistent=session.is_persistent,
         )
 
@@ -296,9 +313,10 @@ class SessionManager:
         """Give a stored session a new id, after any change of privilege; its data stays.
 
         `signs_in`: the user has just given the password. Once the old one's end is committed the new one is good,
-        whatever becomes of the store: it is stored now or, without its data, later. Raises `SessionEnded`,
-        `DatabaseUnavailable`, `StoreUnavailable`.
+        whatever becomes of the store: it is stored now or, without its data, later. Raises `NotByAccessToken`,
+        `SessionEnded`, `DatabaseUnavailable`, `StoreUnavailable`.
         """
+        check_can_rotate(session)
         if session.user:
             await self.stores.signing.rotate(session, signs_in=signs_in)
         else:
@@ -344,7 +362,8 @@ class SessionManager:
 
         `along` is called with the connection that is about to commit it: what it writes is stored with the end of the
         sessions, or neither is. It needs the journal.
-        Raises `SessionEnded` where `keep` has ended meanwhile: nobody else is ended by it then.
+        Raises `SessionEnded` where `keep` has ended meanwhile, `NotByAccessToken` where an access token opened it:
+        nobody else is ended by it then.
         """
         user, stores = user_key(user_id), self.stores
         if along is not None and not stores.honour.is_kept:
@@ -352,6 +371,7 @@ class SessionManager:
         if keep is None:
             generation, committed_at = await stores.ends.raise_generation(user, reason, along)
         else:
+            check_can_rotate(keep)
             committed_at = await stores.signing.rotate(keep, revokes=reason, along=along)
             generation = keep.generation
         return await stores.ends.end_older(
@@ -414,3 +434,9 @@ class SessionManager:
     def _note_shortfall(self, script: str, reached: int) -> None:
         self._metrics.redis_wait_shortfalls.inc()
         log.warning("redis_wait_shortfall", step=script, replicas=reached, wanted=self.settings.redis_write_replicas)
+
+
+def check_can_rotate(session: Session) -> None:
+    """Raises `NotByAccessToken`: what an access token opened has no new id for it to hand out, and the client keeps its own."""
+    if session.is_stored and not session.is_sealable:
+        raise NotByAccessToken

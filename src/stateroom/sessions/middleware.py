@@ -39,7 +39,7 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
                 origin_check.check(request)
             value, transport = jar.read_value(request)
             BUDGET.set(Budget(patience))
-            session, filling = manager.begin(value, lambda: notes.of(request), fresh=changes)
+            session, filling = manager.begin(value, lambda: notes.of(request), fresh=changes, is_bearer=transport == "bearer")
             if filling is not None:
                 await filling
             request[VISIT] = visit = Visit(frontend, session, transport, session.token)

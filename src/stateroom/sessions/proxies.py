@@ -7,6 +7,7 @@ no trusted proxy itself: what stands left of it, the client may have written.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import structlog
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 FORWARDING_HEADERS = tuple(
     istr(name) for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
 )
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
+"""How Azure's gateways and IIS write an IPv4 address."""
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
@@ -106,7 +109,8 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(text.split("%", 1)[0])
     except ValueError:
-        return None
+        with_port = _WITH_PORT.fullmatch(text)
+        return _parse(with_port[1]) if with_port else None
     return getattr(address, "ipv4_mapped", None) or address
 
 

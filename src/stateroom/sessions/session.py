@@ -45,7 +45,8 @@ class Session(MutableMapping[str, Any]):
     known from the cookie (`degraded`); reading or writing data raises `StoreUnavailable` then: never an empty value
     that isn't true. `restored`: Redis had lost the session, and what it held, until this request. `displaced`: how many
     of the user's sessions this request's sign-in has ended, by `SESSION_MAX_PER_USER`. `known_ms`: when it was loaded, by
-    Redis' clock (milliseconds since the epoch); 0 where it was not.
+    Redis' clock (milliseconds since the epoch); 0 where it was not. `confirmed_ms`: where the cookie alone tells of it,
+    when it was known to be good last; 0 where this request knows.
     """
 
     # What an anonymous visitor's session is, until something else is set: making one costs next to nothing.
@@ -65,6 +66,7 @@ class Session(MutableMapping[str, Any]):
     _fields: Fields = _NO_FIELDS
     _split: dict[str, bytes] | None = None
     known_ms: int = 0
+    confirmed_ms: int = 0
     _created_ms: int = 0
     _auth_ms: int = 0
     _renewed_ms: int = 0
@@ -116,6 +118,7 @@ class Session(MutableMapping[str, Any]):
         self.is_persistent, self.generation = cookie.is_persistent, cookie.generation
         self._created_ms, self._renewed_ms, self._auth_ms = created_ms, cookie.renewed_ms, cookie.auth_time
         self._deadline_ms, self._idle_ms = cookie.deadline, cookie.idle_ms
+        self.confirmed_ms = max(cookie.issued_at, cookie.seen_ms)
         self._expires_ms = min(self._renewed_ms + self._idle_ms, self._deadline_ms)
 
     def fail(self, fault: Unavailable, cookie: Cookie | None = None) -> None:
@@ -146,11 +149,11 @@ class Session(MutableMapping[str, Any]):
         self._created_ms = self._renewed_ms = created_at
         self._auth_ms = created_at if at.user else 0
         self._deadline_ms, self._idle_ms, self._expires_ms = created_at + lifetime_ms, idle_ms, expires_at
-        self._cookie = None
+        self._cookie, self.confirmed_ms = None, 0
 
     def set_rotated(self, handle: str, token: bytes, *, generation: int, auth_time: int) -> None:
         self.handle, self.token, self.generation, self._auth_ms = handle, token, generation, auth_time
-        self._cookie = None
+        self._cookie, self.confirmed_ms = None, 0
 
     @property
     def address(self) -> Address:
@@ -191,6 +194,11 @@ class Session(MutableMapping[str, Any]):
     @property
     def is_stored(self) -> bool:
         return self.token is not None
+
+    @property
+    def is_sealable(self) -> bool:
+        """False while nothing is stored; and where an access token opened it, which does not hold the session's own token."""
+        return bool(self.token)
 
     @property
     def is_writable(self) -> bool:

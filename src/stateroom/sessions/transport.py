@@ -13,6 +13,8 @@ from multidict import istr
 from .proxies import is_forwarded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
     from multidict import CIMultiDict
 
@@ -27,7 +29,9 @@ _COOKIE, _AUTHORIZATION = istr("Cookie"), istr("Authorization")
 class CookieJar:
     """Reads and writes the session cookie of one application, with its attributes."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, opens: Callable[[str], bool]) -> None:
+        """`opens`: whether a bearer is one of ours, and not the application's behind a proxy that asks us who it is."""
+        self._opens = opens
         self.name = settings.session_name or "session_id"
         self._needle = f"{self.name}="
         attributes = f"; Path={settings.cookie_path}"
@@ -39,12 +43,12 @@ class CookieJar:
         self._may_turn_secure = settings.is_embedded and settings.cookie_secure is None
 
     def read_value(self, request: web.Request) -> tuple[str | None, Transport]:
-        """The sealed value of a request, if it has one, and how it came."""
+        """The sealed value of a request, if it has one, and how it came. A bearer of ours comes before the cookie."""
         if self._may_turn_secure and not self._is_secure and is_forwarded(request):
             self._is_secure = True
         if _AUTHORIZATION in request.headers:
             value = read_bearer(request)
-            if value is not None:
+            if value is not None and self._opens(value):
                 return value, "bearer"
         return read_cookie(request, self._needle), "cookie"
 

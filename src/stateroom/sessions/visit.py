@@ -50,8 +50,8 @@ class Visit(msgspec.Struct, eq=False):  # made in C: there is one for each reque
     @property
     def must_reissue(self) -> bool:
         """Whether the client lacks the session's value: asked for, or the session was stored or rotated meanwhile."""
-        token = self.session.token
-        return token is not None and (self.reissue or token is not self.came_with)
+        session = self.session
+        return session.is_sealable and (self.reissue or session.token is not self.came_with)
 
     @property
     def manager(self) -> SessionManager:

@@ -229,6 +229,22 @@ async def test_by_the_time_of_the_answer_no_worker_honours_the_session(fleet: Fl
     assert await other.store.exists(at), "the store still has it: it is the journal that counts"
 
 
+async def test_another_users_end_of_a_foreign_handle_hides_no_logout(fleet: Fleet) -> None:
+    """A user may end a handle that cannot be looked up: that row is about nobody's session."""
+    worker, other = await fleet.join(), await fleet.join()
+    session, value = await worker.sign_in("ada")
+    at, key = session.address, worker.store.key(session.address)
+    await fleet.end_by_row(Address("sbob", at.handle), "revoked")
+    await worker.settle()
+    assert is_honoured(await worker.manager.load(value))
+    copy = await fleet.node.call("DUMP", key)
+    await worker.manager.end(session)
+    await fleet.node.call("RESTORE", key, 0, copy)
+    for each in (worker, other):
+        await each.tail.catch_up()
+        assert (await each.manager.load(value)).ended == "logout"
+
+
 async def test_without_journal_and_unsettled_nothing_is_ended_and_nothing_deleted(fleet: Fleet) -> None:
     worker = await fleet.join()
     session, value = await worker.sign_in()

@@ -125,6 +125,20 @@ async def test_user_and_handle_must_both_match(table: Table, tail: Tail) -> None
     assert tail.reason("i1", "any", 0) is None
 
 
+async def test_another_users_row_about_a_handle_hides_none_of_its_owners(
+    table: Table, tail: Tail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROWS_KEPT", 2)
+    await tail.catch_up()
+    for seq, user in enumerate(["i2", "i1"], 1):
+        table.rows[seq] = Row(seq, user, "h", None, "logout", 0, 0)
+    await tail.catch_up()
+    assert [tail.reason(user, "h", 0) for user in ("i1", "i2", "i3")] == ["logout", "logout", None]
+    table.commit(3)  # makes room by dropping the foreign row, not the owner's
+    await tail.catch_up()
+    assert [tail.reason(user, "h", 0) for user in ("i1", "i2")] == ["logout", None]
+
+
 async def test_who_asks_while_a_read_is_under_way_gets_the_next_one_together_with_others(table: Table, tail: Tail) -> None:
     table.gate.clear()
     first = asyncio.create_task(tail.catch_up())
@@ -137,7 +151,7 @@ async def test_who_asks_while_a_read_is_under_way_gets_the_next_one_together_wit
     await first
     await asyncio.gather(*later)
     assert table.reads == 2
-    assert "h1" in tail.ended
+    assert ("i1", "h1") in tail.ended
 
 
 async def test_a_journal_that_fails_is_away_until_a_read_succeeds(table: Table, tail: Tail) -> None:
@@ -185,9 +199,9 @@ async def test_an_end_under_way_when_the_tail_begins_is_read_when_it_commits(
         await slow.execute(insert(session_ends).values(values("slow")))
         await journal.record([EndRow("i1", "quick", "logout", 0, 2**50)])
         await tail.catch_up()
-        assert "quick" in tail.ended
-        assert "slow" not in tail.ended
+        assert ("i1", "quick") in tail.ended
+        assert ("i1", "slow") not in tail.ended
     await tail.catch_up()
-    assert "slow" in tail.ended
+    assert ("i1", "slow") in tail.ended
     await tail.aclose()
     await database.aclose()

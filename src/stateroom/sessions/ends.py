@@ -132,12 +132,13 @@ class Ends:
 
     async def flush(self) -> None:
         """Write down the ends that were acknowledged while the journal was away. Raises `DatabaseUnavailable`."""
-        waiting = list(self._tail.unwritten.values())
+        waiting = dict(self._tail.unwritten)
         if waiting:
-            await self._journal.record([EndRow(r.user, r.handle or "", r.reason, r.ended_at, r.expires_at) for r in waiting])
+            rows = [EndRow(*at, row.reason, row.ended_at, row.expires_at) for at, row in waiting.items()]
+            await self._journal.record(rows)
             await self._tail.catch_up()
-            for row in waiting:
-                self._tail.unwritten.pop(row.handle or "", None)
+            for at in waiting:
+                self._tail.unwritten.pop(at, None)
             self._metrics.revocations_pending.set(len(self._tail.unwritten))
             log.info("revocations_written", count=len(waiting))
 
@@ -196,7 +197,7 @@ class Ends:
             raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")
         if ended is None:
             raise DatabaseUnavailable("the journal does not answer: what became of the session cannot be known")
-        self._tail.unwritten[at.handle] = Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at)
+        self._tail.unwritten[at] = Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at)
         self._metrics.revocations_pending.set(len(self._tail.unwritten))
         log.warning("revocation_waits_for_journal", session=at.handle)
         await self.outlast_copies()

@@ -62,7 +62,7 @@ class Honour:
             now < standing.believed_until
             and now - tail.read_at < LEASE_SECONDS
             and serial == standing.serial == self._apply.covered.get(standing)
-            and at.handle not in tail.ended
+            and at not in tail.ended
             and at.user not in tail.generations
             and not tail.unwritten
         )

@@ -44,8 +44,9 @@ Listener = Callable[[Sequence[Row]], None]
 class Tail:
     """One worker's copy. Rows numbered up to `floor` are not in it.
 
-    `ended`: the row that ended a session, by its handle; `generations`: the last row that ended all of a user's;
-    `unwritten`: ends that are acknowledged and wait for the journal to come back.
+    `ended`: the row that ended a session, by its user and handle: a user may write rows about handles that are another's.
+    `generations`: the last row that ended all of a user's. `unwritten`: ends that are acknowledged and wait for the journal
+    to come back, by user and handle too.
     `read_at`: when the last read began that succeeded.
     """
 
@@ -57,8 +58,8 @@ class Tail:
         self._listeners: list[Listener] = []
         self._reading: asyncio.Task[None] | None = None
         self._began_at = 0.0
-        self.unwritten: dict[str, Row] = {}
-        self.ended: dict[str, Row] = {}
+        self.unwritten: dict[tuple[str, str], Row] = {}
+        self.ended: dict[tuple[str, str], Row] = {}
         self.generations: dict[str, Row] = {}
         self.floor = 0
         self.read_at = 0.0
@@ -86,8 +87,8 @@ class Tail:
 
     def reason(self, user: str, handle: str, generation: int) -> str | None:
         """Why this session ended, as far as the tail knows."""
-        row = self.ended.get(handle) or self.unwritten.get(handle)
-        if row is not None and row.user == user:
+        row = self.ended.get((user, handle)) or self.unwritten.get((user, handle))
+        if row is not None:
             return row.reason
         row = self.generations.get(user)
         if row is not None and row.ends(user, handle, generation):
@@ -184,7 +185,7 @@ class Tail:
     def _keep(self, row: Row) -> None:
         self._rows.append(row)
         if row.handle is not None:
-            self.ended.setdefault(row.handle, row)
+            self.ended.setdefault((row.user, row.handle), row)
         else:
             known = self.generations.get(row.user)
             if known is None or (known.generation or 0) < (row.generation or 0):
@@ -195,8 +196,8 @@ class Tail:
     def _drop(self, row: Row) -> None:
         self.floor = max(self.floor, row.seq)
         if row.handle is not None:
-            if self.ended.get(row.handle) is row:
-                del self.ended[row.handle]
+            if self.ended.get((row.user, row.handle)) is row:
+                del self.ended[row.user, row.handle]
         elif self.generations.get(row.user) is row:
             del self.generations[row.user]
 

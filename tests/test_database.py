@@ -190,6 +190,15 @@ async def test_no_statement_outlives_a_database_that_is_closed(opened: Open) -> 
     assert [each.name for each in set(threading.enumerate()) - before if "asyncio" not in each.name] == []
 
 
+async def test_a_server_that_hangs_up_on_who_connects_is_unavailable(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs_up(*_: object, **__: object) -> None:
+        raise EOFError("unexpected end of the stream")
+
+    monkeypatch.setattr("asyncpg.connect", hangs_up)
+    with pytest.raises(DatabaseUnavailable, match="EOFError"):
+        await scalar(opened("postgresql://127.0.0.1/stateroom"), "SELECT 1")
+
+
 async def test_a_path_may_be_named(opened: Open, tmp_path: Path) -> None:
     await opened(f"sqlite:///{tmp_path}/deep/er/users.db").prepare()
     assert (tmp_path / "deep/er/users.db").exists()

@@ -11,6 +11,7 @@ import time
 import timeit
 
 from stateroom.backend.standing import Standing
+from stateroom.sessions.clock import StoreClock
 from stateroom.sessions.honour import Honour
 from stateroom.sessions.journal import NoJournal, Row
 from stateroom.sessions.keys import Address
@@ -28,7 +29,7 @@ class Covered:
 
 
 def main() -> None:
-    tail = Tail(NoJournal())
+    tail = Tail(NoJournal(), StoreClock())
     tail._take([Row(number, f"i{number}", secrets.token_urlsafe(16), None, "logout", 0, 0) for number in range(1, ROWS_KEPT)])  # noqa: SLF001
     standing = Standing()
     standing.connected()
@@ -45,12 +46,12 @@ def main() -> None:
         best = []
         for _ in range(ROUNDS):
             tail.read_at = time.monotonic() + 3600
-            best.append(timeit.timeit(lambda: function(standing, 1, at, time.monotonic()), number=CALLS))  # type: ignore[operator]
+            best.append(timeit.timeit(lambda: function(standing, 1, at, 0, time.monotonic()), number=CALLS))  # type: ignore[operator]
         return min(best) / CALLS * 1e6
 
-    assert honour.vouches(standing, 1, at, time.monotonic()) is False  # nothing was read yet
+    assert honour.vouches(standing, 1, at, 0, time.monotonic()) is False  # nothing was read yet
     bare, real = per_call(nothing), per_call(honour.vouches)
-    assert honour.vouches(standing, 1, at, time.monotonic()) is True
+    assert honour.vouches(standing, 1, at, 0, time.monotonic()) is True
     print(f"honour: {real - bare:.2f} us per load ({real:.2f} us, {bare:.2f} us of it for the call)")
 
 

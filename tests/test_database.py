@@ -70,7 +70,7 @@ async def test_a_second_upgrade_changes_nothing(database: Database) -> None:
 async def test_processes_that_upgrade_at_once_take_turns(database_settings: Settings) -> None:
     databases = [Database(database_settings) for _ in range(4)]
     await asyncio.gather(*(each.upgrade() for each in databases))
-    assert {await each.revision() for each in databases} == {"0002"}
+    assert {await each.revision() for each in databases} == {"0003"}
     for each in databases:
         await each.aclose()
 
@@ -88,7 +88,7 @@ async def test_an_upgrade_that_fails_leaves_the_schema_as_it_was(
         with pytest.raises(DatabaseUnavailable):
             await database.upgrade()
     await database.upgrade()
-    assert await database.revision() == "0002"
+    assert await database.revision() == "0003"
     await database.aclose()
 
 
@@ -188,6 +188,15 @@ async def test_no_statement_outlives_a_database_that_is_closed(opened: Open) -> 
             await scalar(database, counting)
     await database.aclose()
     assert [each.name for each in set(threading.enumerate()) - before if "asyncio" not in each.name] == []
+
+
+async def test_a_server_that_hangs_up_on_who_connects_is_unavailable(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs_up(*_: object, **__: object) -> None:
+        raise EOFError("unexpected end of the stream")
+
+    monkeypatch.setattr("asyncpg.connect", hangs_up)
+    with pytest.raises(DatabaseUnavailable, match="EOFError"):
+        await scalar(opened("postgresql://127.0.0.1/stateroom"), "SELECT 1")
 
 
 async def test_a_path_may_be_named(opened: Open, tmp_path: Path) -> None:
@@ -332,7 +341,7 @@ async def test_an_upgrade_waits_for_another_longer_than_a_statement_may_take(ope
         done, _ = await asyncio.wait([upgrading], timeout=STATEMENT_TIMEOUT_SECONDS * 1.2)
         assert not done
     await upgrading
-    assert await database.revision() == "0002"
+    assert await database.revision() == "0003"
 
 
 async def test_no_parameter_of_a_query_is_logged(database: Database, caplog: pytest.LogCaptureFixture) -> None:

@@ -235,7 +235,7 @@ def _faults() -> Iterator[None]:
         yield
     except IntegrityError:
         raise
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
+    except (SQLAlchemyError, OSError, EOFError, TimeoutError) as error:  # EOFError: asyncpg's of a server that hangs up
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         raise DatabaseUnavailable(f"the user database does not answer: {type(cause).__name__}") from error
 

@@ -156,8 +156,8 @@ class Unavailable(StateroomError):
 class StoreUnavailable(Unavailable):
     """Redis cannot be reached, refuses the write, or did not answer in time.
 
-    `kind` is the label of `stateroom_redis_errors_total`: connection, timeout, readonly,
-    refused (NOREPLICAS, MISCONF, OOM), credentials, breaker_open, overloaded, pool_exhausted or closed.
+    `kind` is the label of `stateroom_redis_errors_total`: connection, timeout, readonly, refused (NOREPLICAS, MISCONF,
+    OOM), busy (somebody's script runs on), credentials, breaker_open, overloaded, pool_exhausted or closed.
     """
 
     slug = "session-storage-degraded"

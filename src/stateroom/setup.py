@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -23,10 +23,11 @@ from .sessions.streams import Streams
 from .sessions.transport import CookieJar
 from .sessions.visit import SESSIONS, Frontend
 from .settings import Settings
+from .telemetry.loops import keep_going
 from .telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from .backend.client import ClientFactory
     from .database import Database
@@ -89,19 +90,19 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
                 stack.push_async_callback(stores.covering.aclose)
                 stack.push_async_callback(stores.tail.aclose)
                 await stores.apply.check_fleet()
-                await stack.enter_async_context(_running(stores.tail.run(), "journal tail"))
-                await stack.enter_async_context(_running(stores.apply.run(), "journal apply"))
-            await stack.enter_async_context(_running(Housekeeping(manager, streams, figures).run(), "housekeeping"))
+                await stack.enter_async_context(_running(stores.tail.run, "journal tail", metrics))
+                await stack.enter_async_context(_running(stores.apply.run, "journal apply", metrics))
+            await stack.enter_async_context(_running(Housekeeping(manager, streams, figures).run, "housekeeping", metrics))
             if metrics.is_shared:
-                await stack.enter_async_context(_running(figures.keep_fresh(), "figures"))
+                await stack.enter_async_context(_running(figures.keep_fresh, "figures", metrics))
             yield
 
     app.cleanup_ctx.append(connections)
 
 
 @contextlib.asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    task = asyncio.create_task(work, name=f"stateroom {name}")
+async def _running(loop: Callable[[], Awaitable[None]], name: str, metrics: Metrics) -> AsyncIterator[None]:
+    task = asyncio.create_task(keep_going(loop, name, metrics), name=f"stateroom {name}")
     try:
         yield
     finally:

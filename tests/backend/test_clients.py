@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import trustme
 from redis.crc import key_slot
 from redis.exceptions import MovedError, NoScriptError
 
+from stateroom.backend.budget import BUDGET, Budget, within_budget
 from stateroom.backend.client import RedisClient, Script
 from stateroom.backend.clients import SentinelClient, make_client
 from stateroom.backend.cluster import ClusterClient
@@ -331,3 +332,71 @@ async def _writes(client: RedisClient) -> bool:
         return bool(await client.execute("k", "SET", "k", "2") == b"OK")
     except StoreUnavailable:
         return False
+
+
+@contextlib.asynccontextmanager
+async def _pair(folder: Path, key: str) -> AsyncIterator[tuple[Node, Node, Callable[[], Awaitable[None]]]]:
+    """Two nodes of a Cluster, the first has all slots; and how the other gets the slot of a key, at once."""
+    options = {"cluster-enabled": "yes", "cluster-require-full-coverage": "no", "cluster-node-timeout": "60000"}
+    async with (
+        topology.single(folder / "one", options=options) as one,
+        topology.single(folder / "two", options=options) as two,
+    ):
+        name = (await two.call("CLUSTER", "MYID")).decode()
+
+        async def know_each_other() -> bool:
+            states = [await each.call("CLUSTER", "NODES") for each in (one, two)]
+            return all(state.count(b"connected") == 2 and b"handshake" not in state for state in states)
+
+        async def move() -> None:
+            for each in (two, one):
+                await each.call("CLUSTER", "SETSLOT", key_slot(key.encode()), "NODE", name)
+
+        await one.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        await two.call("CLUSTER", "MEET", one.host, one.port)
+        await topology.until(know_each_other, "the nodes know each other")
+        yield one, two, move
+
+
+async def test_a_shard_that_refuses_our_password_later_is_away_until_it_does_not(tmp_path: Path) -> None:
+    async with _pair(tmp_path, "k") as (one, two, move):
+        client = await started(settings(redis_cluster_nodes=str(one.address)))
+        assert isinstance(client, ClusterClient)
+        await two.call("CONFIG", "SET", "requirepass", "other")
+        two.dialer = Dialer(2.0, 5.0, password="other")
+        await move()
+        with pytest.raises(StoreUnavailable):
+            await client.execute("k", "GET", "k")
+        await client._refresh()
+        await two.call("CONFIG", "SET", "requirepass", "")
+
+        async def is_there() -> bool:
+            with contextlib.suppress(StoreUnavailable):
+                return bool(await client.execute("k", "SET", "k", "1") == b"OK")
+            return False
+
+        await topology.until(is_there, "the shard is found when its password is right")
+        await client.aclose()
+
+
+async def test_a_shard_whose_start_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    def keepers() -> int:
+        return sum(task.get_name() == "stateroom redis multiplexer" for task in asyncio.all_tasks())
+
+    async def request(client: RedisClient) -> None:
+        BUDGET.set(Budget(0.2))
+        with pytest.raises(StoreUnavailable):
+            await within_budget(client.execute("k", "GET", "k"))
+
+    before = keepers()
+    async with _pair(tmp_path, "k") as (one, two, move):
+        client = await started(settings(redis_cluster_nodes=str(one.address)))
+        await move()
+        two.pause()
+        try:
+            for _ in range(3):
+                await asyncio.create_task(request(client))
+        finally:
+            await client.aclose()
+            two.resume()
+    assert keepers() == before

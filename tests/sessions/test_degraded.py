@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,15 +13,17 @@ from unittest import mock
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from redis.exceptions import ResponseError
 
 from stateroom import SESSIONS, Unavailable, testing
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
-from stateroom.errors import DatabaseUnavailable
+from stateroom.errors import DatabaseUnavailable, StoreUnavailable
 from stateroom.sessions.journal import Journal
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.session import Session
 from stateroom.setup import setup
+from stateroom.telemetry import loops
 
 from ..servers import Servers
 
@@ -51,7 +54,7 @@ class Place:
         async def away(*_: Any, **__: Any) -> Any:
             raise DatabaseUnavailable("away, for a test")
 
-        names = ("record", "raise_generation", "rotate", "generation", "reason", "newest", "read", "covering")
+        names = ("record", "raise_generation", "rotate", "generation", "reason", "newest", "raised", "read", "covering")
         with contextlib.ExitStack() as patches:
             for name in names:
                 patches.enter_context(mock.patch.object(Journal, name, away))
@@ -131,3 +134,43 @@ async def test_while_redis_is_away_data_is_an_error_and_identity_is_not(place: P
             with pytest.raises(Unavailable):
                 use()
     assert (await place.manager.load(cookie))["cart"] == 1
+
+
+async def test_a_server_that_somebodys_script_keeps_busy_is_a_fault_of_the_store_and_passes(place: Place) -> None:
+    cookie, _ = await place.sign_in()
+    await place.node.call("CONFIG", "SET", "busy-reply-threshold", 50)
+    script = asyncio.create_task(place.node.call("EVAL", "while true do end", 0))
+
+    async def is_busy() -> bool:
+        return (await place.manager.load(cookie)).degraded
+
+    await topology.until(is_busy, "the script has run for longer than the server waits")
+    with pytest.raises(StoreUnavailable) as caught:
+        await place.manager.ping()
+    assert caught.value.kind == "busy"
+    await place.node.call("SCRIPT", "KILL")
+    with contextlib.suppress(ResponseError):
+        await script
+    assert not (await place.manager.load(cookie)).degraded
+
+
+@pytest.mark.parametrize("step", ["catch_up", "turn", "sweep"])
+async def test_an_error_that_nobody_foresaw_ends_no_loop(place: Place, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    monkeypatch.setattr(loops, "PAUSE_SECONDS", 0)
+    owner: Any = {"catch_up": place.manager.stores.tail, "turn": place.manager.stores.apply, "sweep": place.manager}[step]
+    real = getattr(owner, step)
+    calls = 0
+    is_done = asyncio.Event()
+
+    async def fails_once(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ResponseError("ERR unforeseen")
+        result = await real(*args)
+        is_done.set()
+        return result
+
+    monkeypatch.setattr(owner, step, fails_once)
+    async with asyncio.timeout(5):
+        await is_done.wait()

@@ -225,9 +225,26 @@ async def test_by_the_time_of_the_answer_no_worker_honours_the_session(fleet: Fl
     await ending.manager.end(session)
     await fleet.node.call("RESTORE", key, 0, copy)
     await other.tail.catch_up()
+    assert await other.store.exists(at), "the store still has it: it is the journal that counts"
     loaded = await other.manager.load(value)
     assert loaded.ended == "logout"
-    assert await other.store.exists(at), "the store still has it: it is the journal that counts"
+    assert not await other.store.exists(at)
+
+
+async def test_another_users_end_of_a_foreign_handle_hides_no_logout(fleet: Fleet) -> None:
+    """A user may end a handle that cannot be looked up: that row is about nobody's session."""
+    worker, other = await fleet.join(), await fleet.join()
+    session, value = await worker.sign_in("ada")
+    at, key = session.address, worker.store.key(session.address)
+    await fleet.end_by_row(Address("sbob", at.handle), "revoked")
+    await worker.settle()
+    assert is_honoured(await worker.manager.load(value))
+    copy = await fleet.node.call("DUMP", key)
+    await worker.manager.end(session)
+    await fleet.node.call("RESTORE", key, 0, copy)
+    for each in (worker, other):
+        await each.tail.catch_up()
+        assert (await each.manager.load(value)).ended == "logout"
 
 
 async def test_without_journal_and_unsettled_nothing_is_ended_and_nothing_deleted(fleet: Fleet) -> None:
@@ -457,3 +474,85 @@ async def test_of_two_rotations_of_a_session_one_wins_whichever_step_the_other_c
     assert is_honoured(await worker.manager.load(rotated[0][1]))
     await other.manager.end(await other.manager.load(rotated[0][1]))
     assert await worker.copies() == []
+
+
+async def _after_a_restart(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """A worker that comes when so much else has ended that its tail begins later, and the store was told of what was before."""
+    for name in ("ROWS_AT_START", "GAPS_LOOKED_FOR"):
+        monkeypatch.setattr(f"stateroom.sessions.tail.{name}", 3)
+    for number in range(10):
+        await fleet.end_by_row(Address("sbob", f"h{number}"))
+    worker = await fleet.join()
+    assert worker.tail.floor > 1
+    return worker
+
+
+async def test_a_slow_sign_in_does_not_outlive_a_sign_out_everywhere_nor_a_restart(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await fleet.join()
+
+    async def before(_: str) -> int:
+        return 0
+
+    worker.apply.sweeps = True
+    await worker.manager.revoke_all("ada")
+    await worker.settle()
+    monkeypatch.setattr(worker.stores.journal, "generation", before)
+    session, value = await worker.sign_in("ada")
+    fresh = await _after_a_restart(fleet, monkeypatch)
+    assert (await fresh.manager.load(value)).ended == "revoked"
+    assert not await fresh.store.exists(session.address), "and the store is rid of it"
+
+
+async def test_a_session_whose_index_was_evicted_is_ended_with_the_others_and_after_a_restart(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await fleet.join()
+    session, value = await worker.sign_in("ada")
+    worker.apply.sweeps = True
+    await fleet.node.call("DEL", worker.store.user_key("sada"))
+    await worker.manager.revoke_all("ada")
+    await worker.settle()
+    assert await worker.store.exists(session.address)
+    fresh = await _after_a_restart(fleet, monkeypatch)
+    assert (await fresh.manager.load(value)).ended == "revoked"
+    assert not await fresh.store.exists(session.address)
+
+
+async def test_a_session_of_the_generation_that_was_raised_is_vouched_for_and_an_older_one_is_not(fleet: Fleet) -> None:
+    worker = await fleet.join()
+    await worker.manager.revoke_all("ada")
+    session, _ = await worker.sign_in("ada")
+    await worker.settle()
+    standing = worker.client.standing("")
+
+    def vouches(generation: int) -> bool:
+        now = worker.tail.read_at
+        return worker.stores.honour.vouches(standing, standing.serial, session.address, generation, now)
+
+    assert (vouches(session.generation), vouches(session.generation - 1)) == (True, False)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_ending_all_of_a_user_holds_where_the_database_has_forgotten_a_generation(
+    fleet: Fleet, database: Database, *, keeps: bool
+) -> None:
+    """It was restored from a backup, or a standby that lagged was promoted."""
+    worker = await fleet.join()
+    for _ in range(3):
+        await worker.manager.revoke_all("ada")
+    mine, _ = await worker.sign_in("ada")
+    other, value = await worker.sign_in("ada")
+    assert other.generation == 3
+    async with database.begin() as connection:
+        await connection.execute(text("DELETE FROM session_generations"))
+        await connection.execute(text("DELETE FROM session_ends"))
+    fresh = await fleet.join()
+    kept = await fresh.manager.load(worker.manager.seal(mine))
+    await fresh.manager.revoke_all("ada", keep=kept if keeps else None)
+    assert await fleet.journal.generation("sada") == 4
+    assert (await fresh.manager.load(value)).ended == "revoked"
+    if keeps:
+        assert kept.generation == 4
+        assert is_honoured(await fresh.manager.load(fresh.manager.seal(kept)))

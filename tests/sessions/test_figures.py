@@ -178,3 +178,21 @@ async def test_the_shared_connection_and_the_pool_are_measured_when_they_are_rea
     await asyncio.gather(*asked)
     assert read("stateroom_redis_multiplexer_pending") == 0
     assert read("stateroom_store_state", {"state": "settled"}) == 1
+
+
+async def test_a_step_that_fails_keeps_no_other_from_its_turn_and_is_told_at_the_end(
+    fleet: list[Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = fleet[0]
+    await one.sign_in(1)
+
+    async def fails() -> None:
+        raise ValueError("unforeseen")
+
+    monkeypatch.setattr(one.manager, "calibrate", fails)
+    with pytest.raises(ExceptionGroup) as caught:
+        await one.housekeeping.turn()
+    assert [error.__notes__ for error in caught.value.exceptions] == [["step: calibrate"]]
+    assert one.active == 1
+    monkeypatch.undo()
+    await one.housekeeping.turn()

@@ -15,6 +15,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from stateroom import SESSIONS, require_auth, sign_in, sign_out, testing
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
+from stateroom.errors import DatabaseUnavailable
+from stateroom.sessions.journal import Journal
+from stateroom.sessions.streams import Streams
 from stateroom.setup import FRONTEND, setup
 
 from ..conftest import ServiceClient
@@ -191,3 +194,33 @@ async def test_a_page_of_another_site_opens_no_socket(fleet: Fleet) -> None:
     own = str(client.make_url("/").origin())
     ws = await opened(fleet, {**ada, "Origin": own})
     await ws.close()
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+async def test_they_end_while_the_journal_is_away(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, worker: int) -> None:
+    """On the worker that has acknowledged the logout, and on another, which has only the store to ask."""
+    ada, bob = await fleet.sign_in("ada"), await fleet.sign_in("bob")
+    mine, other = await opened(fleet, ada, worker=0), await opened(fleet, bob, worker=0)
+
+    async def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("away, for a test")
+
+    for name in ("record", "read", "covering", "reason"):
+        monkeypatch.setattr(Journal, name, away)
+
+    async def is_away() -> bool:
+        return all(fleet.app(number)[SESSIONS].stores.tail.is_away for number in (0, 1))
+
+    async def none(_: Streams) -> None:
+        return
+
+    if worker == 0:  # it knows without asking
+        monkeypatch.setattr(Streams, "_look_for_marks", none)
+    await topology.until(is_away, "the journal is away")
+    await fleet.post("/out", ada, worker=worker)
+    async with asyncio.timeout(3):
+        message = await mine.receive()
+    assert (message.data, message.extra) == (4401, "session ended: logout")
+    assert len(fleet.app()[FRONTEND].streams) == 1
+    await other.close()
+    await mine.close()

@@ -13,10 +13,13 @@ from stateroom.database import Database
 from stateroom.drills.postgres import Postgres
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions import tail as module
+from stateroom.sessions.clock import StoreClock
 from stateroom.sessions.journal import EndRow, Journal, NoJournal, Row, session_ends
 from stateroom.sessions.tail import GAP_SECONDS, ROWS_AT_START, Tail
 
 from ..servers import Servers
+
+NEVER = 2**50
 
 
 class Table(NoJournal):
@@ -35,7 +38,11 @@ class Table(NoJournal):
     def commit(self, *numbers: int, user: str = "i1", generation: int | None = None) -> None:
         for seq in numbers:
             handle = None if generation is not None else f"h{seq}"
-            self.rows[seq] = Row(seq, user, handle, generation, "logout", 0, 0)
+            self.rows[seq] = Row(seq, user, handle, generation, "logout", 0, NEVER)
+
+    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
+        rows = [row for seq, row in sorted(self.rows.items()) if seq > after and row.handle is None and row.expires_at > needed_at]
+        return rows[:limit]
 
     async def newest(self, limit: int) -> list[Row]:
         return [row for _, row in sorted(self.rows.items())][-limit:]
@@ -56,7 +63,7 @@ def table() -> Table:
 
 @pytest.fixture
 def tail(table: Table) -> Tail:
-    return Tail(table)
+    return Tail(table, StoreClock())
 
 
 async def test_a_row_that_commits_after_a_later_one_is_read_all_the_same(table: Table, tail: Tail) -> None:
@@ -111,6 +118,27 @@ async def test_the_oldest_rows_make_room_and_the_floor_says_so(table: Table, tai
     assert tail.reason("i1", "h4", 0) == "logout"
     table.commit(*range(14, 30))
     await tail.catch_up()
+    assert tail.floor == 19
+    assert tail.reason("i2", "any", 2) == "logout", "that all of a user's ended is known as long as it matters"
+
+
+async def test_what_ended_all_of_a_users_is_known_from_the_start_until_no_session_is_older(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StoreClock()
+    tail = Tail(table, clock)
+    monkeypatch.setattr(module, "ROWS_AT_START", 5)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
+    until = clock.now_ms() + 60_000
+    for seq, generation in enumerate([1, 2, 3], 1):
+        table.rows[seq] = Row(seq, "i1", None, generation, "password", 0, until)
+    table.rows[4] = Row(4, "i2", None, 1, "password", 0, clock.now_ms() - 1)
+    table.commit(*range(5, 50))
+    await tail.catch_up()
+    assert tail.floor > 4
+    assert [tail.reason("i1", "any", number) for number in (2, 3)] == ["password", None]
+    clock.skew_ms += 60_001
+    await tail.catch_up()
     assert tail.generations == {}
 
 
@@ -125,6 +153,20 @@ async def test_user_and_handle_must_both_match(table: Table, tail: Tail) -> None
     assert tail.reason("i1", "any", 0) is None
 
 
+async def test_another_users_row_about_a_handle_hides_none_of_its_owners(
+    table: Table, tail: Tail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROWS_KEPT", 2)
+    await tail.catch_up()
+    for seq, user in enumerate(["i2", "i1"], 1):
+        table.rows[seq] = Row(seq, user, "h", None, "logout", 0, 0)
+    await tail.catch_up()
+    assert [tail.reason(user, "h", 0) for user in ("i1", "i2", "i3")] == ["logout", "logout", None]
+    table.commit(3)  # makes room by dropping the foreign row, not the owner's
+    await tail.catch_up()
+    assert [tail.reason(user, "h", 0) for user in ("i1", "i2")] == ["logout", None]
+
+
 async def test_who_asks_while_a_read_is_under_way_gets_the_next_one_together_with_others(table: Table, tail: Tail) -> None:
     table.gate.clear()
     first = asyncio.create_task(tail.catch_up())
@@ -137,7 +179,7 @@ async def test_who_asks_while_a_read_is_under_way_gets_the_next_one_together_wit
     await first
     await asyncio.gather(*later)
     assert table.reads == 2
-    assert "h1" in tail.ended
+    assert ("i1", "h1") in tail.ended
 
 
 async def test_a_journal_that_fails_is_away_until_a_read_succeeds(table: Table, tail: Tail) -> None:
@@ -178,16 +220,16 @@ async def test_an_end_under_way_when_the_tail_begins_is_read_when_it_commits(
     """Numbers are given before the commit: a worker that starts may see a later row first, and nothing before it."""
     database = Database(servers.settings("fakeredis", database_url=postgres.make_database()))
     await database.upgrade()
-    journal, tail = Journal(database), Tail(Journal(database))
+    journal, tail = Journal(database), Tail(Journal(database), StoreClock())
     for number in range(rows_before):
         await journal.record([EndRow("i9", f"before-{number}", "logout", 0, 2**50)])
     async with database.begin() as slow:
         await slow.execute(insert(session_ends).values(values("slow")))
         await journal.record([EndRow("i1", "quick", "logout", 0, 2**50)])
         await tail.catch_up()
-        assert "quick" in tail.ended
-        assert "slow" not in tail.ended
+        assert ("i1", "quick") in tail.ended
+        assert ("i1", "slow") not in tail.ended
     await tail.catch_up()
-    assert "slow" in tail.ended
+    assert ("i1", "slow") in tail.ended
     await tail.aclose()
     await database.aclose()

@@ -22,6 +22,7 @@ from redis.exceptions import AskError, MovedError, RedisError, ResponseError, Tr
 
 from ..errors import SettingsError, StoreUnavailable
 from ..settings import Address
+from ..telemetry.loops import keep_going
 from .budget import seconds_left
 from .client import PoolFigures
 from .faults import as_store_fault
@@ -72,7 +73,8 @@ class ClusterClient:
 
     async def start(self) -> None:
         await self._refresh()
-        self._task = asyncio.create_task(self._keep_fresh(), name="stateroom cluster topology")
+        topology = keep_going(self._keep_fresh, "cluster topology", self._metrics)
+        self._task = asyncio.create_task(topology, name="stateroom cluster topology")
 
     async def aclose(self) -> None:
         self._is_closed = True
@@ -194,9 +196,22 @@ class ClusterClient:
             async with self._opening:
                 if address not in self._shards:
                     shard = ServerClient(lambda: self._dialer.dial(address, must_be_primary=True), self._settings, self._metrics)
-                    await shard.start()
+                    await self._start(shard, address)
                     self._shards[address] = shard
         return self._shards[address]
+
+    async def _start(self, shard: ServerClient, address: Address) -> None:
+        """Raises `SettingsError` at the client's start only: what works elsewhere is this server's fault, and it is away."""
+        try:
+            await shard.start()
+        except SettingsError as error:
+            if self._task is None:
+                await shard.aclose()
+                raise
+            log.warning("cluster_shard_refuses", shard=str(address), reason=error.detail)
+        except BaseException:
+            await shard.aclose()
+            raise
 
     async def _keep_fresh(self) -> None:
         while not self._is_closed:  # redis-py may swallow a cancellation that comes while it connects
@@ -213,8 +228,6 @@ class ClusterClient:
         for address in dict.fromkeys([*self._shards, *self._start_nodes]):
             try:
                 ranges = await self._ask(address)
-            except SettingsError:
-                raise
             except (RedisError, OSError, TimeoutError) as error:
                 causes.append(f"{address}: {str(error) or type(error).__name__}")
                 continue

@@ -14,7 +14,9 @@ from ..errors import StoreUnavailable
 
 # The server behind this connection is not the primary we want, or can't answer for long:
 # the connection is of no more use.
-_DEAD_CODES = ("READONLY", "MASTERDOWN", "LOADING", "UNKILLABLE", "CLUSTERDOWN")
+_DEAD_CODES = ("READONLY", "MASTERDOWN", "LOADING", "UNKILLABLE", "CLUSTERDOWN", "UNBLOCKED")
+# The server answers nothing else before a script ends that runs too long, and everything afterwards.
+_BUSY_CODE = "BUSY"
 # The server answers, but takes no write for now.
 _REFUSING_CODES = ("NOREPLICAS", "MISCONF", "OOM")
 _CREDENTIAL_CODES = ("NOAUTH", "WRONGPASS", "NOPERM")
@@ -61,6 +63,8 @@ def _kind(error: BaseException) -> str | None:
 def _kind_by_code(code: str, text: str) -> str | None:
     if code in _CREDENTIAL_CODES:
         return "credentials"
+    if code == _BUSY_CODE:
+        return "busy"
     if code in _REFUSING_CODES or "NOREPLICAS" in text or "-OOM" in text or text.startswith("OOM"):
         return "refused"
     if code == "READONLY" or "READONLY" in text:

@@ -9,6 +9,7 @@ deletion a moment later, and it is acknowledged then.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -107,9 +108,9 @@ class Ends:
 
     async def raise_generation(self, user: str, reason: str, along: Along | None = None) -> tuple[int, float]:
         """Commit the end of all sessions that a user has now: their next ones' generation, and when that was."""
-        now = self._clock.now_ms()
-        expires_at = now + self._longest_ms
-        generation = await self._journal.raise_generation(user, reason, ended_at=now, expires_at=expires_at, along=along)
+        seen, now = await self._newest_generation(user), self._clock.now_ms()
+        until = now + self._longest_ms
+        generation = await self._journal.raise_generation(user, reason, seen=seen, ended_at=now, expires_at=until, along=along)
         return generation, time.monotonic()
 
     async def end_older(self, user: str, generation: int | None, reason: str, *, spare: str, committed_at: float) -> int | None:
@@ -135,12 +136,13 @@ class Ends:
 
     async def flush(self) -> None:
         """Write down the ends that were acknowledged while the journal was away. Raises `DatabaseUnavailable`."""
-        waiting = list(self._tail.unwritten.values())
+        waiting = dict(self._tail.unwritten)
         if waiting:
-            await self._journal.record([EndRow(r.user, r.handle or "", r.reason, r.ended_at, r.expires_at) for r in waiting])
+            rows = [EndRow(*at, row.reason, row.ended_at, row.expires_at) for at, row in waiting.items()]
+            await self._journal.record(rows)
             await self._tail.catch_up()
-            for row in waiting:
-                self._tail.unwritten.pop(row.handle or "", None)
+            for at in waiting:
+                self._tail.unwritten.pop(at, None)
             self._metrics.revocations_pending.set(len(self._tail.unwritten))
             log.info("revocations_written", count=len(waiting))
 
@@ -159,6 +161,16 @@ class Ends:
         """What rotations have made, or tried to make, of a session. Raises `DatabaseUnavailable`."""
         rows, _ = await self._journal.covering([at])
         return [Address(at.user, row.successor) for row in rows if row.successor is not None]
+
+    async def _newest_generation(self, user: str) -> int:
+        """As the tail and the store have it."""
+        if not self._honour.is_kept:
+            return 0
+        row = self._tail.generations.get(user)
+        known = [row.generation or 0 if row is not None else 0]
+        with contextlib.suppress(StoreUnavailable):
+            known += [int(fields[b"g"]) for _, fields in await self._store.of_user(user)]
+        return max(known)
 
     def _row(self, at: Address, reason: str, deadline: int) -> EndRow:
         now = self._clock.now_ms()
@@ -194,12 +206,13 @@ class Ends:
         if self._is_required or not self._honour.is_settled(standing, serial):
             raise DatabaseUnavailable("the journal does not answer")
         # Another worker may reach the journal before we do: the store tells it of the end meanwhile.
-        ended, reached = await self._store.end(at, mark_ms=self._mark_ms)
+        ended, reached = await self._store.end(at, mark_ms=self._mark_ms, reason=row.reason)
         if reached < self._replicas or not self._honour.is_settled(standing, serial):
             raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")
         if ended is None:
             raise DatabaseUnavailable("the journal does not answer: what became of the session cannot be known")
-        self._tail.unwritten[at.handle] = Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at)
+        waiting = Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at)
+        self._tail.acknowledge(row.user, row.handle, waiting)
         self._metrics.revocations_pending.set(len(self._tail.unwritten))
         log.warning("revocation_waits_for_journal", session=at.handle)
         await self.outlast_copies()

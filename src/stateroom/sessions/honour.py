@@ -52,8 +52,8 @@ class Honour:
         self._is_required = is_required
         self.is_kept = is_kept
 
-    def vouches(self, standing: Standing, serial: int, at: Address, now: float) -> bool:
-        """Whether all is well: the store is settled over this very connection, and the fresh tail ends nothing.
+    def vouches(self, standing: Standing, serial: int, at: Address, generation: int, now: float) -> bool:
+        """Whether all is well: the store is settled over this very connection, and the fresh tail does not end the session.
 
         `now`: by the monotonic clock.
         """
@@ -62,8 +62,8 @@ class Honour:
             now < standing.believed_until
             and now - tail.read_at < LEASE_SECONDS
             and serial == standing.serial == self._apply.covered.get(standing)
-            and at.handle not in tail.ended
-            and at.user not in tail.generations
+            and at not in tail.ended
+            and (at.user not in tail.generations or not tail.generations[at.user].ends(at.user, at.handle, generation))
             and not tail.unwritten
         )
 

@@ -1,7 +1,7 @@
 """What runs beside the requests: compare clocks, sweep what has expired, measure, prune the journal.
 
-One task a process; the journal's tail and its application have tasks of their own. Each step that fails because a
-store is away is tried again at the next turn.
+One task a process; the journal's tail and its application have tasks of their own. Each step that fails is tried again
+at the next turn, and keeps no other from its own.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Housekeeping:
         self._figures = figures
         self._worker = secrets.token_hex(8)
         self._turn = 0
+        self._errors: list[Exception] = []
 
     async def run(self) -> None:
         """Take a turn each second until cancelled."""
@@ -50,7 +51,7 @@ class Housekeeping:
             await asyncio.sleep(TURN_SECONDS)
 
     async def turn(self) -> None:
-        """One turn: whatever is due now."""
+        """One turn: whatever is due now. Raises, when all is done, what went wrong otherwise than by a store that is away."""
         turn, self._turn = self._turn, self._turn + 1
         await self._attempt("calibrate", self._manager.calibrate)
         await self._attempt("sweep", self._sweep)
@@ -58,11 +59,14 @@ class Housekeeping:
         await self._attempt("check_streams", self._streams.check)
         sweeps = self._manager.stores.apply.sweeps
         if turn % TURNS_PER_COUNT == 0 or not sweeps:
-            await self._figures.count_sessions(for_all=sweeps)
+            await self._attempt("count", lambda: self._figures.count_sessions(for_all=sweeps))
         if turn % TURNS_PER_INFO == 0:
-            await self._figures.ask_primaries()
+            await self._attempt("ask_primaries", self._figures.ask_primaries)
         if sweeps and turn % TURNS_PER_PRUNE == 0:
             await self._attempt("prune", self._manager.prune_journal)
+        errors, self._errors = self._errors, []
+        if errors:
+            raise ExceptionGroup("housekeeping", errors)
 
     async def _sweep(self) -> None:
         apply = self._manager.stores.apply
@@ -76,3 +80,6 @@ class Housekeeping:
             await action()
         except Unavailable as fault:
             log.debug("housekeeping_put_off", step=step, reason=fault.detail)
+        except Exception as error:  # noqa: BLE001 (raised when the turn is over)
+            error.add_note(f"step: {step}")
+            self._errors.append(error)

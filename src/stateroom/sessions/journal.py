@@ -39,6 +39,7 @@ session_ends = Table(
     Column("successor", String(64), nullable=True),
     Index("ix_session_ends_expires_at", "expires_at"),
     Index("ix_session_ends_user_key_handle", "user_key", "handle"),
+    Index("ix_session_ends_raised", "seq", postgresql_where=text("handle IS NULL"), sqlite_where=text("handle IS NULL")),
     sqlite_autoincrement=True,  # a sequence number is never given twice
 )
 session_generations = Table(
@@ -55,9 +56,11 @@ _HOLD = text(
 )
 """The generation, and nobody else changes it before the transaction ends."""
 _RAISE = text(
-    "INSERT INTO session_generations (user_key, generation) VALUES (:user, 1) "
-    "ON CONFLICT (user_key) DO UPDATE SET generation = session_generations.generation + 1 RETURNING generation"
+    "INSERT INTO session_generations (user_key, generation) VALUES (:user, :least) "
+    "ON CONFLICT (user_key) DO UPDATE SET generation = CASE WHEN session_generations.generation < excluded.generation "
+    "THEN excluded.generation ELSE session_generations.generation + 1 END RETURNING generation"
 )
+"""One higher than it is, and `least` at least: a database that was restored may have forgotten some."""
 
 
 class Journal:
@@ -72,9 +75,11 @@ class Journal:
         async with self._database.begin() as connection:
             await connection.execute(insert(session_ends), [_values(row) for row in rows])
 
-    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int, along: Along | None = None) -> int:
+    async def raise_generation(
+        self, user: str, reason: str, *, seen: int = 0, ended_at: int, expires_at: int, along: Along | None = None
+    ) -> int:
         async with self._database.begin() as connection:
-            generation = await _raise(connection, user, reason, ended_at=ended_at, expires_at=expires_at)
+            generation = await _raise(connection, user, reason, seen=seen, ended_at=ended_at, expires_at=expires_at)
             if along is not None:
                 await along(connection)
             return generation
@@ -91,7 +96,7 @@ class Journal:
                 await transaction.rollback()
                 return False
             if revokes is not None:
-                await _raise(connection, rotation.user, revokes, ended_at=rotation.ended_at, expires_at=expires_at)
+                await _raise(connection, rotation.user, revokes, seen=generation, ended_at=rotation.ended_at, expires_at=expires_at)
             await connection.execute(insert(session_ends), [_values(rotation)])
             if along is not None:
                 await along(connection)
@@ -113,6 +118,13 @@ class Journal:
         async with self._database.connect() as connection:
             found = await connection.execute(select(session_ends).order_by(session_ends.c.seq.desc()).limit(limit))
             return [Row(*each) for each in reversed(found.all())]
+
+    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
+        ends = session_ends.c
+        wanted = and_(ends.handle.is_(None), ends.seq > after, ends.expires_at > needed_at)
+        async with self._database.connect() as connection:
+            found = await connection.execute(select(session_ends).where(wanted).order_by(ends.seq).limit(limit))
+            return [Row(*each) for each in found]
 
     async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
         seq = session_ends.c.seq
@@ -163,8 +175,8 @@ def _values(row: EndRow) -> dict[str, object]:
     }  # fmt: skip
 
 
-async def _raise(connection: AsyncConnection, user: str, reason: str, *, ended_at: int, expires_at: int) -> int:
-    generation = int((await connection.execute(_RAISE, {"user": user})).scalar_one())
+async def _raise(connection: AsyncConnection, user: str, reason: str, *, seen: int, ended_at: int, expires_at: int) -> int:
+    generation = int((await connection.execute(_RAISE, {"user": user, "least": seen + 1})).scalar_one())
     row = {"user_key": user, "generation": generation, "reason": reason, "ended_at": ended_at, "expires_at": expires_at}
     await connection.execute(insert(session_ends).values(row))
     return generation

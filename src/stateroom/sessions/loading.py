@@ -5,6 +5,7 @@ What cannot be known leaves as a fault that whoever asks the session gets (503),
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .clock import StoreClock
     from .cookie import Cookie
     from .honour import Honour
+    from .keys import Address
     from .restore import NotesOf, Restore
     from .session import Session
     from .store import Fields, SessionStore
@@ -76,7 +78,7 @@ class Loading:
         if self._client.standing(key) is not standing:  # a Cluster's shard has answered for another one
             standing, serial = UNKNOWN, 0
         if self._store.is_there(fields) and self._read(session, cookie, fields):
-            if PENDING not in fields and self._honour.vouches(standing, serial, at, now):
+            if PENDING not in fields and self._honour.vouches(standing, serial, at, session.generation, now):
                 self._hit(session, cookie)
             else:
                 await self._in_doubt(session, cookie, standing, serial, is_pending=PENDING in fields)
@@ -92,7 +94,8 @@ class Loading:
         fields = standing.near.get(key) if standing.near is not None else None
         if fields is None or PENDING in fields:
             return False
-        if honour.is_kept and not honour.vouches(standing, standing.serial, cookie.address, time.monotonic()):
+        now_seconds = time.monotonic()
+        if honour.is_kept and not honour.vouches(standing, standing.serial, cookie.address, cookie.generation, now_seconds):
             return False
         if not self._read(session, cookie, fields):
             return False
@@ -143,6 +146,14 @@ class Loading:
         else:
             session.forget()
             self._ended(session, reason)
+            if not is_pending and self._honour.is_settled(standing, serial):
+                await self._clear_away(at, reason)
+
+    async def _clear_away(self, at: Address, reason: str) -> None:
+        """The journal was applied, and the store has it all the same: it was stored later, or no index named it."""
+        if reason != "rotated":  # that one may be on its way to its new id, and has the data yet
+            with contextlib.suppress(StoreUnavailable):
+                await self._store.end_at_once(at)
 
     async def _missing(self, session: Session, cookie: Cookie, standing: Standing, serial: int, notes: NotesOf) -> None:
         """The store has no such session: ended, expired, or lost."""

@@ -86,7 +86,7 @@ class SessionManager:
             timeout=settings.redis_read_timeout,
             durability=Durability(settings.redis_write_replicas or 0, settings.redis_write_replicas_timeout, self._note_shortfall),
         )
-        tail = Tail(journal)
+        tail = Tail(journal, self.clock)
         covering = Covering(journal, lambda: tail.is_away)
         apply = Apply(client, store, journal, tail, self._keys, is_fleet=settings.redis_mode in {"sentinel", "cluster"})
         honour = Honour(

@@ -63,14 +63,20 @@ class EndsJournal(Protocol):
     async def record(self, rows: Sequence[EndRow]) -> None:
         """Commit these ends."""
 
-    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int, along: Along | None = None) -> int:
-        """Commit the end of every session the user has now; the generation that their next ones have."""
+    async def raise_generation(
+        self, user: str, reason: str, *, seen: int = 0, ended_at: int, expires_at: int, along: Along | None = None
+    ) -> int:
+        """Commit the end of every session the user has now; the generation that their next ones have.
+
+        `seen`: the highest that one of them has. The journal's own is lower where its database is an older copy of itself.
+        """
 
     async def rotate(
         self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int, along: Along | None = None
     ) -> bool:
         """Commit the rotation of a session that is of this generation; with a reason `revokes`, the end of every other too.
 
+        The others' end is a generation one higher than this session's.
         False, and nothing is committed, where the session has an end already, its own or by a raised generation. Calls for
         a user's sessions take turns. What is revoked is needed until `expires_at`.
         """
@@ -83,6 +89,9 @@ class EndsJournal(Protocol):
 
     async def newest(self, limit: int) -> list[Row]:
         """The last rows, oldest first."""
+
+    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
+        """Rows that ended all of a user's sessions, numbered higher than `after` and still needed then, in order."""
 
     async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
         """Rows numbered higher than `after`, and those of `gaps` that are there now, in order."""
@@ -111,7 +120,9 @@ class NoJournal:
         while len(self._reasons) > REASONS_REMEMBERED:
             self._reasons.popitem(last=False)
 
-    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int, along: Along | None = None) -> int:
+    async def raise_generation(
+        self, user: str, reason: str, *, seen: int = 0, ended_at: int, expires_at: int, along: Along | None = None
+    ) -> int:
         return 0
 
     async def rotate(
@@ -127,6 +138,9 @@ class NoJournal:
         return self._reasons.get((user, handle))
 
     async def newest(self, limit: int) -> list[Row]:
+        return []
+
+    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
         return []
 
     async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:

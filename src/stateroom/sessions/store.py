@@ -241,13 +241,13 @@ class SessionStore:
         reply = await self._write_durably("confirm", self._keys.of_session(at.user, at.handle), [at.handle, at.user])
         return bool(reply[0] == _OK)
 
-    async def end(self, at: Address, *, mark_ms: int = 0) -> tuple[Ended | None, int]:
+    async def end(self, at: Address, *, mark_ms: int = 0, reason: str = "") -> tuple[Ended | None, int]:
         """Delete a session: what it was, None where there was none; and how many replicas know.
 
-        `mark_ms`: for so long nobody restores it, though the journal does not have its end.
+        `mark_ms`: for so long nobody restores it, though the journal does not have its end; a mark says the reason.
         """
         keys = [*self._keys.of_session(at.user, at.handle), self._keys.ended(at.user, at.handle)]
-        args: list[Argument] = [self._clock.skew_ms, 0, at.handle, at.user, mark_ms or ""]
+        args: list[Argument] = [self._clock.skew_ms, 0, at.handle, at.user, mark_ms or "", reason]
         reply, reached = await self._run_durably("finish", keys, args)
         if reply[0] != _OK:
             return None, reached
@@ -271,6 +271,12 @@ class SessionStore:
             Ended(user_id_of(user), handle.decode(), int(created), now)
             for handle, created in zip(reply[:-1:2], reply[1::2], strict=True)
         ]
+
+    async def marked_end(self, at: Address) -> str | None:
+        """Why a session was ended whose end the journal may not have yet; None where no mark says so."""
+        key = self._keys.ended(at.user, at.handle)
+        reason = await self._client.execute(key, "GET", key)
+        return None if reason is None else reason.decode()
 
     async def exists(self, at: Address) -> bool:
         return await self.load(at) is not None

@@ -2,19 +2,21 @@
 
 What a handler keeps open long after its session was loaded is noted here while the handler runs. New rows of the
 journal's tail close what they end, within a read's interval, on every worker, while Redis is away too. A session that
-expires, or ends where there is no journal, is found by asking the store now and then.
+expires, or ends where there is no journal, is found by asking the store now and then; so is one whose end was
+acknowledged by another worker while the journal is away, by the mark that such an end leaves.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 
-from ..errors import SessionEnded
+from ..errors import SessionEnded, StoreUnavailable
 
 if TYPE_CHECKING:
     from .manager import SessionManager
@@ -26,6 +28,7 @@ log = structlog.get_logger(__name__)
 CLOSE_CODE = 4401
 """Of WebSockets; 4000 to 4999 are for applications (RFC 6455, 7.4.2)."""
 CLOSE_SECONDS = 5.0
+ASKED_AT_ONCE = 64
 
 
 class Stream:
@@ -97,8 +100,10 @@ class Streams:
                     self._close(stream, row.reason)
 
     async def check(self) -> None:
-        """Close what has expired. Raises `StoreUnavailable`."""
+        """Close what has expired, or ended while the journal is away. Raises `StoreUnavailable`."""
         stores, now = self._manager.stores, self._manager.clock.now_ms()
+        if stores.tail.is_away:
+            await self._look_for_marks()
         for stream in self._all():
             if stream.expires_ms > now and stores.honour.is_kept:
                 continue
@@ -112,6 +117,20 @@ class Streams:
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def _look_for_marks(self) -> None:
+        streams = self._all()
+        for begin in range(0, len(streams), ASKED_AT_ONCE):
+            some = streams[begin : begin + ASKED_AT_ONCE]
+            reasons = await asyncio.gather(*(self._marked(stream) for stream in some))
+            for stream, reason in zip(some, reasons, strict=True):
+                if reason is not None:
+                    self._close(stream, reason)
+
+    async def _marked(self, stream: Stream) -> str | None:
+        with contextlib.suppress(StoreUnavailable):  # a Cluster's other shards answer
+            return await self._manager.store.marked_end(stream.address)
+        return None
 
     def _all(self) -> list[Stream]:
         return [stream for same in self._open.values() for stream in same]

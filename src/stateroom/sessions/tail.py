@@ -5,6 +5,11 @@ gaps too, until they are older than any transaction can be. `contiguous` is the 
 
 A request that needs to know what was committed before it began waits for a read that begins after it; those that
 wait together share one. Times are of the monotonic clock, in seconds.
+
+Of the rows that ended single sessions the last are enough: a store says which it lacks (apply.py). Those that ended all
+of a user's are held from the start on for as long as they are needed, because a store may have what they end: a sign-in
+that was slow is stored after the row was applied, and a session that an evicted index does not name is not found then.
+That takes a third of a kilobyte for each user who was signed out everywhere within the longest life of a session.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +27,7 @@ from ..errors import DatabaseUnavailable
 from .rows import Row
 
 if TYPE_CHECKING:
+    from .clock import StoreClock
     from .rows import EndsJournal
 
 log = structlog.get_logger(__name__)
@@ -42,24 +48,26 @@ Listener = Callable[[Sequence[Row]], None]
 
 
 class Tail:
-    """One worker's copy. Rows numbered up to `floor` are not in it.
+    """One worker's copy. Rows numbered up to `floor` are not in it, but for those that ended all of a user's sessions.
 
-    `ended`: the row that ended a session, by its handle; `generations`: the last row that ended all of a user's;
-    `unwritten`: ends that are acknowledged and wait for the journal to come back.
+    `ended`: the row that ended a session, by its user and handle: a user may write rows about handles that are another's.
+    `generations`: the last row that ended all of a user's. `unwritten`: ends that are acknowledged and wait for the journal
+    to come back, by user and handle too.
     `read_at`: when the last read began that succeeded.
     """
 
-    def __init__(self, journal: EndsJournal) -> None:
+    def __init__(self, journal: EndsJournal, clock: StoreClock) -> None:
         self._journal = journal
+        self._clock = clock
         self._rows: deque[Row] = deque()
         self._gaps: dict[int, float] = {}
         self._highest = 0
         self._listeners: list[Listener] = []
         self._reading: asyncio.Task[None] | None = None
         self._began_at = 0.0
-        self.unwritten: dict[str, Row] = {}
-        self.ended: dict[str, Row] = {}
-        self.generations: dict[str, Row] = {}
+        self.unwritten: dict[tuple[str, str], Row] = {}
+        self.ended: dict[tuple[str, str], Row] = {}
+        self.generations: OrderedDict[str, Row] = OrderedDict()
         self.floor = 0
         self.read_at = 0.0
         self.has_read = False
@@ -68,6 +76,12 @@ class Tail:
     def listen(self, listener: Listener) -> None:
         """Call this with each read's new rows, before anybody else acts on them."""
         self._listeners.append(listener)
+
+    def acknowledge(self, user: str, handle: str, row: Row) -> None:
+        """An end that waits for the journal is as good as one of its rows."""
+        self.unwritten[user, handle] = row
+        for listener in self._listeners:
+            listener([row])
 
     @property
     def highest(self) -> int:
@@ -86,8 +100,8 @@ class Tail:
 
     def reason(self, user: str, handle: str, generation: int) -> str | None:
         """Why this session ended, as far as the tail knows."""
-        row = self.ended.get(handle) or self.unwritten.get(handle)
-        if row is not None and row.user == user:
+        row = self.ended.get((user, handle)) or self.unwritten.get((user, handle))
+        if row is not None:
             return row.reason
         row = self.generations.get(user)
         if row is not None and row.ends(user, handle, generation):
@@ -140,7 +154,9 @@ class Tail:
     async def _read(self, began_at: float) -> None:
         try:
             if not self.has_read:
-                self._begin(await self._journal.newest(ROWS_AT_START))
+                newest = await self._journal.newest(ROWS_AT_START)
+                await self._read_generations()
+                self._begin(newest)
             while True:
                 rows = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE)
                 self._take(rows)
@@ -161,8 +177,18 @@ class Tail:
             self._highest = max(0, rows[0].seq - 1 - GAPS_LOOKED_FOR)
             self._take(rows)
 
+    async def _read_generations(self) -> None:
+        after, is_more = 0, True
+        while is_more:
+            rows = await self._journal.raised(after, ROWS_AT_ONCE, needed_at=self._clock.now_ms())
+            for row in rows:
+                self._keep_generation(row)
+                after = row.seq
+            is_more = len(rows) == ROWS_AT_ONCE
+
     def _take(self, rows: list[Row]) -> None:
         now = time.monotonic()
+        self._forget_generations()
         for gap in [gap for gap, seen_at in self._gaps.items() if now - seen_at > GAP_SECONDS]:
             del self._gaps[gap]
         new = []
@@ -184,21 +210,28 @@ class Tail:
     def _keep(self, row: Row) -> None:
         self._rows.append(row)
         if row.handle is not None:
-            self.ended.setdefault(row.handle, row)
+            self.ended.setdefault((row.user, row.handle), row)
         else:
-            known = self.generations.get(row.user)
-            if known is None or (known.generation or 0) < (row.generation or 0):
-                self.generations[row.user] = row
+            self._keep_generation(row)
         while len(self._rows) > ROWS_KEPT:
             self._drop(self._rows.popleft())
 
     def _drop(self, row: Row) -> None:
         self.floor = max(self.floor, row.seq)
-        if row.handle is not None:
-            if self.ended.get(row.handle) is row:
-                del self.ended[row.handle]
-        elif self.generations.get(row.user) is row:
-            del self.generations[row.user]
+        if row.handle is not None and self.ended.get((row.user, row.handle)) is row:
+            del self.ended[row.user, row.handle]
+
+    def _keep_generation(self, row: Row) -> None:
+        known = self.generations.get(row.user)
+        if known is None or (known.generation or 0) < (row.generation or 0):
+            self.generations[row.user] = row
+            self.generations.move_to_end(row.user)
+
+    def _forget_generations(self) -> None:
+        """Those that no session can be older than any more; the oldest come first."""
+        now = self._clock.now_ms()
+        while self.generations and next(iter(self.generations.values())).expires_at <= now:
+            self.generations.popitem(last=False)
 
 
 def _heard(reading: asyncio.Task[None]) -> None:

@@ -41,6 +41,7 @@ END_REASONS = ("logout", "revoked", "password", "disabled", "expired", "rotated"
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
 """From the best to the worst."""
+LOOPS = ("journal tail", "journal apply", "housekeeping", "figures", "cluster topology")
 LOGIN_RESULTS = ("success", "failure", "throttled", "degraded")
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
@@ -149,6 +150,9 @@ class Metrics:
             loads, copied, self.redis_command_duration, self.http_requests, self.http_request_duration,
         )  # fmt: skip
 
+        self.loop_errors = Children(
+            counter("loop_errors", "Turns of a process' own loops that an error ended which nobody foresaw", "loop"), LOOPS
+        )
         gauge("workers", "Processes of this host that serve").set(1)
         self.worker_restarts = counter("worker_restarts", "Workers started in place of one that died")
         gauge("build_info", "Always 1; says what runs", "version", "python", mode="livemax").labels(

@@ -18,7 +18,7 @@ from stateroom.backend.standing import Standing
 from stateroom.sessions import ends, loading
 from stateroom.sessions.apply import Apply
 from stateroom.sessions.honour import Honour
-from stateroom.sessions.keys import user_key
+from stateroom.sessions.keys import Address, user_key
 from stateroom.sessions.restore import Restore
 from stateroom.sessions.session import Session
 from stateroom.sessions.store import SessionStore
@@ -199,7 +199,7 @@ async def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
-def _without_tail(self: Honour, standing: Standing, serial: int, user: str, handle: str) -> bool:
+def _without_tail(self: Honour, standing: Standing, serial: int, at: Address, generation: int, now: float) -> bool:
     return time.monotonic() < standing.believed_until and serial == standing.serial == self._apply.covered.get(standing)
 
 

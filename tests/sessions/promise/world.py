@@ -159,10 +159,12 @@ class FakeJournal:
         for row in rows:
             await self._commit([self._of_end(row)])
 
-    async def raise_generation(self, user: str, reason: str, *, ended_at: int, expires_at: int, along: object = None) -> int:
+    async def raise_generation(
+        self, user: str, reason: str, *, seen: int = 0, ended_at: int, expires_at: int, along: object = None
+    ) -> int:
         await self._ask()
         async with self._world.turns[user]:
-            generation = self._world.generations.get(user, 0) + 1
+            generation = max(self._world.generations.get(user, 0), seen) + 1
             await self._commit([self._numbered(user, None, generation, reason, expires_at)])
         return generation
 
@@ -176,7 +178,7 @@ class FakeJournal:
             now = self._world.generations.get(user, 0)
             if is_ended or now > generation:
                 return False
-            raised = [] if revokes is None else [self._numbered(user, None, now + 1, revokes, expires_at)]
+            raised = [] if revokes is None else [self._numbered(user, None, generation + 1, revokes, expires_at)]
             await self._commit([*raised, self._of_end(rotation)])
         return True
 
@@ -191,6 +193,11 @@ class FakeJournal:
     async def newest(self, limit: int) -> list[Row]:
         await self._ask()
         return [row for _, row in sorted(self._world.rows.items())][-limit:]
+
+    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
+        await self._ask()
+        rows = [row for seq, row in sorted(self._world.rows.items()) if seq > after and row.handle is None]
+        return [row for row in rows if row.expires_at > needed_at][:limit]
 
     async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
         await self._ask()

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
 -- End a session. It deletes first, so that a full server takes it. KEYS: session, expiry index, user index, and the mark
--- of an end that the journal does not have yet. ARGV: skew, 0, handle, user, how long to leave that mark (empty: none).
+-- of an end that the journal does not have yet. ARGV: skew, 0, handle, user, how long to leave that mark (empty: none),
+-- and what it says: the reason.
 -- Returns {OK, created, now} or {GONE}.
 local created = redis.call('HGET', KEYS[1], 'c')
 redis.call('DEL', KEYS[1])
 if ARGV[4] ~= '' then redis.call('ZREM', KEYS[3], ARGV[3]) end
 if not created then return {GONE} end
 redis.call('ZREM', KEYS[2], expiry_member(ARGV[3], created, ARGV[4]))
-if ARGV[5] ~= '' then redis.call('SET', KEYS[4], 1, 'PX', ARGV[5]) end
+if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[6], 'PX', ARGV[5]) end
 return {OK, created, whole(now_ms())}

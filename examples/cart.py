@@ -1,4 +1,4 @@
-"""A shop's cart in thirty lines: `pip install 'stateroom[embedded]'`, then `python cart.py`, then http://localhost:8081/."""
+"""A shop's cart in thirty lines: `.venv/bin/python examples/cart.py` after `make run` or `make test`, then http://localhost:8081/."""
 
 from aiohttp import web
 

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp_session
 import pytest
 import redis.asyncio
-from aiohttp import DummyCookieJar, web
+from aiohttp import CookieJar, DummyCookieJar, web
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
 from aiohttp_session.redis_storage import RedisStorage
@@ -85,3 +85,43 @@ async def test_a_session_in_a_cookie_goes_on() -> None:
         forged = Fernet(Fernet.generate_key()).encrypt(b'{"session": {"user_id": 1}}').decode()
         async with browser.get("/", headers={"Cookie": f"AIOHTTP_SESSION={forged}"}) as response:
             assert await response.json() == {"user": None, "cart": None}
+
+
+async def test_a_redirect_takes_the_old_cookie_away_and_a_sign_out_holds() -> None:
+    key = Fernet.generate_key()
+    cookie = await cookie_before(EncryptedCookieStorage(base64.urlsafe_b64decode(key), max_age=3600))
+
+    async def enter(request: web.Request) -> web.Response:
+        raise web.HTTPSeeOther("/")
+
+    async def leave(request: web.Request) -> web.Response:
+        await stateroom.sign_out(request)
+        return web.Response()
+
+    app = web.Application()
+    stateroom.setup(app, testing.settings(), client_factory=testing.fake_redis)
+    example(1)["carry_cookies_over"](app, key)
+    app.add_routes([web.get("/", whose), web.get("/enter", enter), web.post("/leave", leave)])
+    async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as browser:
+        name, _, value = cookie.partition("=")
+        browser.session.cookie_jar.update_cookies({name: value}, browser.make_url("/"))
+        async with browser.get("/enter") as response:
+            assert await response.json() == {"user": 42, "cart": ["tea"]}
+        assert {each.key for each in browser.session.cookie_jar} == {"session_id"}
+        async with browser.post("/leave") as response:
+            assert response.status == 200
+        async with browser.get("/") as response:
+            assert await response.json() == {"user": None, "cart": None}
+
+
+async def test_an_old_cookie_beside_a_session_is_taken_away() -> None:
+    """Its first answer may not have reached the browser, or left as a stream before the handler returned."""
+    app = web.Application()
+    stateroom.setup(app, testing.settings(), client_factory=testing.fake_redis)
+    example(1)["carry_cookies_over"](app, Fernet.generate_key())
+    app.add_routes([web.get("/", whose)])
+    async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as browser:
+        await testing.sign_in_as(browser, 42)
+        browser.session.cookie_jar.update_cookies({"AIOHTTP_SESSION": "old"}, browser.make_url("/"))
+        async with browser.get("/") as response:
+            assert response.cookies["AIOHTTP_SESSION"]["max-age"] == "0"

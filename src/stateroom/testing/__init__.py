@@ -47,7 +47,7 @@ def settings(**values: Any) -> Settings:
 
 
 def fake_redis(settings: Settings) -> redis.asyncio.Redis:
-    """A client factory: a Redis of its own in this process, by fakeredis (pip install 'stateroom[embedded]')."""
+    """A client factory: a Redis of its own in this process, by fakeredis (the extra `embedded`)."""
     import fakeredis
 
     return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())

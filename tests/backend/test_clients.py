@@ -338,9 +338,10 @@ async def _writes(client: RedisClient) -> bool:
 async def _pair(folder: Path, key: str) -> AsyncIterator[tuple[Node, Node, Callable[[], Awaitable[None]]]]:
     """Two nodes of a Cluster, the first has all slots; and how the other gets the slot of a key, at once."""
     options = {"cluster-enabled": "yes", "cluster-require-full-coverage": "no", "cluster-node-timeout": "60000"}
+    buses = [str(free_port()) for _ in range(2)]
     async with (
-        topology.single(folder / "one", options=options) as one,
-        topology.single(folder / "two", options=options) as two,
+        topology.single(folder / "one", options={**options, "cluster-port": buses[0]}) as one,
+        topology.single(folder / "two", options={**options, "cluster-port": buses[1]}) as two,
     ):
         name = (await two.call("CLUSTER", "MYID")).decode()
 
@@ -353,7 +354,7 @@ async def _pair(folder: Path, key: str) -> AsyncIterator[tuple[Node, Node, Calla
                 await each.call("CLUSTER", "SETSLOT", key_slot(key.encode()), "NODE", name)
 
         await one.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        await two.call("CLUSTER", "MEET", one.host, one.port)
+        await two.call("CLUSTER", "MEET", one.host, one.port, buses[0])
         await topology.until(know_each_other, "the nodes know each other")
         yield one, two, move
 

@@ -224,6 +224,11 @@ async def test_parallel_requests_keep_each_others_keys(browser: ServiceClient) -
     assert data == {"first": 1} | {f"key{n}": n for n in range(200)}
 
 
+async def test_a_look_up_that_found_nobody_signs_nobody_in() -> None:
+    with pytest.raises(TypeError, match="not None"):
+        await stateroom.sign_in(make_mocked_request("POST", "/"), None)  # type: ignore[arg-type]
+
+
 async def test_parallel_changes_of_one_counter_all_count(browser: ServiceClient) -> None:
     await post(browser, "/write", {"n": 0})
     await asyncio.gather(*(post(browser, "/count") for _ in range(200)))

@@ -42,7 +42,10 @@ async def sign_in(
     `generation`: what `SessionManager.generation` said before the password was looked up. Who ends all of the user's
     sessions after that ends this one too: without it, a sign-in with the old password may outlive the change.
     Raises `SessionEnded` where that has happened, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in then.
+    `TypeError` for a user id of another type, None among them: what a look-up that found nobody gives.
     """
+    if user_id is None:
+        raise TypeError("a user id is a str or an int, not None")
     visit = get_visit(request)
     session = visit.session
     notes = visit.frontend.notes.of(request)

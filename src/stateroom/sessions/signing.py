@@ -123,7 +123,11 @@ class Signing:
             now = self._clock.now_ms()
             session.set_renewed(now, min(now + session.idle_ms, session.deadline_ms))
             session.degrade(fault)
-        await self._check_not_ended(old, new)
+        try:
+            await self._check_not_ended(old, new)
+        except SessionEnded:
+            session.forget()
+            raise
         if fault is not None:
             with contextlib.suppress(StoreUnavailable):  # a full store still deletes
                 await self._store.end_at_once(old)

@@ -286,6 +286,14 @@ async def test_a_clock_that_was_set_back_is_noticed_and_corrected(store: Session
     assert abs(clock.now_ms() - time.time() * 1000) < 60_000
 
 
+async def test_the_first_write_of_a_worker_has_a_deadline_too(client: RedisClient) -> None:
+    """Of a worker that started while Redis was away: one that comes any time later could bring an ended session back."""
+    clock = StoreClock()
+    clock.offset_ms -= 3_600_000
+    await create(SessionStore(client, Keys(f"test-{secrets.token_hex(4)}"), clock, max_bytes=1000, timeout=0.5))
+    assert abs(clock.now_ms() - time.time() * 1000) < 60_000
+
+
 async def test_redis_ends_a_session_by_itself(store: SessionStore, client: RedisClient) -> None:
     at = address()
     await store.create(at, idle_ms=50, lifetime_ms=LIFETIME, max_per_user=0, fields={"g": 0})

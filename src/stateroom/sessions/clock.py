@@ -35,5 +35,5 @@ class StoreClock:
         self.is_calibrated = True
 
     def latest_ms(self, timeout: float) -> int:
-        """Until when a script may write whose caller waits `timeout` seconds; 0, any time, before a comparison."""
-        return self.now_ms() + int(timeout * 1000) if self.is_calibrated else 0
+        """Until when a script may write whose caller waits `timeout` seconds, once the clock is calibrated."""
+        return self.now_ms() + int(timeout * 1000)

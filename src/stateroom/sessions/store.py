@@ -355,6 +355,8 @@ class SessionStore:
         self, keys: Sequence[str], args: Sequence[Argument], run: Callable[[Sequence[Argument]], Awaitable[list[Any]]]
     ) -> list[Any]:
         clock = self._clock
+        if not clock.is_calibrated:  # a write without a deadline could come at any time, after the end of what it makes
+            await within_budget(clock.calibrate(self._client, keys[0]))
         for _ in range(2):
             reply = await run([clock.skew_ms, clock.latest_ms(seconds_left(self._timeout)), *args])
             if reply[0] != _LATE:

@@ -224,8 +224,8 @@ async def opens_a_websocket(door: Door) -> str:
 
 async def reads_the_docs(door: Door) -> str:
     """The page, and all that it fetches; the application is asked nothing."""
-    async with door.http.get(f"{door.url}/docs") as answer:
-        shown = await answer.text()
+    async with door.http.get(f"{door.url}/docs") as response:
+        shown = await response.text()
     for path in {"/api/openapi.json", *re.findall(r'(?:src|href)="(.*?)"', shown)}:
         answer = await door.ask(path)
         if answer.status != 200 or answer.told is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from stateroom.app import api_routes, make_app
 from stateroom.web.pages import page_routes
 
 from ..conftest import ServiceClient
+from ..documents import page
 
 
 @pytest.fixture
@@ -23,6 +25,24 @@ def told(service_settings: Settings) -> dict[str, Any]:
 
 def test_it_is_valid(told: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(told).validate()
+
+
+def test_the_page_in_words_has_the_same_statuses(told: dict[str, Any]) -> None:
+    """What any call can end with stands above its table."""
+    rows = [row.strip("| ").split(" | ") for row in page("api.md").splitlines() if row.startswith("| `")]
+    for calls, *words in rows:
+        shown = set(re.findall(r"\b[2-5]\d\d\b", " ".join(words)))
+        asked = re.findall(r"([A-Z]+ )?(/[a-z./{}-]*)", calls)
+        found = [
+            each
+            for path, methods in told["paths"].items()
+            for method, each in methods.items()
+            if path in {where for _, where in asked} and f"{method.upper()} " in {how for how, _ in asked}
+        ]
+        described = {status for each in found for status in each["responses"]}
+        any_can = {"403", "503"} | ({"413", "415"} if any("requestBody" in each for each in found) else set())
+        assert found, calls
+        assert shown <= described <= shown | any_can, calls
 
 
 def test_every_route_but_the_pages_is_in_it(told: dict[str, Any], service_settings: Settings) -> None:

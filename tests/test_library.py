@@ -35,7 +35,7 @@ def test_a_call_has_the_arguments_of_the_page(name: str) -> None:
 
 def test_what_a_session_has_is_there_and_is_on_the_page() -> None:
     public = {name for name, each in vars(stateroom.Session).items() if not name.startswith("_") and not inspect.isfunction(each)}
-    inner = {"token", "handle", "user", "generation", "address", "ending_address", "is_touched"}
+    inner = {"token", "handle", "user", "generation", "address", "ending_address", "is_touched", "is_sealable"}
     assert {name for name in public if not name.endswith("_ms")} - inner <= NAMED
 
 

@@ -286,6 +286,20 @@ async def test_a_clock_that_was_set_back_is_noticed_and_corrected(store: Session
     assert abs(clock.now_ms() - time.time() * 1000) < 60_000
 
 
+async def test_nobody_ends_a_session_of_another_user_under_the_same_tag(store: SessionStore) -> None:
+    owner = await create(store, address("i1"), a=b"1")
+    same = next(
+        user
+        for user in (f"i{number}" for number in range(2, 100_000))
+        if store.key(Address(user, owner.handle)) == store.key(owner)
+    )
+    other = Address(same, owner.handle)
+    assert not await store.exists(other)
+    assert (await store.end(other))[0] is None
+    assert await store.exists(owner)
+    assert (await store.end(owner))[0] is not None
+
+
 async def test_the_first_write_of_a_worker_has_a_deadline_too(client: RedisClient) -> None:
     """Of a worker that started while Redis was away: one that comes any time later could bring an ended session back."""
     clock = StoreClock()

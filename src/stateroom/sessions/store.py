@@ -279,7 +279,9 @@ class SessionStore:
         return None if reason is None else reason.decode()
 
     async def exists(self, at: Address) -> bool:
-        return await self.load(at) is not None
+        """Whether this user has it: keys tell users apart by their tags only, of which there are not many."""
+        fields = await self.load(at)
+        return fields is not None and fields.get(b"u", b"") == at.user.encode()
 
     async def handles(self, user: str) -> list[str]:
         """A user's sessions, oldest first, as the index has them: some may have expired a moment ago."""

@@ -3,7 +3,8 @@
 -- of an end that the journal does not have yet. ARGV: skew, 0, handle, user, how long to leave that mark (empty: none),
 -- and what it says: the reason.
 -- Returns {OK, created, now} or {GONE}.
-local created = redis.call('HGET', KEYS[1], 'c')
+local created, user = unpack(redis.call('HMGET', KEYS[1], 'c', 'u'))
+if created and (user or '') ~= ARGV[4] then return {GONE} end -- another user's, under the same tag
 redis.call('DEL', KEYS[1])
 if ARGV[4] ~= '' then redis.call('ZREM', KEYS[3], ARGV[3]) end
 if not created then return {GONE} end

@@ -204,7 +204,7 @@ async def test_one_address_does_not_fill_the_queue_for_everybody(make: Make, mon
         return False
 
     monkeypatch.setattr(ours._passwords, "verify", held)
-    share = ours._passwords._threads * WAITING_PER_THREAD // 4
+    share = ours._passwords._threads * WAITING_PER_THREAD // 2
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         asking = [
             group.create_task(refusal(ours.authenticate(EMAIL, PASSWORD, f"2001:db8::{number:x}"))) for number in range(share + 1)

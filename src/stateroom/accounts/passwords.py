@@ -82,10 +82,10 @@ class Passwords:
     def share(self, who: str) -> Iterator[None]:
         """A place for one computation at a time of somebody's: others must find room beside them.
 
-        Raises `TooManyAttempts` where they have a quarter of the queue.
+        Raises `TooManyAttempts` where they have half of the queue.
         """
         taken = self._shares[who]
-        if taken >= self._threads * WAITING_PER_THREAD // 4:
+        if taken >= self._threads * WAITING_PER_THREAD // 2:
             raise TooManyAttempts(max(1, math.ceil(taken / self._threads * self._seconds_each)))
         self._shares[who] += 1
         try:

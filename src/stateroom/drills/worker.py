@@ -135,6 +135,15 @@ def _slow_restore(seconds: float) -> None:
     SessionStore.restore = later  # type: ignore[method-assign]
 
 
+def _leave_what_is_found() -> None:
+    """Whoever is shown an ended session that is stored deletes it: the judge is to see what was missing, not to mend it."""
+
+    async def leave(*_: object) -> None:
+        return
+
+    Loading._clear_away = leave  # type: ignore[assignment,method-assign]  # noqa: SLF001
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     "honour": _without_honour,
     "apply": _without_apply,
@@ -184,6 +193,7 @@ def main() -> None:
         _slow_restore(options.slow_restore)
     for name in options.without:
         PROTECTIONS[name]()
+        _leave_what_is_found()
     if options.source is not None:
         _connect_from(options.source)
     try:

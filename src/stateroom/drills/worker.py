@@ -193,6 +193,7 @@ def main() -> None:
         _slow_restore(options.slow_restore)
     for name in options.without:
         PROTECTIONS[name]()
+    if options.without:
         _leave_what_is_found()
     if options.source is not None:
         _connect_from(options.source)

@@ -80,6 +80,11 @@ class Cookie:
     def user(self) -> str:
         return self.address.user
 
+    @property
+    def confirmed_ms(self) -> int:
+        """When its session was known to be good last."""
+        return max(self.issued_at, self.seen_ms)
+
     @classmethod
     def fresh_token(cls) -> bytes:
         return secrets.token_bytes(TOKEN_BYTES)

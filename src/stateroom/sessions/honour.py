@@ -101,7 +101,7 @@ class Honour:
             return False
         now = self._clock.now_ms()
         return (
-            now - max(cookie.issued_at, cookie.seen_ms) <= self._degraded_ms
+            now - cookie.confirmed_ms <= self._degraded_ms
             and now < cookie.renewed_ms + cookie.idle_ms
             and now < cookie.deadline
         )

@@ -118,7 +118,7 @@ class Session(MutableMapping[str, Any]):
         self.is_persistent, self.generation = cookie.is_persistent, cookie.generation
         self._created_ms, self._renewed_ms, self._auth_ms = created_ms, cookie.renewed_ms, cookie.auth_time
         self._deadline_ms, self._idle_ms = cookie.deadline, cookie.idle_ms
-        self.confirmed_ms = max(cookie.issued_at, cookie.seen_ms)
+        self.confirmed_ms = cookie.confirmed_ms
         self._expires_ms = min(self._renewed_ms + self._idle_ms, self._deadline_ms)
 
     def fail(self, fault: Unavailable, cookie: Cookie | None = None) -> None:

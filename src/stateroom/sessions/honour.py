@@ -100,11 +100,7 @@ class Honour:
         if not self._degraded_ms or not self.is_kept or not cookie.user:
             return False
         now = self._clock.now_ms()
-        return (
-            now - cookie.confirmed_ms <= self._degraded_ms
-            and now < cookie.renewed_ms + cookie.idle_ms
-            and now < cookie.deadline
-        )
+        return now - cookie.confirmed_ms <= self._degraded_ms and now < cookie.renewed_ms + cookie.idle_ms and now < cookie.deadline
 
     def state(self, client: RedisClient, store: SessionStore) -> StoreState:
         """The store as this worker sees it; of several shards, the worst."""

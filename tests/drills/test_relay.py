@@ -67,6 +67,22 @@ async def test_a_cut_concerns_one_side_and_what_it_held_arrives_after_it(relay: 
         writer.close()
 
 
+async def test_what_is_lost_never_arrives_and_both_ends_hear_of_it(relay: Relay) -> None:
+    here, there = await connect(relay, HERE), await connect(relay, THERE)
+    assert await said_back(*there, b"one")
+    relay.cut([THERE])
+    assert not await said_back(*there, b"two")
+    late = await connect(relay, THERE)
+    relay.lose()
+    assert await is_over(there[0])
+    assert await is_over(late[0])
+    again = await connect(relay, THERE)
+    assert await said_back(*again, b"three")
+    assert await said_back(*here, b"one")
+    for _, writer in (here, there, late, again):
+        writer.close()
+
+
 async def test_large_answers_pass_whole(relay: Relay) -> None:
     reader, writer = await connect(relay, HERE)
     text = bytes(range(256)) * 40_000

@@ -27,6 +27,7 @@ MAX_LAG_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = READ_TIMEOUT_SECONDS + 0.2
 STALL_SECONDS = 0.05
+LOG_LINES = 40
 
 NO_DEGRADED_MODE = {"DEGRADED_MAX_AGE": "0"}
 PATIENT = {"REDIS_READ_TIMEOUT": "5", "REDIS_DIAL_TIMEOUT": "5"}
@@ -63,14 +64,24 @@ PEER_FAILS = ("kill-primary", "manual-failover")
 """Where what a user has today is shown to fail."""
 
 
-def told(outcome: Outcome) -> str:
-    return "\n".join([f"{outcome.scenario}: {'; '.join(outcome.faults) or 'passed'}", str(outcome.figures()), *outcome.evidence()])
+def told(outcome: Outcome, folder: Path) -> str:
+    """With what the workers logged, where something failed."""
+    logs = (
+        [line for log in sorted(folder.rglob("worker.log")) for line in (log.parent.name, *warnings(log))] if outcome.faults else []
+    )
+    said = "; ".join(outcome.faults) or "passed"
+    return "\n".join([f"{outcome.scenario}: {said}", str(outcome.figures()), *outcome.evidence(), *logs])
+
+
+def warnings(log: Path) -> list[str]:
+    lines = log.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if '"level":"info"' not in line][-LOG_LINES:]
 
 
 async def play_it(scenario: Scenario, folder: Path) -> Outcome:
     outcome = await play(scenario, folder)
-    print(told(outcome))
-    assert outcome.faults == [], told(outcome)
+    print(told(outcome, folder))
+    assert outcome.faults == [], told(outcome, folder)
     return outcome
 
 
@@ -135,8 +146,8 @@ async def test_the_judge_notices_what_is_missing(
     tmp_path: Path, name: str, without: Sequence[str], environment: Mapping[str, str], words: str
 ) -> None:
     outcome = await play(SCENARIOS[name], tmp_path, without=without, environment=environment)
-    print(told(outcome))
-    assert any(words in fault for fault in outcome.faults), told(outcome)
+    print(told(outcome, tmp_path))
+    assert any(words in fault for fault in outcome.faults), told(outcome, tmp_path)
     assert outcome.evidence(), "the ledger proves it"
 
 
@@ -145,7 +156,7 @@ async def test_the_judge_notices_what_is_missing(
 @pytest.mark.parametrize("name", PEER_FAILS)
 async def test_a_peer_under_the_same_judge_refuses_users(tmp_path: Path, name: str) -> None:
     outcome = await play(SCENARIOS[name], tmp_path, service="aiohttp-session")
-    print(told(outcome))
+    print(told(outcome, tmp_path))
     assert outcome.verdict.refused
     assert outcome.evidence(), "the ledger proves it"
 
@@ -162,8 +173,8 @@ async def test_nobody_notices_where_workers_keep_copies(tmp_path: Path, name: st
             await scenario.looks(stage, verdict)
 
     outcome = await play(replace(scenario, looks=copies_are_used), tmp_path, environment={"SESSION_CACHE_MAX_AGE": "30"})
-    print(f"{sum(hits):.0f} answers from copies")
-    assert outcome.faults == [], told(outcome)
+    print(told(outcome, tmp_path), f"\n{sum(hits):.0f} answers from copies")
+    assert outcome.faults == [], told(outcome, tmp_path)
     assert min(hits) > 0
 
 
@@ -176,7 +187,7 @@ async def test_a_stack_that_runs_already_is_failed_over_by_its_sentinels(tmp_pat
         before = await target.primary()
         outcome = await drill(target, SCENARIOS["manual-failover"])
         assert await target.primary() != before
-    assert outcome.faults == [], told(outcome)
+    assert outcome.faults == [], told(outcome, tmp_path)
     assert outcome.verdict.requests["read"] > 0
 
 

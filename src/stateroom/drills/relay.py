@@ -1,7 +1,7 @@
 """A TCP relay before a server, to cut the network as a partition does: bytes stop, nobody is told.
 
 The sides of a partition are told apart by where connections come from. What was under way is held, not lost: when
-the partition heals it goes on, as TCP does.
+the partition heals it goes on, as TCP does. Or it is lost, where the server is to die with what it had not passed on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Relay:
         self._source = source
         self._cut: frozenset[str] = frozenset()
         self._passages: dict[str, asyncio.Event] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], str] = {}
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -53,6 +53,13 @@ class Relay:
         for passage in self._passages.values():
             passage.set()
 
+    def lose(self) -> None:
+        """End the connections that are held, with what they hold, and let new ones through."""
+        for task, host in self._under_way.items():
+            if host in self._cut:
+                task.cancel()
+        self.heal()
+
     def _passage(self, host: str) -> asyncio.Event:
         passage = self._passages.get(host)
         if passage is None:
@@ -64,13 +71,13 @@ class Relay:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._under_way.add(task)
+        self._under_way[task] = host = writer.get_extra_info("peername")[0]
         try:
-            await self._relay(reader, writer, self._passage(writer.get_extra_info("peername")[0]))
+            await self._relay(reader, writer, self._passage(host))
         except asyncio.CancelledError:
             writer.transport.abort()  # not raised on: asyncio's streams would log it
         finally:
-            self._under_way.discard(task)
+            del self._under_way[task]
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passage: asyncio.Event) -> None:
         await passage.wait()

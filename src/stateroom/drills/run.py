@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from .live import View
 from .outcome import Outcome
 from .play import play
+from .scratch import keep, scratch
 from .stage import Scenario
 
 PEER = "aiohttp-session"
@@ -34,9 +35,8 @@ async def play_all(
     environment: Mapping[str, str] | None = None,
 ) -> tuple[list[Outcome], Path | None]:
     """Play them; the outcomes, and the folder with the logs where something failed."""
-    folder = Path(tempfile.mkdtemp(prefix="stateroom-drill-"))
     outcomes: list[Outcome] = []
-    try:
+    with scratch() as folder:
         async with view.showing():
             for scenario in scenarios:
                 for service in ["stateroom", *([PEER] if peer and scenario.is_for_peers else [])]:
@@ -49,13 +49,11 @@ async def play_all(
                     view.end(outcome)
                     if outcome.has_passed:
                         await asyncio.to_thread(shutil.rmtree, folder / f"{scenario.name}-{service}")
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if any(not each.has_passed and each.service == "stateroom" for each in outcomes):
-        return outcomes, folder
-    shutil.rmtree(folder)
-    return outcomes, None
+        if all(each.has_passed or each.service != "stateroom" for each in outcomes):
+            return outcomes, None
+        kept = Path(tempfile.mkdtemp(prefix="stateroom-drill-"))
+        keep(folder, kept)
+        return outcomes, kept
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -27,9 +27,6 @@ from .topology import SERVICE_NAME, Node, running, server_binary, until
 from .workers import SERVICES, Worker
 
 PROBE_SECONDS = 0.005
-FILLING_BYTES = 1 << 20
-FILLINGS = 24
-"""Megabytes that fill the sockets to replicas that are stopped: what comes after does not reach them."""
 ROLE_SECONDS = 0.5
 
 
@@ -96,18 +93,14 @@ class Stack:
         await sentinel.call("SENTINEL", "FAILOVER", SERVICE_NAME)
         return False
 
-    def hold_replication_back(self, primary: Node) -> list[Node]:
-        """Stop the replicas; resume them when the primary is dead, and sooner than down-after."""
-        replicas = [node for node in self.nodes if node is not primary and node.is_running]
-        for replica in replicas:
-            replica.pause()
-        return replicas
+    def hold_replication_back(self, primary: Node) -> None:
+        """From now on nothing that the primary writes reaches its replicas. They still answer."""
+        replicas = [node for node in self.nodes if node is not primary]
+        self._relay_of(primary).cut(_source(node) for node in replicas)
 
-    async def fill_sockets(self, primary: Node) -> None:
-        """Write so much to a primary whose replicas are stopped that what comes after stays with it."""
-        filling = "x" * FILLING_BYTES
-        for number in range(FILLINGS):
-            await primary.call("SET", "drill:filling", f"{number}{filling}")
+    def lose_replication(self, primary: Node) -> None:
+        """What was held back never arrives: the primary is dead."""
+        self._relay_of(primary).lose()
 
     def partition(self, nodes: Collection[Node], workers: Collection[Worker]) -> None:
         """Cut these servers, Sentinels and workers off from all the others."""

@@ -110,6 +110,13 @@ async def test_openmetrics_is_given_to_who_asks_for_it(service: ServiceClient) -
         assert "# EOF" not in await response.text()
 
 
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+async def test_a_version_that_is_no_number_gets_the_plain_text(service: ServiceClient, kind: str) -> None:
+    async with service.get("/metrics", headers={"Accept": f"{kind}; version=x"}) as response:
+        assert response.status == 200
+        assert response.content_type == "text/plain"
+
+
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host"])
 async def test_what_came_through_a_proxy_gets_no_metrics(service: ServiceClient, header: str) -> None:
     assert await status(service) == 200

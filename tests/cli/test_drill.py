@@ -72,6 +72,9 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
         (["--target", "http://127.0.0.1:1", "--sentinels", "nowhere"], "is not host:port"),
         (["--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1", "--yes"], "no majority of the Sentinels"),
         (["nonsense", "--compose"], "no scenario nonsense on containers"),
+        (["--compose", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"], "--compose and --target are two stacks"),
+        (["flush", "--report", "empty.py/out"], "--report: cannot write there: Not a directory"),
+        (["flush", "--json", "none/drill.json"], "--json: cannot write there: No such file or directory"),
     ],
 )
 def test_what_cannot_be_played_is_one_line(tmp_path: Path, words: list[str], says: str) -> None:

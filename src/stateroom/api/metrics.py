@@ -36,7 +36,10 @@ async def public_metrics(request: web.Request) -> web.Response:
 async def metrics(request: web.Request) -> web.Response:
     """What Prometheus scrapes; OpenMetrics where it asks for that."""
     held = request.config_dict[METRICS]
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    try:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    except TypeError:  # prometheus-client's, of a version that is no number
+        encode, content_type = choose_encoder("")
     if held.is_shared:
         held.refresh()
         # As many files as there are workers: read them beside the loop.

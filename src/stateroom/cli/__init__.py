@@ -79,6 +79,10 @@ def drill(  # noqa: PLR0917 (options have names)
         return
     if (target is None) != (sentinels is None):
         raise SettingsError("--target and --sentinels go together")
+    if compose and target is not None:
+        raise SettingsError("--compose and --target are two stacks; give one of them")
+    if not dry_run:
+        drilling.check_can_write(report, json)
     given = scenarios or []
     if compose:
         status = drilling.on_containers(given, folder=report, file=json, is_dry=dry_run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,23 @@ def names() -> str:
 def chosen(given: Sequence[str]) -> list[Scenario]:
     """The scenarios that are meant; all where none is named. Raises `UnknownScenario`."""
     return [each for name in given for each in find(name)] if given else list(SCENARIOS.values())
+
+
+def check_can_write(folder: Path | None, file: Path | None) -> None:
+    """Before minutes of drills. Raises `SettingsError`."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        if file is not None:
+            is_new = not file.exists()
+            file.open("a").close()
+            if is_new:
+                file.unlink()
+    except OSError as error:
+        option = "--report" if file is None or error.filename != str(file) else "--json"
+        raise SettingsError(f"{option}: cannot write there: {error.strerror}; name another place") from None
 
 
 def here(given: Sequence[str], *, folder: Path | None, file: Path | None, peer: bool | None, is_dry: bool) -> int:

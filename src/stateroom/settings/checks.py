@@ -13,6 +13,7 @@ from .values import split_url
 if TYPE_CHECKING:
     from .settings import Settings
 
+_EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
 _TLS_PARTS = ("ca", "cert", "key", "server_name")
 
 
@@ -24,8 +25,15 @@ def check_together(settings: Settings) -> None:
     _check_cookies(settings)
     _check_database(settings)
     _check_lifetimes(settings)
+    _check_listeners(settings)
+
+
+def _check_listeners(settings: Settings) -> None:
     if (settings.metrics_host is None) != (settings.metrics_port is None):
         raise SettingsError("METRICS_HOST and METRICS_PORT go together; set both or neither")
+    hosts = {settings.host, settings.metrics_host}
+    if settings.port and settings.port == settings.metrics_port and (len(hosts) == 1 or hosts & _EVERY_ADDRESS):
+        raise SettingsError(f"METRICS_PORT and PORT are both {settings.port}; choose another for the metrics")
 
 
 def _check_redis(settings: Settings) -> None:
@@ -50,8 +58,10 @@ def _check_redis_url(settings: Settings) -> None:
         raise SettingsError("REDIS_URL is not a URL (its port may be wrong); write for example redis://host:6379/0")
     if parts.scheme not in {"redis", "rediss", "unix"}:
         raise SettingsError("REDIS_URL must begin with redis://, rediss:// or unix://; for example redis://host:6379/0")
+    if parts.query or parts.fragment:
+        raise SettingsError("REDIS_URL has something after ? or #; what else there is to say has settings of its own (REDIS_...)")
     if parts.scheme == "unix":
-        if not parts.path:
+        if not parts.path or parts.hostname:
             raise SettingsError("REDIS_URL names no socket; write for example unix:///run/redis/redis.sock")
     elif parts.path.strip("/") and not parts.path.strip("/").isdecimal():
         raise SettingsError("REDIS_URL: what follows the host is the database's number; for example redis://host:6379/0")

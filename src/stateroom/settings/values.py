@@ -25,6 +25,7 @@ MAX_WAIT_SECONDS = 60
 """No wait for Redis is longer: such a value was meant in milliseconds."""
 MAX_LIFETIME_SECONDS = 10 * 366 * 24 * 3600
 MAX_PORT = 65535
+MAX_COOKIE_NAME_LENGTH = 128
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
@@ -149,6 +150,8 @@ def _origin(text: str) -> str:
     ):
         shown = "a part" if "@" in text else repr(text)
         raise ValueError(f"{shown} is not an origin; write for example https://app.example.com")
+    if not parts.hostname.isascii():
+        raise ValueError(f"{text!r}: browsers say such a host in ASCII; write it so, for example https://xn--bcher-kva.example")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     # Browsers leave the scheme's own port out: https://app.example.com:443 would match none of them.
     port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
@@ -159,13 +162,20 @@ def _login_url(text: str) -> str:
     parts = split_url(text)
     is_path = text.startswith("/") and not text.startswith("//")
     is_url = parts is not None and parts.scheme in _DEFAULT_PORTS and bool(parts.hostname)
-    if not (is_path or is_url) or "\\" in text or any(c.isspace() or not c.isprintable() for c in text):
+    if not (is_path or is_url) or "\\" in text or "#" in text or any(c.isspace() or not c.isprintable() for c in text):
         raise ValueError("must be a path or a URL; write for example /login or https://login.example.com/")
     return text
 
 
-def _cookie_keys(value: object) -> object:
+def _keys(value: object) -> object:
     parts = _split(value)
+    if parts == () and value:
+        raise ValueError("has no key between its commas; make one with `stateroom keys`, or unset it")
+    return parts
+
+
+def _cookie_keys(value: object) -> object:
+    parts = _keys(value)
     if isinstance(parts, (tuple, list)):
         for part in parts:
             decode_cookie_key(part.get_secret_value() if isinstance(part, SecretStr) else part)
@@ -173,7 +183,7 @@ def _cookie_keys(value: object) -> object:
 
 
 def _jwt_keys(value: object) -> object:
-    parts = _split(value)
+    parts = _keys(value)
     if isinstance(parts, (tuple, list)):
         for part in parts:
             text = part.get_secret_value() if isinstance(part, SecretStr) else part
@@ -185,6 +195,8 @@ def _jwt_keys(value: object) -> object:
 def _cookie_name(name: str) -> str:
     if not name or any(c in _NO_COOKIE_NAME or not 32 < ord(c) < 127 for c in name):
         raise ValueError("has characters that a cookie name cannot have; use letters, digits, - and _")
+    if len(name) > MAX_COOKIE_NAME_LENGTH:
+        raise ValueError(f"must be {MAX_COOKIE_NAME_LENGTH} characters at most: browsers bound name and value together")
     return name
 
 

@@ -26,6 +26,7 @@ routes = web.RouteTableDef()
 
 _REF = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
+_PARAMETER_EXAMPLES = {"id": "Z83_RlkghID_RB7ScOCRaQ", "path": "reports"}
 _UNSAFE = frozenset({"post", "put", "patch", "delete"})
 _RENEW = {
     "name": "X-Session-Renew",
@@ -45,7 +46,10 @@ DOCUMENT = web.AppKey("stateroom_openapi", dict[str, Any])
 
 
 def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> dict[str, Any]:
-    """The document of these routes. Those that no `operation` describes are left out."""
+    """The document of these routes. Those that no `operation` describes are left out.
+
+    OpenAPI has no word for "any method": a route that takes any is described by its GET.
+    """
     schemas = _Schemas(settings)
     paths: dict[str, dict[str, Any]] = {}
     for route in described:
@@ -53,7 +57,7 @@ def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> d
         if each is None or not isinstance(route, web.RouteDef):
             continue
         path = _PARAMETER.sub(r"{\1}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _describe(route, each, schemas)
+        paths.setdefault(path, {})[_method(route)] = _describe(route, each, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -77,11 +81,10 @@ def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> d
 def _describe(route: web.RouteDef, each: Operation, schemas: _Schemas) -> dict[str, Any]:
     handler: Any = route.handler
     model: type[Body] | None = getattr(handler, "body_model", None)
-    method = route.method.lower()
     statuses = {*each.problems}
     if model is not None:
         statuses |= {400, 408, 413, 415}
-    if method in _UNSAFE:
+    if _method(route) in _UNSAFE:
         statuses.add(403)
     if each.needs_sign_in:
         statuses.add(401)
@@ -95,7 +98,7 @@ def _describe(route: web.RouteDef, each: Operation, schemas: _Schemas) -> dict[s
         "summary": each.summary,
         "tags": [_tag(route.path)],
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "examples": ["Z83_RlkghID_RB7ScOCRaQ"]}}
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "examples": [_PARAMETER_EXAMPLES[name]]}}
             for name in _PARAMETER.findall(route.path)
         ],
         "responses": responses,
@@ -107,6 +110,10 @@ def _describe(route: web.RouteDef, each: Operation, schemas: _Schemas) -> dict[s
     if model is not None:
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": schemas.of(model, "validation")}}}
     return made
+
+
+def _method(route: web.RouteDef) -> str:
+    return "get" if route.method == "*" else route.method.lower()
 
 
 def _answer(status: int, kind: Any, schemas: _Schemas) -> dict[str, Any]:

@@ -125,6 +125,7 @@ async def test_envoy_asks_with_the_requests_own_method_and_path(client: ServiceC
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         status, headers = await ask(client, "/auth/ext-authz/reports", told | {"Origin": "https://app.example.com"}, method)
         assert (status, headers["Remote-User"]) == (200, "1")
+    assert (await ask(client, "/auth/ext-authz/a%0Ab", told))[0] == 200
 
 
 @pytest.mark.parametrize(

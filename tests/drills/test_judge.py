@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from stateroom.drills.judge import judge, weigh
 from stateroom.drills.ledger import Answer, Ghost, Ledger, SignedIn, Write
+from stateroom.drills.standstill import Standstills
 
 
 class Answers:
@@ -53,6 +55,30 @@ async def service() -> AsyncIterator[tuple[Answers, list[str]]]:
     answers = Answers()
     async with TestServer(answers.app()) as server:
         yield answers, [str(server.make_url("")).rstrip("/")] * 2
+
+
+def test_what_kept_the_client_itself_is_no_wait() -> None:
+    verdict = weigh(Ledger([Answer("read", 0, 1.0, 1.3, 200, stood_still=1.0)]))
+    assert verdict.slowest["read"] == pytest.approx(0.3)
+    assert verdict.faults() == []
+
+
+async def test_a_standstill_is_known_to_whom_it_wakes() -> None:
+    standstills, loop = Standstills(), asyncio.get_running_loop()
+    async with standstills.watching():
+        await asyncio.sleep(0)
+        begun = time.monotonic()
+        woken = loop.create_future()
+        loop.call_soon(woken.set_result, None)
+        time.sleep(0.2)  # noqa: ASYNC251 (that is what is meant)
+        await woken
+        now = time.monotonic()
+        assert standstills.within(begun, now) == pytest.approx(0.2, abs=0.03)
+        while not standstills.spans:
+            await asyncio.sleep(0)
+    assert standstills.longest == pytest.approx(0.2, abs=0.05)
+    assert standstills.within(begun, now) == pytest.approx(0.2, abs=0.03)
+    assert standstills.within(now + 1, now + 2) == 0
 
 
 def signed_in(cookie: str = "a", **changes: Any) -> SignedIn:

@@ -61,7 +61,7 @@ async def auth_request(request: web.Request) -> web.Response:
     return refusal
 
 
-@routes.route("*", "/auth/ext-authz/{path:.*}")
+@routes.route("*", "/auth/ext-authz/{path:(?s:.*)}")
 @operation("Who sent this request, of any method: for Envoy", {200: "text/plain"}, 302, 401)
 async def ext_authz(request: web.Request) -> web.StreamResponse:
     """Envoy sends the request's own method and path, and takes exactly 200 for a yes."""

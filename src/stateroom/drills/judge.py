@@ -74,7 +74,7 @@ def weigh(ledger: Ledger) -> Verdict:
     for answer in ledger.answers:
         verdict.requests[answer.kind] += 1
         verdict.degraded += answer.is_degraded
-        verdict.slowest[answer.kind] = max(verdict.slowest.get(answer.kind, 0.0), answer.took)
+        verdict.slowest[answer.kind] = max(verdict.slowest.get(answer.kind, 0.0), answer.waited)
         if answer.kind in IDENTITY_KINDS and answer.is_failed:
             verdict.refused.append(answer)
         if answer.is_out:

@@ -15,6 +15,7 @@ class Answer:
     """One request and what came of it. `status` 0: no answer at all.
 
     `is_out`: a client that was signed in, and had asked for nothing else, was told that it is not.
+    `stood_still`: seconds of `took` in which the client's own process stood still.
     """
 
     kind: Kind
@@ -26,6 +27,12 @@ class Answer:
     is_out: bool = False
     words: str = ""
     who: str = ""
+    stood_still: float = 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which the service has kept the client waiting."""
+        return self.took - self.stood_still
 
     @property
     def is_failed(self) -> bool:

@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from .ledger import Answer, Ghost, Kind, Ledger, SignedIn, Write
+from .standstill import Standstills
 
 PASSWORD = "correct horse battery"  # noqa: S105 (of accounts that live as long as the drill)
 COOKIE = "session_id"
@@ -32,7 +33,9 @@ PROBER = "prober"
 class Client:
     """One browser with one account. It keeps one connection to its worker."""
 
-    def __init__(self, workers: Sequence[str], worker: int, email: str, cookie: str = COOKIE) -> None:
+    def __init__(
+        self, workers: Sequence[str], worker: int, email: str, cookie: str = COOKIE, standstills: Standstills | None = None
+    ) -> None:
         self.ledger = Ledger()
         self.email = email
         self.cookie = cookie
@@ -40,6 +43,7 @@ class Client:
         self.session: SignedIn | None = None
         self._url = URL(workers[worker])
         self._reads = 0
+        self._standstills = standstills or Standstills()
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -124,9 +128,10 @@ class Client:
         session = self.session
         is_out = kind == "read" and session is not None and (status == 401 or members.get("authenticated") is False)
         is_degraded = bool(members.get("degraded") or (members.get("session") or {}).get("degraded"))
+        answered_at = time.monotonic()
         answer = Answer(
-            kind, self.worker, asked_at, time.monotonic() - asked_at, status, is_degraded, is_out,
-            str(members.get("error", "")), self.email,
+            kind, self.worker, asked_at, answered_at - asked_at, status, is_degraded, is_out,
+            str(members.get("error", "")), self.email, self._standstills.within(asked_at, answered_at),
         )  # fmt: skip
         self.ledger.answers.append(answer)
         if session is not None and self.session is session:
@@ -147,6 +152,7 @@ class Load:
         self.workers = list(workers)
         self.cookie = cookie
         self.domain = domain
+        self.standstills = Standstills()
         self.readers = [self._client("reader", number) for number in range(readers)]
         self.writers = [self._client("writer", number) for number in range(writers)]
         self.signers = [self._client("signer", number) for number in range(signers)]
@@ -171,6 +177,7 @@ class Load:
 
     async def __aenter__(self) -> Self:
         self._exits = contextlib.AsyncExitStack()
+        await self._exits.enter_async_context(self.standstills.watching())
         for client in self.clients:
             await self._exits.enter_async_context(client)
             await client.register()
@@ -209,7 +216,7 @@ class Load:
             return content
 
     def _client(self, part: str, number: int) -> Client:
-        return Client(self.workers, number % len(self.workers), f"{part}-{number}@{self.domain}", self.cookie)
+        return Client(self.workers, number % len(self.workers), f"{part}-{number}@{self.domain}", self.cookie, self.standstills)
 
     async def _keep_reading(self, client: Client, share: float) -> None:
         await self._pause(share * self._read_every)

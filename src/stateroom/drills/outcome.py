@@ -14,6 +14,7 @@ from .stage import Mark, Scenario, Span
 
 LINES = 5
 BUSY = 2.0
+LONG_SECONDS = 0.25
 DETECTING = ("+sdown", "+odown", "+try-failover")
 
 
@@ -38,10 +39,14 @@ class Outcome:
     imperfect: list[Answer] = field(default_factory=list)
     load_per_core: float = 0.0
     """Of the machine, in the last minute: above one or so, processes wait for each other."""
+    stood_still: float = 0.0
+    """Seconds for which the drill's own process did, at most. Clients' times are without that, Redis' are not."""
 
     @property
     def caution(self) -> str:
         """What to know before one believes a time that is over its bound."""
+        if self.stood_still > LONG_SECONDS:
+            return f"the machine was busy: the drill itself stood still for {self.stood_still:.1f} s, and its relays with it"
         if self.load_per_core < BUSY:
             return ""
         return f"the machine was busy: {self.load_per_core:.1f} processes wanted each core, so times say little"
@@ -106,7 +111,7 @@ class Outcome:
             "failed": len(seen.refused), "data_refused": self.refused_writes, "data_lost": len(seen.lost_writes),
             "data_stored": seen.writes, "sessions": len(self.ledger.sessions), "sessions_lost": len(seen.lost),
             "sessions_back": self.back, "told_signed_out": len(seen.out), "degraded": seen.degraded,
-            "load_per_core": round(self.load_per_core, 2),
+            "load_per_core": round(self.load_per_core, 2), "stood_still": _round(self.stood_still),
             "slowest": {kind: _round(seconds) for kind, seconds in seen.slowest.items()},
             "marks": [{"at": _round(each.at - self.began_at), "kind": each.kind, "what": each.words} for each in self.marks],
             "evidence": self.evidence(),
@@ -115,10 +120,10 @@ class Outcome:
     def evidence(self) -> list[str]:
         """Lines of the ledger that prove the faults; a few of each kind."""
         seen = self.verdict
-        slow = [each for each in self.ledger.answers if each.took > self.bounds.get(each.kind, float("inf"))]
+        slow = [each for each in self.ledger.answers if each.waited > self.bounds.get(each.kind, float("inf"))]
         return [
             *_some(seen.refused, self._line), *_some(seen.out, self._line), *_some(self.imperfect, self._line),
-            *_some(sorted(slow, key=lambda answer: -answer.took), self._line),
+            *_some(sorted(slow, key=lambda answer: -answer.waited), self._line),
             *_some(seen.lost, lambda session: f"{self._session(session)} is lost"),
             *_some(
                 {id(each.session): each for each in seen.back}.values(),
@@ -132,7 +137,9 @@ class Outcome:
         said = " told signed out" if answer.is_out else " degraded" if answer.is_degraded else ""
         words = f" ({answer.words})" if answer.words else ""
         at = answer.asked_at - self.began_at
-        return f"{at:7.3f} s  {answer.who} on worker-{answer.worker}: {answer.kind} -> {status}{said} in {answer.took:.3f} s{words}"
+        return (
+            f"{at:7.3f} s  {answer.who} on worker-{answer.worker}: {answer.kind} -> {status}{said} in {answer.waited:.3f} s{words}"
+        )
 
     def _session(self, session: SignedIn) -> str:
         end = "" if session.ended_at is None else f", ended at {session.ended_at - self.began_at:.3f} s"

@@ -67,6 +67,7 @@ async def play(
         scenario.name, scenario.says, service, began_at, ended_at, verdict, ledger,
         stage.marks, recorder.events, recorder.workers, recorder.servers, recorder.sentinels,
     )  # fmt: skip
+    outcome.stood_still = load.standstills.longest
     outcome.load_per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
     weigh_outcome(outcome, scenario, stage.spans, stage.missed)
     return outcome

@@ -60,6 +60,9 @@ class Visitor:
         return Address(user_key(self.user_id), handle_of(self.token))
 
 
+NEVER_LATE = 2**53
+"""For the scripts: the time after which they do nothing."""
+
 Write = Callable[["redis.client.Pipeline", Visitor], None]
 
 
@@ -93,7 +96,17 @@ def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
 
     def write(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:
         at = visitor.at
-        arguments: list[str | bytes | int] = [0, 0, at.handle, at.user, IDLE_SECONDS * 1000, LIFETIME_SECONDS * 1000, 0, "g", 0]
+        arguments: list[str | bytes | int] = [
+            0,
+            NEVER_LATE,
+            at.handle,
+            at.user,
+            IDLE_SECONDS * 1000,
+            LIFETIME_SECONDS * 1000,
+            0,
+            "g",
+            0,
+        ]
         for field in pack(visitor.notes).items():
             arguments += field
         pipeline.evalsha(script.sha1, 3, *keys.of_session(at.user, at.handle), *arguments)
@@ -124,7 +137,7 @@ def _form(server: redis.Redis, keys: Keys, at: Address) -> dict[str, object]:
         "fields": fields,
         "times": times,
         "encoding": server.object("encoding", session),
-        "expires": server.pttl(session) > 0,  # type: ignore[operator]
+        "expires": server.pttl(session) > 0,
         "in user index": server.zscore(sessions, at.handle) is not None,
-        "in expiry index": sum(at.handle.encode() in member for member in server.zrange(expiries, 0, -1)),  # type: ignore[union-attr]
+        "in expiry index": sum(at.handle.encode() in member for member in server.zrange(expiries, 0, -1)),
     }

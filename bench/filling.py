@@ -23,6 +23,8 @@ IDLE_SECONDS, LIFETIME_SECONDS = 3600, 43200
 FIRST_USER = 1_000_000
 AT_ONCE = 500
 SAMPLES = 200
+NEVER_LATE = 2**53
+"""For the scripts: the time after which they do nothing."""
 
 _WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 _IPHONE = "like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
@@ -60,9 +62,6 @@ class Visitor:
         return Address(user_key(self.user_id), handle_of(self.token))
 
 
-NEVER_LATE = 2**53
-"""For the scripts: the time after which they do nothing."""
-
 Write = Callable[["redis.client.Pipeline", Visitor], None]
 
 
@@ -97,16 +96,8 @@ def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
     def write(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:
         at = visitor.at
         arguments: list[str | bytes | int] = [
-            0,
-            NEVER_LATE,
-            at.handle,
-            at.user,
-            IDLE_SECONDS * 1000,
-            LIFETIME_SECONDS * 1000,
-            0,
-            "g",
-            0,
-        ]
+            0, NEVER_LATE, at.handle, at.user, IDLE_SECONDS * 1000, LIFETIME_SECONDS * 1000, 0, "g", 0,
+        ]  # fmt: skip
         for field in pack(visitor.notes).items():
             arguments += field
         pipeline.evalsha(script.sha1, 3, *keys.of_session(at.user, at.handle), *arguments)

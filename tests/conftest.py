@@ -20,6 +20,7 @@ from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.database import Database
 from stateroom.drills.postgres import Postgres, postgres_folder
+from stateroom.drills.scratch import memory
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
@@ -44,6 +45,13 @@ def do_without(name: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def pytest_configure() -> None:
+    """What tests start keeps its data in memory, where there is room: a write that waits for a slow disk is an outage."""
+    place = memory()
+    if place is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
 
 
 @pytest.fixture(autouse=True)

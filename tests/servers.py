@@ -98,7 +98,10 @@ class Servers:
         return Settings(**(defaults | where | values))
 
     def service_settings(self, folder: Path, **values: Any) -> Settings:
-        """The whole service on the Valkey server, with keys and a database of its own, and quick hashes."""
+        """The whole service on the Valkey server, with keys and a database of its own, and quick hashes.
+
+        It waits longer for Redis than the default: of a machine that stands still a test should see nothing.
+        """
         own: dict[str, Any] = {
             "redis_key_prefix": f"test-{secrets.token_hex(4)}",
             "database_url": f"sqlite:///{folder}/users.db",
@@ -106,6 +109,7 @@ class Servers:
             "bcrypt_rounds": 4,
             "password_blocklist": "off",
             "login_attempts_per_address": 10_000,
+            "redis_read_timeout": 5,
         }
         return self.settings("valkey", **(own | values))
 

@@ -74,15 +74,19 @@ class World:
         else:
             await self.node.start()
         await asyncio.to_thread(self.postgres.start)
+        await self.is_well()
+
+    async def is_well(self) -> None:
+        """The worker knows that both stores answer, and owes neither anything."""
         assert self.client.app is not None
         manager = self.client.app[SESSIONS]
 
-        async def is_well() -> bool:
+        async def is_so() -> bool:
             return (
                 manager.store_state() == "settled" and manager.journal_age() < LEASE_SECONDS and not manager.stores.tail.unwritten
             )
 
-        await topology.until(is_well, "the service sees that all is well")
+        await topology.until(is_so, "the service sees that all is well")
 
 
 @pytest.fixture
@@ -114,6 +118,7 @@ async def world(own_postgres: Postgres, servers: Servers, tmp_path: Path, aiohtt
         app.add_routes([web.get("/read", read), web.post("/write", write), web.get("/careful", careful)])
         client = await aiohttp_client(app)
         made = World(client, node, own_postgres, "", "", "")
+        await made.is_well()
         status, _, _ = await made.call("POST", "/api/auth/register", ADA)
         assert status == 201
         client.session.cookie_jar.clear()

@@ -6,12 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-from stateroom.drills.scratch import keep, scratch
 
 from .touched import digest, noted
 
@@ -21,11 +17,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not is_needed and item.get_closest_marker("long_drill"):
             item.add_marker(pytest.mark.skip(reason="passed on these very files (tests/drills/passed.txt); DRILLS=all runs it"))
-
-
-@pytest.fixture
-def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """In memory, as `stateroom drill` has it; afterwards it is all where pytest keeps it."""
-    with scratch() as folder:
-        yield folder
-        keep(folder, tmp_path)

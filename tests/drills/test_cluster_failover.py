@@ -37,7 +37,7 @@ async def test_a_killed_primary_touches_nobody_on_other_shards_and_signs_nobody_
             await killed.start()  # as a replica of its heir
             await made.settled()
             await asyncio.sleep(1)
-        stalled = max([await worker.longest_stall() for worker in made.workers])  # a busy machine is no fault
+        stood_still = max([await worker.longest_standstill() for worker in made.workers])  # a busy machine is no fault
         verdict = await judge(load.ledger(), made.urls)
         others = Ledger()
         for client in load.clients:
@@ -46,7 +46,7 @@ async def test_a_killed_primary_touches_nobody_on_other_shards_and_signs_nobody_
     print(f"promoted after {promoted_after:.2f} s; {verdict.requests}, {verdict.degraded} degraded, slowest {verdict.slowest}")
     assert verdict.faults() == []
     assert verdict.degraded > 0, "nothing was degraded: the drill has broken nothing"
-    bound = UNDISTURBED_SECONDS + stalled
+    bound = UNDISTURBED_SECONDS + stood_still
     disturbed = [each for each in others.answers if each.is_degraded or each.status >= 500 or each.took > bound]
     assert disturbed == []
     assert {each.kind for each in others.answers} >= set(IDENTITY_KINDS)

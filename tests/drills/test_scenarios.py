@@ -26,7 +26,6 @@ MAX_LAG_SECONDS = 10.0
 """min-replicas-max-lag of the shipped configuration."""
 READ_TIMEOUT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = READ_TIMEOUT_SECONDS + 0.2
-STALL_SECONDS = 0.05
 LOG_LINES = 40
 
 NO_DEGRADED_MODE = {"DEGRADED_MAX_AGE": "0"}
@@ -109,13 +108,13 @@ async def test_all_of_redis_away_for_a_while(tmp_path: Path) -> None:
 @pytest.mark.long_drill
 async def test_a_hung_primary_keeps_nobody_waiting_and_leaves_no_ghosts(tmp_path: Path) -> None:
     scenario = SCENARIOS["hang-primary"]
-    stalls: list[float] = []
+    standstills: list[float] = []
 
     async def measured(stage: Stage) -> None:
         for worker in stage.stack.workers:
-            await worker.longest_stall()
+            await worker.longest_standstill()
         await scenario.plays(stage)
-        stalls.extend([await worker.longest_stall() for worker in stage.stack.workers])
+        standstills.extend([await worker.longest_standstill() for worker in stage.stack.workers])
 
     async def counts_agree(stage: Stage, _: Verdict) -> None:
         """A session a client, and one more for each signer whom the judge has signed in to look."""
@@ -130,9 +129,9 @@ async def test_a_hung_primary_keeps_nobody_waiting_and_leaves_no_ghosts(tmp_path
 
     outcome = await play_it(replace(scenario, plays=measured, looks=counts_agree), tmp_path)
     slowest = outcome.verdict.slowest
-    print(f"longest stalls {stalls}")
+    print(f"standstills {standstills}")
     assert max(slowest["read"], slowest["write"]) <= LONGEST_WAIT_SECONDS
-    assert max(stalls) <= STALL_SECONDS
+    assert not any(standstills)
 
 
 @pytest.mark.timeout(180)

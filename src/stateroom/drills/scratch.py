@@ -17,19 +17,21 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of our own is made there)
 _ROOM_BYTES = 256 << 20
 
 
-def make_scratch() -> Path:
-    """A new folder that is nobody else's: below TMPDIR where that is set."""
-    is_roomy = False
-    if "TMPDIR" not in os.environ:
-        with contextlib.suppress(OSError):
-            is_roomy = shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES and os.access(_MEMORY, os.W_OK)
-    return Path(tempfile.mkdtemp(prefix="stateroom-drill-", dir=_MEMORY if is_roomy else None))
+def memory() -> Path | None:
+    """The file system in memory; None where it has no room, or where TMPDIR says what to use instead."""
+    if "TMPDIR" in os.environ:
+        return None
+    try:
+        has_room = shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
+    except OSError:
+        return None
+    return _MEMORY if has_room and os.access(_MEMORY, os.W_OK) else None
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """The same, gone afterwards."""
-    folder = make_scratch()
+    """A new folder that is nobody else's, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="stateroom-drill-", dir=memory()))
     try:
         yield folder
     finally:

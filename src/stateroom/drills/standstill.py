@@ -1,7 +1,7 @@
-"""When the drill's own process stands still: a virtual machine that gets no processor, a collection of garbage.
+"""When a process stands still: a virtual machine that gets no processor, a call that holds the event loop up.
 
-Clients and relays live in it, so that an answer waits there though nobody who is drilled has kept it waiting.
-Times are of the monotonic clock, in seconds.
+A drill's clients and relays live in its own process, so that an answer waits there though nobody who is drilled has kept
+it waiting. Its workers tell theirs when they are asked. Times are of the monotonic clock, in seconds.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from ..sessions.loading import Loading
 from ..sessions.restore import Restore
 from ..sessions.store import SessionStore
 from ..settings import Settings
+from .standstill import Standstills
 
 routes = web.RouteTableDef()
 
@@ -59,26 +59,20 @@ async def state(request: web.Request) -> web.Response:
     return web.Response(text=request.app[SESSIONS].store_state())
 
 
-STALL = web.AppKey("drill_stall", list[float])
-STALL_TICK_SECONDS = 0.005
+STANDSTILLS = web.AppKey("drill_standstills", Standstills)
 
 
-@routes.get("/drill/stall")
-async def stall(request: web.Request) -> web.Response:
-    longest, request.app[STALL][0] = request.app[STALL][0], 0.0
+@routes.get("/drill/standstill")
+async def standstill(request: web.Request) -> web.Response:
+    standstills = request.app[STANDSTILLS]
+    longest = standstills.longest
+    standstills.spans.clear()
     return web.Response(text=str(longest))
 
 
 async def _watch_the_loop(app: web.Application) -> AsyncIterator[None]:
-    async def watch() -> None:
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(STALL_TICK_SECONDS)
-            app[STALL][0] = max(app[STALL][0], time.monotonic() - before - STALL_TICK_SECONDS)
-
-    task = asyncio.create_task(watch())
-    yield
-    task.cancel()
+    async with app[STANDSTILLS].watching():
+        yield
 
 
 async def _never_ended(*_: Any, **__: Any) -> None:
@@ -175,7 +169,7 @@ def _connect_from(source: str) -> None:
 def _make(settings: Settings) -> web.Application:
     app = make_app(settings)
     app.add_routes(routes)
-    app[STALL] = [0.0]
+    app[STANDSTILLS] = Standstills()
     app.cleanup_ctx.append(_watch_the_loop)
     return app
 

@@ -62,9 +62,9 @@ class Worker:
         """The store as this process sees it; `none` where the process does not answer."""
         return await self._get("/drill/state") or "none"
 
-    async def longest_stall(self) -> float:
-        """Seconds that its event loop was held up for, at most, since this was asked last."""
-        return float(await self._get("/drill/stall") or "nan")
+    async def longest_standstill(self) -> float:
+        """Seconds that its event loop was held up for, at most, since this was asked last; 0 for less than 0.05."""
+        return float(await self._get("/drill/standstill") or "nan")
 
     async def metric(self, sample: str) -> float | None:
         """A figure of its `/metrics`, by name and labels as they stand there."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
@@ -90,6 +91,12 @@ async def test_an_upgrade_that_fails_leaves_the_schema_as_it_was(
     await database.upgrade()
     assert await database.revision() == "0003"
     await database.aclose()
+
+
+async def test_the_revisions_are_those_that_alembic_finds(database: Database) -> None:
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert migrations.revisions() == [each.revision for each in reversed(list(scripts.walk_revisions()))]
+    assert await database.revision() == scripts.get_current_head()
 
 
 async def test_a_schema_of_a_later_release_is_good_enough(database: Database) -> None:

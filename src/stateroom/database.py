@@ -24,11 +24,11 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from . import migrations
 from .errors import DatabaseUnavailable, SettingsError
 
 if TYPE_CHECKING:
     from asyncpg import Connection as PostgresConnection
-    from sqlalchemy import Connection
 
     from .settings import Settings
 
@@ -124,12 +124,12 @@ class Database:
         """
         with _refusals():
             at = await self.revision()
-        return at, await asyncio.to_thread(_is_behind, at)
+        return at, migrations.is_behind(at)
 
     async def revision(self) -> str | None:
         """The schema's revision; None where there is none yet."""
         async with self.connect() as connection:
-            return await connection.run_sync(_revision)
+            return await connection.run_sync(migrations.current)
 
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -156,8 +156,6 @@ class Database:
             await asyncio.gather(*(asyncio.to_thread(each.join, CONNECT_TIMEOUT_SECONDS) for each in self._threads))
 
     async def _upgrade(self) -> None:
-        from .migrations import upgrade  # takes a quarter of a second to import, and few processes need it
-
         # A migration may take its time, and wait for another process that is at it.
         engine = self._make_engine(statement_timeout_seconds=None, poolclass=NullPool)
         try:
@@ -165,7 +163,7 @@ class Database:
                 async with engine.begin() as connection:
                     if self.is_sqlite:  # Python's driver begins no transaction by itself for a CREATE TABLE
                         await connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    await connection.run_sync(upgrade)
+                    await connection.run_sync(migrations.upgrade)
         finally:
             await engine.dispose()
 
@@ -274,15 +272,3 @@ def _locked(path: Path) -> contextlib.AbstractContextManager[object]:
     file = path.open("w")
     fcntl.flock(file, fcntl.LOCK_EX)
     return file
-
-
-def _revision(connection: Connection) -> str | None:
-    from alembic.runtime.migration import MigrationContext
-
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _is_behind(revision: str | None) -> bool:
-    from .migrations import is_behind
-
-    return is_behind(revision)

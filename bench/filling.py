@@ -16,7 +16,7 @@ from stateroom.sessions.cookie import KeyRing
 from stateroom.sessions.keys import Address, Keys, handle_of, user_key
 from stateroom.sessions.metadata import device_type
 from stateroom.sessions.notes import pack
-from stateroom.sessions.store import _SCRIPTS
+from stateroom.sessions.writes import SCRIPTS
 from stateroom.telemetry.metrics import Metrics
 
 IDLE_SECONDS, LIFETIME_SECONDS = 3600, 43200
@@ -90,7 +90,7 @@ def fill(server: redis.Redis, count: int, write: Write) -> list[Visitor]:
 
 def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
     """Write as `SessionStore.create` does."""
-    keys, script = Keys(prefix), _SCRIPTS["create"]
+    keys, script = Keys(prefix), SCRIPTS["create"]
     server.script_load(script.source)
 
     def write(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:

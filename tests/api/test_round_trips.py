@@ -15,13 +15,13 @@ from stateroom.backend.budget import BUDGET
 from stateroom.backend.client import Argument, Script
 from stateroom.backend.server import ServerClient
 from stateroom.sessions.keys import TAG_COUNT
-from stateroom.sessions.store import _SCRIPTS
+from stateroom.sessions.writes import SCRIPTS
 
 from ..conftest import ServiceClient
 
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
 CREDENTIALS = {"email": ADA["email"], "password": ADA["password"]}
-_NAMES = {script: name for name, script in _SCRIPTS.items()}
+_NAMES = {script: name for name, script in SCRIPTS.items()}
 
 
 @pytest.fixture

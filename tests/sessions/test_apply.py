@@ -17,8 +17,9 @@ from stateroom.errors import SettingsError, StoreUnavailable
 from stateroom.sessions.cookie import KeyRing
 from stateroom.sessions.journal import EndRow, Journal
 from stateroom.sessions.keys import Address, Keys
-from stateroom.sessions.manager import SessionManager, Stores
+from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.session import Session
+from stateroom.sessions.stores import Stores
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 

@@ -21,8 +21,9 @@ from stateroom.errors import Conflict, DatabaseUnavailable, SessionEnded, Unavai
 from stateroom.sessions.cookie import KeyRing, new_key
 from stateroom.sessions.journal import EndRow, Journal
 from stateroom.sessions.keys import Address
-from stateroom.sessions.manager import SessionManager, Stores
+from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.session import Session
+from stateroom.sessions.stores import Stores
 from stateroom.sessions.tail import LEASE_SECONDS
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics

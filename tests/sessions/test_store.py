@@ -15,6 +15,7 @@ from stateroom.errors import SessionTooLarge
 from stateroom.sessions.clock import StoreClock
 from stateroom.sessions.keys import TAG_COUNT, Address, Keys
 from stateroom.sessions.store import Conflict, Delta, SessionStore
+from stateroom.sessions.writes import SCRIPTS
 
 IDLE, LIFETIME = 60_000, 600_000
 
@@ -269,10 +270,9 @@ async def test_one_worker_sweeps_until_it_is_silent(store: SessionStore) -> None
 
 async def test_a_write_that_comes_too_late_does_nothing(store: SessionStore, client: RedisClient, clock: StoreClock) -> None:
     at = await create(store, a=b"1")
-    from stateroom.sessions import store as module
 
     args: list[Argument] = [0, clock.now_ms() - 60_000, at.handle, at.user, 1000, 1, 1, 0, 0, ".a", b"2"]
-    reply = await client.run(module._SCRIPTS["save"], store._keys.of_session(at.user, at.handle), args)
+    reply = await client.run(SCRIPTS["save"], store._keys.of_session(at.user, at.handle), args)
     assert reply == [-1]
     fields = await store.load(at)
     assert fields is not None

@@ -5,9 +5,6 @@ RESP3, the choice of server. Once it is connected, a `Link` takes over its trans
 loop tick leave in one write, and replies are handed out in the order the commands left. A cancelled caller's reply
 is still taken off the line and dropped, so that no reply can reach another caller. The oldest command that waits is
 watched by one timer: past the read time-out the connection is dead, all that wait on it fail, and a new one is made.
-
-The transport is taken by `set_protocol` (https://docs.python.org/3/library/asyncio-protocol.html), because a reader
-task costs a wake-up for every batch of replies; redis-py has no public way to it, hence the two private names below.
 """
 
 from __future__ import annotations
@@ -20,13 +17,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import hiredis
-import msgspec
-from redis.exceptions import InvalidResponse, RedisError
 
 from ..errors import StoreUnavailable
 from .breaker import Breaker
-from .client import as_mapping
-from .faults import as_store_fault, is_dead_connection
+from .faults import as_store_fault
+from .link import Link, ObserveCommand, ObserveFault, Waiting, fail, overdue
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
     from .client import Argument
 
 OpenConnection: TypeAlias = "Callable[[], Awaitable[AbstractConnection]]"
-ObserveCommand: TypeAlias = Callable[[str, float], None]
-ObserveFault: TypeAlias = Callable[[StoreUnavailable], None]
 
 MAX_PENDING = 20_000
 """Commands that may wait at once. More means callers arrive faster than Redis answers: that is load, not an outage."""
@@ -43,169 +36,7 @@ MAX_PENDING = 20_000
 SHORT_LIFE_SECONDS = 0.1
 """A connection lost sooner than this after it was made counts as an attempt that failed."""
 
-_SECOND_LOOK_SECONDS = 0.001
-_LONGEST_SECOND_LOOK_SECONDS = 0.05
-_NOTHING = object()
 _NO_LOOP: Any = None
-
-
-class _Waiting(msgspec.Struct, eq=False):  # made in C: there is one for each command
-    """A command under way, and when it was asked for and sent (seconds of the loop's clock).
-
-    `began`: when it was asked for by a finer clock; uvloop's has milliseconds.
-    """
-
-    future: asyncio.Future[Any]
-    name: str
-    packed: bytes
-    began: float
-    asked_at: float
-    sent_at: float
-
-
-class Link(asyncio.Protocol):
-    """One connection's life, from the handshake's end until it is lost."""
-
-    def __init__(
-        self,
-        connection: AbstractConnection,
-        *,
-        read_timeout: float,
-        observe: ObserveCommand | None,
-        on_fault: ObserveFault | None,
-        on_leave: Callable[[], None] | None,
-        on_push: Callable[[list[Any]], None] | None,
-        on_lost: Callable[[], None],
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._connection = connection
-        self._read_timeout = read_timeout
-        self._observe = observe
-        self._on_fault = on_fault
-        self._on_leave = on_leave
-        self._on_push = on_push
-        self._on_lost = on_lost
-        self.waiting: deque[_Waiting] = deque()
-        self._outgoing: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_due = 0.0
-        self.lost: asyncio.Future[StoreUnavailable] = self._loop.create_future()
-        self._parser = hiredis.Reader(
-            protocolError=InvalidResponse,
-            replyError=connection._parser.parse_error,  # noqa: SLF001
-            notEnoughData=_NOTHING,
-        )
-        transport = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
-        self._transport = transport
-        self._dialled_by = transport.get_protocol()
-        transport.set_protocol(self)
-
-    def send(self, waiting: _Waiting) -> None:
-        """Queue a command; it leaves with all others of this loop tick."""
-        self.waiting.append(waiting)
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(waiting.packed)
-        if self._timer is None:
-            self._look_again_at(waiting.asked_at + self._read_timeout)
-
-    def lose(self, fault: StoreUnavailable) -> None:
-        """Give the connection up: everything that waits on it fails with `fault`."""
-        if self.lost.done():
-            return
-        self.lost.set_result(fault)
-        self._on_lost()
-        self._transport.abort()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._outgoing.clear()
-        while self.waiting:
-            _fail(self.waiting.popleft().future, fault, self._on_fault)
-
-    async def aclose(self) -> None:
-        """Let redis-py end what it began. The link must be lost already."""
-        with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
-            await self._connection.disconnect(nowait=True)
-
-    # asyncio.Protocol
-
-    def data_received(self, data: bytes) -> None:
-        parser, waiting = self._parser, self.waiting
-        now = perf_counter()
-        try:
-            parser.feed(data)
-            while (reply := parser.gets()) is not _NOTHING:
-                if type(reply) is hiredis.PushNotification:
-                    if self._on_push is not None:
-                        self._on_push(reply)
-                    continue
-                if not waiting:
-                    self.lose(StoreUnavailable("Redis sent a reply that nobody asked for"))
-                    return
-                self._hand_over(waiting.popleft(), reply, now)
-        except InvalidResponse as error:
-            self.lose(StoreUnavailable(f"Redis sent what is not RESP: {error}"))
-
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._dialled_by.connection_lost(exc)  # what redis-py waits for in disconnect()
-        self.lose(StoreUnavailable(f"Redis closed the connection{f': {exc}' if exc else ''}"))
-
-    def _hand_over(self, waiting: _Waiting, reply: Any, now: float) -> None:
-        if self._observe is not None:
-            self._observe(waiting.name, now - waiting.began)
-        future = waiting.future
-        if isinstance(reply, Exception):
-            fault = as_store_fault(reply)
-            _fail(future, fault or reply, self._on_fault)
-            if fault is not None and is_dead_connection(reply):
-                self.lose(fault)
-        elif not future.done():
-            future.set_result(as_mapping(reply) if waiting.name == "HGETALL" else reply)
-
-    def _flush(self) -> None:
-        outgoing = self._outgoing
-        if outgoing:
-            if self._on_leave is not None:
-                self._on_leave()
-            self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
-            outgoing.clear()
-
-    def _look_at_oldest(self) -> None:
-        """Fail callers whose time is up; where the server is overdue, take a second look."""
-        self._timer = None
-        if not self.waiting:
-            return
-        now = self._loop.time()
-        oldest = self.waiting[0]
-        if oldest.sent_at + self._read_timeout <= now:
-            # A loop that was held up finds its timers due before it has read the socket: read once, then judge.
-            # What held it up may have held up the whole machine, the server with it: the later this timer is, the
-            # longer the server may take for its answer. A paused machine is not a dead server.
-            held_up = now - self._timer_due
-            patience = min(max(held_up, _SECOND_LOOK_SECONDS), _LONGEST_SECOND_LOOK_SECONDS)
-            self._timer = self._loop.call_later(patience, self._judge, oldest)
-            return
-        for waiting in self.waiting:
-            if waiting.asked_at + self._read_timeout > now:
-                break
-            _fail(waiting.future, _overdue(self._read_timeout), self._on_fault)
-        next_at = next((w.asked_at for w in self.waiting if not w.future.done()), oldest.sent_at)
-        self._look_again_at(max(next_at + self._read_timeout, now + _SECOND_LOOK_SECONDS))
-
-    def _look_again_at(self, due: float) -> None:
-        self._timer_due = due
-        self._timer = self._loop.call_at(due, self._look_at_oldest)
-
-    def _judge(self, suspect: _Waiting) -> None:
-        self._timer = None
-        if self.waiting and self.waiting[0] is suspect:
-            self.lose(_overdue(self._read_timeout))
-        else:
-            self._look_at_oldest()
 
 
 class Multiplexer:
@@ -244,7 +75,7 @@ class Multiplexer:
         self._max_pending = max_pending
         self._link: Link | None = None
         self._loop: asyncio.AbstractEventLoop = _NO_LOOP  # kept: asking for it costs a system call (CPython 3.11)
-        self._queued: deque[_Waiting] = deque()
+        self._queued: deque[Waiting] = deque()
         self._queue_timer: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._first_attempt: asyncio.Future[BaseException | None] | None = None
@@ -293,7 +124,7 @@ class Multiplexer:
         loop = self._loop
         now = loop.time()
         packed = hiredis.pack_command(command)  # type: ignore[arg-type]
-        waiting = _Waiting(loop.create_future(), command[0], packed, perf_counter(), now, now)  # type: ignore[arg-type]
+        waiting = Waiting(loop.create_future(), command[0], packed, perf_counter(), now, now)  # type: ignore[arg-type]
         if link is not None:
             link.send(waiting)
         else:
@@ -322,7 +153,7 @@ class Multiplexer:
         if len(self._queued) >= self._max_pending:
             raise StoreUnavailable("too many commands wait for Redis", kind="overloaded")
 
-    def _enqueue(self, waiting: _Waiting) -> None:
+    def _enqueue(self, waiting: Waiting) -> None:
         self._queued.append(waiting)
         if self._queue_timer is None:
             self._queue_timer = waiting.future.get_loop().call_at(waiting.asked_at + self._read_timeout, self._expire_queued)
@@ -335,11 +166,11 @@ class Multiplexer:
             if due > loop.time():
                 self._queue_timer = loop.call_at(due, self._expire_queued)
                 return
-            _fail(self._queued.popleft().future, _overdue(self._read_timeout), self._on_fault)
+            fail(self._queued.popleft().future, overdue(self._read_timeout), self._on_fault)
 
     def _fail_queued(self, fault: StoreUnavailable) -> None:
         while self._queued:
-            _fail(self._queued.popleft().future, fault, self._on_fault)
+            fail(self._queued.popleft().future, fault, self._on_fault)
         if self._queue_timer is not None:
             self._queue_timer.cancel()
             self._queue_timer = None
@@ -418,14 +249,3 @@ class Multiplexer:
     def _report_first(self, error: BaseException | None) -> None:
         if self._first_attempt is not None and not self._first_attempt.done():
             self._first_attempt.set_result(error)
-
-
-def _overdue(read_timeout: float) -> StoreUnavailable:
-    return StoreUnavailable(f"Redis did not answer within {read_timeout:g} s", kind="timeout")
-
-
-def _fail(future: asyncio.Future[Any], error: Exception, on_fault: ObserveFault | None) -> None:
-    if not future.done():
-        future.set_exception(error)
-        if on_fault is not None and isinstance(error, StoreUnavailable):
-            on_fault(error)

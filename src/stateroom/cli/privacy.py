@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnavailable
+from ..sessions.data import DATA_PREFIX, FLASH_PREFIX, decode_value
 from ..sessions.journal import Journal
 from ..sessions.keys import user_key
 from ..sessions.listing import SessionInfo
-from ..sessions.session import DATA_PREFIX, FLASH_PREFIX, decode_value
 from ..telemetry.logging import security_event
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ from redis.exceptions import RedisError, ResponseError
 from ..errors import SessionTooLarge, SettingsError, StoreUnavailable, Unavailable
 from ..telemetry.logging import security_event
 from .cookie import Cookie
+from .data import DATA_PREFIX, encode_value
 from .keys import Address, UserId, handle_of, user_id_of, user_key
 from .notes import pack
-from .session import DATA_PREFIX, encode_value
 from .transport import read_cookie
 from .visit import SESSIONS, get_visit
 

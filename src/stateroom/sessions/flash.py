@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from .session import FLASH_PREFIX, Session
+from .data import FLASH_PREFIX
+from .session import Session
 
 FlashKind = Literal["success", "error", "warning", "info"]
 FLASH_KINDS: tuple[FlashKind, ...] = get_args(FlashKind)

@@ -6,27 +6,22 @@ import asyncio
 import math
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from ..errors import NotByAccessToken, SessionEnded, StoreUnavailable
-from .apply import Apply
 from .clock import StoreClock
 from .cookie import KeyRing
-from .covering import Covering
-from .ends import Ends
-from .honour import Honour, StoreState
+from .data import decode_value, encode_value
+from .honour import StoreState
 from .keys import TAG_COUNT, Address, Keys, UserId, user_key
 from .listing import SessionInfo
-from .loading import Loading
-from .restore import NotesOf, Restore
+from .restore import NotesOf
 from .rows import Along, EndsJournal, NoJournal
-from .session import Session, decode_value, encode_value
-from .signing import Signing
-from .store import Conflict, Durability, SessionStore
-from .tail import Tail
+from .session import Session
+from .store import Conflict, SessionStore
+from .stores import Stores, connect
 from .tokens import AccessTokens, looks_like_one
 
 if TYPE_CHECKING:
@@ -40,23 +35,6 @@ log = structlog.get_logger(__name__)
 PRUNED_AT_ONCE = 5000
 TAGS_SWEPT_AT_ONCE = 8
 """They share a connection with the checks, which wait behind them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """What a manager works with once its process has connected to the stores."""
-
-    client: RedisClient
-    store: SessionStore
-    journal: EndsJournal
-    tail: Tail
-    covering: Covering
-    apply: Apply
-    honour: Honour
-    ends: Ends
-    restore: Restore
-    loading: Loading
-    signing: Signing
 
 
 class SessionManager:
@@ -76,39 +54,14 @@ class SessionManager:
 
     def attach(self, client: RedisClient, journal: EndsJournal | None = None) -> Stores:
         """Take the stores that this process has connected."""
-        settings, metrics = self.settings, self._metrics
-        journal = journal or NoJournal()
-        store = SessionStore(
+        self._attached = connect(
             client,
-            self._keys,
-            self.clock,
-            max_bytes=settings.session_max_bytes,
-            timeout=settings.redis_read_timeout,
-            durability=Durability(settings.redis_write_replicas or 0, settings.redis_write_replicas_timeout, self._note_shortfall),
-        )
-        tail = Tail(journal, self.clock)
-        covering = Covering(journal, lambda: tail.is_away)
-        apply = Apply(client, store, journal, tail, self._keys, is_fleet=settings.redis_mode in {"sentinel", "cluster"})
-        honour = Honour(
-            tail,
-            covering,
-            apply,
-            self.clock,
-            is_kept=journal.is_kept,
-            is_required=settings.journal_required,
-            degraded_ms=settings.degraded_max_age * 1000,
-        )
-        shared: dict[str, Any] = {
-            "settings": settings, "metrics": metrics, "client": client, "store": store, "honour": honour, "clock": self.clock,
-        }  # fmt: skip
-        ends = Ends(journal=journal, tail=tail, **shared)
-        restore = Restore(store, honour, metrics)
-        loading = Loading(restore=restore, **shared)
-        signing = Signing(
-            settings=settings, metrics=metrics, store=store, journal=journal, honour=honour, ends=ends, loading=loading,
+            journal or NoJournal(),
+            settings=self.settings,
+            metrics=self._metrics,
+            keys=self._keys,
             clock=self.clock,
-        )  # fmt: skip
-        self._attached = Stores(client, store, journal, tail, covering, apply, honour, ends, restore, loading, signing)
+        )
         return self._attached
 
     @property
@@ -430,10 +383,6 @@ class SessionManager:
     def journal_age(self) -> float:
         """Seconds since this process last began to read the journal with success; NaN where there is none."""
         return self.stores.tail.age if self.stores.honour.is_kept else math.nan
-
-    def _note_shortfall(self, script: str, reached: int) -> None:
-        self._metrics.redis_wait_shortfalls.inc()
-        log.warning("redis_wait_shortfall", step=script, replicas=reached, wanted=self.settings.redis_write_replicas)
 
 
 def check_can_rotate(session: Session) -> None:

@@ -1,44 +1,25 @@
-"""Session: what a handler sees. A mutable mapping that records its own changes.
-
-Values are what JSON can say. They are decoded when first read; a value that can be mutated (a list, a dict) is
-compared with what was stored when the session is saved, so `session["cart"].append(x)` is noticed.
-"""
+"""Session: what a handler sees: whose it is, until when, what is known of it; and, as a mapping, what it holds."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from ..errors import Unavailable
+from .data import SessionData
 from .keys import Address
 from .notes import unpack
-from .store import Delta, Fields
 from .times import times_of
 
 if TYPE_CHECKING:
+    from ..errors import Unavailable
     from .cookie import Cookie
     from .keys import UserId
     from .manager import SessionManager
-
-log = logging.getLogger(__name__)
-
-DATA_PREFIX = "."
-FLASH_PREFIX = "!"
-_NO_FIELDS: Fields = {}
-_NO_CHANGE = Delta()
-# What every session begins with, and none can write to.
-_UNUSED: Any = MappingProxyType({})
-_UNUSED_TOO: Any = frozenset()
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+    from .store import Fields
 
 
-class Session(MutableMapping[str, Any]):
+class Session(SessionData):
     """One visitor's session in one request.
 
     An anonymous visitor's costs nothing until something is written to it. While the store is away a signed-in user is
@@ -51,7 +32,6 @@ class Session(MutableMapping[str, Any]):
 
     # What an anonymous visitor's session is, until something else is set: making one costs next to nothing.
     token: bytes | None = None
-    handle: str = ""
     user: str = ""
     _user_id: UserId | None = None
     generation: int = 0
@@ -61,10 +41,7 @@ class Session(MutableMapping[str, Any]):
     displaced: int = 0
     ended: str | None = None
     _fault: Unavailable | None = None
-    _data_fault: Unavailable | None = None
     _cookie: Cookie | None = None
-    _fields: Fields = _NO_FIELDS
-    _split: dict[str, bytes] | None = None
     known_ms: int = 0
     confirmed_ms: int = 0
     _created_ms: int = 0
@@ -73,11 +50,6 @@ class Session(MutableMapping[str, Any]):
     _deadline_ms: int = 0
     _expires_ms: int = 0
     _idle_ms: int = 0
-    # The first use of the session's data gives it its own.
-    _decoded: dict[str, Any] = _UNUSED
-    _written: dict[str, Any] = _UNUSED
-    _flashes: dict[str, str] = _UNUSED
-    _deleted: set[str] = _UNUSED_TOO
 
     def __init__(self, manager: SessionManager) -> None:
         self._manager = manager
@@ -87,10 +59,6 @@ class Session(MutableMapping[str, Any]):
         manager = self._manager
         self.__dict__.clear()
         self.__init__(manager)  # type: ignore[misc]
-
-    def discard_changes(self) -> None:
-        """Go back to what is stored."""
-        self._decoded, self._written, self._deleted, self._flashes = {}, {}, set(), {}
 
     # What the manager fills in
 
@@ -105,12 +73,6 @@ class Session(MutableMapping[str, Any]):
             self.generation, self._created_ms, self._auth_ms, self._renewed_ms,
             self._idle_ms, self._deadline_ms, self._expires_ms,
         ) = times  # fmt: skip
-
-    def refresh(self, fields: Fields) -> None:
-        """Take data that was stored meanwhile; what this request changed stays changed."""
-        delta = self.delta()
-        self._fields, self._split = fields, None
-        self._decoded = {key: value for key, value in self._decoded.items() if f"{DATA_PREFIX}{key}" in delta.values}
 
     def fill_from_cookie(self, cookie: Cookie, *, created_ms: int) -> None:
         """Who it is, as the cookie alone knows it. What it holds is unknown."""
@@ -181,6 +143,12 @@ class Session(MutableMapping[str, Any]):
     @property
     def auth_ms(self) -> int:
         return self._auth_ms
+
+    def has_news(self, renewed_before: int) -> bool:
+        """Whether anything waits to be written: a change, or a renewal where the last one was before this time."""
+        if self.is_touched:
+            return True
+        return self.token is not None and self._renewed_ms < renewed_before
 
     # What a handler may ask
 
@@ -279,189 +247,9 @@ class Session(MutableMapping[str, Any]):
         self._check_data()
         return await self._manager.take(self, names)
 
-    # MutableMapping
-
-    def __getitem__(self, key: str) -> Any:
-        self._check_data()
-        if key in self._written:
-            return self._written[key]
-        if key in self._decoded:
-            return self._decoded[key]
-        if key in self._deleted:
-            raise KeyError(key)
-        value = self._decode(key, self._raw[key])
-        self._decoded[key] = value
-        return value
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._check_data()
-        if not isinstance(key, str):
-            raise TypeError(f"a session key is a str, not {type(key).__name__}")
-        encode_value(key, value)
-        self._written[key] = value
-        self._deleted.discard(key)
-
-    def __delitem__(self, key: str) -> None:
-        self._check_data()
-        if key not in self:
-            raise KeyError(key)
-        self._written.pop(key, None)
-        self._decoded.pop(key, None)
-        if key in self._raw:
-            self._deleted.add(key)
-
-    def __iter__(self) -> Iterator[str]:
-        self._check_data()
-        yield from (key for key in self._raw if key not in self._deleted and self._is_readable(key))
-        yield from (key for key in self._written if key not in self._raw)
-
-    def __contains__(self, key: object) -> bool:
-        self._check_data()
-        return key in self._written or (key in self._raw and key not in self._deleted and self._is_readable(str(key)))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __bool__(self) -> bool:
-        return True
-
     def __repr__(self) -> str:
         who = f"user {self._user_id!r}" if self._user_id is not None else "anonymous"
         return f"<Session {self.handle or 'not stored'}, {who}>"
-
-    # Changes
-
-    def add_flash(self, kind: str, message: str) -> None:
-        self._check_data()
-        earlier = self._flashes.get(kind)
-        self._flashes[kind] = f"{earlier}\n{message}" if earlier else message
-
-    def drain_flashes(self) -> dict[str, str]:
-        """The messages added in this request, which then are not stored."""
-        flashes, self._flashes = self._flashes, {}
-        return flashes
-
-    @property
-    def is_touched(self) -> bool:
-        """Whether a handler has read or written anything: only then can there be a change to save."""
-        return bool(self._written or self._decoded or self._deleted or self._flashes)
-
-    def has_news(self, renewed_before: int) -> bool:
-        """Whether anything waits to be written: a change, or a renewal where the last one was before this time."""
-        if self._written is not _UNUSED and self.is_touched:
-            return True
-        return self.token is not None and self._renewed_ms < renewed_before
-
-    def delta(self) -> Delta:
-        """What has changed since it was loaded or saved last."""
-        if not self.is_touched:
-            return _NO_CHANGE
-        delta = Delta()
-        for key, value in self._written.items():
-            encoded = encode_value(key, value)
-            if self._raw.get(key) != encoded:
-                delta.values[DATA_PREFIX + key] = encoded
-        for key, value in self._decoded.items():
-            if key not in self._written and isinstance(value, list | dict):
-                encoded = encode_value(key, value)
-                if self._raw.get(key) != encoded:
-                    delta.values[DATA_PREFIX + key] = encoded
-        delta.deleted = [DATA_PREFIX + key for key in self._deleted]
-        delta.appended = {FLASH_PREFIX + kind: text for kind, text in self._flashes.items()}
-        return delta
-
-    def accept(self, delta: Delta) -> None:
-        """`delta` is stored."""
-        self._begin_changes()
-        for name, value in delta.values.items():
-            self._raw[name[1:]] = value
-        for name in delta.deleted:
-            self._raw.pop(name[1:], None)
-        self._decoded.update(self._written)
-        self._written, self._deleted = {}, set()
-        for name in delta.appended:
-            self._flashes.pop(name[1:], None)
-
-    def raw(self, key: str) -> bytes | None:
-        """The value as it is stored, as far as this request knows."""
-        return self._raw.get(key)
-
-    def accept_value(self, key: str, raw: bytes | None, value: Any) -> None:
-        """One key has this value in the store."""
-        self._begin_changes()
-        self._written.pop(key, None)
-        self._deleted.discard(key)
-        if raw is None:
-            self._raw.pop(key, None)
-            self._decoded.pop(key, None)
-        else:
-            self._raw[key] = raw
-            self._decoded[key] = value
-
-    def all_data(self) -> dict[str, bytes]:
-        """Every field to store when the session is stored anew, changes included."""
-        delta = self.delta()
-        fields = {DATA_PREFIX + key: raw for key, raw in self._raw.items() if key not in self._deleted}
-        fields.update(delta.values)
-        fields.update({FLASH_PREFIX + kind: text for kind, text in _by_prefix(self._fields, b"!").items()})
-        for name, text in delta.appended.items():
-            fields[name] = b"\n".join([*filter(None, [fields.get(name)]), text.encode()])
-        return fields
-
-    @property
-    def _raw(self) -> dict[str, bytes]:
-        """The data fields as they are stored. Split off when first asked for: most requests ask for none."""
-        if self._split is None:
-            self._split = _by_prefix(self._fields, b".")
-        return self._split
-
-    def _check_data(self) -> None:
-        if self._data_fault is not None:
-            raise self._data_fault
-        self._begin_changes()
-
-    def _begin_changes(self) -> None:
-        if self._written is _UNUSED:
-            self.discard_changes()
-
-    def _is_readable(self, key: str) -> bool:
-        if key in self._decoded:
-            return True
-        try:
-            self._decoded[key] = self._decode(key, self._raw[key])
-        except KeyError:
-            return False
-        return True
-
-    def _decode(self, key: str, raw: bytes) -> Any:
-        try:
-            return _decode(raw)
-        except msgspec.DecodeError:
-            # One unreadable field is a missing field and a log line, never a 500.
-            log.warning("a field of a session cannot be read", extra={"field": key, "session": self.handle})
-            raise KeyError(key) from None
-
-
-def encode_value(key: str, value: Any) -> bytes:
-    """JSON of a value. Raises `TypeError` that names the key."""
-    try:
-        return _encode(value)
-    except (TypeError, msgspec.MsgspecError, OverflowError, ValueError, RecursionError) as error:
-        raise TypeError(f"session[{key!r}] cannot be stored as JSON: {error}") from None
-
-
-def decode_value(raw: bytes | None) -> Any:
-    """The value that `encode_value` wrote; None for none and for what cannot be read."""
-    if raw is None:
-        return None
-    try:
-        return _decode(raw)
-    except msgspec.DecodeError:
-        return None
-
-
-def _by_prefix(fields: Fields, prefix: bytes) -> dict[str, bytes]:
-    return {name[1:].decode(): value for name, value in fields.items() if name[:1] == prefix}
 
 
 def _time(milliseconds: int) -> datetime | None:

@@ -10,15 +10,16 @@ lifetimes are milliseconds. A missing session is an answer here, not an error; e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-from ..backend.budget import seconds_left, within_budget
-from ..backend.client import Argument, RedisClient, Script
+from ..backend.budget import within_budget
+from ..backend.client import Argument, RedisClient
 from ..errors import SessionTooLarge, StoreUnavailable
 from .clock import StoreClock
 from .keys import TAG_COUNT, Address, Keys, UserId, user_id_of
+from .writes import SCRIPTS, Durability, Writes
 
 Fields: TypeAlias = Mapping[bytes, bytes]
 T = TypeVar("T")
@@ -32,27 +33,9 @@ _SWEPT_AT_ONCE = 25
 _SWEEPS_OF_A_TAG = 20
 _ASKED_AT_ONCE = 64
 """Commands that leave together for what nobody waits for: a check that comes then has only these before it."""
-_SCRIPTS = {
-    name: Script.read(f"{__package__}.lua", name, shared=["shared"])
-    for name in (
-        "create",
-        "save",
-        "renew",
-        "change",
-        "take",
-        "finish",
-        "prepare",
-        "claim",
-        "sweep",
-        "restore",
-        "confirm",
-        "end_older",
-    )
-}
 PENDING = b"p"
 _ALL_GENERATIONS = 2**53
-_REFUSALS = frozenset({"readonly", "refused"})
-_OK, _GONE, _LATE, _TOO_LARGE, _CONFLICT, _EXISTS = 1, 0, -1, -2, -3, -4
+_OK, _TOO_LARGE, _CONFLICT, _EXISTS = 1, -2, -3, -4
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +90,8 @@ class Conflict:
     current: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Durability:
-    """How many replicas an identity write waits for, and how many seconds. `on_shortfall`: fewer had it by then."""
-
-    replicas: int = 0
-    timeout: float = 0.1
-    on_shortfall: Callable[[str, int], None] = lambda _script, _reached: None
-
-
 class SessionStore:
-    """Load, save, renew, rotate, end, list, count, sweep. `timeout` is how many seconds a caller waits.
-
-    `is_refusing`: the server answered the last write with a refusal (NOREPLICAS, READONLY, MISCONF, OOM).
-    """
+    """Load, save, renew, rotate, end, list, count, sweep. `timeout` is how many seconds a caller waits."""
 
     def __init__(
         self,
@@ -136,9 +107,12 @@ class SessionStore:
         self._keys = keys
         self._clock = clock
         self._max_bytes = max_bytes
-        self._timeout = timeout
-        self._durability = durability or Durability()
-        self.is_refusing = False
+        self._writes = Writes(client, clock, timeout=timeout, durability=durability)
+
+    @property
+    def is_refusing(self) -> bool:
+        """The server answered the last write with a refusal (NOREPLICAS, READONLY, MISCONF, OOM)."""
+        return self._writes.is_refusing
 
     def now_ms(self) -> int:
         return self._clock.now_ms()
@@ -170,7 +144,7 @@ class SessionStore:
         args: list[Argument] = [at.handle, at.user, idle_ms, lifetime_ms, max_per_user]
         for name, value in fields.items():
             args += (name, value)
-        reply = await self._write_durably("create", self._keys.of_session(at.user, at.handle), args)
+        reply = await self._writes.run_durably("create", self._keys.of_session(at.user, at.handle), args)
         if reply[0] == _EXISTS:
             raise StoreUnavailable("a session with this id is stored already", kind="refused")
         return Created(int(reply[1]), int(reply[2]), tuple(each.decode() for each in reply[3]))
@@ -184,7 +158,7 @@ class SessionStore:
         for name, text in delta.appended.items():
             args += (name, text)
         args += delta.deleted
-        reply = await self._write("save", self._keys.of_session(at.user, at.handle), args)
+        reply = await self._writes.run("save", self._keys.of_session(at.user, at.handle), args)
         if reply[0] == _TOO_LARGE:
             self._check_size(int(reply[1]))
         if reply[0] != _OK:
@@ -193,12 +167,12 @@ class SessionStore:
 
     async def renew(self, at: Address, *, interval_ms: int) -> Renewed | None:
         """Slide the idle lifetime, unless done less than `interval_ms` ago; None where the session is gone."""
-        reply = await self._write("renew", self._keys.of_session(at.user, at.handle), [at.handle, at.user, interval_ms])
+        reply = await self._writes.run("renew", self._keys.of_session(at.user, at.handle), [at.handle, at.user, interval_ms])
         return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
 
     async def change(self, at: Address, name: str, seen: bytes | None, value: bytes | None) -> Conflict | int | None:
         """Set a field that still has the value `seen`: the size then, a `Conflict`, or None where the session is gone."""
-        reply = await self._write(
+        reply = await self._writes.run(
             "change", [self._keys.session(at.user, at.handle)], [self._max_bytes, name, seen or b"", value or b""]
         )
         if reply[0] == _CONFLICT:
@@ -209,20 +183,20 @@ class SessionStore:
 
     async def take(self, at: Address, names: Sequence[str]) -> list[bytes | None] | None:
         """Read and delete fields in one step; None where the session is gone."""
-        reply = await self._write("take", [self._keys.session(at.user, at.handle)], list(names))
+        reply = await self._writes.run("take", [self._keys.session(at.user, at.handle)], list(names))
         return list(reply[1:]) if reply[0] == _OK else None
 
     async def prepare_rotation(self, old: Address, new: Address, *, generation: int, signs_in: bool) -> int | None:
         """Copy a session under a new handle, unclaimed: the time of sign-in it has, or None where the old is gone."""
         keys = [self._keys.session(old.user, old.handle), self._keys.session(new.user, new.handle)]
-        reply = await self._write("prepare", keys, [UNCLAIMED_MS, generation, int(signs_in)])
+        reply = await self._writes.run("prepare", keys, [UNCLAIMED_MS, generation, int(signs_in)])
         return int(reply[2]) if reply[0] == _OK else None
 
     async def claim_rotation(self, old: Address, new: Address) -> Renewed | None:
         """Make the copy the session and delete the old one; None where the copy is gone."""
         session, expiries, sessions = self._keys.of_session(new.user, new.handle)
         keys = [session, self._keys.session(old.user, old.handle), expiries, sessions]
-        reply = await self._write_durably("claim", keys, [new.handle, old.handle, new.user])
+        reply = await self._writes.run_durably("claim", keys, [new.handle, old.handle, new.user])
         return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
 
     async def restore(
@@ -233,12 +207,12 @@ class SessionStore:
         for name, value in fields.items():
             args += (name, value)
         keys = [*self._keys.of_session(at.user, at.handle), self._keys.ended(at.user, at.handle)]
-        reply = await self._write("restore", keys, args)
+        reply = await self._writes.run("restore", keys, args)
         return {_OK: True, _EXISTS: False}.get(reply[0])
 
     async def confirm(self, at: Address) -> bool:
         """A pending session is pending no more; False where it is gone."""
-        reply = await self._write_durably("confirm", self._keys.of_session(at.user, at.handle), [at.handle, at.user])
+        reply = await self._writes.run_durably("confirm", self._keys.of_session(at.user, at.handle), [at.handle, at.user])
         return bool(reply[0] == _OK)
 
     async def end(self, at: Address, *, mark_ms: int = 0, reason: str = "") -> tuple[Ended | None, int]:
@@ -248,7 +222,7 @@ class SessionStore:
         """
         keys = [*self._keys.of_session(at.user, at.handle), self._keys.ended(at.user, at.handle)]
         args: list[Argument] = [self._clock.skew_ms, 0, at.handle, at.user, mark_ms or "", reason]
-        reply, reached = await self._run_durably("finish", keys, args)
+        reply, reached = await self._writes.run_whenever("finish", keys, args)
         if reply[0] != _OK:
             return None, reached
         return Ended(user_id_of(at.user), at.handle, int(reply[1]), int(reply[2])), reached
@@ -256,13 +230,13 @@ class SessionStore:
     async def end_at_once(self, at: Address) -> None:
         """Delete a session; no replica is waited for."""
         keys = [*self._keys.of_session(at.user, at.handle), self._keys.ended(at.user, at.handle)]
-        await self._client.run(_SCRIPTS["finish"], keys, [self._clock.skew_ms, 0, at.handle, at.user, ""])
+        await self._client.run(SCRIPTS["finish"], keys, [self._clock.skew_ms, 0, at.handle, at.user, ""])
 
     async def end_older(self, user: str, generation: int | None, *, spare: str = "") -> list[Ended]:
         """Delete the user's sessions of a lower generation (None: of any), but for the one with the handle `spare`."""
         index, expiries = self._keys.user(user), f"{self._keys.stem(user, '')}:x"
         least = _ALL_GENERATIONS if generation is None else generation
-        reply, _ = await self._run_durably("end_older", [index, expiries], [self._clock.skew_ms, 0, user, least, spare])
+        reply, _ = await self._writes.run_whenever("end_older", [index, expiries], [self._clock.skew_ms, 0, user, least, spare])
         now = int(reply[-1])
         near = self._client.standing(index).near
         if near is not None:  # the script has found their keys itself
@@ -306,7 +280,7 @@ class SessionStore:
     async def note_active(self, count: int, *, kept_ms: int) -> None:
         """Leave the count for the fleet's other workers."""
         key = self._keys.active
-        await self._noted(self._client.execute(key, "SET", key, count, "PX", kept_ms))
+        await self._writes.noted(self._client.execute(key, "SET", key, count, "PX", kept_ms))
 
     async def noted_active(self) -> int | None:
         """What `note_active` left; None where nobody has counted lately."""
@@ -322,7 +296,7 @@ class SessionStore:
         key = self._keys.expiries[tag % TAG_COUNT]
         ended: list[Ended] = []
         for _ in range(_SWEEPS_OF_A_TAG):
-            due: list[Any] = await self._client.run(_SCRIPTS["sweep"], [key], [self._clock.skew_ms, 0, _SWEPT_AT_ONCE])
+            due: list[Any] = await self._client.run(SCRIPTS["sweep"], [key], [self._clock.skew_ms, 0, _SWEPT_AT_ONCE])
             for member, score in zip(due[::2], due[1::2], strict=True):
                 handle, created, user = member.decode().split(":", 2)
                 ended.append(Ended(user_id_of(user), handle, int(created), int(float(score))))
@@ -333,61 +307,12 @@ class SessionStore:
     async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:
         """Whether this worker sweeps now: one in the fleet does, until it has been silent for `hold_ms`."""
         key = self._keys.sweeper
-        if await self._noted(self._client.execute(key, "SET", key, worker, "NX", "PX", hold_ms)):
+        if await self._writes.noted(self._client.execute(key, "SET", key, worker, "NX", "PX", hold_ms)):
             return True
         if await self._client.execute(key, "GET", key) != worker.encode():
             return False
         await self._client.execute(key, "PEXPIRE", key, hold_ms)
         return True
-
-    async def _write(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a writing script, which does nothing once we have given up on it."""
-        return await self._in_time(keys, args, lambda timed: self._noted(self._client.run(_SCRIPTS[script], keys, timed)))
-
-    async def _write_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """The same, and replicas must have it: how many is no reason to refuse, the cookie and the journal carry it."""
-
-        async def run(timed: Sequence[Argument]) -> list[Any]:
-            reply, _ = await self._run_durably(script, keys, timed)
-            return reply
-
-        return await self._in_time(keys, args, run)
-
-    async def _in_time(
-        self, keys: Sequence[str], args: Sequence[Argument], run: Callable[[Sequence[Argument]], Awaitable[list[Any]]]
-    ) -> list[Any]:
-        clock = self._clock
-        if not clock.is_calibrated:  # a write without a deadline could come at any time, after the end of what it makes
-            await within_budget(clock.calibrate(self._client, keys[0]))
-        for _ in range(2):
-            reply = await run([clock.skew_ms, clock.latest_ms(seconds_left(self._timeout)), *args])
-            if reply[0] != _LATE:
-                return reply
-            # It came in time and was called late: a clock was set. Compare again.
-            await clock.calibrate(self._client, keys[0])
-        raise StoreUnavailable("the clocks of Redis and this host disagree", kind="timeout")
-
-    async def _run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], int]:
-        wanted = self._durability
-        if not wanted.replicas:
-            return await self._noted(self._client.run(_SCRIPTS[script], keys, args)), 0
-        reply, reached = await self._noted(
-            self._client.run_durably(_SCRIPTS[script], keys, args, replicas=wanted.replicas, timeout=wanted.timeout)
-        )
-        if reached < wanted.replicas:
-            wanted.on_shortfall(script, reached)
-        return reply, reached
-
-    async def _noted(self, write: Awaitable[T]) -> T:
-        """Notice whether the server takes writes."""
-        try:
-            reply = await write
-        except StoreUnavailable as fault:
-            if fault.kind in _REFUSALS:
-                self.is_refusing = True
-            raise
-        self.is_refusing = False
-        return reply
 
     def check_data(self, fields: Mapping[str, Argument]) -> None:
         """Raises `SessionTooLarge`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -17,21 +16,20 @@ from stateroom.drills import topology
 from stateroom.setup import setup
 from stateroom.telemetry.metrics import Metrics
 
+from ..patience import at_most
 from ..servers import Servers
 
 
 async def test_steps_share_what_is_left() -> None:
-    budget = Budget(0.1)
-    BUDGET.set(budget)
-    began = time.monotonic()
-    await within_budget(asyncio.sleep(0.06))
-    assert 0 < seconds_left(1.0) <= 0.04
-    with pytest.raises(StoreUnavailable) as fault:
-        await within_budget(asyncio.sleep(1))
-    assert fault.value.kind == "timeout"
-    with pytest.raises(StoreUnavailable):
-        await within_budget(asyncio.sleep(1))
-    assert time.monotonic() - began < 0.2
+    BUDGET.set(Budget(1.0))
+    async with at_most(1.2):
+        await within_budget(asyncio.sleep(0.3))
+        assert 0 < seconds_left(2.0) <= 0.7
+        with pytest.raises(StoreUnavailable) as fault:
+            await within_budget(asyncio.sleep(5))
+        assert fault.value.kind == "timeout"
+        with pytest.raises(StoreUnavailable):
+            await within_budget(asyncio.sleep(5))
 
 
 async def test_without_a_request_each_step_has_its_own_time() -> None:
@@ -77,9 +75,7 @@ async def test_a_request_waits_for_a_hung_server_no_longer_than_once(
         app.router.add_post("/", hang_half_way)
         client = await aiohttp_client(app)
         await testing.sign_in_as(client, 1)
-        began = time.monotonic()
-        async with client.post("/") as response:
+        async with at_most(settings.redis_read_timeout + 0.2), client.post("/") as response:
             assert response.status == 503  # the last change could not be saved
-        assert time.monotonic() - began < settings.redis_read_timeout + 0.2
         node.resume()
         assert app[SESSIONS] is not None

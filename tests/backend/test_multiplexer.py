@@ -19,6 +19,8 @@ from stateroom.drills import topology
 from stateroom.drills.topology import Node
 from stateroom.errors import StoreUnavailable
 
+from ..patience import at_most
+
 READ_TIMEOUT = 0.5
 
 
@@ -133,17 +135,14 @@ async def test_a_command_of_the_tick_in_which_the_connection_goes_waits_for_the_
 
 async def test_a_hung_server_costs_one_read_timeout_and_then_nothing(probe: Probe, node: Node) -> None:
     node.pause()
-    began = time.monotonic()
-    with pytest.raises(StoreUnavailable) as first:
-        await probe.multiplexer.execute("PING")
+    async with at_most(READ_TIMEOUT + 0.2):
+        with pytest.raises(StoreUnavailable) as first:
+            await probe.multiplexer.execute("PING")
     assert first.value.kind == "timeout"
-    assert time.monotonic() - began < READ_TIMEOUT + 0.2
-    began = time.monotonic()
     with pytest.raises(StoreUnavailable) as second:
-        await probe.multiplexer.execute("PING")
+        probe.multiplexer.execute("PING")  # nothing to wait for
     assert second.value.kind == "breaker_open"
     assert second.value.retry_after >= 1
-    assert time.monotonic() - began < 0.05
     node.resume()
     await probe.until(BreakerState.CLOSED)
     assert await probe.multiplexer.execute("PING") == b"PONG"
@@ -154,10 +153,9 @@ async def test_a_killed_server_fails_whoever_waits_at_once(probe: Probe, node: N
     node.pause()
     waiting = [asyncio.ensure_future(probe.multiplexer.execute("PING")) for _ in range(10)]
     await asyncio.sleep(0)
-    began = time.monotonic()
-    await node.kill()
-    ended = await asyncio.gather(*waiting, return_exceptions=True)
-    assert time.monotonic() - began < READ_TIMEOUT
+    async with at_most(READ_TIMEOUT):
+        await node.kill()
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(each) for each in ended} == {StoreUnavailable}
     await probe.until(BreakerState.OPEN)
     await node.start()

@@ -20,6 +20,8 @@ from stateroom.sessions.cookie import new_key
 from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
 
+from ..patience import at_most
+
 OLD, LIE = Address("10.0.0.1", 6379), Address("192.168.7.7", 6379)
 
 
@@ -112,9 +114,8 @@ async def test_a_minority_that_hangs_is_down_or_lies_is_survived(faults: tuple[s
         async with watching(*(each.address for each in (*bad, *good))) as (watcher, news):
             await news.until(lambda: is_believed(watcher))
             assert watcher.primary == OLD
-            began = time.monotonic()
-            assert await watcher.locate() == OLD
-            assert time.monotonic() - began < ASK_TIMEOUT_SECONDS / 2
+            async with at_most(ASK_TIMEOUT_SECONDS / 2):
+                assert await watcher.locate() == OLD
 
 
 async def test_belief_takes_a_majority_for_a_lease_and_ends_a_lease_after_it() -> None:
@@ -159,10 +160,9 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
                 waiting = asyncio.ensure_future(client.execute("", "GET", "who"))
                 await asyncio.sleep(0)
                 one.primary, one.epoch = b.address, 2  # it has promoted b, and announced nothing yet
-                began = time.monotonic()
-                with pytest.raises(StoreUnavailable):
-                    await waiting
-                assert time.monotonic() - began < 1, "the read time-out is 5 s"
+                async with at_most(1):  # the read time-out is 5 s
+                    with pytest.raises(StoreUnavailable):
+                        await waiting
 
                 async def is_there() -> bool:
                     return client.standing("").serial > serial and client.is_available

@@ -72,6 +72,9 @@ async def test_a_first_hour(service: ServiceClient) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", body["session"]["created_at"])
 
     assert await post(service, "/api/auth/login", CREDENTIALS) == (200, {"user": user, "message": "login successful"})
+    for path in ("/api/dashboard", "/api/flashes"):
+        async with service.head(path) as response:  # takes no message that nobody would see
+            assert response.status == 200
     status, body = await get(service, "/api/dashboard")
     assert status == 200
     assert (body["message"], body["user_id"]) == ("Welcome to your dashboard", 1)

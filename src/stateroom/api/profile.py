@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from .. import get_session, require_auth, take_flashes
+from .. import get_session, require_auth
 from ..accounts import ACCOUNTS
 from . import views
 from .answers import answer, session_view, user_view
 from .operations import operation
-from .steps import signed_in_user_id, take_messages
+from .steps import signed_in_user_id, take_messages, take_messages_if_possible
 
 routes = web.RouteTableDef()
 
@@ -32,7 +32,7 @@ async def dashboard(request: web.Request) -> web.Response:
             "message": "Welcome to your dashboard",
             "user_id": session.user_id,
             "session": session_view(session),
-            "flashes": await take_messages(request),
+            "flashes": await take_messages_if_possible(request),
         }
     )
 
@@ -40,4 +40,4 @@ async def dashboard(request: web.Request) -> web.Response:
 @routes.get("/api/flashes")
 @operation("Messages left for the visitor, each shown once", {200: views.Flashes})
 async def flashes(request: web.Request) -> web.Response:
-    return answer(dict(await take_flashes(get_session(request))))
+    return answer(dict(await take_messages(request)))

@@ -114,9 +114,14 @@ def check_fresh(request: web.Request) -> None:
 
 
 async def take_messages(request: web.Request) -> dict[str, str]:
-    """The messages left for the visitor, each once; while Redis hands out none they are kept."""
+    """The messages left for the visitor, each once; a HEAD shows nobody any. Raises what `take_flashes` raises."""
+    return {} if request.method == "HEAD" else await take_flashes(get_session(request))
+
+
+async def take_messages_if_possible(request: web.Request) -> dict[str, str]:
+    """The same; while Redis hands out none they are kept."""
     try:
-        return await take_flashes(get_session(request))
+        return await take_messages(request)
     except StoreUnavailable:
         return {}
 

@@ -137,7 +137,7 @@ async def _everything(request: web.Request, *, password_form: Filled | None = No
     """What the account page shows: what the API tells, None for what cannot be looked up."""
     session = get_session(request)
     settings = request.app[SESSIONS].settings
-    flashes = await steps.take_messages(request)
+    flashes = await steps.take_messages_if_possible(request)
     if notice:
         flashes["flash_success"] = notice
     user = await _user(request)

@@ -11,6 +11,7 @@ byte.
 
 from __future__ import annotations
 
+import asyncio
 from email.utils import formatdate
 from functools import cached_property
 from time import time
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, web
 from multidict import CIMultiDict
+
+from .outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,9 +46,11 @@ class CommonLines:
         self._second = 0
         self._lines = ""
         self._apps: tuple[web.Application, ...] = ()
+        self.outbox: Outbox | None = None
 
     async def serve(self, app: web.Application) -> None:
         """This application starts."""
+        self.outbox = Outbox(asyncio.get_running_loop())
         self._apps = (app,) if list(app.on_response_prepare) == self._stands_for else ()
 
     def stand_for(self, request: web.Request) -> bool:
@@ -67,6 +72,7 @@ class ReadyResponse(web.Response):
     """
 
     _bytes: bytes | None = None
+    _outbox: Outbox | None = None
     _zlib_executor_size = 1 << 20
     _zlib_executor = None
 
@@ -103,6 +109,7 @@ class ReadyResponse(web.Response):
             return False
         head = f"HTTP/1.1 200 OK\r\n{self._lines}{common.now()}{lines}Content-Length: {len(body)}\r\n\r\n"
         self._bytes = head.encode("ascii") + body
+        self._outbox = common.outbox
         return True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -113,7 +120,12 @@ class ReadyResponse(web.Response):
             raise ClientConnectionResetError("the client has gone")
         self._eof_sent = self._keep_alive = True
         self._body_length = len(self._bytes)
+        protocol, outbox = request.protocol, self._outbox
+        # Where the next answer or the connection's end may follow at once, this one must not wait.
+        if outbox is not None and not (protocol._messages or protocol._close or protocol.writing_paused):  # noqa: SLF001
+            outbox.put(transport, self._bytes)
+            return request.writer
         transport.write(self._bytes)
-        if request.protocol.writing_paused:  # the client does not read what it asked for: no more of it until it does
+        if protocol.writing_paused:  # the client does not read what it asked for: no more of it until it does
             await request.writer.drain()
         return request.writer

@@ -10,7 +10,8 @@ NOTE = Path(__file__).with_name("passed.txt")
 TOUCHED = (
     "src/stateroom/backend", "src/stateroom/sessions", "src/stateroom/drills", "src/stateroom/serving", "src/stateroom/accounts",
     "src/stateroom/api/auth.py", "src/stateroom/api/steps.py", "src/stateroom/database.py", "src/stateroom/setup.py",
-    "src/stateroom/app.py", "src/stateroom/ready.py", "src/stateroom/outbox.py", "deploy/redis.conf", "deploy/users.acl", "sentinel.conf", "tests/drills",
+    "src/stateroom/app.py", "src/stateroom/ready.py", "src/stateroom/outbox.py",
+    "deploy/redis.conf", "deploy/users.acl", "sentinel.conf", "tests/drills",
 )  # fmt: skip
 TOLD = (".css", ".html", ".txt", ".pyc")
 """Ends of files that change how a drill is told, or are no source."""

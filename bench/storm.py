@@ -1,8 +1,9 @@
 """`python -m bench.storm`: session checks while everybody signs in.
 
-Clients log in without pause at 12 bcrypt rounds; beside them checks leave at a fixed rate, whether or not the last
-one has been answered (an open loop: a slow answer does not slow the questions). The service stands beside the same
-application with bcrypt in the loop's default executor, in turns. Writes `bench/results/storm.md`.
+Clients log in without pause at 12 bcrypt rounds, each from an address of its own (`X-Forwarded-For`); beside them
+checks leave at a fixed rate, whether or not the last one has been answered (an open loop: a slow answer does not slow
+the questions). The service stands beside the same application with bcrypt in the loop's default executor, in turns.
+Writes `bench/results/storm.md`.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def main() -> None:
 def both() -> Iterator[None]:
     """The service and the other application, each with an embedded server of its own."""
     unlimited = {"LOGIN_ATTEMPTS_PER_ADDRESS": "1000000", "LOGIN_ATTEMPTS": "1000000", "BCRYPT_ROUNDS": "12"}
+    unlimited["TRUSTED_PROXIES"] = "127.0.0.1"
     other = [sys.executable, "-P", str(HERE / "executor.py"), str(EXECUTOR_PORT)]
     with (
         tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two,
@@ -82,18 +84,20 @@ async def storm(url: str, cookie: str, options: argparse.Namespace) -> Storm:
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=0)) as session,
         asyncio.TaskGroup() as group,
     ):
-        for _ in range(options.clients):
-            group.create_task(log_in(session, url, until, seen))
+        for number in range(options.clients):
+            group.create_task(log_in(session, url, f"198.51.100.{number % 256}", until, seen))
         group.create_task(check(session, url, cookie, until, options.rate, seen))
     return seen
 
 
-async def log_in(session: aiohttp.ClientSession, url: str, until: float, seen: Storm) -> None:
-    headers = {"Content-Type": "application/json"}
+async def log_in(session: aiohttp.ClientSession, url: str, address: str, until: float, seen: Storm) -> None:
+    headers = {"Content-Type": "application/json", "X-Forwarded-For": address}
     while time.monotonic() < until:
         async with session.post(f"{url}/api/auth/login", data=CREDENTIALS, headers=headers) as response:
             await response.read()
             seen.logins[response.status] += 1
+        if response.status not in {200, BUSY}:
+            sys.exit(f"a sign-in was answered {response.status}: that is no storm of sign-ins")
         if response.status == BUSY:
             await asyncio.sleep(min(float(response.headers["Retry-After"]), max(until - time.monotonic(), 0)))
 

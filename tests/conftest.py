@@ -25,6 +25,7 @@ from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
 from .commands import Command, Serving, environment
+from .patience import settled
 from .servers import Servers, ServerThread
 
 ServiceClient = TestClient[web.Request, web.Application]
@@ -103,8 +104,11 @@ def service_settings(servers: Servers, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def service(service_settings: Settings, aiohttp_client: AiohttpClient) -> ServiceClient:
-    """A client of the running service, with a cookie jar."""
-    return await aiohttp_client(make_app(service_settings))
+    """A client of the running service, with a cookie jar; all is well."""
+    app = make_app(service_settings)
+    client = await aiohttp_client(app)
+    await settled(app)
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from stateroom.drills.topology import Node
 from stateroom.sessions.cookie import KeyRing
 
 from ..conftest import ServiceClient
+from ..patience import settled
 from ..servers import Servers
 
 KEY, OTHER_KEY = "a-signing-key-of-more-than-32-bytes", "another-signing-key-of-over-32-bytes"
@@ -67,13 +68,6 @@ def app_of(client: ServiceClient) -> web.Application:
     return client.app
 
 
-async def settled(client: ServiceClient) -> None:
-    async def is_settled() -> bool:
-        return app_of(client)[SESSIONS].store_state() == "settled"
-
-    await topology.until(is_settled, "the store is settled")
-
-
 async def test_a_token_is_as_good_as_the_cookie(client: ServiceClient) -> None:
     status, answer = await call(client, "POST", "/api/auth/token", {"email": ADA["email"], "password": ADA["password"]})
     assert status == 200
@@ -116,7 +110,7 @@ async def end_by_disabling(client: ServiceClient, token: str) -> None:
 async def test_a_token_is_refused_once_its_session_has_ended(
     client: ServiceClient, end: Callable[..., Any], node: Node, *, is_away: bool
 ) -> None:
-    await settled(client)
+    await settled(app_of(client))
     token = await minted(client)
     if is_away:
         node.pause()
@@ -128,13 +122,13 @@ async def test_a_token_is_refused_once_its_session_has_ended(
     assert problem["reason"] in {"logout", "password", "disabled"}
     if is_away:
         node.resume()
-        await settled(client)
+        await settled(app_of(client))
         assert (await call(client, "GET", "/api/profile", token=token))[0] == 401
 
 
 async def test_a_token_is_refused_when_a_failover_brings_the_session_back(client: ServiceClient, node: Node) -> None:
     """A promoted replica may lack the deletion: here its keys are put back by hand, and the connection is another."""
-    await settled(client)
+    await settled(app_of(client))
     token = await minted(client)
     kept = [(key, await node.call("DUMP", key)) for key in await node.call("KEYS", "*:s:*")]
     await end_by_logout(client, token)
@@ -146,7 +140,7 @@ async def test_a_token_is_refused_when_a_failover_brings_the_session_back(client
 
 
 async def test_a_session_that_redis_lost_comes_back_by_its_token(client: ServiceClient, node: Node) -> None:
-    await settled(client)
+    await settled(app_of(client))
     token = await minted(client)
     for key in await node.call("KEYS", "*:s:*"):
         await node.call("DEL", key)
@@ -184,7 +178,7 @@ HANDLE_OF_NOTHING = "47DEQpj8HBSa-_TImW-5JA"
 
 async def test_a_token_is_no_cookie_and_none_is_made_of_it(client: ServiceClient, node: Node) -> None:
     """A value sealed from it would outlive the token, and the session's logout too."""
-    await settled(client)
+    await settled(app_of(client))
     token = await minted(client)
     testing.clock(app_of(client)).move(seconds=61)  # a renewal is due
     for headers in ({"Cookie": f"session_id={token}"}, {"Authorization": f"Bearer {token}"}):
@@ -251,7 +245,7 @@ async def test_a_value_does_not_get_younger_while_redis_is_away(settings: Settin
     stateroom.setup(app, settings)
     app.add_routes([web.get("/enter", enter), web.get("/values", values)])
     async with TestClient(TestServer(app)) as client:
-        await settled(client)
+        await settled(app_of(client))
         assert (await call(client, "GET", "/enter"))[0] == 200
         _, before = await call(client, "GET", "/values")
         assert before["token"] is not None
@@ -330,7 +324,7 @@ async def test_tokens_are_off_without_keys(service: ServiceClient) -> None:
 
 
 async def test_no_token_while_redis_is_away(client: ServiceClient, node: Node) -> None:
-    await settled(client)
+    await settled(app_of(client))
     token = await minted(client)
     node.pause()
     assert (await call(client, "GET", "/api/auth/check", token=token))[1]["degraded"]

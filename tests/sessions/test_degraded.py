@@ -25,6 +25,7 @@ from stateroom.sessions.session import Session
 from stateroom.setup import setup
 from stateroom.telemetry import loops
 
+from ..patience import settled
 from ..servers import Servers
 
 
@@ -44,10 +45,7 @@ class Place:
         return self.manager.seal(session), session
 
     async def settled(self) -> None:
-        async def is_settled() -> bool:
-            return self.manager.store_state() == "settled"
-
-        await topology.until(is_settled, "the store is settled")
+        await settled(self.app)
 
     @contextlib.contextmanager
     def journal_away(self) -> Any:

@@ -30,6 +30,7 @@ from stateroom.sessions.session import Session
 from stateroom.settings import Address
 from stateroom.setup import METRICS, setup
 
+from ..patience import settled
 from ..servers import Servers
 
 TRIALS = 200
@@ -95,10 +96,7 @@ class Worker:
         link._on_push = hear_and_tell
 
     async def settled(self) -> None:
-        async def is_settled() -> bool:
-            return self.manager.store_state() == "settled"
-
-        await topology.until(is_settled, "the store is settled")
+        await settled(self.app)
 
 
 async def see(request: web.Request) -> web.Response:

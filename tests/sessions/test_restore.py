@@ -11,15 +11,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from stateroom import SESSIONS, get_session, sign_in, testing
+from stateroom import get_session, sign_in, testing
 from stateroom.database import Database
-from stateroom.drills import topology
 from stateroom.errors import Unavailable
 from stateroom.sessions.keys import Address
 from stateroom.sessions.session import Session
 from stateroom.settings import Settings
 from stateroom.setup import setup
 
+from ..patience import settled
 from .test_ends import Fleet, Worker, fleet_on, is_honoured
 
 
@@ -295,11 +295,7 @@ async def test_background_polls_do_not_carry_a_session_through_an_outage(
     app.add_routes([web.get("/", who), web.post("/", enter)])
     headers = {"X-Session-Renew": "no"} if is_poll else {}
     async with TestClient(TestServer(app)) as client:
-
-        async def is_settled() -> bool:
-            return app[SESSIONS].store_state() == "settled"
-
-        await topology.until(is_settled, "the store is settled")
+        await settled(app)
         async with client.post("/") as response:
             assert response.status == 200
         for _ in range(3):

@@ -21,6 +21,7 @@ from stateroom.sessions.streams import Streams
 from stateroom.setup import FRONTEND, setup
 
 from ..conftest import ServiceClient
+from ..patience import settled
 from ..servers import Servers
 
 SOON_SECONDS = 1.0
@@ -100,6 +101,7 @@ async def fleet(servers: Servers, tmp_path: Path) -> AsyncIterator[Fleet]:
             )  # fmt: skip
             client = TestClient(TestServer(app))
             await client.start_server()
+            await settled(app)
             made.append(client)
         yield Fleet(node, made)
         for client in made:

@@ -56,7 +56,7 @@ def test_one_scrape_answers_for_all_workers(two: Serving) -> None:
     assert {two.metric("stateroom_workers") for _ in range(10)} == {2}
     assert two.metric("stateroom_redis_pool_connections_max") == 40
     assert two.metric("stateroom_redis_up") == 1
-    assert two.metric('stateroom_store_state{state="settled"}') == 1
+    until(lambda: two.metric('stateroom_store_state{state="settled"}') == 1, "both have applied the journal")
     assert two.metric("stateroom_worker_restarts_total") == 0
     checks = two.metric('http_request_duration_seconds_count{method="GET",route="/api/auth/check"}')
     assert checks == 40

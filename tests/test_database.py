@@ -363,7 +363,6 @@ async def _add(database: Database, *ids: str) -> None:
 async def _takes(seconds: float, work: Awaitable[Any]) -> None:
     """It ends as unavailable, at about this time."""
     began = time.monotonic()
-    async with at_most(seconds + 1):
-        with pytest.raises(DatabaseUnavailable):
-            await work
+    with at_most(seconds + 1), pytest.raises(DatabaseUnavailable):
+        await work
     assert time.monotonic() - began > seconds * 0.9

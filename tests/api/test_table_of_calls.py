@@ -224,7 +224,7 @@ async def test_each_call_in_each_fault(world: World, method: str, path: str, fau
     mine = next(each["id"] for each in listed["sessions"] if each["current"])
     await world.break_(fault)
     cookie = None if f"{method} {path}" in SIGNS_IN else world.cookie
-    async with at_most(1.5):
+    with at_most(1.5):
         status, body, new_cookie = await world.call(
             method, path.format(mine=mine, other=world.other_handle), BODIES.get(path), cookie=cookie
         )

@@ -149,7 +149,7 @@ async def test_a_sentinel_that_hangs_delays_nobody(servers: Servers) -> None:
     hung = servers.sentinel.sentinels[0]
     hung.pause()
     try:
-        async with at_most(2):
+        with at_most(2):
             client = await started(servers.settings("sentinel"))
             assert await client.execute("k", "PING") == b"PONG"
         await client.aclose()

@@ -135,12 +135,11 @@ async def test_a_command_of_the_tick_in_which_the_connection_goes_waits_for_the_
 
 async def test_a_hung_server_costs_one_read_timeout_and_then_nothing(probe: Probe, node: Node) -> None:
     node.pause()
-    async with at_most(READ_TIMEOUT + 0.2):
-        with pytest.raises(StoreUnavailable) as first:
-            await probe.multiplexer.execute("PING")
+    with at_most(READ_TIMEOUT + 0.2), pytest.raises(StoreUnavailable) as first:
+        await probe.multiplexer.execute("PING")
     assert first.value.kind == "timeout"
-    with pytest.raises(StoreUnavailable) as second:
-        probe.multiplexer.execute("PING")  # nothing to wait for
+    with at_most(0.05), pytest.raises(StoreUnavailable) as second:
+        await probe.multiplexer.execute("PING")
     assert second.value.kind == "breaker_open"
     assert second.value.retry_after >= 1
     node.resume()
@@ -153,7 +152,7 @@ async def test_a_killed_server_fails_whoever_waits_at_once(probe: Probe, node: N
     node.pause()
     waiting = [asyncio.ensure_future(probe.multiplexer.execute("PING")) for _ in range(10)]
     await asyncio.sleep(0)
-    async with at_most(READ_TIMEOUT):
+    with at_most(READ_TIMEOUT):
         await node.kill()
         ended = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(each) for each in ended} == {StoreUnavailable}

@@ -159,7 +159,7 @@ async def test_where_most_agree_nobody_waits_for_one_that_hangs() -> None:
     async with watching(*map(address_of, [hung, *good])) as watcher:
         while watcher.primary is None:
             await asyncio.sleep(0)
-        async with at_most(ASK_TIMEOUT_SECONDS):
+        with at_most(ASK_TIMEOUT_SECONDS):
             assert await watcher.locate() == OLD
     for server in (*good, hung):
         server.close()

@@ -114,7 +114,7 @@ async def test_a_minority_that_hangs_is_down_or_lies_is_survived(faults: tuple[s
         async with watching(*(each.address for each in (*bad, *good))) as (watcher, news):
             await news.until(lambda: is_believed(watcher))
             assert watcher.primary == OLD
-            async with at_most(ASK_TIMEOUT_SECONDS / 2):
+            with at_most(ASK_TIMEOUT_SECONDS / 2):
                 assert await watcher.locate() == OLD
 
 
@@ -160,9 +160,8 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
                 waiting = asyncio.ensure_future(client.execute("", "GET", "who"))
                 await asyncio.sleep(0)
                 one.primary, one.epoch = b.address, 2  # it has promoted b, and announced nothing yet
-                async with at_most(1):  # the read time-out is 5 s
-                    with pytest.raises(StoreUnavailable):
-                        await waiting
+                with at_most(1), pytest.raises(StoreUnavailable):  # the read time-out is 5 s
+                    await waiting
 
                 async def is_there() -> bool:
                     return client.standing("").serial > serial and client.is_available

@@ -12,11 +12,12 @@ import redis
 
 from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
-from stateroom.sessions.cookie import KeyRing
-from stateroom.sessions.keys import Address, Keys, handle_of, user_key
-from stateroom.sessions.metadata import device_type
-from stateroom.sessions.notes import pack
-from stateroom.sessions.writes import SCRIPTS
+from stateroom.sessions.sealing.key_ring import KeyRing
+from stateroom.sessions.model.identity import SessionRef, handle_of, user_key
+from stateroom.sessions.store.key_names import KeyNames
+from stateroom.request.client_info import device_type
+from stateroom.sessions.model.client_notes import pack
+from stateroom.sessions.store.scripts import SCRIPTS
 from stateroom.telemetry.metrics import Metrics
 
 IDLE_SECONDS, LIFETIME_SECONDS = 3600, 43200
@@ -58,8 +59,8 @@ class Visitor:
     notes: dict[str, str]
 
     @property
-    def at(self) -> Address:
-        return Address(user_key(self.user_id), handle_of(self.token))
+    def at(self) -> SessionRef:
+        return SessionRef(user_key(self.user_id), handle_of(self.token))
 
 
 Write = Callable[["redis.client.Pipeline", Visitor], None]
@@ -90,7 +91,7 @@ def fill(server: redis.Redis, count: int, write: Write) -> list[Visitor]:
 
 def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
     """Write as `SessionStore.create` does."""
-    keys, script = Keys(prefix), SCRIPTS["create"]
+    keys, script = KeyNames(prefix), SCRIPTS["create"]
     server.script_load(script.source)
 
     def write(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:
@@ -111,16 +112,16 @@ async def check_form(server: redis.Redis, settings: Settings, sample: list[Visit
     await client.start()
     manager = SessionManager(settings, Metrics(), KeyRing(settings.key_ring, "session_id"))
     manager.attach(client)
-    keys = Keys(settings.redis_key_prefix)
+    keys = KeyNames(settings.redis_key_prefix)
     for visitor in sample[:20]:
         session = await manager.create(visitor.user_id, metadata=visitor.notes)
-        forms = [_form(server, keys, Address(visitor.at.user, handle)) for handle in (visitor.at.handle, session.handle)]
+        forms = [_form(server, keys, SessionRef(visitor.at.user, handle)) for handle in (visitor.at.handle, session.handle)]
         assert forms[0] == forms[1], forms
         await manager.end(session)
     await client.aclose()
 
 
-def _form(server: redis.Redis, keys: Keys, at: Address) -> dict[str, object]:
+def _form(server: redis.Redis, keys: KeyNames, at: SessionRef) -> dict[str, object]:
     session, expiries, sessions = keys.of_session(at.user, at.handle)
     fields: dict[bytes, bytes] = server.hgetall(session)  # type: ignore[assignment]
     times = {name: len(fields.pop(name)) for name in (b"c", b"a", b"r", b"d")}

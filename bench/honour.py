@@ -11,11 +11,12 @@ import time
 import timeit
 
 from stateroom.backend.standing import Standing
-from stateroom.sessions.clock import StoreClock
-from stateroom.sessions.honour import Honour
-from stateroom.sessions.journal import NoJournal, Row
-from stateroom.sessions.keys import Address
-from stateroom.sessions.tail import ROWS_KEPT, Tail
+from stateroom.sessions.store.redis_clock import RedisClock
+from stateroom.sessions.protocol.trust import Trust
+from stateroom.sessions.journal.interface import NoJournal
+from stateroom.sessions.model.rows import Row
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.journal.tail import ROWS_KEPT, Tail
 
 CALLS = 200_000
 ROUNDS = 7
@@ -29,15 +30,15 @@ class Covered:
 
 
 def main() -> None:
-    tail = Tail(NoJournal(), StoreClock())
+    tail = Tail(NoJournal(), RedisClock())
     tail._take([Row(number, f"i{number}", secrets.token_urlsafe(16), None, "logout", 0, 0) for number in range(1, ROWS_KEPT)])  # noqa: SLF001
     standing = Standing()
     standing.connected()
-    honour = Honour(
+    honour = Trust(
         tail, None, Covered(standing), None,  # type: ignore[arg-type]
         is_kept=True, is_required=False, degraded_ms=0,
     )  # fmt: skip
-    at = Address("i-1", secrets.token_urlsafe(16))
+    at = SessionRef("i-1", secrets.token_urlsafe(16))
 
     def nothing(*_: object) -> bool:
         return True

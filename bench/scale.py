@@ -29,7 +29,7 @@ from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
 from stateroom.drills.ports import free_port
-from stateroom.sessions.cookie import KeyRing, new_key
+from stateroom.sessions.sealing.key_ring import KeyRing, new_key
 from stateroom.telemetry.metrics import Metrics
 
 from .filling import IDLE_SECONDS, LIFETIME_SECONDS, Visitor, check_form, fill, stateroom_sessions

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
-from stateroom.sessions.cookie import KeyRing, new_key
+from stateroom.sessions.sealing.key_ring import KeyRing, new_key
 from stateroom.telemetry.metrics import Metrics
 
 from .processes import SERVICE_PORT, service

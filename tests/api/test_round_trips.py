@@ -14,8 +14,8 @@ from stateroom.accounts.throttle import Throttle
 from stateroom.backend.budget import BUDGET
 from stateroom.backend.client import Argument, Script
 from stateroom.backend.server import ServerClient
-from stateroom.sessions.keys import TAG_COUNT
-from stateroom.sessions.writes import SCRIPTS
+from stateroom.sessions.store.key_names import TAG_COUNT
+from stateroom.sessions.store.scripts import SCRIPTS
 
 from ..conftest import ServiceClient
 

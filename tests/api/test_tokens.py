@@ -20,7 +20,7 @@ from stateroom import SESSIONS, Settings, StoreUnavailable, access_token, get_se
 from stateroom.app import make_app
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
-from stateroom.sessions.cookie import KeyRing
+from stateroom.sessions.sealing.key_ring import KeyRing
 
 from ..conftest import ServiceClient
 from ..patience import settled

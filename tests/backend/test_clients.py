@@ -23,7 +23,7 @@ from stateroom.drills import topology
 from stateroom.drills.ports import free_port
 from stateroom.drills.topology import Node
 from stateroom.errors import SettingsError, StoreUnavailable
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 

@@ -304,12 +304,12 @@ async def test_a_connection_that_is_killed_takes_its_copies_along(node: Node) ->
     try:
         await node.call("HSET", "k", "f", "1")
         await client.execute("k", "HGETALL", "k")
-        before = client.standing("").serial
+        before = client.standing("").connection_epoch
         await node.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await forgotten(near_of(client))
 
         async def is_back() -> bool:
-            return client.standing("").serial > before
+            return client.standing("").connection_epoch > before
 
         await topology.until(is_back, "another connection is made")
         await client.execute("k", "HGETALL", "k")

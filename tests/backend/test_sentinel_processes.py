@@ -16,7 +16,7 @@ from stateroom.backend.dial import Dialer
 from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, LEASE_SECONDS, SentinelWatcher
 from stateroom.drills import topology
 from stateroom.errors import StoreUnavailable
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
 
@@ -154,7 +154,7 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
             client = SentinelClient(settings, Metrics())
             await client.start()
             assert await client.execute("", "GET", "who") == b"a"
-            serial = client.standing("").serial
+            serial = client.standing("").connection_epoch
             a.pause()
             try:
                 waiting = asyncio.ensure_future(client.execute("", "GET", "who"))
@@ -164,7 +164,7 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
                     await waiting
 
                 async def is_there() -> bool:
-                    return client.standing("").serial > serial and client.is_available
+                    return client.standing("").connection_epoch > serial and client.is_available
 
                 await topology.until(is_there, "the client is connected to b", seconds=2)
                 assert await client.execute("", "GET", "who") == b"b"

@@ -14,12 +14,14 @@ from stateroom.backend.clients import make_client
 from stateroom.backend.standing import Standing
 from stateroom.database import Database
 from stateroom.errors import SettingsError, StoreUnavailable
-from stateroom.sessions.cookie import KeyRing
-from stateroom.sessions.journal import EndRow, Journal
-from stateroom.sessions.keys import Address, Keys
+from stateroom.sessions.sealing.key_ring import KeyRing
+from stateroom.sessions.model.rows import EndRow
+from stateroom.sessions.journal.sql import Journal
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.store.key_names import KeyNames
 from stateroom.sessions.manager import SessionManager
-from stateroom.sessions.session import Session
-from stateroom.sessions.stores import Stores
+from stateroom.sessions.model.session import Session
+from stateroom.sessions.wiring import Stores
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
@@ -47,7 +49,7 @@ class Place:
         await self.stores.journal.record([EndRow(session.user, session.handle, "logout", 0, 10**15)])
 
     async def is_stored(self, session: Session) -> bool:
-        return await self.stores.store.exists(Address(session.user, session.handle))
+        return await self.stores.store.exists(SessionRef(session.user, session.handle))
 
     def is_covered(self) -> bool:
         standing = self.client.standing("")
@@ -191,7 +193,7 @@ class TwoShards:
 
     def __init__(self, client: RedisClient, user: str) -> None:
         self._client = client
-        self._tag = Keys("p").stem(user, "").partition(":")[2]
+        self._tag = KeyNames("p").stem(user, "").partition(":")[2]
         self.is_away = False
         self.second = Standing()
         self.second.connected()

@@ -21,8 +21,8 @@ import stateroom
 from stateroom import SESSIONS, Settings, SettingsError, carry_over, testing
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
-from stateroom.sessions.carry_over import MARK_SECONDS, OldSessions
-from stateroom.sessions.cookie import new_key
+from stateroom.request.carry_over import MARK_SECONDS, OldSessions
+from stateroom.sessions.sealing.key_ring import new_key
 
 from ..conftest import ServiceClient
 from ..servers import Servers

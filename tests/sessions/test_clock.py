@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from stateroom.sessions.clock import StoreClock
+from stateroom.sessions.store.redis_clock import RedisClock
 
 
 def test_a_wall_clock_that_is_set_back_makes_nothing_younger(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = StoreClock()
+    clock = RedisClock()
     before = clock.now_ms()
     assert abs(before - time.time() * 1000) < 1000
     real = time.time

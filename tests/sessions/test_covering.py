@@ -9,9 +9,11 @@ import pytest
 
 from stateroom.database import Database
 from stateroom.errors import DatabaseUnavailable
-from stateroom.sessions import covering as covering_module
-from stateroom.sessions.covering import SESSIONS_AT_ONCE, Covering
-from stateroom.sessions.journal import EndRow, Journal, NoJournal, Row
+from stateroom.sessions.journal import lookup as covering_module
+from stateroom.sessions.journal.lookup import SESSIONS_AT_ONCE, Lookup
+from stateroom.sessions.model.rows import EndRow, Row
+from stateroom.sessions.journal.sql import Journal
+from stateroom.sessions.journal.interface import NoJournal
 
 
 def row(user: str, handle: str, reason: str = "logout") -> EndRow:
@@ -20,7 +22,7 @@ def row(user: str, handle: str, reason: str = "logout") -> EndRow:
 
 async def test_ends_and_generations_are_found_by_key(database: Database) -> None:
     journal = Journal(database)
-    covering = Covering(journal, lambda: False)
+    covering = Lookup(journal, lambda: False)
     await journal.record([row("i1", "a"), row("i1", "b", "rotated"), row("i2", "c")])
     assert await journal.raise_generation("i3", "password", ended_at=0, expires_at=10**15) == 1
     asked = [("i1", "a", 0), ("i1", "b", 0), ("i2", "a", 0), ("i3", "x", 0), ("i3", "x", 1), ("i4", "y", 0)]
@@ -77,7 +79,7 @@ class Counting(NoJournal):
 
 async def test_one_question_is_under_way_and_who_comes_meanwhile_shares_the_next() -> None:
     journal = Counting()
-    covering = Covering(journal, lambda: False)
+    covering = Lookup(journal, lambda: False)
     first = asyncio.create_task(covering.ask("i1", "a", 0))
     while not journal.asked:
         await asyncio.sleep(0)
@@ -95,7 +97,7 @@ async def test_one_question_is_under_way_and_who_comes_meanwhile_shares_the_next
 async def test_a_journal_that_is_away_is_not_asked() -> None:
     journal = Counting()
     with pytest.raises(DatabaseUnavailable):
-        await Covering(journal, lambda: True).ask("i1", "a", 0)
+        await Lookup(journal, lambda: True).ask("i1", "a", 0)
     assert journal.asked == []
 
 
@@ -111,7 +113,7 @@ async def test_a_question_that_hangs_is_given_up_and_says_so(database: Database,
         return await real(sessions)  # type: ignore[arg-type]
 
     monkeypatch.setattr(journal, "covering", held)
-    covering = Covering(journal, lambda: False)
+    covering = Lookup(journal, lambda: False)
     with pytest.raises(DatabaseUnavailable, match="too long"):
         await covering.ask("i1", "a", 0)
     gate.set()

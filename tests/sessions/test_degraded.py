@@ -19,9 +19,9 @@ from stateroom import SESSIONS, Unavailable, testing
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
 from stateroom.errors import DatabaseUnavailable, StoreUnavailable
-from stateroom.sessions.journal import Journal
+from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.manager import SessionManager
-from stateroom.sessions.session import Session
+from stateroom.sessions.model.session import Session
 from stateroom.setup import setup
 from stateroom.telemetry import loops
 

@@ -18,13 +18,14 @@ from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
 from stateroom.errors import Conflict, DatabaseUnavailable, SessionEnded, Unavailable
-from stateroom.sessions.cookie import KeyRing, new_key
-from stateroom.sessions.journal import EndRow, Journal
-from stateroom.sessions.keys import Address
+from stateroom.sessions.sealing.key_ring import KeyRing, new_key
+from stateroom.sessions.model.rows import EndRow
+from stateroom.sessions.journal.sql import Journal
+from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.manager import SessionManager
-from stateroom.sessions.session import Session
-from stateroom.sessions.stores import Stores
-from stateroom.sessions.tail import LEASE_SECONDS
+from stateroom.sessions.model.session import Session
+from stateroom.sessions.wiring import Stores
+from stateroom.sessions.protocol.lease import LEASE_SECONDS
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 from stateroom.testing import settings
@@ -129,11 +130,11 @@ class Fleet:
         await worker.settle()
         return worker
 
-    async def end_by_row(self, at: Address, reason: str = "logout") -> None:
+    async def end_by_row(self, at: SessionRef, reason: str = "logout") -> None:
         """Commit an end, as another worker does."""
         await self.journal.record([EndRow(at.user, at.handle, reason, 0, NEVER)])
 
-    async def reason(self, at: Address) -> str | None:
+    async def reason(self, at: SessionRef) -> str | None:
         return await self.journal.reason(at.user, at.handle, 2**40)
 
 
@@ -174,7 +175,7 @@ async def test_the_row_is_committed_before_anything_is_deleted(fleet: Fleet, mon
     at, end = session.address, worker.store.end
     seen: list[tuple[str | None, bool]] = []
 
-    async def noted(ending: Address) -> Any:
+    async def noted(ending: SessionRef) -> Any:
         seen.append((await fleet.reason(ending), await worker.store.exists(ending)))
         return await end(ending)
 
@@ -199,7 +200,7 @@ async def test_a_connection_that_changes_while_it_deletes_confirms_nothing(fleet
     session, _ = await worker.sign_in()
     end = worker.store.end
 
-    async def and_change(at: Address, **_: Any) -> Any:
+    async def and_change(at: SessionRef, **_: Any) -> Any:
         ended = await end(at)
         worker.client.standing("").serial += 1
         return ended
@@ -237,7 +238,7 @@ async def test_another_users_end_of_a_foreign_handle_hides_no_logout(fleet: Flee
     worker, other = await fleet.join(), await fleet.join()
     session, value = await worker.sign_in("ada")
     at, key = session.address, worker.store.key(session.address)
-    await fleet.end_by_row(Address("sbob", at.handle), "revoked")
+    await fleet.end_by_row(SessionRef("sbob", at.handle), "revoked")
     await worker.settle()
     assert is_honoured(await worker.manager.load(value))
     copy = await fleet.node.call("DUMP", key)
@@ -482,7 +483,7 @@ async def _after_a_restart(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Wor
     for name in ("ROWS_AT_START", "GAPS_LOOKED_FOR"):
         monkeypatch.setattr(f"stateroom.sessions.tail.{name}", 3)
     for number in range(10):
-        await fleet.end_by_row(Address("sbob", f"h{number}"))
+        await fleet.end_by_row(SessionRef("sbob", f"h{number}"))
     worker = await fleet.join()
     assert worker.tail.floor > 1
     return worker

@@ -14,12 +14,12 @@ import pytest
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
-from stateroom.sessions.cookie import KeyRing
+from stateroom.sessions.sealing.key_ring import KeyRing
 from stateroom.sessions.figures import Figures
-from stateroom.sessions.housekeeping import TURN_SECONDS, TURNS_PER_COUNT, Housekeeping
+from stateroom.request.housekeeping import TURN_SECONDS, TURNS_PER_COUNT, Housekeeping
 from stateroom.sessions.manager import SessionManager
-from stateroom.sessions.session import Session
-from stateroom.sessions.streams import Streams
+from stateroom.sessions.model.session import Session
+from stateroom.request.streams import Streams
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 

@@ -13,8 +13,8 @@ import pytest
 
 from stateroom.backend.plain import PlainClient
 from stateroom.database import Database
-from stateroom.sessions.cookie import KeyRing
-from stateroom.sessions.journal import Journal
+from stateroom.sessions.sealing.key_ring import KeyRing
+from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.manager import SessionManager
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics

@@ -26,7 +26,7 @@ from stateroom.drills.relay import Relay
 from stateroom.drills.topology import Node
 from stateroom.errors import SessionEnded
 from stateroom.sessions.manager import SessionManager
-from stateroom.sessions.session import Session
+from stateroom.sessions.model.session import Session
 from stateroom.settings import Address
 from stateroom.setup import METRICS, setup
 

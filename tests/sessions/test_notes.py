@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from stateroom import SessionManager
 from stateroom.backend.clients import make_client
-from stateroom.sessions.cookie import KeyRing
-from stateroom.sessions.notes import PIECE_BYTES, pack, unpack
+from stateroom.sessions.sealing.key_ring import KeyRing
+from stateroom.sessions.model.client_notes import PIECE_BYTES, pack, unpack
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 

@@ -9,8 +9,8 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
-from stateroom.sessions.metadata import device_type
-from stateroom.sessions.proxies import Proxies
+from stateroom.request.client_info import device_type
+from stateroom.request.proxies import Proxies
 from stateroom.settings import Settings
 
 

@@ -14,8 +14,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from stateroom import get_session, sign_in, testing
 from stateroom.database import Database
 from stateroom.errors import Unavailable
-from stateroom.sessions.keys import Address
-from stateroom.sessions.session import Session
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.model.session import Session
 from stateroom.settings import Settings
 from stateroom.setup import setup
 
@@ -39,12 +39,12 @@ def outcome(session: Session) -> str:
     return "degraded" if session.degraded else "restored" if session.restored else "stored"
 
 
-async def is_pending(worker: Worker, at: Address) -> bool:
+async def is_pending(worker: Worker, at: SessionRef) -> bool:
     key = worker.store.key(at)
     return bool(await worker.client.execute(key, "HEXISTS", key, "p"))
 
 
-async def make_pending(worker: Worker, at: Address) -> None:
+async def make_pending(worker: Worker, at: SessionRef) -> None:
     key = worker.store.key(at)
     await worker.client.execute(key, "HSET", key, "p", 1)
 
@@ -150,7 +150,7 @@ async def test_a_session_that_redis_loses_again_while_it_comes_back_signs_nobody
     confirm = worker.store.confirm
     await fleet.node.call("FLUSHALL")
 
-    async def lost_again(at: Address) -> bool:
+    async def lost_again(at: SessionRef) -> bool:
         await fleet.node.call("FLUSHALL")
         return await confirm(at)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stateroom import Session, SessionManager, Settings
-from stateroom.sessions.cookie import KeyRing, new_key
-from stateroom.sessions.store import Delta
+from stateroom.sessions.sealing.key_ring import KeyRing, new_key
+from stateroom.sessions.model.fields import Delta
 from stateroom.telemetry.metrics import Metrics
 
 

@@ -15,9 +15,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from stateroom.backend.plain import PlainClient
 from stateroom.errors import SessionTooLarge
-from stateroom.sessions.clock import StoreClock
-from stateroom.sessions.keys import Address, Keys
-from stateroom.sessions.store import Conflict, Delta, SessionStore
+from stateroom.sessions.store.redis_clock import RedisClock
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.store.key_names import KeyNames
+from stateroom.sessions.store.session_store import Conflict, SessionStore
+from stateroom.sessions.model.fields import Delta
 
 MAX_BYTES = 60
 IDLE_CHOICES = [1_000, 60_000]
@@ -56,13 +58,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.pinned = mock.patch("time.time", return_value=1_700_000_000.0)
         self.pinned.start()
         self.loop = asyncio.new_event_loop()
-        self.clock = StoreClock()
-        self.alive: dict[Address, Model] = {}
+        self.clock = RedisClock()
+        self.alive: dict[SessionRef, Model] = {}
         self.expired: set[str] = set()
         self.handles = (f"handle{number:04}" for number in itertools.count())
         server = fakeredis.FakeServer()
         self.redis = fakeredis.FakeAsyncRedis(server=server)
-        self.store = SessionStore(PlainClient(self.redis), Keys("t"), self.clock, max_bytes=MAX_BYTES, timeout=5)
+        self.store = SessionStore(PlainClient(self.redis), KeyNames("t"), self.clock, max_bytes=MAX_BYTES, timeout=5)
 
     def teardown(self) -> None:
         self.pinned.stop()
@@ -84,8 +86,8 @@ class StoreMachine(RuleBasedStateMachine):
                 self.expired.add(at.handle)
 
     @rule(target=addresses, user=st.sampled_from(USERS), idle=st.sampled_from(IDLE_CHOICES), value=st.sampled_from([b"1", b"22"]))
-    def create(self, user: str, idle: int, value: bytes) -> Address:
-        at = Address(user, self.new_handle())
+    def create(self, user: str, idle: int, value: bytes) -> SessionRef:
+        at = SessionRef(user, self.new_handle())
         created = self.do(self.store.create(at, idle_ms=idle, lifetime_ms=LIFETIME, max_per_user=0, fields={".a": value, "g": 0}))
         self.alive[at] = Model(idle, created.created_at, created.created_at, created.created_at + LIFETIME, {"a": value})
         assert created.expires_at == self.alive[at].expires
@@ -93,21 +95,21 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=addresses, user=st.sampled_from(["i1", "s1"]))
     def create_within_limit(self, user: str) -> Any:
-        at = Address(user, self.new_handle())
+        at = SessionRef(user, self.new_handle())
         self.tick()
         mine = [each for each in self.alive if each.user == user]
         created = self.do(self.store.create(at, idle_ms=60_000, lifetime_ms=LIFETIME, max_per_user=2, fields={"g": 0}))
         self.alive[at] = Model(60_000, created.created_at, created.created_at, created.created_at + LIFETIME)
         assert len(created.over_limit) == max(0, len(mine) + 1 - 2)
         for handle in created.over_limit:
-            evicted = Address(user, handle)
+            evicted = SessionRef(user, handle)
             assert evicted in self.alive
             assert self.do(self.store.end(evicted))[0] is not None
             del self.alive[evicted]
         return at
 
     @rule(at=addresses)
-    def load(self, at: Address) -> None:
+    def load(self, at: SessionRef) -> None:
         self.tick()
         fields = self.do(self.store.load(at))
         model = self.alive.get(at)
@@ -120,7 +122,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert int(fields[b"r"]) == model.renewed
 
     @rule(at=addresses, key=st.sampled_from("abc"), value=st.sampled_from([None, b"1", b"22", b"x" * 50]), renew=st.booleans())
-    def save(self, at: Address, key: str, value: bytes | None, *, renew: bool) -> None:
+    def save(self, at: SessionRef, key: str, value: bytes | None, *, renew: bool) -> None:
         self.tick()
         delta = Delta(deleted=[f".{key}"]) if value is None else Delta(values={f".{key}": value})
         model = self.alive.get(at)
@@ -146,7 +148,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert saved.renewed.expires_at == model.expires
 
     @rule(at=addresses, seen=st.sampled_from([None, b"1", b"22"]), value=st.sampled_from([None, b"1", b"22"]))
-    def change(self, at: Address, seen: bytes | None, value: bytes | None) -> None:
+    def change(self, at: SessionRef, seen: bytes | None, value: bytes | None) -> None:
         self.tick()
         model = self.alive.get(at)
         try:
@@ -166,7 +168,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert outcome == model.size()
 
     @rule(at=addresses, text=st.sampled_from(["x", "yy"]))
-    def add_flash(self, at: Address, text: str) -> None:
+    def add_flash(self, at: SessionRef, text: str) -> None:
         self.tick()
         model = self.alive.get(at)
         try:
@@ -179,7 +181,7 @@ class StoreMachine(RuleBasedStateMachine):
             model.flashes.append(text)
 
     @rule(at=addresses)
-    def take_flashes(self, at: Address) -> None:
+    def take_flashes(self, at: SessionRef) -> None:
         self.tick()
         taken = self.do(self.store.take(at, ["!info"]))
         model = self.alive.get(at)
@@ -190,7 +192,7 @@ class StoreMachine(RuleBasedStateMachine):
             model.flashes = []
 
     @rule(at=addresses, interval=st.sampled_from([0, 10_000]))
-    def renew(self, at: Address, interval: int) -> None:
+    def renew(self, at: SessionRef, interval: int) -> None:
         self.tick()
         renewed = self.do(self.store.renew(at, interval_ms=interval))
         model = self.alive.get(at)
@@ -200,11 +202,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert renewed.expires_at == model.expires
 
     @rule(target=addresses, at=addresses, claims=st.booleans())
-    def rotate(self, at: Address, *, claims: bool) -> Any:
+    def rotate(self, at: SessionRef, *, claims: bool) -> Any:
         if not at.user:
             return multiple()
         self.tick()
-        new = Address(at.user, self.new_handle())
+        new = SessionRef(at.user, self.new_handle())
         prepared = self.do(self.store.prepare_rotation(at, new, generation=1, signs_in=True))
         model = self.alive.get(at)
         assert (prepared is None) == (model is None)
@@ -220,7 +222,7 @@ class StoreMachine(RuleBasedStateMachine):
         return new
 
     @rule(at=consumes(addresses))
-    def end(self, at: Address) -> None:
+    def end(self, at: SessionRef) -> None:
         self.tick()
         ended, _ = self.do(self.store.end(at))
         model = self.alive.pop(at, None)

@@ -12,32 +12,34 @@ import pytest
 
 from stateroom.backend.client import Argument, RedisClient, Script
 from stateroom.errors import SessionTooLarge
-from stateroom.sessions.clock import StoreClock
-from stateroom.sessions.keys import TAG_COUNT, Address, Keys
-from stateroom.sessions.store import Conflict, Delta, SessionStore
-from stateroom.sessions.writes import SCRIPTS
+from stateroom.sessions.store.redis_clock import RedisClock
+from stateroom.sessions.store.key_names import TAG_COUNT, KeyNames
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.store.session_store import Conflict, SessionStore
+from stateroom.sessions.model.fields import Delta
+from stateroom.sessions.store.scripts import SCRIPTS
 
 IDLE, LIFETIME = 60_000, 600_000
 
 
 @pytest.fixture
-def clock() -> StoreClock:
-    return StoreClock()
+def clock() -> RedisClock:
+    return RedisClock()
 
 
 @pytest.fixture
-async def store(client: RedisClient, clock: StoreClock) -> SessionStore:
+async def store(client: RedisClient, clock: RedisClock) -> SessionStore:
     # A prefix of its own: the servers live as long as the test run.
-    keys = Keys(f"test-{secrets.token_hex(4)}")
+    keys = KeyNames(f"test-{secrets.token_hex(4)}")
     await clock.calibrate(client, keys.sweeper)
     return SessionStore(client, keys, clock, max_bytes=1000, timeout=0.5)
 
 
-def address(user: str = "i1") -> Address:
-    return Address(user, secrets.token_hex(11))
+def address(user: str = "i1") -> SessionRef:
+    return SessionRef(user, secrets.token_hex(11))
 
 
-async def create(store: SessionStore, at: Address | None = None, *, limit: int = 0, **data: bytes) -> Address:
+async def create(store: SessionStore, at: SessionRef | None = None, *, limit: int = 0, **data: bytes) -> SessionRef:
     at = at or address()
     fields: dict[str, Argument] = {f".{key}": value for key, value in data.items()}
     await store.create(at, idle_ms=IDLE, lifetime_ms=LIFETIME, max_per_user=limit, fields={**fields, "g": 0})
@@ -49,7 +51,7 @@ async def sweep_all(store: SessionStore) -> list[str]:
     return [ended.handle for each in swept for ended in each]
 
 
-async def test_a_session_is_loaded_as_it_was_created(store: SessionStore, clock: StoreClock) -> None:
+async def test_a_session_is_loaded_as_it_was_created(store: SessionStore, clock: RedisClock) -> None:
     at = await create(store, cart=b"[1]")
     fields = await store.load(at)
     assert fields is not None
@@ -139,7 +141,7 @@ async def test_flash_messages_add_up_and_are_taken_once(store: SessionStore) -> 
     assert sorted(found[0].split(b"\n")) == sorted(str(n).encode() for n in range(20))
 
 
-async def test_renewal_slides_the_idle_lifetime_but_never_past_the_deadline(store: SessionStore, clock: StoreClock) -> None:
+async def test_renewal_slides_the_idle_lifetime_but_never_past_the_deadline(store: SessionStore, clock: RedisClock) -> None:
     at = await create(store)
     created = await store.load(at)
     assert created is not None
@@ -154,7 +156,7 @@ async def test_renewal_slides_the_idle_lifetime_but_never_past_the_deadline(stor
     assert await store.load(at) is None
 
 
-async def test_renewal_is_written_once_per_interval(store: SessionStore, clock: StoreClock) -> None:
+async def test_renewal_is_written_once_per_interval(store: SessionStore, clock: RedisClock) -> None:
     at = await create(store)
     clock.skew_ms += 10_000
     first = await store.renew(at, interval_ms=5_000)
@@ -219,7 +221,7 @@ async def test_a_user_lists_own_sessions_only(store: SessionStore) -> None:
     assert sorted(handle for handle, _ in await store.of_user("i1")) == sorted(at.handle for at in mine)
 
 
-async def test_the_active_count_is_of_all_users_and_visitors(store: SessionStore, clock: StoreClock) -> None:
+async def test_the_active_count_is_of_all_users_and_visitors(store: SessionStore, clock: RedisClock) -> None:
     for user in ("i1", "i1", "i2", "sx", "", ""):
         await create(store, address(user))
     assert await store.count_active() == 6
@@ -248,7 +250,7 @@ async def test_counting_leaves_room_for_loads(store: SessionStore, client: Redis
     assert most < TAG_COUNT / 10
 
 
-async def test_each_expiry_is_swept_and_counted_once(store: SessionStore, clock: StoreClock) -> None:
+async def test_each_expiry_is_swept_and_counted_once(store: SessionStore, clock: RedisClock) -> None:
     due = {(await create(store, address(user))).handle for user in ("i1", "i1", "")}
     clock.skew_ms += IDLE - 1000
     alive = await create(store)
@@ -268,7 +270,7 @@ async def test_one_worker_sweeps_until_it_is_silent(store: SessionStore) -> None
         await asyncio.sleep(0)
 
 
-async def test_a_write_that_comes_too_late_does_nothing(store: SessionStore, client: RedisClient, clock: StoreClock) -> None:
+async def test_a_write_that_comes_too_late_does_nothing(store: SessionStore, client: RedisClient, clock: RedisClock) -> None:
     at = await create(store, a=b"1")
 
     args: list[Argument] = [0, clock.now_ms() - 60_000, at.handle, at.user, 1000, 1, 1, 0, 0, ".a", b"2"]
@@ -279,7 +281,7 @@ async def test_a_write_that_comes_too_late_does_nothing(store: SessionStore, cli
     assert fields[b".a"] == b"1"
 
 
-async def test_a_clock_that_was_set_back_is_noticed_and_corrected(store: SessionStore, clock: StoreClock) -> None:
+async def test_a_clock_that_was_set_back_is_noticed_and_corrected(store: SessionStore, clock: RedisClock) -> None:
     at = await create(store)
     clock.offset_ms -= 3_600_000
     assert await store.save(at, Delta(values={".a": b"1"}), renew=False) is not None
@@ -291,9 +293,9 @@ async def test_nobody_ends_a_session_of_another_user_under_the_same_tag(store: S
     same = next(
         user
         for user in (f"i{number}" for number in range(2, 100_000))
-        if store.key(Address(user, owner.handle)) == store.key(owner)
+        if store.key(SessionRef(user, owner.handle)) == store.key(owner)
     )
-    other = Address(same, owner.handle)
+    other = SessionRef(same, owner.handle)
     assert not await store.exists(other)
     assert (await store.end(other))[0] is None
     assert await store.exists(owner)
@@ -302,9 +304,9 @@ async def test_nobody_ends_a_session_of_another_user_under_the_same_tag(store: S
 
 async def test_the_first_write_of_a_worker_has_a_deadline_too(client: RedisClient) -> None:
     """Of a worker that started while Redis was away: one that comes any time later could bring an ended session back."""
-    clock = StoreClock()
+    clock = RedisClock()
     clock.offset_ms -= 3_600_000
-    await create(SessionStore(client, Keys(f"test-{secrets.token_hex(4)}"), clock, max_bytes=1000, timeout=0.5))
+    await create(SessionStore(client, KeyNames(f"test-{secrets.token_hex(4)}"), clock, max_bytes=1000, timeout=0.5))
     assert abs(clock.now_ms() - time.time() * 1000) < 60_000
 
 
@@ -319,7 +321,7 @@ async def test_redis_ends_a_session_by_itself(store: SessionStore, client: Redis
 
 
 async def test_a_flood_of_expired_sessions_is_swept_in_short_steps_and_counted_whole(
-    store: SessionStore, clock: StoreClock, client: RedisClient, monkeypatch: pytest.MonkeyPatch
+    store: SessionStore, clock: RedisClock, client: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = await asyncio.gather(*(create(store, address("i9")) for _ in range(60)))
     steps = []

@@ -16,8 +16,8 @@ from stateroom import SESSIONS, require_auth, sign_in, sign_out, testing
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
 from stateroom.errors import DatabaseUnavailable
-from stateroom.sessions.journal import Journal
-from stateroom.sessions.streams import Streams
+from stateroom.sessions.journal.sql import Journal
+from stateroom.request.streams import Streams
 from stateroom.setup import FRONTEND, setup
 
 from ..conftest import ServiceClient

@@ -12,10 +12,12 @@ from sqlalchemy import insert
 from stateroom.database import Database
 from stateroom.drills.postgres import Postgres
 from stateroom.errors import DatabaseUnavailable
-from stateroom.sessions import tail as module
-from stateroom.sessions.clock import StoreClock
-from stateroom.sessions.journal import EndRow, Journal, NoJournal, Row, session_ends
-from stateroom.sessions.tail import GAP_SECONDS, ROWS_AT_START, Tail
+from stateroom.sessions.journal import tail as module
+from stateroom.sessions.store.redis_clock import RedisClock
+from stateroom.sessions.model.rows import EndRow, Row
+from stateroom.sessions.journal.sql import Journal, session_ends
+from stateroom.sessions.journal.interface import NoJournal
+from stateroom.sessions.journal.tail import GAP_SECONDS, ROWS_AT_START, Tail
 
 from ..servers import Servers
 
@@ -63,7 +65,7 @@ def table() -> Table:
 
 @pytest.fixture
 def tail(table: Table) -> Tail:
-    return Tail(table, StoreClock())
+    return Tail(table, RedisClock())
 
 
 async def test_a_row_that_commits_after_a_later_one_is_read_all_the_same(table: Table, tail: Tail) -> None:
@@ -125,7 +127,7 @@ async def test_the_oldest_rows_make_room_and_the_floor_says_so(table: Table, tai
 async def test_what_ended_all_of_a_users_is_known_from_the_start_until_no_session_is_older(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = StoreClock()
+    clock = RedisClock()
     tail = Tail(table, clock)
     monkeypatch.setattr(module, "ROWS_AT_START", 5)
     monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
@@ -220,7 +222,7 @@ async def test_an_end_under_way_when_the_tail_begins_is_read_when_it_commits(
     """Numbers are given before the commit: a worker that starts may see a later row first, and nothing before it."""
     database = Database(servers.settings("fakeredis", database_url=postgres.make_database()))
     await database.upgrade()
-    journal, tail = Journal(database), Tail(Journal(database), StoreClock())
+    journal, tail = Journal(database), Tail(Journal(database), RedisClock())
     for number in range(rows_before):
         await journal.record([EndRow("i9", f"before-{number}", "logout", 0, 2**50)])
     async with database.begin() as slow:

@@ -4,7 +4,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from stateroom.sessions.transport import CookieJar, read_bearer
+from stateroom.request.transport import CookieJar, read_bearer
 from stateroom.settings import Settings
 
 KEY = "A" * 43

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stateroom.errors import SettingsError
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
 SECRET = "hunter2-correct-horse"

@@ -43,6 +43,9 @@ from .values import (
 )
 from .wording import first_problem
 
+SHORTEST_LEASE_SECONDS = 0.4
+"""A shorter lease would be over before the journal is read twice (sessions/protocol/lease.py)."""
+
 RedisMode = Literal["embedded", "single", "sentinel", "cluster"]
 Delay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -123,6 +126,7 @@ class Settings(BaseSettings):
     # State
     database_url: SecretStr | None = None
     journal_required: bool = False
+    journal_lease: Annotated[float, Field(ge=SHORTEST_LEASE_SECONDS, le=10)] = 0.5
     state_dir: Folder = Path("var")
     degraded_max_age: Annotated[int, Field(ge=0)] = 300
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule
 
 from stateroom.errors import StateroomError
-from stateroom.sessions.session import Session
+from stateroom.sessions.model.session import Session
 
 from .world import SENTINELS, World
 

@@ -15,13 +15,13 @@ import pytest
 from stateroom.backend import near_cache
 from stateroom.backend.sentinel import SentinelWatcher
 from stateroom.backend.standing import Standing
-from stateroom.sessions import ends, loading
-from stateroom.sessions.apply import Apply
-from stateroom.sessions.honour import Honour
-from stateroom.sessions.keys import Address, user_key
-from stateroom.sessions.restore import Restore
-from stateroom.sessions.session import Session
-from stateroom.sessions.store import SessionStore
+from stateroom.sessions.protocol import ends, load
+from stateroom.sessions.protocol.replay import Replay
+from stateroom.sessions.protocol.trust import Trust
+from stateroom.sessions.model.identity import SessionRef, user_key
+from stateroom.sessions.protocol.restore import Restore
+from stateroom.sessions.model.session import Session
+from stateroom.sessions.store.session_store import SessionStore
 
 from .world import POLL_SECONDS, SENTINELS, Worker, World
 
@@ -199,11 +199,11 @@ async def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
-def _without_tail(self: Honour, standing: Standing, serial: int, at: Address, generation: int, now: float) -> bool:
+def _without_tail(self: Trust, standing: Standing, serial: int, at: SessionRef, generation: int, now: float) -> bool:
     return time.monotonic() < standing.believed_until and serial == standing.serial == self._apply.covered.get(standing)
 
 
-async def _tail_alone(self: Honour, user: str, handle: str, generation: int) -> str | None:
+async def _tail_alone(self: Trust, user: str, handle: str, generation: int) -> str | None:
     return self._tail.reason(user, handle, generation)
 
 
@@ -214,12 +214,12 @@ def _always(self: SentinelWatcher) -> float:
 _DEAF: dict[str, Any] = {"HEARD_SECONDS": 3600, "ASK_SECONDS": 3600}
 OF_COPIES = {"outlasting copies", "hearing the server"}
 STORIES: dict[str, tuple[Callable[[World], None], Callable[[], AbstractContextManager[Any]]]] = {
-    "the tail, in a settled state": (failover_without_the_end, lambda: mock.patch.object(Honour, "vouches", _without_tail)),
-    "covering reads": (cut_off_from_the_store, lambda: mock.patch.object(Honour, "why_ended_by_journal", _tail_alone)),
-    "applying the journal": (old_disk, lambda: mock.patch.object(Apply, "_apply", _nothing)),
+    "the tail, in a settled state": (failover_without_the_end, lambda: mock.patch.object(Trust, "vouches", _without_tail)),
+    "covering reads": (cut_off_from_the_store, lambda: mock.patch.object(Trust, "why_ended_by_journal", _tail_alone)),
+    "applying the journal": (old_disk, lambda: mock.patch.object(Replay, "_apply", _nothing)),
     "a majority": (beside_the_old_primary, lambda: mock.patch.object(SentinelWatcher, "believed_until", property(_always))),
     "the lease before an acknowledgement": (end_by_an_unsettled_worker, lambda: mock.patch.object(ends, "lease_from", _nothing)),
-    "the pending mark": (end_while_it_is_restored, lambda: mock.patch.object(loading, "PENDING", b"none")),
+    "the pending mark": (end_while_it_is_restored, lambda: mock.patch.object(load, "PENDING", b"none")),
     "outlasting copies": (end_behind_a_slow_link, lambda: mock.patch.object(ends.Ends, "outlast_copies", _nothing)),
     "hearing the server": (end_behind_a_link_that_stands_still, lambda: mock.patch.multiple(near_cache, **_DEAF)),
     "the second look": (end_while_it_is_restored, lambda: mock.patch.object(Restore, "_second_look", _nothing)),

@@ -26,10 +26,10 @@ from stateroom.backend.plain import PlainClient
 from stateroom.backend.sentinel import Answer, SentinelWatcher
 from stateroom.backend.standing import Standing
 from stateroom.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
-from stateroom.sessions.cookie import KeyRing
-from stateroom.sessions.journal import EndRow, Row
+from stateroom.sessions.sealing.key_ring import KeyRing
+from stateroom.sessions.model.rows import EndRow, Row
 from stateroom.sessions.manager import SessionManager
-from stateroom.sessions.session import Session
+from stateroom.sessions.model.session import Session
 from stateroom.settings import Address
 from stateroom.telemetry.metrics import Metrics
 from stateroom.testing import settings

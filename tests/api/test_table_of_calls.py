@@ -18,7 +18,7 @@ from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.postgres import Postgres
 from stateroom.drills.topology import Node
-from stateroom.sessions.protocol.lease import LEASE_SECONDS
+from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 
 from ..conftest import ServiceClient
 from ..patience import at_most

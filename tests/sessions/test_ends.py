@@ -25,7 +25,7 @@ from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.session import Session
 from stateroom.sessions.wiring import Stores
-from stateroom.sessions.protocol.lease import LEASE_SECONDS
+from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 from stateroom.testing import settings

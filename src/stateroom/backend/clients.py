@@ -65,6 +65,7 @@ class SentinelClient(ServerClient):
             settings.redis_master_name,
             Dialer.to_sentinels(settings),
             metrics,
+            lease_seconds=settings.journal_lease,
             on_switch=self._switch,
             on_news=self._believe,
         )

@@ -80,7 +80,7 @@ def upgrade_database() -> None:
 
 def set_lease(seconds: float) -> None:
     """Keep another lease beside the deployment's id."""
-    settings = Settings.load(journal_lease=seconds)
+    settings = Settings(journal_lease=seconds)
     if not settings.has_database:
         raise SettingsError("DATABASE_URL is none: there is no database that keeps a lease; name one")
 

@@ -43,6 +43,7 @@ from .values import (
 )
 from .wording import first_problem
 
+DEFAULT_LEASE_SECONDS = 0.5
 SHORTEST_LEASE_SECONDS = 0.4
 """A shorter lease would be over before the journal is read twice (sessions/protocol/lease.py)."""
 
@@ -126,7 +127,7 @@ class Settings(BaseSettings):
     # State
     database_url: SecretStr | None = None
     journal_required: bool = False
-    journal_lease: Annotated[float, Field(ge=SHORTEST_LEASE_SECONDS, le=10)] = 0.5
+    journal_lease: Annotated[float, Field(ge=SHORTEST_LEASE_SECONDS, le=10)] = DEFAULT_LEASE_SECONDS
     state_dir: Folder = Path("var")
     degraded_max_age: Annotated[int, Field(ge=0)] = 300
 

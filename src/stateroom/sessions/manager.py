@@ -249,6 +249,13 @@ class SessionManager:
         """The number of live sessions of the whole fleet. Raises `StoreUnavailable`."""
         return await self._parts.store.count_active()
 
+    async def sweep(self) -> int:
+        """Clear expired sessions out of the indexes, and count them. Returns how many. Raises `StoreUnavailable`.
+
+        The application does this by itself while it runs.
+        """
+        return await self._parts.sweeper.sweep()
+
     async def ping(self) -> None:
         """Raises `StoreUnavailable` if Redis does not answer."""
         client = self._parts.client

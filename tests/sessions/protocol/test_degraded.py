@@ -25,8 +25,8 @@ from stateroom.sessions.model.session import Session
 from stateroom.setup import setup
 from stateroom.telemetry import loops
 
-from ..patience import settled
-from ..servers import Servers
+from ...patience import settled
+from ...servers import Servers
 
 
 @dataclass
@@ -155,7 +155,7 @@ async def test_a_server_that_somebodys_script_keeps_busy_is_a_fault_of_the_store
 @pytest.mark.parametrize("step", ["catch_up", "turn", "sweep"])
 async def test_an_error_that_nobody_foresaw_ends_no_loop(place: Place, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setattr(loops, "PAUSE_SECONDS", 0)
-    owner: Any = {"catch_up": place.manager.stores.tail, "turn": place.manager.stores.apply, "sweep": place.manager}[step]
+    owner: Any = {"catch_up": place.manager._parts.tail, "turn": place.manager._parts.replay, "sweep": place.manager}[step]
     real = getattr(owner, step)
     calls = 0
     is_done = asyncio.Event()

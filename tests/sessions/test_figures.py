@@ -192,7 +192,7 @@ async def test_a_step_that_fails_keeps_no_other_from_its_turn_and_is_told_at_the
     async def fails() -> None:
         raise ValueError("unforeseen")
 
-    monkeypatch.setattr(one.manager, "calibrate", fails)
+    monkeypatch.setattr(one.housekeeping._upkeep, "calibrate", fails)
     with pytest.raises(ExceptionGroup) as caught:
         await one.housekeeping.turn()
     assert [error.__notes__ for error in caught.value.exceptions] == [["step: calibrate"]]

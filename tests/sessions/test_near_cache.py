@@ -72,7 +72,7 @@ class Worker:
                 if self.hits > before:
                     return session
 
-    async def is_honoured(self, cookie: str) -> bool:
+    async def is_trusted(self, cookie: str) -> bool:
         """False also where it cannot be known."""
         with contextlib.suppress(Unavailable):
             return (await self.load(cookie)).is_signed_in
@@ -239,7 +239,7 @@ async def test_a_copy_does_not_outlive_the_session(two: tuple[Worker, Worker]) -
     cookie, _ = await sign_in(one)
     await one.by_copy(cookie)
     one.manager._parts.clock.skew_ms += 3600_001
-    assert not await one.is_honoured(cookie)
+    assert not await one.is_trusted(cookie)
 
 
 @pytest.mark.usefixtures("always_heard")
@@ -292,12 +292,12 @@ async def test_a_write_to_a_session_that_has_ended_elsewhere_is_refused(two: tup
 async def keep_busy(at: Worker, cookie: str) -> None:
     """Load without pause, so that copies are used."""
     while True:
-        await at.is_honoured(cookie)
+        await at.is_trusted(cookie)
         await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("step", ["end", "rotate", "revoke_all"])
-async def test_an_acknowledged_end_is_honoured_by_no_copy(two: tuple[Worker, Worker], step: str) -> None:
+async def test_an_acknowledged_end_is_trusted_by_no_copy(two: tuple[Worker, Worker], step: str) -> None:
     here, there = two
 
     async def revoke_all(session: Session) -> None:
@@ -312,7 +312,7 @@ async def test_an_acknowledged_end_is_honoured_by_no_copy(two: tuple[Worker, Wor
         await there.by_copy(cookie)
         busy = asyncio.create_task(keep_busy(there, cookie))
         await ends[step](session)
-        assert not await there.is_honoured(cookie)
+        assert not await there.is_trusted(cookie)
         busy.cancel()
     assert there.hits > 20
 
@@ -334,7 +334,7 @@ async def test_an_end_holds_at_a_worker_that_news_does_not_reach(
         busy = asyncio.create_task(keep_busy(there, cookie))
         relay.cut(["127.0.0.1"])
         await here.manager.end(session)
-        assert not await there.is_honoured(cookie)
+        assert not await there.is_trusted(cookie)
         relay.heal()
         busy.cancel()
 

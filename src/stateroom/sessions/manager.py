@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from ..backend.client import PoolFigures
     from ..settings import Settings
-    from .journal.interface import InTransaction
     from .model.clock import Clock
     from .model.credential import Credential
+    from .model.rows import InTransaction
     from .protocol.restore import ClientNotesOf
     from .protocol.trust import StoreState
     from .wiring import Parts

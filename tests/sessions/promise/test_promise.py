@@ -1,4 +1,4 @@
-"""An acknowledged end is never honoured later; an acknowledged sign-in is never refused as ended."""
+"""An acknowledged end is never trusted later; an acknowledged sign-in is never refused as ended."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class Promise(RuleBasedStateMachine):
         except StateroomError:
             return None
         if was_out is not None and was_out < asked_at:
-            assert not is_signed_in, "an acknowledged end was honoured"
+            assert not is_signed_in, "an acknowledged end was trusted"
         if not kept.may_be_out:
             assert is_signed_in, f"an acknowledged sign-in was refused: {session.ended}"
         return session

@@ -52,7 +52,7 @@ class Place:
         async def away(*_: Any, **__: Any) -> Any:
             raise DatabaseUnavailable("away, for a test")
 
-        names = ("record", "raise_generation", "rotate", "generation", "reason", "newest", "raised", "read", "covering")
+        names = ("record", "raise_generation", "rotate", "generation", "reason", "newest", "raised", "read", "look_up")
         with contextlib.ExitStack() as patches:
             for name in names:
                 patches.enter_context(mock.patch.object(Journal, name, away))
@@ -155,7 +155,11 @@ async def test_a_server_that_somebodys_script_keeps_busy_is_a_fault_of_the_store
 @pytest.mark.parametrize("step", ["catch_up", "turn", "sweep"])
 async def test_an_error_that_nobody_foresaw_ends_no_loop(place: Place, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setattr(loops, "PAUSE_SECONDS", 0)
-    owner: Any = {"catch_up": place.manager._parts.tail, "turn": place.manager._parts.replay, "sweep": place.manager}[step]
+    owner: Any = {
+        "catch_up": place.manager._parts.tail,
+        "turn": place.manager._parts.replay,
+        "sweep": place.manager._parts.sweeper,
+    }[step]
     real = getattr(owner, step)
     calls = 0
     is_done = asyncio.Event()

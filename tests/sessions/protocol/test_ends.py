@@ -148,7 +148,7 @@ async def fleet_on(folder: Path, database: Database) -> AsyncIterator[Fleet]:
         yield Fleet(node, database, stack)
 
 
-def is_honoured(session: Session) -> bool:
+def is_trusted(session: Session) -> bool:
     """Whether a handler would let this user in."""
     try:
         return session.is_signed_in
@@ -218,12 +218,12 @@ async def test_an_anonymous_visitors_end_waits_for_no_lease(fleet: Fleet) -> Non
     assert await worker.copies() == []
 
 
-async def test_by_the_time_of_the_answer_no_worker_honours_the_session(fleet: Fleet) -> None:
+async def test_by_the_time_of_the_answer_no_worker_trusts_the_session(fleet: Fleet) -> None:
     """Not even one whose store is settled, and has the session again from somewhere."""
     ending, other = await fleet.join(), await fleet.join()
     session, value = await ending.sign_in()
     at, key = record_of(session).ref, ending.store.key(record_of(session).ref)
-    assert is_honoured(await other.manager.load(value))
+    assert is_trusted(await other.manager.load(value))
     copy = await fleet.node.call("DUMP", key)
     await ending.manager.end(session)
     await fleet.node.call("RESTORE", key, 0, copy)
@@ -241,7 +241,7 @@ async def test_another_users_end_of_a_foreign_handle_hides_no_logout(fleet: Flee
     at, key = record_of(session).ref, worker.store.key(record_of(session).ref)
     await fleet.end_by_row(SessionRef("sbob", at.handle), "revoked")
     await worker.settle()
-    assert is_honoured(await worker.manager.load(value))
+    assert is_trusted(await worker.manager.load(value))
     copy = await fleet.node.call("DUMP", key)
     await worker.manager.end(session)
     await fleet.node.call("RESTORE", key, 0, copy)
@@ -260,7 +260,7 @@ async def test_without_journal_and_unsettled_nothing_is_ended_and_nothing_delete
     assert worker.metric("revocations_pending") == 0
     worker.line.is_cut = False
     await worker.settle()
-    assert is_honoured(await worker.manager.load(value))
+    assert is_trusted(await worker.manager.load(value))
 
 
 async def test_where_the_journal_is_required_a_refused_end_deletes_nothing(fleet: Fleet) -> None:
@@ -279,7 +279,7 @@ async def test_what_waits_for_the_journal_is_not_restored_by_a_worker_that_has_o
     ending.line.is_cut = True
     await ending.manager.end(session)
     await other.settle()
-    assert not is_honoured(await other.manager.load(value))
+    assert not is_trusted(await other.manager.load(value))
     ending.line.is_cut = False
     await ending.ends.flush()
     await other.tail.catch_up()
@@ -296,7 +296,7 @@ async def test_what_waits_for_the_journal_goes_on_waiting_until_it_is_written(fl
     with pytest.raises(DatabaseUnavailable):
         await worker.ends.flush()
     assert worker.metric("revocations_pending") == 1
-    assert not is_honoured(await worker.manager.load(value))
+    assert not is_trusted(await worker.manager.load(value))
     worker.line.is_cut = False
     await worker.ends.flush()
     assert worker.metric("revocations_pending") == 0
@@ -374,9 +374,9 @@ async def test_ending_all_of_a_user_while_redis_is_away_holds_when_it_is_back(fl
     await fleet.node.start()
     await worker.settle()
     assert (await worker.manager.load(other)).ended == "revoked"
-    assert not is_honoured(await worker.manager.load(old_value))
-    assert is_honoured(await worker.manager.load(new_value))
-    assert is_honoured(await worker.manager.load(bob))
+    assert not is_trusted(await worker.manager.load(old_value))
+    assert is_trusted(await worker.manager.load(new_value))
+    assert is_trusted(await worker.manager.load(bob))
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -397,13 +397,13 @@ async def test_what_is_written_with_an_end_of_all_stands_or_falls_with_it(fleet:
         await worker.manager.revoke_all("ada", keep=keep, in_transaction=refuse)
     assert await fleet.journal.known_fleet_id() is None
     for each in (value, other):
-        assert is_honoured(await worker.manager.load(each))
+        assert is_trusted(await worker.manager.load(each))
     await worker.manager.revoke_all("ada", keep=keep, in_transaction=write)
     assert await fleet.journal.known_fleet_id() == "written"
-    assert not is_honoured(await worker.manager.load(other))
+    assert not is_trusted(await worker.manager.load(other))
 
 
-@pytest.mark.parametrize("step", ["prepare_rotation", "record_rotation", "claim_rotation"])
+@pytest.mark.parametrize("step", ["prepare_rotation", "commit_rotation", "claim_rotation"])
 @pytest.mark.parametrize("is_before", [True, False])
 async def test_a_logout_at_any_step_of_a_rotation_leaves_nothing_signed_in(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, step: str, *, is_before: bool
@@ -412,7 +412,7 @@ async def test_a_logout_at_any_step_of_a_rotation_leaves_nothing_signed_in(
     worker, other = await fleet.join(), await fleet.join()
     session, old_value = await worker.sign_in()
     parallel = await other.manager.load(old_value)
-    target: Any = worker.ends if step == "record_rotation" else worker.store
+    target: Any = worker.ends if step == "commit_rotation" else worker.store
     real = getattr(target, step)
 
     async def with_logout(*args: Any, **kwargs: Any) -> Any:
@@ -432,11 +432,11 @@ async def test_a_logout_at_any_step_of_a_rotation_leaves_nothing_signed_in(
     for each in (worker, other):
         await each.settle()
         for value in values:
-            assert not is_honoured(await each.manager.load(value))
+            assert not is_trusted(await each.manager.load(value))
     assert await worker.copies() == []
 
 
-@pytest.mark.parametrize("step", ["prepare_rotation", "record_rotation", "claim_rotation"])
+@pytest.mark.parametrize("step", ["prepare_rotation", "commit_rotation", "claim_rotation"])
 @pytest.mark.parametrize("is_before", [True, False])
 @pytest.mark.parametrize("kinds", [("rotate", "rotate"), ("rotate", "revoke"), ("revoke", "rotate"), ("revoke", "revoke")])
 async def test_of_two_rotations_of_a_session_one_wins_whichever_step_the_other_comes_at(
@@ -449,7 +449,7 @@ async def test_of_two_rotations_of_a_session_one_wins_whichever_step_the_other_c
     worker, other = await fleet.join(), await fleet.join()
     session, old_value = await worker.sign_in()
     parallel = await other.manager.load(old_value)
-    target: Any = worker.ends if step == "record_rotation" else worker.store
+    target: Any = worker.ends if step == "commit_rotation" else worker.store
     real = getattr(target, step)
     rotated = []
 
@@ -474,7 +474,7 @@ async def test_of_two_rotations_of_a_session_one_wins_whichever_step_the_other_c
     monkeypatch.undo()
     await worker.settle()  # whatever the journal says has come to the store by then
     assert [degraded for degraded, _ in rotated] == [False]
-    assert is_honoured(await worker.manager.load(rotated[0][1]))
+    assert is_trusted(await worker.manager.load(rotated[0][1]))
     await other.manager.end(await other.manager.load(rotated[0][1]))
     assert await worker.copies() == []
 
@@ -559,4 +559,4 @@ async def test_ending_all_of_a_user_holds_where_the_database_has_forgotten_a_gen
     assert (await fresh.manager.load(value)).ended == "revoked"
     if keeps:
         assert record_of(kept).generation == 4
-        assert is_honoured(await fresh.manager.load(fresh.manager.seal(kept)))
+        assert is_trusted(await fresh.manager.load(fresh.manager.seal(kept)))

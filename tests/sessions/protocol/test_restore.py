@@ -20,7 +20,7 @@ from stateroom.settings import Settings
 from stateroom.setup import setup
 
 from ...patience import settled
-from .test_ends import Fleet, Worker, fleet_on, is_honoured
+from .test_ends import Fleet, Worker, fleet_on, is_trusted
 
 
 @pytest.fixture
@@ -330,4 +330,4 @@ async def test_a_session_that_came_back_says_so_to_one_request(fleet: Fleet) -> 
     await fleet.node.call("FLUSHALL")
     assert [outcome(await worker.manager.load(value)) for _ in range(3)] == ["restored", "stored", "stored"]
     assert worker.metric("sessions_restored_total") == 1
-    assert is_honoured(await worker.manager.load(value))
+    assert is_trusted(await worker.manager.load(value))

@@ -25,7 +25,7 @@ endif
 
 # `make test COVERAGE=1` runs the same tests, these first and with their lines counted, and prints a table at the end.
 # They run mostly in one process and look at no times: counting lines doubles the CPU time that a test takes.
-COVERED := tests/accounts tests/settings tests/telemetry tests/web $(wildcard tests/sessions/test_*.py)
+COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/sealing tests/settings tests/telemetry tests/web
 
 # All drills, and a note of the files on which they passed: `make test` then plays a short set until one of those changes.
 drills: $(VENV)/.installed-dev

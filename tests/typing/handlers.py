@@ -31,7 +31,7 @@ async def login(request: web.Request) -> web.Response:
     session = await stateroom.sign_in(request, 7, remember=True, transport="bearer", generation=generation)
     assert_type(session, stateroom.Session)
     assert_type(await stateroom.sign_in(request, "ada"), stateroom.Session)
-    assert_type(stateroom.session_token(request), str)
+    assert_type(stateroom.bearer_value(request), str)
     token = stateroom.access_token(request)
     assert_type(token, stateroom.AccessToken)
     assert_type(token.value, str)
@@ -41,7 +41,7 @@ async def login(request: web.Request) -> web.Response:
 
 async def logout(request: web.Request) -> web.Response:
     assert_type(await stateroom.reauthenticate(request), stateroom.Session)
-    assert_type(await stateroom.revoke_others(request, reason="password", along=change_password), int | None)
+    assert_type(await stateroom.revoke_others(request, reason="password", in_transaction=change_password), int | None)
     await stateroom.sign_out(request)
     return web.Response(status=204)
 

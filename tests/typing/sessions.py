@@ -25,7 +25,7 @@ def who_it_is(session: stateroom.Session) -> None:
     assert_type(session.id, str | None)
     assert_type(session.user_id, int | str | None)
     assert_type(session.metadata, dict[str, Any])
-    assert_type(session.displaced, int)
+    assert_type(session.evicted, int)
     for flag in (session.is_signed_in, session.is_stored, session.is_writable, session.is_persistent, session.degraded):
         assert_type(flag, bool)
     assert_type(session.restored, bool)

@@ -186,12 +186,12 @@ async def test_an_error_that_nobody_foresaw_ends_no_loop(place: Place, monkeypat
     calls = 0
     is_done = asyncio.Event()
 
-    async def fails_once(*args: Any) -> Any:
+    async def fails_once(*args: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise ResponseError("ERR unforeseen")
-        result = await real(*args)
+        result = await real(*args, **named)
         is_done.set()
         return result
 

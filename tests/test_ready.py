@@ -166,7 +166,7 @@ async def test_a_client_that_has_gone_is_no_error() -> None:
         transport = None
 
     answer = ReadyResponse(BODY, JSON_LINES)
-    answer.leave_as(b"ready", None)
+    answer._bytes = b"ready"
     with pytest.raises(ConnectionError):
         await answer.prepare(Gone())  # type: ignore[arg-type]
 

@@ -48,11 +48,10 @@ class CommonLines:
         self.put = Outbox(asyncio.get_running_loop()).put
         self._apps = (app,) if list(app.on_response_prepare) == self._stands_for else ()
 
-    def stand_for(self, request: web.Request) -> bool:
-        """Whether nobody else has a say in the answer: no other signal, no application around this one."""
-        return request.match_info.apps == self._apps
-
-    def now(self) -> str:
+    def lines_for(self, request: web.Request) -> str | None:
+        """The lines of an answer to this request. None if it may get others: from another signal, or application around."""
+        if request.match_info.apps != self._apps:
+            return None
         second = int(time())
         if second != self._second:
             self._second = second
@@ -69,16 +68,14 @@ class ReadyResponse(of_aiohttp.LazyResponse):
     def complete(self, request: web.Request, lines: str, common: CommonLines) -> bool:
         """Make the answer's bytes of its lines, these and the common ones; False where it must go the ordinary way."""
         body = self.untouched_body()
-        if (
-            body is None
-            or request.method == "HEAD"
-            or request.version != HttpVersion11
-            or not request.keep_alive
-            or not common.stand_for(request)
-        ):
+        if body is None or request.method == "HEAD" or request.version != HttpVersion11 or not request.keep_alive:
             return False
-        head = f"HTTP/1.1 200 OK\r\n{self._lines}{common.now()}{lines}Content-Length: {len(body)}\r\n\r\n"
-        self.leave_as(head.encode("ascii") + body, common.put)
+        common_lines = common.lines_for(request)
+        if common_lines is None:
+            return False
+        head = f"HTTP/1.1 200 OK\r\n{self._lines}{common_lines}{lines}Content-Length: {len(body)}\r\n\r\n"
+        self._bytes = head.encode("ascii") + body
+        self._put = common.put
         return True
 
 

@@ -41,8 +41,8 @@ def is_known() -> bool:
 class LazyResponse(web.Response):
     """A response whose headers are text, of which a mapping is made when somebody asks for it.
 
-    It can leave as bytes that are complete (`leave_as`), or in aiohttp's own way like any other response. Each of `lines`
-    ends in CR LF.
+    It leaves in aiohttp's own way like any other response, or as `_bytes` in place of status, headers and body, where a
+    subclass has set them; `_put` then sends them together with those of other responses. Each of `lines` ends in CR LF.
     """
 
     _bytes: bytes | None = None
@@ -73,25 +73,21 @@ class LazyResponse(web.Response):
         # Headers, cookies, compression and the end of the connection would each be one attribute more.
         return body if len(self.__dict__) == _UNTOUCHED and self._status == 200 and type(body) is bytes else None
 
-    def leave_as(self, data: bytes, put: Put | None) -> None:
-        """Send these bytes in place of status, headers and body. `put` sends them with those of other responses."""
-        self._bytes = data
-        self._put = put
-
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        if self._bytes is None or self._eof_sent:
+        data = self._bytes
+        if data is None or self._eof_sent:
             return await super().prepare(request)
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client has gone")
         self._eof_sent = self._keep_alive = True
-        self._body_length = len(self._bytes)
+        self._body_length = len(data)
         protocol, put = request.protocol, self._put
         # Where the next response or the end of the connection may follow at once, this response must not wait.
         if put is not None and not (protocol._messages or protocol._close or protocol.writing_paused):  # noqa: SLF001
-            put(transport, self._bytes)
+            put(transport, data)
             return request.writer
-        transport.write(self._bytes)
+        transport.write(data)
         if protocol.writing_paused:  # the client does not read its responses: it gets no more until it does
             await request.writer.drain()
         return request.writer

@@ -1,7 +1,8 @@
 """The insides of redis-py: the transport of a connection, and how it connects.
 
-redis-py documents no way to take a connection's transport, to give it a ready TLS context and server name, or to choose
-the address that it connects from. `pyproject.toml` therefore allows the tested versions only.
+redis-py documents no way to do what we need here: to hear the news that a server pushes over a connection while others wait
+for replies on it (Sentinel's news, the near cache), to check a certificate for another name than the host's, and to choose
+the address that a connection comes from. `pyproject.toml` therefore allows the tested versions only.
 """
 
 from __future__ import annotations

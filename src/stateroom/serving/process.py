@@ -59,7 +59,7 @@ async def serve(
     handle_signals(stop, lambda: reread_keys(app))
     disable_created_metrics()  # type: ignore[no-untyped-call] # a series beside each counter, of use to hardly anyone
     if libraries := untested():
-        log.warning("untested_versions", libraries=libraries, effect="slower, or less is measured: docs/operations.md")
+        log.warning("untested_versions", libraries=libraries, see="docs/operations.md")
     headers = security_headers(settings)
     runners = [(Runner(app, headers), listeners.public)]
     if listeners.metrics is not None:

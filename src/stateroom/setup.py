@@ -49,7 +49,7 @@ def setup(app: web.Application, settings: Settings | None = None, *, client_fact
     """
     settings = settings or Settings.load()
     metrics = Metrics(__version__)
-    manager = SessionManager(settings, metrics, KeyRing(load_keys(settings), settings.session_name or ""))
+    manager = SessionManager(settings, metrics, KeyRing(load_keys(settings), settings.session_name))
     proxies = Proxies(settings)
     streams = Streams(manager)
     figures = Figures(manager, metrics)

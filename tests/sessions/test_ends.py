@@ -67,7 +67,7 @@ class Worker:
         self.metrics = metrics
         self.client = client
         self.line = Line(database)
-        self.manager = SessionManager(made, metrics, KeyRing(made.key_ring, made.session_name or ""))
+        self.manager = SessionManager(made, metrics, KeyRing(made.key_ring, made.session_name))
         self.stores: Stores = self.manager.attach(client, Journal(cast("Database", self.line)))
         self.store, self.tail, self.apply, self.ends = self.stores.store, self.stores.tail, self.stores.apply, self.stores.ends
 

@@ -45,7 +45,7 @@ def serve(
     from ..settings import Settings
 
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
-    settings = Settings(**given)
+    settings = Settings.for_service(**given)
     if workers == 1:
         process.run(settings)
     else:

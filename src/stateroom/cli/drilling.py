@@ -88,7 +88,7 @@ def there(
 ) -> int:
     """Drill a stack that runs already; the exit status."""
     from ..backend.dial import Dialer
-    from ..settings.values import parse_address
+    from ..settings import parse_address
 
     if list(given) not in ([], ["manual-failover"]):
         raise UnknownScenario("on a stack of your own only manual-failover can be played: nothing else is made over the wire")

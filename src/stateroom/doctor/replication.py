@@ -38,7 +38,7 @@ def _lags(primary: Server) -> Iterator[Finding]:
 
 
 def _how_many(primary: Server, linked: int, settings: Settings) -> Iterator[Finding]:
-    where, wanted = primary.where, settings.redis_write_replicas or 0
+    where, wanted = primary.where, settings.redis_write_replicas
     if linked == 0:
         what = "no replica follows it: there is nothing to fail over to"
         yield fault("no-replica", where, what, "start its replicas, and see their logs (replicaof, masteruser, masterauth)")

@@ -20,7 +20,7 @@ from redis.asyncio.connection import Connection
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
-from ..settings.values import parse_address
+from ..settings import parse_address
 from .load import COOKIE, PASSWORD
 
 STORE = web.AppKey("peer_store", Redis)

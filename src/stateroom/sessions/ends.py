@@ -60,7 +60,7 @@ class Ends:
         self._tail = tail
         self._honour = honour
         self._clock = clock
-        self._replicas = settings.redis_write_replicas or 0
+        self._replicas = settings.redis_write_replicas
         self._is_required = settings.journal_required
         self._mark_ms = 1000 * settings.degraded_max_age + MARK_MARGIN_MS
         self._copied_seconds = KNOWN_SECONDS if settings.session_cache_max_age else 0.0

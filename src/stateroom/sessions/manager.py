@@ -47,7 +47,7 @@ class SessionManager:
         self._metrics = metrics
         self._keys = Keys(settings.redis_key_prefix)
         self.tokens = AccessTokens(settings, self.clock) if settings.jwt_keys else None
-        self.renew_ms = int((settings.session_renew_interval or 0) * 1000)
+        self.renew_ms = int(settings.session_renew_interval * 1000)
         self._changing: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
         self._attached: Stores | None = None
         self._sweep_at = 0

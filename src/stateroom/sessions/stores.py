@@ -61,7 +61,7 @@ def connect(
         clock,
         max_bytes=settings.session_max_bytes,
         timeout=settings.redis_read_timeout,
-        durability=Durability(settings.redis_write_replicas or 0, settings.redis_write_replicas_timeout, note_shortfall),
+        durability=Durability(settings.redis_write_replicas, settings.redis_write_replicas_timeout, note_shortfall),
     )
     tail = Tail(journal, clock)
     covering = Covering(journal, lambda: tail.is_away)

@@ -24,6 +24,7 @@ WRONG: dict[str, tuple[str, ...]] = {
         "10.0.0.0/8, nonsense",
         "10.0.0.1/8",
         "::ffff:10.0.0.1/104",
+        f"user:{SECRET}@10.0.0.1",
         "fe80::1%eth0",
         "[::1]",
     ),

@@ -98,7 +98,8 @@ def _networks(value: object) -> object:
         try:
             networks.append(parse_network(str(part)))
         except ValueError:
-            raise ValueError(f"{part!r} is not a network; write for example 10.0.0.0/8 or ::1/128") from None
+            shown = "a part" if "@" in str(part) else repr(part)
+            raise ValueError(f"{shown} is not a network; write for example 10.0.0.0/8 or ::1/128") from None
     return tuple(networks)
 
 

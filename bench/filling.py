@@ -12,11 +12,14 @@ import redis
 
 from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
-from stateroom.sessions.cookie import KeyRing
-from stateroom.sessions.keys import Address, Keys, handle_of, user_key
-from stateroom.sessions.metadata import device_type
-from stateroom.sessions.notes import pack
-from stateroom.sessions.writes import SCRIPTS
+from stateroom.request.client_info import device_type
+from stateroom.sessions.journal.interface import NoJournal
+from stateroom.sessions.model.client_notes import pack
+from stateroom.sessions.model.identity import SessionRef, handle_of, user_key
+from stateroom.sessions.model.session import record_of
+from stateroom.sessions.store.key_names import KeyNames
+from stateroom.sessions.store.scripts import SCRIPTS
+from stateroom.sessions.wiring import wire
 from stateroom.telemetry.metrics import Metrics
 
 IDLE_SECONDS, LIFETIME_SECONDS = 3600, 43200
@@ -58,8 +61,8 @@ class Visitor:
     notes: dict[str, str]
 
     @property
-    def at(self) -> Address:
-        return Address(user_key(self.user_id), handle_of(self.token))
+    def at(self) -> SessionRef:
+        return SessionRef(user_key(self.user_id), handle_of(self.token))
 
 
 Write = Callable[["redis.client.Pipeline", Visitor], None]
@@ -90,7 +93,7 @@ def fill(server: redis.Redis, count: int, write: Write) -> list[Visitor]:
 
 def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
     """Write as `SessionStore.create` does."""
-    keys, script = Keys(prefix), SCRIPTS["create"]
+    keys, script = KeyNames(prefix), SCRIPTS["create"]
     server.script_load(script.source)
 
     def write(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:
@@ -100,28 +103,27 @@ def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
         ]  # fmt: skip
         for field in pack(visitor.notes).items():
             arguments += field
-        pipeline.evalsha(script.sha1, 3, *keys.of_session(at.user, at.handle), *arguments)
+        pipeline.evalsha(script.sha1, 3, *keys.of_session(at), *arguments)
 
     return write
 
 
 async def check_form(server: redis.Redis, settings: Settings, sample: list[Visitor]) -> None:
     """Assert that what was filled in is, field by field and index by index, what the manager stores."""
-    client = await make_client(settings, metrics=Metrics())
+    client = make_client(settings, metrics=Metrics())
     await client.start()
-    manager = SessionManager(settings, Metrics(), KeyRing(settings.key_ring, "session_id"))
-    manager.attach(client)
-    keys = Keys(settings.redis_key_prefix)
+    manager = SessionManager(wire(settings, Metrics(), client, NoJournal()))
+    keys = KeyNames(settings.redis_key_prefix)
     for visitor in sample[:20]:
         session = await manager.create(visitor.user_id, metadata=visitor.notes)
-        forms = [_form(server, keys, Address(visitor.at.user, handle)) for handle in (visitor.at.handle, session.handle)]
+        forms = [_form(server, keys, ref) for ref in (visitor.at, record_of(session).ref)]
         assert forms[0] == forms[1], forms
         await manager.end(session)
     await client.aclose()
 
 
-def _form(server: redis.Redis, keys: Keys, at: Address) -> dict[str, object]:
-    session, expiries, sessions = keys.of_session(at.user, at.handle)
+def _form(server: redis.Redis, keys: KeyNames, at: SessionRef) -> dict[str, object]:
+    session, expiries, sessions = keys.of_session(at)
     fields: dict[bytes, bytes] = server.hgetall(session)  # type: ignore[assignment]
     times = {name: len(fields.pop(name)) for name in (b"c", b"a", b"r", b"d")}
     return {

@@ -25,8 +25,8 @@ import redis
 
 from stateroom import Settings
 from stateroom.drills import topology
-from stateroom.sessions.cookie import new_key
-from stateroom.sessions.keys import Keys
+from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.store.key_names import KeyNames
 
 from .filling import IDLE_SECONDS, Visitor, Write, check_form, fill, stateroom_sessions
 
@@ -86,7 +86,7 @@ def _used(server: redis.Redis) -> int:
 
 
 def _parts(server: redis.Redis, sample: Iterable[Visitor], count: int, whole: float) -> dict[str, float]:
-    keys = Keys("session")
+    keys = KeyNames("session")
     some = [keys.of_session(each.at.user, each.at.handle) for each in sample][:PARTS_SAMPLED]
     hashes, users = ([server.memory_usage(each[part]) or 0 for each in some] for part in (0, 2))
     index = sum(server.memory_usage(key, samples=0) or 0 for key in keys.expiries) / count

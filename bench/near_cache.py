@@ -23,7 +23,7 @@ import redis
 
 from stateroom.drills import topology
 from stateroom.drills.ports import free_port
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 
 from .processes import BARE_PORT, CREDENTIALS, SERVICE_PORT, bare_handler, running, service, sign_in, wait_for
 from .valkey import answered

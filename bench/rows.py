@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stateroom.drills.ports import free_port
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 
 from . import peers
 from .processes import HERE, NotRunning, bare_handler, descendants, running, sign_in, wait_for

@@ -24,8 +24,8 @@ from redis.exceptions import RedisError
 
 from stateroom.drills import topology
 from stateroom.drills.topology import Node, SentinelSetup, until
-from stateroom.sessions.cookie import new_key
-from stateroom.sessions.keys import Keys
+from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.store.key_names import KeyNames
 
 from .filling import fill, stateroom_sessions
 from .scale import HERE, sealed, serving, settings_for
@@ -135,7 +135,7 @@ async def is_settled(port: int) -> bool:
 
 async def counted(node: Node) -> int:
     """Sessions in this server's indexes whose hash is there too."""
-    keys = Keys("session")
+    keys = KeyNames("session")
 
     def count() -> int:
         with redis.Redis(port=node.port) as server:

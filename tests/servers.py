@@ -16,7 +16,7 @@ import fakeredis
 
 from stateroom.drills import topology
 from stateroom.drills.topology import Node, SentinelSetup
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
 DEBIAN_REDIS = "/usr/bin/redis-server"

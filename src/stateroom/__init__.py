@@ -18,28 +18,25 @@ from .errors import (
     StoreUnavailable,
     Unavailable,
 )
-from .sessions.carry_over import carry_over
-from .sessions.flash import FLASH_KINDS, flash, take_flashes
-from .sessions.guards import background, check_auth, require_auth
-from .sessions.lifecycle import (
+from .request.actions import (
     AccessToken,
     access_token,
-    browser_origin,
-    client_address,
-    forwarded,
+    bearer_value,
     is_bearer,
-    kept_address,
     reauthenticate,
     revoke_others,
-    session_token,
     sign_in,
     sign_out,
 )
-from .sessions.listing import SessionInfo
+from .request.carry_over import carry_over
+from .request.client import browser_origin, client_address, forwarded, kept_address
+from .request.flash import FLASH_KINDS, flash, take_flashes
+from .request.guards import background, check_auth, require_auth
+from .request.proxies import is_forwarded
+from .request.request_session import SESSIONS, get_session
 from .sessions.manager import SessionManager
-from .sessions.proxies import is_forwarded
-from .sessions.session import Session
-from .sessions.visit import SESSIONS, get_session
+from .sessions.model.listing import SessionInfo
+from .sessions.model.session import Session
 from .settings import Settings
 from .setup import METRICS, setup
 from .telemetry.logging import security_event
@@ -63,6 +60,7 @@ __all__ = [
     "Unavailable",
     "access_token",
     "background",
+    "bearer_value",
     "browser_origin",
     "carry_over",
     "check_auth",
@@ -77,7 +75,6 @@ __all__ = [
     "require_auth",
     "revoke_others",
     "security_event",
-    "session_token",
     "setup",
     "sign_in",
     "sign_out",

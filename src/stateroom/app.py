@@ -15,7 +15,7 @@ from .api.health import READINESS, Readiness
 from .api.problems import problems_middleware
 from .api.security_headers import security_headers, set_on_prepare
 from .ready import CommonLines
-from .setup import DATABASE, setup
+from .setup import CLIENT, DATABASE, install
 from .telemetry.requests import telemetry_middleware
 from .web.pages import setup_pages
 
@@ -36,7 +36,7 @@ def make_app(
     if not settings.has_database:
         raise SettingsError("DATABASE_URL=none is for library use; the service keeps its users there: unset it, or name a database")
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    setup(app, settings, client_factory=client_factory)
+    install(app, settings, client_factory=client_factory, origin_exempt=forward.HANDLERS)
     headers = security_headers(settings)
     app.on_response_prepare.append(set_on_prepare(headers))
     common = CommonLines(headers, stands_for=app.on_response_prepare)
@@ -46,7 +46,7 @@ def make_app(
         outer.append(cors_middleware(settings))
     outer.append(problems_middleware(setup_pages(app)))
     app.middlewares[:0] = outer
-    app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[METRICS], hashing_threads=hashing_threads)
+    app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[CLIENT], app[METRICS], hashing_threads=hashing_threads)
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)
     for route in api_routes():
@@ -70,7 +70,6 @@ def make_metrics_app(service: web.Application) -> web.Application:
 
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
     accounts = app[ACCOUNTS]
-    accounts.attach(app[SESSIONS].client)
     if app[SESSIONS].settings.is_embedded:
         await accounts.ensure_demo_user()
     yield

@@ -1,33 +1,41 @@
-"""The library's composition root: sessions into an aiohttp application."""
+"""The library's composition root: sessions into an aiohttp application.
+
+Everything is built when `setup` is called, and everything is started in `_run`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from . import __version__
+from .backend.client import RedisClient
 from .backend.clients import make_client
-from .sessions.cookie import KeyRing, load_keys
+from .request.client_info import ClientInfo
+from .request.guards import OriginCheck
+from .request.housekeeping import Housekeeping
+from .request.middleware import commit_on_prepare, session_middleware
+from .request.proxies import Proxies
+from .request.request_session import FRONTEND, SESSIONS, Frontend
+from .request.streams import Streams
+from .request.transport import CookieJar
+from .sessions.adoption import Adoption
 from .sessions.figures import Figures
-from .sessions.guards import OriginCheck
-from .sessions.housekeeping import Housekeeping
+from .sessions.journal.interface import EndsJournal, NoJournal
 from .sessions.manager import SessionManager
-from .sessions.metadata import ClientNotes
-from .sessions.middleware import commit_on_prepare, session_middleware
-from .sessions.proxies import Proxies
-from .sessions.rows import EndsJournal, NoJournal
-from .sessions.streams import Streams
-from .sessions.transport import CookieJar
-from .sessions.visit import SESSIONS, Frontend
+from .sessions.protocol.lease import check_lease
+from .sessions.upkeep import Upkeep
+from .sessions.watch import SessionWatch
+from .sessions.wiring import Parts, wire
 from .settings import Settings
 from .telemetry.loops import keep_going
 from .telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
     from .backend.client import ClientFactory
     from .database import Database
@@ -36,72 +44,105 @@ CANCEL_AGAIN_SECONDS = 0.5
 
 SETTINGS = web.AppKey("stateroom_settings", Settings)
 METRICS = web.AppKey("stateroom_metrics", Metrics)
+CLIENT: web.AppKey[RedisClient] = web.AppKey("stateroom_client")
 DATABASE: web.AppKey[Database] = web.AppKey("stateroom_database")
-FRONTEND = web.AppKey("stateroom_frontend", Frontend)
+PARTS = web.AppKey("stateroom_parts", Parts)
 
 
 def setup(app: web.Application, settings: Settings | None = None, *, client_factory: ClientFactory | None = None) -> None:
     """Give the application sessions: middleware, manager, and the stores they need while it runs.
 
-    `settings`: from the environment where not given. `client_factory`: makes the Redis client in place of the one
-    that `REDIS_MODE` names; it may return a `redis.asyncio.Redis`, a fake one too.
+    `settings`: from the environment if not given. `client_factory`: makes the Redis client in place of the one that
+    `REDIS_MODE` names; it may return a `redis.asyncio.Redis`, also a fake one.
     Raises `SettingsError`.
     """
+    install(app, settings, client_factory=client_factory)
+
+
+def install(
+    app: web.Application,
+    settings: Settings | None = None,
+    *,
+    client_factory: ClientFactory | None = None,
+    origin_exempt: Collection[Callable[..., Any]] = (),
+) -> None:
+    """`setup`, for an application that has handlers which must not check the request's origin: forward auth."""
     settings = settings or Settings.load()
     metrics = Metrics(__version__)
-    manager = SessionManager(settings, metrics, KeyRing(load_keys(settings), settings.session_name))
+    client = make_client(settings, client_factory, metrics=metrics)
+    journal: EndsJournal = NoJournal()
+    if settings.has_database:
+        from .database import Database
+        from .sessions.journal.sql import Journal
+
+        app[DATABASE] = Database(settings)
+        journal = Journal(app[DATABASE])
+    parts = wire(settings, metrics, client, journal)
+    manager = SessionManager(parts)
     proxies = Proxies(settings)
-    streams = Streams(manager)
-    figures = Figures(manager, metrics)
     frontend = Frontend(
-        manager, CookieJar(settings, manager.opens), proxies, ClientNotes(proxies, settings.geoip_database), streams
+        manager=manager,
+        jar=CookieJar(settings, manager.opens),
+        proxies=proxies,
+        client_info=ClientInfo(proxies, settings.geoip_database),
+        streams=Streams(SessionWatch(parts), parts.clock),
+        adoption=Adoption(parts),
+        renew_ms=parts.saver.renew_ms,
     )
     app[SETTINGS] = settings
     app[METRICS] = metrics
+    app[CLIENT] = client
+    app[PARTS] = parts
     app[SESSIONS] = manager
     app[FRONTEND] = frontend
-    if settings.has_database:
-        from .database import Database
-
-        app[DATABASE] = Database(settings)
-    origin_check = OriginCheck(settings, frontend.proxies)
+    origin_check = OriginCheck(settings, proxies, origin_exempt)
     app.middlewares.append(session_middleware(settings, frontend, origin_check))
     app.on_response_prepare.append(commit_on_prepare(origin_check))
+    figures = Figures(parts)
+    housekeeping = Housekeeping(Upkeep(parts), frontend.streams, figures)
 
-    async def connections(app: web.Application) -> AsyncIterator[None]:
+    async def running(app: web.Application) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            journal: EndsJournal = NoJournal()
-            if settings.has_database:
-                from .sessions.journal import Journal
-
-                database = app[DATABASE]
-                stack.push_async_callback(database.aclose)
-                await database.prepare()
-                journal = Journal(database)
-            await frontend.notes.start()
-            stack.callback(frontend.notes.close)
-            client = await make_client(settings, client_factory, metrics=metrics)
-            stack.push_async_callback(client.aclose)
-            await client.start()
-            stores = manager.attach(client, journal)
-            stack.push_async_callback(streams.aclose)
-            if journal.is_kept:
-                stores.tail.listen(streams.hear)
-                stack.push_async_callback(stores.covering.aclose)
-                stack.push_async_callback(stores.tail.aclose)
-                await stores.apply.check_fleet()
-                await stack.enter_async_context(_running(stores.tail.run, "journal tail", metrics))
-                await stack.enter_async_context(_running(stores.apply.run, "journal apply", metrics))
-            await stack.enter_async_context(_running(Housekeeping(manager, streams, figures).run, "housekeeping", metrics))
-            if metrics.is_shared:
-                await stack.enter_async_context(_running(figures.keep_fresh, "figures", metrics))
+            await _run(stack, parts, frontend, database=app.get(DATABASE), housekeeping=housekeeping, figures=figures)
             yield
 
-    app.cleanup_ctx.append(connections)
+    app.cleanup_ctx.append(running)
+
+
+async def _run(
+    stack: contextlib.AsyncExitStack,
+    parts: Parts,
+    frontend: Frontend,
+    *,
+    database: Database | None,
+    housekeeping: Housekeeping,
+    figures: Figures,
+) -> None:
+    """Connect the stores and start every task. What has started ends with the stack, in reverse order."""
+    metrics = parts.metrics
+    if database is not None:
+        stack.push_async_callback(database.aclose)
+        await database.prepare()
+        await check_lease(parts.lease, parts.journal)
+    await frontend.client_info.start()
+    stack.callback(frontend.client_info.close)
+    stack.push_async_callback(parts.client.aclose)
+    await parts.client.start()
+    stack.push_async_callback(frontend.streams.aclose)
+    if parts.journal.has_journal:
+        parts.tail.listen(frontend.streams.hear)
+        stack.push_async_callback(parts.lookup.aclose)
+        stack.push_async_callback(parts.tail.aclose)
+        await parts.replay.check_fleet()
+        await stack.enter_async_context(_task(parts.tail.run, "journal tail", metrics))
+        await stack.enter_async_context(_task(parts.replay.run, "journal replay", metrics))
+    await stack.enter_async_context(_task(housekeeping.run, "housekeeping", metrics))
+    if metrics.is_shared:
+        await stack.enter_async_context(_task(figures.keep_fresh, "figures", metrics))
 
 
 @contextlib.asynccontextmanager
-async def _running(loop: Callable[[], Awaitable[None]], name: str, metrics: Metrics) -> AsyncIterator[None]:
+async def _task(loop: Callable[[], Awaitable[None]], name: str, metrics: Metrics) -> AsyncIterator[None]:
     task = asyncio.create_task(keep_going(loop, name, metrics), name=f"stateroom {name}")
     try:
         yield

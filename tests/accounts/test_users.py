@@ -8,8 +8,8 @@ import pytest
 from stateroom.accounts.users import MAX_EMAIL_LENGTH, User, Users, email_errors, name_errors
 from stateroom.database import Database
 from stateroom.errors import Conflict
-from stateroom.sessions.journal import Journal
-from stateroom.sessions.keys import user_key
+from stateroom.sessions.journal.sql import Journal
+from stateroom.sessions.model.identity import user_key
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stateroom import Settings
-from stateroom.api.returning import safe_return
+from stateroom.api.safe_redirect import safe_return
 
 OWN = "https://login.example.com"
 

@@ -18,7 +18,7 @@ from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.postgres import Postgres
 from stateroom.drills.topology import Node
-from stateroom.sessions.tail import LEASE_SECONDS
+from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 
 from ..conftest import ServiceClient
 from ..patience import at_most
@@ -84,7 +84,7 @@ class World:
 
         async def is_so() -> bool:
             return (
-                manager.store_state() == "settled" and manager.journal_age() < LEASE_SECONDS and not manager.stores.tail.unwritten
+                manager.store_state() == "settled" and manager._parts.tail.age < LEASE_SECONDS and not manager._parts.tail.unwritten
             )
 
         await topology.until(is_so, "the service sees that all is well")

@@ -23,7 +23,7 @@ from stateroom.drills import topology
 from stateroom.drills.ports import free_port
 from stateroom.drills.topology import Node
 from stateroom.errors import SettingsError, StoreUnavailable
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
@@ -39,7 +39,7 @@ def settings(**values: Any) -> Settings:
 
 
 async def started(made: Settings) -> RedisClient:
-    client = await make_client(made, metrics=Metrics())
+    client = make_client(made, metrics=Metrics())
     try:
         await client.start()
     except BaseException:

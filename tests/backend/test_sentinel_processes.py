@@ -13,10 +13,11 @@ import pytest
 
 from stateroom.backend.clients import SentinelClient
 from stateroom.backend.dial import Dialer
-from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, LEASE_SECONDS, SentinelWatcher
+from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, SentinelWatcher
 from stateroom.drills import topology
 from stateroom.errors import StoreUnavailable
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
 
@@ -92,7 +93,9 @@ def is_believed(watcher: SentinelWatcher) -> bool:
 @contextlib.asynccontextmanager
 async def watching(*addresses: Address) -> AsyncIterator[tuple[SentinelWatcher, News]]:
     news = News()
-    watcher = SentinelWatcher(addresses, "mymaster", Dialer(0.2, 0.2), Metrics(), on_switch=lambda _: None, on_news=news)
+    watcher = SentinelWatcher(
+        addresses, "mymaster", Dialer(0.2, 0.2), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=lambda _: None, on_news=news
+    )
     starting = asyncio.create_task(watcher.start())
     try:
         yield watcher, news
@@ -154,7 +157,7 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
             client = SentinelClient(settings, Metrics())
             await client.start()
             assert await client.execute("", "GET", "who") == b"a"
-            serial = client.standing("").serial
+            serial = client.standing("").connection_epoch
             a.pause()
             try:
                 waiting = asyncio.ensure_future(client.execute("", "GET", "who"))
@@ -164,7 +167,7 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
                     await waiting
 
                 async def is_there() -> bool:
-                    return client.standing("").serial > serial and client.is_available
+                    return client.standing("").connection_epoch > serial and client.is_available
 
                 await topology.until(is_there, "the client is connected to b", seconds=2)
                 assert await client.execute("", "GET", "who") == b"b"

@@ -9,7 +9,7 @@ import redis
 from bench.filling import check_form, fill, stateroom_sessions
 from stateroom import Settings
 from stateroom.drills import topology
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 
 SESSIONS = 1000
 

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, async_playwright
 
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 
 from ..commands import Serving
 from ..conftest import require_tool

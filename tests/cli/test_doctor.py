@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stateroom.drills.ports import free_port
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 
 from ..commands import Command, Serving, environment
 

@@ -22,7 +22,7 @@ from stateroom.drills import topology
 from stateroom.drills.ports import LOOPBACK, free_port
 from stateroom.drills.stack import Stack, stack
 from stateroom.drills.topology import SERVICE_NAME, Node, SentinelSetup, running, server_binary, until
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
 from ..conftest import require_tool

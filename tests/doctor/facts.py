@@ -7,7 +7,7 @@ from typing import Any
 
 from stateroom.doctor.sentinels import Sentinel
 from stateroom.doctor.servers import Server
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Address, Settings
 
 PRIMARY = Address("10.0.0.1", 6379)

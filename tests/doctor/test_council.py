@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stateroom.doctor.council import believed_primary, judge_council
 from stateroom.doctor.findings import Finding, Level
+from stateroom.doctor.quorum import believed_primary, judge_council
 from stateroom.doctor.sentinels import Sentinel, judge_alone
 from stateroom.settings import Address
 

@@ -16,7 +16,7 @@ from stateroom.drills.judge import judge
 from stateroom.drills.ledger import Ledger
 from stateroom.drills.load import Load
 from stateroom.drills.topology import Node, until
-from stateroom.sessions.keys import TAGS
+from stateroom.sessions.store.key_names import TAGS
 
 from .clustered import clustered
 

@@ -22,7 +22,7 @@ from stateroom.drills import topology
 from stateroom.drills.ports import free_port
 from stateroom.drills.postgres import Postgres
 from stateroom.drills.topology import Node, until
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 
 from ..commands import Serving
 from ..documents import page

@@ -22,7 +22,7 @@ import pytest
 from stateroom.drills.ports import free_port
 from stateroom.errors import SettingsError
 from stateroom.serving import supervisor
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
 from ..commands import Command, Serving, environment

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stateroom.errors import SettingsError
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
 SECRET = "hunter2-correct-horse"
@@ -112,6 +112,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "COOKIE_PATH": ("app", "/a;b", "/a b"),
     "COOKIE_SAMESITE": ("sometimes", "none"),
     "JOURNAL_REQUIRED": ("maybe",),
+    "JOURNAL_LEASE": ("x", "0", "-1", "100ms", "11", "1m", "nan"),
     "STATE_DIR": ("a-file",),
     "DEGRADED_MAX_AGE": ("x", "-1", "3601", "2h", "-5m", "nan"),
     "PASSWORD_MIN_LENGTH": ("x", "0", "1025"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stateroom.sessions.cookie import new_key
+from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
 from .test_each_setting import refusal

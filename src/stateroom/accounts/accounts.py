@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, NotFound, TooManyAttempts, Unavailable
-from ..sessions.proxies import kept_form
+from ..request.proxies import kept_form
 from ..telemetry.logging import security_event
 from .passwords import MAX_PASSWORD_LENGTH, Passwords
 from .throttle import Throttle, network_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..backend.client import RedisClient
     from ..database import Database
-    from ..sessions.rows import Along
+    from ..sessions.model.rows import InTransaction
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
 
@@ -38,19 +38,17 @@ DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
 class Accounts:
     """Users and their passwords, with throttled sign-ins. Knows nothing of sessions."""
 
-    def __init__(self, settings: Settings, database: Database, metrics: Metrics, *, hashing_threads: int | None = None) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, client: RedisClient, metrics: Metrics, *, hashing_threads: int | None = None
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self.users = Users(database)
+        self.throttle = Throttle(client, settings)
         self._passwords = Passwords(settings, metrics, threads=hashing_threads)
-        self._throttle: Throttle | None = None
         self._forgiving: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._good_until: dict[int, float] = {}
         self._known: OrderedDict[int, User] = OrderedDict()
-
-    def attach(self, client: RedisClient) -> None:
-        """Take the Redis client that this process has connected."""
-        self._throttle = Throttle(client, self._settings)
 
     async def aclose(self) -> None:
         await asyncio.gather(*self._forgiving.values(), return_exceptions=True)
@@ -99,7 +97,7 @@ class Accounts:
         security_event("sign_in_failed", user_id=user_id, address=self._kept(address))
         return InvalidCredentials()
 
-    async def change_password(self, user_id: int, current: str, new: str, address: str | None) -> tuple[User, Along]:
+    async def change_password(self, user_id: int, current: str, new: str, address: str | None) -> tuple[User, InTransaction]:
         """The user, and what stores the new password: in the transaction in which the caller ends the user's sessions.
 
         Raises as `authenticate`, and `BadInput`; the second raises `Conflict` where the password has changed meanwhile.
@@ -154,12 +152,6 @@ class Accounts:
         self._known.move_to_end(user.id)
         if len(self._known) > USERS_REMEMBERED:
             self._known.popitem(last=False)
-
-    @property
-    def throttle(self) -> Throttle:
-        """The counts of failed attempts, once `attach` has given it a Redis."""
-        assert self._throttle is not None, "attach() comes first"
-        return self._throttle
 
     async def ensure_demo_user(self) -> None:
         """The user of embedded mode, to try things with."""

@@ -15,11 +15,8 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    cast,
     delete,
-    func,
     insert,
-    literal,
     select,
     update,
 )
@@ -27,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
 from ..errors import Conflict, FieldError
-from ..sessions.journal import session_generations
+from ..sessions.manager import SessionManager
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -55,12 +52,7 @@ users = Table(
     UniqueConstraint("email", name="uq_users_email"),
     sqlite_autoincrement=True,  # an id is never given to a second user
 )
-_GENERATION = (
-    select(session_generations.c.generation)
-    .where(session_generations.c.user_key == literal("i") + cast(users.c.id, String))  # as `user_key` writes it
-    .scalar_subquery()
-)
-_USERS = select(users, func.coalesce(_GENERATION, 0).label("generation"))
+_USERS = select(users, SessionManager.generation_column(users.c.id).label("generation"))
 
 
 @dataclass(frozen=True, slots=True)

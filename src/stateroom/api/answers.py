@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .. import is_bearer, session_token
+from .. import bearer_value, is_bearer
 from ..ready import ReadyResponse
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
 
 def for_bearers(request: web.Request) -> dict[str, str]:
     """The session's new value, for clients that no cookie reaches."""
-    return {"session_token": session_token(request)} if is_bearer(request) else {}
+    return {"session_token": bearer_value(request)} if is_bearer(request) else {}
 
 
 def rfc3339(moment: datetime | None) -> str | None:

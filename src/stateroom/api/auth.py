@@ -18,7 +18,7 @@ from .. import (
 )
 from ..accounts import ACCOUNTS
 from ..errors import NotFound
-from . import steps, views
+from . import use_cases, views
 from .answers import answer, for_bearers, user_view
 from .bodies import Body, Email, NewEmail, NewName, NewPassword, Password, takes
 from .operations import operation
@@ -55,7 +55,7 @@ class PasswordChange(Body):
 @operation("Make an account and sign in", {201: views.Outcome}, 409, 429)
 @takes(Registration)
 async def register(request: web.Request, body: Registration) -> web.Response:
-    user = await steps.register(request, body.email, body.password.get_secret_value(), body.name)
+    user = await use_cases.register(request, body.email, body.password.get_secret_value(), body.name)
     return answer({"user": user_view(user), **_outcome("registration successful", get_session(request))}, status=201)
 
 
@@ -64,7 +64,7 @@ async def register(request: web.Request, body: Registration) -> web.Response:
 @takes(Login)
 async def login(request: web.Request, body: Login) -> web.Response:
     password, bearer = body.password.get_secret_value(), body.transport == "bearer"
-    user = await steps.log_in(request, body.email, password, remember=body.remember, bearer=bearer)
+    user = await use_cases.log_in(request, body.email, password, remember=body.remember, bearer=bearer)
     return answer({"user": user_view(user), **_outcome("login successful", get_session(request)), **for_bearers(request)})
 
 
@@ -73,13 +73,13 @@ async def login(request: web.Request, body: Login) -> web.Response:
 @takes(Credentials)
 async def token(request: web.Request, body: Credentials) -> web.Response:
     manager = request.app[SESSIONS]
-    if manager.tokens is None:
+    if not manager.has_access_tokens:
         raise NotFound("access tokens are off; JWT_KEYS turns them on")
     if manager.store_state() == "away":
         raise StoreUnavailable("a token must be tied to a stored session")
     accounts = request.app[ACCOUNTS]
     user = await accounts.authenticate(body.email, body.password.get_secret_value(), client_address(request))
-    session = await steps.sign_in_as(request, user)
+    session = await use_cases.sign_in_as(request, user)
     accounts.count_login(degraded=session.degraded)
     minted = access_token(request)
     return answer(
@@ -125,7 +125,7 @@ async def check(request: web.Request) -> web.Response:
 @require_auth
 @takes(Reauthentication)
 async def confirm_password(request: web.Request, body: Reauthentication) -> web.Response:
-    user = await steps.confirm_password(request, body.password.get_secret_value())
+    user = await use_cases.confirm_password(request, body.password.get_secret_value())
     outcome = _outcome("reauthentication successful", get_session(request))
     return answer({"user": user_view(user), **outcome, **for_bearers(request)})
 
@@ -135,7 +135,7 @@ async def confirm_password(request: web.Request, body: Reauthentication) -> web.
 @require_auth
 @takes(PasswordChange)
 async def password(request: web.Request, body: PasswordChange) -> web.Response:
-    user, revoked = await steps.change_password(
+    user, revoked = await use_cases.change_password(
         request, body.current_password.get_secret_value(), body.new_password.get_secret_value()
     )
     outcome = _outcome("password changed", get_session(request))

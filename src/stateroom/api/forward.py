@@ -22,7 +22,7 @@ from ..errors import NotFound, SessionEnded, SignInRequired
 from ..problems import problem_response
 from ..ready import ReadyResponse
 from .operations import operation
-from .returning import safe_return
+from .safe_redirect import safe_return
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +66,10 @@ async def auth_request(request: web.Request) -> web.Response:
 async def ext_authz(request: web.Request) -> web.StreamResponse:
     """Envoy sends the request's own method and path, and takes exactly 200 for a yes."""
     return await forward(request)
+
+
+HANDLERS = frozenset({forward, auth_request, ext_authz})
+"""They repeat the method and origin of a request to another application, which is the one to judge them."""
 
 
 async def _identity(request: web.Request) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from ..accounts import ACCOUNTS
 from . import views
 from .answers import answer, session_view, user_view
 from .operations import operation
-from .steps import signed_in_user_id, take_messages, take_messages_if_possible
+from .use_cases import signed_in_user_id, take_messages, take_messages_if_possible
 
 routes = web.RouteTableDef()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from .. import SESSIONS, get_session, require_auth
-from . import steps, views
+from . import use_cases, views
 from .answers import answer, device_view, for_bearers
 from .operations import operation
 
@@ -17,14 +17,14 @@ routes = web.RouteTableDef()
 @require_auth
 async def list_sessions(request: web.Request) -> web.Response:
     current = get_session(request).id
-    found = await request.app[SESSIONS].list(steps.signed_in_user_id(request))
+    found = await request.app[SESSIONS].list(use_cases.signed_in_user_id(request))
     return answer({"sessions": [device_view(info, current) for info in found]})
 
 
 @routes.delete("/api/sessions/{id}")
 @operation("End one of the user's sessions", {200: views.Revoked, 202: views.Revoked}, 404, needs_sign_in=True)
 async def revoke_session(request: web.Request) -> web.Response:
-    if await steps.revoke(request, request.match_info["id"]):
+    if await use_cases.revoke(request, request.match_info["id"]):
         return answer({"message": "session revoked", "revoked": 1})
     return answer({"message": "session revoked, if you have it", "revoked": None}, status=202)
 
@@ -32,5 +32,5 @@ async def revoke_session(request: web.Request) -> web.Response:
 @routes.delete("/api/sessions")
 @operation("End all of the user's sessions but this one: a new session id", {200: views.OthersRevoked}, needs_sign_in=True)
 async def revoke_other_sessions(request: web.Request) -> web.Response:
-    revoked = await steps.revoke_all_others(request)
+    revoked = await use_cases.revoke_all_others(request)
     return answer({"message": "other sessions revoked", "revoked": revoked, **for_bearers(request)})

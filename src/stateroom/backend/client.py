@@ -116,7 +116,7 @@ class RedisClient(Protocol):
         """The pool now; sums over a Cluster's shards."""
 
 
-ClientFactory: TypeAlias = "Callable[[Settings], RedisClient | redis.asyncio.Redis | Awaitable[RedisClient | redis.asyncio.Redis]]"
+ClientFactory: TypeAlias = "Callable[[Settings], RedisClient | redis.asyncio.Redis]"
 
 
 def as_mapping(reply: Any) -> Any:

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from .client import ClientFactory, RedisClient
 
 
-async def make_client(settings: Settings, factory: ClientFactory | None = None, *, metrics: Metrics) -> RedisClient:
-    """The client that the settings name, or `factory` makes; not started yet. Raises `SettingsError`."""
+def make_client(settings: Settings, factory: ClientFactory | None = None, *, metrics: Metrics) -> RedisClient:
+    """The client that the settings name, or that `factory` makes; not started yet.
+
+    Raises `SettingsError`, and `TypeError` for a factory that is a coroutine function.
+    """
     if factory is not None:
         made: Any = factory(settings)
-        if inspect.isawaitable(made):
-            made = await made
+        if inspect.iscoroutine(made):
+            made.close()
+            raise TypeError("client_factory returned a coroutine; make it a plain function that returns the client")
         if hasattr(made, "run_durably"):
             client: RedisClient = made
             return client
@@ -61,6 +65,7 @@ class SentinelClient(ServerClient):
             settings.redis_master_name,
             Dialer.to_sentinels(settings),
             metrics,
+            lease_seconds=settings.journal_lease,
             on_switch=self._switch,
             on_news=self._believe,
         )

@@ -150,6 +150,8 @@ class Multiplexer:
         self._hurry.set()
 
     def _check_may_queue(self) -> None:
+        if self._keeper is None:
+            raise StoreUnavailable("the application has not started", kind="closed")
         if self._is_closed:
             raise StoreUnavailable("the Redis client is closed", kind="closed")
         self._breaker.check()

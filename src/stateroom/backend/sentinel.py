@@ -26,7 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from ..errors import StoreUnavailable
-from ..settings import Address
+from ..settings import SHORTEST_LEASE_SECONDS, Address
 from .breaker import Breaker
 from .multiplexer import Multiplexer
 
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 ASK_INTERVAL_SECONDS = 0.2
 ASK_TIMEOUT_SECONDS = 0.3
-LEASE_SECONDS = 0.5
+assert ASK_INTERVAL_SECONDS < SHORTEST_LEASE_SECONDS, "a primary could not stay settled: its lease ends before the next answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,11 @@ class SentinelWatcher:
         dialer: Dialer,
         metrics: Metrics,
         *,
+        lease_seconds: float,
         on_switch: Callable[[Address], None],
         on_news: Callable[[], None],
     ) -> None:
+        self._lease_seconds = lease_seconds
         self.sentinels = [Sentinel(address, service, dialer, self._weigh) for address in addresses]
         self._metrics = metrics
         self._on_switch = on_switch
@@ -161,7 +163,7 @@ class SentinelWatcher:
     @property
     def believed_until(self) -> float:
         """Until when `primary` may be believed to be the only one; 0 where no majority has named it for a lease."""
-        return self._majority_until if time.monotonic() - self._named_since >= LEASE_SECONDS else 0.0
+        return self._majority_until if time.monotonic() - self._named_since >= self._lease_seconds else 0.0
 
     async def start(self) -> None:
         await asyncio.gather(*(sentinel.start() for sentinel in self.sentinels))
@@ -207,7 +209,7 @@ class SentinelWatcher:
             votes = Counter(answer.primary for answer in answers if answer.epoch == best)
             self._take(max(votes, key=lambda primary: (votes[primary], primary == self.primary)))
         asked = sorted((a.asked_at for a in answers if a.primary == self.primary and a.epoch == self.highest_epoch), reverse=True)
-        until = asked[self._quorum - 1] + LEASE_SECONDS if len(asked) >= self._quorum else 0.0
+        until = asked[self._quorum - 1] + self._lease_seconds if len(asked) >= self._quorum else 0.0
         if self._majority_until < now:  # it lapsed: a new lease begins with the answer that makes the majority
             self._named_since = now
         self._majority_until = until

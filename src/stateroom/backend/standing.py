@@ -1,7 +1,7 @@
-"""How far one primary may be believed right now.
+"""How far one primary may be trusted right now.
 
-A connection that works proves little: an old primary that was cut off answers whoever is on its side. What makes it
-believable depends on how it was found; what reads this only compares two numbers.
+A working connection proves little: an old primary that was cut off answers everybody on its side. What makes a primary
+trustworthy depends on how it was found. Readers of this only compare two numbers.
 Times are of the monotonic clock, in seconds.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,24 +17,32 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """Of one primary. `serial` grows with each connection to it, so that what was learnt over one is not believed of
-    the next; until `believed_until` nobody else can be the primary, as far as can be known (0 while unconnected).
-    `near`: copies of what it said over its connection, where such are kept.
+    """The standing of one primary.
+
+    `connection_epoch`: grows by one with each connection to the primary, so that what was learnt over one connection is
+    not believed of the next. It never decreases; 0 before the first connection.
+    `believed_until`: until then nobody else can be the primary, as far as anybody can know; 0 while unconnected.
+    `near`: copies of what the primary said over its connection, if copies are kept.
+    `glimpse`: this standing at its present connection epoch.
     """
 
-    __slots__ = ("believed_until", "near", "serial")
+    __slots__ = ("believed_until", "glimpse", "near")
 
     def __init__(self, near: NearCache | None = None) -> None:
         self.near = near
-        self.serial = 0
         self.believed_until = 0.0
+        self.glimpse = Glimpse(self, 0)
+
+    @property
+    def connection_epoch(self) -> int:
+        return self.glimpse.connection_epoch
 
     @property
     def is_believed(self) -> bool:
         return time.monotonic() < self.believed_until
 
     def connected(self, until: float = math.inf) -> None:
-        self.serial += 1
+        self.glimpse = Glimpse(self, self.connection_epoch + 1)
         self.believed_until = until
 
     def lost(self) -> None:
@@ -42,5 +51,17 @@ class Standing:
             self.near.lost()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Glimpse:
+    """A primary as it was seen over one connection. There is one object for each connection."""
+
+    standing: Standing
+    connection_epoch: int
+
+    def still_holds(self) -> bool:
+        """Whether that connection is still the one in use."""
+        return self.standing.glimpse is self
+
+
 UNKNOWN = Standing()
-"""Of a primary that nobody knows. It is never connected."""
+"""The standing of a primary that nobody knows. It is never connected."""

@@ -137,7 +137,7 @@ def doctor(
 @app.command()
 def keys() -> None:
     """Print a fresh cookie key for COOKIE_KEYS."""
-    from ..sessions.cookie import new_key
+    from ..sessions.sealing.key_ring import new_key
 
     print(new_key())
 
@@ -236,6 +236,14 @@ def upgrade() -> None:
     from .admin import upgrade_database
 
     upgrade_database()
+
+
+@database.command()
+def lease(seconds: Annotated[float, typer.Argument(help="The new JOURNAL_LEASE of every worker.")]) -> None:
+    """Change the deployment's lease. Stop every worker first."""
+    from .admin import set_lease
+
+    set_lease(seconds)
 
 
 def _check_choice(user: str | None, *, all_users: bool) -> None:

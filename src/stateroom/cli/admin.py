@@ -11,7 +11,8 @@ from ..accounts import ACCOUNTS, Accounts, User
 from ..app import make_app
 from ..database import Database
 from ..errors import NotFound, SettingsError
-from ..sessions.visit import SESSIONS
+from ..request.request_session import SESSIONS
+from ..sessions.journal.sql import Journal
 from ..settings import Settings
 from ..telemetry.logging import configure_logging, security_event
 
@@ -45,7 +46,7 @@ class Service:
         async def disable(connection: AsyncConnection) -> None:
             await self.accounts.users.disable(user.id, within=connection)
 
-        return await self.sessions.revoke_all(user.id, reason="disabled", along=disable)
+        return await self.sessions.revoke_all(user.id, reason="disabled", in_transaction=disable)
 
 
 def run(action: Callable[[Service], Awaitable[None]]) -> None:
@@ -75,6 +76,24 @@ def upgrade_database() -> None:
             await database.aclose()
 
     asyncio.run(upgrade())
+
+
+def set_lease(seconds: float) -> None:
+    """Keep another lease beside the deployment's id."""
+    settings = Settings(journal_lease=seconds)
+    if not settings.has_database:
+        raise SettingsError("DATABASE_URL is none: there is no database that keeps a lease; name one")
+
+    async def change() -> None:
+        database = Database(settings)
+        try:
+            await database.prepare()
+            await Journal(database).set_lease(round(settings.journal_lease * 1000))
+            print(f"the lease is {settings.journal_lease:g} s; start every worker with JOURNAL_LEASE={settings.journal_lease:g}")
+        finally:
+            await database.aclose()
+
+    asyncio.run(change())
 
 
 async def list_users(service: Service) -> None:

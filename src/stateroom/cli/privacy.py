@@ -8,25 +8,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnavailable
-from ..sessions.data import DATA_PREFIX, FLASH_PREFIX, decode_value
-from ..sessions.journal import Journal
-from ..sessions.keys import user_key
-from ..sessions.listing import SessionInfo
 from ..telemetry.logging import security_event
 
 if TYPE_CHECKING:
     from ..accounts import User
-    from ..sessions.store import Fields
+    from ..sessions.kept import KeptSession
     from .admin import Service
 
 
 async def export_user(service: Service, email: str) -> None:
     """Raises `NotFound`; `StoreUnavailable`, `DatabaseUnavailable` rather than print a part."""
     user = await service.user(email)
-    stores = service.sessions.stores
-    key = user_key(user.id)
-    sessions = [_session(handle, fields) for handle, fields in await stores.store.of_user(key)]
-    assert isinstance(stores.journal, Journal), "the service has a database"
+    kept = await service.sessions.kept_of_user(user.id)
+    sessions = [_session(each) for each in kept.sessions]
     document = {
         "user": {
             "id": user.id,
@@ -45,9 +39,9 @@ async def export_user(service: Service, email: str) -> None:
                 "kept_until": _moment(row.expires_at),
                 **({"became": row.successor} if row.successor else {}),
             }
-            for row in await stores.journal.of_user(key)
+            for row in kept.ends
         ],
-        "times_all_sessions_were_ended": await stores.journal.generation(key),
+        "times_all_sessions_were_ended": kept.generation,
         "failed_sign_ins": {
             address: failures
             for address in _addresses(sessions)
@@ -83,19 +77,9 @@ async def _forget_failures(service: Service, user: User) -> None:
         pass
 
 
-def _session(handle: str, fields: Fields) -> dict[str, Any]:
-    data, messages = {}, {}
-    for name, value in fields.items():
-        text = name.decode()
-        if text.startswith(DATA_PREFIX):
-            data[text[1:]] = decode_value(value)
-        elif text.startswith(FLASH_PREFIX):
-            messages[text[1:]] = value.decode()
-    listed = {
-        name: each.isoformat() if isinstance(each, datetime) else each
-        for name, each in asdict(SessionInfo.of(handle, fields)).items()
-    }
-    return {**listed, "signed_in_at": _moment(int(fields.get(b"a", 0))), "data": data, "messages": messages}
+def _session(kept: KeptSession) -> dict[str, Any]:
+    listed = {name: each.isoformat() if isinstance(each, datetime) else each for name, each in asdict(kept.info).items()}
+    return {**listed, "signed_in_at": _moment(kept.signed_in_ms), "data": kept.data, "messages": kept.messages}
 
 
 def _addresses(sessions: list[dict[str, Any]]) -> list[str]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..settings import Address
-from .council import believed_primary
 from .findings import Finding, fault, warning
+from .quorum import believed_primary
 from .reach import Road, Unreached
 from .sentinels import Sentinel
 

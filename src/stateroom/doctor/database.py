@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError
-from ..sessions.journal import Journal
+from ..sessions.journal.sql import Journal
 from .findings import Finding, fault, ok, warning
 
 if TYPE_CHECKING:

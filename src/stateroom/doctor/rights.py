@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..sessions.keys import TAGS
+from ..sessions.store.key_names import TAGS
 from .findings import Finding, fault, ok, unseen
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..backend.embedded import EmbeddedServer, find_server
-from ..sessions.keys import Keys
+from ..sessions.store.key_names import KeyNames
 from . import announced, cluster
-from .council import believed_primary, judge_council
 from .findings import Finding, fault, ok, warning
+from .quorum import believed_primary, judge_council
 from .reach import Road, Unreached
 from .replication import judge_min_replicas, judge_primary, judge_replica, judge_together
 from .sentinels import Sentinel, judge_alone, look_at_all, says
@@ -113,7 +113,7 @@ async def _sentinel(road: Road, admin: Road | None, settings: Settings) -> Store
         stores.findings += [one] if isinstance(one, Finding) else [ok(one.where, says(one)), *judge_alone(one)]
     stores.findings += judge_council(sentinels, settings)
     told, primary = announced.servers_told(sentinels), believed_primary(sentinels)
-    key = Keys(settings.redis_key_prefix).on_shard("", "fleet")
+    key = KeyNames(settings.redis_key_prefix).fleet("")
     asked = [Asked(address, key if address == primary else "") for address in told]
     looked, hidden = await asyncio.gather(
         _several(road, admin, asked), announced.judge_sentinel_addresses(to_sentinels, sentinels, settings.redis_sentinels)
@@ -134,8 +134,8 @@ async def _sentinel(road: Road, admin: Road | None, settings: Settings) -> Store
 async def _cluster(road: Road, admin: Road | None, settings: Settings) -> Stores:
     views = await cluster.look_at_nodes(road, settings.redis_cluster_nodes)
     stores = Stores(cluster.judge_cluster(views))
-    keys, shards = Keys(settings.redis_key_prefix), cluster.keys_of_shards(cluster.believed(views))
-    primaries = {node: keys.on_shard(shard, "fleet") for node, shard in shards.items()}
+    keys, shards = KeyNames(settings.redis_key_prefix), cluster.keys_of_shards(cluster.believed(views))
+    primaries = {node: keys.fleet(shard) for node, shard in shards.items()}
     nodes = dict.fromkeys([*primaries, *cluster.replicas_of(views)])
     asked = [Asked(node, primaries.get(node, "")) for node in nodes]
     looked = await _several(road, admin, asked, is_cluster=True)

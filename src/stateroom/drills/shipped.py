@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..backend.dial import Dialer
-from ..sessions.cookie import new_key
+from ..sessions.sealing.key_ring import new_key
 from ..settings import Address
 from .ports import LOOPBACK
 from .topology import SERVICE_NAME, Node

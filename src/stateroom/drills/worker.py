@@ -24,11 +24,11 @@ from ..app import make_app
 from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError, StoreUnavailable
 from ..serving.process import run
-from ..sessions.apply import Apply
-from ..sessions.honour import Honour
-from ..sessions.loading import Loading
-from ..sessions.restore import Restore
-from ..sessions.store import SessionStore
+from ..sessions.protocol.load import Loader
+from ..sessions.protocol.replay import Replay
+from ..sessions.protocol.restore import Restore
+from ..sessions.protocol.trust import Trust
+from ..sessions.store.session_store import SessionStore
 from ..settings import Settings
 from .standstill import Standstills
 
@@ -79,25 +79,25 @@ async def _never_ended(*_: Any, **__: Any) -> None:
     return None
 
 
-def _without_honour() -> None:
-    """Whatever store or cookie says is believed; the journal is not asked."""
-    Honour.vouches = lambda *_: True  # type: ignore[method-assign]
-    Honour.why_ended = _never_ended  # type: ignore[method-assign]
-    Honour.why_ended_by_journal = _never_ended  # type: ignore[method-assign]
+def _without_trust() -> None:
+    """The word of the store or the cookie is enough; the journal is not asked."""
+    Trust.vouches = lambda *_: True  # type: ignore[method-assign]
+    Trust.why_ended = _never_ended  # type: ignore[method-assign]
+    Trust.why_ended_by_journal = _never_ended  # type: ignore[method-assign]
 
 
-def _without_apply() -> None:
-    """Nothing is deleted in the store that the journal has ended."""
-    Apply._apply = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
+def _without_replay() -> None:
+    """Nothing is deleted from the store that the journal has ended."""
+    Replay._replay = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _without_restore() -> None:
     """What the store does not have is gone."""
 
-    async def missing(self: Loading, session: Any, *_: Any) -> None:
-        self._ended(session, "expired")
+    async def missing(self: Loader, record: Any, *_: Any) -> None:
+        self._ended(record, "expired")
 
-    Loading._missing = missing  # type: ignore[method-assign, assignment]  # noqa: SLF001
+    Loader._load_missing = missing  # type: ignore[method-assign, assignment]  # noqa: SLF001
 
 
 def _without_second_look() -> None:
@@ -107,15 +107,16 @@ def _without_second_look() -> None:
 
 def _without_unsettled() -> None:
     """A store in doubt is not asked at all."""
-    plain = Loading.fill
+    plain = Loader.load
 
-    async def fill(self: Loading, session: Any, cookie: Any, notes: Any) -> None:
-        if self._honour.state(self._client, self._store) == "unsettled":
-            await self._without_store(session, cookie, StoreUnavailable("the store is in doubt"))
+    async def load(self: Loader, record: Any, credential: Any, client_notes: Any, **named: Any) -> None:
+        if self._trust.state(self._client, self._store) == "unsettled":
+            fault = StoreUnavailable("the store is in doubt")
+            await self._load_without_store(record, credential, self._sightings.of(credential), fault)
         else:
-            await plain(self, session, cookie, notes)
+            await plain(self, record, credential, client_notes, **named)
 
-    Loading.fill = fill  # type: ignore[method-assign]
+    Loader.load = load  # type: ignore[method-assign]
 
 
 def _slow_restore(seconds: float) -> None:
@@ -135,12 +136,12 @@ def _leave_what_is_found() -> None:
     async def leave(*_: object) -> None:
         return
 
-    Loading._clear_away = leave  # type: ignore[assignment,method-assign]  # noqa: SLF001
+    Loader._clear_away = leave  # type: ignore[assignment,method-assign]  # noqa: SLF001
 
 
 PROTECTIONS: dict[str, Callable[[], None]] = {
-    "honour": _without_honour,
-    "apply": _without_apply,
+    "trust": _without_trust,
+    "replay": _without_replay,
     "restore": _without_restore,
     "second-look": _without_second_look,
     "unsettled": _without_unsettled,

@@ -21,7 +21,7 @@ from ..api.security_headers import security_headers
 from ..app import make_app, make_metrics_app
 from ..backend.embedded import try_lock
 from ..errors import SettingsError
-from ..sessions.cookie import load_keys
+from ..sessions.sealing.key_ring import load_keys
 from ..settings import Settings
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
@@ -105,7 +105,7 @@ def reread_keys(app: web.Application) -> None:
     except SettingsError as error:
         log.error("cookie_keys_kept", reason=str(error))
         return
-    app[SESSIONS].ring.replace(keys)
+    app[SESSIONS].replace_keys(keys)
     log.info("cookie_keys_read", keys=len(keys))
 
 

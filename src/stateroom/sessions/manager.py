@@ -2,87 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from ..errors import NotByAccessToken, SessionEnded, StoreUnavailable
-from .clock import StoreClock
-from .cookie import KeyRing
-from .data import decode_value, encode_value
-from .honour import StoreState
-from .keys import TAG_COUNT, Address, Keys, UserId, user_key
-from .listing import SessionInfo
-from .restore import NotesOf
-from .rows import Along, EndsJournal, NoJournal
-from .session import Session
-from .store import Conflict, SessionStore
-from .stores import Stores, connect
-from .tokens import AccessTokens, looks_like_one
+from ..errors import NotByAccessToken, StoreUnavailable
+from .kept import KeptOfUser, kept_of_user
+from .model.identity import SessionRef, UserId, user_key
+from .model.listing import SessionInfo
+from .model.record import SessionRecord
+from .model.session import Session, record_of
+from .sealing.access_tokens import looks_like_token
 
 if TYPE_CHECKING:
-    from ..backend.client import PoolFigures, RedisClient
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement
+
+    from ..backend.client import PoolFigures
     from ..settings import Settings
-    from ..telemetry.metrics import Metrics
-    from .cookie import Cookie
-
-log = structlog.get_logger(__name__)
-
-PRUNED_AT_ONCE = 5000
-TAGS_SWEPT_AT_ONCE = 8
-"""They share a connection with the checks, which wait behind them."""
+    from .model.clock import Clock
+    from .model.credential import Credential
+    from .model.rows import InTransaction
+    from .protocol.restore import ClientNotesOf
+    from .protocol.trust import StoreState
+    from .wiring import Parts
 
 
 class SessionManager:
-    """Sessions of one application. `attach` gives it its stores before the first request."""
+    """Sessions of one application.
 
-    def __init__(self, settings: Settings, metrics: Metrics, ring: KeyRing) -> None:
-        self.settings = settings
-        self.ring = ring
-        self.clock = StoreClock()
-        self._metrics = metrics
-        self._keys = Keys(settings.redis_key_prefix)
-        self.tokens = AccessTokens(settings, self.clock) if settings.jwt_keys else None
-        self.renew_ms = int(settings.session_renew_interval * 1000)
-        self._changing: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
-        self._attached: Stores | None = None
-        self._sweep_at = 0
+    Calls that ask Redis raise `StoreUnavailable`, calls that ask the journal `DatabaseUnavailable`. Both are refused so
+    until the application has started.
+    """
 
-    def attach(self, client: RedisClient, journal: EndsJournal | None = None) -> Stores:
-        """Take the stores that this process has connected."""
-        self._attached = connect(
-            client,
-            journal or NoJournal(),
-            settings=self.settings,
-            metrics=self._metrics,
-            keys=self._keys,
-            clock=self.clock,
-        )
-        return self._attached
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     @property
-    def stores(self) -> Stores:
-        if self._attached is None:
-            raise StoreUnavailable("the application has not started: sessions are there from its start-up on", kind="closed")
-        return self._attached
+    def settings(self) -> Settings:
+        """The application's settings."""
+        return self._parts.settings
 
     @property
-    def client(self) -> RedisClient:
-        return self.stores.client
-
-    @property
-    def store(self) -> SessionStore:
-        return self.stores.store
+    def clock(self) -> Clock:
+        """Redis' time, by which sessions go: `now_ms()` is milliseconds since the epoch."""
+        return self._parts.clock
 
     # One session
 
     def anonymous(self) -> Session:
         """A visitor's session that is not stored."""
-        return Session(self)
+        return Session(SessionRecord(), self._parts.saver)
 
     async def create(
         self,
@@ -92,152 +62,74 @@ class SessionManager:
         metadata: Mapping[str, str] | None = None,
         remember: bool = False,
     ) -> Session:
-        """Store a new session, signed in where a user is given. Seal it with `seal`."""
-        session = Session(self)
+        """Store a new session with this data, signed in if a user is given. `seal` makes the client's value.
+
+        `metadata`: what it notes of the client (`SessionInfo`). Raises `SessionTooLarge`, `StoreUnavailable`,
+        `DatabaseUnavailable`; `TypeError` for data that JSON cannot say.
+        """
+        session = self.anonymous()
         session.update(data or {})
         await self.sign_in(session, user_id, metadata=metadata or {}, remember=remember)
         return session
 
-    async def load(self, value: str, notes: NotesOf = dict, *, fresh: bool = False) -> Session:
-        """The session of a sealed value, or of an access token.
+    async def load(
+        self, value: str, client_notes: ClientNotesOf = dict, *, may_copy: bool = True, may_be_token: bool = True
+    ) -> Session:
+        """The session of a sealed value, or of an access token. It raises nothing: what is asked of the session does.
 
-        Where the value does not open it is an anonymous visitor's; where it did and the session is gone, `ended`
-        says why. While the store is away it may be `degraded`: who it is, without data. Where that cannot be known
-        either, whatever is asked of the session raises why. `notes` tells what a session that is stored again notes
-        of its client. `fresh`: no copy of it will do (`SESSION_CACHE_MAX_AGE`).
+        If the value does not open, it is an anonymous visitor's session. If it opens and the session is gone, `ended` says
+        why. While Redis is unavailable it may be `degraded`: the user is known, the data is not. If not even that can be
+        known, everything that is asked of the session raises why.
+        `client_notes`: returns what a session that is stored again notes of its client. `may_copy`: a copy of it is good
+        enough (`SESSION_CACHE_MAX_AGE`). `may_be_token`: false for the value of a cookie.
         """
-        session, filling = self.begin(value, notes, fresh=fresh)
-        if filling is not None:
-            await filling
-        return session
-
-    def begin(
-        self, value: str | None, notes: NotesOf = dict, *, fresh: bool = False, is_bearer: bool = True
-    ) -> tuple[Session, Coroutine[Any, Any, None] | None]:
-        """`load` without a coroutine of its own: the session, and what must be awaited before anybody looks at it.
-
-        `is_bearer`: it may be an access token, which is no cookie's value.
-        """
-        session = Session(self)
-        if value is None:
-            return session, None
-        cookie = self._open_bearer(value) if is_bearer else self.ring.open(value)
-        if cookie is not None and self._attached is not None:
-            loading = self._attached.loading
-            if not fresh and loading.fill_by_copy(session, cookie):
-                return session, None
-            return session, loading.fill(session, cookie, notes)
-        if cookie is None:
-            self._metrics.session_loads["invalid"].inc()
+        record = SessionRecord()
+        credential = self._open(value) if may_be_token else self._parts.key_ring.open(value)
+        if credential is None:
+            self._parts.metrics.session_loads["invalid"].inc()
         else:
-            session.fail(StoreUnavailable("the application has not started", kind="closed"))
-        return session, None
+            await self._parts.loader.load(record, credential, client_notes, may_copy=may_copy)
+        return Session(record, self._parts.saver)
 
     def opens(self, value: str) -> bool:
         """Whether a bearer is one of ours, whatever has become of its session."""
-        return self._open_bearer(value) is not None
-
-    def _open_bearer(self, value: str) -> Cookie | None:
-        if self.tokens is not None and looks_like_one(value):
-            return self.tokens.open(value)
-        return self.ring.open(value)
+        return self._open(value) is not None
 
     def seal(self, session: Session) -> str:
         """The value that opens a stored session: for a cookie, or a bearer.
 
-        Raises `ValueError` where nothing is stored, and of a session that an access token opened: that is good for minutes.
+        Raises `ValueError` if nothing is stored, or if an access token opened the session: that is good for minutes only.
         """
-        if not session.token:
-            if session.is_stored:
+        record = record_of(session)
+        if not record.token:
+            if record.is_stored:
                 raise ValueError("an access token opened the session, and must not outlive itself as a sealed value")
             raise ValueError("the session is not stored; write to it, or sign in, first")
-        return self.ring.seal(
-            session.token,
-            user_id=session.user_id,
-            generation=session.generation,
-            auth_time=session.auth_ms,
-            deadline=session.deadline_ms,
-            idle_ms=session.idle_ms,
-            issued_at=session.confirmed_ms or self.clock.now_ms(),
-            is_persistent=session.is_persistent,
+        return self._parts.key_ring.seal(
+            record.token,
+            user_id=record.user_id,
+            generation=record.generation,
+            auth_time=record.auth_ms,
+            deadline=record.deadline_ms,
+            idle_ms=record.idle_ms,
+            issued_at=record.confirmed_ms or self._parts.clock.now_ms(),
+            is_persistent=record.is_persistent,
         )
 
-    def renewal_horizon(self) -> int:
-        """Sessions renewed before this time are due (milliseconds since the epoch)."""
-        return self.clock.now_ms() - self.renew_ms + 1
-
     async def save(self, session: Session, *, renew: bool = False) -> bool:
-        """Write what changed, and slide the idle lifetime where that is due; whether to issue the cookie anew.
+        """Write what changed; with `renew`, slide the idle lifetime if that is due. Whether the client needs a new value.
 
-        Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`.
+        Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
-        delta = session.delta()
-        if not session.is_stored:
-            if delta:
-                await self.stores.signing.store_anew(session, None, {}, remember=False)
-            return bool(delta)
-        renew = renew and session.renewed_ms < self.renewal_horizon()
-        if not delta:
-            return renew and await self.renew(session)
-        saved = await self.store.save(session.address, delta, renew=renew)
-        if saved is None:
-            raise SessionEnded(await self.stores.loading.why_gone(session))
-        session.accept(delta)
-        self._metrics.session_bytes.observe(saved.size)
-        if saved.renewed is not None:
-            session.set_renewed(saved.renewed.renewed_at, saved.renewed.expires_at)
-        return saved.renewed is not None
+        return await self._parts.saver.save(record_of(session), renew=renew)
 
     async def renew(self, session: Session) -> bool:
-        """Slide the idle lifetime; False where the session is gone. A store that is away is no fault of the request."""
-        try:
-            renewed = await self.store.renew(session.address, interval_ms=self.renew_ms)
-        except StoreUnavailable as fault:
-            log.debug("renewal_put_off", reason=fault.detail)
-            return False
-        if renewed is None:
-            return False
-        session.set_renewed(renewed.renewed_at, renewed.expires_at)
-        return True
-
-    async def change(self, session: Session, key: str, function: Callable[[Any], Any]) -> Any:
-        """See `Session.change`."""
-        if not session.is_stored:
-            value = function(session.get(key))
-            if value is not None:
-                session[key] = value
-            elif key in session:
-                del session[key]
-            await self.save(session)
-            return value
-        name, seen = f".{key}", session.raw(key)
-        # Within a worker callers take turns, so that many of them don't all try again each time one succeeds.
-        lock = self._changing.setdefault((session.handle, key), asyncio.Lock())
-        async with lock:
-            while True:
-                value = function(decode_value(seen))
-                raw = None if value is None else encode_value(key, value)
-                outcome = await self.store.change(session.address, name, seen, raw)
-                if isinstance(outcome, Conflict):
-                    seen = outcome.current
-                    continue
-                if outcome is None:
-                    raise SessionEnded(await self.stores.loading.why_gone(session))
-                session.accept_value(key, raw, value)
-                self._metrics.session_bytes.observe(outcome)
-                return value
-
-    async def take(self, session: Session, names: list[str]) -> list[bytes | None]:
-        """Read and delete fields, so that each value is handed out once, also to parallel requests."""
-        if not session.is_stored:
-            return [None] * len(names)
-        taken = await self.store.take(session.address, names)
-        if taken is None:
-            raise SessionEnded(await self.stores.loading.why_gone(session))
-        return taken
+        """Slide the idle lifetime, unless that was done within `SESSION_RENEW_INTERVAL`. False if it could not be done now."""
+        return await self._parts.saver.renew(record_of(session))
 
     async def exists(self, user_id: UserId | None, handle: str) -> bool:
-        return await self.store.exists(Address(user_key(user_id), handle))
+        """Whether the user (None: an anonymous visitor) has the session of this handle. Raises `StoreUnavailable`."""
+        return await self._parts.store.exists(SessionRef(user_key(user_id), handle))
 
     # Signing in and out
 
@@ -252,140 +144,160 @@ class SessionManager:
     ) -> None:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
-        While the store takes no writes the session is degraded: it is in its cookie alone, and is stored as soon as
-        the store can tell that it lost it. `generation`: the user's, as it was before the password was looked up.
-        Raises `SessionEnded` where all of the user's sessions were ended since; the session is nobody's then.
+        While the store takes no writes the session is degraded: only its sealed value carries it, and it is stored as soon
+        as the store can tell that it lost it. `generation`: the user's, read before the password was looked up.
+        Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
         """
-        await self.stores.signing.sign_in(session, user_id, metadata=metadata, remember=remember, generation=generation)
+        await self._parts.sign_ins.sign_in(
+            record_of(session), user_id, client_notes=metadata, remember=remember, generation=generation
+        )
 
     async def generation(self, user_id: UserId) -> int:
         """How often all of a user's sessions were ended. Raises `DatabaseUnavailable`."""
-        return await self.stores.journal.generation(user_key(user_id))
+        return await self._parts.journal.generation(user_key(user_id))
 
     async def rotate(self, session: Session, *, signs_in: bool = False) -> None:
         """Give a stored session a new id, after any change of privilege; its data stays.
 
-        `signs_in`: the user has just given the password. Once the old one's end is committed the new one is good,
+        `signs_in`: the user has just given the password. Once the old session's end is committed the new one is good,
         whatever becomes of the store: it is stored now or, without its data, later. Raises `NotByAccessToken`,
-        `SessionEnded`, `DatabaseUnavailable`, `StoreUnavailable`.
+        `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
         check_can_rotate(session)
-        if session.user:
-            await self.stores.signing.rotate(session, signs_in=signs_in)
+        record = record_of(session)
+        if record.ref.user:
+            await self._parts.sign_ins.rotate(record, signs_in=signs_in)
         else:
             await self.sign_in(session, None, metadata={})
 
     async def end(self, session: Session, reason: str = "logout") -> None:
-        """End a session for good. It is an anonymous visitor's afterwards."""
-        at = session.ending_address
-        if at is not None:
-            await self.stores.ends.end(at, reason, deadline=session.deadline_ms)
-        session.forget()
+        """End a session for good. It is an anonymous visitor's afterwards. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
+        record = record_of(session)
+        ref = record.ending_ref
+        if ref is not None:
+            await self._parts.ends.end(ref, reason, deadline=record.deadline_ms)
+        record.forget()
 
     # A user's sessions
 
     async def list(self, user_id: UserId) -> list[SessionInfo]:
-        """The user's live sessions, newest first."""
-        found = await self.store.of_user(user_key(user_id))
+        """The user's live sessions, newest first. Raises `StoreUnavailable`."""
+        found = await self._parts.store.of_user(user_key(user_id))
         return [SessionInfo.of(handle, fields) for handle, fields in reversed(found)]
 
     async def revoke(self, user_id: UserId, handle: str, *, reason: str = "revoked") -> bool | None:
-        """End one session of the user: False where the user has no such session, None where that can't be known.
+        """End one session of the user. False if the user has no such session, None if that cannot be known.
 
-        What can't be known is ended all the same.
+        If it cannot be known, the session is ended all the same. Raises `StoreUnavailable`, `DatabaseUnavailable`.
         """
-        at = Address(user_key(user_id), handle)
-        stores = self.stores
+        parts, ref = self._parts, SessionRef(user_key(user_id), handle)
         is_there: bool | None = None
         try:
-            is_there = await stores.store.exists(at)
+            is_there = await parts.store.exists(ref)
         except StoreUnavailable:
-            if not stores.honour.is_kept:
+            if not parts.trust.has_journal:
                 raise
-        standing = stores.client.standing(stores.store.key(at))
-        if is_there is False and stores.honour.is_settled(standing, standing.serial):
+        if is_there is False and parts.trust.is_settled(parts.client.standing(parts.store.key(ref)).glimpse):
             return False
-        ended = await stores.ends.end(at, reason)
+        ended = await parts.ends.end(ref, reason)
         return True if ended is not None or is_there else None
 
     async def revoke_all(
-        self, user_id: UserId, *, keep: Session | None = None, reason: str = "revoked", along: Along | None = None
+        self,
+        user_id: UserId,
+        *,
+        keep: Session | None = None,
+        reason: str = "revoked",
+        in_transaction: InTransaction | None = None,
     ) -> int | None:
-        """End every session of the user, but for `keep`, which gets a new id: how many ended, None if unknown.
+        """End every session of the user, except `keep`, which gets a new id. Returns how many ended, None if unknown.
 
-        `along` is called with the connection that is about to commit it: what it writes is stored with the end of the
-        sessions, or neither is. It needs the journal.
-        Raises `SessionEnded` where `keep` has ended meanwhile, `NotByAccessToken` where an access token opened it:
-        nobody else is ended by it then.
+        `in_transaction` is called with the connection that is about to commit the end: what it writes is stored together
+        with the end of the sessions, or neither is. It needs the journal; `ValueError` without one.
+        Raises `SessionEnded` if `keep` has ended meanwhile, `NotByAccessToken` if an access token opened it: nobody else is
+        ended then. Raises `StoreUnavailable`, `DatabaseUnavailable`.
         """
-        user, stores = user_key(user_id), self.stores
-        if along is not None and not stores.honour.is_kept:
+        user, parts = user_key(user_id), self._parts
+        if in_transaction is not None and not parts.trust.has_journal:
             raise ValueError("with DATABASE_URL=none there is no transaction to write in")
+        spare = ""
         if keep is None:
-            generation, committed_at = await stores.ends.raise_generation(user, reason, along)
+            generation, committed_at = await parts.ends.raise_generation(user, reason, in_transaction)
         else:
             check_can_rotate(keep)
-            committed_at = await stores.signing.rotate(keep, revokes=reason, along=along)
-            generation = keep.generation
-        return await stores.ends.end_older(
-            user,
-            generation if stores.honour.is_kept else None,
-            reason,
-            spare=keep.handle if keep is not None else "",
-            committed_at=committed_at,
+            record = record_of(keep)
+            committed_at = await parts.sign_ins.rotate(record, revokes=reason, in_transaction=in_transaction)
+            generation, spare = record.generation, record.ref.handle
+        return await parts.ends.delete_older(
+            user, generation if parts.trust.has_journal else None, reason, spare=spare, committed_at=committed_at
         )
+
+    async def kept_of_user(self, user_id: UserId) -> KeptOfUser:
+        """Everything that is kept of the user's sessions. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
+        return await kept_of_user(self._parts, user_id)
+
+    @staticmethod
+    def generation_column(user_id: ColumnElement[int]) -> ColumnElement[int]:
+        """SQL for the generation of the user whose number is in this column, for a query that reads both at once."""
+        from .journal.sql import generation_of
+
+        return generation_of(user_id)
 
     # The fleet
 
     async def count_active(self) -> int:
-        """Live sessions of the whole fleet."""
-        return await self.store.count_active()
+        """The number of live sessions of the whole fleet. Raises `StoreUnavailable`."""
+        return await self._parts.store.count_active()
 
-    async def sweep(self, tags: int = TAG_COUNT) -> int:
-        """Clear expired sessions of the next `tags` tags out of the indexes and count them; how many."""
-        begin, self._sweep_at = self._sweep_at, (self._sweep_at + tags) % TAG_COUNT
-        count, fault = 0, None
-        for first in range(begin, begin + tags, TAGS_SWEPT_AT_ONCE):
-            some = range(first, min(first + TAGS_SWEPT_AT_ONCE, begin + tags))
-            for each in await asyncio.gather(*(self.store.sweep(tag) for tag in some), return_exceptions=True):
-                if isinstance(each, BaseException):  # what others have swept is counted all the same: nobody sees it again
-                    fault = each
-                    continue
-                count += len(each)
-                for end in each:
-                    self._metrics.sessions_ended["expired"].inc()
-                    self._metrics.session_lifetime.observe(end.lifetime_seconds)
-        if fault is not None:
-            raise fault
-        return count
+    async def sweep(self) -> int:
+        """Clear expired sessions out of the indexes, and count them. Returns how many. Raises `StoreUnavailable`.
 
-    async def prune_journal(self) -> int:
-        """Drop journal rows that no session needs any more, a bounded number of them; how many."""
-        return await self.stores.journal.prune(self.clock.now_ms(), PRUNED_AT_ONCE)
-
-    async def calibrate(self) -> None:
-        """Compare this host's clock with Redis'."""
-        await self.clock.calibrate(self.client, self._keys.sweeper)
+        The application does this by itself while it runs.
+        """
+        return await self._parts.sweeper.sweep()
 
     async def ping(self) -> None:
-        """Raises `StoreUnavailable` where Redis does not answer."""
-        for key in self.client.shards():
-            await self.client.execute(key, "PING")
+        """Raises `StoreUnavailable` if Redis does not answer."""
+        client = self._parts.client
+        for shard in client.shards():
+            await client.execute(shard, "PING")
 
     def pool_figures(self) -> PoolFigures:
         """The connection pool now."""
-        return self.client.pool_figures()
+        return self._parts.client.pool_figures()
 
     def store_state(self) -> StoreState:
         """The store as this process sees it: settled, unsettled, read_only or away."""
-        return self.stores.honour.state(self.client, self.store)
+        return self._parts.trust.state(self._parts.client, self._parts.store)
 
-    def journal_age(self) -> float:
-        """Seconds since this process last began to read the journal with success; NaN where there is none."""
-        return self.stores.tail.age if self.stores.honour.is_kept else math.nan
+    def renewal_horizon(self) -> int:
+        """Sessions that were renewed before this time are due for renewal (milliseconds since the epoch)."""
+        return self._parts.saver.renewal_horizon()
+
+    @property
+    def has_access_tokens(self) -> bool:
+        """Whether `JWT_KEYS` is set."""
+        return self._parts.access_tokens is not None
+
+    def mint_access_token(self, session: Session) -> tuple[str, int]:
+        """An access token for a signed-in session, and how many seconds it is good. Raises `ValueError` without `JWT_KEYS`."""
+        if self._parts.access_tokens is None:
+            raise ValueError("access tokens are off; JWT_KEYS turns them on")
+        return self._parts.access_tokens.mint(record_of(session))
+
+    def replace_keys(self, keys: Sequence[bytes]) -> None:
+        """Use these cookie keys from now on: the first seals, all open. Values of other keys no longer open."""
+        self._parts.key_ring.replace(keys)
+
+    def _open(self, value: str) -> Credential | None:
+        tokens = self._parts.access_tokens
+        if tokens is not None and looks_like_token(value):
+            return tokens.open(value)
+        return self._parts.key_ring.open(value)
 
 
 def check_can_rotate(session: Session) -> None:
-    """Raises `NotByAccessToken`: what an access token opened has no new id for it to hand out, and the client keeps its own."""
-    if session.is_stored and not session.is_sealable:
+    """Raises `NotByAccessToken` if an access token opened the session: no new value could reach the client."""
+    record = record_of(session)
+    if record.is_stored and not record.is_sealable:
         raise NotByAccessToken

@@ -4,7 +4,7 @@
 `settings.py` reads them, `implied.py` fills in what they imply, `checks.py` refuses what does not fit together.
 """
 
-from .fields import RedisMode
+from .fields import DEFAULT_LEASE_SECONDS, SHORTEST_LEASE_SECONDS, RedisMode
 from .keys import COOKIE_KEY_BYTES, JWT_KEY_MIN_BYTES, decode_cookie_key
 from .names import MisspeltSettingWarning
 from .places import Address, parse_address
@@ -12,7 +12,9 @@ from .settings import Settings
 
 __all__ = [
     "COOKIE_KEY_BYTES",
+    "DEFAULT_LEASE_SECONDS",
     "JWT_KEY_MIN_BYTES",
+    "SHORTEST_LEASE_SECONDS",
     "Address",
     "MisspeltSettingWarning",
     "RedisMode",

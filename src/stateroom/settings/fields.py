@@ -18,6 +18,10 @@ from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
 from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, ExistingFile, Folder, KeyPrefix
 
+DEFAULT_LEASE_SECONDS = 0.5
+SHORTEST_LEASE_SECONDS = 0.4
+"""A shorter lease would be over before the journal is read twice (sessions/protocol/lease.py)."""
+
 RedisMode = Literal["embedded", "single", "sentinel", "cluster"]
 
 
@@ -97,6 +101,7 @@ class SettingsFields(BaseSettings):
     # State
     database_url: SecretStr | None = None
     journal_required: bool = False
+    journal_lease: Annotated[Seconds, Field(ge=SHORTEST_LEASE_SECONDS, le=10)] = DEFAULT_LEASE_SECONDS
     state_dir: Folder = Path("var")
     degraded_max_age: WholeDelay = 300
 

@@ -21,16 +21,17 @@ from unittest import mock
 from aiohttp import web
 
 from ..errors import StoreUnavailable
-from ..sessions.cookie import new_key
-from ..sessions.visit import SESSIONS
+from ..request.request_session import SESSIONS
+from ..sessions.sealing.key_ring import new_key
 from ..settings import Settings
+from ..setup import CLIENT, PARTS
 
 if TYPE_CHECKING:
     import redis.asyncio
     from aiohttp.test_utils import TestClient
 
-    from ..sessions.keys import UserId
-    from ..sessions.session import Session
+    from ..sessions.model.identity import UserId
+    from ..sessions.model.session import Session
 
 
 def settings(**values: Any) -> Settings:
@@ -74,7 +75,7 @@ class MovableClock:
     """Moves time for the sessions of one application. What is stored does not notice, but what asks does."""
 
     def __init__(self, app: web.Application) -> None:
-        self._clock = app[SESSIONS].clock
+        self._clock = app[PARTS].clock
 
     def move(self, **duration: float) -> None:
         """Go on by so much, in the words of `datetime.timedelta`: `move(minutes=5)`."""
@@ -93,5 +94,5 @@ def redis_down(app: web.Application) -> Iterator[None]:
     async def down(*_: Any, **__: Any) -> Any:
         raise StoreUnavailable("Redis is down, for a test")
 
-    with mock.patch.multiple(app[SESSIONS].client, execute=down, run=down, pipeline=down, run_durably=down):
+    with mock.patch.multiple(app[CLIENT], execute=down, run=down, pipeline=down, run_durably=down):
         yield

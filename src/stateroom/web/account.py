@@ -11,7 +11,7 @@ from aiohttp import web
 
 from .. import SESSIONS, StoreUnavailable, Unavailable, check_auth, flash, get_session, sign_out
 from ..accounts import ACCOUNTS
-from ..api import steps
+from ..api import use_cases
 from ..api.answers import device_view, session_view, user_view
 from ..errors import InvalidCredentials, NotFound, ReauthenticationRequired, StateroomError, Unauthenticated
 from . import words
@@ -48,7 +48,7 @@ async def change_password(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
     check_auth(request)
     try:
-        await steps.change_password(request, form.get("current_password", ""), form.get("new_password", ""))
+        await use_cases.change_password(request, form.get("current_password", ""), form.get("new_password", ""))
     except StateroomError as error:
         _raise_if_signed_out(error)
         filled = Filled(form, words.of_form(error, is_signed_in=True))
@@ -72,7 +72,7 @@ async def confirm(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
     check_auth(request)
     try:
-        await steps.confirm_password(request, form.get("current_password", ""))
+        await use_cases.confirm_password(request, form.get("current_password", ""))
     except StateroomError as error:
         _raise_if_signed_out(error)
         filled = Filled(form, words.of_form(error, is_signed_in=True))
@@ -93,7 +93,7 @@ async def _take_step(request: web.Request, step: str, form: Mapping[str, str]) -
             case "revoke":
                 return await _revoke(request, form.get("id", ""))
             case "revoke-others":
-                return await _done(request, _how_many(await steps.revoke_all_others(request)))
+                return await _done(request, _how_many(await use_cases.revoke_all_others(request)))
     except ReauthenticationRequired:
         about = await _about_confirming(request, {**form, "then": step})
         return page(request, "confirm.html", **about, form=Filled())
@@ -103,7 +103,7 @@ async def _take_step(request: web.Request, step: str, form: Mapping[str, str]) -
 async def _revoke(request: web.Request, handle: str) -> web.StreamResponse:
     is_own = handle == get_session(request).id
     try:
-        is_known = await steps.revoke(request, handle)
+        is_known = await use_cases.revoke(request, handle)
     except NotFound:
         return await _done(request, "That device was not signed in any more.")
     if is_own:
@@ -137,7 +137,7 @@ async def _everything(request: web.Request, *, password_form: Filled | None = No
     """What the account page shows: what the API tells, None for what cannot be looked up."""
     session = get_session(request)
     settings = request.app[SESSIONS].settings
-    flashes = await steps.take_messages_if_possible(request)
+    flashes = await use_cases.take_messages_if_possible(request)
     if notice:
         flashes["flash_success"] = notice
     user = await _user(request)
@@ -163,7 +163,7 @@ async def _about_confirming(request: web.Request, form: Mapping[str, str]) -> di
 
 async def _user(request: web.Request) -> dict[str, Any] | None:
     try:
-        return user_view(await request.app[ACCOUNTS].profile(steps.signed_in_user_id(request)))
+        return user_view(await request.app[ACCOUNTS].profile(use_cases.signed_in_user_id(request)))
     except Unavailable:
         return None
 
@@ -173,7 +173,7 @@ async def _devices(request: web.Request) -> list[dict[str, Any]] | None:
     if session.degraded:
         return None
     try:
-        found = await request.app[SESSIONS].list(steps.signed_in_user_id(request))
+        found = await request.app[SESSIONS].list(use_cases.signed_in_user_id(request))
     except StoreUnavailable:
         return None
     views = [device_view(info, session.id) for info in found]

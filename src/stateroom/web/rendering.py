@@ -124,5 +124,5 @@ def _watch(request: web.Request) -> dict[str, int] | None:
     session = get_session(request)
     if not is_signed_in(request) or not isinstance(session.user_id, int):
         return None
-    before = min(WARNING_SECONDS, session.idle_ms // 2000)
+    before = min(WARNING_SECONDS, session.idle_seconds // 2)
     return {"user_id": session.user_id, "expires_in": session.expires_in, "warn_before": before}

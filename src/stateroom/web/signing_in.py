@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 
 from .. import SESSIONS, browser_origin, get_session
-from ..api import steps
-from ..api.returning import safe_return
+from ..api import use_cases
+from ..api.safe_redirect import safe_return
 from ..errors import BadInput, FieldError, StateroomError, Unavailable
 from . import words
 from .forms import Filled, read_form
@@ -36,7 +36,7 @@ async def login(request: web.Request) -> web.StreamResponse:
     email, password = form.get("email", ""), form.get("password", "")
     try:
         _check_filled(email=email, password=password)
-        await steps.log_in(request, email, password, remember="remember" in form)
+        await use_cases.log_in(request, email, password, remember="remember" in form)
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
         return refused(request, "login.html", error, leads_to=back, **_about(request, back), form=filled, reason="")
@@ -56,7 +56,7 @@ async def register(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
     back = _back(request, form.get("rd", ""))
     try:
-        await steps.register(request, form.get("email", ""), form.get("password", ""), form.get("name", ""))
+        await use_cases.register(request, form.get("email", ""), form.get("password", ""), form.get("name", ""))
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
         return refused(request, "register.html", error, leads_to=back, **_about(request, back), form=filled)

@@ -1,0 +1,141 @@
+"""What an account's user does, whoever asks for it: the JSON API or a page's form."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+from .. import (
+    SESSIONS,
+    Session,
+    SessionEnded,
+    StoreUnavailable,
+    check_auth,
+    client_address,
+    flash,
+    get_session,
+    kept_address,
+    reauthenticate,
+    revoke_others,
+    security_event,
+    sign_in,
+    sign_out,
+    take_flashes,
+)
+from ..accounts import ACCOUNTS
+from ..errors import NotFound, Unauthenticated
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ..accounts import User
+
+_HANDLE = re.compile(r"[A-Za-z0-9_-]{22}")
+
+
+async def register(request: web.Request, email: str, password: str, name: str) -> User:
+    """Make an account and sign in. Raises what `Accounts.register` and `sign_in` raise."""
+    user = await request.app[ACCOUNTS].register(email, password, name, client_address(request))
+    _leave_message(request, f"Welcome, {user.name}.")
+    await sign_in_as(request, user)
+    return user
+
+
+async def log_in(request: web.Request, email: str, password: str, *, remember: bool, bearer: bool = False) -> User:
+    """Raises what `Accounts.authenticate` and `sign_in` raise."""
+    accounts = request.app[ACCOUNTS]
+    user = await accounts.authenticate(email, password, client_address(request))
+    _leave_message(request, f"Welcome back, {user.name}.")
+    session = await sign_in_as(request, user, remember=remember, transport="bearer" if bearer else "cookie")
+    accounts.count_login(degraded=session.degraded)
+    if session.evicted:
+        limit = request.app[SESSIONS].settings.session_max_per_user
+        devices = "one device" if limit == 1 else f"{limit} devices"
+        _leave_message(request, f"You can be signed in on {devices} at once, so the oldest was signed out.", "info")
+    return user
+
+
+async def sign_in_as(
+    request: web.Request, user: User, *, remember: bool = False, transport: Literal["cookie", "bearer"] = "cookie"
+) -> Session:
+    """Sign in a user whose password was right. Raises `InvalidCredentials` where it has changed since, or they were disabled."""
+    try:
+        return await sign_in(request, user.id, remember=remember, transport=transport, generation=user.generation)
+    except SessionEnded:
+        raise request.app[ACCOUNTS].refusal(user.id, client_address(request)) from None
+
+
+async def confirm_password(request: web.Request, password: str) -> User:
+    """Give the password again. Raises what `check_auth`, `Accounts.verify_password` and `reauthenticate` raise."""
+    check_auth(request, access_token=False)
+    user = await request.app[ACCOUNTS].verify_password(signed_in_user_id(request), password, client_address(request))
+    await reauthenticate(request)
+    return user
+
+
+async def change_password(request: web.Request, current: str, new: str) -> tuple[User, int | None]:
+    """The user, and how many other sessions have ended; None while Redis cannot tell.
+
+    Raises what `check_auth`, `Accounts.change_password` and `revoke_others` raise.
+    """
+    check_auth(request, access_token=False)
+    user, store = await request.app[ACCOUNTS].change_password(signed_in_user_id(request), current, new, client_address(request))
+    revoked = await revoke_others(request, reason="password", in_transaction=store)
+    _leave_message(request, "Password changed.")
+    return user, revoked
+
+
+async def revoke(request: web.Request, handle: str) -> bool:
+    """End one of the user's sessions; False while Redis cannot tell whether the user had it.
+
+    Raises `ReauthenticationRequired`, `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`.
+    """
+    check_fresh(request)
+    if handle == get_session(request).id:
+        await sign_out(request)
+        return True
+    user_id = signed_in_user_id(request)
+    found = await request.app[SESSIONS].revoke(user_id, handle) if _HANDLE.fullmatch(handle) else False
+    if found is False:
+        raise NotFound("you have no such session")
+    security_event("revoke", session=handle, user_id=user_id, address=kept_address(request))
+    return found is not None
+
+
+async def revoke_all_others(request: web.Request) -> int | None:
+    """End all of the user's sessions but this one. Raises `ReauthenticationRequired`, and what `revoke_others` raises."""
+    check_fresh(request)
+    return await revoke_others(request)
+
+
+def check_fresh(request: web.Request) -> None:
+    """Raises `ReauthenticationRequired` where the sign-in is older than FRESH_MAX_AGE, and what `check_auth` raises."""
+    check_auth(request, fresh=request.app[SESSIONS].settings.fresh_max_age)
+
+
+async def take_messages(request: web.Request) -> dict[str, str]:
+    """The messages left for the visitor, each once; a HEAD shows nobody any. Raises what `take_flashes` raises."""
+    return {} if request.method == "HEAD" else await take_flashes(get_session(request))
+
+
+async def take_messages_if_possible(request: web.Request) -> dict[str, str]:
+    """The same; while Redis hands out none they are kept."""
+    try:
+        return await take_messages(request)
+    except StoreUnavailable:
+        return {}
+
+
+def signed_in_user_id(request: web.Request) -> int:
+    """Raises `Unauthenticated`."""
+    user_id = get_session(request).user_id
+    if not isinstance(user_id, int):
+        raise Unauthenticated
+    return user_id
+
+
+def _leave_message(request: web.Request, text: str, kind: Literal["success", "info"] = "success") -> None:
+    """For the next page; while Redis is away there is nowhere to leave it."""
+    session = get_session(request)
+    if session.is_writable:
+        flash(session, kind, text)

@@ -1,0 +1,140 @@
+"""Signing in, out and in again within a request: the manager's steps, together with the request's cookie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import NotFound, SignInRequired, StoreUnavailable
+from ..sessions.model.identity import user_id_of
+from ..telemetry.logging import security_event
+from .client import kept_address
+from .request_session import get_request_session
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ..sessions.model.identity import UserId
+    from ..sessions.model.rows import InTransaction
+    from ..sessions.model.session import Session
+    from .request_session import RequestSession
+    from .transport import Transport
+
+
+class AccessToken(NamedTuple):
+    """`value` goes into `Authorization: Bearer`; `expires_in` is seconds."""
+
+    value: str
+    expires_in: int
+
+
+async def sign_in(
+    request: web.Request,
+    user_id: UserId,
+    *,
+    remember: bool = False,
+    transport: Transport = "cookie",
+    generation: int | None = None,
+) -> Session:
+    """Sign this user in. The session gets a new id and the old one is dead at once. An anonymous visitor's data stays.
+
+    While Redis is unavailable the session is `degraded`: its cookie alone carries it, and it is stored when Redis is back.
+    `remember`: the session outlives the browser and lives `SESSION_REMEMBER_MAX_AGE`.
+    `transport="bearer"`: no cookie is set; hand out `bearer_value(request)` instead.
+    `generation`: what `SessionManager.generation` returned before the password was looked up. If all of the user's
+    sessions are ended after that, this sign-in is refused. Without it, a sign-in with the old password may outlive the
+    change of password.
+    Raises `SessionEnded` for such a refusal, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in then.
+    `TypeError` for a user id of another type; None is one of them, because that is what a failed look-up returns.
+    """
+    if user_id is None:
+        raise TypeError("a user id is a str or an int, not None")
+    current = get_request_session(request)
+    noted = current.frontend.client_info.of(request)
+    await current.manager.sign_in(current.session, user_id, metadata=noted, remember=remember, generation=generation)
+    current.transport = transport
+    current.reissue = True
+    security_event("sign_in", session=current.record.ref.handle, user_id=user_id, address=noted.get("ip_address", ""))
+    return current.session
+
+
+async def sign_out(request: web.Request) -> None:
+    """End the session for good and have the client drop its cookie, also an anonymous visitor's.
+
+    Raises `StoreUnavailable`, `DatabaseUnavailable`.
+    """
+    current = get_request_session(request)
+    ref = current.record.ending_ref
+    if ref is not None:
+        await current.manager.end(current.session, "logout")
+        security_event("sign_out", session=ref.handle, user_id=user_id_of(ref.user), address=kept_address(request))
+    current.record.discard_changes()
+    current.reissue = False
+    current.clear = True
+
+
+async def reauthenticate(request: web.Request) -> Session:
+    """Call this when the user has just given the password again: a new id, and the time of sign-in is now.
+
+    Raises `SignInRequired`, `NotByAccessToken`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+    """
+    current, user_id = _signed_in(request)
+    await current.manager.rotate(current.session, signs_in=True)
+    current.reissue = True
+    security_event("reauthenticated", session=current.record.ref.handle, user_id=user_id, address=kept_address(request))
+    return current.session
+
+
+async def revoke_others(
+    request: web.Request, *, reason: str = "revoked", in_transaction: InTransaction | None = None
+) -> int | None:
+    """End every other session of the user; this one gets a new id. Returns how many ended; None while Redis can't tell.
+
+    `in_transaction`: see `SessionManager.revoke_all`.
+    Raises `SignInRequired`, `NotByAccessToken`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+    """
+    current, user_id = _signed_in(request)
+    count = await current.manager.revoke_all(user_id, keep=current.session, reason=reason, in_transaction=in_transaction)
+    current.reissue = True
+    security_event(
+        "revoke_others", session=current.record.ref.handle, user_id=user_id, reason=reason, count=count,
+        address=kept_address(request),
+    )  # fmt: skip
+    return count
+
+
+def bearer_value(request: web.Request) -> str:
+    """The value that native clients send as `Authorization: Bearer`.
+
+    Raises `ValueError` while nothing is stored, and if the request came with an access token.
+    """
+    current = get_request_session(request)
+    return current.manager.seal(current.session)
+
+
+def access_token(request: web.Request) -> AccessToken:
+    """A JSON Web Token for the request's session: for services that verify those, and for rendering on a server.
+
+    It is good for `JWT_MAX_AGE` at most, and for nothing once the session has ended. Store it nowhere: mint one when you
+    need it. Raises `SignInRequired`, `NotFound` if `JWT_KEYS` is not set, `StoreUnavailable` while Redis cannot confirm the
+    session: the token would make it good for longer.
+    """
+    current = get_request_session(request)
+    if not current.manager.has_access_tokens:
+        raise NotFound("access tokens are off; JWT_KEYS turns them on")
+    current, _ = _signed_in(request)
+    if current.record.confirmed_ms:
+        raise StoreUnavailable("a token is minted only for a session that the store has confirmed")
+    return AccessToken(*current.manager.mint_access_token(current.session))
+
+
+def is_bearer(request: web.Request) -> bool:
+    """Whether the session came, or will go, as a bearer: then no cookie reaches the client."""
+    return get_request_session(request).transport == "bearer"
+
+
+def _signed_in(request: web.Request) -> tuple[RequestSession, UserId]:
+    current = get_request_session(request)
+    user_id = current.session.user_id
+    if user_id is None:
+        raise SignInRequired
+    return current, user_id

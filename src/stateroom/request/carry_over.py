@@ -1,0 +1,102 @@
+"""Sessions of aiohttp-session's Redis, carried over: the move signs nobody out.
+
+A request that has no session of ours, but a cookie of aiohttp-session, gets that session as one of ours, once. First the
+new session is stored, then the old key becomes a redirect to it (old_sessions.py). If either Redis does not answer, the
+request gets a 503, and trying again loses nothing.
+
+A cookie that opens no old session is ignored. If all of a user's sessions have been ended since (a new password, signed
+out everywhere, disabled), the user signs in again: the journal has ended the old sessions too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from ..errors import SessionTooLarge, Unavailable
+from ..telemetry.logging import security_event
+from .old_sessions import OldSession, OldSessions
+from .request_session import FRONTEND, get_request_session
+from .transport import read_cookie
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from aiohttp.typedefs import Handler
+
+    from ..sessions.adoption import Adoption
+    from .request_session import RequestSession
+
+log = structlog.get_logger(__name__)
+
+
+def carry_over(app: web.Application, *, redis_url: str, user_key: str, cookie_name: str = "AIOHTTP_SESSION") -> None:
+    """Have sessions of aiohttp-session's `RedisStorage` go on as sessions here. Call it right after `setup(app)`.
+
+    `redis_url`: where they are. `cookie_name`: the storage's. `user_key`: under which key the application kept the id
+    of the signed-in user. A session without it is carried over as an anonymous visitor's.
+    Remove the call when the old sessions have expired. Raises `SettingsError`.
+    """
+    frontend = app[FRONTEND]
+    old_sessions = OldSessions(frontend.manager.settings, redis_url=redis_url, cookie_name=cookie_name, id_key=user_key)
+    carrier = _Carrier(old_sessions, frontend.adoption)
+
+    @web.middleware
+    async def carrying(request: web.Request, handler: Handler) -> web.StreamResponse:
+        value = read_cookie(request, f"{cookie_name}=")
+        if value is not None and frontend.jar.read_value(request)[0] is None:
+            await carrier.carry(value, get_request_session(request), frontend.client_info.of(request))
+        return await handler(request)
+
+    async def connection(app: web.Application) -> AsyncIterator[None]:
+        yield
+        await old_sessions.aclose()
+
+    app.middlewares.append(carrying)
+    app.cleanup_ctx.append(connection)
+
+
+class _Carrier:
+    """The way of old sessions into the sessions of one application."""
+
+    def __init__(self, old_sessions: OldSessions, adoption: Adoption) -> None:
+        self._old_sessions = old_sessions
+        self._adoption = adoption
+
+    async def carry(self, value: str, current: RequestSession, client_notes: Mapping[str, str]) -> None:
+        """Make the request's session the old cookie's. It stays an anonymous visitor's if the cookie opens nothing."""
+        try:
+            old = await self._old_sessions.find(value)
+            if old is None:
+                return
+            if old.carried_to is not None:
+                secret = self._old_sessions.secret(value)
+                await self._adoption.follow(current.session, secret, old.user_id, old.carried_to, client_notes)
+            else:
+                await self._adopt(value, old, current, client_notes)
+        except Unavailable as fault:
+            current.record.fail(fault)
+            return
+        except SessionTooLarge as fault:
+            log.warning("session_not_carried_over", reason=fault.detail)
+            return
+        current.reissue = current.record.is_stored
+
+    async def _adopt(self, value: str, old: OldSession, current: RequestSession, client_notes: Mapping[str, str]) -> None:
+        """Store it here, then replace it there. Raises `StoreUnavailable`, `DatabaseUnavailable`, `SessionTooLarge`."""
+        secret = self._old_sessions.secret(value)
+        adopted = await self._adoption.adopt(current.session, secret, old.user_id, old.data, client_notes)
+        if adopted is not None:
+            leads_here = await self._old_sessions.redirect(value, old, adopted)
+            if not leads_here and adopted.is_new and not self._adoption.has_journal:
+                # Another request has carried it over, and that session has ended since. No journal knows it.
+                await self._adoption.withdraw(current.session, adopted)
+                adopted = None
+        if adopted is None:
+            await self._old_sessions.delete(value)
+            return
+        if adopted.is_new:
+            address = client_notes.get("ip_address", "")
+            security_event("carried_over", session=adopted.ref.handle, user_id=old.user_id, address=address)

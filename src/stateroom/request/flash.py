@@ -1,0 +1,37 @@
+"""Flash messages: shown once, after the next page or call.
+
+They are fields of the session that are appended to, and taken in one atomic step. So parallel requests neither lose a
+message nor show it twice.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from ..sessions.model.fields import flash_field
+from ..sessions.model.session import Session, record_of, take
+
+FlashKind = Literal["success", "error", "warning", "info"]
+FLASH_KINDS: tuple[FlashKind, ...] = get_args(FlashKind)
+
+
+def flash(session: Session, kind: FlashKind, message: str) -> None:
+    """Leave a message for the next `take_flashes`. Raises `ValueError` for another kind, `StoreUnavailable`."""
+    if kind not in FLASH_KINDS:
+        raise ValueError(f"a flash message is one of {', '.join(FLASH_KINDS)}, not {kind!r}")
+    record_of(session).add_flash(kind, message)
+
+
+async def take_flashes(session: Session) -> dict[str, str]:
+    """The messages so far, by kind: `{"flash_success": "Added."}`. Several messages of one kind are lines of one text.
+
+    Each is handed out once. Raises `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+    """
+    now = record_of(session).drain_flashes()
+    stored = await take(session, [flash_field(kind) for kind in FLASH_KINDS])
+    flashes = {}
+    for kind, value in zip(FLASH_KINDS, stored, strict=True):
+        lines = [each for each in (value.decode() if value else "", now.get(kind, "")) if each]
+        if lines:
+            flashes[f"flash_{kind}"] = "\n".join(lines)
+    return flashes

@@ -1,0 +1,130 @@
+"""Guards: who may call a handler, and from where."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from aiohttp import web
+from multidict import istr
+
+from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
+from ..sessions.manager import check_can_rotate
+from .request_session import get_request_session
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+    from .proxies import Proxies
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[web.StreamResponse]])
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_BACKGROUND = "__stateroom_background__"
+_RENEW = istr("X-Session-Renew")
+
+
+@overload
+def require_auth(handler: Handler, /) -> Handler: ...
+@overload
+def require_auth(
+    *, fresh: float | None = None, degraded: bool = True, access_token: bool = True
+) -> Callable[[Handler], Handler]: ...
+def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded: bool = True, access_token: bool = True) -> Any:
+    """Let only signed-in users through. Others get a 401 problem that says whether and why a session ended.
+
+    `fresh`: the sign-in, or re-authentication, must be at most so many seconds old.
+    `degraded=False`: refuse with 503 while the session is known from its cookie only.
+    `access_token=False`: refuse with 403 if an access token opened the session. For steps that end with `reauthenticate` or
+    `revoke_others`, which need the session's own value.
+    """
+
+    def decorate(function: Handler) -> Handler:
+        @functools.wraps(function)
+        async def guarded(*args: Any) -> web.StreamResponse:
+            check_auth(_request_among(args), fresh=fresh, degraded=degraded, access_token=access_token)
+            return await function(*args)
+
+        return guarded  # type: ignore[return-value]
+
+    return decorate if handler is None else decorate(handler)
+
+
+def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bool = True, access_token: bool = True) -> None:
+    """What `require_auth` checks.
+
+    Raises `SignInRequired`, `SessionEnded`, `NotByAccessToken`, `ReauthenticationRequired`, `StoreUnavailable`.
+    """
+    current = get_request_session(request)
+    record = current.record
+    if not record.is_signed_in:
+        if record.ended is not None:
+            raise SessionEnded(record.ended)
+        raise SignInRequired
+    if not access_token:
+        check_can_rotate(current.session)
+    if record.degraded and not degraded:
+        raise StoreUnavailable("this needs the session store")
+    if fresh is not None and current.manager.clock.now_ms() - record.auth_ms > fresh * 1000:
+        raise ReauthenticationRequired(f"this needs a sign-in or re-authentication within {fresh:g} s")
+
+
+def background(handler: Handler) -> Handler:
+    """Mark a handler whose requests the user does not cause (polls): they don't extend the session."""
+    setattr(handler, _BACKGROUND, True)
+    return handler
+
+
+def is_background(request: web.Request) -> bool:
+    """Whether this request must not extend the session."""
+    if request.headers.get(_RENEW) == "no":
+        return True
+    return getattr(request.match_info.handler, _BACKGROUND, False)
+
+
+class OriginCheck:
+    """Refuses unsafe requests that a browser says come from another site, signed in or not.
+
+    A request without `Origin` and `Sec-Fetch-Site` comes from no browser that would send somebody's cookie with it
+    (https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site). A sibling subdomain is foreign.
+    `exempt`: handlers for requests that repeat the method and origin of another application's request (forward auth).
+    """
+
+    def __init__(self, settings: Settings, proxies: Proxies, exempt: Collection[Callable[..., Any]] = ()) -> None:
+        self._exempt = frozenset(exempt)
+        self._ours = frozenset(settings.public_origins)
+        self._allowed = frozenset(settings.cors_origins)
+        self._proxies = proxies
+
+    def check(self, request: web.Request) -> None:
+        """Raises `ForeignOrigin`."""
+        if request.method in SAFE_METHODS or request.match_info.handler in self._exempt or self._is_allowed(request):
+            return
+        self.check_origin(request)
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
+            raise ForeignOrigin("the browser says that the request comes from another site")
+
+    def check_origin(self, request: web.Request) -> None:
+        """Check `Origin` alone, whatever the method: browsers send it when they open a WebSocket, from any page.
+
+        Raises `ForeignOrigin`. https://www.rfc-editor.org/rfc/rfc6455#section-10.2
+        """
+        origin = request.headers.get("Origin")
+        if origin is None or self._is_allowed(request) or origin.lower() in (self._ours or {self._proxies.origin(request)}):
+            return
+        raise ForeignOrigin("the request's Origin is not this service's; behind a proxy set TRUSTED_PROXIES or PUBLIC_ORIGINS")
+
+    def _is_allowed(self, request: web.Request) -> bool:
+        return request.headers.get("Origin", "").lower() in self._allowed
+
+
+def _request_among(args: tuple[Any, ...]) -> web.Request:
+    """The request of `handler(request)`, `method(self, request)` or a `web.View`'s `get(self)`."""
+    for each in args:
+        if isinstance(each, web.Request):
+            return each
+        request = getattr(each, "request", None)
+        if isinstance(request, web.Request) and not inspect.ismodule(each):
+            return request
+    raise TypeError("require_auth guards aiohttp handlers: no request among the arguments")

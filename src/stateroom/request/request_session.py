@@ -1,0 +1,89 @@
+"""A request's session and what is to become of its cookie; where handlers find them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from ..sessions.manager import SessionManager
+from ..sessions.model.record import SessionRecord
+from ..sessions.model.session import Session
+
+if TYPE_CHECKING:
+    from ..sessions.adoption import Adoption
+    from .client_info import ClientInfo
+    from .proxies import Proxies
+    from .streams import Stream, Streams
+    from .transport import CookieJar, Transport
+
+SESSIONS = web.AppKey("stateroom_sessions", SessionManager)
+"""The application's session manager: `request.config_dict[stateroom.SESSIONS]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """The HTTP side of an application's sessions. `renew_ms`: the renew interval."""
+
+    manager: SessionManager
+    jar: CookieJar
+    proxies: Proxies
+    client_info: ClientInfo
+    streams: Streams
+    adoption: Adoption
+    renew_ms: int
+
+
+FRONTEND = web.AppKey("stateroom_frontend", Frontend)
+
+
+class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for each request
+    """One request's session.
+
+    `record`: what the library knows of `session`. `came_with`: the token that the request brought.
+    `reissue`: the client must get the session's value. `clear`: the client must drop it.
+    `is_committed`: the session is saved and the cookie set; nothing more happens with the response.
+    `stream`: the response, if it stays open.
+    """
+
+    frontend: Frontend
+    session: Session
+    record: SessionRecord
+    transport: Transport
+    came_with: bytes | None
+    reissue: bool = False
+    clear: bool = False
+    is_committed: bool = False
+    stream: Stream | None = None
+
+    @property
+    def must_reissue(self) -> bool:
+        """Whether the client lacks the session's value: somebody asked for it, or the session was stored or rotated."""
+        record = self.record
+        return record.is_sealable and (self.reissue or record.token is not self.came_with)
+
+    @property
+    def manager(self) -> SessionManager:
+        """The application's session manager."""
+        return self.frontend.manager
+
+
+REQUEST_SESSION = web.RequestKey("stateroom_request_session", RequestSession)
+
+
+def get_request_session(request: web.BaseRequest) -> RequestSession:
+    """The request's session with its cookie's fate. Raises `RuntimeError` if the application was not set up."""
+    try:
+        return request[REQUEST_SESSION]
+    except KeyError:
+        raise RuntimeError("there are no sessions here: call stateroom.setup(app) before the application starts") from None
+
+
+def get_session(request: web.BaseRequest) -> Session:
+    """The request's session, which the middleware has loaded. Raises `RuntimeError` if the application was not set up."""
+    try:
+        return request[REQUEST_SESSION].session
+    except KeyError:
+        return get_request_session(request).session  # which says what is wrong

@@ -1,0 +1,1 @@
+"""The ends of sessions, in the user database."""

@@ -1,0 +1,157 @@
+"""What sessions need of the journal of ends, and what stands in its place if there is none.
+
+Kept apart from `sql.py`: an application without a database need not import SQLAlchemy, which is half of what
+`import stateroom` takes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from ..model.identity import SessionRef
+from ..model.rows import EndRow, InTransaction, Row
+
+REASONS_REMEMBERED = 10_000
+
+
+class EndsJournal(Protocol):
+    """The journal. Each call raises `DatabaseUnavailable`."""
+
+    has_journal: bool
+    """False for the stand-in (`DATABASE_URL=none`)."""
+
+    async def record(self, rows: Sequence[EndRow]) -> None:
+        """Commit these ends."""
+
+    async def raise_generation(
+        self,
+        user: str,
+        reason: str,
+        *,
+        seen: int = 0,
+        ended_at: int,
+        expires_at: int,
+        in_transaction: InTransaction | None = None,
+    ) -> int:
+        """Commit the end of every session that the user has now. Returns the generation of their next sessions.
+
+        `seen`: the highest generation that one of them has. The journal's own is lower if its database is an older copy.
+        """
+
+    async def rotate(
+        self,
+        rotation: EndRow,
+        generation: int,
+        *,
+        revokes: str | None,
+        expires_at: int,
+        in_transaction: InTransaction | None = None,
+    ) -> bool:
+        """Commit the rotation of a session of this generation; with a reason `revokes`, also the end of every other one.
+
+        The others' end is a generation one higher than this session's; its row is needed until `expires_at`.
+        False, and nothing is committed, if the session has ended already, by a row of its own or by a raised generation.
+        Calls for one user's sessions take turns.
+        """
+
+    async def generation(self, user: str) -> int:
+        """The user's generation now; 0 if it was never raised."""
+
+    async def reason(self, ref: SessionRef, generation: int) -> str | None:
+        """Why this session ended, or None if no row says so."""
+
+    async def newest(self, limit: int) -> list[Row]:
+        """The last rows, oldest first."""
+
+    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
+        """Rows that ended all of a user's sessions, numbered higher than `after` and still needed then, in order."""
+
+    async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
+        """Rows numbered higher than `after`, and those of `gaps` that are there now, in order."""
+
+    async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
+        """Every row of these sessions, and the generation of each of their users that has one."""
+
+    async def of_user(self, user: str) -> list[Row]:
+        """Every row of a user, in order."""
+
+    async def fleet_id(self) -> str:
+        """The id of the fleet that this journal belongs to; made when first asked for."""
+
+    async def agree_on_lease(self, lease_ms: int) -> int:
+        """The deployment's lease: what the journal has, else this value, which the journal then keeps."""
+
+    async def prune(self, now: int, limit: int) -> int:
+        """Drop rows that are needed no longer, at most so many. Returns how many."""
+
+
+class NoJournal:
+    """With `DATABASE_URL=none` ends are as durable as Redis is. Their reasons are remembered for a while."""
+
+    has_journal = False
+
+    def __init__(self) -> None:
+        self._reasons: OrderedDict[SessionRef, str] = OrderedDict()
+
+    async def record(self, rows: Sequence[EndRow]) -> None:
+        for row in rows:
+            self._reasons.setdefault(SessionRef(row.user, row.handle), row.reason)
+        while len(self._reasons) > REASONS_REMEMBERED:
+            self._reasons.popitem(last=False)
+
+    async def raise_generation(
+        self,
+        user: str,
+        reason: str,
+        *,
+        seen: int = 0,
+        ended_at: int,
+        expires_at: int,
+        in_transaction: InTransaction | None = None,
+    ) -> int:
+        return 0
+
+    async def rotate(
+        self,
+        rotation: EndRow,
+        generation: int,
+        *,
+        revokes: str | None,
+        expires_at: int,
+        in_transaction: InTransaction | None = None,
+    ) -> bool:
+        await self.record([rotation])
+        return True
+
+    async def generation(self, user: str) -> int:
+        return 0
+
+    async def reason(self, ref: SessionRef, generation: int) -> str | None:
+        return self._reasons.get(ref)
+
+    async def newest(self, limit: int) -> list[Row]:
+        return []
+
+    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
+        return []
+
+    async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
+        return []
+
+    async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
+        known = [(ref, self._reasons[ref]) for ref in refs if ref in self._reasons]
+        return [Row(0, ref.user, ref.handle, None, reason, 0, 0) for ref, reason in known], {}
+
+    async def of_user(self, user: str) -> list[Row]:
+        return []
+
+    async def fleet_id(self) -> str:
+        return ""
+
+    async def agree_on_lease(self, lease_ms: int) -> int:
+        return lease_ms
+
+    async def prune(self, now: int, limit: int) -> int:
+        return 0

@@ -1,0 +1,102 @@
+"""Looking sessions up in the journal: has this session ended, and what is its user's generation now?
+
+For sessions that the tail cannot vouch for: those known from a sealed value alone, those of a store that is not settled,
+and those that are stored again. A look-up is sent after the request came, so it sees every end that was committed
+before. Waiting requests share one. A worker has at most one under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import DatabaseUnavailable
+from ..model.identity import SessionRef
+from .tail import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from ..model.rows import Row
+    from .interface import EndsJournal
+
+SESSIONS_AT_ONCE = 256
+
+
+class Verdict(NamedTuple):
+    """What the journal says of a session. `reason`: why it ended; None if it did not.
+
+    `generation`: its user's now. A session of a lower generation has ended too.
+    """
+
+    reason: str | None
+    generation: int
+
+
+class Lookup:
+    """One worker's look-ups. `is_away`: whether the journal is known not to answer.
+
+    `_waiting`: sessions that no query has asked for yet. `_task`: asks until nobody waits; None while nobody waits.
+    """
+
+    def __init__(self, journal: EndsJournal, is_away: Callable[[], bool]) -> None:
+        self._journal = journal
+        self._is_away = is_away
+        self._waiting: dict[SessionRef, asyncio.Future[Verdict]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, ref: SessionRef, generation: int) -> str | None:
+        """Why this session has ended, or None if it has not. Raises `DatabaseUnavailable`."""
+        verdict = await self._ask(ref)
+        if verdict.reason is not None:
+            return verdict.reason
+        if verdict.generation > generation:
+            return await self._journal.reason(ref, generation) or "revoked"
+        return None
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _ask(self, ref: SessionRef) -> Verdict:
+        if self._is_away():
+            raise DatabaseUnavailable("the journal does not answer")
+        future = self._waiting.get(ref)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting[ref] = future
+            if self._task is None:
+                self._task = asyncio.create_task(self._answer_all(), name="stateroom journal look-ups")
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            raise DatabaseUnavailable("the journal takes too long to answer") from None
+
+    async def _answer_all(self) -> None:
+        try:
+            while self._waiting:
+                batch = {key: self._waiting.pop(key) for key in list(self._waiting)[:SESSIONS_AT_ONCE]}
+                await self._answer(batch)
+        finally:
+            self._task = None
+
+    async def _answer(self, batch: dict[SessionRef, asyncio.Future[Verdict]]) -> None:
+        try:
+            rows, generations = await self._journal.look_up(list(batch))
+        except BaseException as error:
+            fault = error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable("the journal did not answer")
+            for future in batch.values():
+                if not future.done():
+                    future.set_exception(fault)
+                    future.exception()  # whoever waited may have gone
+            if not isinstance(error, DatabaseUnavailable):
+                raise
+            return
+        ended: dict[SessionRef, Row] = {}
+        for row in rows:
+            ended.setdefault(SessionRef(row.user, row.handle or ""), row)
+        for ref, future in batch.items():
+            end = ended.get(ref)
+            if not future.done():
+                future.set_result(Verdict(end.reason if end is not None else None, generations.get(ref.user, 0)))

@@ -1,0 +1,253 @@
+"""The journal's recent rows in memory, read five times a second.
+
+Rows commit out of the order of their numbers: a skipped number may still come. So each read asks for the gaps too,
+until they are older than any transaction can be. `contiguous` is the number up to which nothing is missing.
+
+A request that must know what was committed before it began waits for a read that begins after it. Requests that wait
+together share one. Times are of the monotonic clock, in seconds.
+
+Of the rows that ended single sessions the last are enough: a store says which it lacks (protocol/replay.py). Rows that
+ended all of a user's sessions are held from startup for as long as they are needed, because a store may have what they
+end: a slow sign-in is stored after the row was replayed, and a session that an evicted index does not name is not found
+then. That takes a third of a kilobyte for each user who was signed out everywhere within a session's longest life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ...errors import DatabaseUnavailable
+from ..model.identity import SessionRef
+from ..model.rows import Row
+
+if TYPE_CHECKING:
+    from ..model.clock import Clock
+    from .interface import EndsJournal
+
+log = structlog.get_logger(__name__)
+
+READ_INTERVAL_SECONDS = 0.2
+PATIENCE_SECONDS = 1.0
+"""A journal that takes longer to answer is unavailable."""
+GAP_SECONDS = 10.0
+"""Longer than any transaction lives."""
+GAPS_LOOKED_FOR = 1000
+ROWS_AT_START = 1000
+ROWS_AT_ONCE = 2000
+ROWS_KEPT = 20_000
+assert ROWS_AT_START <= ROWS_KEPT
+
+Listener = Callable[[Sequence[Row]], None]
+
+
+class Tail:
+    """One worker's copy.
+
+    `floor`: rows up to this number are not held, except those that ended all of a user's sessions. It never decreases.
+    `ended`: the first row that ended a session. The key has the user too: a user may write rows about another's handle.
+    `generations`: for each user the row with their highest generation, in the order in which the rows were read.
+    `unwritten`: ends that are acknowledged and wait until the journal answers again.
+    `read_at`: when the last read began that succeeded; it never decreases. 0 before the first.
+    `has_read`: whether a read has succeeded. `is_away`: the last read failed.
+    `_rows`: what is held, in the order of reading. `_highest`: the highest number read. `_gaps`: skipped numbers below
+    `_highest`, and when each was first missed.
+    """
+
+    def __init__(self, journal: EndsJournal, clock: Clock, *, lease_ms: int) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._lease_ms = lease_ms
+        self._rows: deque[Row] = deque()
+        self._gaps: dict[int, float] = {}
+        self._highest = 0
+        self._listeners: list[Listener] = []
+        self._reading: asyncio.Task[None] | None = None
+        self._began_at = 0.0
+        self.unwritten: dict[SessionRef, Row] = {}
+        self.ended: dict[SessionRef, Row] = {}
+        self.generations: OrderedDict[str, Row] = OrderedDict()
+        self.floor = 0
+        self.read_at = 0.0
+        self.has_read = False
+        self.is_away = False
+
+    def listen(self, listener: Listener) -> None:
+        """Call this with each read's new rows, before anybody else acts on them."""
+        self._listeners.append(listener)
+
+    def acknowledge(self, ref: SessionRef, row: Row) -> None:
+        """Take an end that waits for the journal: it counts as one of its rows."""
+        self.unwritten[ref] = row
+        for listener in self._listeners:
+            listener([row])
+
+    @property
+    def highest(self) -> int:
+        """The highest number that has been read."""
+        return self._highest
+
+    @property
+    def contiguous(self) -> int:
+        """Every row numbered up to this has been read, or never existed."""
+        return min(self._gaps) - 1 if self._gaps else self._highest
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last read began that succeeded."""
+        return time.monotonic() - self.read_at
+
+    def reason(self, ref: SessionRef, generation: int) -> str | None:
+        """Why this session ended, as far as the tail knows."""
+        row = self.ended.get(ref) or self.unwritten.get(ref)
+        if row is not None:
+            return row.reason
+        row = self.generations.get(ref.user)
+        if row is not None and row.ends(ref, generation):
+            return row.reason
+        return None
+
+    def after(self, seq: int) -> list[Row]:
+        """Rows numbered higher than `seq`, which must be the floor or above it."""
+        return [row for row in self._rows if row.seq > seq]
+
+    async def run(self) -> None:
+        """Read until cancelled. A slow read does not delay the next one."""
+        while True:
+            began = time.monotonic()
+            with contextlib.suppress(DatabaseUnavailable):
+                await self.catch_up()
+            await asyncio.sleep(max(0.0, began + READ_INTERVAL_SECONDS - time.monotonic()))
+
+    async def catch_up(self) -> None:
+        """Return when a read has succeeded that began after this call. Raises `DatabaseUnavailable`.
+
+        If a read fails or takes too long, the journal counts as unavailable until a regular read succeeds.
+        """
+        asked = time.monotonic()
+        while self.read_at < asked:
+            if self._reading is None:
+                self._began_at = time.monotonic()
+                self._reading = asyncio.create_task(self._read(self._began_at), name="stateroom journal read")
+                self._reading.add_done_callback(_heard)
+            reading = self._reading
+            try:
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + PATIENCE_SECONDS):
+                    await asyncio.shield(reading)
+            except TimeoutError:
+                self.is_away = True
+                raise DatabaseUnavailable("the journal takes too long to answer") from None
+
+    async def catch_up_if_there(self) -> None:
+        """`catch_up`, without waiting for a journal that is known to be unavailable. Raises `DatabaseUnavailable`."""
+        if self.is_away:
+            raise DatabaseUnavailable("the journal does not answer")
+        await self.catch_up()
+
+    async def aclose(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError, DatabaseUnavailable):
+                await self._reading
+
+    async def _read(self, began_at: float) -> None:
+        try:
+            if not self.has_read:
+                await self._check_lease()
+                newest = await self._journal.newest(ROWS_AT_START)
+                await self._read_generations()
+                self._begin(newest)
+            while True:
+                rows = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE)
+                self._take(rows)
+                if len(rows) < ROWS_AT_ONCE:
+                    break
+        except DatabaseUnavailable:
+            self.is_away = True
+            raise
+        finally:
+            self._reading = None
+        if self.is_away:
+            log.info("journal_back")
+        self.has_read, self.is_away, self.read_at = True, False, began_at
+
+    async def _check_lease(self) -> None:
+        """A worker that started without the journal learns here that others have another lease: it must not use this one."""
+        agreed = await self._journal.agree_on_lease(self._lease_ms)
+        if agreed != self._lease_ms:
+            log.error("lease_differs", ours_ms=self._lease_ms, deployment_ms=agreed, fix="give every worker one JOURNAL_LEASE")
+            raise DatabaseUnavailable("the deployment has another lease")
+
+    def _begin(self, rows: list[Row]) -> None:
+        if rows:
+            self.floor = rows[0].seq - 1 if len(rows) == ROWS_AT_START else 0
+            self._highest = max(0, rows[0].seq - 1 - GAPS_LOOKED_FOR)
+            self._take(rows)
+
+    async def _read_generations(self) -> None:
+        after, is_more = 0, True
+        while is_more:
+            rows = await self._journal.raised(after, ROWS_AT_ONCE, needed_at=self._clock.now_ms())
+            for row in rows:
+                self._keep_generation(row)
+                after = row.seq
+            is_more = len(rows) == ROWS_AT_ONCE
+
+    def _take(self, rows: list[Row]) -> None:
+        now = time.monotonic()
+        self._forget_generations()
+        for gap in [gap for gap, seen_at in self._gaps.items() if now - seen_at > GAP_SECONDS]:
+            del self._gaps[gap]
+        new = []
+        for row in rows:
+            if row.seq > self._highest:
+                for gap in range(max(self._highest + 1, row.seq - GAPS_LOOKED_FOR), row.seq):
+                    self._gaps[gap] = now
+                self._highest = row.seq
+            elif self._gaps.pop(row.seq, None) is None:
+                continue  # known
+            self._keep(row)
+            new.append(row)
+        while len(self._gaps) > GAPS_LOOKED_FOR:
+            del self._gaps[next(iter(self._gaps))]
+        if new:
+            for listener in self._listeners:
+                listener(new)
+
+    def _keep(self, row: Row) -> None:
+        self._rows.append(row)
+        if row.handle is not None:
+            self.ended.setdefault(SessionRef(row.user, row.handle), row)
+        else:
+            self._keep_generation(row)
+        while len(self._rows) > ROWS_KEPT:
+            self._drop(self._rows.popleft())
+
+    def _drop(self, row: Row) -> None:
+        self.floor = max(self.floor, row.seq)
+        if row.handle is not None and self.ended.get(SessionRef(row.user, row.handle)) is row:
+            del self.ended[SessionRef(row.user, row.handle)]
+
+    def _keep_generation(self, row: Row) -> None:
+        known = self.generations.get(row.user)
+        if known is None or (known.generation or 0) < (row.generation or 0):
+            self.generations[row.user] = row
+            self.generations.move_to_end(row.user)
+
+    def _forget_generations(self) -> None:
+        """Drop those that no session can be older than any more. The oldest come first."""
+        now = self._clock.now_ms()
+        while self.generations and next(iter(self.generations.values())).expires_at <= now:
+            self.generations.popitem(last=False)
+
+
+def _heard(reading: asyncio.Task[None]) -> None:
+    """Take the error, which was raised to everybody who still waited."""
+    if not reading.cancelled():
+        reading.exception()

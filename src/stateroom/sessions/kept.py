@@ -1,0 +1,51 @@
+"""Everything that is kept of one user's sessions, in the forms in which it is kept: for an export of personal data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .model.data import decode_value
+from .model.fields import DATA_PREFIX, FLASH_PREFIX, SIGNED_IN, by_prefix
+from .model.identity import UserId, user_key
+from .model.listing import SessionInfo
+
+if TYPE_CHECKING:
+    from .model.fields import Fields
+    from .model.rows import Row
+    from .wiring import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSession:
+    """A stored session. `signed_in_ms`: milliseconds since the epoch; 0 if nobody gave a password."""
+
+    info: SessionInfo
+    signed_in_ms: int
+    data: dict[str, Any]
+    messages: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOfUser:
+    """`ends`: the journal's rows, in order. `generation`: how often all of the user's sessions were ended."""
+
+    sessions: list[KeptSession]
+    ends: list[Row]
+    generation: int
+
+
+async def kept_of_user(parts: Parts, user_id: UserId) -> KeptOfUser:
+    """Raises `StoreUnavailable`, `DatabaseUnavailable` rather than leave something out."""
+    user = user_key(user_id)
+    sessions = [_kept(handle, fields) for handle, fields in await parts.store.of_user(user)]
+    return KeptOfUser(sessions, await parts.journal.of_user(user), await parts.journal.generation(user))
+
+
+def _kept(handle: str, fields: Fields) -> KeptSession:
+    return KeptSession(
+        info=SessionInfo.of(handle, fields),
+        signed_in_ms=int(fields.get(SIGNED_IN, 0)),
+        data={key: decode_value(value) for key, value in by_prefix(fields, DATA_PREFIX).items()},
+        messages={kind: text.decode() for kind, text in by_prefix(fields, FLASH_PREFIX).items()},
+    )

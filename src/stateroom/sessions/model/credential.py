@@ -1,0 +1,41 @@
+"""What a sealed value, or an access token, says of a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .identity import SessionRef, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Times are milliseconds since the epoch, by Redis' clock. It never changes: what a worker saw in Redis is a `Sighting`.
+
+    `token`: empty if an access token says all this.
+    `generation`: the user's when the value was sealed; "end all" raises the user's.
+    `auth_time`: when the user last gave a password.
+    `deadline`: the absolute end. `idle_ms`: the idle lifetime.
+    `issued_at`: when the value was sealed. `renewed_ms`: the last renewal that the value tells of.
+    `is_persistent`: the browser keeps it ("remember me").
+    """
+
+    token: bytes
+    user_id: UserId | None
+    generation: int
+    auth_time: int
+    deadline: int
+    idle_ms: int
+    issued_at: int
+    is_persistent: bool
+    ref: SessionRef
+    renewed_ms: int
+
+    @property
+    def handle(self) -> str:
+        """The session's public id."""
+        return self.ref.handle
+
+    @property
+    def user(self) -> str:
+        """The user key; empty for an anonymous visitor."""
+        return self.ref.user

@@ -1,0 +1,78 @@
+"""The fields of a stored session: their names in the Redis hash, and what a request changes among them.
+
+This is the only Python file that knows the names. The Lua scripts under `store/lua` know them too. Times and lifetimes
+are milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+Fields: TypeAlias = Mapping[bytes, bytes]
+"""A session's hash as Redis has it."""
+
+USER: Final = b"u"
+"""The user key; missing for an anonymous visitor."""
+CREATED: Final = b"c"
+SIGNED_IN: Final = b"a"
+"""When the user last gave a password."""
+RENEWED: Final = b"r"
+DEADLINE: Final = b"d"
+"""The absolute end."""
+IDLE: Final = b"i"
+"""The idle lifetime."""
+GENERATION: Final = b"g"
+"""The user's generation when they signed in."""
+PENDING: Final = b"p"
+"""Set while the session must not be trusted before the journal was asked."""
+CLIENT_NOTES: Final = b"m"
+"""What was noted of the client at sign-in; continued in `m1`, `m2`, … (client_notes.py)."""
+
+DATA_PREFIX: Final = "."
+"""Of a field that holds one value of the application, as JSON."""
+FLASH_PREFIX: Final = "!"
+"""Of a field that holds the flash messages of one kind."""
+
+_SIGNED_IN, _GENERATION = SIGNED_IN.decode(), GENERATION.decode()
+
+
+@dataclass(slots=True)
+class Delta:
+    """What a request changed: values by the names of their fields."""
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    appended: dict[str, str] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.values or self.appended or self.deleted)
+
+
+def data_field(key: str) -> str:
+    """The field of a session key."""
+    return DATA_PREFIX + key
+
+
+def flash_field(kind: str) -> str:
+    """The field of a kind of flash messages."""
+    return FLASH_PREFIX + kind
+
+
+def by_prefix(fields: Fields, prefix: str) -> dict[str, bytes]:
+    """The fields with this prefix, by their names without it."""
+    first = prefix.encode()
+    return {name[1:].decode(): value for name, value in fields.items() if name[:1] == first}
+
+
+def is_data(name: str) -> bool:
+    """Whether the field counts against `SESSION_MAX_BYTES`: a value of the application, or flash messages."""
+    return name[0] in (DATA_PREFIX, FLASH_PREFIX)
+
+
+def sign_in_fields(generation: int, signed_in_ms: int | None = None) -> dict[str, int]:
+    """What a script that stores a user's session is told of the sign-in. Without a time it takes Redis' own."""
+    if signed_in_ms is None:
+        return {_GENERATION: generation}
+    return {_GENERATION: generation, _SIGNED_IN: signed_in_ms}

@@ -1,0 +1,52 @@
+"""Who a session belongs to, and what names it: user ids, user keys, handles, session references."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import NamedTuple, TypeAlias
+
+UserId: TypeAlias = str | int
+
+MAX_USER_ID_LENGTH = 200
+NUMBER, TEXT = "i", "s"
+"""How a user key begins: `user_key` alone writes it, and one SQL expression (journal/sql.py)."""
+
+_HANDLE_BYTES = 16
+
+
+class SessionRef(NamedTuple):
+    """Which session. `user`: a user key, empty for an anonymous visitor. `handle`: see `handle_of`."""
+
+    user: str
+    handle: str
+
+
+def handle_of(token: bytes) -> str:
+    """The public id of the session with this token: the first 128 bits of its SHA-256, base64url.
+
+    It names the session in Redis, in the journal and in responses. Nobody can compute the token from it.
+    """
+    return base64.urlsafe_b64encode(hashlib.sha256(token).digest()[:_HANDLE_BYTES]).rstrip(b"=").decode()
+
+
+def user_key(user_id: UserId | None) -> str:
+    """How Redis and the journal write a user id: 7 is `i7`, "7" is `s7`, and an anonymous visitor is empty.
+
+    Raises `ValueError` for an empty or over-long id, `TypeError` for anything but a str or an int.
+    """
+    if user_id is None:
+        return ""
+    if isinstance(user_id, bool) or not isinstance(user_id, str | int):
+        raise TypeError(f"a user id is a str or an int, not {type(user_id).__name__}")
+    text = str(user_id)
+    if not text or len(text) > MAX_USER_ID_LENGTH:
+        raise ValueError(f"a user id has 1 to {MAX_USER_ID_LENGTH} characters")
+    return f"{NUMBER if isinstance(user_id, int) else TEXT}{text}"
+
+
+def user_id_of(key: str) -> UserId | None:
+    """The user id that `user_key` wrote; None for an anonymous visitor."""
+    if not key:
+        return None
+    return int(key[1:]) if key[0] == NUMBER else key[1:]

@@ -1,0 +1,147 @@
+"""What the loader, the protocol and the request know of a session. Handlers see it as a `Session`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .data import NOBODY, SessionData
+
+if TYPE_CHECKING:
+    from ...errors import Unavailable
+    from .credential import Credential
+    from .fields import Fields
+    from .identity import SessionRef, UserId
+    from .sighting import Sighting
+    from .timestamps import Timestamps
+
+
+class SessionRecord(SessionData):
+    """One session in one request, or in one piece of code without a request. It begins as an anonymous visitor's.
+
+    `token`: None while nothing is stored; empty if an access token opened the session, which holds no token.
+    `ref`: `NOBODY` while nothing is stored, and while nothing can be known (then `unknown_ref` says which session it is).
+    `fault`: if nothing of the session can be known, everything that is asked of it raises this.
+    `degraded`: the store is unavailable. Who it is may be known, its data is not: `data_fault` is set.
+    `sighting`: what this worker saw of the session in Redis; None if it was not loaded for a credential.
+    `restored`: Redis had lost the session until this request. `ended`: why the session has ended that the request brought.
+    `evicted`: how many of the user's sessions this request's sign-in has ended (`SESSION_MAX_PER_USER`).
+    `known_ms`: when it was loaded from the store; 0 if it was not.
+    `confirmed_ms`: if the credential alone tells of it, when the store last had it; 0 if this request has asked the store.
+    All times are milliseconds since the epoch, by Redis' clock; 0 while nothing is stored. `idle_ms` is a duration.
+    While the session is stored: `created_ms <= renewed_ms < expires_ms <= deadline_ms`.
+    """
+
+    # An anonymous visitor's session. Class attributes: making one costs next to nothing.
+    token: bytes | None = None
+    user_id: UserId | None = None
+    generation: int = 0
+    is_persistent: bool = False
+    degraded: bool = False
+    restored: bool = False
+    evicted: int = 0
+    ended: str | None = None
+    fault: Unavailable | None = None
+    unknown_ref: SessionRef | None = None
+    sighting: Sighting | None = None
+    known_ms: int = 0
+    confirmed_ms: int = 0
+    created_ms: int = 0
+    auth_ms: int = 0
+    renewed_ms: int = 0
+    deadline_ms: int = 0
+    expires_ms: int = 0
+    idle_ms: int = 0
+
+    def forget(self) -> None:
+        """Become an anonymous visitor's session that holds nothing."""
+        self.__dict__.clear()
+
+    def fill(self, credential: Credential, fields: Fields, timestamps: Timestamps, sighting: Sighting) -> None:
+        """Take over a stored session."""
+        self.sighting = sighting
+        self.fields, self._split = fields, None
+        self.token, self.user_id, self.is_persistent = credential.token, credential.user_id, credential.is_persistent
+        self.ref = credential.ref
+        (
+            self.generation, self.created_ms, self.auth_ms, self.renewed_ms,
+            self.idle_ms, self.deadline_ms, self.expires_ms,
+        ) = timestamps  # fmt: skip
+
+    def fill_from_credential(
+        self, credential: Credential, *, created_ms: int, renewed_ms: int, expires_ms: int, confirmed_ms: int
+    ) -> None:
+        """Take over who it is from the credential alone. What the session holds is unknown."""
+        self.token, self.ref, self.user_id = credential.token, credential.ref, credential.user_id
+        self.is_persistent, self.generation = credential.is_persistent, credential.generation
+        self.auth_ms, self.deadline_ms, self.idle_ms = credential.auth_time, credential.deadline, credential.idle_ms
+        self.created_ms, self.renewed_ms, self.expires_ms = created_ms, renewed_ms, expires_ms
+        self.confirmed_ms = confirmed_ms
+
+    def fail(self, fault: Unavailable, ref: SessionRef | None = None) -> None:
+        """Nothing of the session can be known: whatever is asked of it raises `fault`. `ref`: which session it is."""
+        self.fault = self.data_fault = fault
+        self.unknown_ref = ref
+        self.degraded = True
+
+    def degrade(self, fault: Unavailable) -> None:
+        """The store is unavailable: who it is stays known, its data can be neither read nor written."""
+        self.discard_changes()
+        self.data_fault = fault
+        self.degraded = True
+
+    def recover(self) -> None:
+        """The store has it."""
+        self.fault = self.data_fault = self.unknown_ref = None
+        self.degraded = False
+
+    def set_renewed(self, renewed_ms: int, expires_ms: int) -> None:
+        """The store has slid its idle lifetime."""
+        self.renewed_ms, self.expires_ms = renewed_ms, expires_ms
+        if self.sighting is not None:
+            self.sighting.renewed_ms = renewed_ms
+
+    def set_stored(
+        self, ref: SessionRef, token: bytes, *, created_ms: int, expires_ms: int, idle_ms: int, lifetime_ms: int
+    ) -> None:
+        """It is in the store now, under this token."""
+        self.token, self.ref = token, ref
+        self.created_ms = self.renewed_ms = created_ms
+        self.auth_ms = created_ms if ref.user else 0
+        self.deadline_ms, self.idle_ms, self.expires_ms = created_ms + lifetime_ms, idle_ms, expires_ms
+        self.sighting, self.confirmed_ms = None, 0
+
+    def set_rotated(self, ref: SessionRef, token: bytes, *, generation: int, auth_ms: int) -> None:
+        """It has a new id."""
+        self.ref, self.token, self.generation, self.auth_ms = ref, token, generation, auth_ms
+        self.sighting, self.confirmed_ms = None, 0
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether there is a session, in the store or, while that is unavailable, in its credential."""
+        return self.token is not None
+
+    @property
+    def is_sealable(self) -> bool:
+        """False while nothing is stored, and if an access token opened the session: it does not hold the session's token."""
+        return bool(self.token)
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Raises `StoreUnavailable`, `DatabaseUnavailable` if that cannot be known."""
+        if self.fault is not None:
+            raise self.fault
+        return self.user_id is not None
+
+    @property
+    def ending_ref(self) -> SessionRef | None:
+        """What a sign-out ends: the session, also if nothing but its credential is known."""
+        return self.ref if self.token is not None else self.unknown_ref
+
+    def has_news(self, renewed_before: int) -> bool:
+        """Whether anything waits to be written: a change, or a renewal if the last one was before this time."""
+        if self.is_touched:
+            return True
+        return self.token is not None and self.renewed_ms < renewed_before
+
+
+__all__ = ["NOBODY", "SessionRecord"]

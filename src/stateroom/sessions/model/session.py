@@ -1,0 +1,207 @@
+"""Session: what a handler sees. Whose session it is, until when, and, as a mapping, what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .client_notes import unpack
+
+if TYPE_CHECKING:
+    from .clock import Clock
+    from .identity import UserId
+    from .record import SessionRecord
+
+
+class SessionWriter(Protocol):
+    """What a session needs to write itself: `protocol/save.py` is it. A session that belongs to no manager has none."""
+
+    clock: Clock
+
+    async def change(self, record: SessionRecord, key: str, function: Callable[[Any], Any]) -> Any:
+        """See `Session.change`."""
+
+    async def save(self, record: SessionRecord, *, renew: bool = False) -> bool:
+        """Write what changed; with `renew`, slide the idle lifetime if that is due. Whether the client needs a new value."""
+
+    async def take(self, record: SessionRecord, fields: list[str]) -> list[bytes | None]:
+        """Read and delete fields of the stored hash in one step."""
+
+
+class Session(MutableMapping[str, Any]):
+    """One visitor's session: a mapping from str to what JSON can say, and who it belongs to.
+
+    An anonymous visitor's session is not stored until something is written to it. While Redis is unavailable a signed-in
+    user is known from the cookie: `degraded` is true, and reading or writing data raises `StoreUnavailable`. The mapping
+    never shows an empty value that is not true.
+
+    `session[key] = value` raises `TypeError` if the key is not a str, or JSON cannot say the value.
+    """
+
+    __slots__ = ("_record", "_writer")
+
+    def __init__(self, record: SessionRecord, writer: SessionWriter) -> None:
+        self._record = record
+        self._writer = writer
+
+    def __getitem__(self, key: str) -> Any:
+        return self._record[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._record[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._record[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._record)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._record
+
+    def __len__(self) -> int:
+        return len(self._record)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def user_id(self) -> UserId | None:
+        """Whose session it is; None for an anonymous visitor.
+
+        Raises `StoreUnavailable`, `DatabaseUnavailable` if that cannot be known.
+        """
+        record = self._record
+        if record.fault is not None:
+            raise record.fault
+        return record.user_id
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether it belongs to a user. Raises `StoreUnavailable`, `DatabaseUnavailable` if that cannot be known."""
+        return self._record.is_signed_in
+
+    @property
+    def id(self) -> str | None:
+        """The public handle: it lists and revokes, it never authenticates. None while nothing is stored.
+
+        Raises `StoreUnavailable`, `DatabaseUnavailable` if it cannot be known.
+        """
+        record = self._record
+        if record.fault is not None:
+            raise record.fault
+        return record.ref.handle or None
+
+    @property
+    def is_stored(self) -> bool:
+        """False for a visitor of whom nothing has been written."""
+        return self._record.is_stored
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether the user signed in with `remember`: the session outlives the browser."""
+        return self._record.is_persistent
+
+    @property
+    def is_writable(self) -> bool:
+        """False if Redis could not be asked: reading or writing data raises `StoreUnavailable`."""
+        return self._record.data_fault is None
+
+    @property
+    def degraded(self) -> bool:
+        """Whether Redis is unavailable: the user is known from the cookie, the data is unknown."""
+        return self._record.degraded
+
+    @property
+    def restored(self) -> bool:
+        """Whether Redis had lost the session, and its data, until this request."""
+        return self._record.restored
+
+    @property
+    def evicted(self) -> int:
+        """How many of the user's sessions this request's sign-in has ended, because of `SESSION_MAX_PER_USER`."""
+        return self._record.evicted
+
+    @property
+    def ended(self) -> str | None:
+        """Why the session ended that the request brought: a reason such as `logout` or `expired`; None if none ended."""
+        return self._record.ended
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was stored first, UTC; None while nothing is stored."""
+        return _moment(self._record.created_ms)
+
+    @property
+    def auth_time(self) -> datetime | None:
+        """When the user last gave a password, UTC; None for an anonymous visitor."""
+        return _moment(self._record.auth_ms)
+
+    @property
+    def last_access(self) -> datetime | None:
+        """The last renewal, UTC, as coarse as `SESSION_RENEW_INTERVAL`; None while nothing is stored."""
+        return _moment(self._record.renewed_ms)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends if no more requests come, UTC; None while nothing is stored."""
+        return _moment(self._record.expires_ms)
+
+    @property
+    def expires_in(self) -> int:
+        """Whole seconds until `expires_at`; 0 while nothing is stored."""
+        expires_ms = self._record.expires_ms
+        return max(0, (expires_ms - self._writer.clock.now_ms()) // 1000) if expires_ms else 0
+
+    @property
+    def idle_seconds(self) -> int:
+        """The idle lifetime, in whole seconds; 0 while nothing is stored."""
+        return self._record.idle_ms // 1000
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was noted at sign-in: `ip_address`, `user_agent`, `device_type`, `location`, each if it is known."""
+        return unpack(self._record.fields)
+
+    async def change(self, key: str, function: Callable[[Any], Any]) -> Any:
+        """Set `key` to `function(current value)` at once and atomically, and return it. Without a value: `function(None)`.
+
+        `function` is called again if another request was faster. If it returns None, the key is deleted.
+        Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
+        """
+        self._record.check_data()
+        return await self._writer.change(self._record, key, function)
+
+    async def save(self) -> None:
+        """Write what changed, now: streams and WebSockets need it after their headers have left.
+
+        Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
+        """
+        self._record.check_data()
+        await self._writer.save(self._record)
+
+    def discard_changes(self) -> None:
+        """Forget what this request has changed and not saved yet, messages included."""
+        self._record.discard_changes()
+
+    def __repr__(self) -> str:
+        record = self._record
+        who = f"user {record.user_id!r}" if record.user_id is not None else "anonymous"
+        return f"<Session {record.ref.handle or 'not stored'}, {who}>"
+
+
+def record_of(session: Session) -> SessionRecord:
+    """What the library knows of a session. Not for handlers: it holds the token."""
+    return session._record  # noqa: SLF001 (handlers must not see it, the library must)
+
+
+async def take(session: Session, fields: list[str]) -> list[bytes | None]:
+    """Read and delete fields of the stored hash in one step. Raises as `Session.save`."""
+    record = record_of(session)
+    record.check_data()
+    return await session._writer.take(record, fields)  # noqa: SLF001
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None

@@ -1,0 +1,25 @@
+"""What one worker saw of one session in Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .timestamps import Facts, Timestamps
+
+
+@dataclass(slots=True)
+class Sighting:
+    """Times are milliseconds since the epoch, by Redis' clock.
+
+    `key`: the session's key in Redis, computed once.
+    `seen_ms`: when the store last had the session; 0 if this worker never saw it. It never decreases.
+    `renewed_ms`: the last renewal that this worker knows of. A sealed value may know less: behind some proxies, and for
+    bearers, it is never sealed anew.
+    `facts`, `timestamps`: what the store said last, as it was said and as numbers; empty and None if it said nothing.
+    """
+
+    key: str
+    seen_ms: int = 0
+    renewed_ms: int = 0
+    facts: Facts = ()
+    timestamps: Timestamps | None = None

@@ -1,0 +1,52 @@
+"""What a stored session says of itself in numbers."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import NamedTuple
+
+from .fields import CREATED, DEADLINE, GENERATION, IDLE, RENEWED, SIGNED_IN, USER, Fields
+
+_always_there = itemgetter(CREATED, RENEWED, IDLE, DEADLINE)
+
+Facts = tuple[bytes, ...]
+"""The fields that the numbers are read from, as Redis has them."""
+
+
+class Timestamps(NamedTuple):
+    """Milliseconds since the epoch, except the idle lifetime (milliseconds) and the user's generation (a count)."""
+
+    generation: int
+    created: int
+    signed_in: int
+    renewed: int
+    idle: int
+    deadline: int
+    expires: int
+
+
+def facts_of(fields: Fields) -> Facts:
+    """Raises `KeyError` if these are not a session's fields. At most requests they are equal to the last request's."""
+    get = fields.get
+    return *_always_there(fields), get(USER, b""), get(SIGNED_IN, b"0"), get(GENERATION, b"0")
+
+
+def read_facts(facts: Facts, user: str) -> Timestamps:
+    """The numbers. Raises `ValueError` if the session belongs to another user key, or cannot be read."""
+    created, renewed, idle, deadline, owner, signed_in, generation = facts
+    if owner.decode() != user:
+        raise ValueError("another user's session")
+    last, lifetime, end = int(renewed), int(idle), int(deadline)
+    return Timestamps(
+        int(generation), int(created), int(signed_in), last, lifetime, end, expires=expiry(last, idle=lifetime, deadline=end)
+    )
+
+
+def expires_ms(fields: Fields) -> int:
+    """When the session ends if nobody renews it. Raises `KeyError`, `ValueError` if the fields cannot be read."""
+    return expiry(int(fields[RENEWED]), idle=int(fields[IDLE]), deadline=int(fields[DEADLINE]))
+
+
+def expiry(renewed: int, *, idle: int, deadline: int) -> int:
+    """When a session ends that was renewed then: the idle lifetime later, and never after its deadline."""
+    return min(renewed + idle, deadline)

@@ -1,0 +1,1 @@
+"""What is believed, and in which order things happen."""

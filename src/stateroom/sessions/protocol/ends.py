@@ -1,0 +1,236 @@
+"""Ending sessions so that nothing stores them again.
+
+The journal's row is committed first, then the session is deleted from the store. If the store is settled and confirms
+the deletion, every worker sees that. Otherwise the end is acknowledged one lease after the commit: by then every worker
+has seen the row or asks the journal. If workers keep copies (`SESSION_CACHE_MAX_AGE`), they all know of a deletion a
+moment later, and it is acknowledged then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ...backend.near_cache import KNOWN_SECONDS
+from ...errors import DatabaseUnavailable, StoreUnavailable
+from ..model.fields import GENERATION
+from ..model.identity import SessionRef
+from ..model.rows import EndRow, Row
+
+if TYPE_CHECKING:
+    from ...backend.client import RedisClient
+    from ...backend.standing import Glimpse
+    from ...settings import Settings
+    from ...telemetry.metrics import Metrics
+    from ..journal.interface import EndsJournal
+    from ..journal.tail import Tail
+    from ..model.clock import Clock
+    from ..model.rows import InTransaction
+    from ..store.session_store import Ended, SessionStore
+    from .lease import Lease
+    from .trust import Trust
+
+log = structlog.get_logger(__name__)
+
+TOMBSTONE_MARGIN_MS = 60_000
+"""A tombstone outlives by this the age at which no credential restores a session any more: clocks differ."""
+assert TOMBSTONE_MARGIN_MS > 0
+
+
+class Ends:
+    """The ends that one worker makes."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        client: RedisClient,
+        store: SessionStore,
+        journal: EndsJournal,
+        tail: Tail,
+        trust: Trust,
+        clock: Clock,
+        lease: Lease,
+    ) -> None:
+        self._metrics = metrics
+        self._client = client
+        self._store = store
+        self._journal = journal
+        self._tail = tail
+        self._trust = trust
+        self._clock = clock
+        self._lease = lease
+        self._replicas = settings.redis_write_replicas
+        self._is_journal_required = settings.journal_required
+        self._tombstone_ms = 1000 * settings.degraded_max_age + TOMBSTONE_MARGIN_MS
+        self._copied_seconds = KNOWN_SECONDS if settings.session_cache_max_age else 0.0
+        self._longest_ms = 1000 * max(settings.session_absolute_max_age, settings.session_remember_max_age)
+
+    async def end(self, ref: SessionRef, reason: str, *, deadline: int = 0) -> Ended | None:
+        """End a session: commit the row, delete, wait until every worker knows. Returns what was deleted, if anything was.
+
+        `deadline`: the session's absolute end, if it is known; the row is kept until then.
+        Raises `DatabaseUnavailable`, and `StoreUnavailable` if neither store could take it.
+        """
+        row = self._row(ref, reason, deadline)
+        try:
+            committed_at = await self._commit(row)
+        except DatabaseUnavailable:
+            return await self._end_without_journal(ref, row)
+        ended, is_confirmed = await self._delete(ref)
+        if ref.user and (ended is None or not is_confirmed):
+            # Perhaps it got a new id a moment ago. Then the end is meant for the new one.
+            ends = [await self.end(each, reason, deadline=deadline) for each in await self._successors(ref)]
+            if ends:
+                return next((each for each in ends if each is not None), None)
+        if ref.user:  # an anonymous visitor's session gives no rights that somebody could go on using
+            if not is_confirmed:
+                await self._lease.passed_since(committed_at)
+            await self.outlast_copies()
+        self.count(reason, ended)
+        return ended
+
+    async def commit_rotation(
+        self,
+        old: SessionRef,
+        new: SessionRef,
+        *,
+        deadline: int,
+        generation: int,
+        revokes: str | None,
+        in_transaction: InTransaction | None,
+    ) -> float | None:
+        """Commit the end of a session of this generation, which gets a new id. Returns when, on the monotonic clock.
+
+        With the reason `revokes`, commit the end of the user's other sessions too: a generation one higher.
+        `in_transaction` is done in the same transaction.
+        None, and nothing is committed, if this session has ended already.
+        Deletes nothing. Raises `DatabaseUnavailable`.
+        """
+        row = replace(self._row(old, "rotated", deadline), successor=new.handle)
+        self._check_journal()
+        is_first = await self._journal.rotate(
+            row, generation, revokes=revokes, expires_at=row.ended_at + self._longest_ms, in_transaction=in_transaction
+        )
+        return time.monotonic() if is_first else None
+
+    async def raise_generation(self, user: str, reason: str, in_transaction: InTransaction | None = None) -> tuple[int, float]:
+        """Commit the end of all sessions that a user has now: the generation of the next ones, and when that was."""
+        seen, now = await self._newest_generation(user), self._clock.now_ms()
+        generation = await self._journal.raise_generation(
+            user, reason, seen=seen, ended_at=now, expires_at=now + self._longest_ms, in_transaction=in_transaction
+        )
+        return generation, time.monotonic()
+
+    async def delete_older(self, user: str, generation: int | None, reason: str, *, spare: str, committed_at: float) -> int | None:
+        """Delete a user's older sessions, whose end is committed. Returns how many, None if that is unknown."""
+        glimpse = self._client.standing(self._store.user_key(user)).glimpse
+        is_settled = self._trust.is_settled(glimpse)
+        try:
+            ended = await self._store.delete_older(user, generation, spare=spare)
+        except StoreUnavailable:
+            if not self._trust.has_journal:
+                raise
+            await self._lease.passed_since(committed_at)
+            return None
+        for each in ended:
+            self.count(reason, each)
+        if not self._trust.has_journal:
+            await self._journal.record([self._row(SessionRef(user, each.handle), reason, 0) for each in ended])
+        if not (is_settled and self._is_still_settled(glimpse)):
+            await self._lease.passed_since(committed_at)
+        await self.outlast_copies()
+        return len(ended)
+
+    async def flush(self) -> None:
+        """Write down the ends that were acknowledged while the journal was unavailable. Raises `DatabaseUnavailable`."""
+        waiting = dict(self._tail.unwritten)
+        if waiting:
+            rows = [EndRow(*ref, row.reason, row.ended_at, row.expires_at) for ref, row in waiting.items()]
+            await self._journal.record(rows)
+            await self._tail.catch_up()
+            for ref in waiting:
+                self._tail.unwritten.pop(ref, None)
+            self._metrics.revocations_pending.set(len(self._tail.unwritten))
+            log.info("revocations_written", count=len(waiting))
+
+    async def outlast_copies(self) -> None:
+        """Return when no worker uses a copy of what has just been deleted."""
+        if self._copied_seconds:
+            await asyncio.sleep(self._copied_seconds)
+
+    def count(self, reason: str, ended: Ended | None) -> None:
+        """Count an end, if there was one."""
+        if ended is not None:
+            self._metrics.sessions_ended[reason].inc()
+            self._metrics.session_lifetime.observe(ended.lifetime_seconds)
+
+    async def _commit(self, row: EndRow) -> float:
+        self._check_journal()
+        await self._journal.record([row])
+        return time.monotonic()
+
+    async def _delete(self, ref: SessionRef) -> tuple[Ended | None, bool]:
+        """Delete from the store. Returns what was there, and whether every other worker must see that it is gone."""
+        glimpse = self._client.standing(self._store.key(ref)).glimpse
+        is_settled = self._trust.is_settled(glimpse)
+        try:
+            ended, _ = await self._store.delete(ref)
+        except StoreUnavailable:
+            if not self._trust.has_journal:  # nothing else would carry the end
+                raise
+            return None, False
+        return ended, is_settled and self._is_still_settled(glimpse)
+
+    async def _end_without_journal(self, ref: SessionRef, row: EndRow) -> Ended | None:
+        """Until the journal answers again, a settled store that has deleted is enough, if enough replicas have it too."""
+        glimpse = self._client.standing(self._store.key(ref)).glimpse
+        if self._is_journal_required or not self._trust.is_settled(glimpse):
+            raise DatabaseUnavailable("the journal does not answer")
+        # Another worker may reach the journal before this one: the tombstone tells it of the end meanwhile.
+        ended, reached = await self._store.delete(ref, tombstone_ms=self._tombstone_ms, reason=row.reason)
+        if reached < self._replicas or not self._is_still_settled(glimpse):
+            raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")
+        if ended is None:
+            raise DatabaseUnavailable("the journal does not answer: what became of the session cannot be known")
+        waiting = Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at)
+        self._tail.acknowledge(ref, waiting)
+        self._metrics.revocations_pending.set(len(self._tail.unwritten))
+        log.warning("revocation_waits_for_journal", session=ref.handle)
+        await self.outlast_copies()
+        self.count(row.reason, ended)
+        return ended
+
+    def _is_still_settled(self, glimpse: Glimpse) -> bool:
+        """Whether the store was settled, over one connection, from the glimpse until now."""
+        return glimpse.still_holds() and self._trust.is_settled(glimpse)
+
+    async def _successors(self, ref: SessionRef) -> list[SessionRef]:
+        """What rotations have made of a session, or tried to make. Raises `DatabaseUnavailable`."""
+        rows, _ = await self._journal.look_up([ref])
+        return [SessionRef(ref.user, row.successor) for row in rows if row.successor is not None]
+
+    async def _newest_generation(self, user: str) -> int:
+        """As the tail and the store have it."""
+        if not self._trust.has_journal:
+            return 0
+        row = self._tail.generations.get(user)
+        known = [row.generation or 0 if row is not None else 0]
+        with contextlib.suppress(StoreUnavailable):
+            known += [int(fields[GENERATION]) for _, fields in await self._store.of_user(user)]
+        return max(known)
+
+    def _row(self, ref: SessionRef, reason: str, deadline: int) -> EndRow:
+        now = self._clock.now_ms()
+        return EndRow(*ref, reason, now, max(deadline, now) if deadline else now + self._longest_ms)
+
+    def _check_journal(self) -> None:
+        """Raises `DatabaseUnavailable` if the journal is known not to answer."""
+        if self._tail.is_away:
+            raise DatabaseUnavailable("the journal does not answer")

@@ -1,0 +1,278 @@
+"""Replaying the journal's ends into the store.
+
+The store holds a cursor: the number up to which every row of the journal has been replayed into it. The cursor is
+replicated and saved with the sessions, so a promoted replica, or a server restored from an old disk, says by itself
+where to go on. A failover has no code of its own. One loop deletes what the journal has after the cursor, then moves
+the cursor: each worker runs it on each new connection to a primary, the sweeping worker runs it each second.
+
+A connection is *covered* once every row that its store may lack is in the tail. Until then loads ask the journal by
+key, and the loop catches up in batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ...errors import SettingsError, StoreUnavailable, Unavailable
+from ..model.identity import SessionRef
+
+if TYPE_CHECKING:
+    from ...backend.client import RedisClient
+    from ...backend.standing import Glimpse, Standing
+    from ..journal.interface import EndsJournal
+    from ..journal.tail import Tail
+    from ..model.rows import Row
+    from ..store.key_names import KeyNames
+    from ..store.session_store import SessionStore
+
+log = structlog.get_logger(__name__)
+
+TURN_SECONDS = 1.0
+RETRY_SECONDS = 0.1
+ROWS_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class ShardProgress:
+    """How far the journal is replayed into one primary.
+
+    `shard`: a key that it holds.
+    `seen`: the connection over which `cursor` was read or written; None before the first.
+    `cursor`: every row up to this number is in the store; it never decreases over one connection, except to 0 for a
+    journal that was replaced.
+    `covered`: the connection over which the tail covers the store; None if none does. It is `seen`, or an older one.
+    `is_away`: the shard did not answer in this turn.
+    """
+
+    shard: str
+    seen: Glimpse | None = None
+    cursor: int = 0
+    covered: Glimpse | None = None
+    is_away: bool = False
+
+
+class Replay:
+    """One worker's loop.
+
+    `sweeps`: whether this worker is the one that replays each second. `is_fleet`: several hosts may share the store, so it
+    must be made sure that they share the journal. `is_foreign`: they do not; nothing is replayed then.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: RedisClient,
+        store: SessionStore,
+        journal: EndsJournal,
+        tail: Tail,
+        key_names: KeyNames,
+        is_fleet: bool,
+    ) -> None:
+        self._is_fleet = is_fleet
+        self._client = client
+        self._store = store
+        self._journal = journal
+        self._tail = tail
+        self._key_names = key_names
+        self._wake = asyncio.Event()
+        self._progress: dict[Standing, ShardProgress] = {}
+        self._fleet_id: str | None = None
+        self.sweeps = False
+        self.is_foreign = False
+
+    def covers(self, glimpse: Glimpse) -> bool:
+        """Whether the tail covers the store of this connection, which is still in use."""
+        progress = self._progress.get(glimpse.standing)
+        return progress is not None and progress.covered is glimpse and glimpse.standing.glimpse is glimpse
+
+    def hurry_unless_covered(self, glimpse: Glimpse) -> None:
+        """Take the next turn now if there is a connection that is not covered."""
+        if not self.covers(glimpse):
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Replay until cancelled."""
+        while True:
+            is_done = False
+            with contextlib.suppress(Unavailable):
+                is_done = await self.turn()
+            self._wake.clear()
+            if not is_done:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._wake.wait()
+
+    async def turn(self) -> bool:
+        """Look at every primary's cursor, and replay if this worker should. Whether nothing is left to do.
+
+        Raises `StoreUnavailable`, `DatabaseUnavailable`.
+        """
+        if not self._tail.has_read:
+            await self._tail.catch_up()
+        now = self._connected_shards()
+        has_new, fault = False, None
+        for progress, glimpse in now:
+            has_new |= progress.covered is not glimpse
+            if has_new:
+                await self._look_whose(progress.shard)
+            if self.is_foreign:  # its cursor belongs to others
+                for each in self._progress.values():
+                    each.covered = None
+                return False
+            try:
+                await self._read_cursor(progress, glimpse)
+            except StoreUnavailable as error:  # a Cluster's other shards go on
+                progress.is_away = True
+                fault = fault or error
+                continue
+            is_covered = glimpse.still_holds() and progress.cursor >= self._tail.floor and not self.is_foreign
+            progress.covered = glimpse if is_covered else None
+        there = [(progress, glimpse) for progress, glimpse in now if not progress.is_away]
+        if there and (self.sweeps or has_new):
+            await self._catch_up(there)
+        if fault is not None:
+            raise fault
+        return bool(there) and all(progress.covered is glimpse for progress, glimpse in now)
+
+    async def check_fleet(self) -> None:
+        """If hosts may share the store, see that this journal and the store belong to one fleet, as far as can be asked now.
+
+        Raises `SettingsError`: two hosts with databases of their own would undo each other's ends.
+        """
+        if not self._is_fleet:
+            return
+        with contextlib.suppress(Unavailable):
+            for shard in self._client.shards():
+                await self._claim(shard)
+        if self.is_foreign:
+            raise SettingsError(
+                "DATABASE_URL: Redis holds the sessions of a fleet with another user database; give every host the same "
+                "database, or this one a REDIS_KEY_PREFIX of its own"
+            )
+
+    def _connected_shards(self) -> list[tuple[ShardProgress, Glimpse]]:
+        """The primaries that are connected now, each over its present connection. Those that are gone are forgotten."""
+        shards = [(shard, self._client.standing(shard)) for shard in self._client.shards()]
+        before = self._progress
+        self._progress = {
+            standing: before.get(standing) or ShardProgress(shard) for shard, standing in shards if standing.connection_epoch
+        }
+        now = []
+        for shard, standing in shards:
+            if standing.connection_epoch:
+                progress = self._progress[standing]
+                progress.shard, progress.is_away = shard, False
+                now.append((progress, standing.glimpse))
+        return now
+
+    async def _claim(self, shard: str) -> None:
+        """Leave the fleet's id in the store, or find another's there."""
+        if self._fleet_id is None:
+            self._fleet_id = await self._journal.fleet_id()
+        name = self._key_names.fleet(shard)
+        found = await self._client.execute(name, "GET", name)
+        if found is None:
+            await self._client.execute(name, "SET", name, self._fleet_id, "NX")
+            found = await self._client.execute(name, "GET", name)
+        self.is_foreign = found is not None and found.decode() != self._fleet_id
+
+    async def _look_whose(self, shard: str) -> None:
+        """Check the fleet of one primary, if that matters and can be done now."""
+        if not self._is_fleet:
+            return
+        before = self.is_foreign
+        with contextlib.suppress(StoreUnavailable):  # a store that takes no writes has no id to contradict ours
+            await self._claim(shard)
+        if self.is_foreign and not before:
+            log.error("foreign_fleet", fix="give every host the same DATABASE_URL, or another REDIS_KEY_PREFIX")
+
+    async def _read_cursor(self, progress: ShardProgress, glimpse: Glimpse) -> None:
+        """Up to which row the store has the journal."""
+        name = self._key_names.cursor(progress.shard)
+        raw = await self._client.execute(name, "GET", name)
+        if raw is None:
+            await self._look_whose(progress.shard)
+            await self._begin(progress, glimpse)
+            return
+        cursor = int(raw)
+        if progress.covered is not glimpse and cursor > self._tail.highest:
+            await self._tail.catch_up()
+            if cursor > self._tail.highest:
+                log.warning("journal_replaced", cursor=cursor, highest=self._tail.highest)
+                await self._client.execute(name, "SET", name, 0)
+                cursor = 0
+        progress.seen, progress.cursor = glimpse, cursor
+
+    async def _begin(self, progress: ShardProgress, glimpse: Glimpse) -> None:
+        """Set the cursor of a store without one: it was flushed a moment ago, is new, or is older than the journal."""
+        cursor = progress.cursor
+        if progress.seen is not glimpse:
+            current = self._tail.contiguous
+            cursor = current if await self._store.count_active() == 0 else 0
+        await self._move(progress, glimpse, cursor)
+
+    async def _catch_up(self, there: Sequence[tuple[ShardProgress, Glimpse]]) -> None:
+        """Replay in batches what the tail does not hold, then what it does, and move the cursors along.
+
+        The cursor of a shard that does not answer stays, so that it is told when it does.
+        """
+        at = min(progress.cursor for progress, _ in there)
+        while at < self._tail.floor:
+            rows = await self._journal.read(at, (), ROWS_AT_ONCE)
+            await self._replay(rows)
+            if not rows:
+                at = self._tail.floor
+                break
+            at = min(rows[-1].seq, self._tail.contiguous)
+            await self._move_all(there, at)
+            if at < rows[-1].seq:
+                break
+        reached = self._tail.contiguous
+        await self._replay(self._tail.after(at))
+        await self._move_all(there, reached)
+        for progress, glimpse in there:
+            if glimpse.still_holds() and max(progress.cursor, reached) >= self._tail.floor and not self.is_foreign:
+                progress.covered = glimpse
+
+    async def _replay(self, rows: Sequence[Row]) -> None:
+        present = self._store.now_ms()
+        needed = [row for row in rows if row.expires_at > present]
+        for begin in range(0, len(needed), ROWS_AT_ONCE):
+            some = needed[begin : begin + ROWS_AT_ONCE]
+            outcomes = await asyncio.gather(*(self._delete_ended(row) for row in some), return_exceptions=True)
+            for row, outcome in zip(some, outcomes, strict=True):
+                if isinstance(outcome, BaseException) and not self._is_away(row):
+                    raise outcome
+
+    async def _delete_ended(self, row: Row) -> None:
+        if row.handle is not None:
+            await self._store.delete_without_waiting(SessionRef(row.user, row.handle))
+        else:
+            await self._store.delete_older(row.user, row.generation or 0)
+
+    def _is_away(self, row: Row) -> bool:
+        """Whether the row's shard did not answer in this turn."""
+        key = self._store.user_key(row.user) if row.handle is None else self._store.key(SessionRef(row.user, row.handle))
+        progress = self._progress.get(self._client.standing(key))
+        return progress is not None and progress.is_away
+
+    async def _move_all(self, there: Sequence[tuple[ShardProgress, Glimpse]], to: int) -> None:
+        for progress, glimpse in there:
+            if progress.cursor < to:
+                await self._move(progress, glimpse, to)
+
+    async def _move(self, progress: ShardProgress, glimpse: Glimpse, to: int) -> None:
+        """Set the cursor, over the connection over which the rows were replayed and no other."""
+        if not glimpse.still_holds() or not glimpse.standing.believed_until:
+            raise StoreUnavailable("the connection to Redis changed meanwhile")
+        name = self._key_names.cursor(progress.shard)
+        await self._client.execute(name, "SET", name, to)
+        progress.seen, progress.cursor = glimpse, to

@@ -1,0 +1,259 @@
+"""Signing in, and giving a session a new id.
+
+The order of the steps is the protocol's. A rotation first copies the session, then commits the old one's end, then
+claims the copy and deletes the old one. A time-out before the commit leaves the old session good. After the commit the
+new one is good, in its sealed value alone if need be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ...errors import SessionEnded, StoreUnavailable, Unavailable
+from ..model.client_notes import pack
+from ..model.fields import sign_in_fields
+from ..model.identity import SessionRef, UserId, handle_of, user_key
+from ..sealing.key_ring import fresh_token
+from ..store.session_store import Created
+
+if TYPE_CHECKING:
+    from ...backend.client import Argument
+    from ...settings import Settings
+    from ...telemetry.metrics import Metrics
+    from ..journal.interface import EndsJournal
+    from ..model.clock import Clock
+    from ..model.record import SessionRecord
+    from ..model.rows import InTransaction
+    from ..store.session_store import SessionStore
+    from .ends import Ends
+    from .lease import Lease
+    from .load import Loader
+    from .trust import Trust
+
+log = structlog.get_logger(__name__)
+
+
+class SignIns:
+    """Signs users in, and gives existing sessions a new id."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        store: SessionStore,
+        journal: EndsJournal,
+        trust: Trust,
+        ends: Ends,
+        loader: Loader,
+        clock: Clock,
+        lease: Lease,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._store = store
+        self._journal = journal
+        self._trust = trust
+        self._ends = ends
+        self._loader = loader
+        self._clock = clock
+        self._lease = lease
+
+    async def sign_in(
+        self,
+        record: SessionRecord,
+        user_id: UserId | None,
+        *,
+        client_notes: Mapping[str, str],
+        remember: bool = False,
+        generation: int | None = None,
+    ) -> None:
+        """Make `record` a session of this user, under a new id. `SessionManager.sign_in` says what the arguments mean."""
+        user, old = user_key(user_id), record.ending_ref
+        if generation is None:
+            generation = await self._journal.generation(user) if user else 0
+        if old is not None and not record.is_stored:
+            record.forget()
+        elif record.ref.user and record.ref.user != user:
+            flashes = record.drain_flashes()
+            record.forget()
+            for kind, message in flashes.items():
+                record.add_flash(kind, message)
+        elif old is not None and not record.degraded:
+            # Parallel requests may have written since it was loaded: take that along.
+            with contextlib.suppress(StoreUnavailable):
+                record.refresh(await self._store.load(old) or {})
+        new, over_limit = await self.store_anew(record, user_id, client_notes, remember=remember, generation=generation)
+        try:
+            if user:
+                await self._check_current(new, generation)
+            for handle in over_limit:
+                await self._ends.end(SessionRef(user, handle), "limit")
+            if old is not None:
+                await self._ends.end(old, "rotated")
+        except (SessionEnded, Unavailable):  # what the client came with is as good as before
+            await self._withdraw(new)
+            record.forget()
+            raise
+
+    async def rotate(
+        self,
+        record: SessionRecord,
+        *,
+        signs_in: bool = False,
+        revokes: str | None = None,
+        in_transaction: InTransaction | None = None,
+    ) -> float:
+        """Give a stored session of a user a new id; with a reason `revokes`, commit the end of the user's other sessions too.
+
+        Returns when that was committed, on the monotonic clock.
+        Raises `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+        """
+        old = record.ref
+        generation = record.generation if revokes is None else record.generation + 1
+        token = fresh_token()
+        new = SessionRef(old.user, handle_of(token))
+        auth_ms, fault = await self._prepare(record, new, generation=generation, signs_in=signs_in)
+        committed_at = await self._ends.commit_rotation(
+            old,
+            new,
+            deadline=record.deadline_ms,
+            generation=record.generation,
+            revokes=revokes,
+            in_transaction=in_transaction,
+        )
+        if committed_at is None:
+            await self._withdraw(new)
+            raise SessionEnded(await self._loader.why_gone(record))
+        if fault is None:
+            fault = await self._claim(record, old, new)
+        # Whatever is raised from here on, the response carries the new value: the old session's end is committed.
+        record.set_rotated(new, token, generation=generation, auth_ms=auth_ms)
+        if fault is not None:
+            now = self._clock.now_ms()
+            record.set_renewed(now, min(now + record.idle_ms, record.deadline_ms))
+            record.degrade(fault)
+        try:
+            await self._check_not_ended(old, new)
+        except SessionEnded:
+            record.forget()
+            raise
+        if fault is not None:
+            with contextlib.suppress(StoreUnavailable):  # a full store still deletes
+                await self._store.delete_without_waiting(old)
+            await self._lease.passed_since(committed_at)
+        await self._ends.outlast_copies()
+        self._metrics.sessions_ended["rotated"].inc()
+        return committed_at
+
+    async def store_anew(
+        self,
+        record: SessionRecord,
+        user_id: UserId | None,
+        client_notes: Mapping[str, str],
+        *,
+        remember: bool,
+        generation: int = 0,
+    ) -> tuple[SessionRef, tuple[str, ...]]:
+        """Store the session under a new id. Returns that, and the handles of the user's sessions over the limit."""
+        user = user_key(user_id)
+        token = fresh_token()
+        ref = SessionRef(user, handle_of(token))
+        idle = lifetime = self._settings.session_remember_max_age
+        if not remember:
+            idle, lifetime = self._settings.session_max_age, self._settings.session_absolute_max_age
+        delta = record.delta()
+        fields: dict[str, Argument] = dict(record.all_data())
+        if user:
+            fields.update(sign_in_fields(generation))
+            fields.update(pack(client_notes))
+        fault: StoreUnavailable | None = None
+        try:
+            created = await self._store.create(
+                ref,
+                idle_ms=idle * 1000,
+                lifetime_ms=lifetime * 1000,
+                max_per_user=self._settings.session_max_per_user,
+                fields=fields,
+            )
+        except StoreUnavailable as error:
+            # If lost sessions are stored again, the sealed value carries it alone; otherwise nobody is signed in by it.
+            if not user or not self._trust.carries_degraded:
+                raise
+            fault = error
+            now = self._clock.now_ms()
+            created = Created(now, now + min(idle, lifetime) * 1000, ())
+        record.accept(delta)
+        record.user_id = user_id
+        record.generation, record.is_persistent, record.ended = generation, remember, None
+        record.set_stored(
+            ref,
+            token,
+            created_ms=created.created_at,
+            expires_ms=created.expires_at,
+            idle_ms=idle * 1000,
+            lifetime_ms=lifetime * 1000,
+        )
+        record.recover()
+        if fault is not None:
+            record.degrade(fault)
+        else:
+            self._metrics.sessions_created.inc()
+            record.evicted = len(created.over_limit)
+        return ref, created.over_limit
+
+    async def _check_current(self, ref: SessionRef, generation: int) -> None:
+        """All of the user's sessions may have been ended before this one was there to be deleted. Raises `SessionEnded`."""
+        if await self._journal.generation(ref.user) > generation:
+            raise SessionEnded(await self._journal.reason(ref, generation) or "revoked")
+
+    async def _prepare(
+        self, record: SessionRecord, new: SessionRef, *, generation: int, signs_in: bool
+    ) -> tuple[int, StoreUnavailable | None]:
+        """Copy the session. Returns the copy's time of sign-in, and the fault if the store could not copy."""
+        auth_ms = self._clock.now_ms() if signs_in else record.auth_ms
+        try:
+            prepared = await self._store.prepare_rotation(record.ref, new, generation=generation, signs_in=signs_in)
+            if prepared is not None:
+                return prepared, None
+            raise SessionEnded(await self._loader.why_gone(record))
+        except StoreUnavailable as fault:  # unavailable, or it has lost the session
+            if not self._trust.carries_degraded:
+                raise
+            return auth_ms, fault
+
+    async def _claim(self, record: SessionRecord, old: SessionRef, new: SessionRef) -> StoreUnavailable | None:
+        """Make the rotation's copy the session. Returns the fault if the store could not. Raises `SessionEnded`."""
+        try:
+            renewed = await self._store.claim_rotation(old, new)
+            if renewed is None:
+                await self._check_not_ended(old, new, is_unclaimed=True)
+                raise StoreUnavailable("the session's new id was not claimed in time", kind="timeout")  # noqa: TRY301
+        except StoreUnavailable as fault:
+            if not self._trust.carries_degraded:
+                raise
+            return fault
+        record.set_renewed(renewed.renewed_at, renewed.expires_at)
+        return None
+
+    async def _check_not_ended(self, old: SessionRef, new: SessionRef, *, is_unclaimed: bool = False) -> None:
+        """The copy must not outlive a logout that came between, nor another rotation that came first.
+
+        `is_unclaimed`: the copy could not become the session; then any other rotation's copy has. Raises `SessionEnded`.
+        """
+        rows, _ = await self._journal.look_up([old])
+        for number, row in enumerate(rows):
+            if row.successor != new.handle and (row.reason != "rotated" or number == 0 or is_unclaimed):
+                await self._withdraw(new)
+                raise SessionEnded(row.reason)
+
+    async def _withdraw(self, ref: SessionRef) -> None:
+        """Take back a session whose token nobody will get."""
+        try:
+            await self._store.delete_without_waiting(ref)
+        except StoreUnavailable:
+            log.warning("session_left_behind", session=ref.handle)

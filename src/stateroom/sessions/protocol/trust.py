@@ -1,0 +1,136 @@
+"""May this session be trusted now?
+
+A store is *settled* if it is the primary for certain and the journal has been replayed into it. A session from a settled
+store is good unless the tail has its end: that costs two comparisons and two look-ups. Any other session, from a store in
+doubt or from a credential alone, is good only if the journal, asked after the request came, does not end it. If neither
+can be known the answer is 503.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ...errors import DatabaseUnavailable, StoreUnavailable
+
+if TYPE_CHECKING:
+    from ...backend.client import RedisClient
+    from ...backend.standing import Glimpse
+    from ..journal.lookup import Lookup
+    from ..journal.tail import Tail
+    from ..model.clock import Clock
+    from ..model.credential import Credential
+    from ..model.identity import SessionRef
+    from ..model.sighting import Sighting
+    from ..store.session_store import SessionStore
+    from .lease import Lease
+    from .replay import Replay
+
+StoreState = Literal["settled", "unsettled", "read_only", "away"]
+
+
+class Trust:
+    """One worker's rules. `has_journal`: without a journal the store's word is all there is.
+
+    `degraded_ms`: how long a credential is good without the store. `is_journal_required`: a settled store alone is not enough.
+    """
+
+    def __init__(
+        self,
+        *,
+        tail: Tail,
+        lookup: Lookup,
+        replay: Replay,
+        clock: Clock,
+        lease: Lease,
+        has_journal: bool,
+        is_journal_required: bool,
+        degraded_ms: int,
+    ) -> None:
+        self._tail = tail
+        self._lookup = lookup
+        self._replay = replay
+        self._clock = clock
+        self._lease_seconds = lease.seconds
+        self._degraded_ms = degraded_ms
+        self._is_journal_required = is_journal_required
+        self.has_journal = has_journal
+
+    def vouches(self, glimpse: Glimpse, ref: SessionRef, generation: int, now: float) -> bool:
+        """Whether all is well: the store is settled over this very connection, and the fresh tail does not end the session.
+
+        `now`: by the monotonic clock.
+        """
+        tail = self._tail
+        return (
+            now < glimpse.standing.believed_until
+            and now - tail.read_at < self._lease_seconds
+            and self._replay.covers(glimpse)
+            and ref not in tail.ended
+            and (ref.user not in tail.generations or not tail.generations[ref.user].ends(ref, generation))
+            and not tail.unwritten
+        )
+
+    def is_settled(self, glimpse: Glimpse) -> bool:
+        """Whether what came over this connection is what every other worker sees."""
+        return glimpse.standing.is_believed and (not self.has_journal or self._replay.covers(glimpse))
+
+    async def why_ended(self, glimpse: Glimpse, ref: SessionRef, generation: int) -> str | None:
+        """Why a session that the store has must not be trusted; None if it is good.
+
+        Raises `StoreUnavailable`, `DatabaseUnavailable` if that cannot be known.
+        """
+        if not self.has_journal:
+            return None
+        if self._replay.is_foreign:
+            raise StoreUnavailable("Redis holds the sessions of another fleet", kind="refused")
+        self._replay.hurry_unless_covered(glimpse)
+        if self.is_settled(glimpse):
+            await self._freshen()
+            if self.is_settled(glimpse):
+                return self._tail.reason(ref, generation)
+        return await self.why_ended_by_journal(ref, generation)
+
+    async def why_ended_by_journal(self, ref: SessionRef, generation: int) -> str | None:
+        """What the journal, asked now, says of a session. Raises `DatabaseUnavailable`."""
+        return self._tail.reason(ref, generation) or await self._lookup.ask(ref, generation)
+
+    def confirmed_ms(self, credential: Credential, sighting: Sighting) -> int:
+        """When the credential's session was last known to be good."""
+        return max(credential.issued_at, sighting.seen_ms)
+
+    def is_good_alone(self, credential: Credential, sighting: Sighting) -> bool:
+        """Whether a signed-in user's credential may stand for its session: it was confirmed not long ago."""
+        if not self._degraded_ms or not self.has_journal or not credential.user:
+            return False
+        now = self._clock.now_ms()
+        return (
+            now - self.confirmed_ms(credential, sighting) <= self._degraded_ms
+            and now < sighting.renewed_ms + credential.idle_ms
+            and now < credential.deadline
+        )
+
+    @property
+    def carries_degraded(self) -> bool:
+        """Whether a session can live in its credential alone until the store has it."""
+        return self.has_journal and self._degraded_ms > 0
+
+    def state(self, client: RedisClient, store: SessionStore) -> StoreState:
+        """The store as this worker sees it; of several shards, the worst."""
+        if not client.is_available:
+            return "away"
+        if store.is_refusing:
+            return "read_only"
+        standings = [client.standing(shard) for shard in client.shards()]
+        if standings and all(self.is_settled(each.glimpse) for each in standings):
+            return "settled"
+        return "unsettled" if any(each.believed_until or each.connection_epoch for each in standings) else "away"
+
+    async def _freshen(self) -> None:
+        """Read a stale tail first. If the journal is unavailable, a settled store's word stands."""
+        if self._tail.age < self._lease_seconds:
+            return
+        try:
+            await self._tail.catch_up_if_there()
+        except DatabaseUnavailable:
+            if self._is_journal_required:
+                raise

@@ -1,0 +1,1 @@
+"""Sealed values: what a client keeps and cannot read or change."""

@@ -1,0 +1,113 @@
+"""The scripts that write sessions, and what each run of one needs: a deadline, replicas, notice of refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...backend.budget import seconds_left, within_budget
+from ...backend.client import Script
+from ...errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from ...backend.client import Argument, RedisClient
+    from .redis_clock import RedisClock
+
+T = TypeVar("T")
+
+SCRIPTS = {
+    name: Script.read(f"{__package__}.lua", name, shared=["shared"])
+    for name in (
+        "create",
+        "save",
+        "renew",
+        "change",
+        "take",
+        "finish",
+        "prepare",
+        "claim",
+        "sweep",
+        "restore",
+        "confirm",
+        "end_older",
+    )
+}
+_REFUSALS = frozenset({"readonly", "refused"})
+_LATE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """How many replicas an identity write waits for, and for how many seconds.
+
+    `on_shortfall(script, reached)` is called if fewer replicas confirmed in that time.
+    """
+
+    replicas: int = 0
+    timeout: float = 0.1
+    on_shortfall: Callable[[str, int], None] = lambda _script, _reached: None
+
+
+class Writes:
+    """Runs scripts. `timeout`: how many seconds a caller waits.
+
+    `is_refusing`: the server refused the last write (NOREPLICAS, READONLY, MISCONF, OOM).
+    """
+
+    def __init__(self, client: RedisClient, clock: RedisClock, *, timeout: float, durability: Durability | None) -> None:
+        self._client = client
+        self._clock = clock
+        self._timeout = timeout
+        self._durability = durability or Durability()
+        self.is_refusing = False
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """Run a script and return its reply. It does nothing once the caller has given up. Raises `StoreUnavailable`."""
+        return await self._in_time(keys, args, lambda timed: self.observed(self._client.run(SCRIPTS[script], keys, timed)))
+
+    async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
+        """`run`, and wait for replicas. Too few are no reason to fail: the sealed value and the journal carry the session."""
+
+        async def run(timed: Sequence[Argument]) -> list[Any]:
+            reply, _ = await self.run_whenever(script, keys, timed)
+            return reply
+
+        return await self._in_time(keys, args, run)
+
+    async def run_whenever(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], int]:
+        """Run a script without a deadline: an end is good however late it comes. Returns its reply and the number of replicas."""
+        wanted = self._durability
+        if not wanted.replicas:
+            return await self.observed(self._client.run(SCRIPTS[script], keys, args)), 0
+        reply, reached = await self.observed(
+            self._client.run_durably(SCRIPTS[script], keys, args, replicas=wanted.replicas, timeout=wanted.timeout)
+        )
+        if reached < wanted.replicas:
+            wanted.on_shortfall(script, reached)
+        return reply, reached
+
+    async def observed(self, write: Awaitable[T]) -> T:
+        """Await a write and remember whether the server refused it."""
+        try:
+            reply = await write
+        except StoreUnavailable as fault:
+            if fault.kind in _REFUSALS:
+                self.is_refusing = True
+            raise
+        self.is_refusing = False
+        return reply
+
+    async def _in_time(
+        self, keys: Sequence[str], args: Sequence[Argument], run: Callable[[Sequence[Argument]], Awaitable[list[Any]]]
+    ) -> list[Any]:
+        clock = self._clock
+        if not clock.is_calibrated:  # a write without a deadline could come after the end of what it makes
+            await within_budget(clock.calibrate(self._client, keys[0]))
+        for _ in range(2):
+            reply = await run([clock.skew_ms, clock.latest_ms(seconds_left(self._timeout)), *args])
+            if reply[0] != _LATE:
+                return reply
+            # It came in time, and the script called it late: a clock was set. Compare again.
+            await clock.calibrate(self._client, keys[0])
+        raise StoreUnavailable("the clocks of Redis and this host disagree", kind="timeout")

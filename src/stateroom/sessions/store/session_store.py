@@ -1,0 +1,314 @@
+"""Sessions in Redis. The fields of a session's hash are described in `model/fields.py`.
+
+A missing session is a normal result here and not an error. Every fault of the system is a `StoreUnavailable`.
+Times and lifetimes are milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...backend.budget import within_budget
+from ...backend.client import Argument, RedisClient
+from ...errors import SessionTooLarge, StoreUnavailable
+from ..model.fields import USER, Delta, Fields, is_data
+from ..model.identity import SessionRef, UserId, user_id_of
+from ..model.timestamps import expires_ms
+from .key_names import TAG_COUNT, KeyNames
+from .redis_clock import RedisClock
+from .scripts import SCRIPTS, Durability, Writes
+
+UNCLAIMED_MS = 10_000
+"""How long a rotation's copy lives if nobody claims it."""
+
+_LISTED_AT_MOST = 1000
+_SWEPT_AT_ONCE = 25
+_SWEEPS_OF_A_TAG = 20
+_ASKED_AT_ONCE = 64
+"""Commands that leave together for background work: a check that comes then waits only for these."""
+_ALL_GENERATIONS = 2**53
+_OK, _TOO_LARGE, _CONFLICT, _EXISTS = 1, -2, -3, -4
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    created_at: int
+    expires_at: int
+    over_limit: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    renewed_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    size: int
+    renewed: Renewed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session that was deleted. Times are milliseconds since the epoch."""
+
+    user_id: UserId | None
+    handle: str
+    created_at: int
+    ended_at: int
+
+    @property
+    def lifetime_seconds(self) -> float:
+        return max(0, self.ended_at - self.created_at) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The field has another value now (None: no value)."""
+
+    current: bytes | None
+
+
+class SessionStore:
+    """Loads, saves, renews, rotates, deletes, lists, counts and sweeps sessions. `timeout`: how many seconds a caller waits."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        key_names: KeyNames,
+        clock: RedisClock,
+        *,
+        max_bytes: int,
+        timeout: float,
+        durability: Durability | None = None,
+    ) -> None:
+        self._client = client
+        self._key_names = key_names
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._writes = Writes(client, clock, timeout=timeout, durability=durability)
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether the server refused the last write (NOREPLICAS, READONLY, MISCONF, OOM)."""
+        return self._writes.is_refusing
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    def key(self, ref: SessionRef) -> str:
+        """The session's key."""
+        return self._key_names.session(ref)
+
+    def user_key(self, user: str) -> str:
+        """The key of the user's index."""
+        return self._key_names.of_user(user)[0]
+
+    def load_fields(self, key: str) -> Awaitable[Fields]:
+        """All fields under a session's key, as Redis has them: a request's one command, without a coroutine around it."""
+        return self._client.execute(key, "HGETALL", key)
+
+    def is_there(self, fields: Fields) -> bool:
+        """Whether what `load_fields` returned is a session."""
+        return bool(fields) and not (self._clock.skew_ms and self._has_expired(fields))
+
+    async def load(self, ref: SessionRef) -> Fields | None:
+        """All fields, or None if there is no such session."""
+        fields = await within_budget(self.load_fields(self.key(ref)))
+        return fields if self.is_there(fields) else None
+
+    async def create(
+        self, ref: SessionRef, *, idle_ms: int, lifetime_ms: int, max_per_user: int, fields: Mapping[str, Argument]
+    ) -> Created:
+        """Store a new session. Raises `SessionTooLarge`."""
+        self.check_data(fields)
+        args: list[Argument] = [ref.handle, ref.user, idle_ms, lifetime_ms, max_per_user]
+        for name, value in fields.items():
+            args += (name, value)
+        reply = await self._writes.run_durably("create", self._key_names.of_session(ref), args)
+        if reply[0] == _EXISTS:
+            raise StoreUnavailable("a session with this id is stored already", kind="refused")
+        return Created(int(reply[1]), int(reply[2]), tuple(each.decode() for each in reply[3]))
+
+    async def save(self, ref: SessionRef, delta: Delta, *, renew: bool) -> Saved | None:
+        """Write what changed; None if the session is gone. Raises `SessionTooLarge`, the stored session untouched."""
+        args: list[Argument] = [ref.handle, ref.user, self._max_bytes, int(renew)]
+        args += (len(delta.values), len(delta.appended), len(delta.deleted))
+        for name, raw in delta.values.items():
+            args += (name, raw)
+        for name, text in delta.appended.items():
+            args += (name, text)
+        args += delta.deleted
+        reply = await self._writes.run("save", self._key_names.of_session(ref), args)
+        if reply[0] == _TOO_LARGE:
+            self._check_size(int(reply[1]))
+        if reply[0] != _OK:
+            return None
+        return Saved(int(reply[1]), Renewed(int(reply[2]), int(reply[3])) if renew else None)
+
+    async def renew(self, ref: SessionRef, *, interval_ms: int) -> Renewed | None:
+        """Slide the idle lifetime, unless that was done less than `interval_ms` ago; None if the session is gone."""
+        reply = await self._writes.run("renew", self._key_names.of_session(ref), [ref.handle, ref.user, interval_ms])
+        return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
+
+    async def change(self, ref: SessionRef, name: str, seen: bytes | None, value: bytes | None) -> Conflict | int | None:
+        """Set a field that still has the value `seen`. Returns the session's size, a `Conflict`, or None if the session is gone."""
+        reply = await self._writes.run("change", [self._key_names.session(ref)], [self._max_bytes, name, seen or b"", value or b""])
+        if reply[0] == _CONFLICT:
+            return Conflict(reply[1] or None)
+        if reply[0] == _TOO_LARGE:
+            self._check_size(int(reply[1]))
+        return int(reply[1]) if reply[0] == _OK else None
+
+    async def take(self, ref: SessionRef, names: Sequence[str]) -> list[bytes | None] | None:
+        """Read and delete fields in one step; None if the session is gone."""
+        reply = await self._writes.run("take", [self._key_names.session(ref)], list(names))
+        return list(reply[1:]) if reply[0] == _OK else None
+
+    async def prepare_rotation(self, old: SessionRef, new: SessionRef, *, generation: int, signs_in: bool) -> int | None:
+        """Copy a session under a new handle, unclaimed. Returns the copy's time of sign-in, or None if the old one is gone."""
+        keys = [self._key_names.session(old), self._key_names.session(new)]
+        reply = await self._writes.run("prepare", keys, [UNCLAIMED_MS, generation, int(signs_in)])
+        return int(reply[2]) if reply[0] == _OK else None
+
+    async def claim_rotation(self, old: SessionRef, new: SessionRef) -> Renewed | None:
+        """Make the copy the session and delete the old one; None if the copy is gone."""
+        session, expiries, sessions = self._key_names.of_session(new)
+        keys = [session, self._key_names.session(old), expiries, sessions]
+        reply = await self._writes.run_durably("claim", keys, [new.handle, old.handle, new.user])
+        return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
+
+    async def restore(
+        self, ref: SessionRef, *, created: int, renewed: int, deadline: int, idle_ms: int, fields: Mapping[str, Argument]
+    ) -> bool | None:
+        """Store a lost session again, pending. False if it is there already, None if its time is over or it was ended."""
+        args: list[Argument] = [ref.handle, ref.user, created, renewed, deadline, idle_ms]
+        for name, value in fields.items():
+            args += (name, value)
+        keys = [*self._key_names.of_session(ref), self._key_names.tombstone(ref)]
+        reply = await self._writes.run("restore", keys, args)
+        return {_OK: True, _EXISTS: False}.get(reply[0])
+
+    async def confirm(self, ref: SessionRef) -> bool:
+        """Make a pending session a good one; False if it is gone."""
+        reply = await self._writes.run_durably("confirm", self._key_names.of_session(ref), [ref.handle, ref.user])
+        return bool(reply[0] == _OK)
+
+    async def delete(self, ref: SessionRef, *, tombstone_ms: int = 0, reason: str = "") -> tuple[Ended | None, int]:
+        """Delete a session. Returns what was deleted (None: nothing was there), and how many replicas know.
+
+        `tombstone_ms`: for so long nobody restores it, though the journal may not have its end; the tombstone holds the reason.
+        """
+        keys = [*self._key_names.of_session(ref), self._key_names.tombstone(ref)]
+        args: list[Argument] = [self._clock.skew_ms, 0, ref.handle, ref.user, tombstone_ms or "", reason]
+        reply, reached = await self._writes.run_whenever("finish", keys, args)
+        if reply[0] != _OK:
+            return None, reached
+        return Ended(user_id_of(ref.user), ref.handle, int(reply[1]), int(reply[2])), reached
+
+    async def delete_without_waiting(self, ref: SessionRef) -> None:
+        """Delete a session, and wait for no replica."""
+        keys = [*self._key_names.of_session(ref), self._key_names.tombstone(ref)]
+        await self._client.run(SCRIPTS["finish"], keys, [self._clock.skew_ms, 0, ref.handle, ref.user, ""])
+
+    async def delete_older(self, user: str, generation: int | None, *, spare: str = "") -> list[Ended]:
+        """Delete the user's sessions of a lower generation (None: of any), except the one with the handle `spare`."""
+        index, expiries = self._key_names.of_user(user)
+        least = _ALL_GENERATIONS if generation is None else generation
+        reply, _ = await self._writes.run_whenever("end_older", [index, expiries], [self._clock.skew_ms, 0, user, least, spare])
+        now = int(reply[-1])
+        near = self._client.standing(index).near
+        if near is not None:  # the script has found their keys itself
+            near.drop(self.key(SessionRef(user, handle.decode())) for handle in reply[:-1:2])
+        return [
+            Ended(user_id_of(user), handle.decode(), int(created), now)
+            for handle, created in zip(reply[:-1:2], reply[1::2], strict=True)
+        ]
+
+    async def tombstone(self, ref: SessionRef) -> str | None:
+        """Why a session was ended whose end the journal may not have yet; None if it has no tombstone."""
+        key = self._key_names.tombstone(ref)
+        reason = await self._client.execute(key, "GET", key)
+        return None if reason is None else reason.decode()
+
+    async def exists(self, ref: SessionRef) -> bool:
+        """Whether this user has the session. The key is not enough: many users share a tag."""
+        fields = await self.load(ref)
+        return fields is not None and fields.get(USER, b"") == ref.user.encode()
+
+    async def handles(self, user: str) -> list[str]:
+        """A user's sessions, oldest first, as the index has them. Some may have expired a moment ago."""
+        key = self.user_key(user)
+        found = await within_budget(self._client.execute(key, "ZRANGE", key, 0, _LISTED_AT_MOST - 1))
+        return [each.decode() for each in found]
+
+    async def of_user(self, user: str) -> list[tuple[str, Fields]]:
+        """A user's live sessions, oldest first: handle and fields."""
+        handles = await self.handles(user)
+        loaded = await asyncio.gather(*(self.load(SessionRef(user, handle)) for handle in handles))
+        return [(handle, fields) for handle, fields in zip(handles, loaded, strict=True) if fields is not None]
+
+    async def count_active(self) -> int:
+        """The number of live sessions of the whole fleet. It costs one short command for each tag."""
+        least, counted = f"({self._clock.now_ms()}", 0
+        for begin in range(0, TAG_COUNT, _ASKED_AT_ONCE):
+            keys = self._key_names.expiries[begin : begin + _ASKED_AT_ONCE]
+            counted += sum(await asyncio.gather(*(self._client.execute(key, "ZCOUNT", key, least, "+inf") for key in keys)))
+        return counted
+
+    async def publish_active(self, count: int, *, kept_ms: int) -> None:
+        """Leave the number of live sessions for the fleet's other workers."""
+        key = self._key_names.active
+        await self._writes.observed(self._client.execute(key, "SET", key, count, "PX", kept_ms))
+
+    async def published_active(self) -> int | None:
+        """What `publish_active` left; None if nobody has counted lately."""
+        key = self._key_names.active
+        count = await self._client.execute(key, "GET", key)
+        return None if count is None else int(count)
+
+    async def sweep(self, tag: int) -> list[Ended]:
+        """Clear expired sessions of one tag (0 to 1,023) out of the indexes. Each is reported once across the fleet.
+
+        It works in short steps, so nobody waits long behind one. After a flood of them some are left for the next time.
+        """
+        key = self._key_names.expiries[tag % TAG_COUNT]
+        ended: list[Ended] = []
+        for _ in range(_SWEEPS_OF_A_TAG):
+            due: list[Any] = await self._client.run(SCRIPTS["sweep"], [key], [self._clock.skew_ms, 0, _SWEPT_AT_ONCE])
+            for member, score in zip(due[::2], due[1::2], strict=True):
+                handle, created, user = member.decode().split(":", 2)
+                ended.append(Ended(user_id_of(user), handle, int(created), int(float(score))))
+            if len(due) < 2 * _SWEPT_AT_ONCE:
+                break
+        return ended
+
+    async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:
+        """Whether this worker sweeps now: one worker of the fleet does, until it has been silent for `hold_ms`."""
+        key = self._key_names.sweeper
+        if await self._writes.observed(self._client.execute(key, "SET", key, worker, "NX", "PX", hold_ms)):
+            return True
+        if await self._client.execute(key, "GET", key) != worker.encode():
+            return False
+        await self._client.execute(key, "PEXPIRE", key, hold_ms)
+        return True
+
+    def check_data(self, fields: Mapping[str, Argument]) -> None:
+        """Raises `SessionTooLarge`."""
+        data = {name: value for name, value in fields.items() if is_data(name) and isinstance(value, bytes | str)}
+        self._check_size(sum(len(name.encode()) + len(value) for name, value in data.items()))
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise SessionTooLarge(
+                f"the session's data would take {size} bytes, at most {self._max_bytes} are allowed (SESSION_MAX_BYTES); "
+                "keep large things elsewhere and their ids here"
+            )
+
+    def _has_expired(self, fields: Fields) -> bool:
+        """For tests that move the clock: Redis' own expiry does not know of it."""
+        return expires_ms(fields) <= self._clock.now_ms()

@@ -1,0 +1,45 @@
+"""What the sessions of one process need now and then: a sweep, a comparison of clocks, a shorter journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .wiring import Parts
+
+PRUNED_AT_ONCE = 5000
+
+
+class Upkeep:
+    """The steps of one process. Each raises `StoreUnavailable` or `DatabaseUnavailable`, and can be tried again."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether this process is the one of the fleet that sweeps and replays the journal each second."""
+        return self._parts.replay.sweeps
+
+    async def calibrate(self) -> None:
+        """Compare this host's clock with Redis'."""
+        await self._parts.clock.calibrate(self._parts.client, self._parts.key_names.sweeper)
+
+    async def flush_ends(self) -> None:
+        """Write down the ends that were acknowledged while the journal was unavailable."""
+        await self._parts.ends.flush()
+
+    async def prune_journal(self) -> int:
+        """Drop journal rows that no session needs any more, a bounded number of them. Returns how many."""
+        return await self._parts.journal.prune(self._parts.clock.now_ms(), PRUNED_AT_ONCE)
+
+    async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:
+        """Become the process that sweeps, unless another one is; whether this one is it now."""
+        replay = self._parts.replay
+        replay.sweeps = False
+        replay.sweeps = await self._parts.store.claim_sweep(worker, hold_ms=hold_ms)
+        return replay.sweeps
+
+    async def sweep(self, *, share: int = 1) -> int:
+        """Clear expired sessions out of the indexes and count them; one call does a `share`-th of them. Returns how many."""
+        return await self._parts.sweeper.sweep(share=share)

@@ -1,0 +1,165 @@
+"""Puts the parts of an application's sessions together, once. Nothing is connected yet: `setup.py` starts the parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from .journal.lookup import Lookup
+from .journal.tail import Tail
+from .protocol.ends import Ends
+from .protocol.lease import Lease
+from .protocol.load import Loader
+from .protocol.replay import Replay
+from .protocol.restore import Restore
+from .protocol.save import Saver
+from .protocol.sightings import Sightings
+from .protocol.sign_ins import SignIns
+from .protocol.sweep import Sweeper
+from .protocol.trust import Trust
+from .sealing.access_tokens import AccessTokens
+from .sealing.key_ring import KeyRing, load_keys
+from .store.key_names import KeyNames
+from .store.redis_clock import RedisClock
+from .store.scripts import Durability
+from .store.session_store import SessionStore
+
+if TYPE_CHECKING:
+    from ..backend.client import RedisClient
+    from ..settings import Settings
+    from ..telemetry.metrics import Metrics
+    from .journal.interface import EndsJournal
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The two stores, what is sealed, and each step of a session's life. `access_tokens`: None if they are off."""
+
+    settings: Settings
+    metrics: Metrics
+    client: RedisClient
+    clock: RedisClock
+    key_names: KeyNames
+    key_ring: KeyRing
+    access_tokens: AccessTokens | None
+    lease: Lease
+    store: SessionStore
+    journal: EndsJournal
+    tail: Tail
+    lookup: Lookup
+    replay: Replay
+    trust: Trust
+    ends: Ends
+    restore: Restore
+    loader: Loader
+    sign_ins: SignIns
+    saver: Saver
+    sweeper: Sweeper
+
+
+def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: EndsJournal) -> Parts:
+    """All parts, over these two stores. Raises `SettingsError`."""
+
+    def count_shortfall(script: str, reached: int) -> None:
+        metrics.redis_wait_shortfalls.inc()
+        log.warning("redis_wait_shortfall", step=script, replicas=reached, wanted=settings.redis_write_replicas)
+
+    clock = RedisClock()
+    key_names = KeyNames(settings.redis_key_prefix)
+    lease = Lease(settings.journal_lease)
+    store = SessionStore(
+        client,
+        key_names,
+        clock,
+        max_bytes=settings.session_max_bytes,
+        timeout=settings.redis_read_timeout,
+        durability=Durability(settings.redis_write_replicas, settings.redis_write_replicas_timeout, count_shortfall),
+    )
+    tail = Tail(journal, clock, lease_ms=lease.milliseconds)
+    lookup = Lookup(journal, lambda: tail.is_away)
+    replay = Replay(
+        client=client,
+        store=store,
+        journal=journal,
+        tail=tail,
+        key_names=key_names,
+        is_fleet=settings.redis_mode in {"sentinel", "cluster"},
+    )
+    trust = Trust(
+        tail=tail,
+        lookup=lookup,
+        replay=replay,
+        clock=clock,
+        lease=lease,
+        has_journal=journal.has_journal,
+        is_journal_required=settings.journal_required,
+        degraded_ms=settings.degraded_max_age * 1000,
+    )
+    ends = Ends(
+        settings=settings,
+        metrics=metrics,
+        client=client,
+        store=store,
+        journal=journal,
+        tail=tail,
+        trust=trust,
+        clock=clock,
+        lease=lease,
+    )
+    restore = Restore(store=store, trust=trust, metrics=metrics)
+    loader = Loader(
+        settings=settings,
+        metrics=metrics,
+        client=client,
+        store=store,
+        trust=trust,
+        replay=replay,
+        restore=restore,
+        sightings=Sightings(key_names),
+        clock=clock,
+    )
+    sign_ins = SignIns(
+        settings=settings,
+        metrics=metrics,
+        store=store,
+        journal=journal,
+        trust=trust,
+        ends=ends,
+        loader=loader,
+        clock=clock,
+        lease=lease,
+    )
+    saver = Saver(
+        store=store,
+        loader=loader,
+        sign_ins=sign_ins,
+        metrics=metrics,
+        clock=clock,
+        renew_ms=int(settings.session_renew_interval * 1000),
+    )
+    return Parts(
+        settings=settings,
+        metrics=metrics,
+        client=client,
+        clock=clock,
+        key_names=key_names,
+        key_ring=KeyRing(load_keys(settings), settings.session_name),
+        access_tokens=AccessTokens(settings, clock) if settings.jwt_keys else None,
+        lease=lease,
+        store=store,
+        journal=journal,
+        tail=tail,
+        lookup=lookup,
+        replay=replay,
+        trust=trust,
+        ends=ends,
+        restore=restore,
+        loader=loader,
+        sign_ins=sign_ins,
+        saver=saver,
+        sweeper=Sweeper(store=store, ends=ends),
+    )

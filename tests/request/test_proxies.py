@@ -1,0 +1,102 @@
+"""Whose address and origin a request has: through proxies only where they are trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+from structlog.testing import capture_logs
+
+from stateroom.request.client_info import device_type
+from stateroom.request.proxies import Proxies
+from stateroom.settings import Settings
+
+
+class Transport:
+    """A connection from somewhere."""
+
+    def __init__(self, peer: str) -> None:
+        self._peer = peer
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return (self._peer, 1234) if name == "peername" else default
+
+
+def request(peer: str, *headers: tuple[str, str]) -> Any:
+    return make_mocked_request("GET", "/", headers=CIMultiDict([("Host", "app.local"), *headers]), transport=Transport(peer))
+
+
+def proxies(trusted: str = "10.0.0.0/8, ::1/128", **values: Any) -> Proxies:
+    return Proxies(Settings(_env_file=None, trusted_proxies=trusted, **values))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("203.0.113.7", [], "203.0.113.7"),
+        ("203.0.113.7", ["1.1.1.1"], "203.0.113.7"),  # not a proxy of ours: what it says does not count
+        ("10.0.0.1", ["1.1.1.1"], "1.1.1.1"),
+        ("10.0.0.1", ["9.9.9.9, 1.1.1.1"], "1.1.1.1"),  # what stands left the client may have written
+        ("10.0.0.1", ["9.9.9.9, 1.1.1.1, 10.0.0.2"], "1.1.1.1"),
+        ("10.0.0.1", ["1.1.1.1", "2.2.2.2"], "2.2.2.2"),
+        ("10.0.0.1", ["nonsense"], "10.0.0.1"),
+        ("10.0.0.1", ["10.0.0.3"], "10.0.0.3"),
+        ("::1", ["[2001:db8::1]"], "2001:db8::1"),
+        ("::ffff:10.0.0.1", ["1.1.1.1"], "1.1.1.1"),
+        ("10.0.0.1", ["203.0.113.5:4711"], "203.0.113.5"),
+        ("10.0.0.1", ["203.0.113.5:4711, 10.0.0.2:80"], "203.0.113.5"),
+        ("10.0.0.1", ["203.0.113.5:x"], "10.0.0.1"),
+        ("::1", ["[2001:db8::1]:4711"], "2001:db8::1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+    ],
+)
+def test_the_client_is_the_rightmost_address_that_is_no_proxy(peer: str, forwarded: list[str], address: str) -> None:
+    asked = request(peer, *(("X-Forwarded-For", value) for value in forwarded))
+    assert proxies().address(asked) == address
+
+
+@pytest.mark.parametrize(
+    ("keep", "address", "kept"),
+    [
+        ("full", "203.0.113.77", "203.0.113.77"),
+        ("truncated", "203.0.113.77", "203.0.113.0"),
+        ("truncated", "2001:db8:1:2:3::4", "2001:db8:1::"),
+        ("off", "203.0.113.77", ""),
+    ],
+)
+def test_no_more_of_an_address_is_kept_than_settings_allow(keep: str, address: str, kept: str) -> None:
+    assert proxies(session_address=keep).kept_address(request(address)) == kept
+
+
+def test_the_origin_is_what_the_client_used() -> None:
+    forwarded = (("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "App.Example.com"))
+    assert proxies().origin(request("10.0.0.1", *forwarded)) == "https://app.example.com"
+    assert proxies().origin(request("203.0.113.7", *forwarded)) == "http://app.local"
+
+
+def test_forwarding_headers_of_strangers_are_logged_once() -> None:
+    ours = proxies()
+    with capture_logs() as logs:
+        for _ in range(3):
+            ours.address(request("203.0.113.7", ("X-Forwarded-For", "1.1.1.1")))
+    assert [each["event"] for each in logs] == ["forwarding_headers_ignored"]
+    assert "TRUSTED_PROXIES" in logs[0]["mend"]
+
+
+@pytest.mark.parametrize(
+    ("agent", "kind"),
+    [
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1", "mobile"),
+        ("Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 Chrome/120.0 Mobile Safari/537.36", "mobile"),
+        ("Mozilla/5.0 (iPad; CPU OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1", "tablet"),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/120.0 Safari/537.36", "desktop"),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0", "desktop"),
+        ("Googlebot/2.1 (+http://www.google.com/bot.html)", "bot"),
+        ("curl/8.0", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_the_kind_of_device_is_told_by_its_user_agent(agent: str, kind: str) -> None:
+    assert device_type(agent) == kind

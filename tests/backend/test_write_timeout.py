@@ -55,7 +55,7 @@ async def client(node: Node, servers: Servers) -> AsyncIterator[RedisClient]:
     settings = servers.settings(
         "fakeredis", redis_host=node.host, redis_port=node.port, redis_read_timeout=PATIENT, redis_write_timeout=WRITE_TIMEOUT
     )
-    made = await make_client(settings, metrics=Metrics())
+    made = make_client(settings, metrics=Metrics())
     await made.start()
     yield made
     await made.aclose()
@@ -109,7 +109,7 @@ async def test_a_pooled_connection_that_takes_no_bytes_is_given_up(client: Redis
 async def test_a_request_waits_no_longer_for_having_two_timeouts(servers: Servers, node: Node) -> None:
     times = {"redis_read_timeout": 0.4, "redis_write_timeout": 5}
     settings = servers.settings("fakeredis", redis_host=node.host, redis_port=node.port, **times)
-    made = await make_client(settings, metrics=Metrics())
+    made = make_client(settings, metrics=Metrics())
     await made.start()
     node.pause()
     for ask in (lambda: made.pipeline("k", [("ECHO", MUCH)]), lambda: made.execute("k", "ECHO", MUCH)):

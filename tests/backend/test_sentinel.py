@@ -36,14 +36,14 @@ class Talk:
             Metrics(),
             lease_seconds=LEASE_SECONDS,
             on_switch=self.switches.append,
-            on_news=lambda: None,
+            on_update=lambda: None,
         )
 
     def say(self, *answers: tuple[Address, int] | None) -> None:
         """Each Sentinel in turn: a primary and an epoch, or nothing."""
         for sentinel, answer in zip(self.watcher.sentinels, answers, strict=True):
             sentinel.answer = None if answer is None else Answer(*answer, asked_at=self.now)
-            self.watcher._weigh()
+            self.watcher._update()
 
     def go_on(self, seconds: float) -> None:
         self.now += seconds
@@ -160,7 +160,7 @@ async def watching(*addresses: Address) -> AsyncIterator[SentinelWatcher]:
         Metrics(),
         lease_seconds=LEASE_SECONDS,
         on_switch=lambda _: None,
-        on_news=lambda: None,
+        on_update=lambda: None,
     )
     starting = asyncio.create_task(watcher.start())
     yield watcher

@@ -94,7 +94,7 @@ def is_believed(watcher: SentinelWatcher) -> bool:
 async def watching(*addresses: Address) -> AsyncIterator[tuple[SentinelWatcher, News]]:
     news = News()
     watcher = SentinelWatcher(
-        addresses, "mymaster", Dialer(0.2, 0.2), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=lambda _: None, on_news=news
+        addresses, "mymaster", Dialer(0.2, 0.2), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=lambda _: None, on_update=news
     )
     starting = asyncio.create_task(watcher.start())
     try:

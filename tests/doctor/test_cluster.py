@@ -73,7 +73,7 @@ async def test_a_node_that_hangs_and_a_single_start_node_are_found(servers: Serv
 async def test_a_server_that_is_no_cluster_is_told_as_that(servers: Servers) -> None:
     findings = await found(settings(servers, redis_cluster_nodes=str(servers.valkey.address)))
     assert [each.check for each in findings] == ["no-cluster"]
-    assert "REDIS_MODE" in findings[0].mend
+    assert "REDIS_MODE" in findings[0].fix
 
 
 async def test_a_clusters_node_named_as_the_single_server_is_found(servers: Servers) -> None:

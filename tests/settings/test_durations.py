@@ -38,7 +38,9 @@ def test_a_time_has_a_unit_or_is_seconds(text: str, seconds: int, monkeypatch: p
 def test_days_and_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_REMEMBER_MAX_AGE", "30d")
     monkeypatch.setenv("REDIS_READ_TIMEOUT", "750ms")
-    assert (Settings().session_remember_max_age, Settings().redis_read_timeout) == (2_592_000, 0.75)
+    monkeypatch.setenv("JOURNAL_LEASE", "600ms")
+    settings = Settings()
+    assert (settings.session_remember_max_age, settings.redis_read_timeout, settings.journal_lease) == (2_592_000, 0.75, 0.6)
 
 
 def test_code_may_give_a_timedelta() -> None:

@@ -249,7 +249,7 @@ class FakeClient:
         self.delays_next_write = False
         self.watcher = SentinelWatcher(
             [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1), Metrics(),
-            lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_news=self._believe,
+            lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_update=self._believe,
         )  # fmt: skip
 
     def hear(self) -> None:
@@ -258,7 +258,7 @@ class FakeClient:
             primary, epoch = self._world.named[number]
             is_cut = number in self.cut_sentinels
             sentinel.answer = None if is_cut else Answer(primary, epoch, self._world.clock.now)
-        self.watcher._weigh()
+        self.watcher._update()
 
     def drop(self) -> None:
         self._node = None
@@ -277,7 +277,7 @@ class FakeClient:
             if node.address in self.cut:
                 self._held.append(hear)
             else:
-                near.hear([b"invalidate", keys])
+                near.on_push([b"invalidate", keys])
 
         self._arrive(hear)
 
@@ -301,7 +301,7 @@ class FakeClient:
                 self._node = node
                 self._standing.connected(self.watcher.believed_until)
                 if self._near is not None:
-                    self._near._is_told = True
+                    self._near._is_tracking = True
         node_now = self._node
         if node_now is None or node_now.address in self.cut:
             self.drop()
@@ -341,8 +341,8 @@ class FakeClient:
         assert self._near is not None
         reply = self._world.loop.create_future()
         node = self.connect()
-        self._near.note(key, reply)
-        self._near.leaves()
+        self._near.keep_reply(key, reply)
+        self._near.batch_sent()
 
         async def call(client: PlainClient) -> Any:
             node.note_reader(key, self)

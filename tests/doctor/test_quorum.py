@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stateroom.doctor.findings import Finding, Level
-from stateroom.doctor.quorum import believed_primary, judge_council
+from stateroom.doctor.quorum import believed_primary, judge_quorum
 from stateroom.doctor.sentinels import Sentinel, judge_alone
 from stateroom.settings import Address
 
@@ -15,11 +15,11 @@ from .facts import PRIMARY, SENTINELS, council, sentinel, settings
 
 
 def judged(sentinels: list[Sentinel], **values: Any) -> list[Finding]:
-    return [finding for finding in judge_council(sentinels, settings(**values)) if finding.level is not Level.OK]
+    return [finding for finding in judge_quorum(sentinels, settings(**values)) if finding.level is not Level.OK]
 
 
 def test_three_that_agree_are_good() -> None:
-    [finding] = judge_council(council(), settings())
+    [finding] = judge_quorum(council(), settings())
     assert finding.what == "3 of 3 agree; quorum 2, down-after 5000 ms, failover-timeout 30000 ms"
 
 
@@ -27,14 +27,14 @@ def test_three_that_agree_are_good() -> None:
     ("state", "values", "check", "words"),
     [
         ({"quorum": "1"}, {}, "quorum-odd", "bad network"),
-        ({"quorum": "3"}, {}, "quorum-odd", "with 1 away"),
+        ({"quorum": "3"}, {}, "quorum-odd", "if 1 fail"),
         ({"num_other_sentinels": "1"}, {}, "few-sentinels", "there are 2"),
         ({"num_other_sentinels": "3", "quorum": "3"}, {}, "even-sentinels", "there are 4"),
         ({"down_after_milliseconds": "500"}, {}, "down-after", "500"),
         ({"down_after_milliseconds": "60000"}, {}, "down-after", "60000"),
         ({"failover_timeout": "1000"}, {}, "failover-timeout", "1000 ms"),
         ({"failover_timeout": "180000"}, {}, "failover-timeout", "360 s"),
-        ({"failover_timeout": "30000"}, {"degraded_max_age": 60}, "failover-timeout", "carries users for 60 s"),
+        ({"failover_timeout": "30000"}, {"degraded_max_age": 60}, "failover-timeout", "DEGRADED_MAX_AGE ends after 60 s"),
     ],
 )
 def test_what_makes_a_failover_slower_or_less_certain_is_found(
@@ -43,7 +43,7 @@ def test_what_makes_a_failover_slower_or_less_certain_is_found(
     [finding] = judged(council(**state), **values)
     assert finding.check == check
     assert words in finding.what
-    assert finding.mend
+    assert finding.fix
 
 
 def test_without_degraded_mode_nobody_is_carried_and_the_time_is_no_finding() -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from ..settings import Settings
-    from ..telemetry.hot import HotDistribution
+    from ..telemetry.hot import Distribution
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, PoolFigures, Script
 
@@ -47,7 +47,7 @@ class ServerClient:
 
     def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._durations: dict[str, HotDistribution] = {}
+        self._durations: dict[str, Distribution] = {}
         self._read_timeout = settings.redis_read_timeout
         self._write_timeout = settings.redis_write_timeout
         self._name = settings.redis_mode

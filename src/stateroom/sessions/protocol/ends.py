@@ -65,7 +65,7 @@ class Ends:
         self._trust = trust
         self._clock = clock
         self._lease = lease
-        self._replicas = settings.redis_write_replicas or 0
+        self._replicas = settings.redis_write_replicas
         self._is_journal_required = settings.journal_required
         self._tombstone_ms = 1000 * settings.degraded_max_age + TOMBSTONE_MARGIN_MS
         self._copied_seconds = KNOWN_SECONDS if settings.session_cache_max_age else 0.0

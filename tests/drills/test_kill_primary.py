@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from stateroom.drills.client import Client
 from stateroom.drills.judge import judge
-from stateroom.drills.load import Client, Load
+from stateroom.drills.load import Load
 from stateroom.drills.stack import PROBE_SECONDS, stack
 
 KILLS = 5
@@ -49,5 +50,5 @@ async def test_five_kills_refuse_nobody_and_lose_nothing(tmp_path: Path) -> None
     print(f"slowest {verdict.slowest}, {len(verdict.lost_writes)} of {verdict.writes} writes lost")
     assert verdict.faults() == []
     assert verdict.requests["login"] >= KILLS
-    assert verdict.degraded > 0, "nothing was degraded: the drill has broken nothing"
+    assert verdict.degraded > 0, "no answer was degraded: the drill broke nothing"
     assert statistics.median(delays) <= FIRST_WRITE_SECONDS

@@ -26,7 +26,7 @@ def outcome(*answers: Answer, spans: tuple[Span, ...] = (), name: str = "kill-pr
     ledger = Ledger([answer(101.0), answer(103.0, is_degraded=True), *answers])
     made = Outcome(
         name, "The <primary> is killed.", "stateroom", 100.0, 110.0, weigh(ledger), ledger,
-        [Mark(102.0, "fault", "node-0 killed"), Mark(106.0, "mend", "node-0 started")],
+        [Mark(102.0, "fault", "node-0 killed"), Mark(106.0, "fix", "node-0 started")],
         [Event(103.1, "sentinel-0", "+sdown", "master mymaster 1 2"), Event(104.0, "sentinel-0", "+promoted-slave", "slave a")],
         [Track("worker-0", [(100.0, "settled"), (102.2, "away")])], [Track("node-0", [(100.0, "primary")])],
     )  # fmt: skip

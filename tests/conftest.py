@@ -90,7 +90,7 @@ def store_settings(store_kind: str, servers: Servers) -> Settings:
 async def client(store_kind: str, store_settings: Settings) -> AsyncIterator[RedisClient]:
     """A started client of a store of each kind."""
     factory = Servers.fake_redis if store_kind == "fakeredis" else None
-    made = await make_client(store_settings, factory, metrics=Metrics())
+    made = make_client(store_settings, factory, metrics=Metrics())
     await made.start()
     yield made
     await made.aclose()

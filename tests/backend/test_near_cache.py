@@ -39,12 +39,12 @@ class Place:
         self.now = 1000.0
         monkeypatch.setattr(near_cache, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.near = NearCache(MAX_AGE)
-        self.near._is_told = True
+        self.near._is_tracking = True
 
     def ask(self, key: str = "k") -> asyncio.Future[Any]:
         reply = asyncio.get_running_loop().create_future()
-        self.near.note(key, reply)
-        self.near.leaves()
+        self.near.keep_reply(key, reply)
+        self.near.batch_sent()
         return reply
 
     async def read(self, key: str = "k", fields: dict[bytes, bytes] = FIELDS) -> None:
@@ -52,7 +52,7 @@ class Place:
         await asyncio.sleep(0)
 
     def changed(self, *keys: str) -> None:
-        self.near.hear([b"invalidate", [key.encode() for key in keys]])
+        self.near.on_push([b"invalidate", [key.encode() for key in keys]])
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ async def test_a_write_of_our_own_strikes_out_reads_under_way(place: Place) -> N
 async def test_a_flush_forgets_all_and_reads_under_way_too(place: Place) -> None:
     await place.read("one")
     reply = place.ask("two")
-    place.near.hear([b"invalidate", None])
+    place.near.on_push([b"invalidate", None])
     reply.set_result(FIELDS)
     await asyncio.sleep(0)
     assert len(place.near) == 0
@@ -108,7 +108,7 @@ async def test_a_flush_forgets_all_and_reads_under_way_too(place: Place) -> None
 
 async def test_other_news_is_none(place: Place) -> None:
     await place.read()
-    place.near.hear([b"message", b"k", b"x"])
+    place.near.on_push([b"message", b"k", b"x"])
     assert place.near.get("k") is FIELDS
 
 
@@ -116,7 +116,7 @@ async def test_nothing_outlives_its_connection(place: Place) -> None:
     await place.read("one")
     reply = place.ask("two")
     place.near.lost()
-    place.near._is_told = True  # another connection is made
+    place.near._is_tracking = True  # another connection is made
     reply.set_result(FIELDS)  # read from the first one's socket
     await asyncio.sleep(0)
     assert len(place.near) == 0
@@ -124,7 +124,7 @@ async def test_nothing_outlives_its_connection(place: Place) -> None:
 
 
 async def test_without_news_nothing_is_kept(place: Place) -> None:
-    place.near._is_told = False
+    place.near._is_tracking = False
     await place.read()
     assert len(place.near) == 0
 
@@ -164,21 +164,21 @@ async def test_a_late_answer_tells_what_was_true_when_it_was_asked(place: Place)
     place.now += HEARD_SECONDS * 1.1
     reply.set_result(FIELDS)
     await asyncio.sleep(0)
-    place.near._asked_at = place.now
+    place.near._read_at = place.now
     assert place.near.get("k") is None
 
 
 async def test_an_answer_is_as_new_as_the_moment_at_which_the_question_left(place: Place) -> None:
     """A busy loop asks long before it writes: the server cannot have answered earlier than that."""
     reply = asyncio.get_running_loop().create_future()
-    place.near.note("k", reply)
+    place.near.keep_reply("k", reply)
     place.now += HEARD_SECONDS * 1.1
-    place.near.leaves()
-    place.near.leaves()  # what is asked later leaves later, which says nothing of this answer
+    place.near.batch_sent()
+    place.near.batch_sent()  # what is asked later leaves later, which says nothing of this answer
     place.now += HEARD_SECONDS * 0.9
     reply.set_result(FIELDS)
     await asyncio.sleep(0)
-    place.near._asked_at = place.now
+    place.near._read_at = place.now
     assert place.near.get("k") is FIELDS
     place.now += HEARD_SECONDS * 0.2
     assert place.near.get("k") is None
@@ -231,7 +231,7 @@ def settings(node: Node, **values: Any) -> Settings:
 
 
 async def started(made: Settings) -> ServerClient:
-    client = await make_client(made, metrics=Metrics())
+    client = make_client(made, metrics=Metrics())
     assert isinstance(client, ServerClient)
     await client.start()
     return client
@@ -352,7 +352,7 @@ async def test_a_user_who_may_not_ask_for_news_costs_the_copies_only(node: Node)
                 assert len(near_of(client)) == keeps
             finally:
                 await client.aclose()
-        assert [entry["mend"] for entry in logs if entry["event"] == "near_cache_off"] == (
+        assert [entry["fix"] for entry in logs if entry["event"] == "near_cache_off"] == (
             [] if keeps else ["allow +client|tracking to the user (deploy/users.acl)"]
         )
 
@@ -360,7 +360,7 @@ async def test_a_user_who_may_not_ask_for_news_costs_the_copies_only(node: Node)
 async def test_a_plain_client_does_without_and_says_so(servers: Servers) -> None:
     made = servers.settings("fakeredis", session_cache_max_age=MAX_AGE)
     with structlog.testing.capture_logs() as logs:
-        client = await make_client(made, Servers.fake_redis, metrics=Metrics())
+        client = make_client(made, Servers.fake_redis, metrics=Metrics())
     assert client.standing("").near is None
     assert [entry["event"] for entry in logs] == ["near_cache_off"]
 
@@ -400,7 +400,7 @@ async def test_a_slot_that_moves_to_another_shard_leaves_no_copy_behind(
 ) -> None:
     async with topology.cluster(tmp_path / "cluster") as nodes:
         where = {"redis_cluster_nodes": ",".join(str(node.address) for node in nodes[:3])}
-        client = await make_client(
+        client = make_client(
             Settings(_env_file=None, cookie_keys="A" * 43, database_url="none", session_cache_max_age=MAX_AGE, **where),
             metrics=Metrics(),
         )

@@ -11,9 +11,9 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from stateroom.backend.dial import Dialer
-from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, Answer, SentinelWatcher
 from stateroom.errors import StoreUnavailable
+from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Address
 from stateroom.telemetry.metrics import Metrics
 
@@ -30,14 +30,20 @@ class Talk:
         self.switches: list[Address] = []
         addresses = [Address("sentinel", number) for number in (1, 2, 3)]
         self.watcher = SentinelWatcher(
-            addresses, "mymaster", Dialer(1, 1), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=self.switches.append, on_news=lambda: None
+            addresses,
+            "mymaster",
+            Dialer(1, 1),
+            Metrics(),
+            lease_seconds=LEASE_SECONDS,
+            on_switch=self.switches.append,
+            on_update=lambda: None,
         )
 
     def say(self, *answers: tuple[Address, int] | None) -> None:
         """Each Sentinel in turn: a primary and an epoch, or nothing."""
         for sentinel, answer in zip(self.watcher.sentinels, answers, strict=True):
             sentinel.answer = None if answer is None else Answer(*answer, asked_at=self.now)
-            self.watcher._weigh()
+            self.watcher._update()
 
     def go_on(self, seconds: float) -> None:
         self.now += seconds
@@ -147,7 +153,15 @@ def address_of(server: asyncio.Server) -> Address:
 
 @contextlib.asynccontextmanager
 async def watching(*addresses: Address) -> AsyncIterator[SentinelWatcher]:
-    watcher = SentinelWatcher(addresses, "mymaster", Dialer(0.2, 0.2), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=lambda _: None, on_news=lambda: None)
+    watcher = SentinelWatcher(
+        addresses,
+        "mymaster",
+        Dialer(0.2, 0.2),
+        Metrics(),
+        lease_seconds=LEASE_SECONDS,
+        on_switch=lambda _: None,
+        on_update=lambda: None,
+    )
     starting = asyncio.create_task(watcher.start())
     yield watcher
     await starting

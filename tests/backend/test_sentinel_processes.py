@@ -13,11 +13,11 @@ import pytest
 
 from stateroom.backend.clients import SentinelClient
 from stateroom.backend.dial import Dialer
-from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, SentinelWatcher
 from stateroom.drills import topology
 from stateroom.errors import StoreUnavailable
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
 
@@ -93,7 +93,9 @@ def is_believed(watcher: SentinelWatcher) -> bool:
 @contextlib.asynccontextmanager
 async def watching(*addresses: Address) -> AsyncIterator[tuple[SentinelWatcher, News]]:
     news = News()
-    watcher = SentinelWatcher(addresses, "mymaster", Dialer(0.2, 0.2), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=lambda _: None, on_news=news)
+    watcher = SentinelWatcher(
+        addresses, "mymaster", Dialer(0.2, 0.2), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=lambda _: None, on_update=news
+    )
     starting = asyncio.create_task(watcher.start())
     try:
         yield watcher, news

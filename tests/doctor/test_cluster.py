@@ -48,9 +48,9 @@ async def test_the_fleet_is_asked_on_every_shard(servers: Servers, tmp_path: Pat
     await database.aclose()
     [fleet] = [each for each in (await examine(made)).findings if each.where == "Fleet"]
     assert fleet.level is Level.OK
-    client = await make_client(made, metrics=Metrics())
+    client = make_client(made, metrics=Metrics())
     await client.start()
-    key = KeyNames("foreign").on_shard(client.shards()[2], "fleet")
+    key = KeyNames("foreign").fleet(client.shards()[2])
     await client.execute(key, "SET", key, "another")
     try:
         [finding] = await found(made)

@@ -49,7 +49,7 @@ class Clustered:
 
 
 def slot_of(user_id: int) -> int:
-    return int(key_slot(KeyNames("session").user(user_key(user_id)).encode()))
+    return int(key_slot(KeyNames("session").of_user(user_key(user_id))[0].encode()))
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,7 @@
-"""How a connection to one server is made: address, credentials, TLS, time-outs.
+"""Makes a connection to one server: address, credentials, TLS, time-outs.
 
-redis-py does the dialling, without its retries: ten silent ones of five seconds each, its defaults, would be an
-outage of their own.
+redis-py connects, but without its retries. By default it retries silently ten times with five seconds each, which would
+turn a short fault into an outage.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS to a server; `server_name` is the name to check where the address is none that a certificate has."""
+    """TLS to a server. `server_name`: the name to check in the certificate, if it is not the address."""
 
     context: ssl.SSLContext
     server_name: str | None = None
 
     @classmethod
     def of(cls, prefix: str, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None) -> Tls:
-        """Raises `SettingsError`; `prefix` is how the settings' names begin."""
+        """Load the files. `prefix`: how the names of their settings begin. Raises `SettingsError`."""
         try:
             context = ssl.create_default_context(cafile=ca)
             if cert is not None:
@@ -43,13 +43,13 @@ class Tls:
         except (ssl.SSLError, OSError) as error:
             raise SettingsError(
                 f"{prefix}_CA, {prefix}_CERT or {prefix}_KEY cannot be used: {error.strerror or error}; "
-                "name PEM files that go together"
+                "name PEM files that belong together"
             ) from None
         return cls(context, server_name)
 
 
 class _TlsConnection(SSLConnection):
-    """redis-py's, with a ready context and a server name of our own."""
+    """redis-py's TLS connection with our own TLS context and server name."""
 
     def __init__(self, *, tls: Tls, **options: Any) -> None:
         super().__init__(**options)
@@ -66,9 +66,10 @@ class _TlsConnection(SSLConnection):
 
 @dataclass(frozen=True, slots=True)
 class Dialer:
-    """Makes connections of one kind. Times are seconds.
+    """Makes connections with the same credentials, TLS and time-outs. Times are in seconds.
 
-    `protocol`: of RESP. Only the third has news pushed; hiredis takes 2 us longer for its mappings, on each load.
+    `protocol`: the version of RESP. Only version 3 lets the server push messages. Its mappings cost hiredis 2 us more for
+    each load of a session.
     """
 
     dial_timeout: float
@@ -83,7 +84,7 @@ class Dialer:
 
     @classmethod
     def to_servers(cls, settings: Settings) -> Dialer:
-        """To the servers that hold sessions. Raises `SettingsError`."""
+        """For the servers that hold sessions. Raises `SettingsError`."""
         tls = None
         if settings.redis_tls or (settings.redis_url and settings.redis_url.get_secret_value().startswith("rediss:")):
             tls = Tls.of(
@@ -103,7 +104,7 @@ class Dialer:
 
     @classmethod
     def to_sentinels(cls, settings: Settings) -> Dialer:
-        """To the Sentinels, which have credentials and TLS of their own. Raises `SettingsError`."""
+        """For the Sentinels, which have their own credentials and TLS. Raises `SettingsError`."""
         tls = None
         if settings.redis_sentinel_tls:
             tls = Tls.of(
@@ -119,9 +120,9 @@ class Dialer:
         )
 
     async def dial(self, address: Address | None = None, *, must_be_primary: bool = False) -> AbstractConnection:
-        """A connection, its handshake done. Raises redis-py's errors.
+        """Connect, do the handshake, and return the connection. Raises redis-py's errors.
 
-        `must_be_primary`: ask the server's role and refuse a replica. A server that was demoted still answers reads.
+        `must_be_primary`: ask for the server's role and refuse a replica. A demoted server still answers reads.
         """
         connection = self._make(address or self.address)
         try:
@@ -162,7 +163,7 @@ class Dialer:
         return Connection(host=address.host, port=address.port, **options)
 
     def _at_url(self, url: str) -> Dialer:
-        """What a `REDIS_URL` says, over what single settings say."""
+        """This dialer, changed by a `REDIS_URL`. The URL takes precedence over single settings. Raises `SettingsError`."""
         from dataclasses import replace
 
         parts = urlsplit(url)
@@ -170,7 +171,7 @@ class Dialer:
         path = parts.path.strip("/")
         if parts.scheme != "unix" and path:
             if not path.isdecimal():
-                raise SettingsError("REDIS_URL: what follows the host is the database's number; for example redis://host:6379/0")
+                raise SettingsError("REDIS_URL: the path must be the number of the database; for example redis://host:6379/0")
             database = int(path)
         try:
             port = parts.port or 6379
@@ -188,7 +189,7 @@ class Dialer:
 
 
 def resp_version(settings: Settings) -> int:
-    """Which RESP to speak to servers that hold sessions: the near cache lives by what they push."""
+    """The version of RESP for servers that hold sessions. The near cache needs version 3, for invalidation messages."""
     return 3 if settings.session_cache_max_age else 2
 
 

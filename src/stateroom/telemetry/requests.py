@@ -1,4 +1,4 @@
-"""Around each request: its id, its metrics, its line in the access log."""
+"""Gives each request its id, its metrics and its line in the access log."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 
 def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLines) -> Middleware:
-    """The outermost middleware. A request id is taken over from trusted proxies only."""
+    """The outermost middleware. It accepts a request id only from a trusted proxy."""
     new_id = _ids().__next__
     trusts_ids = bool(settings.trusted_proxies)
     logs_access = settings.log_level in {"debug", "info"}
     log_line = access_line()
-    has_exemplars = not metrics.is_shared  # files that workers share hold none
+    has_exemplars = not metrics.is_shared  # the files that workers share cannot hold exemplars
 
     series: dict[tuple[str, AbstractRoute, int], tuple[HotCount, HotDistribution]] = {}
 
     def series_of(method: str, route: AbstractRoute, code: int) -> tuple[HotCount, HotDistribution]:
         label, pattern = method if method in METHODS else OTHER, _pattern(route)
         found = metrics.http_requests[label, pattern, str(code)], metrics.http_request_duration[label, pattern]
-        if label is method and route.resource is not None:  # of these there are not many, whatever clients send
+        if label is method and route.resource is not None:  # clients cannot make many of these combinations
             series[method, route, code] = found
         return found
 
@@ -91,12 +91,12 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
 
 
 def _pattern(route: AbstractRoute) -> str:
-    """What stands for the path: one of the client's own would be an endless label."""
+    """The route's pattern. The path itself would give a label without limit, because clients choose it."""
     return UNMATCHED if route.resource is None else route.resource.canonical
 
 
 def _ids() -> Iterator[str]:
-    """Random ids without end: the system is asked for many at once."""
+    """Random ids without end. One system call gives 256 of them."""
     while True:
         block = os.urandom(16 * 256).hex()
         yield from (block[at : at + 32] for at in range(0, len(block), 32))

@@ -13,21 +13,23 @@ from stateroom.database import Database
 from stateroom.drills.postgres import Postgres
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal import tail as module
-from stateroom.sessions.store.redis_clock import RedisClock
-from stateroom.sessions.model.rows import EndRow, Row
-from stateroom.sessions.journal.sql import Journal, session_ends
 from stateroom.sessions.journal.interface import NoJournal
+from stateroom.sessions.journal.sql import Journal, session_ends
 from stateroom.sessions.journal.tail import GAP_SECONDS, ROWS_AT_START, Tail
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.model.rows import EndRow, Row
+from stateroom.sessions.store.redis_clock import RedisClock
 
-from ..servers import Servers
+from ...servers import Servers
 
 NEVER = 2**50
+LEASE_MS = 500
 
 
 class Table(NoJournal):
     """Rows that are put there by hand. `gate`: reads wait for it; `is_away`: they fail."""
 
-    is_kept = True
+    has_journal = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +67,7 @@ def table() -> Table:
 
 @pytest.fixture
 def tail(table: Table) -> Tail:
-    return Tail(table, RedisClock())
+    return Tail(table, RedisClock(), lease_ms=LEASE_MS)
 
 
 async def test_a_row_that_commits_after_a_later_one_is_read_all_the_same(table: Table, tail: Tail) -> None:
@@ -106,7 +108,7 @@ async def test_an_empty_journal_has_everything_from_the_first_row_on(table: Tabl
     assert (tail.floor, tail.contiguous) == (0, 0)
     table.commit(1)
     await tail.catch_up()
-    assert tail.reason("i1", "h1", 0) == "logout"
+    assert tail.reason(SessionRef("i1", "h1"), 0) == "logout"
 
 
 async def test_the_oldest_rows_make_room_and_the_floor_says_so(table: Table, tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,19 +118,19 @@ async def test_the_oldest_rows_make_room_and_the_floor_says_so(table: Table, tai
     table.commit(13, user="i2", generation=3)
     await tail.catch_up()
     assert tail.floor == 3
-    assert tail.reason("i1", "h3", 0) is None
-    assert tail.reason("i1", "h4", 0) == "logout"
+    assert tail.reason(SessionRef("i1", "h3"), 0) is None
+    assert tail.reason(SessionRef("i1", "h4"), 0) == "logout"
     table.commit(*range(14, 30))
     await tail.catch_up()
     assert tail.floor == 19
-    assert tail.reason("i2", "any", 2) == "logout", "that all of a user's ended is known as long as it matters"
+    assert tail.reason(SessionRef("i2", "any"), 2) == "logout", "that all of a user's ended is known as long as it matters"
 
 
 async def test_what_ended_all_of_a_users_is_known_from_the_start_until_no_session_is_older(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = RedisClock()
-    tail = Tail(table, clock)
+    tail = Tail(table, clock, lease_ms=LEASE_MS)
     monkeypatch.setattr(module, "ROWS_AT_START", 5)
     monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
     until = clock.now_ms() + 60_000
@@ -138,7 +140,7 @@ async def test_what_ended_all_of_a_users_is_known_from_the_start_until_no_sessio
     table.commit(*range(5, 50))
     await tail.catch_up()
     assert tail.floor > 4
-    assert [tail.reason("i1", "any", number) for number in (2, 3)] == ["password", None]
+    assert [tail.reason(SessionRef("i1", "any"), number) for number in (2, 3)] == ["password", None]
     clock.skew_ms += 60_001
     await tail.catch_up()
     assert tail.generations == {}
@@ -148,11 +150,11 @@ async def test_user_and_handle_must_both_match(table: Table, tail: Tail) -> None
     table.commit(1)
     table.commit(2, user="i2", generation=3)
     await tail.catch_up()
-    assert tail.reason("i1", "h1", 0) == "logout"
-    assert tail.reason("i9", "h1", 0) is None
-    assert tail.reason("i2", "any", 2) == "logout"
-    assert tail.reason("i2", "any", 3) is None
-    assert tail.reason("i1", "any", 0) is None
+    assert tail.reason(SessionRef("i1", "h1"), 0) == "logout"
+    assert tail.reason(SessionRef("i9", "h1"), 0) is None
+    assert tail.reason(SessionRef("i2", "any"), 2) == "logout"
+    assert tail.reason(SessionRef("i2", "any"), 3) is None
+    assert tail.reason(SessionRef("i1", "any"), 0) is None
 
 
 async def test_another_users_row_about_a_handle_hides_none_of_its_owners(
@@ -163,10 +165,10 @@ async def test_another_users_row_about_a_handle_hides_none_of_its_owners(
     for seq, user in enumerate(["i2", "i1"], 1):
         table.rows[seq] = Row(seq, user, "h", None, "logout", 0, 0)
     await tail.catch_up()
-    assert [tail.reason(user, "h", 0) for user in ("i1", "i2", "i3")] == ["logout", "logout", None]
+    assert [tail.reason(SessionRef(user, "h"), 0) for user in ("i1", "i2", "i3")] == ["logout", "logout", None]
     table.commit(3)  # makes room by dropping the foreign row, not the owner's
     await tail.catch_up()
-    assert [tail.reason(user, "h", 0) for user in ("i1", "i2")] == ["logout", None]
+    assert [tail.reason(SessionRef(user, "h"), 0) for user in ("i1", "i2")] == ["logout", None]
 
 
 async def test_who_asks_while_a_read_is_under_way_gets_the_next_one_together_with_others(table: Table, tail: Tail) -> None:
@@ -222,7 +224,7 @@ async def test_an_end_under_way_when_the_tail_begins_is_read_when_it_commits(
     """Numbers are given before the commit: a worker that starts may see a later row first, and nothing before it."""
     database = Database(servers.settings("fakeredis", database_url=postgres.make_database()))
     await database.upgrade()
-    journal, tail = Journal(database), Tail(Journal(database), RedisClock())
+    journal, tail = Journal(database), Tail(Journal(database), RedisClock(), lease_ms=LEASE_MS)
     for number in range(rows_before):
         await journal.record([EndRow("i9", f"before-{number}", "logout", 0, 2**50)])
     async with database.begin() as slow:

@@ -16,9 +16,10 @@ from stateroom import SESSIONS, require_auth, sign_in, sign_out, testing
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
 from stateroom.errors import DatabaseUnavailable
-from stateroom.sessions.journal.sql import Journal
+from stateroom.request.request_session import FRONTEND
 from stateroom.request.streams import Streams
-from stateroom.setup import FRONTEND, setup
+from stateroom.sessions.journal.sql import Journal
+from stateroom.setup import setup
 
 from ..conftest import ServiceClient
 from ..patience import settled
@@ -207,17 +208,17 @@ async def test_they_end_while_the_journal_is_away(fleet: Fleet, monkeypatch: pyt
     async def away(*_: object, **__: object) -> None:
         raise DatabaseUnavailable("away, for a test")
 
-    for name in ("record", "read", "covering", "reason"):
+    for name in ("record", "read", "look_up", "reason"):
         monkeypatch.setattr(Journal, name, away)
 
     async def is_away() -> bool:
-        return all(fleet.app(number)[SESSIONS].stores.tail.is_away for number in (0, 1))
+        return all(fleet.app(number)[SESSIONS]._parts.tail.is_away for number in (0, 1))
 
     async def none(_: Streams) -> None:
         return
 
     if worker == 0:  # it knows without asking
-        monkeypatch.setattr(Streams, "_look_for_marks", none)
+        monkeypatch.setattr(Streams, "_look_for_tombstones", none)
     await topology.until(is_away, "the journal is away")
     await fleet.post("/out", ada, worker=worker)
     async with asyncio.timeout(3):

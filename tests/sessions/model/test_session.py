@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from stateroom import Session, SessionManager, Settings
-from stateroom.sessions.sealing.key_ring import KeyRing, new_key
 from stateroom.sessions.model.fields import Delta
-from stateroom.telemetry.metrics import Metrics
-
-
-def make_manager() -> SessionManager:
-    settings = Settings(_env_file=None, redis_url="redis://localhost", cookie_keys=new_key(), database_url="none")
-    return SessionManager(settings, Metrics(), KeyRing(settings.key_ring, "session_id"))
+from stateroom.sessions.model.record import SessionRecord
 
 
 def test_what_is_accepted_untouched_shares_nothing_with_other_sessions() -> None:
-    manager = make_manager()
-    one, other = Session(manager), Session(manager)
+    one, other = SessionRecord(), SessionRecord()
     one.accept(Delta())  # as after a sign-in that stores nothing else
     one["cart"] = ["apple"]
     one.add_flash("success", "for one alone")
@@ -25,8 +17,7 @@ def test_what_is_accepted_untouched_shares_nothing_with_other_sessions() -> None
 
 
 def test_a_value_that_was_changed_in_the_store_is_the_sessions_alone() -> None:
-    manager = make_manager()
-    one, other = Session(manager), Session(manager)
+    one, other = SessionRecord(), SessionRecord()
     one.accept_value("count", b"1", 1)
     assert one["count"] == 1
     assert "count" not in other

@@ -15,11 +15,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from stateroom.backend.plain import PlainClient
 from stateroom.errors import SessionTooLarge
-from stateroom.sessions.store.redis_clock import RedisClock
+from stateroom.sessions.model.fields import Delta
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.store.key_names import KeyNames
+from stateroom.sessions.store.redis_clock import RedisClock
 from stateroom.sessions.store.session_store import Conflict, SessionStore
-from stateroom.sessions.model.fields import Delta
 
 MAX_BYTES = 60
 IDLE_CHOICES = [1_000, 60_000]
@@ -104,7 +104,7 @@ class StoreMachine(RuleBasedStateMachine):
         for handle in created.over_limit:
             evicted = SessionRef(user, handle)
             assert evicted in self.alive
-            assert self.do(self.store.end(evicted))[0] is not None
+            assert self.do(self.store.delete(evicted))[0] is not None
             del self.alive[evicted]
         return at
 
@@ -224,7 +224,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(at=consumes(addresses))
     def end(self, at: SessionRef) -> None:
         self.tick()
-        ended, _ = self.do(self.store.end(at))
+        ended, _ = self.do(self.store.delete(at))
         model = self.alive.pop(at, None)
         if model is not None:
             assert ended.created_at == model.created
@@ -239,7 +239,7 @@ class StoreMachine(RuleBasedStateMachine):
     def sweep(self) -> None:
         self.tick()
         kept = {key.decode() for key in self.do(self.redis.keys("*:x"))}
-        used = [tag for tag, key in enumerate(self.store._keys.expiries) if key in kept]
+        used = [tag for tag, key in enumerate(self.store._key_names.expiries) if key in kept]
         swept = {end.handle for tag in used for end in self.do(self.store.sweep(tag))}
         assert swept == self.expired
         self.expired.clear()
@@ -256,13 +256,13 @@ class StoreMachine(RuleBasedStateMachine):
         now = self.clock.now_ms()
         counted = sum(
             self.do(self.redis.zcount(key, f"({now}", "+inf"))
-            for key in (self.store._keys.expiries[tag] for tag in self._tags_in_use())
+            for key in (self.store._key_names.expiries[tag] for tag in self._tags_in_use())
         )
         assert counted == len(self.alive)
 
     def _tags_in_use(self) -> set[int]:
-        stems = {key: number for number, key in enumerate(self.store._keys.expiries)}
-        return {stems[self.store._keys.of_session(at.user, at.handle)[1]] for at in self.alive}
+        stems = {key: number for number, key in enumerate(self.store._key_names.expiries)}
+        return {stems[self.store._key_names.of_session(at)[1]] for at in self.alive}
 
 
 TestStoreAgreesWithTheModel = StoreMachine.TestCase

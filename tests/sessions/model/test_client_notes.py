@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 from stateroom import SessionManager
 from stateroom.backend.clients import make_client
-from stateroom.sessions.sealing.key_ring import KeyRing
+from stateroom.sessions.journal.interface import NoJournal
 from stateroom.sessions.model.client_notes import PIECE_BYTES, pack, unpack
+from stateroom.sessions.model.session import record_of
+from stateroom.sessions.wiring import wire
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
-from ..conftest import require_tool
-from ..servers import Servers
+from ...conftest import require_tool
+from ...servers import Servers
 
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36"
 NOTES = {"ip_address": "203.0.113.45", "user_agent": CHROME, "device_type": "desktop", "location": "Utrecht, Netherlands"}
@@ -60,11 +62,9 @@ def test_a_common_browser_takes_one_short_field() -> None:
 
 
 async def manager_on(settings: Settings) -> SessionManager:
-    client = await make_client(settings, metrics=Metrics())
+    client = make_client(settings, metrics=Metrics())
     await client.start()
-    manager = SessionManager(settings, Metrics(), KeyRing(settings.key_ring, "session_id"))
-    manager.attach(client)
-    return manager
+    return SessionManager(wire(settings, Metrics(), client, NoJournal()))
 
 
 @pytest.mark.parametrize("kind", ["valkey", "redis"])
@@ -73,19 +73,19 @@ async def test_a_signed_in_session_is_one_block_in_redis(servers: Servers, kind:
         require_tool("redis-server")
     manager = await manager_on(servers.settings(kind, redis_key_prefix=f"test-{secrets.token_hex(4)}"))
     session = await manager.create(7, metadata={**NOTES, "user_agent": secrets.token_hex(128)}, data={"cart": [1, 2, 3]})
-    key = manager.store.key(session.address)
-    assert await manager.client.execute(key, "OBJECT", "ENCODING", key) == b"listpack"
-    await manager.client.aclose()
+    key = manager._parts.store.key(record_of(session).ref)
+    assert await manager._parts.client.execute(key, "OBJECT", "ENCODING", key) == b"listpack"
+    await manager._parts.client.aclose()
 
 
 async def test_notes_of_an_earlier_release_are_read_beside_those_of_this_one(servers: Servers) -> None:
     manager = await manager_on(servers.settings("valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}"))
     earlier, later = [await manager.create(7, metadata=NOTES) for _ in range(2)]
-    key = manager.store.key(earlier.address)
-    await manager.client.execute(key, "HSET", key, "m", msgspec.json.encode(NOTES))
+    key = manager._parts.store.key(record_of(earlier).ref)
+    await manager._parts.client.execute(key, "HSET", key, "m", msgspec.json.encode(NOTES))
     listed = {each.id: each for each in await manager.list(7)}
-    assert listed[earlier.handle].user_agent == listed[later.handle].user_agent == CHROME
+    assert listed[record_of(earlier).ref.handle].user_agent == listed[record_of(later).ref.handle].user_agent == CHROME
     loaded = await manager.load(manager.seal(earlier))
     assert loaded.metadata == NOTES
     assert (await manager.load(manager.seal(later))).metadata == NOTES
-    await manager.client.aclose()
+    await manager._parts.client.aclose()

@@ -17,7 +17,7 @@ from stateroom import SettingsError
 from stateroom.sessions.store.key_names import KeyNames
 from stateroom.setup import setup
 
-from ..servers import Servers
+from ...servers import Servers
 
 
 def application(servers: Servers, prefix: str, database: Path) -> web.Application:
@@ -40,7 +40,7 @@ async def test_a_host_with_a_database_of_its_own_does_not_start(servers: Servers
 
 def test_the_command_says_so_in_one_line(servers: Servers, tmp_path: Path) -> None:
     prefix = f"fleet-{secrets.token_hex(4)}"
-    servers.thread.run(servers.sentinel.primary.call("SET", KeyNames(prefix).on_shard("", "fleet"), "another"))
+    servers.thread.run(servers.sentinel.primary.call("SET", KeyNames(prefix).fleet(""), "another"))
     made = servers.settings("sentinel")
     environment = {
         "PATH": os.environ["PATH"],

@@ -15,12 +15,12 @@ from stateroom import get_session, sign_in, testing
 from stateroom.database import Database
 from stateroom.errors import Unavailable
 from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.model.session import Session
+from stateroom.sessions.model.session import Session, record_of
 from stateroom.settings import Settings
 from stateroom.setup import setup
 
-from ..patience import settled
-from .test_ends import Fleet, Worker, fleet_on, is_honoured
+from ...patience import settled
+from .test_ends import Fleet, Worker, fleet_on, is_trusted
 
 
 @pytest.fixture
@@ -57,20 +57,34 @@ async def test_fifty_first_requests_on_two_workers_bring_back_one_session(fleet:
     assert {outcome(each) for each in loaded} <= {"restored", "stored"}
     assert [outcome(each) for each in loaded].count("restored") == 1
     assert sum(worker.metric("sessions_restored_total") for worker in workers) == 1
-    assert await workers[0].store.handles("sada") == [session.handle]
+    assert await workers[0].store.handles("sada") == [record_of(session).ref.handle]
     assert await workers[0].store.count_active() == 1
-    assert not await is_pending(workers[0], session.address)
+    assert not await is_pending(workers[0], record_of(session).ref)
     assert all("cart" not in each for each in loaded)
 
 
 async def test_what_comes_back_is_the_same_session_but_for_its_data(fleet: Fleet) -> None:
     worker = await fleet.join()
     session, value = await worker.sign_in("ada", cart=1)
-    before = (session.token, session.id, session.created_at, session.auth_time, session.deadline_ms, session.generation)
+    before = (
+        record_of(session).token,
+        session.id,
+        session.created_at,
+        session.auth_time,
+        record_of(session).deadline_ms,
+        record_of(session).generation,
+    )
     await fleet.node.call("FLUSHALL")
     again = await worker.manager.load(value)
     assert outcome(again) == "restored"
-    assert (again.token, again.id, again.created_at, again.auth_time, again.deadline_ms, again.generation) == before
+    assert (
+        record_of(again).token,
+        again.id,
+        again.created_at,
+        again.auth_time,
+        record_of(again).deadline_ms,
+        record_of(again).generation,
+    ) == before
     assert dict(again) == {}
     again["cart"] = 2
     await worker.manager.save(again)
@@ -81,20 +95,20 @@ async def test_a_pending_session_is_good_only_once_the_journal_was_asked(fleet: 
     worker = await fleet.join()
     session, value = await worker.sign_in()
     assert outcome(await worker.manager.load(value)) == "stored"
-    await make_pending(worker, session.address)
+    await make_pending(worker, record_of(session).ref)
     worker.line.is_cut = True
     assert outcome(await worker.manager.load(value)) == "unknown"
-    assert await is_pending(worker, session.address)
+    assert await is_pending(worker, record_of(session).ref)
     worker.line.is_cut = False
     assert outcome(await worker.manager.load(value)) == "stored"
-    assert not await is_pending(worker, session.address)
+    assert not await is_pending(worker, record_of(session).ref)
 
 
 async def test_a_pending_session_that_the_journal_ends_is_deleted(fleet: Fleet) -> None:
     worker = await fleet.join()
     session, value = await worker.sign_in()
-    await make_pending(worker, session.address)
-    await fleet.end_by_row(session.address)
+    await make_pending(worker, record_of(session).ref)
+    await fleet.end_by_row(record_of(session).ref)
     assert outcome(await worker.manager.load(value)) == "ended: logout"
     assert await worker.copies() == []
 
@@ -105,7 +119,7 @@ async def test_an_end_between_the_store_and_the_second_look_wins(
 ) -> None:
     worker = await fleet.join()
     session, value = await worker.sign_in("ada")
-    at, restore = session.address, worker.store.restore
+    at, restore = record_of(session).ref, worker.store.restore
     await fleet.node.call("FLUSHALL")
 
     async def and_end(*args: Any, **kwargs: Any) -> bool | None:
@@ -136,9 +150,9 @@ async def test_a_journal_that_goes_before_the_second_look_leaves_it_pending(flee
 
     monkeypatch.setattr(worker.store, "restore", and_cut)
     assert outcome(await worker.manager.load(value)) == "unknown"
-    assert await is_pending(worker, session.address)
+    assert await is_pending(worker, record_of(session).ref)
     assert outcome(await other.manager.load(value)) == "stored", "the next request clears up"
-    assert not await is_pending(worker, session.address)
+    assert not await is_pending(worker, record_of(session).ref)
 
 
 async def test_a_session_that_redis_loses_again_while_it_comes_back_signs_nobody_out(
@@ -175,7 +189,7 @@ async def test_a_miss_in_a_store_that_is_not_settled_is_answered_from_the_cookie
     worker = await fleet.join()
     session, value = await worker.sign_in()
     await fleet.node.call("FLUSHALL")
-    worker.apply.covered.clear()
+    worker.unsettle()
     loaded = await worker.manager.load(value)
     assert (outcome(loaded), loaded.id, loaded.user_id) == ("degraded", session.id, "ada")
     assert await worker.copies() == []
@@ -198,14 +212,14 @@ async def test_a_sign_in_while_redis_is_really_away_is_stored_under_its_token(fl
     worker, other = await fleet.join(), await fleet.join()
     await fleet.node.kill()
     session, value = await worker.sign_in()
-    token, handle = session.token, session.handle
+    token, handle = record_of(session).token, record_of(session).ref.handle
     assert session.degraded
     await fleet.node.start()
     for each in (worker, other):
         await each.settle()
     loaded = await other.manager.load(value)
     assert outcome(loaded) == "restored"
-    assert (loaded.token, loaded.handle) == (token, handle)
+    assert (record_of(loaded).token, record_of(loaded).ref.handle) == (token, handle)
     assert await worker.store.handles("sada") == [handle]
     assert outcome(await worker.manager.load(value)) == "stored"
 
@@ -226,10 +240,10 @@ async def test_a_cookie_is_good_alone_on_the_worker_that_saw_it_and_on_no_other(
     saw, did_not = await fleet.join(degraded_max_age=60), await fleet.join(degraded_max_age=60)
     _, value = await saw.sign_in()
     for worker in (saw, did_not):
-        worker.manager.clock.skew_ms += 50_000
+        worker.manager._parts.clock.skew_ms += 50_000
     assert outcome(await saw.manager.load(value)) == "stored"
     for worker in (saw, did_not):
-        worker.manager.clock.skew_ms += 50_000
+        worker.manager._parts.clock.skew_ms += 50_000
     await fleet.node.call("FLUSHALL")
     assert outcome(await did_not.manager.load(value)) == "ended: expired"
     assert await saw.copies() == []
@@ -240,15 +254,15 @@ async def test_a_renewal_that_this_worker_saw_carries_the_idle_lifetime_on(fleet
     worker = await fleet.join(session_max_age=100, degraded_max_age=100)
     renewed, renewed_value = await worker.sign_in()
     _, polled_value = await worker.sign_in()
-    worker.manager.clock.skew_ms += 60_000
+    worker.manager._parts.clock.skew_ms += 60_000
     loaded = await worker.manager.load(renewed_value)
     assert await worker.manager.renew(loaded)
     assert outcome(await worker.manager.load(polled_value)) == "stored"
-    worker.manager.clock.skew_ms += 60_000
+    worker.manager._parts.clock.skew_ms += 60_000
     await fleet.node.call("FLUSHALL")
     assert outcome(await worker.manager.load(renewed_value)) == "restored"
     assert outcome(await worker.manager.load(polled_value)) == "ended: expired"
-    assert await worker.store.handles("sada") == [renewed.handle]
+    assert await worker.store.handles("sada") == [record_of(renewed).ref.handle]
 
 
 async def test_a_session_past_its_absolute_deadline_does_not_come_back(fleet: Fleet) -> None:
@@ -256,10 +270,10 @@ async def test_a_session_past_its_absolute_deadline_does_not_come_back(fleet: Fl
     worker = await fleet.join(session_absolute_max_age=150, session_max_age=100, degraded_max_age=100)
     _, value = await worker.sign_in()
     for _ in range(2):
-        worker.manager.clock.skew_ms += 70_000
+        worker.manager._parts.clock.skew_ms += 70_000
         assert await worker.manager.renew(await worker.manager.load(value))
     await fleet.node.call("FLUSHALL")
-    worker.manager.clock.skew_ms += 11_000
+    worker.manager._parts.clock.skew_ms += 11_000
     assert outcome(await worker.manager.load(value)) == "ended: expired"
     assert await worker.copies() == []
 
@@ -316,4 +330,4 @@ async def test_a_session_that_came_back_says_so_to_one_request(fleet: Fleet) -> 
     await fleet.node.call("FLUSHALL")
     assert [outcome(await worker.manager.load(value)) for _ in range(3)] == ["restored", "stored", "stored"]
     assert worker.metric("sessions_restored_total") == 1
-    assert is_honoured(await worker.manager.load(value))
+    assert is_trusted(await worker.manager.load(value))

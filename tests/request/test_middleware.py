@@ -213,7 +213,7 @@ def value_of(client: ServiceClient) -> str:
 
 async def keys_in_redis(app: web.Application) -> int:
     """Of this application: other tests' keys expire meanwhile."""
-    found = await app[SESSIONS].client.execute("", "KEYS", f"{app[SESSIONS].settings.redis_key_prefix}:*")
+    found = await app[SESSIONS]._parts.client.execute("", "KEYS", f"{app[SESSIONS].settings.redis_key_prefix}:*")
     return len(found)
 
 
@@ -282,7 +282,7 @@ async def test_slow_requests_do_not_bring_a_logged_out_session_back(
 
 async def test_a_thousand_anonymous_requests_store_nothing(browser: ServiceClient, app: web.Application) -> None:
     # Housekeeping has one key of its own, which comes and goes: let it be there throughout.
-    await app[SESSIONS].store.claim_sweep("test", hold_ms=60_000)
+    await app[SESSIONS]._parts.store.claim_sweep("test", hold_ms=60_000)
     before = await keys_in_redis(app)
     for _ in range(10):
         answers = await asyncio.gather(*(get(browser, "/read") for _ in range(100)))
@@ -326,7 +326,7 @@ async def test_a_request_without_a_cookie_sends_nothing_to_the_database(
 async def test_nothing_that_redis_holds_opens_a_session(browser: ServiceClient, app: web.Application, raw: ClientSession) -> None:
     await post(browser, "/write", {"secret": "cart"})
     await post(browser, "/sign-in/ada")
-    client = app[SESSIONS].client
+    client = app[SESSIONS]._parts.client
     prefix = app[SESSIONS].settings.redis_key_prefix
     held: set[bytes] = set()
     for key in await client.execute("", "KEYS", f"{prefix}:*"):
@@ -349,7 +349,7 @@ async def test_nothing_that_redis_holds_opens_a_session(browser: ServiceClient, 
             async with raw.get("/read", headers=headers) as response:
                 assert (await response.json())["user"] is None
     # The token that does open it is nowhere in Redis.
-    token = app[SESSIONS].ring.open(value_of(browser))
+    token = app[SESSIONS]._parts.key_ring.open(value_of(browser))
     assert token is not None
     assert not any(token.token in text or token.token.hex().encode() in text for text in held)
 
@@ -468,7 +468,7 @@ async def test_signing_in_takes_an_anonymous_cart_along_but_not_another_users(br
 
 async def test_a_token_that_the_client_made_up_is_never_adopted(browser: ServiceClient, app: web.Application) -> None:
     other = make_app(testing.settings(redis_host=app[SESSIONS].settings.redis_host, redis_port=app[SESSIONS].settings.redis_port))
-    forged = other[SESSIONS].ring.seal(
+    forged = other[SESSIONS]._parts.key_ring.seal(
         b"f" * 32, user_id="ada", generation=0, auth_time=1, deadline=2**50, idle_ms=1, issued_at=1, is_persistent=False
     )
     browser.session.cookie_jar.update_cookies({"session_id": forged}, browser.make_url("/"))

@@ -21,7 +21,7 @@ import stateroom
 from stateroom import SESSIONS, Settings, SettingsError, carry_over, testing
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
-from stateroom.request.carry_over import MARK_SECONDS, OldSessions
+from stateroom.request.old_sessions import REDIRECT_SECONDS, OldSessions
 from stateroom.sessions.sealing.key_ring import new_key
 
 from ..conftest import ServiceClient
@@ -125,7 +125,7 @@ async def test_the_user_stays_signed_in_with_all_data(client: ServiceClient, nod
     assert await ask(client, ours) == (200, answer, "")
     mark = await stored(node, cookie)
     assert (mark["user"], mark["carried_to"], set(mark)) == ("i42", answer["id"], {"user", "carried_to", "created"})
-    assert 0 < await node.call("TTL", f"AIOHTTP_SESSION_{cookie}") <= MARK_SECONDS
+    assert 0 < await node.call("TTL", f"AIOHTTP_SESSION_{cookie}") <= REDIRECT_SECONDS
 
 
 async def test_nobody_has_just_given_a_password(client: ServiceClient, node: Node) -> None:
@@ -160,15 +160,15 @@ async def test_it_does_not_matter_who_of_two_puts_the_mark(
 ) -> None:
     cookie = await before_the_move(node, user_id=42)
     stored_by_first, second_is_done = asyncio.Event(), asyncio.Event()
-    mark = OldSessions._mark
+    redirect = OldSessions.redirect
 
     async def held_up(self: OldSessions, *of: Any) -> bool:
         if not stored_by_first.is_set():
             stored_by_first.set()
             await second_is_done.wait()
-        return await mark(self, *of)
+        return await redirect(self, *of)
 
-    monkeypatch.setattr(OldSessions, "_mark", held_up)
+    monkeypatch.setattr(OldSessions, "redirect", held_up)
     first = asyncio.create_task(ask(client, old(cookie)))
     await stored_by_first.wait()
     _, second, _ = await ask(client, old(cookie))
@@ -214,16 +214,16 @@ async def test_a_request_that_had_read_the_old_session_before_a_sign_out_does_no
     client: ServiceClient, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cookie = await before_the_move(node, user_id=42)
-    found = await OldSessions(
-        manager_of(client), redis.asyncio.Redis(host=node.host, port=node.port), "AIOHTTP_SESSION", "user_id"
-    )._find(cookie)
+    url = f"redis://{node.host}:{node.port}"
+    old_sessions = OldSessions(manager_of(client).settings, redis_url=url, cookie_name="AIOHTTP_SESSION", id_key="user_id")
+    found = await old_sessions.find(cookie)
     _, _, ours = await ask(client, old(cookie))
     assert (await ask(client, ours, "/sign-out", "POST"))[0] == 200
 
     async def find(*_: Any) -> Any:
         return found
 
-    monkeypatch.setattr(OldSessions, "_find", find)
+    monkeypatch.setattr(OldSessions, "find", find)
     _, answer, given = await ask(client, old(cookie))
     assert (answer["user"], answer["ended"], given) == (None, "logout", "")
     assert await manager_of(client).list(42) == []

@@ -13,13 +13,14 @@ import pytest
 
 from stateroom.backend.plain import PlainClient
 from stateroom.database import Database
-from stateroom.sessions.sealing.key_ring import KeyRing
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.manager import SessionManager
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.wiring import wire
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
-from ..servers import Servers
+from ...servers import Servers
 
 ROWS = 1_000_000
 LONGEST_SECONDS = 1.0
@@ -55,8 +56,8 @@ async def _measure(settings: Settings, database: Database) -> None:
     await journal.generation("i1")  # connected, statements compiled
     gc.collect()
     tracemalloc.start()
-    manager = SessionManager(settings, Metrics(), KeyRing([b"k" * 32], "session_id"))
-    stores = manager.attach(client, journal)
+    stores = wire(settings, Metrics(), client, journal)
+    manager = SessionManager(stores)
     took = {}
 
     async def step(name: str, work: object) -> None:
@@ -66,20 +67,20 @@ async def _measure(settings: Settings, database: Database) -> None:
 
     await step("start", stores.tail.catch_up())
     await step("tail", stores.tail.catch_up())
-    await step("first turn", stores.apply.turn())
-    stores.apply.sweeps = True
+    await step("first turn", stores.replay.turn())
+    stores.replay.sweeps = True
     await manager.revoke_all("ada")
     await stores.tail.catch_up()
-    await step("turn", stores.apply.turn())
-    await step("ended", stores.honour.why_ended_by_journal("i5", "handle-0000000000000005", 0))
-    await step("question", stores.honour.why_ended_by_journal("i5", "none", 0))
+    await step("turn", stores.replay.turn())
+    await step("ended", stores.trust.why_ended_by_journal(SessionRef("i5", "handle-0000000000000005"), 0))
+    await step("question", stores.trust.why_ended_by_journal(SessionRef("i5", "none"), 0))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(f"{took}, {peak / 2**20:.1f} MB")
     assert max(took.values()) < LONGEST_SECONDS
     assert peak < MOST_BYTES
-    assert await client.execute("", "GET", stores.apply._keys.on_shard("", "mark")) == str(ROWS + 1).encode()
-    await stores.covering.aclose()
+    assert await client.execute("", "GET", stores.key_names.cursor("")) == str(ROWS + 1).encode()
+    await stores.lookup.aclose()
     await stores.tail.aclose()
     await client.aclose()
 

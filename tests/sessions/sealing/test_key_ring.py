@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stateroom.errors import SettingsError
-from stateroom.sessions.model.credential import Credential
-from stateroom.sessions.sealing.key_ring import KeyRing, load_keys, new_key
+from stateroom.sessions.sealing.key_ring import KeyRing, fresh_token, load_keys, new_key
 from stateroom.settings import Settings, decode_cookie_key
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -111,7 +110,7 @@ def test_opened_values_are_remembered_a_bounded_number_of_times() -> None:
 
 
 def test_tokens_are_256_bits_and_differ() -> None:
-    tokens = {Credential.fresh_token() for _ in range(100)}
+    tokens = {fresh_token() for _ in range(100)}
     assert len(tokens) == 100
     assert {len(token) for token in tokens} == {32}
 

@@ -14,46 +14,43 @@ from stateroom.backend.clients import make_client
 from stateroom.backend.standing import Standing
 from stateroom.database import Database
 from stateroom.errors import SettingsError, StoreUnavailable
-from stateroom.sessions.sealing.key_ring import KeyRing
-from stateroom.sessions.model.rows import EndRow
 from stateroom.sessions.journal.sql import Journal
-from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.store.key_names import KeyNames
 from stateroom.sessions.manager import SessionManager
-from stateroom.sessions.model.session import Session
-from stateroom.sessions.wiring import Stores
+from stateroom.sessions.model.rows import EndRow, Row
+from stateroom.sessions.model.session import Session, record_of
+from stateroom.sessions.store.key_names import KeyNames
+from stateroom.sessions.wiring import Parts, wire
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
-from ..servers import Servers
+from ...servers import Servers
 
 
 @dataclass
 class Place:
     manager: SessionManager
-    stores: Stores
+    parts: Parts
     client: RedisClient
 
     @property
     def mark_key(self) -> str:
-        return self.stores.apply._keys.on_shard("", "mark")
+        return self.parts.key_names.cursor("")
 
     async def mark(self) -> int:
         return int(await self.client.execute("", "GET", self.mark_key) or -1)
 
     async def turn(self) -> bool:
-        await self.stores.tail.catch_up()
-        return await self.stores.apply.turn()
+        await self.parts.tail.catch_up()
+        return await self.parts.replay.turn()
 
     async def record(self, session: Session) -> None:
-        await self.stores.journal.record([EndRow(session.user, session.handle, "logout", 0, 10**15)])
+        await self.parts.journal.record([EndRow(*record_of(session).ref, "logout", 0, 10**15)])
 
     async def is_stored(self, session: Session) -> bool:
-        return await self.stores.store.exists(SessionRef(session.user, session.handle))
+        return await self.parts.store.exists(record_of(session).ref)
 
     def is_covered(self) -> bool:
-        standing = self.client.standing("")
-        return self.stores.apply.covered.get(standing) == standing.serial
+        return self.parts.replay.covers(self.client.standing("").glimpse)
 
 
 @pytest.fixture
@@ -62,22 +59,22 @@ def own_settings(servers: Servers) -> Settings:
 
 
 async def placed(settings: Settings, database: Database) -> Place:
-    client = await make_client(settings, metrics=Metrics())
+    client = make_client(settings, metrics=Metrics())
     await client.start()
-    manager = SessionManager(settings, Metrics(), KeyRing([b"k" * 32], "session_id"))
-    return Place(manager, manager.attach(client, Journal(database)), client)
+    parts = wire(settings, Metrics(), client, Journal(database))
+    return Place(SessionManager(parts), parts, client)
 
 
 @pytest.fixture
 async def place(own_settings: Settings, database: Database) -> AsyncIterator[Place]:
     made = await placed(own_settings, database)
     yield made
-    await made.stores.tail.aclose()
+    await made.parts.tail.aclose()
     await made.client.aclose()
 
 
 async def test_a_new_store_starts_at_the_present(place: Place) -> None:
-    await place.stores.journal.record([EndRow("i1", "x", "logout", 0, 10**15)] * 3)
+    await place.parts.journal.record([EndRow("i1", "x", "logout", 0, 10**15)] * 3)
     assert not place.is_covered()
     assert await place.turn()
     assert place.is_covered()
@@ -88,7 +85,7 @@ async def test_what_the_journal_has_ended_is_deleted_and_the_mark_moves(place: P
     await place.turn()
     gone, kept = await place.manager.create("ada"), await place.manager.create("ada")
     await place.record(gone)
-    place.stores.apply.sweeps = True
+    place.parts.replay.sweeps = True
     await place.turn()
     assert not await place.is_stored(gone)
     assert await place.is_stored(kept)
@@ -99,9 +96,9 @@ async def test_what_the_journal_has_ended_is_deleted_and_the_mark_moves(place: P
 async def test_a_raised_generation_ends_what_is_older(place: Place) -> None:
     await place.turn()
     older = await place.manager.create("ada")
-    await place.stores.journal.raise_generation("sada", "password", ended_at=0, expires_at=10**15)
+    await place.parts.journal.raise_generation("sada", "password", ended_at=0, expires_at=10**15)
     newer = await place.manager.create("ada")
-    place.stores.apply.sweeps = True
+    place.parts.replay.sweeps = True
     await place.turn()
     assert not await place.is_stored(older)
     assert await place.is_stored(newer)
@@ -113,7 +110,7 @@ async def test_only_the_sweeping_worker_applies_each_second_and_everyone_on_a_ne
     await place.record(session)
     await place.turn()
     assert await place.is_stored(session)
-    place.client.standing("").serial += 1  # as if it had connected anew
+    place.client.standing("").connected()  # as if it had connected anew
     await place.turn()
     assert not await place.is_stored(session)
 
@@ -128,7 +125,7 @@ async def test_a_store_with_sessions_and_no_mark_is_taken_from_the_beginning(pla
 
 async def test_a_flush_under_our_eyes_keeps_the_mark_that_we_know(place: Place) -> None:
     await place.turn()
-    place.stores.apply.sweeps = True
+    place.parts.replay.sweeps = True
     for _ in range(3):
         await place.record(await place.manager.create("ada"))
     await place.turn()
@@ -153,17 +150,17 @@ async def test_a_long_gap_is_closed_in_batches_and_loads_are_not_vouched_for_unt
     sessions = [await place.manager.create("ada") for _ in range(30)]
     for session in sessions:
         await place.record(session)
-    monkeypatch.setattr("stateroom.sessions.tail.ROWS_AT_START", 5)
-    monkeypatch.setattr("stateroom.sessions.apply.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("stateroom.sessions.journal.tail.ROWS_AT_START", 5)
+    monkeypatch.setattr("stateroom.sessions.protocol.replay.ROWS_AT_ONCE", 7)
     await place.client.execute("", "SET", place.mark_key, 0)
     seen = []
-    apply = place.stores.apply._apply
+    replay = place.parts.replay._replay
 
-    async def noted(rows: list[object], _away: object) -> None:
+    async def noted(rows: list[Row]) -> None:
         seen.append((len(rows), place.is_covered()))
-        await apply(rows)  # type: ignore[arg-type]
+        await replay(rows)
 
-    monkeypatch.setattr(place.stores.apply, "_apply", noted)
+    monkeypatch.setattr(place.parts.replay, "_replay", noted)
     await place.turn()
     assert not any([await place.is_stored(session) for session in sessions])
     assert [count for count, _ in seen] == [7, 7, 7, 7, 2]
@@ -175,14 +172,14 @@ async def test_a_long_gap_is_closed_in_batches_and_loads_are_not_vouched_for_unt
 async def test_the_mark_moves_over_no_other_connection_than_the_rows(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     await place.turn()
     await place.record(await place.manager.create("ada"))
-    place.stores.apply.sweeps = True
-    apply = place.stores.apply._apply
+    place.parts.replay.sweeps = True
+    replay = place.parts.replay._replay
 
-    async def fails_over(rows: list[object], _away: object) -> None:
-        await apply(rows)  # type: ignore[arg-type]
-        place.client.standing("").serial += 1
+    async def fails_over(rows: list[Row]) -> None:
+        await replay(rows)
+        place.client.standing("").connected()
 
-    monkeypatch.setattr(place.stores.apply, "_apply", fails_over)
+    monkeypatch.setattr(place.parts.replay, "_replay", fails_over)
     with pytest.raises(StoreUnavailable):
         await place.turn()
     assert await place.mark() == 0
@@ -193,7 +190,7 @@ class TwoShards:
 
     def __init__(self, client: RedisClient, user: str) -> None:
         self._client = client
-        self._tag = KeyNames("p").stem(user, "").partition(":")[2]
+        self._tag = KeyNames("p").of_user(user)[0].split(":")[1]
         self.is_away = False
         self.second = Standing()
         self.second.connected()
@@ -225,8 +222,8 @@ class TwoShards:
 
 async def test_a_shard_that_is_away_keeps_the_others_from_nothing_and_is_told_later(place: Place) -> None:
     client = TwoShards(place.client, "sbob")
-    apply = place.stores.apply
-    apply._client = place.stores.store._client = cast("RedisClient", client)
+    apply = place.parts.replay
+    apply._client = place.parts.store._client = cast("RedisClient", client)
     assert await place.turn()
     ended = {user: await place.manager.create(user) for user in ("ada", "bob")}
     client.is_away, apply.sweeps = True, True
@@ -245,32 +242,32 @@ async def test_a_shard_that_is_away_keeps_the_others_from_nothing_and_is_told_la
 
 
 async def test_another_fleets_store_is_refused(place: Place, own_settings: Settings, database: Database) -> None:
-    place.stores.apply._is_fleet = True
-    await place.stores.apply.check_fleet()
-    await place.client.execute("", "SET", place.stores.apply._keys.on_shard("", "fleet"), "another")
+    place.parts.replay._is_fleet = True
+    await place.parts.replay.check_fleet()
+    await place.client.execute("", "SET", place.parts.key_names.fleet(""), "another")
     with pytest.raises(SettingsError, match="DATABASE_URL"):
-        await place.stores.apply.check_fleet()
+        await place.parts.replay.check_fleet()
     other = await placed(own_settings, database)
-    other.stores.apply._is_fleet = True
+    other.parts.replay._is_fleet = True
     await other.turn()
     assert not other.is_covered()
     assert other.manager.store_state() == "unsettled"
-    await other.stores.tail.aclose()
+    await other.parts.tail.aclose()
     await other.client.aclose()
 
 
 async def test_a_foreign_worker_leaves_the_fleets_mark_alone(place: Place) -> None:
-    await place.stores.journal.record([EndRow("i1", "x", "logout", 0, 10**15)] * 3)
-    await place.client.execute("", "SET", place.stores.apply._keys.on_shard("", "fleet"), "another")
+    await place.parts.journal.record([EndRow("i1", "x", "logout", 0, 10**15)] * 3)
+    await place.client.execute("", "SET", place.parts.key_names.fleet(""), "another")
     for mark in (1, 1000):
         await place.client.execute("", "SET", place.mark_key, mark)
-        place.stores.apply._is_fleet = True
+        place.parts.replay._is_fleet = True
         assert not await place.turn()
         assert await place.mark() == mark
 
 
 async def test_on_one_host_a_new_database_is_nobodys_fault(place: Place) -> None:
-    await place.client.execute("", "SET", place.stores.apply._keys.on_shard("", "fleet"), "another")
-    await place.stores.apply.check_fleet()
+    await place.client.execute("", "SET", place.parts.key_names.fleet(""), "another")
+    await place.parts.replay.check_fleet()
     await place.turn()
     assert place.manager.store_state() == "settled"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
+from stateroom.sessions.model.identity import SessionRef, handle_of, user_id_of, user_key
 from stateroom.sessions.store.key_names import TAG_COUNT, TAGS, KeyNames
-from stateroom.sessions.model.identity import handle_of, user_id_of, user_key
 
 
 def test_tags_share_the_slots_of_a_cluster_evenly() -> None:
@@ -22,7 +22,7 @@ def test_tags_share_the_slots_of_a_cluster_evenly() -> None:
 @pytest.mark.parametrize("user_of", [str, lambda number: str(uuid.UUID(int=number * 2**64 + number)), lambda number: number])
 def test_users_spread_evenly_over_tags_and_over_any_number_of_shards(user_of: Callable[[int], str | int]) -> None:
     users, keys = 200_000, KeyNames("session")
-    tags = Counter(keys.stem(user_key(user_of(number)), "") for number in range(users))
+    tags = Counter(keys.of_user(user_key(user_of(number)))[1].removesuffix(":x") for number in range(users))
     assert len(tags) == TAG_COUNT
     assert max(tags.values()) < 1.5 * users / TAG_COUNT, "a hot key"
     slots = {stem: key_slot(stem.encode()) for stem in tags}
@@ -60,8 +60,8 @@ def test_what_is_neither_text_nor_number_is_no_user_id(wrong: object) -> None:
 @given(user=st.text(min_size=1, max_size=20), handles=st.lists(st.binary(min_size=32, max_size=32), min_size=2, max_size=5))
 def test_all_of_a_user_is_in_one_slot(user: str, handles: list[bytes]) -> None:
     keys = KeyNames("session")
-    names = {name for token in handles for name in keys.of_session(user_key(user), handle_of(token))}
-    names.add(keys.user(user_key(user)))
+    names = {name for token in handles for name in keys.of_session(SessionRef(user_key(user), handle_of(token)))}
+    names.update(keys.of_user(user_key(user)))
     assert len({key_slot(name.encode()) for name in names}) == 1
 
 

@@ -1,4 +1,4 @@
-"""Asking the journal by key, on both kinds of database."""
+"""Looking sessions up in the journal, on both kinds of database."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 
 from stateroom.database import Database
 from stateroom.errors import DatabaseUnavailable
-from stateroom.sessions.journal import lookup as covering_module
-from stateroom.sessions.journal.lookup import SESSIONS_AT_ONCE, Lookup
-from stateroom.sessions.model.rows import EndRow, Row
-from stateroom.sessions.journal.sql import Journal
+from stateroom.sessions.journal import lookup as lookup_module
 from stateroom.sessions.journal.interface import NoJournal
+from stateroom.sessions.journal.lookup import SESSIONS_AT_ONCE, Lookup
+from stateroom.sessions.journal.sql import Journal
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.model.rows import EndRow, Row
 
 
 def row(user: str, handle: str, reason: str = "logout") -> EndRow:
@@ -22,11 +23,11 @@ def row(user: str, handle: str, reason: str = "logout") -> EndRow:
 
 async def test_ends_and_generations_are_found_by_key(database: Database) -> None:
     journal = Journal(database)
-    covering = Lookup(journal, lambda: False)
+    lookup = Lookup(journal, lambda: False)
     await journal.record([row("i1", "a"), row("i1", "b", "rotated"), row("i2", "c")])
     assert await journal.raise_generation("i3", "password", ended_at=0, expires_at=10**15) == 1
     asked = [("i1", "a", 0), ("i1", "b", 0), ("i2", "a", 0), ("i3", "x", 0), ("i3", "x", 1), ("i4", "y", 0)]
-    answers = await asyncio.gather(*(covering.ask(*each) for each in asked))
+    answers = await asyncio.gather(*(lookup.ask(SessionRef(user, handle), generation) for user, handle, generation in asked))
     assert answers == ["logout", "rotated", None, "password", None, None]
 
 
@@ -43,10 +44,10 @@ async def test_a_rotation_is_committed_for_a_session_that_has_no_end(database: D
     assert await rotate("b", 0, others) is False, "a sign-out elsewhere has ended it"
     assert await rotate("a", 1, others) is False, "it was rotated"
     assert await journal.generation("i1") == 1
-    asked = [("i1", "a"), ("i1", "b")]
-    rows, _ = await journal.covering(asked)
+    asked = [SessionRef("i1", "a"), SessionRef("i1", "b")]
+    rows, _ = await journal.look_up(asked)
     assert [(each.handle, each.reason, each.successor) for each in rows] == [("a", "rotated", "a-next")]
-    assert [await journal.reason("i1", "b", number) for number in (0, 1)] == ["revoked", None]
+    assert [await journal.reason(SessionRef("i1", "b"), number) for number in (0, 1)] == ["revoked", None]
     assert sum(await asyncio.gather(*(rotate(f"c{number}", 1, "revoked") for number in range(8)))) == 1
     for number in range(20):
         generation = await journal.generation("i1")
@@ -57,7 +58,7 @@ async def test_a_rotation_is_committed_for_a_session_that_has_no_end(database: D
 class Counting(NoJournal):
     """Remembers what was asked, each question behind a gate."""
 
-    is_kept = True
+    has_journal = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,26 +67,26 @@ class Counting(NoJournal):
         self.most_under_way = 0
         self.ended: set[str] = set()
 
-    async def covering(self, sessions: Sequence[tuple[str, str]]) -> tuple[list[Row], dict[str, int]]:
-        self.asked.append(len(sessions))
+    async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
+        self.asked.append(len(refs))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         ended = set(self.ended)  # what is committed when the question is sent
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         self.under_way -= 1
-        return [Row(0, user, handle, None, "logout", 0, 0) for user, handle in sessions if handle in ended], {}
+        return [Row(0, user, handle, None, "logout", 0, 0) for user, handle in refs if handle in ended], {}
 
 
 async def test_one_question_is_under_way_and_who_comes_meanwhile_shares_the_next() -> None:
     journal = Counting()
-    covering = Lookup(journal, lambda: False)
-    first = asyncio.create_task(covering.ask("i1", "a", 0))
+    lookup = Lookup(journal, lambda: False)
+    first = asyncio.create_task(lookup.ask(SessionRef("i1", "a"), 0))
     while not journal.asked:
         await asyncio.sleep(0)
     journal.ended.add("a")
-    later = [asyncio.create_task(covering.ask("i1", "a", 0)) for _ in range(10)]
-    later += [asyncio.create_task(covering.ask("i1", f"h{number}", 0)) for number in range(SESSIONS_AT_ONCE)]
+    later = [asyncio.create_task(lookup.ask(SessionRef("i1", "a"), 0)) for _ in range(10)]
+    later += [asyncio.create_task(lookup.ask(SessionRef("i1", f"h{number}"), 0)) for number in range(SESSIONS_AT_ONCE)]
     assert await first is None
     answers = await asyncio.gather(*later)
     assert answers[:10] == ["logout"] * 10, "an end that was committed before somebody asked is seen"
@@ -97,25 +98,25 @@ async def test_one_question_is_under_way_and_who_comes_meanwhile_shares_the_next
 async def test_a_journal_that_is_away_is_not_asked() -> None:
     journal = Counting()
     with pytest.raises(DatabaseUnavailable):
-        await Lookup(journal, lambda: True).ask("i1", "a", 0)
+        await Lookup(journal, lambda: True).ask(SessionRef("i1", "a"), 0)
     assert journal.asked == []
 
 
 async def test_a_question_that_hangs_is_given_up_and_says_so(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(covering_module, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(lookup_module, "PATIENCE_SECONDS", 0.05)
 
     gate = asyncio.Event()
     journal = Journal(database)
-    real = journal.covering
+    real = journal.look_up
 
-    async def held(sessions: object) -> object:
+    async def held(refs: Sequence[SessionRef]) -> object:
         await gate.wait()
-        return await real(sessions)  # type: ignore[arg-type]
+        return await real(refs)
 
-    monkeypatch.setattr(journal, "covering", held)
-    covering = Lookup(journal, lambda: False)
+    monkeypatch.setattr(journal, "look_up", held)
+    lookup = Lookup(journal, lambda: False)
     with pytest.raises(DatabaseUnavailable, match="too long"):
-        await covering.ask("i1", "a", 0)
+        await lookup.ask(SessionRef("i1", "a"), 0)
     gate.set()
-    assert await covering.ask("i1", "b", 0) is None
-    await covering.aclose()
+    assert await lookup.ask(SessionRef("i1", "b"), 0) is None
+    await lookup.aclose()

@@ -12,12 +12,12 @@ import pytest
 
 from stateroom.backend.client import Argument, RedisClient, Script
 from stateroom.errors import SessionTooLarge
-from stateroom.sessions.store.redis_clock import RedisClock
-from stateroom.sessions.store.key_names import TAG_COUNT, KeyNames
-from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.store.session_store import Conflict, SessionStore
 from stateroom.sessions.model.fields import Delta
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.store.key_names import TAG_COUNT, KeyNames
+from stateroom.sessions.store.redis_clock import RedisClock
 from stateroom.sessions.store.scripts import SCRIPTS
+from stateroom.sessions.store.session_store import Conflict, SessionStore
 
 IDLE, LIFETIME = 60_000, 600_000
 
@@ -71,7 +71,7 @@ async def test_a_missing_session_is_an_answer(store: SessionStore) -> None:
     assert await store.take(at, ["!info"]) is None
     assert await store.prepare_rotation(at, address(), generation=1, signs_in=True) is None
     assert await store.claim_rotation(at, address()) is None
-    assert (await store.end(at))[0] is None
+    assert (await store.delete(at))[0] is None
     assert await store.load(at) is None
 
 
@@ -168,19 +168,19 @@ async def test_renewal_is_written_once_per_interval(store: SessionStore, clock: 
 
 async def test_an_ended_session_is_gone_from_everywhere(store: SessionStore) -> None:
     at = await create(store)
-    ended, _ = await store.end(at)
+    ended, _ = await store.delete(at)
     assert ended is not None
     assert ended.user_id == 1
     assert ended.lifetime_seconds < 2
     assert await store.load(at) is None
     assert await store.handles("i1") == []
     assert await store.count_active() == 0
-    assert (await store.end(at))[0] is None
+    assert (await store.delete(at))[0] is None
 
 
 async def test_nothing_brings_an_ended_session_back(store: SessionStore) -> None:
     at = await create(store, a=b"1")
-    await store.end(at)
+    await store.delete(at)
     assert await store.save(at, Delta(values={".a": b"2"}), renew=True) is None
     assert await store.renew(at, interval_ms=0) is None
     assert await store.change(at, ".a", b"1", b"2") is None
@@ -274,7 +274,7 @@ async def test_a_write_that_comes_too_late_does_nothing(store: SessionStore, cli
     at = await create(store, a=b"1")
 
     args: list[Argument] = [0, clock.now_ms() - 60_000, at.handle, at.user, 1000, 1, 1, 0, 0, ".a", b"2"]
-    reply = await client.run(SCRIPTS["save"], store._keys.of_session(at.user, at.handle), args)
+    reply = await client.run(SCRIPTS["save"], store._key_names.of_session(at), args)
     assert reply == [-1]
     fields = await store.load(at)
     assert fields is not None
@@ -297,9 +297,9 @@ async def test_nobody_ends_a_session_of_another_user_under_the_same_tag(store: S
     )
     other = SessionRef(same, owner.handle)
     assert not await store.exists(other)
-    assert (await store.end(other))[0] is None
+    assert (await store.delete(other))[0] is None
     assert await store.exists(owner)
-    assert (await store.end(owner))[0] is not None
+    assert (await store.delete(owner))[0] is not None
 
 
 async def test_the_first_write_of_a_worker_has_a_deadline_too(client: RedisClient) -> None:
@@ -313,7 +313,7 @@ async def test_the_first_write_of_a_worker_has_a_deadline_too(client: RedisClien
 async def test_redis_ends_a_session_by_itself(store: SessionStore, client: RedisClient) -> None:
     at = address()
     await store.create(at, idle_ms=50, lifetime_ms=LIFETIME, max_per_user=0, fields={"g": 0})
-    key = store._keys.session(at.user, at.handle)
+    key = store._key_names.session(at)
     assert 0 < await client.execute(key, "PTTL", key) <= 50
     async with asyncio.timeout(5):
         while await store.load(at) is not None:

@@ -1,4 +1,4 @@
-"""The judge sees each kind of fault, and none where there is none."""
+"""The judge finds each kind of fault, and finds none in a good drill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stateroom.drills.standstill import Standstills
 
 
 class Answers:
-    """A service that says what it is told to say of each cookie."""
+    """A service whose answer for each cookie is set by the test."""
 
     def __init__(self) -> None:
         self.states: dict[str, dict[str, Any]] = {}
@@ -70,7 +70,7 @@ async def test_a_standstill_is_known_to_whom_it_wakes() -> None:
         begun = time.monotonic()
         woken = loop.create_future()
         loop.call_soon(woken.set_result, None)
-        time.sleep(0.2)  # noqa: ASYNC251 (that is what is meant)
+        time.sleep(0.2)  # noqa: ASYNC251 (the test wants a standstill)
         await woken
         now = time.monotonic()
         assert standstills.within(begun, now) == pytest.approx(0.2, abs=0.03)

@@ -1,4 +1,4 @@
-"""The primary is killed, again and again, under 200 requests a second."""
+"""The primary is killed several times, under 200 requests per second."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FIRST_WRITE_SECONDS = 0.15
 
 
 async def first_stored_write(prober: Client) -> float:
-    """When the service stores a value again, on the monotonic clock. The primary has just been killed."""
-    while await prober.write("probe", 1):  # one may have been under way
+    """Wait until the service stores a value again, after the primary was killed. Returns the time, of the monotonic clock."""
+    while await prober.write("probe", 1):  # One may have been under way.
         await asyncio.sleep(PROBE_SECONDS)
     while not await prober.write("probe", 2):
         await asyncio.sleep(PROBE_SECONDS)

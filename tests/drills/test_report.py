@@ -1,4 +1,4 @@
-"""The report: the verdict first, the ledger's lines where one failed, and nothing that would be loaded from elsewhere."""
+"""The report begins with the verdict, shows the ledger's entries of failed scenarios, and loads no external files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def answer(at: float, kind: str = "read", status: int = 200, **more: object) -> 
 
 
 def outcome(*answers: Answer, spans: tuple[Span, ...] = (), name: str = "kill-primary") -> Outcome:
-    """Of ten seconds, the primary killed after two, another promoted after four."""
+    """An outcome of ten seconds: the primary is killed after two, another is promoted after four."""
     ledger = Ledger([answer(101.0), answer(103.0, is_degraded=True), *answers])
     made = Outcome(
         name, "The <primary> is killed.", "stateroom", 100.0, 110.0, weigh(ledger), ledger,

@@ -1,6 +1,6 @@
 # make run   starts the service on http://127.0.0.1:8080
-# make test  installs what tests need and runs them all
-# Both work as the first command on a machine that has Python >= 3.11 and make.
+# make test  installs the development tools and runs all tests
+# Each works as the first command on a machine with Python 3.11 or newer and make.
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,11 +23,12 @@ else
 	$(BIN)/python -m pytest
 endif
 
-# `make test COVERAGE=1` runs the same tests, these first and with their lines counted, and prints a table at the end.
-# They run mostly in one process and look at no times: counting lines doubles the CPU time that a test takes.
+# `make test COVERAGE=1` runs all tests. It counts the lines that the tests in these folders run, and prints a table.
+# These tests run mostly in one process and measure no times: counting lines doubles a test's CPU time.
 COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/sealing tests/settings tests/telemetry tests/web
 
-# All drills, and a note of the files on which they passed: `make test` then plays a short set until one of those changes.
+# Runs all drills and records the digest of the files that they passed on. Until one of these files changes, `make test`
+# runs only a short set.
 drills: $(VENV)/.installed-dev
 	DRILLS=all $(BIN)/python -m pytest tests/drills
 	$(BIN)/python -m tests.drills.touched
@@ -43,18 +44,18 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A table beside peers, into bench/results: docs/benchmark.md. Takes ten to fifteen minutes.
+# Compares Stateroom with peers and writes a table to bench/results (docs/benchmark.md). Takes ten to fifteen minutes.
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
 
-# For docker-compose.sentinel.yml: docs/compose.md.
+# Makes the secrets for docker-compose.sentinel.yml (docs/compose.md).
 compose-secrets:
 	@$(PYTHON) deploy/make_secrets.py
 
 drill-compose: $(VENV)/.installed
 	@$(BIN)/stateroom drill --compose
 
-# The first Python that is new enough. The stamp comes last: a folder left half made by an interruption is made again.
+# Uses the first Python that is new enough. The stamp is made last, so that an interrupted installation is repeated.
 $(VENV)/.made:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
@@ -72,11 +73,11 @@ $(VENV)/.installed: $(VENV)/.made requirements.txt pyproject.toml
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	@echo "installing what tests need ..."
+	@echo "installing the development tools ..."
 	@$(PIP) --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# Pins with hashes, for every platform, without the address of any index.
+# Writes pins with hashes for every platform, without the address of an index.
 lock:
 	uv pip compile pyproject.toml requirements-build.in --all-extras $(LOCK) -o requirements.txt
 	uv pip compile pyproject.toml requirements-build.in --all-extras --group dev $(LOCK) -o requirements-dev.txt

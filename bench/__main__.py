@@ -1,8 +1,8 @@
-"""`make bench`: what an authenticated check costs, beside a bare handler and beside other session libraries.
+"""`make bench`: measures what an authenticated check costs, compared with a bare handler and with other session libraries.
 
-One run, interleaved rounds, wrk as load, CPU time from /proc of the service and of its Redis together, Redis' own count
-of commands. Machines are noisy: read the ratios, not the microseconds. Writes `bench/results/`: bench.md, bench.json,
-cpu.svg. docs/benchmark.md says how to read them.
+The rows are measured in interleaved rounds. wrk makes the load. CPU time is that of the service and its Redis together,
+from /proc; Redis counts the commands. Machines are noisy, so read the ratios, not the microseconds. Writes bench.md,
+bench.json and cpu.svg to `bench/results/`. docs/benchmark.md says how to read them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEFAULTS = {
     "connections": ([1, 8, 64, 512], [against.CONNECTIONS]),
     "rows": (list(ROWS), [row for row in ROWS if row.key in ("service", "library")]),
 }
-"""Options that were not given: beside peers, and beside another commit."""
+"""The values of options that are not given: for a comparison with peers, and with another commit."""
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def start(rows: Sequence[Row], folder: Path, results: Results, stack: contextlib.ExitStack) -> Iterator[tuple[str, Target]]:
-    """Start and warm each row; one that cannot be had is left out with the reason."""
+    """Start and warm each row. A row that cannot run is left out, with the reason."""
     for row in rows:
         own = folder / row.key
         own.mkdir()
@@ -67,7 +67,7 @@ def start(rows: Sequence[Row], folder: Path, results: Results, stack: contextlib
 
 
 def one_round(number: int, targets: dict[str, Target], results: Results, seconds: int) -> None:
-    """Each row at each number of connections. Every round begins with another row: none always follows the same."""
+    """Measure each row at each number of connections. Each round begins with another row, so that the order differs."""
     keys = list(targets)
     turn = number % max(len(keys), 1)
     for connections in results.connections:

@@ -1,4 +1,4 @@
-"""Answers that leave together: late enough to be several, early enough that nothing overtakes one or cuts it off."""
+"""Answers that are sent together. None is overtaken by a later one, and none is cut off."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_many_do_not_wait_for_each_other() -> None:
 
 
 def application(**handlers: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
-    """Its ready answers go through an outbox."""
+    """Run a server whose ready answers go through an outbox."""
 
     @web.middleware
     async def complete(request: web.Request, handler: Any) -> web.StreamResponse:

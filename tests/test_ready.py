@@ -1,4 +1,4 @@
-"""Answers that leave as ready bytes: the same on the wire as aiohttp's own, and ordinary for whoever looks at them."""
+"""Ready answers: their bytes equal aiohttp's, and other code can use them as ordinary responses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def set_common(request: web.Request, response: web.StreamResponse) -> None
 
 
 class Place:
-    """An application that answers `/ready` with ready bytes, `/plain` with aiohttp's own response of the same words."""
+    """An application that answers `/ready` with a ready answer, and `/plain` with aiohttp's response of the same content."""
 
     def __init__(self) -> None:
         self.touch: Touch = lambda answer: None
@@ -84,7 +84,7 @@ async def ask(client: ServiceClient, path: str, method: str = "GET") -> Told:
 async def test_the_same_answer_leaves_on_both_ways(aiohttp_client: AiohttpClient, knows_aiohttp: bool) -> None:
     place = Place()
     client = await aiohttp_client(place.app)
-    for _ in range(3):  # the connection goes on
+    for _ in range(3):  # The connection stays open.
         assert await ask(client, "/ready") == await ask(client, "/plain")
         assert bool(place.was_ready) is knows_aiohttp
 
@@ -138,7 +138,7 @@ async def test_what_an_answer_says_of_itself() -> None:
 
 @pytest.mark.usefixtures("knows_aiohttp")
 async def test_a_client_that_does_not_read_is_waited_for() -> None:
-    """Whoever asks again and again and takes no answer gets no more of them than buffers hold."""
+    """A client that sends requests and reads no answers: no more answers are made than the buffers hold."""
     place, answered, seen = Place(), 0, list[web.Request]()
 
     async def count(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""The embedded server: kept data, one server a folder, no orphan."""
+"""The embedded server keeps its data, runs once per folder, and leaves no orphan process."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ asyncio.run(main())
 
 
 async def test_nothing_is_loaded_between_fork_and_exec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A parent's other thread may hold the lock of the loader, for ever in the child."""
+    """Another thread of the parent may hold the loader's lock. In the child nobody would release it."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("loaded in the child")

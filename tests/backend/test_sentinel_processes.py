@@ -1,4 +1,4 @@
-"""Sentinels as processes see them: fake servers that hang, are down, lie; and a client that follows."""
+"""Sentinels over the network: fake servers that hang, are down or lie, and a client that follows them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OLD, LIE = Address("10.0.0.1", 6379), Address("192.168.7.7", 6379)
 
 
 class Fake:
-    """A Sentinel: says what the test has it say. `hangs`: takes connections and says nothing."""
+    """A fake Sentinel with the test's answers. `hangs`: it accepts connections and answers nothing."""
 
     def __init__(self, primary: Address, epoch: int = 1, *, hangs: bool = False) -> None:
         self.primary, self.epoch, self.hangs = primary, epoch, hangs
@@ -70,7 +70,7 @@ class Fake:
 
 
 class News:
-    """Tells each time a watcher has weighed an answer."""
+    """Sets an event each time a watcher has judged an answer."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
@@ -162,8 +162,8 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
             try:
                 waiting = asyncio.ensure_future(client.execute("", "GET", "who"))
                 await asyncio.sleep(0)
-                one.primary, one.epoch = b.address, 2  # it has promoted b, and announced nothing yet
-                with at_most(1), pytest.raises(StoreUnavailable):  # the read time-out is 5 s
+                one.primary, one.epoch = b.address, 2  # It has promoted b, but not announced it yet.
+                with at_most(1), pytest.raises(StoreUnavailable):  # The read time-out is 5 s.
                     await waiting
 
                 async def is_there() -> bool:

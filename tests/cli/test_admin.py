@@ -1,4 +1,4 @@
-"""Administration from the shell, beside a running service."""
+"""Administration from the shell, while the service runs."""
 
 from __future__ import annotations
 

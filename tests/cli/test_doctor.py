@@ -1,4 +1,4 @@
-"""`stateroom doctor` as a command: what it prints, and how it ends."""
+"""The command `stateroom doctor`: its output and its exit status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..commands import Command, Serving, environment
 
 
 def away() -> dict[str, object]:
-    """A Redis that is not there."""
+    """A Redis that does not run."""
     return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": free_port(), "COOKIE_KEYS": new_key(), "REDIS_PASSWORD": "not-to-be-shown"}
 
 
@@ -39,7 +39,7 @@ def test_before_the_first_start_it_is_good_too_and_makes_nothing(command: Comman
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_fault_is_a_line_with_its_mend_below_and_exit_1(command: Command) -> None:
+def test_a_fault_is_a_line_with_its_fix_below_and_exit_1(command: Command) -> None:
     settings = away()
     result = command("doctor", **settings)
     assert result.returncode == 1
@@ -71,7 +71,7 @@ def test_on_a_terminal_lines_break_in_their_column(tmp_path: Path) -> None:
     try:
         while chunk := os.read(main, 4096):
             output += chunk
-    except OSError:  # Linux says so when the other side is closed
+    except OSError:  # Linux reports this when the other end is closed.
         pass
     assert process.wait(30) == 1
     assert b"\x1b[1;31mfault" in output

@@ -1,4 +1,4 @@
-"""The command line itself: what it says of itself, and how it fails."""
+"""The command line itself: its help, and its failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wrong setting stops the command itself: exit 2, one line on stderr, no traceback; also those judged on the way up."""
+"""An invalid setting stops the command with exit 2 and one line on stderr, without a traceback, also if startup finds it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 SECRET = "hunter2-correct-horse"
-NOT_OURS = "203.0.113.1"  # TEST-NET-3 (RFC 5737): no machine has it
+NOT_OURS = "203.0.113.1"  # TEST-NET-3 (RFC 5737): no machine has this address.
 
 
 def serve(**environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `stateroom serve` with nothing else in the environment, until it stops."""
+    """Run `stateroom serve` with only these settings, until it stops."""
     return subprocess.run(
         [sys.executable, "-m", "stateroom", "serve"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PORT": "0", **environment},

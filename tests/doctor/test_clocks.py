@@ -1,4 +1,4 @@
-"""Clocks that differ: a real server whose clock is wrong, and whose clock is taken for right."""
+"""Clocks that differ: a real server whose clock is wrong, and the choice of the clock that counts as right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import only, sentinel_settings
 
 
 def with_another_clock(folder: Path, seconds: int) -> str:
-    """A program that is the server, on a clock so many seconds ahead."""
+    """A program that runs the server with a clock that is so many seconds ahead."""
     require_tool("faketime")
     [library] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
     path = folder / "server-on-another-clock"

@@ -1,4 +1,4 @@
-"""A Cluster: its slots, its replicas, its fleet."""
+"""Findings about a Cluster: its slots, its replicas, its fleet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def settings(servers: Servers, **values: Any) -> Settings:
 
 
 async def found(made: Settings) -> list[Finding]:
-    """Apart from what every server of the tests is without."""
+    """The findings, without those that every server in these tests has."""
     return [each for each in (await examine(made)).findings if each.level in BAD and each.check not in {"aof-off", "no-journal"}]
 
 

@@ -1,4 +1,4 @@
-"""The user database: away, refusing, behind, read only, of another fleet."""
+"""Findings about a user database that is unavailable, refuses us, has an old schema, is read only or is another fleet's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_schema_that_is_behind_is_found(make: Any, postgres: Postgres) -
 
 
 async def test_what_makes_a_commit_less_than_durable_is_found(make: Any, postgres: Postgres) -> None:
-    """The servers of the tests are such."""
+    """The tests' servers run without durability."""
     settings = make(postgres.make_database())
     await upgraded(settings)
     finding = await only(settings, "database-durability")

@@ -1,4 +1,4 @@
-"""The embedded server: there is nothing to fail over, but it may hang, or be somebody else's."""
+"""Findings about the embedded server: it has no failover, but it may hang or belong to another user."""
 
 from __future__ import annotations
 

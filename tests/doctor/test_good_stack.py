@@ -1,4 +1,4 @@
-"""The shipped configuration: nothing is amiss, and each fault put into it is found, with its fix."""
+"""The shipped configuration has no faults, and each fault that a test puts into it is found, with its fix."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_looking_changes_nothing(good: Good, tmp_path: Path) -> None:
     ],
 )
 async def test_a_server_that_is_configured_wrongly_is_found(good: Good, check: str, values: dict[str, str], fix: str) -> None:
-    """Also on a replica: it is the next primary."""
+    """The doctor checks replicas too, because one will be the next primary."""
     for node in good.stack.nodes[:2]:
         with good.configured(node, **values):
             finding = await only(good.settings, check)
@@ -78,7 +78,7 @@ async def test_what_only_an_administrator_sees_is_found_too(good: Good) -> None:
 
 
 async def test_rights_that_the_service_lacks_are_found_before_it_needs_them(good: Good) -> None:
-    node = good.stack.nodes[2]  # a replica: the service has never asked it anything
+    node = good.stack.nodes[2]  # A replica: the service has never sent it a command.
     good.call(node, "ACL", "SETUSER", "stateroom", "-evalsha", "-wait")
     try:
         finding = await only(good.settings, "rights")
@@ -109,7 +109,7 @@ async def test_a_fleet_with_another_database_is_found(good: Good, tmp_path: Path
     settings = good.with_settings(database_url=f"sqlite:///{tmp_path}/another.db")
     database = Database(settings)
     await database.upgrade()
-    finding = await only(settings, "fleet")  # a database that has no id yet would make another
+    finding = await only(settings, "fleet")  # A database without an id would make a new one.
     await Journal(database).fleet_id()
     await database.aclose()
     assert await only(settings, "fleet") == finding
@@ -197,9 +197,9 @@ async def test_more_replicas_are_waited_for_than_there_are(good: Good) -> None:
 
 
 async def good_again(good: Good) -> None:
-    """Wait on the loop that the servers are on."""
+    """Wait on the servers' event loop."""
     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(good.stack.all_well(), good.thread._loop))
-    await until(lambda: _is_good(good), "nothing is amiss")
+    await until(lambda: _is_good(good), "the stack has no faults")
 
 
 async def _is_good(good: Good) -> bool:

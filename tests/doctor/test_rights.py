@@ -1,4 +1,4 @@
-"""The rights that are asked about are those that are shipped, and asking runs nothing."""
+"""The doctor asks about exactly the shipped rights, and asking runs no command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What servers say that is hard to bring about in a real one: a broken disk, a full memory, an old version."""
+"""Findings that are hard to cause on a real server: a broken disk, full memory, an old version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS to servers and Sentinels: which name was checked, and which would be right."""
+"""TLS to servers and Sentinels: the report has the name that was checked, and the name that would be right."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which drills are run: a short set always, all where the files that they touch have changed since all passed.
+"""Chooses the drills: a short set always, and all if a file that they touch has changed since all passed.
 
-`make drills` runs them all and notes in `passed.txt` what they passed on.
+`make drills` runs all and writes the digest of these files to `passed.txt`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ async def test_without_journal_and_majority_the_cut_off_worker_answers_503(tmp_p
                 return answer.status == 503
 
             await topology.until(is_refused, "the cut-off worker refuses")
-            # Signed out on the other side: from then on it must not be honoured here, and it cannot be known.
+            # It was signed out on the other side. This side cannot know that, so it must not accept the session.
             session = load.readers[0].session
             assert session is not None
             async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:

@@ -1,4 +1,4 @@
-"""What drills touch, as one digest: `python -m tests.drills.touched` notes it once all have passed."""
+"""The digest of all files that drills touch. `python -m tests.drills.touched` records it after all drills have passed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TOUCHED = (
     "deploy/redis.conf", "deploy/users.acl", "sentinel.conf", "tests/drills",
 )  # fmt: skip
 TOLD = (".css", ".html", ".txt", ".pyc")
-"""Ends of files that change how a drill is told, or are no source."""
+"""Suffixes of files that only change a drill's report, or are no source."""
 
 
 def digest() -> str:
-    """Of the names and contents of all files that drills touch."""
+    """The digest of the names and contents of all files that drills touch."""
     whole = hashlib.sha256()
     for path in sorted(each for name in TOUCHED for each in _files(ROOT / name)):
         whole.update(f"{path.relative_to(ROOT)}\0".encode())
@@ -27,7 +27,7 @@ def digest() -> str:
 
 
 def noted() -> str:
-    """Of the files on which all drills have passed last."""
+    """The digest of the files on which all drills passed last."""
     return NOTE.read_text(encoding="utf-8").strip() if NOTE.exists() else ""
 
 

@@ -1,4 +1,4 @@
-"""Ten lines of nginx before an application in another language, as docs/forward-auth.md has both."""
+"""Ten lines of nginx in front of an application in another language, both as in docs/forward-auth.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose address and origin a request has: through proxies only where they are trusted."""
+"""A request's address and origin come from a proxy's headers only if the proxy is trusted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stateroom.settings import Settings
 
 
 class Transport:
-    """A connection from somewhere."""
+    """A transport of a connection from this address."""
 
     def __init__(self, peer: str) -> None:
         self._peer = peer
@@ -36,9 +36,9 @@ def proxies(trusted: str = "10.0.0.0/8, ::1/128", **values: Any) -> Proxies:
     ("peer", "forwarded", "address"),
     [
         ("203.0.113.7", [], "203.0.113.7"),
-        ("203.0.113.7", ["1.1.1.1"], "203.0.113.7"),  # not a proxy of ours: what it says does not count
+        ("203.0.113.7", ["1.1.1.1"], "203.0.113.7"),  # This is no trusted proxy, so its headers are ignored.
         ("10.0.0.1", ["1.1.1.1"], "1.1.1.1"),
-        ("10.0.0.1", ["9.9.9.9, 1.1.1.1"], "1.1.1.1"),  # what stands left the client may have written
+        ("10.0.0.1", ["9.9.9.9, 1.1.1.1"], "1.1.1.1"),  # The client may have written the values further left.
         ("10.0.0.1", ["9.9.9.9, 1.1.1.1, 10.0.0.2"], "1.1.1.1"),
         ("10.0.0.1", ["1.1.1.1", "2.2.2.2"], "2.2.2.2"),
         ("10.0.0.1", ["nonsense"], "10.0.0.1"),

@@ -1,4 +1,4 @@
-"""A stream that opens while its session ends."""
+"""Streams that open while their session ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GATE = web.AppKey("gate", asyncio.Event)
 
 @require_auth
 async def slow_socket(request: web.Request) -> web.WebSocketResponse:
-    """Looks something up before it opens."""
+    """A handler that waits before it opens its stream."""
     request.app[ARRIVED].set()
     await request.app[GATE].wait()
     made = web.WebSocketResponse()
@@ -74,7 +74,7 @@ async def test_a_socket_that_opens_after_its_sessions_end_was_heard_is_not_left_
     app[GATE].set()
     try:
         socket = await opening
-    except Exception:  # refused: as good
+    except Exception:  # It may also be refused.
         return
     message = await socket.receive(timeout=3)
     while message.type is WSMsgType.TEXT:

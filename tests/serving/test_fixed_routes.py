@@ -1,4 +1,4 @@
-"""Requests for fixed paths get from their handlers what they got by the router's way."""
+"""A request for a fixed path gets the answer that aiohttp's router would have given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKS = web.RequestKey("marks", str)
 
 
 class Service:
-    """An application with a middleware, and what its handlers and its router were asked."""
+    """An application with a middleware, and a record of calls to its handlers and its router."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The listings of the settings say what the code does."""
+"""The lists of settings agree with the code."""
 
 from __future__ import annotations
 

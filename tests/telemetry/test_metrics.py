@@ -1,4 +1,4 @@
-"""Counting: each application by itself, and figures that agree with prometheus-client's own."""
+"""Each application has its own counters, and their figures agree with prometheus-client's."""
 
 from __future__ import annotations
 

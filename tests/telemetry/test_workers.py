@@ -1,4 +1,4 @@
-"""Figures of several workers as one."""
+"""The figures of several workers, added up."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Host:
         self._process_ids: dict[int, int] = {}
 
     def work(self, number: int, script: str) -> str:
-        """What worker `number` prints; its figures stay in the folder."""
+        """The output of worker `number`. Its figures stay in the folder."""
         environment = os.environ | {"PYTHONPATH": SOURCES, FOLDER: str(self._folder)}
         command = [sys.executable, "-c", WORKER, str(number), script, self._known]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -52,7 +52,7 @@ class Host:
         leave(self._folder, number, self._process_ids[number])
 
     def scraped(self) -> dict[tuple[str, frozenset[str]], float]:
-        """What a further worker tells of them."""
+        """The figures of all workers, read by another worker."""
         text = self.work(9, SCRAPE)
         self.leave(9)
         return figures(text)
@@ -95,7 +95,7 @@ def test_of_states_the_worst_is_the_hosts(host: Host, states: list[str], worst: 
 
 def test_counts_are_added_up_and_outlive_the_worker(any_host: Host) -> None:
     count = "metrics.sessions_created.inc(3); metrics.http_requests['GET', '/x', '200'].inc()"
-    for number in (0, 1, 1):  # the third takes the place of the second
+    for number in (0, 1, 1):  # The third replaces the second.
         any_host.work(number, count + "; metrics.redis_pool_connections_max.set(20)")
         if number == 1:
             any_host.leave(1)

@@ -1,4 +1,4 @@
-"""An application's handlers: what type checkers know of `stateroom` there. Nothing of this runs; mypy and basedpyright read it."""
+"""An application's handlers: mypy and basedpyright check their use of `stateroom`. This file is never run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def logout(request: web.Request) -> web.Response:
 
 
 async def change_password(connection: AsyncConnection) -> None:
-    """What is written in the transaction that ends the other sessions."""
+    """A write in the transaction that ends the other sessions."""
 
 
 @stateroom.require_auth
@@ -97,7 +97,7 @@ def what_is_known_of_the_client(request: web.Request) -> None:
 
 
 def answer(error: Exception) -> dict[str, Any]:
-    """Errors in the order in which `except` clauses would have to stand: the narrow ones first."""
+    """The errors in the order that `except` clauses need: narrow ones first."""
     match error:
         case stateroom.SessionEnded():
             return {"reason": assert_type(error.reason, str)}

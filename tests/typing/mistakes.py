@@ -1,6 +1,6 @@
-"""Mistakes that type checkers must find. A line whose comment is not needed any more is an error of theirs.
+"""Mistakes that type checkers must find. If a line's comment is no longer needed, they report it.
 
-Nothing of this runs. Each mistake is one that an application's author makes.
+This file is never run. Authors of applications make such mistakes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sessions and their manager: what type checkers know of them. Nothing of this runs; mypy and basedpyright read it."""
+"""Sessions and their manager: mypy and basedpyright check their types. This file is never run."""
 
 from __future__ import annotations
 

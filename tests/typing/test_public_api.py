@@ -1,4 +1,4 @@
-"""Every public name is used in the files of this folder, which type checkers read as they read an application."""
+"""Every public name is used in the files of this folder, which type checkers check like an application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The account's page by form, with scripts off."""
+"""The account's page, used by forms without scripts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGN_OUT_IPHONE = "Sign out Mobile Safari on iOS"
 
 @pytest.fixture
 async def devices(visitor: Visitor, new_visitor: NewVisitor) -> tuple[Visitor, Visitor]:
-    """Ada's desktop, and her telephone, which signed in later."""
+    """Ada's desktop and her telephone. The telephone signed in later."""
     phone = await new_visitor(SAFARI)
     await visitor.register()
     await phone.sign_in()
@@ -138,7 +138,7 @@ async def test_an_old_sign_in_gives_the_password_again_and_the_step_is_taken(
     assert page.path == "/account"
     assert "The device was signed out." in page.text
     assert (await phone.open("/account")).path == "/login"
-    # It is fresh again.
+    # The sign-in is fresh again.
     assert "No other device was signed in." in (await desktop.post("/account/revoke-others", {})).text
 
 

@@ -133,7 +133,7 @@ def on_containers(given: Sequence[str], *, folder: Path | None, file: Path | Non
     if file is not None:
         file.write_text(json.dumps([each.figures() for each in outcomes], indent=2) + "\n", encoding="utf-8")
     if folder is not None:
-        print(f"report: {report.write([each.course for each in outcomes if each.course is not None], folder)}")
+        print(f"report: {report.write([each.outcome for each in outcomes if each.outcome is not None], folder)}")
     return 1 if any(each.faults for each in outcomes) else 0
 
 

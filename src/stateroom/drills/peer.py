@@ -1,8 +1,8 @@
-"""What a user has today, under the same judge: `python -m stateroom.drills.peer`.
+"""A peer for comparison in drills, an application with aiohttp-session: `python -m stateroom.drills.peer`.
 
-An aiohttp application with aiohttp-session in Redis, found through Sentinel by redis-py, all with their defaults. It
-answers the calls that the drills' clients make. Anybody may sign in with the clients' password: accounts are not what
-is judged.
+Its sessions are in Redis, which redis-py finds through Sentinel. All libraries have their default settings. It answers
+the requests of the drills' clients. Every email address may sign in with the clients' password, because accounts are
+not judged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from ..insides.of_redis import connect_from
 from ..settings import parse_address
-from .load import COOKIE, PASSWORD
+from .client import COOKIE, PASSWORD
 
 STORE = web.AppKey("peer_store", Redis)
 PROBE = "session_id_probe"
@@ -75,7 +75,7 @@ async def data(request: web.Request) -> web.Response:
 
 @routes.get("/drill/state")
 async def state(request: web.Request) -> web.Response:
-    """Whether it can write now: it has no idea of more."""
+    """`settled` if it can write to Redis now, else `away`. It knows no other states."""
     try:
         await request.app[STORE].set(PROBE, 1)
     except (RedisError, OSError, TimeoutError):

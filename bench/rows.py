@@ -64,16 +64,27 @@ class Target:
             return dict(json.load(response))
 
 
-Start = Callable[[Path], AbstractContextManager[Target]]
+def must_know_its_user(name: str, target: Target) -> None:
+    """Ends the run where a row answers something else than a signed-in user: its figures would be of another step."""
+    answer = target.check()
+    if (answer["authenticated"], answer["user_id"], answer["degraded"]) != (True, 1, False):
+        sys.exit(f"{name} does not know its user: {answer}")
+
+
+Start = Callable[..., AbstractContextManager[Target]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """`start` is given a folder of the row's own; it raises `NotRunning` where the row has to be left out."""
+    """`start` is given a folder of the row's own; it raises `NotRunning` where the row has to be left out.
+
+    `is_stateroom`: `start` also takes environment variables by name, so it can be run with another tree's code.
+    """
 
     key: str
     name: str
     start: Start
+    is_stateroom: bool = False
 
 
 @contextlib.contextmanager
@@ -84,10 +95,10 @@ def bare(_: Path) -> Iterator[Target]:
 
 
 @contextlib.contextmanager
-def library(folder: Path) -> Iterator[Target]:
+def library(folder: Path, **settings: str) -> Iterator[Target]:
     port = free_port()
     command = [sys.executable, "-P", str(HERE / "library.py"), str(port)]
-    with valkey() as store, started(command, stateroom(folder, store), folder, port) as pid:
+    with valkey() as store, started(command, stateroom(folder, store) | settings, folder, port) as pid:
         yield Target(port, pid, sign_in(port, "/login", json.dumps(SESSION).encode()), store)
 
 
@@ -100,9 +111,9 @@ def whole_service(folder: Path, *, workers: int = 1, **settings: str) -> Iterato
 
 
 @contextlib.contextmanager
-def near_cache(folder: Path) -> Iterator[Target]:
+def near_cache(folder: Path, **settings: str) -> Iterator[Target]:
     """The service with its cache on. It is left out where checks go to Redis all the same."""
-    with whole_service(folder, SESSION_CACHE_MAX_AGE=str(CACHE_SECONDS)) as target:
+    with whole_service(folder, workers=1, SESSION_CACHE_MAX_AGE=str(CACHE_SECONDS), **settings) as target:
         load(target.port, seconds=WARM_SECONDS, connections=8, cookie=target.cookie)
         asked = measure([], target.port, seconds=WARM_SECONDS, connections=8, cookie=target.cookie, redis_commands=target.commands)
         if asked.redis_commands > 0.9:
@@ -143,11 +154,11 @@ def stateroom(folder: Path, store: Valkey) -> dict[str, str]:
 
 ROWS = (
     Row("bare", "bare aiohttp", bare),
-    Row("library", "Stateroom, library in a bare app", library),
-    Row("service", "Stateroom, whole service", whole_service),
-    Row("service-logs", "Stateroom, access log on", partial(whole_service, LOG_LEVEL="info")),
-    Row("service-cache", "Stateroom, near cache on", near_cache),
-    Row("service-2", "Stateroom, two workers", partial(whole_service, workers=2)),
+    Row("library", "Stateroom, library in a bare app", library, is_stateroom=True),
+    Row("service", "Stateroom, whole service", whole_service, is_stateroom=True),
+    Row("service-logs", "Stateroom, access log on", partial(whole_service, LOG_LEVEL="info"), is_stateroom=True),
+    Row("service-cache", "Stateroom, near cache on", near_cache, is_stateroom=True),
+    Row("service-2", "Stateroom, two workers", partial(whole_service, workers=2), is_stateroom=True),
     Row("aiohttp-session", "aiohttp-session", partial(peer, command=peers.aiohttp_session)),
     Row("aiohttp-session-renew", "aiohttp-session, renewing", partial(peer, command=peers.aiohttp_session_renewing)),
     Row("starsessions", "starsessions, uvicorn", partial(peer, command=peers.starsessions)),

@@ -29,7 +29,9 @@ from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
 from stateroom.drills.ports import free_port
+from stateroom.sessions.journal.interface import NoJournal
 from stateroom.sessions.sealing.key_ring import KeyRing, new_key
+from stateroom.sessions.wiring import wire
 from stateroom.telemetry.metrics import Metrics
 
 from .filling import IDLE_SECONDS, LIFETIME_SECONDS, Visitor, check_form, fill, stateroom_sessions
@@ -209,14 +211,14 @@ def timed(name: str, took: Sequence[float]) -> dict[str, Any]:
 
 async def count_and_sweep(many: Filled, count: int) -> dict[str, Any]:
     """As housekeeping does, over a connection of our own; at last everything expires at once."""
-    client = await make_client(many.settings, metrics=Metrics())
+    client = make_client(many.settings, metrics=Metrics())
     await client.start()
-    manager = SessionManager(many.settings, Metrics(), KeyRing(many.settings.key_ring, "session_id"))
-    manager.attach(client)
+    parts = wire(many.settings, Metrics(), client, NoJournal())
+    manager = SessionManager(parts)
     results = timed("count", [await _milliseconds(manager.count_active) for _ in range(20)])
     results |= timed("sweep, nothing due", [await _milliseconds(manager.sweep) for _ in range(10)])
     results |= {"slow before the flood": slow(many)}
-    manager.clock.skew_ms = (IDLE_SECONDS + 600) * 1000
+    parts.clock.skew_ms = (IDLE_SECONDS + 600) * 1000
     swept, took, alongside = 0, [], []
     while swept < count:
         began = time.perf_counter()

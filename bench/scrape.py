@@ -40,7 +40,7 @@ def main() -> None:
 async def fill(state: Path, count: int) -> None:
     url = f"unix://:{(state / 'valkey.password').read_text()}@{state / 'valkey.sock'}"
     settings = Settings(_env_file=None, redis_url=url, cookie_keys=new_key(), database_url="none", redis_read_timeout=5)
-    client = await make_client(settings, metrics=Metrics())
+    client = make_client(settings, metrics=Metrics())
     await client.start()
     manager = SessionManager(settings, Metrics(), KeyRing(settings.key_ring, "session_id"))
     manager.attach(client)

@@ -15,12 +15,15 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
+from stateroom import ready
+from stateroom.api import answers, forward
 from stateroom.app import make_app
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.database import Database
 from stateroom.drills.postgres import Postgres, postgres_folder
 from stateroom.drills.scratch import memory
+from stateroom.insides import of_aiohttp
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
@@ -64,6 +67,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(params=["aiohttp is known", "aiohttp is unknown"])
+def knows_aiohttp(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """The test runs with an aiohttp whose insides we know, and with one whose insides we don't."""
+    if request.param == "aiohttp is unknown":
+        monkeypatch.setattr(of_aiohttp, "is_known", lambda: False)
+        for user in (ready, answers, forward):  # chosen when they were imported
+            monkeypatch.setattr(user, "ready_response", ready.ordinary_response)
+    return of_aiohttp.is_known()
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Real servers, each kind started when first asked for and kept for the whole run."""
@@ -90,7 +103,7 @@ def store_settings(store_kind: str, servers: Servers) -> Settings:
 async def client(store_kind: str, store_settings: Settings) -> AsyncIterator[RedisClient]:
     """A started client of a store of each kind."""
     factory = Servers.fake_redis if store_kind == "fakeredis" else None
-    made = await make_client(store_settings, factory, metrics=Metrics())
+    made = make_client(store_settings, factory, metrics=Metrics())
     await made.start()
     yield made
     await made.aclose()

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import sqlite3
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -68,7 +69,7 @@ class Database:
         self._sqlite = _sqlite_url(settings)
         self._dsn = "" if self._sqlite is not None else _postgres_dsn(settings)
         self._engine: AsyncEngine | None = None
-        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # of SQLite, one a connection
 
     @property
     def is_sqlite(self) -> bool:
@@ -168,8 +169,10 @@ class Database:
         finally:
             await engine.dispose()
 
-    def _note_thread(self, connection: Any, _: Any) -> None:
-        self._threads.add(connection.driver_connection._thread)  # noqa: SLF001 (aiosqlite has no public way to wait for it)
+    def _connect_sqlite(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        # aiosqlite has a thread for each connection and tells nobody which, but it makes the connection there.
+        self._threads.add(threading.current_thread())
+        return sqlite3.Connection(*arguments, **options)
 
     def _make_engine(self, *, statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS, **options: Any) -> AsyncEngine:
         options = {"hide_parameters": True, **options}
@@ -177,9 +180,9 @@ class Database:
             options |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
         if self._sqlite is not None:
             logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # at lower levels it logs every parameter
-            engine = create_async_engine(self._sqlite, connect_args={"timeout": STATEMENT_TIMEOUT_SECONDS}, **options)
+            connect_args = {"timeout": STATEMENT_TIMEOUT_SECONDS, "factory": self._connect_sqlite}
+            engine = create_async_engine(self._sqlite, connect_args=connect_args, **options)
             event.listen(engine.sync_engine, "connect", _set_pragmas)
-            event.listen(engine.sync_engine, "connect", self._note_thread)
             return engine
         try:
             import asyncpg

@@ -36,7 +36,7 @@ Make = Callable[..., Accounts]
 
 @pytest.fixture
 async def fake(servers: Servers) -> AsyncIterator[RedisClient]:
-    client = await make_client(servers.settings("fakeredis"), Servers.fake_redis, metrics=Metrics())
+    client = make_client(servers.settings("fakeredis"), Servers.fake_redis, metrics=Metrics())
     await client.start()
     yield client
     await client.aclose()
@@ -57,8 +57,7 @@ async def make(servers: Servers, fake: RedisClient, users_database: Database) ->
 
     def making(metrics: Metrics | None = None, **values: Any) -> Accounts:
         quick = {"bcrypt_rounds": 4, "login_attempts": 3, "login_attempts_per_address": 1000}
-        made.append(Accounts(servers.settings("fakeredis", **(quick | values)), users_database, metrics or Metrics()))
-        made[-1].attach(fake)
+        made.append(Accounts(servers.settings("fakeredis", **(quick | values)), users_database, fake, metrics or Metrics()))
         return made[-1]
 
     yield making

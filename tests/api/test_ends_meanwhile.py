@@ -93,7 +93,7 @@ async def test_a_sign_in_does_not_outlive_what_came_between(
     if moment == "verified":
         once(monkeypatch, ada.accounts, "authenticate", after=change)
     else:
-        once(monkeypatch, ada.sessions.store, "create", before=change)
+        once(monkeypatch, ada.sessions._parts.store, "create", before=change)
     status, problem = await ada.other("/api/auth/login", CREDENTIALS)
     assert (status, problem["error"]) == (401, "invalid credentials")
     assert not await ada.is_in(ada.other)
@@ -122,7 +122,7 @@ async def test_a_password_change_whose_ends_cannot_be_committed_changes_nothing(
     ada: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("stateroom.sessions.journal._raise", fail)
+        patch.setattr("stateroom.sessions.journal.sql._raise", fail)
         assert (await ada.owner("/api/auth/password", CHANGE))[0] == 503
     assert await ada.is_in(ada.owner)
     assert (await ada.other("/api/auth/login", NEW_CREDENTIALS))[0] == 401
@@ -137,9 +137,9 @@ async def test_a_journal_that_breaks_after_a_rotation_signs_nobody_out(
 ) -> None:
     """What is committed has no way back: the answer is 503 and carries the new cookie."""
     with monkeypatch.context() as patch:
-        patch.setattr(ada.sessions.stores.journal, "covering", fail)
+        patch.setattr(ada.sessions._parts.journal, "look_up", fail)
         assert (await ada.owner(path, body))[0] == 503
-    await ada.sessions.stores.tail.catch_up()
+    await ada.sessions._parts.tail.catch_up()
     assert await ada.is_in(ada.owner)
     assert await ada.count() == 1
 
@@ -148,8 +148,8 @@ async def test_a_journal_that_breaks_after_a_rotation_signs_nobody_out(
 async def test_a_sign_in_that_is_taken_back_leaves_all_as_it_was(ada: Service, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     before = [each.id for each in await ada.sessions.list(1)]
     with monkeypatch.context() as patch:
-        patch.setattr(ada.sessions.stores.journal, step, fail)
-        patch.setattr(ada.sessions.stores.ends, "_is_required", True)
+        patch.setattr(ada.sessions._parts.journal, step, fail)
+        patch.setattr(ada.sessions._parts.ends, "_is_journal_required", True)
         assert (await ada.owner("/api/auth/login", CREDENTIALS))[0] == 503
     assert await ada.is_in(ada.owner)
     assert [each.id for each in await ada.sessions.list(1)] == before

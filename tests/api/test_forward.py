@@ -218,7 +218,7 @@ async def test_what_cannot_be_known_is_503_and_no_redirect(client: ServiceClient
 
         raise DatabaseUnavailable("away, for a test")
 
-    monkeypatch.setattr(manager.stores.honour, "why_ended_by_journal", away)
+    monkeypatch.setattr(manager._parts.trust, "why_ended_by_journal", away)
     with testing.redis_down(app):
         for path in ENDPOINTS:
             status, headers = await ask(client, path, PAGE | ORIGINAL)

@@ -76,7 +76,7 @@ async def test_a_check_asks_once_and_costs_no_more_when_it_renews(service: Servi
     asked.clear()
     await service.get("/api/auth/check")
     assert asked == {"HGETALL": 1}
-    service.app[SESSIONS].clock.skew_ms += 120_000
+    service.app[SESSIONS]._parts.clock.skew_ms += 120_000
     await service.get("/api/auth/check")
     assert asked == {"HGETALL": 2, "renew": 1}
 
@@ -99,12 +99,12 @@ async def test_counting_asks_one_short_command_a_tag_whatever_is_stored(service:
     await asyncio.gather(*(manager.create(1_000 + number) for number in range(50)))
     token = BUDGET.set(None)
     before = await _calls(service, "zcount")
-    assert await manager.store.count_active() == 50
+    assert await manager._parts.store.count_active() == 50
     assert await _calls(service, "zcount") - before <= 2 * TAG_COUNT  # housekeeping may count too
     BUDGET.reset(token)
 
 
 async def _calls(service: ServiceClient, command: str) -> int:
-    info = (await service.app[SESSIONS].client.execute("", "INFO", "commandstats")).decode()
+    info = (await service.app[SESSIONS]._parts.client.execute("", "INFO", "commandstats")).decode()
     line = next((line for line in info.splitlines() if line.startswith(f"cmdstat_{command}:")), ":calls=0,")
     return int(line.partition("calls=")[2].partition(",")[0])

@@ -84,7 +84,7 @@ class World:
 
         async def is_so() -> bool:
             return (
-                manager.store_state() == "settled" and manager.journal_age() < LEASE_SECONDS and not manager.stores.tail.unwritten
+                manager.store_state() == "settled" and manager._parts.tail.age < LEASE_SECONDS and not manager._parts.tail.unwritten
             )
 
         await topology.until(is_so, "the service sees that all is well")

@@ -16,10 +16,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import stateroom
-from stateroom import SESSIONS, Settings, StoreUnavailable, access_token, get_session, session_token, sign_in, testing
+from stateroom import SESSIONS, Settings, StoreUnavailable, access_token, bearer_value, get_session, sign_in, testing
 from stateroom.app import make_app
 from stateroom.drills import topology
 from stateroom.drills.topology import Node
+from stateroom.sessions.model.session import record_of
 from stateroom.sessions.sealing.key_ring import KeyRing
 
 from ..conftest import ServiceClient
@@ -195,7 +196,7 @@ async def test_what_a_token_opened_is_not_sealed(settings: Settings) -> None:
 
     async def seal(request: web.Request) -> web.Response:
         with pytest.raises(ValueError, match="access token"):
-            session_token(request)
+            bearer_value(request)
         get_session(request)["seen"] = True
         return web.json_response({})
 
@@ -232,12 +233,12 @@ async def test_a_value_does_not_get_younger_while_redis_is_away(settings: Settin
 
     async def values(request: web.Request) -> web.Response:
         session = get_session(request)
-        asked.append(session.confirmed_ms)
+        asked.append(record_of(session).confirmed_ms)
         try:
             token = access_token(request).value
         except StoreUnavailable:
             token = None
-        cookie = request.app[SESSIONS].ring.open(session_token(request))
+        cookie = request.app[SESSIONS]._parts.key_ring.open(bearer_value(request))
         assert cookie is not None
         return web.json_response({"degraded": session.degraded, "token": token, "issued_at": cookie.issued_at})
 

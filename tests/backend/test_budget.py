@@ -39,7 +39,7 @@ async def test_without_a_request_each_step_has_its_own_time() -> None:
 
 
 async def test_a_spent_budget_says_nothing_about_the_server(servers: Servers) -> None:
-    client = await make_client(servers.settings("valkey"), metrics=Metrics())
+    client = make_client(servers.settings("valkey"), metrics=Metrics())
     await client.start()
     BUDGET.set(Budget(0.0))
     with pytest.raises(StoreUnavailable):

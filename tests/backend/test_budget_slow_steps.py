@@ -104,7 +104,7 @@ async def test_slow_steps_of_one_request_share_one_wait_and_trip_nothing(
             assert response.status == 503
     assert time.monotonic() - began > 0.4
     assert client.app[METRICS].registry.get_sample_value("stateroom_redis_circuit_state") == 0
-    assert client.app[SESSIONS].client.is_available
+    assert client.app[SESSIONS]._parts.client.is_available
     async with client.post("/steps/1") as response:
         assert response.status == 200
 

@@ -39,7 +39,7 @@ def settings(**values: Any) -> Settings:
 
 
 async def started(made: Settings) -> RedisClient:
-    client = await make_client(made, metrics=Metrics())
+    client = make_client(made, metrics=Metrics())
     try:
         await client.start()
     except BaseException:

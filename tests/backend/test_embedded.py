@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from stateroom.backend import embedded
-from stateroom.backend.embedded import EmbeddedClient, EmbeddedServer, find_server, try_lock
+from stateroom.backend.client import RedisClient
+from stateroom.backend.embedded import EmbeddedServer, embedded_client, find_server, try_lock
 from stateroom.drills.topology import until
 from stateroom.errors import SettingsError
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
 
-def client_on(folder: Path) -> EmbeddedClient:
-    return EmbeddedClient(Settings(_env_file=None, state_dir=folder), Metrics())
+def client_on(folder: Path) -> RedisClient:
+    return embedded_client(Settings(_env_file=None, state_dir=folder), Metrics())
 
 
 def server_on(folder: Path) -> EmbeddedServer:

@@ -231,7 +231,7 @@ def settings(node: Node, **values: Any) -> Settings:
 
 
 async def started(made: Settings) -> ServerClient:
-    client = await make_client(made, metrics=Metrics())
+    client = make_client(made, metrics=Metrics())
     assert isinstance(client, ServerClient)
     await client.start()
     return client
@@ -360,7 +360,7 @@ async def test_a_user_who_may_not_ask_for_news_costs_the_copies_only(node: Node)
 async def test_a_plain_client_does_without_and_says_so(servers: Servers) -> None:
     made = servers.settings("fakeredis", session_cache_max_age=MAX_AGE)
     with structlog.testing.capture_logs() as logs:
-        client = await make_client(made, Servers.fake_redis, metrics=Metrics())
+        client = make_client(made, Servers.fake_redis, metrics=Metrics())
     assert client.standing("").near is None
     assert [entry["event"] for entry in logs] == ["near_cache_off"]
 
@@ -400,7 +400,7 @@ async def test_a_slot_that_moves_to_another_shard_leaves_no_copy_behind(
 ) -> None:
     async with topology.cluster(tmp_path / "cluster") as nodes:
         where = {"redis_cluster_nodes": ",".join(str(node.address) for node in nodes[:3])}
-        client = await make_client(
+        client = make_client(
             Settings(_env_file=None, cookie_keys="A" * 43, database_url="none", session_cache_max_age=MAX_AGE, **where),
             metrics=Metrics(),
         )

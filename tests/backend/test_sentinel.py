@@ -11,9 +11,9 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from stateroom.backend.dial import Dialer
-from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, Answer, SentinelWatcher
 from stateroom.errors import StoreUnavailable
+from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Address
 from stateroom.telemetry.metrics import Metrics
 

@@ -13,11 +13,11 @@ import pytest
 
 from stateroom.backend.clients import SentinelClient
 from stateroom.backend.dial import Dialer
-from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, SentinelWatcher
 from stateroom.drills import topology
 from stateroom.errors import StoreUnavailable
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
 

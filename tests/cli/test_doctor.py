@@ -46,7 +46,7 @@ def test_a_fault_is_a_line_with_its_mend_below_and_exit_1(command: Command) -> N
     lines = result.stdout.splitlines()
     at = lines.index(f"Server 127.0.0.1:{settings['REDIS_PORT']}")
     assert lines[at + 1] == "  fault    nobody listens there (connection refused) [server-unreachable]"
-    assert lines[at + 2] == "  mend     start it, or correct its address"
+    assert lines[at + 2] == "  fix      start it, or correct its address"
     assert result.stderr == ""
     assert "not-to-be-shown" not in result.stdout
 
@@ -58,7 +58,7 @@ def test_json_has_the_same(command: Command) -> None:
     assert (document["mode"], document["good"]) == ("single", False)
     [fault] = [finding for finding in document["findings"] if finding["level"] == "fault"]
     assert fault["check"] == "server-unreachable"
-    assert fault["mend"]
+    assert fault["fix"]
 
 
 def test_on_a_terminal_lines_break_in_their_column(tmp_path: Path) -> None:

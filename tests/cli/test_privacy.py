@@ -63,7 +63,7 @@ def test_erasing_asks_first(serving: Serving, command: Command) -> None:
     serving.call("POST", "/api/auth/register", ADA)
     done = command("users", "erase", ADA["email"])  # nobody there to say yes
     assert done.returncode == 1
-    assert "no way back" in done.stdout + done.stderr
+    assert "cannot be undone" in done.stdout + done.stderr
     assert exported(command)["user"]["email"] == ADA["email"]
 
 
@@ -89,7 +89,7 @@ def test_without_redis_nothing_is_shown_in_part_and_erasing_holds_all_the_same(
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "ada@example.com is erased; all sessions ended",
-        "Redis is away: what it holds of those sessions is deleted when it is back, or lapses",
+        "Redis is unavailable: the data of those sessions is deleted when it is available again, or when they expire",
     ]
     status, problem, _ = serving.call("GET", "/api/profile", cookie=cookie)
     assert (status, problem["reason"]) == (401, "disabled")

@@ -12,8 +12,8 @@ async def test_an_announced_address_that_leads_nowhere_is_found(amiss: Amiss) ->
     finding = findings["announced-address"]
     assert finding.level is Level.FAULT
     assert finding.where.startswith("Replica 127.0.0.9:")
-    assert "it replicates all the same" in finding.what
-    assert "replica-announce-ip" in finding.mend
+    assert "the server replicates" in finding.what
+    assert "replica-announce-ip" in finding.fix
 
 
 async def test_sentinels_that_disagree_are_found(amiss: Amiss) -> None:
@@ -34,30 +34,30 @@ async def test_two_sentinels_are_too_few(amiss: Amiss) -> None:
     settings = sentinel_settings(amiss.sentinels[:2])
     findings = {finding.check: finding for finding in await found(settings)}
     assert findings.keys() >= {"few-sentinels", "down-after", "min-replicas", "aof-off", "no-journal"}
-    assert "run three" in findings["few-sentinels"].mend
+    assert "run three" in findings["few-sentinels"].fix
 
 
 async def test_a_replica_named_as_the_single_server_is_found(amiss: Amiss) -> None:
     settings = sentinel_settings([], redis_mode="single", redis_host=amiss.hidden.host, redis_port=amiss.hidden.port)
     findings = {finding.check: finding for finding in await found(settings)}
-    assert "name its primary" in findings["role"].mend
+    assert "name its primary" in findings["role"].fix
 
 
 async def test_a_sentinel_named_as_the_server_is_found(amiss: Amiss) -> None:
     node = amiss.sentinels[0]
     settings = sentinel_settings([], redis_mode="single", redis_host=node.host, redis_port=node.port, database_url=None)
     finding = await only(settings, "mode")
-    assert "REDIS_SENTINELS" in finding.mend
+    assert "REDIS_SENTINELS" in finding.fix
 
 
 async def test_a_server_named_as_a_sentinel_is_found(amiss: Amiss) -> None:
     findings = await found(sentinel_settings([amiss.primary]))
     assert [finding.check for finding in findings] == ["sentinel-unreachable", "no-sentinel", "no-journal"]
-    assert "see that a Sentinel runs there" in findings[0].mend
+    assert "check that a Sentinel runs there" in findings[0].fix
 
 
 async def test_a_port_without_redis_is_a_line_with_a_mend(free_address: str) -> None:
     host, port = free_address.split(":")
     settings = sentinel_settings([], redis_mode="single", redis_host=host, redis_port=int(port), database_url=None)
     finding = await only(settings, "server-unreachable")
-    assert "start it" in finding.mend
+    assert "start it" in finding.fix

@@ -36,7 +36,7 @@ async def test_a_clock_that_is_5_s_off_is_found(tmp_path: Path, seconds: int) ->
         finding = await only(settings, "clock")
     assert finding.level is Level.FAULT
     assert f"5.0 s {'ahead of' if seconds > 0 else 'behind'} this host" in finding.what
-    assert "NTP" in finding.mend
+    assert "NTP" in finding.fix
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ async def test_a_server_that_may_not_be_asked_the_time_is_a_missing_right(tmp_pa
     lines = ["user app on >secret ~session:* &* +@all -time"]
     async with topology.single(tmp_path, lines=lines, options={"appendonly": "yes"}) as node:
         finding = await only(sentinel_settings([], redis_url=f"redis://app:secret@{node.address}", database_url=None), "rights")
-    assert "+time" in finding.mend
+    assert "+time" in finding.fix

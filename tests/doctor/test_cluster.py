@@ -48,9 +48,9 @@ async def test_the_fleet_is_asked_on_every_shard(servers: Servers, tmp_path: Pat
     await database.aclose()
     [fleet] = [each for each in (await examine(made)).findings if each.where == "Fleet"]
     assert fleet.level is Level.OK
-    client = await make_client(made, metrics=Metrics())
+    client = make_client(made, metrics=Metrics())
     await client.start()
-    key = KeyNames("foreign").on_shard(client.shards()[2], "fleet")
+    key = KeyNames("foreign").fleet(client.shards()[2])
     await client.execute(key, "SET", key, "another")
     try:
         [finding] = await found(made)
@@ -73,7 +73,7 @@ async def test_a_node_that_hangs_and_a_single_start_node_are_found(servers: Serv
 async def test_a_server_that_is_no_cluster_is_told_as_that(servers: Servers) -> None:
     findings = await found(settings(servers, redis_cluster_nodes=str(servers.valkey.address)))
     assert [each.check for each in findings] == ["no-cluster"]
-    assert "REDIS_MODE" in findings[0].mend
+    assert "REDIS_MODE" in findings[0].fix
 
 
 async def test_a_clusters_node_named_as_the_single_server_is_found(servers: Servers) -> None:

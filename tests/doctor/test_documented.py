@@ -10,7 +10,7 @@ import stateroom.doctor
 from stateroom.doctor.reach import CHECKS
 
 ROOT = Path(__file__).parents[2]
-LEVELS = {"fault": {"fault"}, "warning": {"warning"}, "unseen": {"unseen"}, "say": {"fault", "warning"}}
+LEVELS = {"fault": {"fault"}, "warning": {"warning"}, "unseen": {"unseen"}, "judge": {"fault", "warning"}}
 ROW = re.compile(r"^\| `([a-z-]+)` \| ([a-z, ]+) \|", re.MULTILINE)
 
 

@@ -56,7 +56,7 @@ async def test_a_folder_of_another_user_is_a_line_with_its_mend(settings: Settin
     with mock.patch.object(EmbeddedServer, "is_there", refused):
         finding = await only(settings, "server-unreachable")
     assert "Permission denied" in finding.what
-    assert "as the user that the service runs as" in finding.mend
+    assert "as the user that the service runs as" in finding.fix
 
 
 async def test_without_a_server_binary_sessions_live_in_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

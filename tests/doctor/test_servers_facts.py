@@ -17,7 +17,7 @@ from .facts import primary, replica, settings
 
 def bad(findings: Iterable[Finding]) -> list[tuple[str, Level]]:
     found = [finding for finding in findings if finding.level is not Level.OK]
-    assert all(finding.mend for finding in found)
+    assert all(finding.fix for finding in found)
     return [(finding.check, finding.level) for finding in found]
 
 

@@ -14,9 +14,9 @@ from stateroom.drills.load import Client, Load
 from stateroom.drills.ports import LOOPBACK
 from stateroom.drills.topology import Node, until
 from stateroom.drills.workers import Worker
+from stateroom.sessions.model.identity import user_key
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.store.key_names import KeyNames
-from stateroom.sessions.model.identity import user_key
 
 WORKERS = 2
 
@@ -48,7 +48,7 @@ class Clustered:
 
 
 def slot_of(user_id: int) -> int:
-    return int(key_slot(KeyNames("session").user(user_key(user_id)).encode()))
+    return int(key_slot(KeyNames("session").of_user(user_key(user_id))[0].encode()))
 
 
 @contextlib.asynccontextmanager

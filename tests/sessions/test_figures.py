@@ -14,12 +14,15 @@ import pytest
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
-from stateroom.sessions.sealing.key_ring import KeyRing
-from stateroom.sessions.figures import Figures
 from stateroom.request.housekeeping import TURN_SECONDS, TURNS_PER_COUNT, Housekeeping
-from stateroom.sessions.manager import SessionManager
-from stateroom.sessions.model.session import Session
 from stateroom.request.streams import Streams
+from stateroom.sessions.figures import Figures
+from stateroom.sessions.journal.interface import NoJournal
+from stateroom.sessions.manager import SessionManager
+from stateroom.sessions.model.session import Session, record_of
+from stateroom.sessions.upkeep import Upkeep
+from stateroom.sessions.watch import SessionWatch
+from stateroom.sessions.wiring import wire
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
@@ -48,9 +51,9 @@ class Worker:
 
 def worker(settings: Settings, client: RedisClient) -> Worker:
     metrics = Metrics()
-    manager = SessionManager(settings, metrics, KeyRing([b"k" * 32], "session_id"))
-    manager.attach(client)
-    return Worker(manager, metrics, Housekeeping(manager, Streams(manager), Figures(manager, metrics)))
+    parts = wire(settings, metrics, client, NoJournal())
+    streams = Streams(SessionWatch(parts), parts.clock)
+    return Worker(SessionManager(parts), metrics, Housekeeping(Upkeep(parts), streams, Figures(parts)))
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def fleet_settings(servers: Servers) -> Settings:
 @pytest.fixture
 async def fleet(fleet_settings: Settings) -> AsyncIterator[list[Worker]]:
     """Three workers on one store."""
-    clients = [await make_client(fleet_settings, metrics=Metrics()) for _ in range(3)]
+    clients = [make_client(fleet_settings, metrics=Metrics()) for _ in range(3)]
     for client in clients:
         await client.start()
     yield [worker(fleet_settings, client) for client in clients]
@@ -83,7 +86,7 @@ async def test_every_worker_tells_the_same_number_after_whatever_happened(fleet:
     assert [each.active for each in fleet] == [5, 5, 5]
 
     await two.manager.end(sessions[0])
-    assert await two.manager.revoke(2, sessions[1].handle)
+    assert await two.manager.revoke(2, record_of(sessions[1]).ref.handle)
     await ten_seconds(fleet)
     assert [each.active for each in fleet] == [3, 3, 3]
 
@@ -95,14 +98,14 @@ async def test_every_worker_tells_the_same_number_after_whatever_happened(fleet:
 
 async def test_a_session_that_expires_is_not_counted_any_more(servers: Servers) -> None:
     settings = servers.settings("valkey", redis_key_prefix=f"figures-{secrets.token_hex(4)}", session_max_age=1)
-    client = await make_client(settings, metrics=Metrics())
+    client = make_client(settings, metrics=Metrics())
     await client.start()
     one = worker(settings, client)
     session = await one.sign_in(1)
     await ten_seconds([one])
     assert one.active == 1
     async with asyncio.timeout(10):
-        while await one.manager.store.exists(session.address):
+        while await one.manager._parts.store.exists(record_of(session).ref):
             await asyncio.sleep(0.05)  # Redis tells nobody
     await ten_seconds([one])
     assert one.active == 0
@@ -112,13 +115,13 @@ async def test_a_session_that_expires_is_not_counted_any_more(servers: Servers) 
 async def test_one_worker_of_the_fleet_counts(fleet: list[Worker], monkeypatch: pytest.MonkeyPatch) -> None:
     counted = []
     for number, each in enumerate(fleet):
-        real = each.manager.store.count_active
+        real = each.manager._parts.store.count_active
 
         async def count(number: int = number, real: object = real) -> int:
             counted.append(number)
             return await real()  # type: ignore[operator, no-any-return]
 
-        monkeypatch.setattr(each.manager.store, "count_active", count)
+        monkeypatch.setattr(each.manager._parts.store, "count_active", count)
     await ten_seconds(fleet)
     assert set(counted) == {0}
     assert len(counted) == -(-TURNS_IN_TEN_SECONDS // TURNS_PER_COUNT)
@@ -128,7 +131,7 @@ async def test_what_is_not_known_is_no_number(fleet: list[Worker]) -> None:
     one, two, _ = fleet
     await one.sign_in(1)
     await ten_seconds(fleet)
-    await one.manager.client.aclose()
+    await one.manager._parts.client.aclose()
     await ten_seconds([one])
     assert math.isnan(one.active)
     assert two.active == 1
@@ -154,7 +157,7 @@ async def test_the_primaries_tell_of_memory_evictions_and_replicas(
 async def test_evicted_keys_are_noticed(tmp_path: Path, servers: Servers) -> None:
     async with topology.single(tmp_path / "server") as node:
         settings = servers.settings("valkey", redis_host=node.host, redis_port=node.port)
-        client = await make_client(settings, metrics=Metrics())
+        client = make_client(settings, metrics=Metrics())
         await client.start()
         one = worker(settings, client)
         await node.call("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
@@ -172,7 +175,7 @@ async def test_the_shared_connection_and_the_pool_are_measured_when_they_are_rea
     read = one.metrics.registry.get_sample_value
     assert read("stateroom_redis_pool_connections_max") == 20
     assert read("stateroom_redis_multiplexer_pending") == 0
-    asked = [asyncio.ensure_future(one.manager.client.execute("", "PING")) for _ in range(3)]
+    asked = [asyncio.ensure_future(one.manager._parts.client.execute("", "PING")) for _ in range(3)]
     await asyncio.sleep(0)
     assert read("stateroom_redis_multiplexer_pending") == 3
     await asyncio.gather(*asked)
@@ -189,7 +192,7 @@ async def test_a_step_that_fails_keeps_no_other_from_its_turn_and_is_told_at_the
     async def fails() -> None:
         raise ValueError("unforeseen")
 
-    monkeypatch.setattr(one.manager, "calibrate", fails)
+    monkeypatch.setattr(one.housekeeping._upkeep, "calibrate", fails)
     with pytest.raises(ExceptionGroup) as caught:
         await one.housekeeping.turn()
     assert [error.__notes__ for error in caught.value.exceptions] == [["step: calibrate"]]

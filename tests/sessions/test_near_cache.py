@@ -26,7 +26,7 @@ from stateroom.drills.relay import Relay
 from stateroom.drills.topology import Node
 from stateroom.errors import SessionEnded
 from stateroom.sessions.manager import SessionManager
-from stateroom.sessions.model.session import Session
+from stateroom.sessions.model.session import Session, record_of, take
 from stateroom.settings import Address
 from stateroom.setup import METRICS, setup
 
@@ -51,7 +51,7 @@ class Worker:
 
     @property
     def near(self) -> NearCache:
-        near = self.manager.client.standing("").near
+        near = self.manager._parts.client.standing("").near
         assert near is not None
         return near
 
@@ -72,7 +72,7 @@ class Worker:
                 if self.hits > before:
                     return session
 
-    async def is_honoured(self, cookie: str) -> bool:
+    async def is_trusted(self, cookie: str) -> bool:
         """False also where it cannot be known."""
         with contextlib.suppress(Unavailable):
             return (await self.load(cookie)).is_signed_in
@@ -80,12 +80,12 @@ class Worker:
 
     def lose_news(self) -> None:
         """What the server tells gets lost: nothing but the worker's own doing ends a copy."""
-        link = self.manager.client._multiplexer._link  # type: ignore[attr-defined]
+        link = self.manager._parts.client._multiplexer._link  # type: ignore[attr-defined]
         link._on_push = None
 
     def watch(self) -> None:
         """Have `heard` set by news of a session."""
-        link = self.manager.client._multiplexer._link  # type: ignore[attr-defined]
+        link = self.manager._parts.client._multiplexer._link  # type: ignore[attr-defined]
         hear = link._on_push
 
         def hear_and_tell(push: list[Any]) -> None:
@@ -178,7 +178,7 @@ async def test_what_one_worker_does_the_other_sees_once_it_has_heard(two: tuple[
             case "change":
                 await session.change("n", trial.__add__)
             case "take":
-                await session.take([".n"])
+                await take(session, [".n"])
             case "end":
                 await here.manager.end(session)
             case "rotate":
@@ -186,7 +186,7 @@ async def test_what_one_worker_does_the_other_sees_once_it_has_heard(two: tuple[
             case "revoke_all":
                 await here.manager.revoke_all(user)
             case _:
-                await node.call("DEL", here.manager.store.key(session.address))
+                await node.call("DEL", here.manager._parts.store.key(record_of(session).ref))
         async with asyncio.timeout(10):
             await there.heard.wait()
         seen = await there.load(cookie)
@@ -209,11 +209,11 @@ async def test_a_worker_reads_what_it_wrote_though_the_news_is_lost(two: tuple[W
     assert (await one.by_copy(cookie))["n"] == 1
     await session.change("n", lambda _: 2)
     assert (await one.by_copy(cookie))["n"] == 2
-    await session.take([".n"])
+    await take(session, [".n"])
     assert "n" not in await one.by_copy(cookie)
-    one.manager.clock.skew_ms += 61_000  # a renewal is due
+    one.manager._parts.clock.skew_ms += 61_000  # a renewal is due
     assert await one.manager.renew(session)
-    assert (await one.by_copy(cookie)).renewed_ms == session.renewed_ms
+    assert record_of(await one.by_copy(cookie)).renewed_ms == record_of(session).renewed_ms
     await one.manager.rotate(session)
     assert not (await one.load(cookie)).is_signed_in
     cookie = one.manager.seal(session)
@@ -227,10 +227,10 @@ async def test_a_due_session_is_renewed_as_without_copies(two: tuple[Worker, Wor
     one, _ = two
     cookie, session = await sign_in(one)
     await one.by_copy(cookie)
-    one.manager.clock.skew_ms += 61_000
+    one.manager._parts.clock.skew_ms += 61_000
     async with one.client.get("/", headers={"Cookie": f"session_id={cookie}"}) as response:
         assert "session_id" in response.headers["Set-Cookie"]
-    assert (await one.load(cookie)).renewed_ms > session.renewed_ms
+    assert record_of(await one.load(cookie)).renewed_ms > record_of(session).renewed_ms
 
 
 @pytest.mark.usefixtures("always_heard")
@@ -238,8 +238,8 @@ async def test_a_copy_does_not_outlive_the_session(two: tuple[Worker, Worker]) -
     one, _ = two
     cookie, _ = await sign_in(one)
     await one.by_copy(cookie)
-    one.manager.clock.skew_ms += 3600_001
-    assert not await one.is_honoured(cookie)
+    one.manager._parts.clock.skew_ms += 3600_001
+    assert not await one.is_trusted(cookie)
 
 
 @pytest.mark.usefixtures("always_heard")
@@ -263,10 +263,10 @@ async def test_a_request_that_may_write_reads_from_the_store(two: tuple[Worker, 
 async def test_what_a_handler_does_to_a_session_stays_in_its_request(two: tuple[Worker, Worker]) -> None:
     one, _ = two
     cookie, _ = await sign_in(one, cart=[1], n=1)
-    kept = (await one.by_copy(cookie))._fields
+    kept = record_of(await one.by_copy(cookie)).fields
     before = copy.deepcopy(kept)
     mine, other = await one.by_copy(cookie), await one.by_copy(cookie)
-    assert mine._fields is kept
+    assert record_of(mine).fields is kept
     mine["cart"].append(2)
     mine["new"] = "x"
     del mine["n"]
@@ -292,12 +292,12 @@ async def test_a_write_to_a_session_that_has_ended_elsewhere_is_refused(two: tup
 async def keep_busy(at: Worker, cookie: str) -> None:
     """Load without pause, so that copies are used."""
     while True:
-        await at.is_honoured(cookie)
+        await at.is_trusted(cookie)
         await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("step", ["end", "rotate", "revoke_all"])
-async def test_an_acknowledged_end_is_honoured_by_no_copy(two: tuple[Worker, Worker], step: str) -> None:
+async def test_an_acknowledged_end_is_trusted_by_no_copy(two: tuple[Worker, Worker], step: str) -> None:
     here, there = two
 
     async def revoke_all(session: Session) -> None:
@@ -312,7 +312,7 @@ async def test_an_acknowledged_end_is_honoured_by_no_copy(two: tuple[Worker, Wor
         await there.by_copy(cookie)
         busy = asyncio.create_task(keep_busy(there, cookie))
         await ends[step](session)
-        assert not await there.is_honoured(cookie)
+        assert not await there.is_trusted(cookie)
         busy.cancel()
     assert there.hits > 20
 
@@ -334,7 +334,7 @@ async def test_an_end_holds_at_a_worker_that_news_does_not_reach(
         busy = asyncio.create_task(keep_busy(there, cookie))
         relay.cut(["127.0.0.1"])
         await here.manager.end(session)
-        assert not await there.is_honoured(cookie)
+        assert not await there.is_trusted(cookie)
         relay.heal()
         busy.cancel()
 
@@ -376,9 +376,9 @@ async def test_a_copy_counts_as_seen_in_the_store(two: tuple[Worker, Worker]) ->
     one, _ = two
     cookie, _ = await sign_in(one)
     await one.by_copy(cookie)
-    one.manager.clock.skew_ms += 400_000  # more than DEGRADED_MAX_AGE, less than the idle lifetime
+    one.manager._parts.clock.skew_ms += 400_000  # more than DEGRADED_MAX_AGE, less than the idle lifetime
     await one.by_copy(cookie)
-    client = one.manager.client
+    client = one.manager._parts.client
     assert isinstance(client, ServerClient)
     with contextlib.ExitStack() as away:
         from stateroom import testing
@@ -413,7 +413,7 @@ async def test_nobody_gets_anothers_session(two: tuple[Worker, Worker], monkeypa
         for _ in range(5):
             await asyncio.sleep(0)
             for at in two:
-                at.manager.client.drop("for a test")  # type: ignore[attr-defined]
+                at.manager._parts.client.drop("for a test")  # type: ignore[attr-defined]
 
     await asyncio.gather(*(one_client(number) for number in range(12)), break_connections())
     assert sum(at.hits for at in two) > 0

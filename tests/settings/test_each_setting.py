@@ -88,6 +88,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "COOKIE_DOMAIN": ("https://example.com", "example.com; HttpOnly", "example.com/path"),
     "COOKIE_PATH": ("app", "/a;b", "/a b"),
     "COOKIE_SAMESITE": ("sometimes", "none"),
+    "JOURNAL_LEASE": ("0.3", "11", "soon", "nan"),
     "JOURNAL_REQUIRED": ("maybe",),
     "STATE_DIR": ("a-file",),
     "DEGRADED_MAX_AGE": ("x", "-1", "3601"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..backend.client import RedisClient
     from ..database import Database
-    from ..sessions.journal.interface import InTransaction
+    from ..sessions.model.rows import InTransaction
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
 

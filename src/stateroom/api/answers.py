@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .. import bearer_value, is_bearer
-from ..ready import ReadyResponse
+from ..ready import JSON_LINES, ready_response
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
     """A JSON answer. It is personal, so no cache may keep it."""
-    return ReadyResponse(_encode(body), status=status)
+    return ready_response(_encode(body), JSON_LINES, status=status)
 
 
 def for_bearers(request: web.Request) -> dict[str, str]:

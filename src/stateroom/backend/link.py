@@ -1,8 +1,7 @@
 """One connection of many callers: commands leave together, replies come in the order in which they left.
 
 The transport is taken from redis-py by `set_protocol` (https://docs.python.org/3/library/asyncio-protocol.html), because
-a reader task costs a wake-up for every batch of replies; redis-py has no public way to it, hence the two private names
-below.
+a reader task costs a wake-up for every batch of replies.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import msgspec
 from redis.exceptions import InvalidResponse, RedisError
 
 from ..errors import StoreUnavailable
+from ..insides import of_redis
 from .client import as_mapping
 from .faults import as_store_fault, is_dead_connection
 
@@ -76,11 +76,10 @@ class Link(asyncio.Protocol):
         self.lost: asyncio.Future[StoreUnavailable] = self._loop.create_future()
         self._parser = hiredis.Reader(
             protocolError=InvalidResponse,
-            replyError=connection._parser.parse_error,  # noqa: SLF001
+            replyError=of_redis.error_maker_of(connection),
             notEnoughData=_NOTHING,
         )
-        transport = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
-        self._transport = transport
+        self._transport = transport = of_redis.transport_of(connection)
         self._dialled_by = transport.get_protocol()
         transport.set_protocol(self)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import NoScriptError, RedisError
 
+from ..insides import of_redis
 from .client import PoolFigures, Script, as_mapping
 from .faults import as_store_fault
 from .standing import Standing
@@ -79,8 +80,7 @@ class PlainClient:
 
     def pool_figures(self) -> PoolFigures:
         pool = self._client.connection_pool
-        in_use = len(getattr(pool, "_in_use_connections", ()))
-        return PoolFigures(len(getattr(pool, "_available_connections", ())), in_use, pool.max_connections, 0)
+        return PoolFigures(*of_redis.idle_and_in_use(pool), pool.max_connections, 0)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

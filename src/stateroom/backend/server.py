@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from ..settings import Settings
-    from ..telemetry.hot import HotDistribution
+    from ..telemetry.hot import Distribution
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, PoolFigures, Script
 
@@ -46,7 +46,7 @@ class ServerClient:
 
     def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._durations: dict[str, HotDistribution] = {}
+        self._durations: dict[str, Distribution] = {}
         self._read_timeout = settings.redis_read_timeout
         self._name = settings.redis_mode
         self.breaker = Breaker(self._breaker_moved)

@@ -16,10 +16,10 @@ from aiohttp import web
 from aiohttp_session import Session, get_session, new_session, setup
 from aiohttp_session.redis_storage import RedisStorage
 from redis.asyncio import Redis
-from redis.asyncio.connection import Connection
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
+from ..insides.of_redis import connect_from
 from ..settings.values import parse_address
 from .load import COOKIE, PASSWORD
 
@@ -127,8 +127,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stateroom.drills.peer", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--source", help="the address that connections to Redis and Sentinels come from")
     options = parser.parse_args()
-    plain = Connection._connection_arguments  # noqa: SLF001
-    Connection._connection_arguments = lambda self: {**plain(self), "local_addr": (options.source, 0)}  # type: ignore[method-assign]  # noqa: SLF001
+    if options.source is not None:
+        connect_from(options.source)
     web.run_app(make_app(), host=os.environ["HOST"], port=int(os.environ["PORT"]), print=None, access_log=None)
 
 

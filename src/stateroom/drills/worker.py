@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from redis.asyncio.connection import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .. import SESSIONS, get_session
 from ..app import make_app
 from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError, StoreUnavailable
+from ..insides.of_redis import connect_from
 from ..serving.process import run
 from ..sessions.protocol.load import Loader
 from ..sessions.protocol.replay import Replay
@@ -162,11 +162,6 @@ def _switch_database(switch: Path) -> None:
     Database.connect = connect  # type: ignore[method-assign]
 
 
-def _connect_from(source: str) -> None:
-    plain = Connection._connection_arguments  # noqa: SLF001
-    Connection._connection_arguments = lambda self: {**plain(self), "local_addr": (source, 0)}  # type: ignore[method-assign]  # noqa: SLF001
-
-
 def _make(settings: Settings) -> web.Application:
     app = make_app(settings)
     app.add_routes(routes)
@@ -191,7 +186,7 @@ def main() -> None:
     if options.without:
         _leave_what_is_found()
     if options.source is not None:
-        _connect_from(options.source)
+        connect_from(options.source)
     try:
         run(Settings.load(), _make)
     except SettingsError as error:

@@ -13,8 +13,8 @@ from .request_session import get_request_session
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from ..sessions.journal.interface import InTransaction
     from ..sessions.model.identity import UserId
+    from ..sessions.model.rows import InTransaction
     from ..sessions.model.session import Session
     from .request_session import RequestSession
     from .transport import Transport

@@ -10,27 +10,26 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from ..insides import of_aiohttp
+
 if TYPE_CHECKING:
     from aiohttp import web
-    from aiohttp.web_protocol import RequestHandler
 
 POLL_SECONDS = 0.01
 
 
-async def bodies_arrived(runner: web.AppRunner, *, timeout_seconds: float) -> None:
-    """Accept no more connections, and wait until every running request has its whole body, at most `timeout_seconds`."""
+async def bodies_arrived(runner: web.ServerRunner, *, timeout_seconds: float) -> None:
+    """Accept no more connections, and wait until every running request has its whole body, at most `timeout_seconds`.
+
+    With an aiohttp whose insides we do not know, it does not wait.
+    """
     for site in list(runner.sites):
         await site.stop()
     server = runner.server
-    if server is None:
+    if server is None or not of_aiohttp.is_known():
         return
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_seconds):
             # aiohttp has no event for a complete body. Under load, waiting for all handlers would never end.
-            while any(_awaits_body(connection) for connection in server.connections):  # noqa: ASYNC110
+            while any(of_aiohttp.awaits_body(connection) for connection in server.connections):  # noqa: ASYNC110
                 await asyncio.sleep(POLL_SECONDS)
-
-
-def _awaits_body(connection: RequestHandler) -> bool:
-    request = getattr(connection, "_current_request", None)  # private: if it is missing, we wait for no body
-    return request is not None and not request.content.is_eof()

@@ -21,6 +21,7 @@ from ..api.security_headers import security_headers
 from ..app import make_app, make_metrics_app
 from ..backend.embedded import try_lock
 from ..errors import SettingsError
+from ..insides import untested
 from ..sessions.sealing.key_ring import load_keys
 from ..settings import Settings
 from ..telemetry.logging import configure_logging
@@ -57,6 +58,8 @@ async def serve(
     stop = stop or asyncio.Event()
     handle_signals(stop, lambda: reread_keys(app))
     disable_created_metrics()  # type: ignore[no-untyped-call] # else each counter has a second series that hardly anyone uses
+    if libraries := untested():
+        log.warning("untested_versions", libraries=libraries, see="docs/operations.md")
     headers = security_headers(settings)
     runners = [(Runner(app, headers), listeners.public)]
     if listeners.metrics is not None:

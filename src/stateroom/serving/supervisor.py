@@ -140,7 +140,7 @@ class Supervisor:
         while True:
             assert worker.process is not None
             status = await worker.process.wait()
-            telemetry.leave(self._metrics_folder, worker.number)
+            telemetry.leave(self._metrics_folder, worker.number, worker.process.pid)
             if time.monotonic() - worker.started_at > GOOD_LIFE_SECONDS:
                 worker.deaths = 0
             pause = RESTART_PAUSE_SECONDS[min(worker.deaths, len(RESTART_PAUSE_SECONDS) - 1)]

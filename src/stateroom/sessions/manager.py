@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from ..backend.client import PoolFigures
     from ..settings import Settings
-    from .journal.interface import InTransaction
     from .model.clock import Clock
     from .model.credential import Credential
+    from .model.rows import InTransaction
     from .protocol.restore import ClientNotesOf
     from .protocol.trust import StoreState
     from .wiring import Parts
@@ -248,6 +248,13 @@ class SessionManager:
     async def count_active(self) -> int:
         """The number of live sessions of the whole fleet. Raises `StoreUnavailable`."""
         return await self._parts.store.count_active()
+
+    async def sweep(self) -> int:
+        """Clear expired sessions out of the indexes, and count them. Returns how many. Raises `StoreUnavailable`.
+
+        The application does this by itself while it runs.
+        """
+        return await self._parts.sweeper.sweep()
 
     async def ping(self) -> None:
         """Raises `StoreUnavailable` if Redis does not answer."""

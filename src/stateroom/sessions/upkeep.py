@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
-
-from .store.key_names import TAG_COUNT
 
 if TYPE_CHECKING:
     from .wiring import Parts
 
 PRUNED_AT_ONCE = 5000
-TAGS_SWEPT_AT_ONCE = 8
-"""Sweeps share a connection with the checks, which wait behind them."""
 
 
 class Upkeep:
-    """The steps of one process. Each raises `StoreUnavailable` or `DatabaseUnavailable`, and can be tried again.
-
-    `_next_tag`: where the next sweep begins; `0 <= _next_tag < TAG_COUNT`.
-    """
+    """The steps of one process. Each raises `StoreUnavailable` or `DatabaseUnavailable`, and can be tried again."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._next_tag = 0
 
     @property
     def sweeps(self) -> bool:
@@ -50,19 +41,5 @@ class Upkeep:
         return replay.sweeps
 
     async def sweep(self, *, share: int = 1) -> int:
-        """Clear expired sessions out of the indexes and count them; one call does a `share`-th of the tags. Returns how many."""
-        tags = -(-TAG_COUNT // share)
-        begin, self._next_tag = self._next_tag, (self._next_tag + tags) % TAG_COUNT
-        count, fault = 0, None
-        for first in range(begin, begin + tags, TAGS_SWEPT_AT_ONCE):
-            some = range(first, min(first + TAGS_SWEPT_AT_ONCE, begin + tags))
-            for each in await asyncio.gather(*(self._parts.store.sweep(tag) for tag in some), return_exceptions=True):
-                if isinstance(each, BaseException):  # count what the others have swept: nobody sees it again
-                    fault = each
-                    continue
-                count += len(each)
-                for end in each:
-                    self._parts.ends.count("expired", end)
-        if fault is not None:
-            raise fault
-        return count
+        """Clear expired sessions out of the indexes and count them; one call does a `share`-th of them. Returns how many."""
+        return await self._parts.sweeper.sweep(share=share)

@@ -17,6 +17,7 @@ from .protocol.restore import Restore
 from .protocol.save import Saver
 from .protocol.sightings import Sightings
 from .protocol.sign_ins import SignIns
+from .protocol.sweep import Sweeper
 from .protocol.trust import Trust
 from .sealing.access_tokens import AccessTokens
 from .sealing.key_ring import KeyRing, load_keys
@@ -57,6 +58,7 @@ class Parts:
     loader: Loader
     sign_ins: SignIns
     saver: Saver
+    sweeper: Sweeper
 
 
 def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: EndsJournal) -> Parts:
@@ -159,4 +161,5 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         loader=loader,
         sign_ins=sign_ins,
         saver=saver,
+        sweeper=Sweeper(store=store, ends=ends),
     )

@@ -10,13 +10,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from time import time
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.registry import CollectorRegistry
 from prometheus_client.samples import Exemplar
 
+from ..insides import of_prometheus
+
 ChildT = TypeVar("ChildT")
+
+_EXEMPLAR_LABEL = "request_id"
+_LONGEST_EXEMPLAR = 128 - len(_EXEMPLAR_LABEL)
+"""Characters of an exemplar's value. OpenMetrics allows 128 for names and values of its labels together.
+
+https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#exemplars
+"""
 
 
 class HotCount:
@@ -37,8 +46,16 @@ class HotCount:
             self.pending = 0
 
 
+class Distribution(Protocol):
+    """One histogram's figures. `observe_request` makes the request the example of its bucket."""
+
+    def observe(self, value: float) -> None: ...
+    def observe_request(self, value: float, request_id: str) -> None: ...
+    def flush(self) -> None: ...
+
+
 class HotDistribution:
-    """One histogram's figures."""
+    """One histogram's figures, added up until the next flush."""
 
     __slots__ = ("_bounds", "_counts", "_exemplars", "_histogram", "_sum")
 
@@ -54,26 +71,40 @@ class HotDistribution:
         self._sum += value
 
     def observe_request(self, value: float, request_id: str) -> None:
-        """The same, with the request as the bucket's example."""
         bucket = bisect_left(self._bounds, value)
         self._counts[bucket] += 1
         self._sum += value
         self._exemplars[bucket] = (request_id, value, time())
 
     def flush(self) -> None:
-        # prometheus-client has no public way to add many observations at once.
-        histogram = self._histogram
         if not any(self._counts):
             return
-        histogram._sum.inc(self._sum)  # noqa: SLF001
+        histogram = self._histogram
+        of_prometheus.add_observations(histogram, self._sum, {bucket: count for bucket, count in enumerate(self._counts) if count})
         self._sum = 0.0
-        for bucket, count in enumerate(self._counts):
-            if count:
-                histogram._buckets[bucket].inc(count)  # noqa: SLF001
-                self._counts[bucket] = 0
+        self._counts = [0] * len(self._counts)
         for bucket, (request_id, value, at) in self._exemplars.items():
-            histogram._buckets[bucket].set_exemplar(Exemplar({"request_id": request_id}, value, at))  # noqa: SLF001
+            if len(request_id) <= _LONGEST_EXEMPLAR:
+                of_prometheus.set_exemplar(histogram, bucket, Exemplar({_EXEMPLAR_LABEL: request_id}, value, at))
         self._exemplars.clear()
+
+
+class PlainDistribution:
+    """One histogram's figures, each of them given to prometheus-client as it comes: it documents no other way."""
+
+    __slots__ = ("_histogram",)
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+
+    def observe(self, value: float) -> None:
+        self._histogram.observe(value)
+
+    def observe_request(self, value: float, request_id: str) -> None:
+        self._histogram.observe(value, {_EXEMPLAR_LABEL: request_id} if len(request_id) <= _LONGEST_EXEMPLAR else None)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 class Children(dict[tuple[str, ...], ChildT]):
@@ -96,7 +127,9 @@ def hot_counter(registry: CollectorRegistry, name: str, text: str, labels: Seque
 
 def hot_histogram(
     registry: CollectorRegistry, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]
-) -> Children[HotDistribution]:
+) -> Children[Distribution]:
     """A histogram, by label values."""
     histogram = Histogram(name, text, labels, buckets=bounds, registry=registry)
+    if not of_prometheus.is_known():
+        return Children(lambda values: PlainDistribution(histogram.labels(*values)))
     return Children(lambda values: HotDistribution(histogram.labels(*values), bounds))

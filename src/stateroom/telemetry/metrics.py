@@ -28,7 +28,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from .hot import HotCount, HotDistribution, hot_counter, hot_histogram
+from .hot import Distribution, HotCount, hot_counter, hot_histogram
 from .workers import all_workers, is_shared
 
 PREFIX = "stateroom"
@@ -159,7 +159,7 @@ class Metrics:
             ["method", "route"],
             HTTP_BUCKETS,
         )
-        self._hot: tuple[dict[tuple[str, ...], HotCount] | dict[tuple[str, ...], HotDistribution], ...] = (
+        self._hot: tuple[dict[tuple[str, ...], HotCount] | dict[tuple[str, ...], Distribution], ...] = (
             loads, copied, self.redis_command_duration, self.http_requests, self.http_request_duration,
         )  # fmt: skip
 

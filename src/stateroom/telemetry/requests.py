@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..ready import CommonLines
     from ..settings import Settings
-    from .hot import HotCount, HotDistribution
+    from .hot import Distribution, HotCount
     from .metrics import Metrics
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -42,9 +42,9 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
     log_line = access_line()
     has_exemplars = not metrics.is_shared  # the files that workers share cannot hold exemplars
 
-    series: dict[tuple[str, AbstractRoute, int], tuple[HotCount, HotDistribution]] = {}
+    series: dict[tuple[str, AbstractRoute, int], tuple[HotCount, Distribution]] = {}
 
-    def series_of(method: str, route: AbstractRoute, code: int) -> tuple[HotCount, HotDistribution]:
+    def series_of(method: str, route: AbstractRoute, code: int) -> tuple[HotCount, Distribution]:
         label, pattern = method if method in METHODS else OTHER, _pattern(route)
         found = metrics.http_requests[label, pattern, str(code)], metrics.http_request_duration[label, pattern]
         if label is method and route.resource is not None:  # clients cannot make many of these combinations

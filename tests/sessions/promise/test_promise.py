@@ -1,4 +1,4 @@
-"""An acknowledged end is never honoured later; an acknowledged sign-in is never refused as ended."""
+"""An acknowledged end is never trusted later; an acknowledged sign-in is never refused as ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule
 
 from stateroom.errors import StateroomError
-from stateroom.sessions.model.session import Session
+from stateroom.sessions.model.session import Session, record_of
 
 from .world import SENTINELS, World
 
@@ -215,7 +215,7 @@ class Promise(RuleBasedStateMachine):
         except StateroomError:
             return None
         if was_out is not None and was_out < asked_at:
-            assert not is_signed_in, "an acknowledged end was honoured"
+            assert not is_signed_in, "an acknowledged end was trusted"
         if not kept.may_be_out:
             assert is_signed_in, f"an acknowledged sign-in was refused: {session.ended}"
         return session
@@ -225,7 +225,7 @@ class Promise(RuleBasedStateMachine):
 
     async def _sign_out(self, kept: Kept, worker: int) -> None:
         session = await self._loaded(kept, worker)
-        if session is None or session.ending_address is None:
+        if session is None or record_of(session).ending_ref is None:
             return
         for each in kept.line():
             each.may_be_out = each.is_asked_out = True
@@ -240,7 +240,7 @@ class Promise(RuleBasedStateMachine):
 
     async def _rotate(self, kept: Kept, new: Kept, worker: int) -> None:
         session = await self._loaded(kept, worker)
-        if session is None or not session.user:
+        if session is None or not record_of(session).ref.user:
             return
         manager = self.world.workers[worker].manager
         new.is_asked_out = kept.is_asked_out

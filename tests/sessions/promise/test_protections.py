@@ -14,13 +14,14 @@ import pytest
 
 from stateroom.backend import near_cache
 from stateroom.backend.sentinel import SentinelWatcher
-from stateroom.backend.standing import Standing
-from stateroom.sessions.protocol import ends, load
-from stateroom.sessions.protocol.replay import Replay
-from stateroom.sessions.protocol.trust import Trust
+from stateroom.backend.standing import Glimpse
 from stateroom.sessions.model.identity import SessionRef, user_key
+from stateroom.sessions.model.session import Session, record_of
+from stateroom.sessions.protocol import ends, load
+from stateroom.sessions.protocol.lease import Lease
+from stateroom.sessions.protocol.replay import Replay
 from stateroom.sessions.protocol.restore import Restore
-from stateroom.sessions.model.session import Session
+from stateroom.sessions.protocol.trust import Trust
 from stateroom.sessions.store.session_store import SessionStore
 
 from .world import POLL_SECONDS, SENTINELS, Worker, World
@@ -63,8 +64,8 @@ def is_signed_in(world: World, worker: int, cookie: str) -> bool:
 
 def just_read(world: World, worker: Worker) -> None:
     """Let time pass until this worker has just read the journal: what comes next it learns a while later."""
-    before = worker.stores.tail.read_at
-    while worker.stores.tail.read_at == before:
+    before = worker.parts.tail.read_at
+    while worker.parts.tail.read_at == before:
         world.advance(0.004)
 
 
@@ -104,7 +105,7 @@ def old_disk(world: World) -> None:
     sign_out(world, 0, cookie)
     world.old_disk(state)
     world.advance(3.0)
-    check(not world.do(world.workers[0].stores.store.exists(session.address)))
+    check(not world.do(world.workers[0].parts.store.exists(record_of(session).ref)))
 
 
 def beside_the_old_primary(world: World) -> None:
@@ -139,12 +140,12 @@ def end_while_it_is_restored(world: World) -> None:
     restore_at_once, settle_at_once = SessionStore.restore, Restore.settle_pending
 
     async def restore(self: SessionStore, *args: Any, **named: Any) -> Any:
-        if self is slow.stores.store:
+        if self is slow.parts.store:
             await asyncio.sleep(0.05)
         return await restore_at_once(self, *args, **named)
 
     async def settle_late(self: Restore, *args: Any) -> Any:
-        if self is slow.stores.loading._restore:
+        if self is slow.parts.loader._restore:
             await asyncio.sleep(0.05)
         return await settle_at_once(self, *args)
 
@@ -157,7 +158,7 @@ def end_while_it_is_restored(world: World) -> None:
         asked = world.start(slow.load(cookie))
         world.advance(0.01)
         sign_out(world, 1, cookie)
-        while not world.do(quick.stores.store.exists(_address(quick, cookie))) and not asked.done():
+        while not world.do(quick.parts.store.exists(_address(quick, cookie))) and not asked.done():
             world.advance(0.002)
         check(not is_signed_in(world, 1, cookie))
         world.do(_finish(asked))
@@ -185,10 +186,10 @@ def _end_of_what_is_copied(world: World, *, seconds: float) -> None:
 
 
 def _address(worker: Worker, cookie: str) -> Any:
-    opened = worker.manager.ring.open(cookie)
+    opened = worker.manager._parts.key_ring.open(cookie)
     assert opened is not None
     assert opened.user == user_key("ada")
-    return opened.address
+    return opened.ref
 
 
 async def _finish(task: asyncio.Task[Any]) -> None:
@@ -199,12 +200,12 @@ async def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
-def _without_tail(self: Trust, standing: Standing, serial: int, at: SessionRef, generation: int, now: float) -> bool:
-    return time.monotonic() < standing.believed_until and serial == standing.serial == self._apply.covered.get(standing)
+def _without_tail(self: Trust, glimpse: Glimpse, ref: SessionRef, generation: int, now: float) -> bool:
+    return time.monotonic() < glimpse.standing.believed_until and self._replay.covers(glimpse)
 
 
-async def _tail_alone(self: Trust, user: str, handle: str, generation: int) -> str | None:
-    return self._tail.reason(user, handle, generation)
+async def _tail_alone(self: Trust, ref: SessionRef, generation: int) -> str | None:
+    return self._tail.reason(ref, generation)
 
 
 def _always(self: SentinelWatcher) -> float:
@@ -215,10 +216,10 @@ _DEAF: dict[str, Any] = {"HEARD_SECONDS": 3600, "ASK_SECONDS": 3600}
 OF_COPIES = {"outlasting copies", "hearing the server"}
 STORIES: dict[str, tuple[Callable[[World], None], Callable[[], AbstractContextManager[Any]]]] = {
     "the tail, in a settled state": (failover_without_the_end, lambda: mock.patch.object(Trust, "vouches", _without_tail)),
-    "covering reads": (cut_off_from_the_store, lambda: mock.patch.object(Trust, "why_ended_by_journal", _tail_alone)),
-    "applying the journal": (old_disk, lambda: mock.patch.object(Replay, "_apply", _nothing)),
+    "look-ups": (cut_off_from_the_store, lambda: mock.patch.object(Trust, "why_ended_by_journal", _tail_alone)),
+    "replaying the journal": (old_disk, lambda: mock.patch.object(Replay, "_replay", _nothing)),
     "a majority": (beside_the_old_primary, lambda: mock.patch.object(SentinelWatcher, "believed_until", property(_always))),
-    "the lease before an acknowledgement": (end_by_an_unsettled_worker, lambda: mock.patch.object(ends, "lease_from", _nothing)),
+    "the lease before an acknowledgement": (end_by_an_unsettled_worker, lambda: mock.patch.object(Lease, "passed_since", _nothing)),
     "the pending mark": (end_while_it_is_restored, lambda: mock.patch.object(load, "PENDING", b"none")),
     "outlasting copies": (end_behind_a_slow_link, lambda: mock.patch.object(ends.Ends, "outlast_copies", _nothing)),
     "hearing the server": (end_behind_a_link_that_stands_still, lambda: mock.patch.multiple(near_cache, **_DEAF)),
@@ -244,6 +245,6 @@ def test_without_it_a_promise_is_broken(name: str) -> None:
 
 def test_a_worker_reads_the_journal_often_enough_for_the_stories(world: World) -> None:
     """They rely on what happens between two reads."""
-    before = world.workers[1].stores.tail.read_at
+    before = world.workers[1].parts.tail.read_at
     just_read(world, world.workers[1])
-    assert world.workers[1].stores.tail.read_at - before <= POLL_SECONDS + 0.01
+    assert world.workers[1].parts.tail.read_at - before <= POLL_SECONDS + 0.01

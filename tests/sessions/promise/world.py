@@ -26,10 +26,13 @@ from stateroom.backend.plain import PlainClient
 from stateroom.backend.sentinel import Answer, SentinelWatcher
 from stateroom.backend.standing import Standing
 from stateroom.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
-from stateroom.sessions.sealing.key_ring import KeyRing
-from stateroom.sessions.model.rows import EndRow, Row
 from stateroom.sessions.manager import SessionManager
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.model.rows import EndRow, Row
 from stateroom.sessions.model.session import Session
+from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.wiring import wire
+from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Address
 from stateroom.telemetry.metrics import Metrics
 from stateroom.testing import settings
@@ -125,7 +128,7 @@ class Node:
 class FakeJournal:
     """The table, as one worker reaches it. Rows get their number first and are seen when committed."""
 
-    is_kept = True
+    has_journal = True
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -160,7 +163,7 @@ class FakeJournal:
             await self._commit([self._of_end(row)])
 
     async def raise_generation(
-        self, user: str, reason: str, *, seen: int = 0, ended_at: int, expires_at: int, along: object = None
+        self, user: str, reason: str, *, seen: int = 0, ended_at: int, expires_at: int, in_transaction: object = None
     ) -> int:
         await self._ask()
         async with self._world.turns[user]:
@@ -169,7 +172,7 @@ class FakeJournal:
         return generation
 
     async def rotate(
-        self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int, along: object = None
+        self, rotation: EndRow, generation: int, *, revokes: str | None, expires_at: int, in_transaction: object = None
     ) -> bool:
         await self._ask()
         user = rotation.user
@@ -186,9 +189,9 @@ class FakeJournal:
         await self._ask()
         return self._world.generations.get(user, 0)
 
-    async def reason(self, user: str, handle: str, generation: int) -> str | None:
+    async def reason(self, ref: SessionRef, generation: int) -> str | None:
         await self._ask()
-        return next((row.reason for _, row in sorted(self._world.rows.items()) if row.ends(user, handle, generation)), None)
+        return next((row.reason for _, row in sorted(self._world.rows.items()) if row.ends(ref, generation)), None)
 
     async def newest(self, limit: int) -> list[Row]:
         await self._ask()
@@ -204,16 +207,24 @@ class FakeJournal:
         wanted = set(gaps)  # as the statement was sent: gaps is the tail's own
         return [row for seq, row in sorted(self._world.rows.items()) if seq > after or seq in wanted][:limit]
 
-    async def covering(self, sessions: Sequence[tuple[str, str]]) -> tuple[list[Row], dict[str, int]]:
+    async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
         await self._ask()
-        keys = set(sessions)
+        keys: set[tuple[str, str | None]] = set(refs)
         rows = [row for _, row in sorted(self._world.rows.items()) if (row.user, row.handle) in keys]
-        users = {user for user, _ in sessions}
+        users = {ref.user for ref in refs}
         return rows, {user: number for user, number in self._world.generations.items() if user in users}
 
     async def fleet_id(self) -> str:
         await self._ask()
         return "fleet"
+
+    async def agree_on_lease(self, lease_ms: int) -> int:
+        await self._ask()
+        return lease_ms
+
+    async def of_user(self, user: str) -> list[Row]:
+        await self._ask()
+        return [row for _, row in sorted(self._world.rows.items()) if row.user == user]
 
     async def prune(self, now: int, limit: int) -> int:
         return 0
@@ -238,7 +249,7 @@ class FakeClient:
         self.delays_next_write = False
         self.watcher = SentinelWatcher(
             [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1), Metrics(),
-            on_switch=lambda _: self.drop(), on_update=self._believe,
+            lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_update=self._believe,
         )  # fmt: skip
 
     def hear(self) -> None:
@@ -256,12 +267,12 @@ class FakeClient:
 
     def tell(self, node: Node, keys: list[bytes] | None) -> None:
         """A server's news, over the connection that this client has to it now."""
-        near, serial = self._near, self._standing.serial
+        near, serial = self._near, self._standing.connection_epoch
         if near is None or node is not self._node:
             return
 
         def hear() -> None:
-            if node is not self._node or serial != self._standing.serial:
+            if node is not self._node or serial != self._standing.connection_epoch:
                 return
             if node.address in self.cut:
                 self._held.append(hear)
@@ -389,19 +400,19 @@ class FakeClient:
 
 
 class Worker:
-    def __init__(self, world: World, ring: KeyRing, number: int, *, journal_required: bool, caches: bool) -> None:
+    def __init__(self, world: World, key: str, number: int, *, journal_required: bool, caches: bool) -> None:
         self.client = FakeClient(world, NearCache(CACHE_SECONDS) if caches else None)
         self.journal = FakeJournal(world)
         made = settings(
             database_url="sqlite:///unused.db", session_max_age=100_000, session_absolute_max_age=100_000, degraded_max_age=90_000,
             redis_write_replicas=1, journal_required=journal_required,
-            session_cache_max_age=CACHE_SECONDS if caches else 0,
+            cookie_keys=key, session_cache_max_age=CACHE_SECONDS if caches else 0,
         )  # fmt: skip
-        self.manager = SessionManager(made, Metrics(), ring)
-        self.stores = self.manager.attach(self.client, self.journal)
-        self.stores.apply.sweeps = number == 0
+        self.parts = wire(made, Metrics(), self.client, self.journal)
+        self.manager = SessionManager(self.parts)
+        self.parts.replay.sweeps = number == 0
         self.tasks = [
-            asyncio.ensure_future(work) for work in (self._listen(), self.stores.tail.run(), self.stores.apply.run(), self._flush())
+            asyncio.ensure_future(work) for work in (self._listen(), self.parts.tail.run(), self.parts.replay.run(), self._flush())
         ]
 
     async def _listen(self) -> None:
@@ -414,7 +425,7 @@ class Worker:
     async def _flush(self) -> None:
         while True:
             with contextlib.suppress(Unavailable):
-                await self.stores.ends.flush()
+                await self.parts.ends.flush()
             await asyncio.sleep(1.0)
 
     async def load(self, cookie: str) -> Session:
@@ -425,8 +436,8 @@ class Worker:
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=1)
-        await self.stores.covering.aclose()
-        await self.stores.tail.aclose()
+        await self.parts.lookup.aclose()
+        await self.parts.tail.aclose()
 
 
 class World:
@@ -451,12 +462,11 @@ class World:
         self.epoch = 1
         self.named = [(self.primary.address, 1)] * SENTINELS
         self.snapshot: Any = None
-        ring = KeyRing([b"k" * 32], "session_id")
-        self.workers = self.do(self._workers(workers, ring, journal_required, caches))
+        self.workers = self.do(self._workers(workers, new_key(), journal_required, caches))
         self.advance(2.0)
 
-    async def _workers(self, count: int, ring: KeyRing, journal_required: bool, caches: bool) -> list[Worker]:
-        return [Worker(self, ring, number, journal_required=journal_required, caches=caches) for number in range(count)]
+    async def _workers(self, count: int, key: str, journal_required: bool, caches: bool) -> list[Worker]:
+        return [Worker(self, key, number, journal_required=journal_required, caches=caches) for number in range(count)]
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)

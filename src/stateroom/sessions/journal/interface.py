@@ -7,17 +7,11 @@ Kept apart from `sql.py`: an application without a database need not import SQLA
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from ..model.identity import SessionRef
-from ..model.rows import EndRow, Row
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-InTransaction: TypeAlias = "Callable[[AsyncConnection], Awaitable[None]]"
-"""What a caller writes in the same transaction. It undoes the whole by raising."""
+from ..model.rows import EndRow, InTransaction, Row
 
 REASONS_REMEMBERED = 10_000
 

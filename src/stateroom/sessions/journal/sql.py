@@ -35,14 +35,13 @@ from sqlalchemy import (
 
 from ...database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS, metadata
 from ..model.identity import NUMBER, SessionRef
-from ..model.rows import EndRow, Row
+from ..model.rows import EndRow, InTransaction, Row
 from .tail import GAP_SECONDS
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ...database import Database
-    from .interface import InTransaction
 
 assert GAP_SECONDS > CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, "tails would stop looking for rows that still come"
 

@@ -1,10 +1,10 @@
-"""What a session notes of its sign-in, as its hash holds it: deflated, in pieces that keep the hash compact.
+"""What a session notes of its client at sign-in, as its hash holds it: deflated, in pieces that keep the hash compact.
 
 Redis keeps a small hash in one block, a listpack, as long as no value is longer than 64 bytes
-(`hash-max-listpack-value`); one longer value makes it a table, which takes a kilobyte more on Redis 7. A user agent
-alone is longer. So the notes are deflated against the words that every user agent is made of, and what is still
-longer is cut: `m`, `m1`, `m2`, … Without the mark of the deflated form the notes are plain JSON, as they are where
-deflating gains nothing, and as earlier releases wrote them.
+(`hash-max-listpack-value`). One longer value makes it a table, which takes a kilobyte more on Redis 7. A user agent
+alone is longer. So the notes are deflated against the words that user agents are made of, and what is still too long is
+cut into pieces: `m`, `m1`, `m2`, … Notes that do not begin with the deflated form's first byte are plain JSON: that is
+used if deflating gains nothing, and earlier releases wrote it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 
+from .fields import CLIENT_NOTES
+
 PIECE_BYTES = 64
-FIELD = b"m"
 _LARGEST_NOTES = 16_384
 _DEFLATED = b"\x01"
-"""Deflated with `_WORDS`. Another list of words is another mark: what is stored must be read as it was written."""
+"""The first byte of notes deflated with `_WORDS`. Another list of words needs another byte: stored notes must stay readable."""
 
 _WORDS = (
     b"okhttp/4.12.0 Dalvik/2.1.0 (Linux; U; Android curl/8. python-requests/2.32.3 Python/3.1 aiohttp/3.1 Go-http-client/2.0 "
@@ -60,15 +61,15 @@ def pack(notes: Mapping[str, str]) -> dict[str, bytes]:
     deflater = zlib.compressobj(9, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, zdict=_WORDS)
     packed = min(plain, _DEFLATED + deflater.compress(plain) + deflater.flush(), key=len)
     pieces = (packed[begin : begin + PIECE_BYTES] for begin in range(0, len(packed), PIECE_BYTES))
-    name = FIELD.decode()
+    name = CLIENT_NOTES.decode()
     return {f"{name}{number or ''}": piece for number, piece in enumerate(pieces)}
 
 
 def unpack(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """The notes in a session's fields; none where they are missing or cannot be read."""
-    packed = fields.get(FIELD, b"")
+    """The notes in a session's fields; empty if they are missing or cannot be read."""
+    packed = fields.get(CLIENT_NOTES, b"")
     for number in itertools.count(1):
-        piece = fields.get(b"%b%d" % (FIELD, number))
+        piece = fields.get(b"%b%d" % (CLIENT_NOTES, number))
         if piece is None:
             break
         packed += piece

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .identity import SessionRef
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+InTransaction: TypeAlias = "Callable[[AsyncConnection], Awaitable[None]]"
+"""What a caller writes in the same transaction as a row. It undoes the whole by raising."""
 
 
 @dataclass(frozen=True, slots=True)

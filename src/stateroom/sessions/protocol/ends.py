@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from ...backend.standing import Glimpse
     from ...settings import Settings
     from ...telemetry.metrics import Metrics
-    from ..journal.interface import EndsJournal, InTransaction
+    from ..journal.interface import EndsJournal
     from ..journal.tail import Tail
     from ..model.clock import Clock
+    from ..model.rows import InTransaction
     from ..store.session_store import Ended, SessionStore
     from .lease import Lease
     from .trust import Trust

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from ...backend.client import Argument
     from ...settings import Settings
     from ...telemetry.metrics import Metrics
-    from ..journal.interface import EndsJournal, InTransaction
+    from ..journal.interface import EndsJournal
     from ..model.clock import Clock
     from ..model.record import SessionRecord
+    from ..model.rows import InTransaction
     from ..store.session_store import SessionStore
     from .ends import Ends
     from .lease import Lease

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stateroom.errors import SettingsError
+from stateroom.sessions.sealing.key_ring import KeyRing, fresh_token, load_keys, new_key
+from stateroom.settings import Settings, decode_cookie_key
+
+KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+NAME = "__Host-session"
+
+
+def seal(ring: KeyRing, **changes: object) -> str:
+    contents = {
+        "token": b"t" * 32, "user_id": 7, "generation": 3, "auth_time": 1_000, "deadline": 9_000,
+        "idle_ms": 500, "issued_at": 2_000, "is_persistent": True,
+    }  # fmt: skip
+    return ring.seal(**(contents | changes))  # type: ignore[arg-type]
+
+
+@given(
+    user_id=st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.text(st.characters(codec="utf-8"), min_size=1, max_size=200)),
+    token=st.binary(min_size=32, max_size=32),
+    times=st.tuples(*[st.integers(0, 2**53)] * 4),
+    is_persistent=st.booleans(),
+)
+def test_what_was_sealed_is_what_opens(
+    user_id: int | str | None, token: bytes, times: tuple[int, int, int, int], *, is_persistent: bool
+) -> None:
+    ring = KeyRing([KEY], NAME)
+    generation, auth_time, deadline, issued_at = times
+    value = ring.seal(
+        token, user_id=user_id, generation=generation, auth_time=auth_time, deadline=deadline,
+        idle_ms=5, issued_at=issued_at, is_persistent=is_persistent,
+    )  # fmt: skip
+    opened = KeyRing([KEY], NAME).open(value)
+    assert opened is not None
+    assert (opened.token, opened.user_id, opened.generation, opened.auth_time) == (token, user_id, generation, auth_time)
+    assert (opened.deadline, opened.idle_ms, opened.issued_at, opened.is_persistent) == (deadline, 5, issued_at, is_persistent)
+    assert type(opened.user_id) is type(user_id)
+    assert len(NAME) + len(value) < 4096
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_no_cookie(text: str) -> None:
+    assert KeyRing([KEY], NAME).open(text) is None
+
+
+@given(st.data())
+def test_a_mangled_cookie_does_not_open(data: st.DataObject) -> None:
+    ring = KeyRing([KEY], NAME)
+    value = seal(ring)
+    at = data.draw(st.integers(0, len(value) - 1))
+    letter = data.draw(st.characters(codec="utf-8"))
+    mangled = data.draw(
+        st.sampled_from([value[:at], value[at:][1:], value[:at] + letter + value[at + 1 :], value + letter, value * 2])
+    )
+    opened = ring.open(mangled)
+    # base64 has spare bits in its last letter: another letter there may still mean the same bytes.
+    assert opened is None or (mangled[:-1] == value[:-1] and opened.token == b"t" * 32) or mangled.rstrip("=") == value
+
+
+def test_a_value_opens_under_its_own_name_only() -> None:
+    value = seal(KeyRing([KEY], NAME))
+    assert KeyRing([KEY], NAME).open(value) is not None
+    assert KeyRing([KEY], "other").open(value) is None
+
+
+def test_a_value_of_eight_kilobytes_is_not_looked_at() -> None:
+    assert KeyRing([KEY], NAME).open("A" * 8192) is None
+
+
+def test_rotation_opens_old_values_until_their_key_is_gone() -> None:
+    ring = KeyRing([KEY], NAME)
+    old = seal(ring)
+    ring.replace([OTHER_KEY, KEY])
+    new = seal(ring)
+    assert ring.open(old) is not None
+    assert KeyRing([OTHER_KEY], NAME).open(new) is not None
+    ring.replace([OTHER_KEY])
+    assert ring.open(old) is None
+    assert ring.open(new) is not None
+
+
+def test_two_seals_of_the_same_contents_differ() -> None:
+    ring = KeyRing([KEY], NAME)
+    assert seal(ring) != seal(ring)
+
+
+def test_the_token_cannot_be_read_off_a_value() -> None:
+    import base64
+
+    value = seal(KeyRing([KEY], NAME))
+    assert b"tttt" not in base64.urlsafe_b64decode(value + "==")
+
+
+def test_opened_values_are_remembered_a_bounded_number_of_times() -> None:
+    ring = KeyRing([KEY], NAME)
+    first = seal(ring)
+    assert ring.open(first) is ring.open(first)
+    for number in range(20_001):
+        ring.open(seal(ring, generation=number))
+    assert len(ring._opened) <= 20_000
+
+
+def test_tokens_are_256_bits_and_differ() -> None:
+    tokens = {fresh_token() for _ in range(100)}
+    assert len(tokens) == 100
+    assert {len(token) for token in tokens} == {32}
+
+
+def test_embedded_mode_makes_a_key_and_keeps_it_for_its_owner_only(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, state_dir=tmp_path / "var")
+    keys = load_keys(settings)
+    assert load_keys(settings) == keys
+    assert len(keys[0]) == 32
+    kept = tmp_path / "var" / "cookie.key"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert os.listdir(kept.parent) == ["cookie.key"]
+
+
+def test_a_spoilt_key_file_stops_with_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "cookie.key").write_text("nonsense\n")
+    with pytest.raises(SettingsError, match=r"cookie\.key.*remove the file"):
+        load_keys(Settings(_env_file=None, state_dir=tmp_path))
+
+
+def test_a_printed_key_is_one_that_the_settings_take() -> None:
+    assert len(decode_cookie_key(new_key())) == 32

@@ -56,6 +56,7 @@ class Accounts:
         self._known: OrderedDict[int, User] = OrderedDict()
 
     async def aclose(self) -> None:
+        """Finish the throttle's steps and end the hashing threads."""
         await asyncio.gather(*self._forgiving.values(), return_exceptions=True)
         await self._passwords.aclose()
 

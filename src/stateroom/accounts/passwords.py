@@ -71,6 +71,7 @@ class Passwords:
         self._decoy = f"{_PLAIN}$$2b${self._rounds:02d}${_NOBODYS_SALT_AND_HASH}"
 
     async def aclose(self) -> None:
+        """End the hashing threads. Computations that have not begun are cancelled."""
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
     def errors(self, password: str, field: str = "password") -> list[FieldError]:

@@ -72,6 +72,7 @@ class User:
 
     @property
     def is_disabled(self) -> bool:
+        """Whether the account is disabled: its user cannot sign in."""
         return self.disabled_at is not None
 
 

@@ -35,10 +35,12 @@ def rfc3339(moment: datetime | None) -> str | None:
 
 
 def user_view(user: User) -> dict[str, Any]:
+    """The public facts of a user."""
     return {"id": user.id, "email": user.email, "name": user.name}
 
 
 def session_view(session: Session) -> dict[str, Any]:
+    """The public facts of the request's session."""
     return {
         "id": session.id,
         "created_at": rfc3339(session.created_at),

@@ -53,6 +53,7 @@ class Filled:
         self.errors = errors or []
 
     def value(self, field: str) -> str:
+        """The user's input in a field; empty if there is none."""
         return self.values.get(field, "")
 
     def error(self, field: str) -> str:

@@ -39,6 +39,8 @@ _REASONS = {
 
 
 class Words(NamedTuple):
+    """The title and the text of a page."""
+
     title: str
     text: str
 
@@ -121,6 +123,7 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
+    """A number and a noun, for example `1 device` or `2 devices`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -16,6 +16,7 @@ from ..errors import StoreUnavailable
 
 SECOND_LOOK_SECONDS = 0.001
 LONGEST_SECOND_LOOK_SECONDS = 0.05
+assert 0 < SECOND_LOOK_SECONDS <= LONGEST_SECOND_LOOK_SECONDS, "the second look would always have the longest time"
 
 
 def patience(held_up: float) -> float:
@@ -29,7 +30,10 @@ def patience(held_up: float) -> float:
 
 
 class WriteWatch:
-    """Calls `on_overdue` with the fault once the transport of one connection has been paused for `timeout` seconds."""
+    """Calls `on_overdue` with the fault once the transport of one connection has been paused for `timeout` seconds.
+
+    `_timer`: set exactly while the transport is paused; None again when `on_overdue` is called.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float, on_overdue: Callable[[StoreUnavailable], None]) -> None:
         self._loop = loop

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -66,7 +67,9 @@ class Serving:
 
     @property
     def port(self) -> int:
-        return int(self.output.split("listens on http://127.0.0.1:", 1)[1].split("\n", 1)[0])
+        told = re.search(r"listens on http://\S+:(\d+)\n", self.output)
+        assert told is not None, self.output
+        return int(told[1])
 
     def wait_for(self, text: str) -> None:
         """Wait until its output has this text."""

@@ -40,7 +40,9 @@ class Probe:
         self.breaker = Breaker(self._see)
         self._dialer = Dialer(0.3, READ_TIMEOUT)
         self._node = node
-        self.multiplexer = Multiplexer(self._open, self.breaker, read_timeout=READ_TIMEOUT, connect_timeout=0.8)
+        self.multiplexer = Multiplexer(
+            self._open, self.breaker, read_timeout=READ_TIMEOUT, write_timeout=READ_TIMEOUT, connect_timeout=0.8
+        )
 
     def _see(self, state: BreakerState, reason: str) -> None:
         self.states.append(state)

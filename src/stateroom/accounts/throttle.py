@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import math
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from ..addresses import network_around, parse_client
 from ..backend.client import RedisClient, Script
 from ..errors import StoreUnavailable, TooManyAttempts
 
@@ -119,15 +119,10 @@ class _LocalCounts:
 
 def network_of(address: str | None) -> str:
     """An IPv4 address, or the /64 of an IPv6 one: its owner has all of that."""
-    try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
+    parsed = parse_client(address)
+    if parsed is None:
         return ""
-    if parsed.version == 4:
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:  # how an IPv4 client looks on a listener for both
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
+    return str(parsed) if parsed.version == 4 else str(network_around(parsed, ipv4_prefix=32, ipv6_prefix=IPV6_PREFIX))
 
 
 def _digest(text: str) -> str:

@@ -103,7 +103,7 @@ def header_safe(text: str) -> str:
 
 def other_cookies(request: web.Request) -> str:
     """The request's cookies without the session's, whatever that is called here. What is not UTF-8 cannot be told."""
-    ours = request.app[SESSIONS].settings.session_name or "session_id"
+    ours = request.app[SESSIONS].settings.session_name
     sent = (pair.strip() for header in request.headers.getall("Cookie", ()) for pair in header.split(";"))
     others = "; ".join(pair for pair in sent if pair and pair.partition("=")[0].rstrip() != ours)
     return others.encode(errors="ignore").decode()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from .. import METRICS, SESSIONS, is_forwarded
+from ..addresses import is_loopback
 from ..errors import NotFound
 from .operations import operation
 
@@ -55,9 +55,4 @@ def _may_read(request: web.Request, settings: Settings) -> bool:
         given = request.headers.get("Authorization", "")
         if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {token.get_secret_value()}".encode()):
             return True
-    if settings.metrics_port is not None or is_forwarded(request):
-        return False
-    try:
-        return ipaddress.ip_address(request.remote or "").is_loopback
-    except ValueError:
-        return False
+    return settings.metrics_port is None and not is_forwarded(request) and is_loopback(request.remote)

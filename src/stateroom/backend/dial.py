@@ -76,7 +76,7 @@ class Dialer:
             )
         dialer = cls(
             settings.redis_dial_timeout,
-            max(settings.redis_read_timeout, settings.redis_write_timeout),
+            settings.redis_read_timeout,
             settings.redis_username,
             _secret(settings.redis_password),
             settings.redis_db,

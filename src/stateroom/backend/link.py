@@ -21,6 +21,7 @@ from ..errors import StoreUnavailable
 from ..insides import of_redis
 from .client import as_mapping
 from .faults import as_store_fault, is_dead_connection
+from .write_watch import SECOND_LOOK_SECONDS, WriteWatch, patience
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 ObserveCommand: TypeAlias = Callable[[str, float], None]
 ObserveFault: TypeAlias = Callable[[StoreUnavailable], None]
 
-_SECOND_LOOK_SECONDS = 0.001
-_LONGEST_SECOND_LOOK_SECONDS = 0.05
 _NOTHING = object()
 
 
@@ -55,6 +54,7 @@ class Link(asyncio.Protocol):
         connection: AbstractConnection,
         *,
         read_timeout: float,
+        write_timeout: float,
         observe: ObserveCommand | None,
         on_fault: ObserveFault | None,
         on_leave: Callable[[], None] | None,
@@ -73,6 +73,7 @@ class Link(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._write_watch = WriteWatch(self._loop, write_timeout, self.lose)
         self.lost: asyncio.Future[StoreUnavailable] = self._loop.create_future()
         self._parser = hiredis.Reader(
             protocolError=InvalidResponse,
@@ -102,6 +103,7 @@ class Link(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._write_watch.resumed()
         self._outgoing.clear()
         while self.waiting:
             fail(self.waiting.popleft().future, fault, self._on_fault)
@@ -129,6 +131,12 @@ class Link(asyncio.Protocol):
                 self._hand_over(waiting.popleft(), reply, now)
         except InvalidResponse as error:
             self.lose(StoreUnavailable(f"Redis sent what is not RESP: {error}"))
+
+    def pause_writing(self) -> None:
+        self._write_watch.paused()
+
+    def resume_writing(self) -> None:
+        self._write_watch.resumed()
 
     def eof_received(self) -> bool:
         return False
@@ -165,19 +173,14 @@ class Link(asyncio.Protocol):
         now = self._loop.time()
         oldest = self.waiting[0]
         if oldest.sent_at + self._read_timeout <= now:
-            # A loop that was held up finds its timers due before it has read the socket: read once, then judge.
-            # What held it up may have held up the whole machine, the server with it: the later this timer is, the
-            # longer the server may take for its answer. A paused machine is not a dead server.
-            held_up = now - self._timer_due
-            patience = min(max(held_up, _SECOND_LOOK_SECONDS), _LONGEST_SECOND_LOOK_SECONDS)
-            self._timer = self._loop.call_later(patience, self._judge, oldest)
+            self._timer = self._loop.call_later(patience(now - self._timer_due), self._judge, oldest)
             return
         for waiting in self.waiting:
             if waiting.asked_at + self._read_timeout > now:
                 break
             fail(waiting.future, overdue(self._read_timeout), self._on_fault)
         next_at = next((w.asked_at for w in self.waiting if not w.future.done()), oldest.sent_at)
-        self._look_again_at(max(next_at + self._read_timeout, now + _SECOND_LOOK_SECONDS))
+        self._look_again_at(max(next_at + self._read_timeout, now + SECOND_LOOK_SECONDS))
 
     def _look_again_at(self, due: float) -> None:
         self._timer_due = due

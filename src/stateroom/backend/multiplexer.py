@@ -44,7 +44,8 @@ class Multiplexer:
 
     `open_connection` returns a connected redis-py connection to the primary. Without a link, callers wait for the present
     attempt while the breaker is closed. If the breaker is open, their calls fail at once.
-    `read_timeout` and `connect_timeout` are in seconds.
+    `read_timeout`, `write_timeout` and `connect_timeout` are in seconds. A caller waits at most `read_timeout` in all. A
+    connection that takes no bytes for `write_timeout` is given up.
 
     Invariants: something is queued only while there is no link; `0 <= len(_queued) <= max_pending`, and as many may wait
     on the link.
@@ -56,6 +57,7 @@ class Multiplexer:
         breaker: Breaker,
         *,
         read_timeout: float,
+        write_timeout: float,
         connect_timeout: float,
         observe: ObserveCommand | None = None,
         on_fault: ObserveFault | None = None,
@@ -68,6 +70,7 @@ class Multiplexer:
         self._open_connection = open_connection
         self._breaker = breaker
         self._read_timeout = read_timeout
+        self._write_timeout = write_timeout
         self._connect_timeout = connect_timeout
         self._observe = observe
         self._on_fault = on_fault
@@ -220,6 +223,7 @@ class Multiplexer:
         link = Link(
             connection,
             read_timeout=self._read_timeout,
+            write_timeout=self._write_timeout,
             observe=self._observe,
             on_fault=self._on_fault,
             on_leave=self._on_leave,

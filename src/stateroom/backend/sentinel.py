@@ -80,6 +80,7 @@ class Sentinel:
             self._open,
             Breaker(),
             read_timeout=ASK_TIMEOUT_SECONDS,
+            write_timeout=ASK_TIMEOUT_SECONDS,
             connect_timeout=dialer.dial_timeout + ASK_TIMEOUT_SECONDS,
             on_push=self._on_announcement,
         )

@@ -26,6 +26,7 @@ from .multiplexer import Multiplexer
 from .near_cache import NearCache
 from .pool import Pool
 from .standing import Standing
+from .write_watch import not_taken
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -48,6 +49,7 @@ class ServerClient:
         self._metrics = metrics
         self._durations: dict[str, Distribution] = {}
         self._read_timeout = settings.redis_read_timeout
+        self._write_timeout = settings.redis_write_timeout
         self._name = settings.redis_mode
         self.breaker = Breaker(self._breaker_moved)
         # True from the breaker's first opening until it closes, through all probes between: one log line for an outage.
@@ -74,6 +76,7 @@ class ServerClient:
             open_shared,
             self.breaker,
             read_timeout=self._read_timeout,
+            write_timeout=self._write_timeout,
             connect_timeout=settings.redis_dial_timeout + settings.redis_read_timeout,
             observe=self._observe,
             on_fault=self._count,
@@ -177,7 +180,7 @@ class ServerClient:
     async def _pipeline(self, commands: Sequence[Command], timeout: float) -> list[Any]:
         try:
             async with self._pool.connection() as connection:
-                replies = await exchange(connection, commands, timeout)
+                replies = await exchange(connection, commands, timeout, write_timeout=self._write_timeout)
         except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
             raise self._fault(error) from error
         for reply in replies:
@@ -222,10 +225,23 @@ def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Comm
     return ("EVAL", script.source, len(keys), *keys, *args)
 
 
-async def exchange(connection: AbstractConnection, commands: Sequence[Command], timeout: float) -> list[Any]:
-    """Send all commands, then read all replies. An error reply is returned and not raised. `timeout`: seconds for all."""
+async def exchange(
+    connection: AbstractConnection, commands: Sequence[Command], timeout: float, *, write_timeout: float | None = None
+) -> list[Any]:
+    """Send all commands, then read all replies. An error reply is returned and not raised.
+
+    `timeout`: seconds for all replies. `write_timeout`: seconds to hand the commands over, if that is shorter than
+    the connection's own socket time-out. Raises `StoreUnavailable` if it has passed, and redis-py's errors.
+    """
     packed = connection.pack_commands(commands)
-    await connection.send_packed_command(packed, check_health=False)
+    handing_over = asyncio.timeout(write_timeout)
+    try:
+        async with handing_over:
+            await connection.send_packed_command(packed, check_health=False)
+    except TimeoutError:
+        if write_timeout is None or not handing_over.expired():
+            raise
+        raise not_taken(write_timeout) from None
     replies: list[Any] = []
     async with asyncio.timeout(timeout):
         for command in commands:

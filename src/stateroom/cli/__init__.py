@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
+from .. import __version__
 from ..errors import SettingsError, StateroomError
 
-app = typer.Typer(
-    name="stateroom", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Session management that stays up when Redis doesn't.",
-)  # fmt: skip
+app = typer.Typer(name="stateroom", no_args_is_help=True, pretty_exceptions_enable=False)
 users = typer.Typer(no_args_is_help=True, help="Users of the service.")
 sessions = typer.Typer(no_args_is_help=True, help="Sessions of the service's users.")
 database = typer.Typer(no_args_is_help=True, help="The user database.")
@@ -24,14 +23,42 @@ app.add_typer(database, name="db")
 
 def main() -> None:
     """Run the command line. Exit 2 for an invalid setting and 1 for any other error, with one line on stderr."""
+    warnings.formatwarning = _one_line
     try:
-        app()
+        app(prog_name="stateroom")  # as `python -m stateroom` too: scripts for completion have the name in them
     except SettingsError as error:
-        print(f"stateroom: {error}", file=sys.stderr)
-        sys.exit(2)
+        _stop(str(error), 2)
     except StateroomError as error:
-        print(f"stateroom: {error}", file=sys.stderr)
-        sys.exit(1)
+        _stop(str(error), 1)
+    except OSError as error:
+        if "--install-completion" not in sys.argv:
+            raise
+        _stop(f"{error.filename} cannot be written: {error.strerror}; --show-completion prints what belongs there", 1)
+
+
+def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning in the form of an error: its place in the code tells users nothing."""
+    return f"stateroom: {message}\n"
+
+
+def _stop(line: str, status: int) -> NoReturn:
+    print(f"stateroom: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"stateroom {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Session management that stays up when Redis doesn't."""
 
 
 @app.command()
@@ -45,7 +72,7 @@ def serve(
     from ..settings import Settings
 
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
-    settings = Settings(**given)
+    settings = Settings.for_service(**given)
     if workers == 1:
         process.run(settings)
     else:

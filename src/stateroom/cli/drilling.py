@@ -88,7 +88,7 @@ def on_target(
 ) -> int:
     """Drill a stack that already runs. Returns the exit status."""
     from ..backend.dial import Dialer
-    from ..settings.values import parse_address
+    from ..settings import parse_address
 
     if list(given) not in ([], ["manual-failover"]):
         raise UnknownScenario("with --target only manual-failover can be played: the others need access to the servers' processes")

@@ -40,7 +40,7 @@ def _lags(primary: Server) -> Iterator[Finding]:
 
 
 def _how_many(primary: Server, linked: int, settings: Settings) -> Iterator[Finding]:
-    where, wanted = primary.where, settings.redis_write_replicas or 0
+    where, wanted = primary.where, settings.redis_write_replicas
     if linked == 0:
         what = "it has no replica: a failover is impossible"
         yield fault("no-replica", where, what, "start its replicas, and read their logs (replicaof, masteruser, masterauth)")

@@ -20,7 +20,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
 from ..insides.of_redis import connect_from
-from ..settings.values import parse_address
+from ..settings import parse_address
 from .client import COOKIE, PASSWORD
 
 STORE = web.AppKey("peer_store", Redis)

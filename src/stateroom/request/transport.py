@@ -32,7 +32,7 @@ class CookieJar:
     def __init__(self, settings: Settings, opens: Callable[[str], bool]) -> None:
         """`opens`: whether a bearer is one of ours. Otherwise it belongs to an application behind a proxy that asks us."""
         self._opens = opens
-        self.name = settings.session_name or "session_id"
+        self.name = settings.session_name
         self._needle = f"{self.name}="
         attributes = f"; Path={settings.cookie_path}"
         if settings.cookie_domain:

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from multidict import istr
 
+from ..addresses import is_in, parse_client
 from ..problems import REQUEST_ID
 from ..ready import ReadyResponse
 from .access import access_line
@@ -53,7 +54,8 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
 
     def given_id(request: web.Request) -> str | None:
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        return given if _REQUEST_ID.fullmatch(given) and _is_from_trusted(request, settings) else None
+        is_taken = _REQUEST_ID.fullmatch(given) is not None and is_in(parse_client(request.remote), settings.trusted_proxies)
+        return given if is_taken else None
 
     @web.middleware
     async def telemetry(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -100,13 +102,3 @@ def _ids() -> Iterator[str]:
     while True:
         block = os.urandom(16 * 256).hex()
         yield from (block[at : at + 32] for at in range(0, len(block), 32))
-
-
-def _is_from_trusted(request: web.Request, settings: Settings) -> bool:
-    import ipaddress
-
-    try:
-        peer = ipaddress.ip_address(request.remote or "")
-    except ValueError:
-        return False
-    return any(peer in network for network in settings.trusted_proxies if network.version == peer.version)

@@ -72,7 +72,7 @@ async def sign_in_as(
     assert app is not None, "the client has no application"
     manager = app[SESSIONS]
     session = await manager.create(user_id, data=data, remember=remember)
-    name = manager.settings.session_name or "session_id"
+    name = manager.settings.session_name
     client.session.cookie_jar.update_cookies({name: manager.seal(session)}, client.make_url("/"))
     return session
 

@@ -109,4 +109,5 @@ class Restore:
         return reason
 
     async def _second_look(self, ref: SessionRef, generation: int) -> str | None:
+        """By itself, so that a drill can leave it out (drills/worker.py): then ended sessions come back."""
         return await self._trust.why_ended_by_journal(ref, generation)

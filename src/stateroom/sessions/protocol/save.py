@@ -53,7 +53,7 @@ class Saver:
         delta = record.delta()
         if not record.is_stored:
             if delta:
-                await self._sign_ins.store_anew(record, None, {}, remember=False)
+                await self._sign_ins.create(record, None, {}, remember=False)
             return bool(delta)
         renew = renew and record.renewed_ms < self.renewal_horizon()
         if not delta:

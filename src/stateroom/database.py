@@ -73,6 +73,7 @@ class Database:
 
     @property
     def is_sqlite(self) -> bool:
+        """Whether the database is an SQLite file. If not, it is PostgreSQL."""
         return self._sqlite is not None
 
     @property
@@ -85,6 +86,7 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
+        """The engine, made at the first use."""
         if self._engine is None:
             self._engine = self._make_engine()
         return self._engine
@@ -150,6 +152,7 @@ class Database:
                 yield connection
 
     async def aclose(self) -> None:
+        """Close all connections. This waits for statements that still run in SQLite's threads."""
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()

@@ -64,6 +64,8 @@ class BadInput(StateroomError):
 
 
 class Unauthenticated(StateroomError):
+    """The request needs a signed-in user and has none."""
+
     status = 401
     slug = "sign-in-required"
     title = "Sign-in required"
@@ -121,12 +123,16 @@ class NotByAccessToken(StateroomError):
 
 
 class NotFound(StateroomError):
+    """There is nothing at this path, or no such object."""
+
     status = 404
     slug = "not-found"
     title = "Not found"
 
 
 class Conflict(StateroomError):
+    """Another request has changed the object meanwhile, or the name is taken."""
+
     status = 409
     slug = "conflict"
     title = "Conflict"

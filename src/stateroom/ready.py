@@ -1,12 +1,12 @@
-"""Answers that leave as ready bytes.
+"""Answers that are sent as ready bytes.
 
-For a `web.Response` aiohttp fills a mapping of headers, has each signal look at it, completes it and serialises it: some
-twenty calls for lines that hardly differ from one answer to the next, a quarter of a whole session check. Here the lines
-are text from the start, and what every answer carries is written once a second.
+For a `web.Response` aiohttp fills a mapping of headers, passes it to each signal, completes it and serialises it. These are
+some twenty calls for header lines that hardly differ between answers, and a quarter of a whole session check. Here the
+lines are text from the start, and the common lines of all answers are built once a second.
 
-This depends on what `web.Response` does inside (`insides/of_aiohttp.py`): a `ReadyResponse` becomes an ordinary response
-as soon as anybody asks for its headers. With an aiohttp whose insides we don't know, every response is an ordinary one from
-the start. `tests/test_ready.py` compares the two byte by byte.
+This depends on the insides of `web.Response` (`insides/of_aiohttp.py`). A `ReadyResponse` becomes an ordinary response as
+soon as any code asks for its headers. With an aiohttp whose insides we do not know, every response is an ordinary one.
+`tests/test_ready.py` compares the two byte by byte.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ JSON_LINES = "Content-Type: application/json\r\nCache-Control: no-store\r\n"
 
 
 class CommonLines:
-    """The header lines that every answer of one application carries, with the date.
+    """The header lines of every answer of one application, with the date.
 
-    They stand for what these handlers of `on_response_prepare` would set: answers are ready only while there are no others.
+    They replace the handlers `stands_for` of `on_response_prepare`, which would set the same headers. If the application
+    has other handlers of this signal too, its answers are ordinary responses.
+
+    `_lines`: the common lines for the second `_second`. `_apps`: the application if its answers may be ready, else empty.
     """
 
     def __init__(self, headers: Mapping[str, str], *, stands_for: Sequence[object]) -> None:
@@ -44,12 +47,12 @@ class CommonLines:
         self.put: Put | None = None
 
     async def serve(self, app: web.Application) -> None:
-        """This application starts."""
+        """Called when the application starts: decide whether its answers may be ready."""
         self.put = Outbox(asyncio.get_running_loop()).put
         self._apps = (app,) if list(app.on_response_prepare) == self._stands_for else ()
 
     def lines_for(self, request: web.Request) -> str | None:
-        """The lines of an answer to this request. None if it may get others: from another signal, or application around."""
+        """The common lines of an answer to this request. None if other signals or an outer application may add headers."""
         if request.match_info.apps != self._apps:
             return None
         second = int(time())
@@ -60,13 +63,13 @@ class CommonLines:
 
 
 class ReadyResponse(of_aiohttp.LazyResponse):
-    """A 200 with a body and header lines, each of which ends in CR LF and holds nothing that a client wrote as it came.
+    """A response with status 200, a body and header lines. Each line ends in CR LF and must not repeat a client's raw input.
 
-    `headers` and the rest are there for whoever asks; the answer then takes aiohttp's ordinary way.
+    Any code may ask for `headers` and the other attributes. The answer is then sent in aiohttp's ordinary way.
     """
 
     def complete(self, request: web.Request, lines: str, common: CommonLines) -> bool:
-        """Make the answer's bytes of its lines, these and the common ones; False where it must go the ordinary way."""
+        """Build the answer's bytes from its own lines, `lines` and the common lines. False if it must be an ordinary answer."""
         body = self.untouched_body()
         if body is None or request.method == "HEAD" or request.version != HttpVersion11 or not request.keep_alive:
             return False
@@ -89,4 +92,4 @@ class _MakeResponse(Protocol):
 
 
 ready_response: _MakeResponse = ReadyResponse if of_aiohttp.is_known() else ordinary_response
-"""Makes a response of a body and header lines: one that can leave as ready bytes, where we know how."""
+"""Makes a response from a body and header lines. It can be sent as ready bytes if we know this aiohttp's insides."""

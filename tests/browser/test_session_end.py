@@ -33,7 +33,7 @@ async def test_a_banner_while_redis_hangs_and_none_after(browser: Browser, place
         with hung(place):
             await ada.open("/account")
             await expect(banner).to_be_visible()
-            assert "Your devices cannot be shown at the moment" in await ada.text()
+            assert "Your list of devices is temporarily unavailable" in await ada.text()
             await visitor.open("/login")
             await expect(visitor.page.locator("#degraded")).to_be_visible()
             await ada.look("account-degraded")

@@ -88,7 +88,7 @@ async def test_who_tries_too_often_is_told_how_long_to_wait(visitor: Visitor) ->
     ("fault", "seconds", "words"),
     [
         (Saturated("full", retry_after=7), "7", "Many people are signing in. Try again in 7 seconds."),
-        (DatabaseUnavailable("10.1.2.3"), "1", "The accounts cannot be reached at the moment."),
+        (DatabaseUnavailable("10.1.2.3"), "1", "Accounts are temporarily unavailable."),
     ],
 )
 async def test_what_cannot_be_done_now_is_said_on_the_form(visitor: Visitor, fault: Exception, seconds: str, words: str) -> None:
@@ -126,7 +126,7 @@ async def test_remember_me_keeps_the_cookie_beyond_the_browser(visitor: Visitor,
     keeper = await new_visitor()
     await keeper.sign_in(remember="yes")
     assert keeper.cookie_max_age == "2592000"
-    assert "For 30 days" in (await (await new_visitor()).open("/login")).text
+    assert "for 30 days" in (await (await new_visitor()).open("/login")).text
 
 
 @pytest.mark.parametrize("path", ["/account?tab=devices", "/login", "/nothing/here?x=1&y=2"])

@@ -53,6 +53,7 @@ class Breaker:
 
     @property
     def is_closed(self) -> bool:
+        """Whether calls may go to Redis."""
         return self.state is BreakerState.CLOSED
 
     def check(self) -> None:

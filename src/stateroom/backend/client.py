@@ -35,6 +35,7 @@ class Script:
 
     @classmethod
     def of(cls, source: str) -> Script:
+        """Make a script of its source."""
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
     @classmethod

@@ -79,6 +79,7 @@ class EmbeddedServer:
 
     @property
     def password(self) -> str:
+        """The server's password, made at the first use."""
         return _kept_secret(self._folder / "valkey.password")
 
     @property

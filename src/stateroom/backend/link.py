@@ -1,7 +1,8 @@
-"""One connection of many callers: commands leave together, replies come in the order in which they left.
+"""One connection that many callers share: commands are sent together, and replies come in the order of the commands.
 
-The transport is taken from redis-py by `set_protocol` (https://docs.python.org/3/library/asyncio-protocol.html), because
-a reader task costs a wake-up for every batch of replies.
+The link takes the transport over from redis-py with `set_protocol`
+(https://docs.python.org/3/library/asyncio-protocol.html), because a reader task would cost one wake-up for each batch of
+replies.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ _NOTHING = object()
 
 
 class Waiting(msgspec.Struct, eq=False):  # made in C: there is one for each command
-    """A command under way, and when it was asked for and sent (seconds of the loop's clock).
+    """A command without a reply.
 
-    `began`: when it was asked for by a finer clock; uvloop's has milliseconds.
+    `asked_at`, `sent_at`: when it was asked for and when it was given to a link, by the loop's clock: `asked_at <= sent_at`.
+    `began`: when it was asked for, by a finer clock, because uvloop's clock has milliseconds.
     """
 
     future: asyncio.Future[Any]
@@ -47,7 +49,14 @@ class Waiting(msgspec.Struct, eq=False):  # made in C: there is one for each com
 
 
 class Link(asyncio.Protocol):
-    """One connection's life, from the handshake's end until it is lost."""
+    """One connection, from the end of its handshake until it is lost.
+
+    `waiting`: commands without a reply, the oldest first. The next reply belongs to the first of them. A cancelled command
+    stays until its reply has come. Empty once the link is lost.
+    `_outgoing`: those of them that are not written yet; `len(_outgoing) <= len(waiting)`. While there are any, a flush is
+    scheduled for this loop tick.
+    `_timer`: runs while anything waits. `lost`: set once, with the reason.
+    """
 
     def __init__(
         self,
@@ -85,7 +94,7 @@ class Link(asyncio.Protocol):
         transport.set_protocol(self)
 
     def send(self, waiting: Waiting) -> None:
-        """Queue a command; it leaves with all others of this loop tick."""
+        """Queue a command. It is written together with all others of this loop tick."""
         self.waiting.append(waiting)
         if not self._outgoing:
             self._loop.call_soon(self._flush)
@@ -94,7 +103,7 @@ class Link(asyncio.Protocol):
             self._look_again_at(waiting.asked_at + self._read_timeout)
 
     def lose(self, fault: StoreUnavailable) -> None:
-        """Give the connection up: everything that waits on it fails with `fault`."""
+        """Close the connection. Every command that waits on it fails with `fault`."""
         if self.lost.done():
             return
         self.lost.set_result(fault)
@@ -109,7 +118,7 @@ class Link(asyncio.Protocol):
             fail(self.waiting.popleft().future, fault, self._on_fault)
 
     async def aclose(self) -> None:
-        """Let redis-py end what it began. The link must be lost already."""
+        """Let redis-py clean up its connection. The link must be lost already."""
         with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
             await self._connection.disconnect(nowait=True)
 
@@ -142,7 +151,7 @@ class Link(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._dialled_by.connection_lost(exc)  # what redis-py waits for in disconnect()
+        self._dialled_by.connection_lost(exc)  # redis-py waits for this in disconnect()
         self.lose(StoreUnavailable(f"Redis closed the connection{f': {exc}' if exc else ''}"))
 
     def _hand_over(self, waiting: Waiting, reply: Any, now: float) -> None:
@@ -166,7 +175,7 @@ class Link(asyncio.Protocol):
             outgoing.clear()
 
     def _look_at_oldest(self) -> None:
-        """Fail callers whose time is up; where the server is overdue, take a second look."""
+        """Fail callers whose time is up. If the server is overdue, look once more before the connection is given up."""
         self._timer = None
         if not self.waiting:
             return
@@ -195,12 +204,12 @@ class Link(asyncio.Protocol):
 
 
 def overdue(read_timeout: float) -> StoreUnavailable:
-    """What a caller hears whose time is up."""
+    """The fault for a command that got no reply in time."""
     return StoreUnavailable(f"Redis did not answer within {read_timeout:g} s", kind="timeout")
 
 
 def fail(future: asyncio.Future[Any], error: Exception, on_fault: ObserveFault | None) -> None:
-    """Give a caller that still waits the error; `on_fault` hears of outages only."""
+    """Raise the error in the caller, if it still waits. `on_fault` is called for faults of the store only."""
     if not future.done():
         future.set_exception(error)
         if on_fault is not None and isinstance(error, StoreUnavailable):

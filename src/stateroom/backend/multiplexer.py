@@ -102,6 +102,7 @@ class Multiplexer:
 
     @property
     def is_connected(self) -> bool:
+        """Whether there is a connection now."""
         return self._link is not None
 
     async def start(self) -> BaseException | None:

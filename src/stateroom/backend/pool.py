@@ -89,11 +89,13 @@ class Pool:
             task.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
+        """Close all idle connections. Those in use are closed when their callers return them."""
         self._is_closed = True
         self.drop()
         await asyncio.gather(*self._closing)
 
     def figures(self) -> PoolFigures:
+        """How many connections and waiting callers there are now."""
         return PoolFigures(len(self._idle), len(self._in_use), self._size, self._pending)
 
     async def _take_turn(self) -> None:

@@ -86,10 +86,12 @@ class Sentinel:
         )
 
     async def start(self) -> None:
+        """Begin to connect and to ask. Return after the first attempt to connect."""
         await self._multiplexer.start()
         self._task = asyncio.create_task(self._keep_asking(), name=f"stateroom sentinel {self.address}")
 
     async def aclose(self) -> None:
+        """Stop asking and close the connection."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -181,9 +183,11 @@ class SentinelWatcher:
         return self._majority_until if time.monotonic() - self._named_since >= self._lease_seconds else 0.0
 
     async def start(self) -> None:
+        """Begin to ask all Sentinels."""
         await asyncio.gather(*(sentinel.start() for sentinel in self.sentinels))
 
     async def aclose(self) -> None:
+        """Stop asking and close all connections."""
         await asyncio.gather(*(sentinel.aclose() for sentinel in self.sentinels))
 
     async def locate(self) -> Address:

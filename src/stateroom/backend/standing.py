@@ -36,10 +36,12 @@ class Standing:
 
     @property
     def connection_epoch(self) -> int:
+        """The number of the present or last connection. See the class."""
         return self.glimpse.connection_epoch
 
     @property
     def is_believed(self) -> bool:
+        """Whether no other server can be the primary now."""
         return time.monotonic() < self.believed_until
 
     def connected(self, until: float = math.inf) -> None:

@@ -1,7 +1,7 @@
-"""The insides of aiohttp: what a response sets when it is made, what a connection is doing, what a router answers.
+"""The insides of aiohttp: the attributes of a response, the state of a connection, the answers of a router.
 
-Callers ask `is_known()` once, when they are imported or when the application starts, and use nothing else of this file
-where it is False.
+Callers ask `is_known()` once, when they are imported or when the application starts. If it is False, they use nothing else
+of this file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 AIOHTTP = Library("aiohttp", tested=frozenset({"3.14"}))
 
 _UNTOUCHED = 4
-"""Attributes that a `LazyResponse` has of its own while nobody has changed it."""
+"""How many attributes a `LazyResponse` has until it is changed."""
 
 
 def is_known() -> bool:
@@ -39,10 +39,10 @@ def is_known() -> bool:
 
 
 class LazyResponse(web.Response):
-    """A response whose headers are text, of which a mapping is made when somebody asks for it.
+    """A response whose headers are text. A mapping of headers is made only if code asks for it.
 
-    It leaves in aiohttp's own way like any other response, or as `_bytes` in place of status, headers and body, where a
-    subclass has set them; `_put` then sends them together with those of other responses. Each of `lines` ends in CR LF.
+    It is sent in aiohttp's own way, unless a subclass has set `_bytes`: these then replace status, headers and body, and
+    `_put` sends them together with those of other responses. Each of `lines` ends in CR LF.
     """
 
     _bytes: bytes | None = None
@@ -51,7 +51,7 @@ class LazyResponse(web.Response):
     _zlib_executor = None
 
     def __init__(self, body: bytes, lines: str, *, status: int = 200) -> None:
-        # In place of aiohttp's own: it sets these, and what is a property below.
+        # This replaces aiohttp's constructor, which sets these attributes and those that are properties below.
         self._body = body
         self._lines = lines
         self._status = status
@@ -68,9 +68,9 @@ class LazyResponse(web.Response):
         return {}
 
     def untouched_body(self) -> bytes | None:
-        """The body of a 200 that nobody has changed; None where it must leave in aiohttp's own way."""
+        """The body of an unchanged response with status 200; None if it must be sent in aiohttp's own way."""
         body = self._body
-        # Headers, cookies, compression and the end of the connection would each be one attribute more.
+        # Headers, cookies, compression and closing the connection would each add an attribute.
         return body if len(self.__dict__) == _UNTOUCHED and self._status == 200 and type(body) is bytes else None
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -83,24 +83,24 @@ class LazyResponse(web.Response):
         self._eof_sent = self._keep_alive = True
         self._body_length = len(data)
         protocol, put = request.protocol, self._put
-        # Where the next response or the end of the connection may follow at once, this response must not wait.
+        # If the next response or the end of the connection may follow at once, this response must not wait.
         if put is not None and not (protocol._messages or protocol._close or protocol.writing_paused):  # noqa: SLF001
             put(transport, data)
             return request.writer
         transport.write(data)
-        if protocol.writing_paused:  # the client does not read its responses: it gets no more until it does
+        if protocol.writing_paused:  # the client does not read: wait until it does
             await request.writer.drain()
         return request.writer
 
 
 def header_pairs(lines: str) -> list[tuple[str, str]]:
-    """Names and values of header lines."""
+    """The names and values of header lines."""
     split = (line.partition(": ") for line in lines.splitlines())
     return [(name, value) for name, _, value in split]
 
 
 async def ask_router(app: web.Application, method: str, path: str) -> web.UrlMappingMatchInfo:
-    """What the application's router answers to a request for this path, which is encoded as in a request line."""
+    """The router's match for a request with this path, which is encoded as in a request line."""
     question: Any = SimpleNamespace(method=method, rel_url=URL(path, encoded=True), headers=CIMultiDict[str]())
     match = await app.router.resolve(question)
     match.add_app(app)
@@ -109,12 +109,15 @@ async def ask_router(app: web.Application, method: str, path: str) -> web.UrlMap
 
 
 def is_new_style(middleware: Middleware) -> bool:
-    """Whether it takes the request and the handler; the old style takes the application and returns a handler."""
+    """Whether a middleware takes the request and the handler. The old style takes the application and returns a handler."""
     return getattr(middleware, "__middleware_version__", None) == 1
 
 
 def dispatch(matches: Mapping[tuple[str, str], tuple[web.UrlMappingMatchInfo, Handler]], otherwise: Handle) -> Handle:
-    """Handle a request by the match for its method and path; leave one without a match, or with `Expect`, to `otherwise`."""
+    """Return a handler that uses the match for a request's method and path.
+
+    It passes requests without a match, and those with `Expect`, to `otherwise`.
+    """
 
     def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         found = matches.get((request.method, request.raw_path))
@@ -127,7 +130,7 @@ def dispatch(matches: Mapping[tuple[str, str], tuple[web.UrlMappingMatchInfo, Ha
 
 
 def options_of(server: web.Server) -> dict[str, Any]:
-    """The options that the server makes its connections with. `handler_args` of the application are among them."""
+    """The options with which the server makes its connections. They include the application's `handler_args`."""
     return server._kwargs  # noqa: SLF001
 
 

@@ -1,4 +1,4 @@
-"""The insides of prometheus-client: the values that a histogram is made of, and the files that workers share."""
+"""The insides of prometheus-client: the values of a histogram, and the files that workers share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_known() -> bool:
 
 
 def add_observations(histogram: Histogram, total: float, counts: Mapping[int, int]) -> None:
-    """Add many observations at once: the sum of their values, and how many there are for the number of each bucket."""
+    """Add many observations at once. `total`: the sum of their values. `counts`: how many are in each bucket, by its number."""
     histogram._sum.inc(total)  # noqa: SLF001
     for bucket, count in counts.items():
         histogram._buckets[bucket].inc(count)  # noqa: SLF001
@@ -39,14 +39,14 @@ def set_exemplar(histogram: Histogram, bucket: int, exemplar: Exemplar) -> None:
 
 
 def name_files_by(number: int, folder: Path) -> None:
-    """Name this process's files by a number in place of its process id. Comes before the first metric is made."""
+    """Name this process's files by a number instead of its process id. Call this before the first metric is made."""
     for kind in FILE_KINDS:
         _make_whole(folder / f"{kind}_{number}.db")
     values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
 
 
 def _make_whole(path: Path) -> None:
-    """Have an empty file there at its full size at once: a reader must not find it half made."""
+    """Make an empty file of full size in one step, so that no reader finds it half made."""
     if path.exists():
         return
     draft = path.with_suffix(".draft")

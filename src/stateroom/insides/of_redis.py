@@ -1,8 +1,8 @@
 """The insides of redis-py: the transport of a connection, and how it connects.
 
-redis-py documents no way to do what we need here: to hear the news that a server pushes over a connection while others wait
-for replies on it (Sentinel's news, the near cache), to check a certificate for another name than the host's, and to choose
-the address that a connection comes from. `pyproject.toml` therefore allows the tested versions only.
+redis-py documents no way to do three things that we need: to receive pushed messages over a connection while callers wait
+for replies on it (Sentinels' announcements, the near cache), to check a certificate for another name than the host's, and
+to choose the local address of a connection. So `pyproject.toml` allows only the tested versions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def transport_of(connection: AbstractConnection) -> asyncio.Transport:
 
 
 def error_maker_of(connection: AbstractConnection) -> Callable[[str], Exception]:
-    """What makes redis-py's exceptions of the errors that a server replies."""
+    """The function that turns a server's error reply into redis-py's exception."""
     return connection._parser.parse_error  # noqa: SLF001
 
 
@@ -53,7 +53,7 @@ class ContextConnection(SSLConnection):
 
 
 def connect_from(address: str) -> None:
-    """Have every TCP connection of this process to Redis come from this address. For drills that cut one client off."""
+    """Use this local address for every TCP connection of this process to Redis. Drills use it to cut one client off."""
     plain = Connection._connection_arguments  # noqa: SLF001
 
     def from_address(self: Connection) -> Mapping[str, Any]:

@@ -1,12 +1,12 @@
-"""Requests for fixed paths reach their handlers without the router.
+"""Passes requests for fixed paths to their handlers without asking the router.
 
-For each request aiohttp asks its router, makes a match of the result, puts the middlewares around the handler, or looks
-them up, and tells the match which application it is in. That is a tenth of a session check, and has the same result each
-time where the path has no variable part. Here the router is asked once for each fixed path, when the application starts.
+For each request aiohttp asks its router, makes a match, wraps the handler in the middlewares, and stores in the match which
+application the request is in. This takes a tenth of a session check. For a path without a variable part the result is
+always the same. So the router is asked once for each fixed path, when the application starts.
 
-aiohttp's own way remains for every other request: one with a query or `Expect`, and one for a sub-application. While a
-request goes through the middlewares of several applications, its match says which of them it is in, so that requests
-cannot share a match.
+All other requests take aiohttp's own way: those with a query or `Expect`, and those for a sub-application. A request for a
+sub-application goes through the middlewares of several applications, and its match says in which of them it is now. So
+such requests cannot share a match.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ..insides.of_aiohttp import Handle
 
 _DECIDE_BY_PATH = (web.PlainResource, web.DynamicResource, web.StaticResource, web.PrefixedSubAppResource)
-"""Resources that look at a request's method and path only. Others may look at its headers; a domain's does."""
+"""Resources that look only at a request's method and path. Others may look at its headers, as a domain's resource does."""
 
 
 async def by_fixed_routes(app: web.Application, otherwise: Handle) -> Handle:
-    """Handles requests for the fixed paths of an application that has started, and leaves others to `otherwise`."""
+    """Return a handler for the fixed paths of a started application. It passes all other requests to `otherwise`."""
     if not of_aiohttp.is_known() or not _decides_by_path(app.router) or not all(map(of_aiohttp.is_new_style, app.middlewares)):
         return otherwise
     matches = {}

@@ -1,8 +1,7 @@
-"""The service's server on top of aiohttp's: fixed paths go to their handlers directly, and what is no HTTP is refused
-as everything else is.
+"""The service's server, built on aiohttp's. It handles fixed paths directly, and refuses malformed requests itself.
 
-aiohttp answers a request that it cannot parse with the versions of Python and aiohttp and with the line that it did not
-understand, and logs that line with a traceback. The line may be a cookie.
+If aiohttp cannot parse a request, its answer contains the versions of Python and aiohttp and the malformed line, and it
+logs this line with a traceback. The line may be a cookie. So we answer with a problem document that repeats nothing.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ SHUTDOWN_SECONDS = 30.0
 
 
 class Runner(web.ServerRunner):
-    """Runs an application that has metrics. `headers`: what an answer carries that no handler gave.
+    """Runs an application that has metrics. `headers`: the headers of an answer to a malformed request.
 
-    aiohttp's `AppRunner` starts the application; its server then gives its handler to ours, which refuses in our words.
-    `options` are those of `AppRunner`. With an aiohttp whose insides we don't know, `handler_args` of the application are
-    ignored: give them as `options`.
+    aiohttp's `AppRunner` starts the application and makes a server. Our own server takes over that server's handler.
+    `options` are those of `AppRunner`. With an aiohttp whose insides we do not know, `handler_args` of the application are
+    ignored: pass them as `options`.
     """
 
     def __init__(self, app: web.Application, headers: Mapping[str, str], **options: Any) -> None:
         self._headers = headers
-        # A handler is never cut off half way: a sign-in is several steps that belong together.
+        # No handler is cancelled if its client goes away: the steps of a sign-in belong together.
         self._options = {"access_log": None, "handler_cancellation": False, "keepalive_timeout": KEEPALIVE_SECONDS, **options}
         shutdown_timeout = self._options.pop("shutdown_timeout", SHUTDOWN_SECONDS)
         self._starter = web.AppRunner(app, **self._options)
@@ -70,7 +69,7 @@ class Runner(web.ServerRunner):
         await self.app.cleanup()
 
     def _refuse(self, request: web.BaseRequest, error: BaseException | None) -> web.Response:
-        """The answer to bytes that are no request. Nothing of them is repeated, or logged."""
+        """The answer to a malformed request. It repeats nothing of the request, and neither does the log."""
         request[REQUEST_ID] = own_id = secrets.token_hex(16)
         log.info("request_malformed", kind=type(error).__name__, address=request.remote, request_id=own_id)
         self.app[METRICS].http_requests[OTHER, UNMATCHED, "400"].pending += 1
@@ -83,7 +82,7 @@ class Runner(web.ServerRunner):
 
 
 class _Server(web.Server):
-    """Makes our connections. Its handler and options are known once the application has started."""
+    """Makes our connections. Its handler and options are set when the application has started."""
 
     def __init__(self, refuse: Refuse, *, handler_cancellation: bool) -> None:
         super().__init__(_not_started, handler_cancellation=handler_cancellation)

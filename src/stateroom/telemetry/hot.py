@@ -1,8 +1,8 @@
-"""Counters and histograms for what happens on every request.
+"""Counters and histograms that change at every request.
 
-prometheus-client's own take a lock and a microsecond for each figure, several times a request; in files shared by
-workers, twice that. These take a list index: an event loop has one thread, and `flush` hands over what came together
-since the last time, when somebody scrapes or a few times a second.
+prometheus-client's own need a lock and a microsecond for each figure, and twice that in files that workers share. The ones
+here only change a number in memory, because an event loop has one thread. `flush` passes the figures on to
+prometheus-client: at each scrape, and with several workers a few times a second.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 
 
 class HotCount:
-    """One counter's figure. `pending`: counted since the last flush."""
+    """One counter. `pending`: the count since the last flush; `0 <= pending`."""
 
     __slots__ = ("_counter", "pending")
 
@@ -47,7 +47,7 @@ class HotCount:
 
 
 class Distribution(Protocol):
-    """One histogram's figures. `observe_request` makes the request the example of its bucket."""
+    """One histogram. `observe_request` also makes the request the exemplar of its bucket."""
 
     def observe(self, value: float) -> None: ...
     def observe_request(self, value: float, request_id: str) -> None: ...
@@ -55,7 +55,11 @@ class Distribution(Protocol):
 
 
 class HotDistribution:
-    """One histogram's figures, added up until the next flush."""
+    """One histogram, whose observations are added up until the next flush.
+
+    `_counts[i]`: observations in bucket `i` since the last flush; the last bucket has no bound. `_sum`: their sum.
+    `_exemplars`: the last request of each bucket: its id, its value, when it was observed (seconds since the epoch).
+    """
 
     __slots__ = ("_bounds", "_counts", "_exemplars", "_histogram", "_sum")
 
@@ -90,7 +94,7 @@ class HotDistribution:
 
 
 class PlainDistribution:
-    """One histogram's figures, each of them given to prometheus-client as it comes: it documents no other way."""
+    """One histogram, whose observations are passed on at once. This is the only way that prometheus-client documents."""
 
     __slots__ = ("_histogram",)
 
@@ -104,11 +108,11 @@ class PlainDistribution:
         self._histogram.observe(value, {_EXEMPLAR_LABEL: request_id} if len(request_id) <= _LONGEST_EXEMPLAR else None)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, because nothing is held back."""
 
 
 class Children(dict[tuple[str, ...], ChildT]):
-    """A metric's children by their label values, each made when first asked for."""
+    """A metric's children by their label values. Each child is made at its first use."""
 
     def __init__(self, make: Callable[[tuple[str, ...]], ChildT]) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class Children(dict[tuple[str, ...], ChildT]):
 
 
 def hot_counter(registry: CollectorRegistry, name: str, text: str, labels: Sequence[str]) -> Children[HotCount]:
-    """A counter, by label values."""
+    """Make a counter, and return its children by label values."""
     counter = Counter(name, text, labels, registry=registry)
     return Children(lambda values: HotCount(counter.labels(*values)))
 
@@ -128,7 +132,7 @@ def hot_counter(registry: CollectorRegistry, name: str, text: str, labels: Seque
 def hot_histogram(
     registry: CollectorRegistry, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]
 ) -> Children[Distribution]:
-    """A histogram, by label values."""
+    """Make a histogram, and return its children by label values."""
     histogram = Histogram(name, text, labels, buckets=bounds, registry=registry)
     if not of_prometheus.is_known():
         return Children(lambda values: PlainDistribution(histogram.labels(*values)))

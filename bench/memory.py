@@ -25,6 +25,7 @@ import redis
 
 from stateroom import Settings
 from stateroom.drills import topology
+from stateroom.drills.node import server_binary
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.store.key_names import KeyNames
 
@@ -38,7 +39,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
     arguments.add_argument("--sessions", type=int, default=10_000)
     options = arguments.parse_args()
-    found = {"Valkey": topology.server_binary(), "Redis": shutil.which("redis-server")}
+    found = {"Valkey": server_binary(), "Redis": shutil.which("redis-server")}
     results = {name: asyncio.run(measure(binary, options.sessions)) for name, binary in found.items() if binary is not None}
     for name, row in results.items():
         peer = row["connect-redis"]

@@ -28,6 +28,7 @@ import redis
 from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
+from stateroom.drills.node import Node, until
 from stateroom.drills.ports import free_port
 from stateroom.sessions.journal.interface import NoJournal
 from stateroom.sessions.sealing.key_ring import KeyRing, new_key
@@ -51,7 +52,7 @@ SERVER_OPTIONS = {
 class Filled:
     """A server with sessions, the service in front of it, and the cookies of some sessions."""
 
-    node: topology.Node
+    node: Node
     settings: Settings
     port: int
     service_pid: int
@@ -81,7 +82,7 @@ async def measure(folder: Path, count: int, filled_all: Callable[[], None] | Non
         results |= compare_checks(few, many)
         results["throughput"] = throughput(many)
         results |= timed("list", [request(many, "/api/sessions", cookie) for cookie in many.sample])
-        await topology.until(lambda: counts(many, count), "the service has counted the sessions", seconds=60)
+        await until(lambda: counts(many, count), "the service has counted the sessions", seconds=60)
         results |= timed("scrape", [scrape(many)[0] for _ in range(50)])
         print("the server with few sessions, which was asked as many checks:", end=" ")
         results["slow beside"] = slow(few)
@@ -103,7 +104,7 @@ async def filled(folder: Path, count: int) -> Any:
             took = time.monotonic() - began
             bytes_per_session = (int(server.info("memory")["used_memory"]) - before) / count  # type: ignore[index]
             await check_form(server, settings, sample)
-            await topology.until(lambda: is_idle(server), "the log has been rewritten", seconds=120)
+            await until(lambda: is_idle(server), "the log has been rewritten", seconds=120)
             server.slowlog_reset()  # The commands that filled the server do not count.
         cookies = sealed(settings, sample)
         (folder / "cookies").write_text("\n".join(cookies))

@@ -23,7 +23,8 @@ import redis
 from redis.exceptions import RedisError
 
 from stateroom.drills import topology
-from stateroom.drills.topology import Node, SentinelSetup, until
+from stateroom.drills.node import Node, until
+from stateroom.drills.topology import SentinelSetup
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.store.key_names import KeyNames
 

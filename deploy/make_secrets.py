@@ -27,7 +27,7 @@ def main() -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name, make in makers(folder).items():
-        print(f"{folder / name}: {'made' if write_new(folder / name, make) else 'is there, left as it is'}")
+        print(f"{folder / name}: {'made' if write_new(folder / name, make) else 'exists, not changed'}")
 
 
 def makers(folder: Path) -> dict[str, Callable[[], str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from stateroom import SESSIONS
-from stateroom.drills import topology
+from stateroom.drills.node import until
 
 
 @contextlib.contextmanager
@@ -27,4 +27,4 @@ async def settled(app: web.Application) -> None:
     async def is_so() -> bool:
         return app[SESSIONS].store_state() == "settled"
 
-    await topology.until(is_so, "the store is settled")
+    await until(is_so, "the store is settled")

@@ -15,7 +15,8 @@ from typing import Any, Self, TypeVar
 import fakeredis
 
 from stateroom.drills import topology
-from stateroom.drills.topology import Node, SentinelSetup
+from stateroom.drills.node import Node
+from stateroom.drills.topology import SentinelSetup
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 

@@ -16,8 +16,8 @@ from stateroom import SESSIONS, get_session, require_auth
 from stateroom.app import make_app
 from stateroom.database import Database
 from stateroom.drills import topology
+from stateroom.drills.node import Node, until
 from stateroom.drills.postgres import Postgres
-from stateroom.drills.topology import Node
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 
 from ..conftest import ServiceClient
@@ -87,7 +87,7 @@ class World:
                 manager.store_state() == "settled" and manager._parts.tail.age < LEASE_SECONDS and not manager._parts.tail.unwritten
             )
 
-        await topology.until(is_so, "the service sees that all is well")
+        await until(is_so, "the service sees that all is well")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import stateroom
 from stateroom import SESSIONS, Settings, StoreUnavailable, access_token, bearer_value, get_session, sign_in, testing
 from stateroom.app import make_app
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node
 from stateroom.sessions.model.session import record_of
 from stateroom.sessions.sealing.key_ring import KeyRing
 

@@ -20,8 +20,8 @@ from stateroom.backend.clients import SentinelClient, make_client
 from stateroom.backend.cluster import ClusterClient
 from stateroom.backend.dial import Dialer, Tls
 from stateroom.drills import topology
+from stateroom.drills.node import Node, server_binary, until
 from stateroom.drills.ports import free_port
-from stateroom.drills.topology import Node
 from stateroom.errors import SettingsError, StoreUnavailable
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
@@ -107,13 +107,13 @@ async def test_a_wrong_password_stops_the_start_and_is_not_repeated(tmp_path: Pa
 
 
 async def test_a_server_that_is_away_at_the_start_is_found_when_it_comes(tmp_path: Path) -> None:
-    node = Node(tmp_path / "late", topology.server_binary())
+    node = Node(tmp_path / "late", server_binary())
     client = await started(settings(redis_host=node.host, redis_port=node.port))
     with pytest.raises(StoreUnavailable):
         await client.execute("k", "PING")
     assert not client.is_available
     await node.start()
-    await topology.until(lambda: _is_available(client), "the server is found")
+    await until(lambda: _is_available(client), "the server is found")
     assert await client.execute("k", "PING") == b"PONG"
     await client.aclose()
     await node.stop()
@@ -138,7 +138,7 @@ async def test_a_failover_is_followed_without_a_restart(tmp_path: Path) -> None:
         await client.execute("k", "SET", "k", "1")
         assert await client.run_durably(ECHO_SCRIPT, ["k"], ["1"], replicas=2, timeout=1) == (b"1", 2)
         await setup.primary.kill()
-        await topology.until(lambda: _writes(client), "a write reaches the promoted replica", seconds=15)
+        await until(lambda: _writes(client), "a write reaches the promoted replica", seconds=15)
         assert await client.execute("k", "GET", "k") is not None
         assert (await client.execute("k", "ROLE"))[0] == b"master"
         assert client.watcher.primary in {node.address for node in setup.nodes[1:]}
@@ -354,7 +354,7 @@ async def _pair(folder: Path, key: str) -> AsyncIterator[tuple[Node, Node, Calla
 
         await one.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         await two.call("CLUSTER", "MEET", one.host, one.port, buses[0])
-        await topology.until(know_each_other, "the nodes know each other")
+        await until(know_each_other, "the nodes know each other")
         yield one, two, move
 
 
@@ -375,7 +375,7 @@ async def test_a_shard_that_refuses_our_password_later_is_away_until_it_does_not
                 return bool(await client.execute("k", "SET", "k", "1") == b"OK")
             return False
 
-        await topology.until(is_there, "the shard is found when its password is right")
+        await until(is_there, "the shard is found when its password is right")
         await client.aclose()
 
 

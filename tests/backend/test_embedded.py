@@ -14,7 +14,7 @@ import pytest
 from stateroom.backend import embedded
 from stateroom.backend.client import RedisClient
 from stateroom.backend.embedded import EmbeddedServer, embedded_client, find_server, try_lock
-from stateroom.drills.topology import until
+from stateroom.drills.node import until
 from stateroom.errors import SettingsError
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics

@@ -20,7 +20,7 @@ from stateroom.backend.cluster import ClusterClient
 from stateroom.backend.near_cache import ASK_SECONDS, COPIES_AT_MOST, HEARD_SECONDS, KNOWN_SECONDS, LARGEST_BYTES, NearCache
 from stateroom.backend.server import ServerClient
 from stateroom.drills import topology
-from stateroom.drills.topology import Node, server_binary
+from stateroom.drills.node import Node, server_binary, until
 from stateroom.errors import StoreUnavailable
 from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
@@ -247,7 +247,7 @@ async def forgotten(near: NearCache) -> None:
     async def is_empty() -> bool:
         return len(near) == 0
 
-    await topology.until(is_empty, "the copies are dropped")
+    await until(is_empty, "the copies are dropped")
 
 
 @pytest.fixture(params=["valkey", "redis"])
@@ -293,7 +293,7 @@ async def test_a_server_that_remembers_too_little_says_so(node: Node) -> None:
         async def is_bounded() -> bool:
             return len(near_of(client)) <= 10
 
-        await topology.until(is_bounded, "no more is kept than the server would tell of")
+        await until(is_bounded, "no more is kept than the server would tell of")
     finally:
         await client.aclose()
 
@@ -311,7 +311,7 @@ async def test_a_connection_that_is_killed_takes_its_copies_along(node: Node) ->
         async def is_back() -> bool:
             return client.standing("").connection_epoch > before
 
-        await topology.until(is_back, "another connection is made")
+        await until(is_back, "another connection is made")
         await client.execute("k", "HGETALL", "k")
         assert near_of(client).get("k") == {b"f": b"1"}
         await node.call("HSET", "k", "f", "2")  # The new connection tells of it too.

@@ -15,6 +15,7 @@ from stateroom.backend.clients import SentinelClient
 from stateroom.backend.dial import Dialer
 from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, SentinelWatcher
 from stateroom.drills import topology
+from stateroom.drills.node import until
 from stateroom.errors import StoreUnavailable
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
@@ -169,7 +170,7 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
                 async def is_there() -> bool:
                     return client.standing("").connection_epoch > serial and client.is_available
 
-                await topology.until(is_there, "the client is connected to b", seconds=2)
+                await until(is_there, "the client is connected to b", seconds=2)
                 assert await client.execute("", "GET", "who") == b"b"
                 assert not client.standing("").is_believed
                 two.primary, two.epoch = b.address, 2
@@ -178,7 +179,7 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
                 async def is_now_believed() -> bool:
                     return client.standing("").is_believed
 
-                await topology.until(is_now_believed, "a majority names b", seconds=3)
+                await until(is_now_believed, "a majority names b", seconds=3)
                 assert time.monotonic() - began >= LEASE_SECONDS
             finally:
                 a.resume()

@@ -16,7 +16,7 @@ from stateroom.backend.clients import make_client
 from stateroom.backend.dial import Dialer
 from stateroom.backend.multiplexer import Multiplexer
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node
 from stateroom.errors import StoreUnavailable
 from stateroom.telemetry.metrics import Metrics
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import Browser, Request, expect
 
-from stateroom.drills.topology import until
+from stateroom.drills.node import until
 
 from .conftest import Place
 from .people import person

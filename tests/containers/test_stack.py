@@ -17,8 +17,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from stateroom.drills.node import until
 from stateroom.drills.ports import free_port
-from stateroom.drills.topology import until
 
 from ..conftest import do_without, require_tool
 from .images import environment, make_images

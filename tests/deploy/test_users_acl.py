@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from stateroom.backend.dial import Dialer
-from stateroom.drills.topology import Node, server_binary
+from stateroom.drills.node import Node, server_binary
 
 from ..conftest import require_tool
 from .promql import ROOT

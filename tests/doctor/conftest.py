@@ -19,9 +19,10 @@ from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Finding, Level
 from stateroom.doctor.stores import Administrator
 from stateroom.drills import topology
+from stateroom.drills.node import Node, running, server_binary, until
 from stateroom.drills.ports import LOOPBACK, free_port
 from stateroom.drills.stack import Stack, stack
-from stateroom.drills.topology import SERVICE_NAME, Node, SentinelSetup, running, server_binary, until
+from stateroom.drills.topology import SERVICE_NAME, SentinelSetup
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 

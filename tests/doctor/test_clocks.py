@@ -9,7 +9,7 @@ import pytest
 from stateroom.doctor.clocks import judge_clocks
 from stateroom.doctor.findings import Level
 from stateroom.drills import topology
-from stateroom.drills.topology import server_binary
+from stateroom.drills.node import server_binary
 
 from ..conftest import require_tool
 from .conftest import only, sentinel_settings

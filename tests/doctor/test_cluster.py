@@ -10,7 +10,7 @@ from stateroom.database import Database
 from stateroom.doctor.cluster import Range, judge_cluster
 from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Finding, Level
-from stateroom.drills.topology import until
+from stateroom.drills.node import until
 from stateroom.sessions.store.key_names import KeyNames
 from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics

@@ -15,7 +15,7 @@ from stateroom.backend.embedded import EmbeddedServer
 from stateroom.doctor import stores
 from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Level
-from stateroom.drills.topology import server_binary
+from stateroom.drills.node import server_binary
 from stateroom.settings import Settings
 
 from .conftest import PATIENT, found, only

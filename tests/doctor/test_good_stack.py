@@ -11,7 +11,7 @@ from stateroom.database import Database
 from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Level
 from stateroom.doctor.stores import Administrator
-from stateroom.drills.topology import until
+from stateroom.drills.node import until
 from stateroom.sessions.journal.sql import Journal
 
 from .conftest import Good, found, only, paused

@@ -12,8 +12,8 @@ from redis.crc import key_slot
 from stateroom.drills import topology
 from stateroom.drills.client import Client
 from stateroom.drills.load import Load
+from stateroom.drills.node import Node, until
 from stateroom.drills.ports import LOOPBACK
-from stateroom.drills.topology import Node, until
 from stateroom.drills.workers import Worker
 from stateroom.sessions.model.identity import user_key
 from stateroom.sessions.sealing.key_ring import new_key

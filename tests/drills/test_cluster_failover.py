@@ -11,7 +11,7 @@ import pytest
 from stateroom.drills.judge import judge
 from stateroom.drills.ledger import IDENTITY_KINDS, Ledger
 from stateroom.drills.load import Load
-from stateroom.drills.topology import until
+from stateroom.drills.node import until
 
 from .clustered import clustered
 

@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from stateroom.drills.judge import judge
 from stateroom.drills.ledger import Ledger
 from stateroom.drills.load import Load
-from stateroom.drills.topology import Node, until
+from stateroom.drills.node import Node, until
 from stateroom.sessions.store.key_names import TAGS
 
 from .clustered import clustered

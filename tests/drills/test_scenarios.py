@@ -12,6 +12,7 @@ import pytest
 from stateroom.backend.dial import Dialer
 from stateroom.drills import topology
 from stateroom.drills.judge import Verdict
+from stateroom.drills.node import until
 from stateroom.drills.outcome import Outcome
 from stateroom.drills.play import play
 from stateroom.drills.scenarios import SCENARIOS
@@ -125,7 +126,7 @@ async def test_a_hung_primary_keeps_nobody_waiting_and_leaves_no_ghosts(tmp_path
             active = await stage.stack.workers[0].metric("stateroom_sessions_active")
             return active == len(live) + len(ended)
 
-        await topology.until(is_so, f"{len(live)} sessions are active, and no ghosts")
+        await until(is_so, f"{len(live)} sessions are active, and no ghosts")
 
     outcome = await play_it(replace(scenario, plays=measured, looks=counts_agree), tmp_path)
     slowest = outcome.verdict.slowest
@@ -201,7 +202,7 @@ async def test_what_never_comes_is_a_fault_and_not_an_accident(tmp_path: Path) -
         async def never() -> bool:
             return False
 
-        await topology.until(never, "pigs fly", seconds=0.1)
+        await until(never, "pigs fly", seconds=0.1)
 
     outcome = await play(Scenario(name="vain", says="Nothing happens.", plays=wait_in_vain), tmp_path)
     assert outcome.faults == ["not within 0.1 s: pigs fly"]

@@ -19,9 +19,9 @@ from aiohttp.test_utils import TestServer
 from stateroom import Settings
 from stateroom.database import Database
 from stateroom.drills import topology
+from stateroom.drills.node import Node, until
 from stateroom.drills.ports import free_port
 from stateroom.drills.postgres import Postgres
-from stateroom.drills.topology import Node, until
 from stateroom.sessions.sealing.key_ring import new_key
 
 from ..commands import Serving

@@ -10,8 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from stateroom.drills.node import until
 from stateroom.drills.ports import free_port
-from stateroom.drills.topology import until
 
 from ..commands import Serving
 from ..conftest import require_tool

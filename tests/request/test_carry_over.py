@@ -20,7 +20,7 @@ from aiohttp_session.redis_storage import RedisStorage
 import stateroom
 from stateroom import SESSIONS, Settings, SettingsError, carry_over, testing
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node
 from stateroom.request.old_sessions import REDIRECT_SECONDS, OldSessions
 from stateroom.sessions.sealing.key_ring import new_key
 

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from stateroom import SESSIONS, require_auth, sign_in, sign_out, testing
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node, until
 from stateroom.errors import DatabaseUnavailable
 from stateroom.request.request_session import FRONTEND
 from stateroom.request.streams import Streams
@@ -182,7 +182,7 @@ async def test_a_stream_that_is_over_is_forgotten(fleet: Fleet) -> None:
     async def is_forgotten() -> bool:
         return len(fleet.app()[FRONTEND].streams) == 0
 
-    await topology.until(is_forgotten, "the handler has ended")
+    await until(is_forgotten, "the handler has ended")
 
 
 async def test_a_page_of_another_site_opens_no_socket(fleet: Fleet) -> None:
@@ -219,7 +219,7 @@ async def test_they_end_while_the_journal_is_away(fleet: Fleet, monkeypatch: pyt
 
     if worker == 0:  # It knows this without asking.
         monkeypatch.setattr(Streams, "_look_for_tombstones", none)
-    await topology.until(is_away, "the journal is away")
+    await until(is_away, "the journal is away")
     await fleet.post("/out", ada, worker=worker)
     async with asyncio.timeout(3):
         message = await mine.receive()

@@ -11,7 +11,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from stateroom import SESSIONS, get_session, require_auth, sign_in
-from stateroom.drills import topology
+from stateroom.drills.node import until
 from stateroom.request.request_session import FRONTEND
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.setup import setup
@@ -70,7 +70,7 @@ async def test_a_socket_that_opens_after_its_sessions_end_was_heard_is_not_left_
     async def is_heard() -> bool:
         return manager._parts.tail.reason(SessionRef("sada", handle), 0) == "revoked"
 
-    await topology.until(is_heard, "the tail has the end")
+    await until(is_heard, "the tail has the end")
     app[GATE].set()
     try:
         socket = await opening

@@ -97,11 +97,13 @@ def set_lease(seconds: float) -> None:
 
 
 async def list_users(service: Service) -> None:
+    """Print one line per user. Raises `DatabaseUnavailable`."""
     for user in await service.accounts.users.list():
         print(f"{user.id}\t{user.email}\t{user.name}\t{'disabled' if user.is_disabled else 'active'}")
 
 
 async def disable_user(service: Service, email: str) -> None:
+    """Disable an account and end its sessions. Raises `NotFound`, `DatabaseUnavailable`."""
     user = await service.user(email)
     count = await service.disable(user)
     security_event("disable", user_id=user.id, count=count)
@@ -109,6 +111,7 @@ async def disable_user(service: Service, email: str) -> None:
 
 
 async def enable_user(service: Service, email: str) -> None:
+    """Enable an account again. Raises `NotFound`, `DatabaseUnavailable`."""
     user = await service.user(email)
     await service.accounts.users.enable(user.id)
     security_event("enable", user_id=user.id)
@@ -116,12 +119,14 @@ async def enable_user(service: Service, email: str) -> None:
 
 
 async def list_sessions(service: Service, email: str | None) -> None:
+    """Print one line per live session of one user, or of all. Raises `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`."""
     for user in await service.chosen(email):
         for each in await service.sessions.list(user.id):
             print(f"{user.email}\t{each.id}\t{each.last_access:%Y-%m-%dT%H:%M:%SZ}\t{each.ip_address}\t{each.device_type}")
 
 
 async def revoke_sessions(service: Service, email: str | None) -> None:
+    """End the sessions of one user, or of all. Raises `NotFound`, `DatabaseUnavailable`."""
     total, is_known = 0, True
     for user in await service.chosen(email):
         count = await service.sessions.revoke_all(user.id, reason="revoked")

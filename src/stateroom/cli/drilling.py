@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 
 from ..drills import compose, live, report, target
+from ..drills.node import server_binary
 from ..drills.outcome import Outcome
 from ..drills.run import PEER, has_peer, play_all, run
 from ..drills.scenarios import SCENARIOS, UnknownScenario, find
 from ..drills.stage import Scenario
-from ..drills.topology import server_binary
 from ..errors import SettingsError
 
 INTERRUPTED = 130

@@ -41,7 +41,7 @@ async def offset(ask_time: Callable[[], Awaitable[Any]]) -> float | None:
 def judge_clocks(offsets: Mapping[str, float]) -> list[Finding]:
     """Judge `offsets`: seconds ahead of this host, by server.
 
-    The median clock counts as right. If only two clocks exist and they differ, the finding names no culprit.
+    The median clock counts as right. Of two clocks either may be wrong, so the fix names both hosts.
     """
     if not offsets:
         return []

@@ -34,16 +34,20 @@ class Finding:
 
 
 def ok(where: str, what: str) -> Finding:
+    """All is well."""
     return Finding(Level.OK, "", where, what)
 
 
 def unseen(check: str, where: str, what: str, fix: str) -> Finding:
+    """Our user has no right to look."""
     return Finding(Level.UNSEEN, check, where, what, fix)
 
 
 def warning(check: str, where: str, what: str, fix: str) -> Finding:
+    """A failover will be slower or less certain than necessary, or a limit is near."""
     return Finding(Level.WARNING, check, where, what, fix)
 
 
 def fault(check: str, where: str, what: str, fix: str) -> Finding:
+    """A failover will fail or lose data, or the service cannot work now."""
     return Finding(Level.FAULT, check, where, what, fix)

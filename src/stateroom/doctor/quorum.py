@@ -59,7 +59,7 @@ def _votes(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Finding]:
         yield fault(
             "no-majority",
             WHERE,
-            f"{len(agreeing)} of {configured} name {primary} in epoch {epoch}; the service believes {needed} or more",
+            f"{len(agreeing)} of {configured} name {primary} in epoch {epoch}; the service trusts a primary that {needed} name",
             "start the others; within seconds of a failover, run the doctor again",
         )
     for sentinel in sentinels:

@@ -16,8 +16,8 @@ from functools import partial
 
 from redis.exceptions import RedisError
 
+from .node import Node
 from .stack import Stack, role
-from .topology import Node
 
 ASK_SECONDS = 0.25
 LISTEN_AGAIN_SECONDS = 0.1

@@ -8,8 +8,9 @@ from pathlib import Path
 from ..backend.dial import Dialer
 from ..sessions.sealing.key_ring import new_key
 from ..settings import Address
+from .node import Node
 from .ports import LOOPBACK
-from .topology import SERVICE_NAME, Node
+from .topology import SERVICE_NAME
 
 DOWN_AFTER_MS = 1000
 SOURCES = {"redis.conf": "deploy/redis.conf", "users.acl": "deploy/users.acl", "sentinel.conf": "sentinel.conf"}

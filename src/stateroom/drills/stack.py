@@ -20,10 +20,11 @@ from pathlib import Path
 from redis.exceptions import RedisError, ResponseError
 
 from ..settings import Address
+from .node import Node, running, server_binary, until
 from .ports import LOOPBACK, free_port
 from .relay import Relay
 from .shipped import make_environment, make_sentinel, make_server
-from .topology import SERVICE_NAME, Node, running, server_binary, until
+from .topology import SERVICE_NAME
 from .workers import SERVICES, Worker
 
 PROBE_SECONDS = 0.005

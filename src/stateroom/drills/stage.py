@@ -26,8 +26,8 @@ from .journal import StoppableJournal
 from .judge import Verdict
 from .ledger import Answer, Kind
 from .load import Load
+from .node import Node
 from .stack import Stack
-from .topology import Node
 from .workers import Worker
 
 QUICK_HASHES = {"BCRYPT_ROUNDS": "4"}

@@ -23,9 +23,9 @@ from ..settings import Address
 from .client import PASSWORD
 from .judge import judge
 from .load import Load
+from .node import until
 from .outcome import Outcome, weigh_outcome
 from .stage import Mark, Scenario
-from .topology import until
 
 STEADY_SECONDS = 3.0
 FAILOVER_SECONDS = 60.0

@@ -13,8 +13,8 @@ from pathlib import Path
 import aiohttp
 
 from ..settings import Settings
+from .node import killed_with_parent, until
 from .ports import LOOPBACK, free_port
-from .topology import killed_with_parent, until
 
 READY_SECONDS = 30.0
 SERVICE_STOP_SECONDS = 15.0

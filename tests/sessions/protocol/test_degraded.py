@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from stateroom import SESSIONS, Unavailable, testing
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node, until
 from stateroom.errors import DatabaseUnavailable, StoreUnavailable
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.manager import SessionManager
@@ -107,7 +107,7 @@ async def test_a_logout_with_the_id_before_a_rotation_ends_what_it_became(place:
     async def is_deleted() -> bool:
         return await place.manager.count_active() == 0
 
-    await topology.until(is_deleted, "the journal is applied to the store")
+    await until(is_deleted, "the journal is applied to the store")
 
 
 async def test_a_rotation_that_redis_left_half_way_is_whole_in_the_end(place: Place) -> None:
@@ -164,7 +164,7 @@ async def test_a_server_that_somebodys_script_keeps_busy_is_a_fault_of_the_store
     async def is_busy() -> bool:
         return (await place.manager.load(cookie)).degraded
 
-    await topology.until(is_busy, "the script has run for longer than the server waits")
+    await until(is_busy, "the script has run for longer than the server waits")
     with pytest.raises(StoreUnavailable) as caught:
         await place.manager.ping()
     assert caught.value.kind == "busy"

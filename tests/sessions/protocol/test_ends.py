@@ -16,7 +16,7 @@ from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.database import Database
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node, until
 from stateroom.errors import Conflict, DatabaseUnavailable, SessionEnded, Unavailable
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.manager import SessionManager
@@ -81,7 +81,7 @@ class Worker:
                 await self.replay.turn()
             return self.manager.store_state() == "settled"
 
-        await topology.until(is_settled, "the store is settled")
+        await until(is_settled, "the store is settled")
 
     def unsettle(self) -> None:
         """As after a new connection, before the journal was replayed over it."""
@@ -315,7 +315,7 @@ async def test_without_the_journal_it_takes_the_replica_that_should_have_the_end
         async def is_linked() -> bool:
             return bool((await replica.call("ROLE"))[3] == b"connected")
 
-        await topology.until(is_linked, "the replica follows")
+        await until(is_linked, "the replica follows")
         worker = await fleet.join(redis_write_replicas=1, redis_write_replicas_timeout=0.3)
         first, _ = await worker.sign_in()
         second, _ = await worker.sign_in()

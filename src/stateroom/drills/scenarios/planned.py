@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..node import Node
 from ..stage import Stage, scenario
-from ..topology import Node
 
 
 @scenario("rolling-restart", "Every server and Sentinel is restarted, one at a time. The primary hands over before its restart.")

@@ -15,6 +15,7 @@ from stateroom.backend.near_cache import NearCache
 from stateroom.backend.plain import PlainClient
 from stateroom.backend.standing import Standing
 from stateroom.errors import StoreUnavailable
+from stateroom.sessions.store.key_names import KeyNames
 from stateroom.settings import Address
 
 WRITES = {"SET", "PEXPIRE"}
@@ -37,6 +38,10 @@ class Node:
     async def call(self, *command: Argument) -> Any:
         """One command on the server itself, whatever becomes of links."""
         return await self.write(lambda client: client.execute("", *command))
+
+    async def begin(self, prefix: str) -> None:
+        """As a first worker leaves it: empty, with a cursor. To see that it is empty takes a worker a thousand commands."""
+        await self.call("SET", KeyNames(prefix).cursor(""), 0)
 
     def note_reader(self, key: str, client: FakeClient) -> None:
         """Who is told, once, that this key has changed."""

@@ -36,6 +36,7 @@ POLL_SECONDS = 0.2
 CACHE_SECONDS = 30.0
 TIMEOUT_SECONDS = 0.5
 SENTINELS = 3
+PREFIX = "test"
 
 T = TypeVar("T")
 
@@ -95,7 +96,7 @@ class Worker:
         made = settings(
             database_url="sqlite:///unused.db", session_max_age=100_000, session_absolute_max_age=100_000, degraded_max_age=90_000,
             redis_write_replicas=1, journal_required=journal_required,
-            cookie_keys=key, session_cache_max_age=CACHE_SECONDS if caches else 0,
+            cookie_keys=key, redis_key_prefix=PREFIX, session_cache_max_age=CACHE_SECONDS if caches else 0,
         )  # fmt: skip
         self.parts = wire(made, Metrics(), self.client, self.journal)
         self.manager = SessionManager(self.parts)
@@ -146,6 +147,7 @@ class World:
         self.epoch = 1
         self.named = [(self.primary.address, 1)] * SENTINELS
         self.snapshot: Any = None
+        self.do(self.primary.begin(PREFIX))
         self.workers = self.do(self._workers(workers, new_key(), journal_required, caches))
         self.advance(2.0)
 

@@ -12,13 +12,18 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 run: $(VENV)/.installed
 	@$(BIN)/stateroom serve
 
-test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+# Tests that measure time, or that need the machine's browser, containers or fixed ports, run after the others and alone.
+SERIAL := $(addprefix tests/,drills sessions/promise browser proxies containers serving)
 
-# All drills, and a note of the files on which they passed: `make test` then plays a short set until one of those changes.
+test: $(VENV)/.installed-dev
+	@status=0; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SERIAL)) || status=$$?; \
+	$(BIN)/python -m pytest $(SERIAL) || status=$$?; \
+	exit $$status
+
+# All drills. If all pass they note the files on which they did, and `make test` plays a short set until one of those changes.
 drills: $(VENV)/.installed-dev
 	DRILLS=all $(BIN)/python -m pytest tests/drills
-	$(BIN)/python -m tests.drills.touched
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

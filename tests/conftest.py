@@ -8,17 +8,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
-from stateroom.app import make_app
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
-from stateroom.database import Database
 from stateroom.drills.postgres import Postgres, postgres_folder
 from stateroom.drills.scratch import memory
 from stateroom.settings import Settings
@@ -27,6 +25,9 @@ from stateroom.telemetry.metrics import Metrics
 from .commands import Command, Serving, environment
 from .patience import settled
 from .servers import Servers, ServerThread
+
+if TYPE_CHECKING:
+    from stateroom.database import Database
 
 ServiceClient = TestClient[web.Request, web.Application]
 
@@ -105,6 +106,8 @@ def service_settings(servers: Servers, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def service(service_settings: Settings, aiohttp_client: AiohttpClient) -> ServiceClient:
     """A client of the running service, with a cookie jar; all is well."""
+    from stateroom.app import make_app  # with SQLAlchemy, half of the time that one file of tests takes to start
+
     app = make_app(service_settings)
     client = await aiohttp_client(app)
     await settled(app)
@@ -143,6 +146,8 @@ def database_settings(request: pytest.FixtureRequest, tmp_path: Path, servers: S
 @pytest.fixture
 async def database(database_settings: Settings) -> AsyncIterator[Database]:
     """A database of each kind with the current schema."""
+    from stateroom.database import Database
+
     made = Database(database_settings)
     await made.upgrade()
     yield made

@@ -17,6 +17,7 @@ from pytest_aiohttp import AiohttpClient
 
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
+from stateroom.drills.ports import take_share
 from stateroom.drills.postgres import Postgres, postgres_folder
 from stateroom.drills.scratch import memory
 from stateroom.settings import Settings
@@ -50,7 +51,13 @@ def do_without(name: str) -> NoReturn:
 
 
 def pytest_configure() -> None:
-    """What tests start keeps its data in memory, where there is room: a write that waits for a slow disk is an outage."""
+    """What tests start keeps its data in memory, where there is room: a write that waits for a slow disk is an outage.
+
+    Of two pytest-xdist workers each has ports of its own for servers.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:
+        take_share(int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     place = memory()
     if place is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))

@@ -188,6 +188,24 @@ async def test_of_two_rotations_of_a_session_one_wins_whichever_step_the_other_c
     await rotations.another_at(fleet, monkeypatch, step, kinds, is_before=is_before)
 
 
+@pytest.mark.parametrize("rotations_between", [1, 2])
+async def test_a_logout_with_an_id_from_before_ends_what_rotations_have_made_of_it(
+    fleet: FakeFleet, rotations_between: int
+) -> None:
+    worker, other = await fleet.join(), await fleet.join()
+    session, old_value = await worker.sign_in()
+    parallel = await other.manager.load(old_value)
+    for _ in range(rotations_between):
+        await worker.manager.rotate(session)
+    value = worker.manager.seal(session)
+    assert is_trusted(await other.manager.load(value))
+    await other.manager.end(parallel)
+    for each in (worker, other):
+        await each.tail.catch_up()
+        assert (await each.manager.load(value)).ended == "logout"
+    assert await worker.copies() == []
+
+
 async def _after_a_restart(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch) -> Worker:
     """A worker that comes when so much else has ended that its tail begins later, and the store was told of what was before."""
     for name in ("ROWS_AT_START", "GAPS_LOOKED_FOR"):

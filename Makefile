@@ -12,26 +12,25 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 run: $(VENV)/.installed
 	@$(BIN)/stateroom serve
 
-test: $(VENV)/.installed-dev
-ifdef COVERAGE
-	@status=0; \
-	$(BIN)/python -m pytest $(COVERED) --cov --cov-report= || status=$$?; \
-	$(BIN)/python -m pytest $(COVERED:%=--ignore=%) || status=$$?; \
-	$(BIN)/python -m tests.covered || status=$$?; \
-	exit $$status
-else
-	$(BIN)/python -m pytest
-endif
+# Tests that measure time, or that need the machine's browser, containers or fixed ports, run after the others and alone.
+SERIAL := $(addprefix tests/,drills sessions/promise browser proxies containers serving)
 
-# `make test COVERAGE=1` runs all tests. It counts the lines that the tests in these folders run, and prints a table.
 # These tests run mostly in one process and measure no times: counting lines doubles a test's CPU time.
 COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/sealing tests/settings tests/telemetry tests/web
 
-# Runs all drills and records the digest of the files that they passed on. Until one of these files changes, `make test`
-# runs only a short set.
+# `make test COVERAGE=1` also counts the lines that the tests in COVERED run, and prints a table.
+test: $(VENV)/.installed-dev
+	@status=0; \
+	$(if $(COVERAGE),$(BIN)/python -m pytest -n 2 --dist loadfile $(COVERED) --cov --cov-report= || status=$$?;) \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SERIAL) $(if $(COVERAGE),$(COVERED))) || status=$$?; \
+	$(BIN)/python -m pytest $(SERIAL) || status=$$?; \
+	$(if $(COVERAGE),$(BIN)/python -m tests.covered || status=$$?;) \
+	exit $$status
+
+# All drills. If all pass, the session records the digest of the files that they passed on. Until one of these files
+# changes, `make test` runs only a short set.
 drills: $(VENV)/.installed-dev
 	DRILLS=all $(BIN)/python -m pytest tests/drills
-	$(BIN)/python -m tests.drills.touched
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

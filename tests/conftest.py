@@ -8,19 +8,16 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
-from stateroom import ready
-from stateroom.api import answers, forward
-from stateroom.app import make_app
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
-from stateroom.database import Database
+from stateroom.drills.ports import take_share
 from stateroom.drills.postgres import Postgres, postgres_folder
 from stateroom.drills.scratch import memory
 from stateroom.insides import of_aiohttp
@@ -30,6 +27,9 @@ from stateroom.telemetry.metrics import Metrics
 from .commands import Command, Serving, environment
 from .patience import settled
 from .servers import Servers, ServerThread
+
+if TYPE_CHECKING:
+    from stateroom.database import Database
 
 ServiceClient = TestClient[web.Request, web.Application]
 
@@ -52,7 +52,13 @@ def do_without(name: str) -> NoReturn:
 
 
 def pytest_configure() -> None:
-    """Processes keep their data in memory, if there is room: a write that waits for a slow disk would look like an outage."""
+    """Processes keep their data in memory, if there is room: a write that waits for a slow disk would look like an outage.
+
+    Each of two pytest-xdist workers has its own ports for servers.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:
+        take_share(int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     place = memory()
     if place is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
@@ -70,6 +76,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(params=["aiohttp is known", "aiohttp is unknown"])
 def knows_aiohttp(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """The test runs with an aiohttp whose insides we know, and with one whose insides we don't."""
+    from stateroom import ready
+    from stateroom.api import answers, forward
+
     if request.param == "aiohttp is unknown":
         monkeypatch.setattr(of_aiohttp, "is_known", lambda: False)
         for user in (ready, answers, forward):  # chosen when they were imported
@@ -118,6 +127,8 @@ def service_settings(servers: Servers, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def service(service_settings: Settings, aiohttp_client: AiohttpClient) -> ServiceClient:
     """A client of the running service, with a cookie jar. Both stores answer."""
+    from stateroom.app import make_app  # it imports SQLAlchemy: half of the time that one file of tests takes to start
+
     app = make_app(service_settings)
     client = await aiohttp_client(app)
     await settled(app)
@@ -156,6 +167,8 @@ def database_settings(request: pytest.FixtureRequest, tmp_path: Path, servers: S
 @pytest.fixture
 async def database(database_settings: Settings) -> AsyncIterator[Database]:
     """A database with the current schema, of each kind."""
+    from stateroom.database import Database
+
     made = Database(database_settings)
     await made.upgrade()
     yield made

@@ -1,15 +1,21 @@
-"""Chooses the drills: a short set always, and all if a file that they touch has changed since all passed.
+"""Which drills are run: a short set always, all where the files that they touch have changed since all passed.
 
-`make drills` runs all and writes the digest of these files to `passed.txt`.
+A session in which all of them pass notes in `passed.txt` what they passed on (`pass_note.py`). `make drills` runs them all.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from .touched import digest, noted
+from .pass_note import PassNote
+from .touched import digest, note, noted
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(PassNote(Path(__file__).parent, digest, note), "pass_note_of_drills")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""The digest of all files that drills touch. `python -m tests.drills.touched` records it after all drills have passed."""
+"""What drills touch, as one digest, and the note of the digest on which all of them have passed."""
 
 from __future__ import annotations
 
@@ -7,34 +7,41 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 NOTE = Path(__file__).with_name("passed.txt")
-TOUCHED = (
-    "src/stateroom/backend", "src/stateroom/sessions", "src/stateroom/drills", "src/stateroom/serving", "src/stateroom/accounts",
-    "src/stateroom/api/auth.py", "src/stateroom/api/steps.py", "src/stateroom/database.py", "src/stateroom/setup.py",
-    "src/stateroom/app.py", "src/stateroom/ready.py", "src/stateroom/outbox.py",
-    "deploy/redis.conf", "deploy/users.acl", "sentinel.conf", "tests/drills",
-)  # fmt: skip
+PACKAGE = "src/stateroom"
+TOUCHED = (PACKAGE, "requirements.txt", "deploy/redis.conf", "deploy/users.acl", "sentinel.conf", "tests/drills")
+NOT_PLAYED = ("web", "doctor")
+"""Rooms of the package that no drill reaches."""
 TOLD = (".css", ".html", ".txt", ".pyc")
-"""Suffixes of files that only change a drill's report, or are no source."""
+"""Suffixes of files in folders that change how a drill is reported, or are no source."""
 
 
-def digest() -> str:
-    """The digest of the names and contents of all files that drills touch."""
+def digest(root: Path = ROOT) -> str:
+    """Of the names and contents of all files that drills touch."""
     whole = hashlib.sha256()
-    for path in sorted(each for name in TOUCHED for each in _files(ROOT / name)):
-        whole.update(f"{path.relative_to(ROOT)}\0".encode())
+    for path in touched(root):
+        whole.update(f"{path.relative_to(root)}\0".encode())
         whole.update(hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
 
 
+def touched(root: Path = ROOT) -> list[Path]:
+    """All files that drills touch, in order."""
+    left_out = [root / PACKAGE / name for name in NOT_PLAYED]
+    found = [each for name in TOUCHED for each in _files(root / name)]
+    return sorted(each for each in found if not any(each.is_relative_to(folder) for folder in left_out))
+
+
 def noted() -> str:
-    """The digest of the files on which all drills passed last."""
+    """Of the files on which all drills have passed last."""
     return NOTE.read_text(encoding="utf-8").strip() if NOTE.exists() else ""
 
 
+def note(passed: str) -> None:
+    """Note the digest of the files on which all drills have passed."""
+    NOTE.write_text(f"{passed}\n", encoding="utf-8")
+
+
 def _files(path: Path) -> list[Path]:
-    found = [path] if path.is_file() else path.rglob("*")
-    return [each for each in found if each.is_file() and each.suffix not in TOLD and "__pycache__" not in each.parts]
-
-
-if __name__ == "__main__":
-    NOTE.write_text(f"{digest()}\n", encoding="utf-8")
+    if path.is_file():
+        return [path]
+    return [each for each in path.rglob("*") if each.is_file() and each.suffix not in TOLD and "__pycache__" not in each.parts]

@@ -258,7 +258,7 @@ async def test_what_aiohttp_session_did_not_write_is_let_be(client: ServiceClien
     assert await node.call("GET", f"AIOHTTP_SESSION_{cookie}") == raw.encode(errors="surrogateescape")
 
 
-@pytest.mark.parametrize("cookie", ["", "a b", "x" * 300, "../x", "a:b", "*", "%2e", secrets.token_hex(16)])
+@pytest.mark.parametrize("cookie", ["", "a b", "x" * 300, "../x", "a:b", "*", "%2e", "0123456789abcdef" * 2])
 async def test_a_cookie_that_stands_for_nothing_is_an_anonymous_visitors(client: ServiceClient, node: Node, cookie: str) -> None:
     status, answer, given = await ask(client, old(cookie))
     assert (status, answer["user"], given) == (200, None, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from stateroom.errors import SettingsError
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
+A_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
+"""In the names of tests, which must be the same in each process of a test run."""
 SECRET = "hunter2-correct-horse"
 SHORT_JWT_KEY = "hunter2-too-short"
 
@@ -106,7 +109,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "SESSION_CACHE_MAX_AGE": ("x", "-1", "inf"),
     "SESSION_MAX_PER_USER": ("one", "-1"),
     "SESSION_MAX_BYTES": ("16k", "0"),
-    "COOKIE_KEYS": (" , ", SECRET, f"{new_key()},{SECRET}", f"!{new_key()}", "schl\u00fcssel"),
+    "COOKIE_KEYS": (" , ", SECRET, f"{A_KEY},{SECRET}", f"!{A_KEY}", "schl\u00fcssel"),
     "COOKIE_SECURE": ("maybe",),
     "COOKIE_DOMAIN": ("https://example.com", "example.com; HttpOnly", "example.com/path"),
     "COOKIE_PATH": ("app", "/a;b", "/a b"),

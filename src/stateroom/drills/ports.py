@@ -12,6 +12,18 @@ OUTGOING = 32768
 LOWEST = 10_000
 
 _given: set[int] = set()
+_share = (0, 1)
+
+
+def take_share(number: int, count: int) -> None:
+    """Give only each `count`-th port from now on, beginning with this number.
+
+    Several processes of one test run give ports. A port that one has given is free until its server has started, and the
+    other must not give it too.
+    """
+    global _share  # noqa: PLW0603 (it belongs to the process)
+    assert 0 <= number < count
+    _share = (number, count)
 
 
 def free_port(host: str = LOOPBACK) -> int:
@@ -23,7 +35,8 @@ def free_port(host: str = LOOPBACK) -> int:
     Raises `OSError` if no port is found.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in random.sample(range(LOWEST, _outgoing()), k=200):
+    first, step = _share
+    for port in random.sample(range(LOWEST + first, _outgoing(), step), k=200):
         if port in _given:
             continue
         with socket.socket(family) as sock:

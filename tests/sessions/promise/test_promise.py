@@ -200,7 +200,7 @@ class Promise(RuleBasedStateMachine):
 
     @rule(slow=st.booleans())
     def commits(self, *, slow: bool) -> None:
-        self.world.commit_seconds = 0.15 if slow else 0.002
+        self.world.table.commit_seconds = 0.15 if slow else 0.002
 
     # The promises
 

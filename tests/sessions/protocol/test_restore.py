@@ -20,7 +20,7 @@ from stateroom.settings import Settings
 from stateroom.setup import setup
 
 from ...patience import settled
-from .test_ends import Fleet, Worker, fleet_on, is_trusted
+from .fleet import Fleet, Worker, fleet_on, is_trusted
 
 
 @pytest.fixture

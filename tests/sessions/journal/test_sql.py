@@ -1,0 +1,137 @@
+"""The SQL journal on both kinds of database, and the fake of it that tests in virtual time use: they must agree."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from stateroom.database import Database
+from stateroom.drills.postgres import Postgres
+from stateroom.sessions.journal.interface import EndsJournal
+from stateroom.sessions.journal.lookup import Lookup
+from stateroom.sessions.journal.sql import Journal, session_ends
+from stateroom.sessions.journal.tail import Tail
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.model.rows import EndRow
+from stateroom.sessions.store.redis_clock import RedisClock
+
+from ...servers import Servers
+from ..fake_journal import FakeJournal, Table
+
+LEASE_MS = 500
+
+
+@pytest.fixture(params=["fake", "sqlite", "postgresql"])
+def journal_url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
+    """Where the database is; None for the fake."""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        return server.make_database()
+    return f"sqlite:///{tmp_path}/journal.db" if request.param == "sqlite" else None
+
+
+@pytest.fixture
+async def journal(journal_url: str | None, servers: Servers) -> AsyncIterator[EndsJournal]:
+    """Each journal, empty."""
+    if journal_url is None:
+        yield FakeJournal(Table())
+        return
+    database = Database(servers.settings("fakeredis", database_url=journal_url))
+    await database.upgrade()
+    yield Journal(database)
+    await database.aclose()
+
+
+def row(user: str, handle: str, reason: str = "logout") -> EndRow:
+    return EndRow(user, handle, reason, 0, 10**15)
+
+
+async def test_ends_and_generations_are_found_by_key(journal: EndsJournal) -> None:
+    lookup = Lookup(journal, lambda: False)
+    await journal.record([row("i1", "a"), row("i1", "b", "rotated"), row("i2", "c")])
+    assert await journal.raise_generation("i3", "password", ended_at=0, expires_at=10**15) == 1
+    asked = [("i1", "a", 0), ("i1", "b", 0), ("i2", "a", 0), ("i3", "x", 0), ("i3", "x", 1), ("i4", "y", 0)]
+    answers = await asyncio.gather(*(lookup.ask(SessionRef(user, handle), generation) for user, handle, generation in asked))
+    assert answers == ["logout", "rotated", None, "password", None, None]
+
+
+@pytest.mark.parametrize("others", [None, "revoked"])
+async def test_a_rotation_is_committed_for_a_session_that_has_no_end(journal: EndsJournal, others: str | None) -> None:
+
+    async def rotate(handle: str, generation: int, revokes: str | None) -> bool:
+        rotation = EndRow("i1", handle, "rotated", 0, 10**15, successor=f"{handle}-next")
+        return await journal.rotate(rotation, generation, revokes=revokes, expires_at=10**15)
+
+    assert await rotate("a", 0, "revoked") is True
+    assert await journal.generation("i1") == 1
+    assert await rotate("b", 0, others) is False, "a sign-out elsewhere has ended it"
+    assert await rotate("a", 1, others) is False, "it was rotated"
+    assert await journal.generation("i1") == 1
+    asked = [SessionRef("i1", "a"), SessionRef("i1", "b")]
+    rows, _ = await journal.look_up(asked)
+    assert [(each.handle, each.reason, each.successor) for each in rows] == [("a", "rotated", "a-next")]
+    assert [await journal.reason(SessionRef("i1", "b"), number) for number in (0, 1)] == ["revoked", None]
+    assert sum(await asyncio.gather(*(rotate(f"c{number}", 1, "revoked") for number in range(8)))) == 1
+    for number in range(20):
+        generation = await journal.generation("i1")
+        both = [rotate(f"d{number}", generation, revokes) for revokes in (None, others)]
+        assert sum(await asyncio.gather(*both)) == 1
+
+
+async def test_a_raised_generation_is_higher_than_every_one_that_was_seen(journal: EndsJournal) -> None:
+    async def revoke(seen: int) -> int:
+        return await journal.raise_generation("i1", "revoked", seen=seen, ended_at=0, expires_at=10**15)
+
+    assert [await revoke(seen) for seen in (0, 0, 5, 2)] == [1, 2, 6, 7]
+    assert sorted(await asyncio.gather(*(revoke(0) for _ in range(4)))) == [8, 9, 10, 11]
+    assert await journal.generation("i1") == 11
+    assert (await journal.look_up([SessionRef("i1", "a"), SessionRef("i2", "b")]))[1] == {"i1": 11}
+
+
+async def test_rows_are_read_in_the_order_of_their_numbers(journal: EndsJournal) -> None:
+    await journal.record([row("i1", f"h{number}") for number in range(4)])
+    await journal.raise_generation("i1", "revoked", ended_at=0, expires_at=1000)
+    rows = await journal.of_user("i1")
+    numbers = [each.seq for each in rows]
+    assert numbers == sorted(numbers)
+    assert [each.handle for each in rows] == ["h0", "h1", "h2", "h3", None]
+    assert await journal.newest(2) == rows[-2:]
+    assert await journal.read(numbers[1], (), 2) == rows[2:4]
+    assert await journal.read(numbers[2], (numbers[0],), 9) == [rows[0], *rows[3:]]
+    assert await journal.raised(0, 9, needed_at=999) == rows[-1:]
+    assert await journal.raised(0, 9, needed_at=1000) == await journal.raised(numbers[4], 9, needed_at=0) == []
+
+
+async def test_the_first_lease_is_the_deployments(journal: EndsJournal) -> None:
+    assert [await journal.agree_on_lease(lease) for lease in (500, 700)] == [500, 500]
+    assert await journal.fleet_id() == await journal.fleet_id()
+
+
+def values(handle: str) -> dict[str, object]:
+    return {"user_key": "i1", "handle": handle, "reason": "logout", "ended_at": 0, "expires_at": 2**50}
+
+
+@pytest.mark.parametrize("rows_before", [0, 1])
+async def test_an_end_under_way_when_the_tail_begins_is_read_when_it_commits(
+    postgres: Postgres, servers: Servers, rows_before: int
+) -> None:
+    """Numbers are given before the commit: a worker that starts may see a later row first, and nothing before it."""
+    database = Database(servers.settings("fakeredis", database_url=postgres.make_database()))
+    await database.upgrade()
+    journal, tail = Journal(database), Tail(Journal(database), RedisClock(), lease_ms=LEASE_MS)
+    for number in range(rows_before):
+        await journal.record([EndRow("i9", f"before-{number}", "logout", 0, 2**50)])
+    async with database.begin() as slow:
+        await slow.execute(insert(session_ends).values(values("slow")))
+        await journal.record([EndRow("i1", "quick", "logout", 0, 2**50)])
+        await tail.catch_up()
+        assert ("i1", "quick") in tail.ended
+        assert ("i1", "slow") not in tail.ended
+    await tail.catch_up()
+    assert ("i1", "slow") in tail.ended
+    await tail.aclose()
+    await database.aclose()

@@ -82,7 +82,7 @@ def test_forwarding_headers_of_strangers_are_logged_once() -> None:
         for _ in range(3):
             ours.address(request("203.0.113.7", ("X-Forwarded-For", "1.1.1.1")))
     assert [each["event"] for each in logs] == ["forwarding_headers_ignored"]
-    assert "TRUSTED_PROXIES" in logs[0]["mend"]
+    assert "TRUSTED_PROXIES" in logs[0]["fix"]
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,11 @@ class Proxies:
         self._has_warned = False
 
     def address(self, request: web.Request) -> str | None:
-        """The client's address, or None where there is none (a unix socket)."""
+        """The client's address; None if it has none (a unix socket)."""
         peer = parse_client(request.remote)
         if peer is None:
             return request.remote
-        if not self._is_from_trusted(request):
+        if not self._accept_headers(request):
             return str(peer)
         hops = [hop.strip() for header in request.headers.getall("X-Forwarded-For", ()) for hop in header.split(",")]
         for hop in reversed(hops):
@@ -68,18 +68,19 @@ class Proxies:
         return kept_form(self.address(request), self._kept)
 
     def forwarded(self, request: web.Request, name: str) -> str:
-        """The last value of a header that a trusted proxy has set; empty where none has."""
-        return _last(request, name) if self._is_from_trusted(request) else ""
+        """The last value of a header that a trusted proxy has set; empty if none has."""
+        return _last(request, name) if self._accept_headers(request) else ""
 
     def origin(self, request: web.Request) -> str:
         """`scheme://host[:port]` that the client used."""
         scheme, host = request.scheme, request.host
-        if self._is_from_trusted(request):
+        if self._accept_headers(request):
             scheme = _last(request, "X-Forwarded-Proto") or scheme
             host = _last(request, "X-Forwarded-Host") or host
         return f"{scheme}://{host}".lower()
 
-    def _is_from_trusted(self, request: web.Request) -> bool:
+    def _accept_headers(self, request: web.Request) -> bool:
+        """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""
         if self._networks and is_in(parse_client(request.remote), self._networks):
             return True
         if not self._has_warned and is_forwarded(request):
@@ -87,7 +88,7 @@ class Proxies:
             log.warning(
                 "forwarding_headers_ignored",
                 peer=kept_form(request.remote, self._kept),
-                mend="if this is your proxy, add its network to TRUSTED_PROXIES",
+                fix="if this is your proxy, add its network to TRUSTED_PROXIES",
             )
         return False
 

@@ -3,8 +3,8 @@
 The store is settled and says that there is no such session, but its credential was confirmed a moment ago, and the
 journal has no end for it. Then it is stored again under its token, without its data. It stays pending until the journal
 has been asked once more, for an end that was committed while it was being stored. Parallel first requests are
-harmless, and so is a response that gets lost. Nobody comes back who should be out, because every end and every rotation
-is in the journal.
+harmless, and so is a response that gets lost. Nobody comes back who should be out: every end and every rotation is in
+the journal, or has left a tombstone.
 """
 
 from __future__ import annotations

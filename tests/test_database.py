@@ -71,7 +71,7 @@ async def test_a_second_upgrade_changes_nothing(database: Database) -> None:
 async def test_processes_that_upgrade_at_once_take_turns(database_settings: Settings) -> None:
     databases = [Database(database_settings) for _ in range(4)]
     await asyncio.gather(*(each.upgrade() for each in databases))
-    assert {await each.revision() for each in databases} == {"0003"}
+    assert {await each.revision() for each in databases} == {"0004"}
     for each in databases:
         await each.aclose()
 
@@ -89,7 +89,7 @@ async def test_an_upgrade_that_fails_leaves_the_schema_as_it_was(
         with pytest.raises(DatabaseUnavailable):
             await database.upgrade()
     await database.upgrade()
-    assert await database.revision() == "0003"
+    assert await database.revision() == "0004"
     await database.aclose()
 
 
@@ -339,7 +339,7 @@ async def test_an_upgrade_waits_for_another_longer_than_a_statement_may_take(ope
         done, _ = await asyncio.wait([upgrading], timeout=STATEMENT_TIMEOUT_SECONDS * 1.2)
         assert not done
     await upgrading
-    assert await database.revision() == "0003"
+    assert await database.revision() == "0004"
 
 
 async def test_no_parameter_of_a_query_is_logged(database: Database, caplog: pytest.LogCaptureFixture) -> None:

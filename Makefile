@@ -1,6 +1,6 @@
 # make run   starts the service on http://127.0.0.1:8080
-# make test  installs what tests need and runs them all
-# Both work as the first command on a machine that has Python >= 3.11 and make.
+# make test  installs the development tools and runs all tests
+# Each works as the first command on a machine with Python 3.11 or newer and make.
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,13 +15,20 @@ run: $(VENV)/.installed
 # Tests that measure time, or that need the machine's browser, containers or fixed ports, run after the others and alone.
 SERIAL := $(addprefix tests/,drills sessions/promise sessions/journal/test_journal_scale.py browser proxies containers serving)
 
+# These tests run mostly in one process and measure no times: counting lines doubles a test's CPU time.
+COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/sealing tests/settings tests/telemetry tests/web
+
+# `make test COVERAGE=1` also counts the lines that the tests in COVERED run, and prints a table.
 test: $(VENV)/.installed-dev
 	@status=0; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SERIAL)) || status=$$?; \
+	$(if $(COVERAGE),$(BIN)/python -m pytest -n 2 --dist loadfile $(COVERED) --cov --cov-report= || status=$$?;) \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SERIAL) $(if $(COVERAGE),$(COVERED))) || status=$$?; \
 	$(BIN)/python -m pytest $(SERIAL) || status=$$?; \
+	$(if $(COVERAGE),$(BIN)/python -m tests.covered || status=$$?;) \
 	exit $$status
 
-# All drills. If all pass they note the files on which they did, and `make test` plays a short set until one of those changes.
+# All drills. If all pass, the session records the digest of the files that they passed on. Until one of these files
+# changes, `make test` runs only a short set.
 drills: $(VENV)/.installed-dev
 	DRILLS=all $(BIN)/python -m pytest tests/drills
 
@@ -29,24 +36,25 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A table beside peers, into bench/results: docs/benchmark.md. Takes ten to fifteen minutes.
+# Compares Stateroom with peers and writes a table to bench/results (docs/benchmark.md). Takes ten to fifteen minutes.
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
 
-# For docker-compose.sentinel.yml: docs/compose.md.
+# Makes the secrets for docker-compose.sentinel.yml (docs/compose.md).
 compose-secrets:
 	@$(PYTHON) deploy/make_secrets.py
 
 drill-compose: $(VENV)/.installed
 	@$(BIN)/stateroom drill --compose
 
-# The first Python that is new enough. The stamp comes last: a folder left half made by an interruption is made again.
+# Uses the first Python that is new enough. The stamp is made last, so that an interrupted installation is repeated.
 $(VENV)/.made:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
@@ -64,11 +72,11 @@ $(VENV)/.installed: $(VENV)/.made requirements.txt pyproject.toml
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	@echo "installing what tests need ..."
+	@echo "installing the development tools ..."
 	@$(PIP) --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# Pins with hashes, for every platform, without the address of any index.
+# Writes pins with hashes for every platform, without the address of an index.
 lock:
 	uv pip compile pyproject.toml requirements-build.in --all-extras $(LOCK) -o requirements.txt
 	uv pip compile pyproject.toml requirements-build.in --all-extras --group dev $(LOCK) -o requirements-dev.txt
@@ -77,4 +85,4 @@ LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-ann
 	--no-emit-index-url --no-emit-find-links
 
 clean:
-	rm -rf $(VENV) bench/peers/.venv bench/peers/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/peers/.venv bench/peers/node_modules .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

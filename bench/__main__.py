@@ -1,8 +1,8 @@
-"""`make bench`: what an authenticated check costs, beside a bare handler and beside other session libraries.
+"""`make bench`: measures what an authenticated check costs, compared with a bare handler and with other session libraries.
 
-One run, interleaved rounds, wrk as load, CPU time from /proc of the service and of its Redis together, Redis' own count
-of commands. Machines are noisy: read the ratios, not the microseconds. Writes `bench/results/`: bench.md, bench.json,
-cpu.svg. docs/benchmark.md says how to read them.
+The rows are measured in interleaved rounds. wrk makes the load. CPU time is that of the service and its Redis together,
+from /proc; Redis counts the commands. Machines are noisy, so read the ratios, not the microseconds. Writes bench.md,
+bench.json and cpu.svg to `bench/results/`. docs/benchmark.md says how to read them.
 """
 
 from __future__ import annotations
@@ -16,21 +16,27 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from . import chart, goals, machine, publish, table
-from .processes import HERE, NotRunning
-from .results import Results
-from .rows import ROWS, WARM_SECONDS, Row, Target
+from . import against, chart, goals, machine, publish, table
+from .processes import NotRunning
+from .results import RESULTS, Results
+from .rows import ROWS, WARM_SECONDS, Row, Target, must_know_its_user
 from .wrk import load, measure, medians, need_wrk, spread
 
 CHARTED = 64
-BUSY = 0.05
-"""The share of the machine that others may take before the figures tell of them."""
-RESULTS = HERE / "results"
+DEFAULTS = {
+    "rounds": (5, 15),
+    "seconds": (3, 4),
+    "connections": ([1, 8, 64, 512], [against.CONNECTIONS]),
+    "rows": (list(ROWS), [row for row in ROWS if row.key in ("service", "library")]),
+}
+"""The values of options that are not given: for a comparison with peers, and with another commit."""
 
 
 def main() -> None:
     options = _options()
     need_wrk()
+    if options.against:
+        sys.exit(against.run(options.against, options.rows, rounds=options.rounds, seconds=options.seconds, limit=options.limit))
     results = Results(tuple(options.connections))
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -44,7 +50,7 @@ def main() -> None:
 
 
 def start(rows: Sequence[Row], folder: Path, results: Results, stack: contextlib.ExitStack) -> Iterator[tuple[str, Target]]:
-    """Start and warm each row; one that cannot be had is left out with the reason."""
+    """Start and warm each row. A row that cannot run is left out, with the reason."""
     for row in rows:
         own = folder / row.key
         own.mkdir()
@@ -54,16 +60,14 @@ def start(rows: Sequence[Row], folder: Path, results: Results, stack: contextlib
             results.left_out[row.name] = str(error)
             _tell(f"left out: {row.name}: {error}")
             continue
-        answer = target.check()
-        if (answer["authenticated"], answer["user_id"], answer["degraded"]) != (True, 1, False):
-            sys.exit(f"{row.name} does not know its user: {answer}")
+        must_know_its_user(row.name, target)
         results.names[row.key] = row.name
         load(target.port, seconds=WARM_SECONDS, connections=CHARTED, cookie=target.cookie)
         yield row.key, target
 
 
 def one_round(number: int, targets: dict[str, Target], results: Results, seconds: int) -> None:
-    """Each row at each number of connections. Every round begins with another row: none always follows the same."""
+    """Measure each row at each number of connections. Each round begins with another row, so that the order differs."""
     keys = list(targets)
     turn = number % max(len(keys), 1)
     for connections in results.connections:
@@ -85,7 +89,7 @@ def write(results: Results, options: argparse.Namespace, others: float) -> None:
     how = f"{taken:%Y-%m-%d}, rounds of {options.seconds} s, {options.rounds} of each row, medians (least to most); "
     how += ", ".join(f"{name} {fact}" for name, fact in facts.items())
     how += f"; other processes took {others:.0%} of the machine meanwhile"
-    if others > BUSY:
+    if others > machine.BUSY:
         how += ". **That is too busy a machine for latencies and requests/s**: they, and their ratios, tell of the others as well"
     text = f"{how}\n\n{table.tables(results)}\n\n### Ratios\n\n{table.ratios(verdicts)}\n"
     figures = {
@@ -128,12 +132,30 @@ def _options() -> argparse.Namespace:
         return [int(number) for number in text.split(",")]
 
     arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--seconds", type=int, default=3, help="of each row in each round")
-    arguments.add_argument("--connections", type=numbers, default=[1, 8, 64, 512], metavar="N,...")
+    arguments.add_argument("--against", metavar="COMMIT", help="beside another commit instead of peers; exit status 1 over --limit")
+    arguments.add_argument("--limit", type=float, default=1.03, help="with --against: the most that the ratio of CPU may be (1.03)")
+    arguments.add_argument("--rounds", type=int, help="5; with --against 15")
+    arguments.add_argument("--seconds", type=int, help="of each row in each round: 3; with --against of each side: 4")
+    arguments.add_argument("--connections", type=numbers, metavar="N,...", help="1,8,64,512; with --against always 64")
     arguments.add_argument("--publish", action="store_true", help="put what was measured into docs/benchmark.md")
-    arguments.add_argument("--rows", type=rows, default=list(ROWS), metavar="ROW,...", help=f"of {', '.join(known)}")
-    return arguments.parse_args()
+    arguments.add_argument(
+        "--rows",
+        type=rows,
+        metavar="ROW,...",
+        help=f"of {', '.join(known)}; all; with --against service,library, of Stateroom's own",
+    )
+    options = arguments.parse_args()
+    for name, (alone, beside_a_commit) in DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, beside_a_commit if options.against else alone)
+    if min(options.rounds, options.seconds) < 1:
+        arguments.error("--rounds and --seconds are at least 1")
+    if options.against:
+        if options.publish or options.connections != [against.CONNECTIONS]:
+            arguments.error("--publish and --connections do not go with --against")
+        if peers := [row.key for row in options.rows if not row.is_stateroom]:
+            arguments.error(f"{', '.join(peers)}: not of Stateroom's code, so another commit changes nothing")
+    return options
 
 
 def _tell(line: str) -> None:

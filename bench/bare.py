@@ -1,4 +1,4 @@
-"""A bare aiohttp handler with the body of an authenticated check: the floor that the service is measured against."""
+"""A bare aiohttp handler that answers with the body of an authenticated check: the least that a check can cost."""
 
 import sys
 

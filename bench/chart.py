@@ -1,4 +1,4 @@
-"""A bar chart as one SVG that needs nothing beside it and follows the reader's light or dark theme."""
+"""Draws a bar chart as one SVG without other files. It follows the reader's light or dark theme."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 
 @dataclass(frozen=True)
 class Bar:
-    """`kind`: own, peer or floor. `least` and `most` are drawn as a line across the bar's end."""
+    """A bar. `kind`: own, peer or floor. `least` and `most` are drawn as a line across the bar's end."""
 
     name: str
     value: float
@@ -34,7 +34,7 @@ class Bar:
 
 
 def bars(title: str, caption: str, drawn: Sequence[Bar]) -> str:
-    """Horizontal bars from zero, in the order given, each with its value in words."""
+    """Horizontal bars that begin at zero, in the given order, each with its value in words."""
     height = TOP + LINE * len(drawn) + 12
     scale = (WIDTH - LEFT - RIGHT) / max((max(bar.value, bar.most) for bar in drawn), default=1)
     lines = [

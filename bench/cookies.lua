@@ -1,4 +1,4 @@
--- wrk: authenticated checks of many sessions in turn; the first argument is a file with a cookie a line.
+-- wrk: authenticated checks of many sessions in turn. The first argument is a file with one cookie per line.
 local cookies, at = {}, 0
 
 function init(args)

@@ -1,6 +1,6 @@
-"""The same application with passwords checked in the loop's default executor: `python executor.py PORT`.
+"""An application that checks passwords in the event loop's default executor: `python executor.py PORT`.
 
-Sessions are Stateroom's; what differs from the service is where bcrypt runs and how much of it at once.
+Its sessions are Stateroom's. It differs from the service only in where bcrypt runs, and in how many hashes run at once.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Fills a server with signed-in sessions: by the store's own script, many to a round trip."""
+"""Fills a server with signed-in sessions, with the store's own script and many calls per round trip."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIRST_USER = 1_000_000
 AT_ONCE = 500
 SAMPLES = 200
 NEVER_LATE = 2**53
-"""For the scripts: the time after which they do nothing."""
+"""The scripts' argument for the time after which they do nothing."""
 
 _WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 _IPHONE = "like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
@@ -54,7 +54,7 @@ AGENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """One signed-in user of the fill, and the token that opens the session."""
+    """One signed-in user, and the token that opens the session."""
 
     user_id: int
     token: bytes
@@ -69,7 +69,7 @@ Write = Callable[["redis.client.Pipeline", Visitor], None]
 
 
 def visitors(count: int) -> Iterator[Visitor]:
-    """Always the same ones, but for their tokens."""
+    """The visitors. They are the same in each run, except for their tokens."""
     chance = random.Random(7)
     for number in range(count):
         agent = chance.choice(AGENTS)
@@ -79,7 +79,7 @@ def visitors(count: int) -> Iterator[Visitor]:
 
 
 def fill(server: redis.Redis, count: int, write: Write) -> list[Visitor]:
-    """Write so many sessions; a sample of the visitors."""
+    """Write `count` sessions. Returns a sample of the visitors."""
     everybody = visitors(count)
     sample: list[Visitor] = []
     while some := list(itertools.islice(everybody, AT_ONCE)):
@@ -92,7 +92,7 @@ def fill(server: redis.Redis, count: int, write: Write) -> list[Visitor]:
 
 
 def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
-    """Write as `SessionStore.create` does."""
+    """A function that writes a session as `SessionStore.create` does."""
     keys, script = KeyNames(prefix), SCRIPTS["create"]
     server.script_load(script.source)
 
@@ -109,7 +109,7 @@ def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
 
 
 async def check_form(server: redis.Redis, settings: Settings, sample: list[Visitor]) -> None:
-    """Assert that what was filled in is, field by field and index by index, what the manager stores."""
+    """Assert that the sessions have the fields and indexes that the manager stores."""
     client = make_client(settings, metrics=Metrics())
     await client.start()
     manager = SessionManager(wire(settings, Metrics(), client, NoJournal()))

@@ -1,4 +1,4 @@
-"""What the figures have to be, as ratios: a machine's speed falls out of them."""
+"""The goals for the figures, as ratios, which do not depend on the machine's speed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .results import Results
 
 @dataclass(frozen=True)
 class Goal:
-    """The median of `row` divided by that of `other`, at a number of connections, and the limit of that."""
+    """A goal: the limit of the median of `row` divided by that of `other`, at a number of connections."""
 
     text: str
     row: str
@@ -24,7 +24,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`ratio`: None where a row was not measured. `least`, `most`: of the ratios of single rounds."""
+    """Whether a goal is met. `ratio`: None if a row was not measured. `least`, `most`: of the ratios of single rounds."""
 
     goal: Goal
     ratio: float | None = None

@@ -1,7 +1,7 @@
-"""`python -m bench.instrumentation`: what counting costs a request: the service beside itself with counting taken out.
+"""`python -m bench.instrumentation`: measures what metrics cost a request.
 
-Without it no request is timed or counted, no command's time is observed; ids are given all the same. Interleaved
-rounds; the difference of the medians of CPU time. Access logs are off in both.
+It compares the service with a copy that neither times nor counts requests and commands. Both give request ids; neither
+writes an access log. The rounds are interleaved. The result is the difference of the medians of CPU time.
 """
 
 from __future__ import annotations

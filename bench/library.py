@@ -1,4 +1,4 @@
-"""The library in an application that has nothing else: `python library.py PORT`, settings from the environment."""
+"""An application with the library and nothing else: `python library.py PORT`. Settings come from the environment."""
 
 import functools
 import json

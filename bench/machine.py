@@ -1,4 +1,4 @@
-"""What the figures were taken on: without it they say nothing."""
+"""Describes the machine of a run. Figures of different machines cannot be compared."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from stateroom.backend.embedded import find_server
 
 from .processes import HERE, TICKS_PER_SECOND, cpu_seconds
 
+BUSY = 0.05
+"""The share of the machine that other processes may take. Above it the figures depend on them."""
 PACKAGES = ("aiohttp", "uvloop", "redis", "hiredis")
 PROGRAMS = {
     "wrk": ["wrk", "--version"],
@@ -28,7 +30,7 @@ PROGRAMS = {
 
 
 def describe() -> dict[str, str]:
-    """The machine and the versions, one fact a name; what is not there is left out."""
+    """The machine and the versions of its programs, by name. Programs that are not installed are left out."""
     server = find_server()
     facts = {
         "cores": f"{os.cpu_count()} x {_cpu_model()}",
@@ -43,7 +45,7 @@ def describe() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Spent:
-    """CPU seconds of the whole machine, and those of a run's own processes, up to a moment."""
+    """CPU seconds of the whole machine, and of a run's own processes, until now."""
 
     at: float
     machine: float
@@ -51,14 +53,14 @@ class Spent:
 
     @classmethod
     def now(cls, pids: Iterable[int]) -> Self:
-        """`pids`: what is measured. This process and the wrk runs that have ended count as the run's own, too."""
+        """Read the CPU seconds. `pids`: the measured processes. This process and ended wrk runs also count as the run's own."""
         user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9])
         ours = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         own = ours + sum(map(cpu_seconds, pids))
         return cls(time.monotonic(), (user + nice + system + sum(interrupts)) / TICKS_PER_SECOND, own)
 
     def by_others(self, since: Spent) -> float:
-        """The share of the machine that was other processes' since then, 0 to 1: what was taken from the figures."""
+        """The share of the machine that other processes have used since then, from 0 to 1."""
         others = (self.machine - since.machine) - (self.own - since.own)
         return max(others, 0.0) / ((self.at - since.at) * (os.cpu_count() or 1))
 

@@ -1,8 +1,8 @@
-"""`python -m bench.memory`: what a stored session takes in Redis, and what it takes in other libraries' form.
+"""`python -m bench.memory`: measures how many bytes a session takes in Redis, also in the form of other libraries.
 
-A signed-in session with the notes of its sign-in: user, times, address, user agent, device. Bytes are `used_memory`
-of a fresh server after, less before, over the number of sessions, every key and index included. The parts are
-`MEMORY USAGE` of each kind of key; what is left over is the server's own tables. Writes `bench/results/memory.json`.
+The session is of a signed-in user, with times, address, user agent and device. Bytes per session are the growth of
+`used_memory` of a new server, divided by the number of sessions, so they include every key and index. The parts are
+`MEMORY USAGE` of each kind of key. The rest is the server's own tables. Writes `bench/results/memory.json`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import redis
 
 from stateroom import Settings
 from stateroom.drills import topology
+from stateroom.drills.node import server_binary
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.store.key_names import KeyNames
 
@@ -38,7 +39,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
     arguments.add_argument("--sessions", type=int, default=10_000)
     options = arguments.parse_args()
-    found = {"Valkey": topology.server_binary(), "Redis": shutil.which("redis-server")}
+    found = {"Valkey": server_binary(), "Redis": shutil.which("redis-server")}
     results = {name: asyncio.run(measure(binary, options.sessions)) for name, binary in found.items() if binary is not None}
     for name, row in results.items():
         peer = row["connect-redis"]
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 async def measure(binary: str, count: int) -> dict[str, float]:
-    """Bytes a session, of each form on a server of its own."""
+    """Bytes per session, by form. Each form has its own server."""
     row: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, write in (("aiohttp-session", as_aiohttp_session), ("connect-redis", as_connect_redis)):
@@ -74,7 +75,7 @@ def _taken(server: redis.Redis, count: int, write: Write) -> tuple[float, list[V
 
 
 def _used(server: redis.Redis) -> int:
-    """`used_memory` once the tables have been rehashed and the buffers given back."""
+    """`used_memory`, after the server has rehashed its tables and freed its buffers."""
     last = 0
     for _ in range(100):
         time.sleep(0.5)
@@ -96,7 +97,7 @@ def _parts(server: redis.Redis, sample: Iterable[Visitor], count: int, whole: fl
 
 
 def as_connect_redis(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:
-    """connect-redis 9.0.0 with express-session 1.19.0: `sess:` and 24 random bytes; the cookie's options in each value."""
+    """connect-redis 9.0.0 with express-session 1.19.0. Key: `sess:` and 24 random bytes. Values have the cookie options."""
     now = datetime.now(UTC)
     expires = (now + timedelta(seconds=IDLE_SECONDS)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     cookie = {
@@ -109,14 +110,14 @@ def as_connect_redis(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:
 
 
 def as_aiohttp_session(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:
-    """aiohttp-session 2.12's RedisStorage: the cookie's name and a UUID; `created` beside the data, JSON with spaces."""
+    """The form of aiohttp-session 2.12's RedisStorage. Key: the cookie's name and a UUID. Value: JSON of `created` and the data."""
     now = datetime.now(UTC)
     value = json.dumps({"created": int(now.timestamp()), "session": _data(visitor, now)})
     pipeline.set(f"AIOHTTP_SESSION_{random.randbytes(16).hex()}", value, ex=IDLE_SECONDS)
 
 
 def _data(visitor: Visitor, now: datetime, *more_times: str) -> dict[str, object]:
-    """What an application stores there to know as much of a session as ours does."""
+    """The data that an application must store there to have the facts that Stateroom stores."""
     moment = int(now.timestamp() * 1000)
     times = dict.fromkeys([*more_times, "auth_time", "last_access"], moment)
     return {"user_id": visitor.user_id, **times, **visitor.notes}

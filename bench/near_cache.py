@@ -1,8 +1,8 @@
-"""`python -m bench.near_cache`: what a check costs with `SESSION_CACHE_MAX_AGE`, and how soon an end is known elsewhere.
+"""`python -m bench.near_cache`: measures a check with `SESSION_CACHE_MAX_AGE`, and how soon other workers know of an end.
 
-First an authenticated check beside a bare handler and beside the same service without the cache: interleaved rounds,
-CPU of service and Redis together. Then two services on one Redis and one journal: a session is ended at one of them
-while the other is asked about it without pause, until it says no.
+First it compares an authenticated check with a bare handler and with the service without the cache, in interleaved
+rounds. CPU time is that of the service and Redis together. Then two services share one Redis and one journal. A session
+is ended at one of them, and the other is asked about it without pause until it refuses the session.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .wrk import Round, load, measure, medians, need_wrk, table
 OTHER_PORT = SERVICE_PORT + 1
 CACHE = {"SESSION_CACHE_MAX_AGE": "30"}
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
-"""For the journal: how long a disk takes to commit a row is not the question."""
+"""The journal's folder. It is in memory, so that the disk's commit time is not measured."""
 HEADERS = {"Content-Type": "application/json"}
 
 
@@ -79,7 +79,7 @@ def compare(rounds: int, seconds: int) -> None:
 
 
 async def ends(trials: int) -> None:
-    """How soon an end at one worker is known at the other, in milliseconds from asking for it."""
+    """Milliseconds from the request to end a session at one worker until the other worker refuses it."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         async with topology.single(Path(folder) / "redis") as node:
             shared = {
@@ -134,7 +134,7 @@ def _two_services(folder: Path, settings: dict[str, str]) -> Iterator[tuple[http
 
 
 def redis_commands(folder: Path) -> int:
-    """Commands that an embedded server has answered."""
+    """How many commands an embedded server has answered."""
     state = folder / "var"
     with redis.Redis(unix_socket_path=str(state / "valkey.sock"), password=(state / "valkey.password").read_text()) as client:
         return answered(client)

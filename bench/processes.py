@@ -1,4 +1,4 @@
-"""What is measured, as processes of their own: started, waited for, their CPU time read, stopped."""
+"""Starts and stops the measured processes, waits for them and reads their CPU time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class NotRunning(Exception):
-    """Something that was to be measured cannot be: the reason, and its mend where there is one."""
+    """A row cannot be measured. The message has the reason and, if there is one, the fix."""
 
 
 @contextlib.contextmanager
 def bare_handler(port: int = BARE_PORT) -> Iterator[int]:
-    """A bare aiohttp handler: its process id."""
+    """Run the bare aiohttp handler. Yields its process id."""
     with running([sys.executable, str(HERE / "bare.py"), str(port)]) as process:
         wait_for(process, port, "/api/auth/check")
         yield process.pid
@@ -35,7 +35,7 @@ def bare_handler(port: int = BARE_PORT) -> Iterator[int]:
 def service(
     folder: Path, *, command: Sequence[str] = (), arguments: Sequence[str] = (), port: int = SERVICE_PORT, **settings: str
 ) -> Iterator[tuple[int, int]]:
-    """The service with its embedded server: their process ids. `command`: what to run in place of `stateroom serve`."""
+    """Run the service with its embedded server. Yields their process ids. `command`: replaces `stateroom serve`."""
     environment = {"STATE_DIR": str(folder / "var"), "PORT": str(port), "LOG_LEVEL": "warning", **settings}
     with running([*(command or [sys.executable, "-m", "stateroom", "serve"]), *arguments], environment) as process:
         wait_for(process, port, "/livez")
@@ -43,7 +43,7 @@ def service(
 
 
 def sign_in(port: int = SERVICE_PORT, path: str = "/api/auth/login", credentials: bytes = CREDENTIALS) -> str:
-    """A signed-in session's cookie."""
+    """Sign in. Returns the session's cookie."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", data=credentials, headers={"Content-Type": "application/json"}
     )
@@ -55,7 +55,7 @@ def sign_in(port: int = SERVICE_PORT, path: str = "/api/auth/login", credentials
 def running(
     command: Sequence[str], environment: Mapping[str, str] | None = None, *, log: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process from here to the end of the block; what it says is kept in `log`."""
+    """Run a process inside this context. Its output goes to `log`."""
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(log.open("wb")) if log is not None else subprocess.DEVNULL
         process = subprocess.Popen(command, env=os.environ | (environment or {}), stdout=output, stderr=output)
@@ -67,7 +67,7 @@ def running(
 
 
 def wait_for(process: subprocess.Popen[bytes], port: int, path: str) -> None:
-    """Until the process answers on its port, whatever the status. Raises `NotRunning`."""
+    """Wait until the process answers on its port, with any status. Raises `NotRunning`."""
     until = time.monotonic() + READY_SECONDS
     while process.poll() is None and time.monotonic() < until:
         try:
@@ -83,10 +83,10 @@ def wait_for(process: subprocess.Popen[bytes], port: int, path: str) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that a process started, and that these started, oldest first."""
+    """The descendants of a process, oldest first."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended since
+        with contextlib.suppress(OSError):  # The process has ended.
             children.setdefault(int(_fields(stat)[1]), []).append(int(stat.parent.name))
     found, open_ = [], [pid]
     while open_:
@@ -97,11 +97,11 @@ def descendants(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used, all its threads together, in its own code and the kernel's for it."""
+    """CPU seconds that all threads of a process have used, in user and in kernel mode."""
     fields = _fields(Path(f"/proc/{pid}/stat"))
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
 def _fields(stat: Path) -> list[str]:
-    """Of /proc/PID/stat, from the third on: the second, a name, may hold spaces."""
+    """The fields of /proc/PID/stat from the third on. The second field is a name, which may contain spaces."""
     return stat.read_text().rsplit(")", 1)[1].split()

@@ -1,4 +1,4 @@
-"""What was measured last, put into docs/benchmark.md, which tells of it.
+"""Writes the last measured figures into docs/benchmark.md.
 
 A part of the page stands between `<!-- NAME: ... -->` and `<!-- end of NAME -->`.
 """
@@ -13,12 +13,12 @@ PAGE = HERE.parent / "docs" / "benchmark.md"
 
 
 def publish(name: str, text: str) -> None:
-    """Put `text` in place of the page's part of that name."""
+    """Replace the part of the page with this name by `text`."""
     PAGE.write_text(with_part(PAGE.read_text(), name, text))
 
 
 def with_part(page: str, name: str, text: str) -> str:
-    """The page with another text in one part. Raises `ValueError` where it has no such part."""
+    """The page with one part replaced. Raises `ValueError` if it has no such part."""
     part = re.compile(rf"(<!-- {name}: [^\n]* -->).*?(<!-- end of {name} -->)", re.DOTALL)
     made, count = part.subn(lambda found: f"{found[1]}\n\n{text.strip()}\n\n{found[2]}", page)
     if count != 1:

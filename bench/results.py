@@ -1,4 +1,4 @@
-"""What a run measured: each row's rounds at each number of connections, and the rows that had to be left out."""
+"""The results of a run: each row's rounds at each number of connections, and the rows that were left out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .processes import HERE
 from .wrk import COLUMNS, Round, medians, spread
+
+RESULTS = HERE / "results"
 
 
 @dataclass
 class Results:
-    """`names` of rows by key, in the order of the table; `left_out`: the reason by name."""
+    """The results. `names`: of the rows, by key, in the order of the table. `left_out`: the reasons, by name."""
 
     connections: tuple[int, ...]
     names: dict[str, str] = field(default_factory=dict)
@@ -30,7 +33,7 @@ class Results:
         return statistics.median(getattr(each, column) for each in rounds) if rounds else None
 
     def failures(self) -> Iterator[tuple[str, int, int]]:
-        """Rows' names and numbers of connections where requests failed, and how many did."""
+        """The rows and numbers of connections with failed requests, and how many failed."""
         for key, by_connections in self.rounds.items():
             for connections, rounds in by_connections.items():
                 if failed := sum(each.failed for each in rounds):

@@ -1,7 +1,7 @@
-"""What stands side by side: the bare floor, Stateroom in its shapes, and the peers in `bench/peers/`.
+"""The rows that are compared: the bare handler, Stateroom in several configurations, and the peers in `bench/peers/`.
 
-Each row is a service that answers GET /api/auth/check of a signed-in session with the same body. Its session holds the same
-facts, its store is a Valkey server of its own, and nobody writes an access log unless the row says so.
+Each row is a service that answers GET /api/auth/check of a signed-in session. The bodies are equal, the sessions contain the
+same facts, each row has its own Valkey server, and no row writes an access log unless its name says so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SESSION = {
     "device_type": "bot",
     "flash": {"success": "Welcome, Ada."},
 }
-"""What Stateroom notes of a new account; the peers are given it to store."""
+"""The facts that Stateroom stores in the session of a new account. The peers store the same facts."""
 
 ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}
 CACHE_SECONDS = 5
@@ -43,7 +43,7 @@ WARM_SECONDS = 1
 
 @dataclass(frozen=True)
 class Target:
-    """A row that runs: where to ask and as whom. `pid`: of the process whose CPU time counts, with all that it starts."""
+    """A running row: its port and a cookie. `pid`: the CPU time of this process and its descendants counts."""
 
     port: int
     pid: int
@@ -51,29 +51,40 @@ class Target:
     store: Valkey | None = None
 
     def pids(self) -> list[int]:
-        """All its processes as they are now: a second worker starts after the first one answers."""
+        """All its processes now. A second worker starts after the first one answers."""
         return [self.pid, *descendants(self.pid), *([self.store.pid] if self.store is not None else [])]
 
     def commands(self) -> int:
         return self.store.commands() if self.store is not None else 0
 
     def check(self) -> dict[str, Any]:
-        """What it answers: every row the same, or something else is compared."""
+        """Its answer to a check. All rows must give the same answer, or the comparison is wrong."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/auth/check", headers={"Cookie": self.cookie})
         with urllib.request.urlopen(request) as response:
             return dict(json.load(response))
 
 
-Start = Callable[[Path], AbstractContextManager[Target]]
+def must_know_its_user(name: str, target: Target) -> None:
+    """Ends the run where a row answers something else than a signed-in user: its figures would be of another step."""
+    answer = target.check()
+    if (answer["authenticated"], answer["user_id"], answer["degraded"]) != (True, 1, False):
+        sys.exit(f"{name} does not know its user: {answer}")
+
+
+Start = Callable[..., AbstractContextManager[Target]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """`start` is given a folder of the row's own; it raises `NotRunning` where the row has to be left out."""
+    """A row. `start` gets the row's own folder. It raises `NotRunning` if the row must be left out.
+
+    `is_stateroom`: `start` also takes environment variables by name, so it can run the code of another tree.
+    """
 
     key: str
     name: str
     start: Start
+    is_stateroom: bool = False
 
 
 @contextlib.contextmanager
@@ -84,10 +95,10 @@ def bare(_: Path) -> Iterator[Target]:
 
 
 @contextlib.contextmanager
-def library(folder: Path) -> Iterator[Target]:
+def library(folder: Path, **settings: str) -> Iterator[Target]:
     port = free_port()
     command = [sys.executable, "-P", str(HERE / "library.py"), str(port)]
-    with valkey() as store, started(command, stateroom(folder, store), folder, port) as pid:
+    with valkey() as store, started(command, stateroom(folder, store) | settings, folder, port) as pid:
         yield Target(port, pid, sign_in(port, "/login", json.dumps(SESSION).encode()), store)
 
 
@@ -100,9 +111,9 @@ def whole_service(folder: Path, *, workers: int = 1, **settings: str) -> Iterato
 
 
 @contextlib.contextmanager
-def near_cache(folder: Path) -> Iterator[Target]:
-    """The service with its cache on. It is left out where checks go to Redis all the same."""
-    with whole_service(folder, SESSION_CACHE_MAX_AGE=str(CACHE_SECONDS)) as target:
+def near_cache(folder: Path, **settings: str) -> Iterator[Target]:
+    """The service with its cache. The row is left out if checks still send commands to Redis."""
+    with whole_service(folder, workers=1, SESSION_CACHE_MAX_AGE=str(CACHE_SECONDS), **settings) as target:
         load(target.port, seconds=WARM_SECONDS, connections=8, cookie=target.cookie)
         asked = measure([], target.port, seconds=WARM_SECONDS, connections=8, cookie=target.cookie, redis_commands=target.commands)
         if asked.redis_commands > 0.9:
@@ -112,7 +123,7 @@ def near_cache(folder: Path) -> Iterator[Target]:
 
 @contextlib.contextmanager
 def peer(folder: Path, command: Callable[[int, int], Sequence[str]]) -> Iterator[Target]:
-    """`command`: makes the peer's from its port and its store's."""
+    """A row for a peer. `command` returns the peer's command, given its port and its store's port."""
     port = free_port()
     with valkey() as store, started(command(port, store.port), {"NODE_ENV": "production"}, folder, port) as pid:
         yield Target(port, pid, sign_in(port, "/login", json.dumps(SESSION).encode()), store)
@@ -120,7 +131,7 @@ def peer(folder: Path, command: Callable[[int, int], Sequence[str]]) -> Iterator
 
 @contextlib.contextmanager
 def started(command: Sequence[str], environment: Mapping[str, str], folder: Path, port: int) -> Iterator[int]:
-    """A service's process id. Raises `NotRunning` with the last thing it said."""
+    """Run a service. Yields its process id. Raises `NotRunning` with the last line of its output."""
     log = folder / "log"
     with running(command, environment, log=log) as process:
         try:
@@ -132,7 +143,7 @@ def started(command: Sequence[str], environment: Mapping[str, str], folder: Path
 
 
 def stateroom(folder: Path, store: Valkey) -> dict[str, str]:
-    """Settings as on a host of one's own, with the journal of ends in SQLite."""
+    """The settings of a single host, with the journal in SQLite."""
     return {
         "REDIS_URL": f"redis://127.0.0.1:{store.port}/0",
         "COOKIE_KEYS": new_key(),
@@ -143,11 +154,11 @@ def stateroom(folder: Path, store: Valkey) -> dict[str, str]:
 
 ROWS = (
     Row("bare", "bare aiohttp", bare),
-    Row("library", "Stateroom, library in a bare app", library),
-    Row("service", "Stateroom, whole service", whole_service),
-    Row("service-logs", "Stateroom, access log on", partial(whole_service, LOG_LEVEL="info")),
-    Row("service-cache", "Stateroom, near cache on", near_cache),
-    Row("service-2", "Stateroom, two workers", partial(whole_service, workers=2)),
+    Row("library", "Stateroom, library in a bare app", library, is_stateroom=True),
+    Row("service", "Stateroom, whole service", whole_service, is_stateroom=True),
+    Row("service-logs", "Stateroom, access log on", partial(whole_service, LOG_LEVEL="info"), is_stateroom=True),
+    Row("service-cache", "Stateroom, near cache on", near_cache, is_stateroom=True),
+    Row("service-2", "Stateroom, two workers", partial(whole_service, workers=2), is_stateroom=True),
     Row("aiohttp-session", "aiohttp-session", partial(peer, command=peers.aiohttp_session)),
     Row("aiohttp-session-renew", "aiohttp-session, renewing", partial(peer, command=peers.aiohttp_session_renewing)),
     Row("starsessions", "starsessions, uvicorn", partial(peer, command=peers.starsessions)),

@@ -1,9 +1,9 @@
-"""`python -m bench.scale --sessions 1000000`: what many stored sessions cost the few that are asked for.
+"""`python -m bench.scale --sessions 1000000`: measures whether many stored sessions slow down a check.
 
-Two servers with the service before each, one with 10,000 sessions and one with as many as asked for, filled by the
-store's own script. Checks of both by turns, over many sessions; then, of the full one, what lists, counts, sweeps and
-scrapes take, its memory, and what SLOWLOG has of commands over 5 ms. `bench.scale_failover` kills a primary that holds
-as many. Writes `bench/results/scale.json`.
+It fills one server with 10,000 sessions and another with `--sessions`, by the store's own script. Each has a service in
+front of it. Checks of both are measured in turn, over many sessions. Then it measures lists, counts, sweeps, scrapes and
+memory of the full server, and reads the commands over 5 ms from SLOWLOG. `bench.scale_failover` kills a primary with as
+many sessions. Writes `bench/results/scale.json`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import redis
 from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
+from stateroom.drills.node import Node, until
 from stateroom.drills.ports import free_port
 from stateroom.sessions.journal.interface import NoJournal
 from stateroom.sessions.sealing.key_ring import KeyRing, new_key
@@ -49,9 +50,9 @@ SERVER_OPTIONS = {
 
 @dataclass
 class Filled:
-    """A server with sessions, the service before it, and cookies of some of them."""
+    """A server with sessions, the service in front of it, and the cookies of some sessions."""
 
-    node: topology.Node
+    node: Node
     settings: Settings
     port: int
     service_pid: int
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 async def measure(folder: Path, count: int, filled_all: Callable[[], None] | None = None) -> None:
-    """`filled_all` is called between filling and measuring."""
+    """Fill the servers and measure. `filled_all` is called between the two."""
     async with contextlib.AsyncExitStack() as stack:
         few, many = [await stack.enter_async_context(filled(folder / str(number), number)) for number in (FEW, count)]
         if filled_all is not None:
@@ -81,7 +82,7 @@ async def measure(folder: Path, count: int, filled_all: Callable[[], None] | Non
         results |= compare_checks(few, many)
         results["throughput"] = throughput(many)
         results |= timed("list", [request(many, "/api/sessions", cookie) for cookie in many.sample])
-        await topology.until(lambda: counts(many, count), "the service has counted the sessions", seconds=60)
+        await until(lambda: counts(many, count), "the service has counted the sessions", seconds=60)
         results |= timed("scrape", [scrape(many)[0] for _ in range(50)])
         print("the server with few sessions, which was asked as many checks:", end=" ")
         results["slow beside"] = slow(few)
@@ -103,8 +104,8 @@ async def filled(folder: Path, count: int) -> Any:
             took = time.monotonic() - began
             bytes_per_session = (int(server.info("memory")["used_memory"]) - before) / count  # type: ignore[index]
             await check_form(server, settings, sample)
-            await topology.until(lambda: is_idle(server), "the log has been rewritten", seconds=120)
-            server.slowlog_reset()  # what filling has done is no part of it
+            await until(lambda: is_idle(server), "the log has been rewritten", seconds=120)
+            server.slowlog_reset()  # The commands that filled the server do not count.
         cookies = sealed(settings, sample)
         (folder / "cookies").write_text("\n".join(cookies))
         with serving(folder, key, REDIS_PORT=str(node.port), DATABASE_URL=f"sqlite:///{folder}/users.db") as (port, pid):
@@ -135,7 +136,7 @@ def sealed(settings: Settings, sample: Sequence[Visitor]) -> list[str]:
 
 @contextlib.contextmanager
 def serving(folder: Path, key: str, **settings: str) -> Iterator[tuple[int, int]]:
-    """`stateroom serve`: its port and process id."""
+    """Run `stateroom serve`. Yields its port and process id."""
     port = free_port()
     environment = {
         "PORT": str(port), "COOKIE_KEYS": key, "COOKIE_SECURE": "false", "SESSION_NAME": "session_id", "LOG_LEVEL": "warning",
@@ -147,7 +148,7 @@ def serving(folder: Path, key: str, **settings: str) -> Iterator[tuple[int, int]
 
 
 def compare_checks(few: Filled, many: Filled) -> dict[str, Any]:
-    """The median check over one connection, by turns."""
+    """The median time of a check over one connection, measured in turn."""
     rounds: dict[str, list[dict[str, float]]] = {"few": [], "many": []}
     for each in (few, many):
         checks(each, connections=1)
@@ -161,7 +162,7 @@ def compare_checks(few: Filled, many: Filled) -> dict[str, Any]:
 
 
 def throughput(many: Filled) -> dict[str, float]:
-    """Checks over 64 connections, and the CPU time that the service and Redis spend on one."""
+    """Checks per second over 64 connections, and the CPU time of service and Redis per check."""
     pids = {"service": many.service_pid, "redis": many.node.pid}
     before = {name: cpu_seconds(pid) for name, pid in pids.items()}
     found = checks(many, connections=64, seconds=2 * SECONDS)
@@ -181,7 +182,7 @@ def checks(of: Filled, *, connections: int, seconds: int = SECONDS) -> dict[str,
 
 
 def request(of: Filled, path: str, cookie: str = "") -> float:
-    """Milliseconds that one answer took."""
+    """Milliseconds that one answer takes."""
     asked = urllib.request.Request(f"http://127.0.0.1:{of.port}{path}", headers={"Cookie": cookie})
     began = time.perf_counter()
     with urllib.request.urlopen(asked) as response:
@@ -190,7 +191,7 @@ def request(of: Filled, path: str, cookie: str = "") -> float:
 
 
 def scrape(of: Filled) -> tuple[float, float]:
-    """Milliseconds, and the number of active sessions that it told."""
+    """Milliseconds that a scrape takes, and the number of active sessions in it."""
     began = time.perf_counter()
     with urllib.request.urlopen(f"http://127.0.0.1:{of.port}/metrics") as response:
         text = response.read().decode()
@@ -210,7 +211,7 @@ def timed(name: str, took: Sequence[float]) -> dict[str, Any]:
 
 
 async def count_and_sweep(many: Filled, count: int) -> dict[str, Any]:
-    """As housekeeping does, over a connection of our own; at last everything expires at once."""
+    """Sweep as housekeeping does, over our own connection. At the end all sessions expire at once."""
     client = make_client(many.settings, metrics=Metrics())
     await client.start()
     parts = wire(many.settings, Metrics(), client, NoJournal())
@@ -240,7 +241,7 @@ async def _milliseconds(step: Callable[[], Awaitable[object]]) -> float:
 
 
 def slow(of: Filled) -> list[str]:
-    """What SLOWLOG has of commands over 5 ms."""
+    """The commands over 5 ms in SLOWLOG."""
     with redis.Redis(port=of.node.port) as server:
         entries = [f"{entry['duration']} us: {entry['command'][:80]!r}" for entry in server.slowlog_get(1000)]  # type: ignore[union-attr]
     print(f"SLOWLOG over {SLOW_MS} ms: {len(entries)}", *entries[:5], sep="\n  ", flush=True)

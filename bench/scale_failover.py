@@ -1,8 +1,8 @@
-"""`python -m bench.scale_failover --sessions 1000000`: a primary with as many sessions dies.
+"""`python -m bench.scale_failover --sessions 1000000`: kills a primary with that many sessions.
 
-A primary, two replicas and three Sentinels; checks of many sessions in turn all the while. Prints how long it took
-until a replica was promoted and until the service found it settled, what the checks saw, and whether every session is
-there afterwards. Writes `bench/results/scale_failover.json`.
+There are a primary, two replicas and three Sentinels. Many sessions are checked in turn all the time. Prints the times
+until a replica is promoted and until the service reports the store as settled, the answers to the checks, and whether every
+session is still stored afterwards. Writes `bench/results/scale_failover.json`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import redis
 from redis.exceptions import RedisError
 
 from stateroom.drills import topology
-from stateroom.drills.topology import Node, SentinelSetup, until
+from stateroom.drills.node import Node, until
+from stateroom.drills.topology import SentinelSetup
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.store.key_names import KeyNames
 
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 async def measure(folder: Path, count: int, filled_all: Callable[[], None] | None = None) -> dict[str, Any]:
-    """`filled_all` is called between filling and measuring."""
+    """Fill the primary and measure. `filled_all` is called between the two."""
     key = new_key()
     async with topology.sentinels(folder / "servers") as setup:
         with redis.Redis(port=setup.primary.port) as server:
@@ -84,7 +85,7 @@ async def measure(folder: Path, count: int, filled_all: Callable[[], None] | Non
 
 
 async def first_primary(setup: SentinelSetup) -> Node:
-    """The replica that is promoted, once it is."""
+    """Wait for the promotion. Returns the promoted replica."""
     found: list[Node] = []
 
     async def is_found() -> bool:
@@ -96,7 +97,7 @@ async def first_primary(setup: SentinelSetup) -> Node:
 
 
 async def ask(port: int, cookies: list[str]) -> tuple[Counter[str], float]:
-    """Check after check until cancelled: what was answered how often, and the slowest in seconds."""
+    """Send check after check until cancelled. Counts the answers, and keeps the longest time in seconds."""
     seen: Counter[str] = Counter()
     slowest = 0.0
     try:
@@ -134,7 +135,7 @@ async def is_settled(port: int) -> bool:
 
 
 async def counted(node: Node) -> int:
-    """Sessions in this server's indexes whose hash is there too."""
+    """How many sessions in this server's indexes have a hash."""
     keys = KeyNames("session")
 
     def count() -> int:

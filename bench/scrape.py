@@ -1,4 +1,4 @@
-"""`python -m bench.scrape`: what a scrape takes while many sessions are stored, one worker and several."""
+"""`python -m bench.scrape`: measures a scrape while many sessions are stored, of one worker and of several."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def fill(state: Path, count: int) -> None:
 
 
 def scrape() -> tuple[float, float]:
-    """Seconds, and the number of active sessions that it told."""
+    """Seconds that a scrape takes, and the number of active sessions in it."""
     began = time.perf_counter()
     with urllib.request.urlopen(f"http://127.0.0.1:{SERVICE_PORT}/metrics") as response:
         text = response.read().decode()

@@ -1,10 +1,9 @@
-"""`python -m bench.startup`: how soon the service is ready, what `import stateroom` costs, what a worker takes.
+"""`python -m bench.startup`: measures the start of the service, the import of `stateroom` and the memory of a worker.
 
-The service is started twice on one folder, since the first start makes the database and the demo user; timed is the
-second, from the process' start to the first 200 of `/readyz`, and the CPU time of the process until then, which is
-what a busy machine leaves unchanged. The import's CPU time is taken in a fresh interpreter that has aiohttp and
-redis.asyncio already. A worker's memory is its own and its share of what it has in common with others
-(Pss), after a start and some requests. Medians of a few runs.
+The service is started twice on one folder, because the first start creates the database and the demo user. The second
+start is measured, until the first 200 from `/readyz`: its time, and its CPU time, which depends less on other processes.
+The import's CPU time is that of a new interpreter that has already imported aiohttp and redis.asyncio. A worker's memory
+is its Pss (its own memory and its share of what processes share) after a start and some requests. All are medians.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def main() -> None:
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         started = [start(Path(folder)) for _ in range(options.rounds + 1)][1:]
-    imported = [import_seconds() for _ in range(options.rounds + 1)][1:]  # the first reads from the disk
+    imported = [import_seconds() for _ in range(options.rounds + 1)][1:]  # The first start reads from the disk.
     ready, cpu, memory = zip(*started, strict=True)
     print(f"ready for traffic after {_middle(ready):.2f} s {_spread(ready, '.2f')}, {_middle(cpu):.2f} s of CPU")
     print(f"import stateroom takes {_middle(imported) * 1000:.0f} ms {_spread([each * 1000 for each in imported], '.0f')}")
@@ -47,7 +46,7 @@ def main() -> None:
 
 
 def start(folder: Path) -> tuple[float, float, float]:
-    """Seconds until the service is ready, of them its own CPU time, and the MiB it takes then."""
+    """Seconds until the service is ready, the CPU seconds among them, and the MiB that it takes then."""
     with _service(folder) as process:
         began = time.perf_counter()
         while not _is_ready():
@@ -77,7 +76,7 @@ def _service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _is_ready() -> bool:
-    with contextlib.suppress(OSError):  # it does not listen yet, or says 503
+    with contextlib.suppress(OSError):  # It does not listen yet, or answers 503.
         urllib.request.urlopen(f"http://127.0.0.1:{PORT}/readyz", timeout=1).close()
         return True
     return False

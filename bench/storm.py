@@ -1,8 +1,8 @@
-"""`python -m bench.storm`: session checks while everybody signs in.
+"""`python -m bench.storm`: measures session checks while many users sign in.
 
-Clients log in without pause at 12 bcrypt rounds, each from an address of its own (`X-Forwarded-For`); beside them
-checks leave at a fixed rate, whether or not the last one has been answered (an open loop: a slow answer does not slow
-the questions). The service stands beside the same application with bcrypt in the loop's default executor, in turns.
+Clients sign in without pause, at 12 bcrypt rounds, each from its own address (`X-Forwarded-For`). Meanwhile checks are
+sent at a fixed rate. A slow answer does not delay the next check (an open loop). The service is compared, in turn, with an
+application that runs bcrypt in the event loop's default executor.
 Writes `bench/results/storm.md`.
 """
 
@@ -33,7 +33,7 @@ BUSY = 503
 
 @dataclass
 class Storm:
-    """Milliseconds that checks took; logins by status."""
+    """The figures of a round: milliseconds per check, and logins by status."""
 
     latencies: list[float] = field(default_factory=list)
     logins: Counter[int] = field(default_factory=Counter)
@@ -66,7 +66,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def both() -> Iterator[None]:
-    """The service and the other application, each with an embedded server of its own."""
+    """Run the service and the other application, each with its own embedded server."""
     unlimited = {"LOGIN_ATTEMPTS_PER_ADDRESS": "1000000", "LOGIN_ATTEMPTS": "1000000", "BCRYPT_ROUNDS": "12"}
     unlimited["TRUSTED_PROXIES"] = "127.0.0.1"
     other = [sys.executable, "-P", str(HERE / "executor.py"), str(EXECUTOR_PORT)]
@@ -119,7 +119,7 @@ async def check(session: aiohttp.ClientSession, url: str, cookie: str, until: fl
 
 
 def report(storms: Mapping[str, Sequence[Storm]], options: argparse.Namespace) -> str:
-    """Medians of the rounds, and the least and most p99."""
+    """The medians of the rounds, and the lowest and highest p99."""
     lines = [
         f"{options.clients} clients sign in without pause, {options.rate} checks a second, {options.rounds} x {options.seconds} s",
         "",

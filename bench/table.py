@@ -1,4 +1,4 @@
-"""The measured figures as Markdown: a table for each number of connections, and one for the ratios."""
+"""Formats the figures as Markdown: a table per number of connections, and one for the ratios."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADINGS: dict[str, tuple[str, Callable[[float], str]]] = {
 
 
 def tables(results: Results) -> str:
-    """A table for each number of connections; below them what was left out and what failed."""
+    """A table per number of connections. Below them: the rows that were left out, and failed requests."""
     parts = [f"### {_plural(number, 'connection')}\n\n" + "\n".join(_table(results, number)) for number in results.connections]
     if notes := list(_notes(results)):
         parts.append("\n".join(notes))

@@ -1,7 +1,7 @@
-"""`python -m bench.trust`: what it costs, in good times, to decide that a stored session may be believed.
+"""`python -m bench.trust`: measures what it costs to decide that a session from a settled store may be trusted.
 
-The real rule over a tail of 20,000 rows, beside a call that does nothing: read the difference. A load's budget for
-this is one microsecond.
+The real rule, over a tail of 20,000 rows, is compared with a call that does nothing. The difference counts. Its budget is
+one microsecond.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`stateroom serve`, with all counting on the way of a request taken out: what instrumentation is measured against."""
+"""`stateroom serve` without the metrics of requests and commands. `bench.instrumentation` compares the service with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fresh Valkey server on loopback: one for each row, so that none finds another's keys."""
+"""Runs a new Valkey server on loopback. Each row has its own, so that it does not see another row's keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Valkey:
 
 
 def answered(client: redis.Redis) -> int:
-    """How many commands a server has answered, those within scripts too; not the ones that ask for this number."""
+    """How many commands a server has answered, including those in scripts, without the ones that ask for this number."""
     stats = client.info("commandstats")
     assert isinstance(stats, dict)
     return sum(int(of["calls"]) for name, of in stats.items() if name not in OWN_QUESTIONS)
@@ -37,7 +37,7 @@ def answered(client: redis.Redis) -> int:
 
 @contextlib.contextmanager
 def valkey() -> Iterator[Valkey]:
-    """A server that keeps nothing on disk: writing there is no part of what is compared. Raises `NotRunning`."""
+    """Run a server that writes nothing to disk, because disks are not compared. Raises `NotRunning`."""
     binary = find_server()
     if binary is None:
         raise NotRunning("no Valkey server is installed: make .venv/.installed-dev")

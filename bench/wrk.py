@@ -1,4 +1,4 @@
-"""wrk as the load, and what processes spend on it."""
+"""Makes load with wrk, and measures the CPU time that processes spend on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("requests_per_second", "p50_ms", "p99_ms", "cpu_us", "redis_commands"
 
 @dataclass
 class Round:
-    """`cpu_us` and `redis_commands` are per request. `failed`: answers other than 2xx or 3xx, and socket errors."""
+    """The figures of one round. `cpu_us`, `redis_commands`: per request. `failed`: answers but 2xx and 3xx, and no answers."""
 
     requests_per_second: float
     p50_ms: float
@@ -41,7 +41,7 @@ def measure(
     cookie: str = "",
     redis_commands: Callable[[], int] = lambda: 0,
 ) -> Round:
-    """One round of authenticated checks: `cpu_us` is of all `pids` together, per request."""
+    """Run one round of authenticated checks. `cpu_us` is that of all `pids` together."""
     commands, before = redis_commands(), sum(map(cpu_seconds, pids))
     output = load(port, seconds=seconds, connections=connections, cookie=cookie)
     after = sum(map(cpu_seconds, pids))
@@ -55,7 +55,7 @@ def load(port: int, *, seconds: int, connections: int, cookie: str = "") -> str:
 
 
 def parse(output: str, *, cpu_seconds: float, redis_commands: int) -> Round:
-    """What wrk printed, with what was spent on it."""
+    """The figures in wrk's output, with the CPU time and the commands."""
     total = int(_found(r"(\d+) requests in", output))
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
@@ -74,12 +74,12 @@ def medians(rounds: Sequence[Round]) -> dict[str, float]:
 
 
 def spread(rounds: Sequence[Round]) -> dict[str, tuple[float, float]]:
-    """The least and the most of each column."""
+    """The lowest and the highest of each column."""
     return {column: (min(values), max(values)) for column in COLUMNS if (values := [getattr(each, column) for each in rounds])}
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
-    """Medians alone, for a look at one thing."""
+    """The medians only."""
     lines = [f"| | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
     lines += [f"| {name} | {' | '.join(f'{row[column]:.2f}' for column in COLUMNS)} |" for name, row in rows.items()]
     return "\n".join(lines)

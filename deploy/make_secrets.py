@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Make the secrets of docker-compose.sentinel.yml, each in a file of its own. Run by `make compose-secrets`.
+"""Make the secrets of docker-compose.sentinel.yml, each in its own file. `make compose-secrets` runs this.
 
-What is there stays as it is. Only Python's own library is used.
+Existing files are not changed. Only Python's standard library is used.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("secrets"))
     folder: Path = parser.parse_args().folder
-    # The folder keeps others on this machine out. The files in it can be read by all: engines mount them as they are,
-    # and the containers that read them run as users of their own.
+    # Only the owner can enter the folder. The files in it are readable for all, because engines mount them with their
+    # permissions, and the containers that read them run as other users.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name, make in makers(folder).items():
-        print(f"{folder / name}: {'made' if write_new(folder / name, make) else 'is there, left as it is'}")
+        print(f"{folder / name}: {'made' if write_new(folder / name, make) else 'exists, not changed'}")
 
 
 def makers(folder: Path) -> dict[str, Callable[[], str]]:
-    """How each file's text is made, in an order in which a later one may read an earlier one."""
+    """A function for the text of each file. A function may read the files before it."""
 
     def password() -> str:
         return secrets.token_hex(24)
@@ -57,7 +57,7 @@ def makers(folder: Path) -> dict[str, Callable[[], str]]:
 
 
 def write_new(path: Path, make: Callable[[], str]) -> bool:
-    """Write a file that is not there yet, whole or not at all."""
+    """Write a file if it does not exist, completely or not at all. Whether it was written."""
     if path.exists():
         return False
     draft = path.with_name(f".{path.name}.new")

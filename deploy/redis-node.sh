@@ -1,21 +1,21 @@
 #!/bin/sh
-# What the containers of servers and Sentinels run, with the programs of Redis or of Valkey, whichever the image has.
+# The entry point of the containers for servers and Sentinels. It uses the programs of Redis or Valkey in the image.
 #
-#   redis-node.sh server            a server, as primary or replica: see `choose_primary`
-#   redis-node.sh sentinel          a Sentinel, on a writable copy of sentinel.conf
-#   redis-node.sh healthy-server    whether the server here answers, and has read its data
-#   redis-node.sh ask WORD ...      ask the Sentinel here
+#   redis-node.sh server            run a server, as primary or replica: see `choose_primary`
+#   redis-node.sh sentinel          run a Sentinel, with a writable copy of sentinel.conf
+#   redis-node.sh healthy-server    whether the server in this container answers, and has loaded its data
+#   redis-node.sh ask WORD ...      send a command to the Sentinel in this container
 #
-# From outside come NODE_NAME, by which the others reach this container, SENTINELS, and the files under /stateroom and
+# Input: NODE_NAME (the name of this container for the others), SENTINELS, and the files under /stateroom and
 # /run/secrets.
 set -eu
 
 DATA=/data
 MASTER_NAME=${MASTER_NAME:-mymaster}
 FIRST_PRIMARY=${FIRST_PRIMARY:-redis-0}
-# Sentinels that started later than this ago have not yet had the time to find anybody dead.
+# Sentinels that have run for less than this have not had the time to see a server as down.
 YOUNG_SECONDS=10
-# Longest wait for the Sentinels to name another: six times down-after. With most of them away they never will.
+# The longest wait for the Sentinels to name another primary: six times down-after. Without a majority they never do.
 PATIENCE_SECONDS=30
 
 first_of() {
@@ -31,7 +31,7 @@ cli=$(first_of valkey-cli redis-cli)
 
 say() { echo "redis-node: $*" >&2; }
 
-# What the Sentinel on a host knows, on one line: epoch of the configuration, primary, replicas, its own age in seconds.
+# Prints what the Sentinel on a host knows: epoch of the configuration, primary, number of replicas, its age in seconds.
 sentinel_view() {
   age=$(timeout 2 "$cli" -h "$1" -p 26379 info server 2>/dev/null | sed -n 's/^uptime_in_seconds:\([0-9]*\).*/\1/p')
   [ -n "$age" ] || return 0
@@ -40,12 +40,12 @@ sentinel_view() {
       END { if (of["ip"] != "") print of["config-epoch"], of["ip"], of["num-slaves"], age }'
 }
 
-# The newest of what they know. An isolated Sentinel still names the old primary, with an older epoch.
+# Prints the answer with the highest epoch. An isolated Sentinel still names the old primary, with a lower epoch.
 newest_view() {
   for host in $SENTINELS; do sentinel_view "$host"; done | sort -rn | head -n 1
 }
 
-# What the server was when it last ran. Sentinels have it rewrite its file when they change that.
+# Prints the primary when this server last ran. Sentinels make a server rewrite its file when they change its role.
 remembered_primary() {
   if [ ! -s "$DATA/server.conf" ]; then
     echo "$FIRST_PRIMARY"
@@ -55,13 +55,13 @@ remembered_primary() {
   fi
 }
 
-# Prints who is to be the primary. The Sentinels know; where none answers, what this server was before counts, and at
-# the very first FIRST_PRIMARY.
+# Prints the name of the primary. The Sentinels know it. If no Sentinel answers, it is the primary of this server's last
+# run, and at the very first start FIRST_PRIMARY.
 #
-# A server that comes back and is still named primary by them died and returned within their down-after. It does not
-# take up its part again: it waits until they have named another. So a restart policy never races with a failover, with
-# two primaries for a moment, and a server that lost its disk never makes its replicas throw their data away. The price
-# is a failover for each crash. Where all have been stopped there is nothing to wait for: then the Sentinels are young.
+# If the Sentinels still name this server as primary, it died and restarted within their down-after. Then it does not
+# become the primary again, but waits until they name another. So a restart never races with a failover, which could make
+# two primaries for a moment. And a server that lost its disk never empties its replicas. The price is one failover per
+# crash. If the whole stack was stopped, the Sentinels have just started too, and there is nothing to wait for.
 choose_primary() {
   waited=0
   while :; do
@@ -109,11 +109,11 @@ ping_server() {
   REDISCLI_AUTH=$(cat "/run/secrets/redis_$2_password") timeout 2 "$cli" -h "$1" --user "$2" ping 2>/dev/null | grep -q PONG
 }
 
-# The copy is made once: a Sentinel writes into it what it learns, and must know that again when it comes back.
+# The copy is made once: a Sentinel writes its state into it, and needs that state after a restart.
 run_sentinel() {
   umask 077
   if [ ! -s "$DATA/sentinel.conf" ]; then
-    # Its first look at a primary that is not there yet would begin with finding it dead.
+    # Wait for the primary. Otherwise the Sentinel would begin by seeing it as down.
     until ping_server "$FIRST_PRIMARY" sentinel; do sleep 1; done
     {
       cat /stateroom/sentinel.conf

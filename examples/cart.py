@@ -8,7 +8,7 @@ import stateroom
 async def add(request: web.Request) -> web.Response:
     session = stateroom.get_session(request)
     sku = (await request.json())["sku"]
-    cart = await session.change("cart", lambda cart: [*(cart or []), sku])  # atomic, also against parallel requests
+    cart = await session.change("cart", lambda cart: [*(cart or []), sku])  # One atomic step: a parallel request cannot undo it.
     stateroom.flash(session, "success", "Added.")
     return web.json_response({"cart": cart})
 

@@ -1,4 +1,4 @@
-"""The `stateroom` command in processes of its own."""
+"""Runs the `stateroom` command in processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,13 +26,13 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def environment(folder: Path, settings: dict[str, object]) -> dict[str, str]:
-    """Nothing of ours but these settings, with quick hashes and all state in `folder`."""
+    """An environment with only these settings of Stateroom, quick hashes, and all state in `folder`."""
     own = {"STATE_DIR": folder / "var", "PORT": 0, "BCRYPT_ROUNDS": 4, "LOG_FORMAT": "json"}
     return os.environ | {"PYTHONPATH": SOURCES} | {name: str(value) for name, value in (own | settings).items()}
 
 
 class Serving:
-    """A running `stateroom serve`. A context manager: stops it in any case."""
+    """A running `stateroom serve`. As a context manager it always stops it."""
 
     def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
         self._log = folder / f"serve-{time.monotonic_ns()}.log"
@@ -61,24 +62,26 @@ class Serving:
 
     @property
     def output(self) -> str:
-        """All that it has printed and logged."""
+        """Everything that it has printed and logged."""
         return self._log.read_text()
 
     @property
     def port(self) -> int:
-        return int(self.output.split("listens on http://127.0.0.1:", 1)[1].split("\n", 1)[0])
+        told = re.search(r"listens on http://\S+:(\d+)\n", self.output)
+        assert told is not None, self.output
+        return int(told[1])
 
     def wait_for(self, text: str) -> None:
-        """Until its output has this text."""
+        """Wait until its output has this text."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while text not in self.output:
             assert self._process.poll() is None, f"stateroom serve ended: {self.output}"
             assert time.monotonic() < deadline, f"no {text!r} in {self.output}"
-            time.sleep(0.02)  # another process' file offers nothing to await
+            time.sleep(0.02)  # There is no event for another process' file.
 
     @contextlib.contextmanager
     def sign_in_under_way(self) -> Iterator[Callable[[], bytes]]:
-        """A handler has begun and waits for its body. What is yielded sends that, and returns the answer."""
+        """A request whose handler waits for the body. The yielded function sends the body and returns the answer."""
         body = json.dumps({"email": "demo@example.com", "password": "password123"}).encode()
         with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_SECONDS) as sock:
             sock.sendall(
@@ -95,7 +98,7 @@ class Serving:
 
     @property
     def workers(self) -> dict[int, int]:
-        """The process ids of its workers, by their numbers."""
+        """The process ids of its workers, by number."""
         found = {}
         for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -104,13 +107,13 @@ class Serving:
         return found
 
     def metric(self, sample: str) -> float | None:
-        """A figure of `/metrics`, by name and labels as they stand there."""
+        """A figure from `/metrics`, by name and labels, as written there."""
         _, document, _ = self.call("GET", "/metrics")
         lines = dict(line.rsplit(" ", 1) for line in document["text"].splitlines() if not line.startswith("#"))
         return float(lines[sample]) if sample in lines else None
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Signal it, and wait for its exit status."""
+        """Send a signal, and wait for the exit status."""
         self.signal(number)
         return self.wait()
 
@@ -121,7 +124,7 @@ class Serving:
         return self._process.wait(TIMEOUT_SECONDS)
 
     def call(self, method: str, path: str, body: object = None, *, cookie: str = "") -> tuple[int, dict[str, Any], str]:
-        """Status, body, and the cookie that was set."""
+        """The status, the body, and the cookie that was set."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
         try:
             headers = {"Content-Type": "application/json"} | ({"Cookie": cookie} if cookie else {})
@@ -134,7 +137,7 @@ class Serving:
             connection.close()
 
     def sign_in(self, email: str = "demo@example.com", password: str = "password123") -> str:
-        """The cookie of a new session."""
+        """Sign in. Returns the session's cookie."""
         status, document, cookie = self.call("POST", "/api/auth/login", {"email": email, "password": password})
         assert status == 200, document
         return cookie

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: real servers, and clients of them."""
+"""Fixtures for all tests: real servers and their clients."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from stateroom.backend.clients import make_client
 from stateroom.drills.ports import take_share
 from stateroom.drills.postgres import Postgres, postgres_folder
 from stateroom.drills.scratch import memory
+from stateroom.insides import of_aiohttp
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
@@ -36,7 +37,7 @@ STORES = ["fakeredis", "valkey", "redis", "sentinel", "cluster"]
 
 
 def require_tool(name: str) -> str:
-    """The path of a program that a test needs; without it the test is skipped, or fails in CI."""
+    """The path of a program. If it is not installed, the test is skipped, or fails in CI."""
     path = shutil.which(name)
     if path is None:
         do_without(name)
@@ -51,9 +52,9 @@ def do_without(name: str) -> NoReturn:
 
 
 def pytest_configure() -> None:
-    """What tests start keeps its data in memory, where there is room: a write that waits for a slow disk is an outage.
+    """Processes keep their data in memory, if there is room: a write that waits for a slow disk would look like an outage.
 
-    Of two pytest-xdist workers each has ports of its own for servers.
+    Each of two pytest-xdist workers has its own ports for servers.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker:
@@ -65,16 +66,29 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Settings come from the test, not from the machine: no variable of ours, no `.env`."""
+    """Settings come from the test, not from the machine's environment or an `.env` file."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(params=["aiohttp is known", "aiohttp is unknown"])
+def knows_aiohttp(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """The test runs with an aiohttp whose insides we know, and with one whose insides we don't."""
+    from stateroom import ready
+    from stateroom.api import answers, forward
+
+    if request.param == "aiohttp is unknown":
+        monkeypatch.setattr(of_aiohttp, "is_known", lambda: False)
+        for user in (ready, answers, forward):  # chosen when they were imported
+            monkeypatch.setattr(user, "ready_response", ready.ordinary_response)
+    return of_aiohttp.is_known()
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Real servers, each kind started when first asked for and kept for the whole run."""
+    """Real servers. Each kind starts when it is first used, and runs until the end of the run."""
     with ServerThread() as thread:
         yield Servers(thread, tmp_path_factory.mktemp("servers"))
 
@@ -90,13 +104,13 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store_settings(store_kind: str, servers: Servers) -> Settings:
-    """Settings that lead to a store of this kind; patient ones: what a script does is asked here, not how soon."""
+    """Settings for a store of this kind. Time-outs are long, because these tests do not measure time."""
     return servers.settings(store_kind, redis_read_timeout=5)
 
 
 @pytest.fixture
 async def client(store_kind: str, store_settings: Settings) -> AsyncIterator[RedisClient]:
-    """A started client of a store of each kind."""
+    """A started client, for each kind of store."""
     factory = Servers.fake_redis if store_kind == "fakeredis" else None
     made = make_client(store_settings, factory, metrics=Metrics())
     await made.start()
@@ -106,14 +120,14 @@ async def client(store_kind: str, store_settings: Settings) -> AsyncIterator[Red
 
 @pytest.fixture
 def service_settings(servers: Servers, tmp_path: Path) -> Settings:
-    """The whole service on a real server and a database of its own; quick hashes."""
+    """The whole service, with a real server, its own database and quick hashes."""
     return servers.service_settings(tmp_path)
 
 
 @pytest.fixture
 async def service(service_settings: Settings, aiohttp_client: AiohttpClient) -> ServiceClient:
-    """A client of the running service, with a cookie jar; all is well."""
-    from stateroom.app import make_app  # with SQLAlchemy, half of the time that one file of tests takes to start
+    """A client of the running service, with a cookie jar. Both stores answer."""
+    from stateroom.app import make_app  # it imports SQLAlchemy: half of the time that one file of tests takes to start
 
     app = make_app(service_settings)
     client = await aiohttp_client(app)
@@ -123,14 +137,14 @@ async def service(service_settings: Settings, aiohttp_client: AiohttpClient) -> 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server, started when first asked for and kept for the whole run."""
+    """A PostgreSQL server. It starts when it is first used, and runs until the end of the run."""
     with _new_postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[Postgres]:
-    """One that may be stopped."""
+    """A PostgreSQL server that the test may stop."""
     with _new_postgres() as server:
         yield server
 
@@ -144,7 +158,7 @@ def _new_postgres() -> Postgres:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_settings(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Settings:
-    """Settings that lead to an empty database of each kind."""
+    """Settings for an empty database, of each kind."""
     if request.param == "sqlite":
         return servers.settings("fakeredis", database_url=None, state_dir=tmp_path / "state")
     return servers.settings("fakeredis", database_url=request.getfixturevalue("postgres").make_database())
@@ -152,7 +166,7 @@ def database_settings(request: pytest.FixtureRequest, tmp_path: Path, servers: S
 
 @pytest.fixture
 async def database(database_settings: Settings) -> AsyncIterator[Database]:
-    """A database of each kind with the current schema."""
+    """A database with the current schema, of each kind."""
     from stateroom.database import Database
 
     made = Database(database_settings)
@@ -163,14 +177,14 @@ async def database(database_settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
-    """The service as a newcomer starts it: embedded."""
+    """The service with an embedded server, as it starts without settings."""
     with Serving(tmp_path) as service:
         yield service
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    """Run `stateroom …` with the same state as `serving`; settings as keywords."""
+    """Run `stateroom …` with the state of `serving`. Settings are keyword arguments."""
 
     def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

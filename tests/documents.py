@@ -1,4 +1,4 @@
-"""Pages of `docs/`, and the examples in them that tests run."""
+"""Reads the pages of `docs/`, and the examples in them that tests run."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def page(name: str) -> str:
 
 
 def examples(name: str, language: str) -> list[str]:
-    """The code blocks of a page in one language, in their order."""
+    """The code blocks of a page in one language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)

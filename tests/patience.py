@@ -1,4 +1,4 @@
-"""How long something may take, and waiting for what usually is so at once."""
+"""Bounds on time, and waiting for conditions that usually are true at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from stateroom import SESSIONS
-from stateroom.drills import topology
+from stateroom.drills.node import until
 
 
 @contextlib.contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """What is inside takes no longer."""
+    """The code inside must not take longer."""
     began = time.monotonic()
     yield
     took = time.monotonic() - began
@@ -22,9 +22,9 @@ def at_most(seconds: float) -> Iterator[None]:
 
 
 async def settled(app: web.Application) -> None:
-    """Until this worker has applied the journal to its store: a moment after it has started, and after each reconnection."""
+    """Wait until this worker has replayed the journal into its store, which it does after startup and each reconnection."""
 
     async def is_so() -> bool:
         return app[SESSIONS].store_state() == "settled"
 
-    await topology.until(is_so, "the store is settled")
+    await until(is_so, "the store is settled")

@@ -1,4 +1,4 @@
-"""A real Prometheus, asked over its API."""
+"""Runs a real Prometheus and queries it over its API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import require_tool
 
 
 class Prometheus:
-    """A running server, asked over its API (https://prometheus.io/docs/prometheus/latest/querying/api/)."""
+    """A running server, queried over its API (https://prometheus.io/docs/prometheus/latest/querying/api/)."""
 
     def __init__(self, port: int, http: aiohttp.ClientSession) -> None:
         self._url = f"http://127.0.0.1:{port}/api/v1"
@@ -31,7 +31,7 @@ class Prometheus:
             return content["data"]
 
     async def samples(self, query: str, *, since: float, until: float) -> list[float]:
-        """Every figure of every series that a graph of this time shows."""
+        """All values of all series in a graph of this period."""
         found = await self.get("query_range", query=query, start=f"{since}", end=f"{until}", step="1")
         return [float(value) for series in found["result"] for _, value in series["values"]]
 
@@ -40,7 +40,7 @@ class Prometheus:
         return float(found["value"][1])
 
     async def until(self, query: str, expected: float) -> None:
-        """Until a later scrape shows it."""
+        """Wait until a later scrape shows it."""
         found: float | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(15):
@@ -52,7 +52,7 @@ class Prometheus:
 
 @contextlib.asynccontextmanager
 async def prometheus(folder: Path, *ports: int, rules: Sequence[Path] = ()) -> AsyncIterator[Prometheus]:
-    """One that scrapes these ports each second, as the job `stateroom`, and goes by these files of rules."""
+    """Run a Prometheus that scrapes these ports once a second, as the job `stateroom`, with these rule files."""
     folder.mkdir()
     config, port = folder / "prometheus.yml", free_port()
     document = {
@@ -62,7 +62,7 @@ async def prometheus(folder: Path, *ports: int, rules: Sequence[Path] = ()) -> A
             {"job_name": "stateroom", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]},
         ],
     }
-    config.write_text(json.dumps(document))  # JSON is YAML
+    config.write_text(json.dumps(document))  # JSON is YAML.
     with (folder / "log").open("w") as log:
         process = await asyncio.create_subprocess_exec(
             require_tool("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",

@@ -1,4 +1,4 @@
-"""Servers that live as long as the test run, on a loop of their own: tests have a loop each."""
+"""Servers that run as long as the tests. They have their own event loop, because each test has another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any, Self, TypeVar
 import fakeredis
 
 from stateroom.drills import topology
-from stateroom.drills.topology import Node, SentinelSetup
+from stateroom.drills.node import Node
+from stateroom.drills.topology import SentinelSetup
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 class ServerThread:
-    """An event loop in a thread, and the servers that were started on it."""
+    """An event loop in a thread, and the servers on it."""
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -41,16 +42,16 @@ class ServerThread:
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something on that loop and wait for it."""
+        """Run a coroutine on that loop and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
 
     def start(self, server: AbstractAsyncContextManager[T]) -> T:
-        """Keep a server until the end of the run."""
+        """Start a server, and keep it until the end of the run."""
         return self.run(self._stack.enter_async_context(server))
 
 
 class Servers:
-    """One of each kind of store."""
+    """One store of each kind."""
 
     def __init__(self, thread: ServerThread, folder: Path) -> None:
         self.thread = thread
@@ -72,11 +73,11 @@ class Servers:
 
     @property
     def cluster(self) -> list[Node]:
-        """Three primaries, then their three replicas."""
+        """The Cluster's three primaries, then their replicas."""
         return self._once("cluster", lambda: topology.cluster(self._folder / "cluster"))
 
     def settings(self, kind: str, **values: Any) -> Settings:
-        """Settings for a store of this kind, for a library without a database."""
+        """Settings for the library with a store of this kind and without a database."""
         where: dict[str, Any] = {}
         match kind:
             case "fakeredis":
@@ -98,9 +99,9 @@ class Servers:
         return Settings(**(defaults | where | values))
 
     def service_settings(self, folder: Path, **values: Any) -> Settings:
-        """The whole service on the Valkey server, with keys and a database of its own, and quick hashes.
+        """Run the whole service on the Valkey server, with its own keys and database, and quick hashes.
 
-        It waits longer for Redis than the default: of a machine that stands still a test should see nothing.
+        It waits longer for Redis than the default, so that a machine that stands still fails no test.
         """
         own: dict[str, Any] = {
             "redis_key_prefix": f"test-{secrets.token_hex(4)}",
@@ -115,7 +116,7 @@ class Servers:
 
     @staticmethod
     def fake_redis(settings: Settings) -> Any:
-        """A fake server of one's own; its clients ask for 64-bit integers as Redis does."""
+        """A factory of clients of one new fakeredis server."""
         return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
 
     def _once(self, name: str, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:

@@ -1,4 +1,4 @@
-"""The walks of docs/clients.md, run as they stand there against the service."""
+"""The examples of docs/clients.md, run unchanged against the service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WALK = r"signed in as 1 for 35\d\d s\nhello Demo\nby bearer demo@example.com\nsi
 
 
 def program(language: str, name: str) -> str:
-    """The one block of the page in this language that uses `name`."""
+    """The only block in this language that uses `name`."""
     [found] = [each for each in examples(PAGE, language) if name in each]
     return found
 
@@ -39,7 +39,7 @@ def run(words: list[str], folder: Path, base: str) -> str:
 
 
 class _Busy(BaseHTTPRequestHandler):
-    """Passes everything on to the service, but says 503 to the first of each kind of request."""
+    """A proxy of the service that answers 503 to the first request of each kind."""
 
     base = ""
     refused: set[str]
@@ -55,7 +55,7 @@ class _Busy(BaseHTTPRequestHandler):
         request = Request(self.base + self.path, body or None, passed, method=self.command)
         try:
             response = urlopen(request, timeout=30)
-        except HTTPError as refusal:  # an answer like others
+        except HTTPError as refusal:  # It is an ordinary answer.
             response = refusal
         kept = [(name, value) for name, value in response.headers.items() if name in {"Content-Type", "Set-Cookie", "Retry-After"}]
         self._send(response.status, kept, response.read())
@@ -75,7 +75,7 @@ class _Busy(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def busy(serving: Serving) -> Iterator[str]:
-    """The address of a service that cannot say anything when it is first asked."""
+    """The address of a service that answers 503 at first."""
     handler = type("Busy", (_Busy,), {"base": f"http://127.0.0.1:{serving.port}", "refused": set()})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
@@ -108,7 +108,7 @@ def test_curl_walks_also_where_it_has_to_wait(serving: Serving, busy: str, tmp_p
 
 
 def answers(text: str) -> list[dict[str, Any]]:
-    """JSON documents, one after the other."""
+    """The JSON documents in a text, one after the other."""
     decoder, found = json.JSONDecoder(), []
     while text := text.strip():
         document, end = decoder.raw_decode(text)

@@ -33,7 +33,7 @@ Open = Callable[..., Database]
 
 @pytest.fixture
 async def opened(servers: Servers, tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens databases, and closes them after the test."""
+    """Opens databases. They are closed after the test."""
     made: list[Database] = []
 
     def opening(url: str | None, **values: Any) -> Database:
@@ -179,7 +179,7 @@ async def test_no_statement_outlives_a_database_that_is_closed(opened: Open) -> 
     database = opened(None)
     await database.prepare()
     counting = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
-    async with database.connect() as connection:  # of which there is one, in its thread
+    async with database.connect() as connection:  # It has one connection, in its own thread.
         await connection.execute(text("SELECT 1"))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
@@ -361,7 +361,7 @@ async def _add(database: Database, *ids: str) -> None:
 
 
 async def _takes(seconds: float, work: Awaitable[Any]) -> None:
-    """It ends as unavailable, at about this time."""
+    """It raises `DatabaseUnavailable` after about this time."""
     began = time.monotonic()
     with at_most(seconds + 1), pytest.raises(DatabaseUnavailable):
         await work

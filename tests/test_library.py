@@ -1,4 +1,4 @@
-"""docs/library.md names all that the library gives, and README's sample does what stands beside it."""
+"""docs/library.md names everything that the library exports, and README's sample does what README says."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_an_exception_has_the_status_of_the_page() -> None:
 
 @pytest.fixture
 def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What README's sample defines, with test stores and one user."""
+    """The names that README's sample defines, with test stores and one user."""
     settings = testing.settings(database_url=f"sqlite:///{tmp_path}/test.db")
     setup = stateroom.setup
     monkeypatch.setattr(stateroom, "setup", lambda app: setup(app, settings, client_factory=testing.fake_redis))
     [code] = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)  # the page is ours
+    exec(compile(code, "README.md", "exec"), names)  # The page is our own file.
 
     async def find_user(email: str, password: str) -> int | None:
         return 42 if (email, password) == ("ada@example.com", "right") else None

@@ -1,4 +1,4 @@
-"""The examples of docs/migration.md, run as they stand there, with the real aiohttp-session before the move."""
+"""The examples of docs/migration.md, run unchanged, with the real aiohttp-session before the move."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from stateroom import testing
 from .documents import examples
 from .servers import Servers
 
-# aiohttp-session keeps things in requests under plain names.
+# aiohttp-session keeps its objects in requests under plain names.
 pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
 
 
 def example(number: int) -> dict[str, Any]:
-    """What the page's example of this number defines."""
+    """The names that an example of the page defines."""
     names: dict[str, Any] = {}
-    exec(compile(examples("migration.md", "python")[number], "migration.md", "exec"), names)  # the page is ours
+    exec(compile(examples("migration.md", "python")[number], "migration.md", "exec"), names)  # The page is our own file.
     return names
 
 
@@ -115,7 +115,7 @@ async def test_a_redirect_takes_the_old_cookie_away_and_a_sign_out_holds() -> No
 
 
 async def test_an_old_cookie_beside_a_session_is_taken_away() -> None:
-    """Its first answer may not have reached the browser, or left as a stream before the handler returned."""
+    """The first answer may not have reached the browser, or it was a stream that began before the handler returned."""
     app = web.Application()
     stateroom.setup(app, testing.settings(), client_factory=testing.fake_redis)
     example(1)["carry_cookies_over"](app, Fernet.generate_key())

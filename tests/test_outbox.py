@@ -1,4 +1,4 @@
-"""Answers that leave together: late enough to be several, early enough that nothing overtakes one or cuts it off."""
+"""Answers that are sent together. None is overtaken by a later one, and none is cut off."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from stateroom import ready
 from stateroom.outbox import AT_MOST, Outbox
-from stateroom.ready import CommonLines, ReadyResponse
+from stateroom.ready import JSON_LINES, CommonLines, ReadyResponse
 
 
 class Transport:
@@ -45,7 +47,7 @@ async def test_many_do_not_wait_for_each_other() -> None:
 
 
 def application(**handlers: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
-    """Its ready answers go through an outbox."""
+    """Run a server whose ready answers go through an outbox."""
 
     @web.middleware
     async def complete(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -61,16 +63,17 @@ def application(**handlers: Callable[[web.Request], Awaitable[web.StreamResponse
     return app
 
 
-async def ready(request: web.Request) -> web.Response:
-    return ReadyResponse(request.query_string.encode())
+async def answer_ready(request: web.Request) -> web.Response:
+    return ready.ready_response(request.query_string.encode(), JSON_LINES)
 
 
 async def plain(request: web.Request) -> web.Response:
     return web.Response(body=request.query_string.encode())
 
 
+@pytest.mark.usefixtures("knows_aiohttp")
 async def test_answers_to_requests_sent_at_once_keep_their_order() -> None:
-    async with TestServer(application(ready=ready, plain=plain)) as server:
+    async with TestServer(application(ready=answer_ready, plain=plain)) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port)
         asked = [f"/{kind}?{number:03}" for number in range(50) for kind in ("ready", "plain")]
         writer.write("".join(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n" for path in asked).encode())
@@ -80,13 +83,14 @@ async def test_answers_to_requests_sent_at_once_keep_their_order() -> None:
         writer.close()
 
 
+@pytest.mark.usefixtures("knows_aiohttp")
 async def test_an_answer_under_way_is_not_cut_off_by_a_server_that_stops() -> None:
     came, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(request: web.Request) -> web.Response:
         came.set()
         await go_on.wait()
-        return ReadyResponse(b"done")
+        return ready.ready_response(b"done", JSON_LINES)
 
     server = TestServer(application(slow=slow))
     await server.start_server()

@@ -22,14 +22,16 @@ def imports_of(package: Path) -> Graph:
     graph: Graph = {}
     for module, path in files.items():
         home = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        found = set()
+        found = set[str]()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level:
                 steps = home.split(".")
                 base = ".".join([*steps[: len(steps) - node.level + 1], *([node.module] if node.module else [])])
-                targets = [files.get(f"{base}.{alias.name}") or files.get(base) for alias in node.names]
-                found |= {each for each in targets if each not in {None, path} and each.name != "__init__.py"}  # type: ignore[union-attr]
-        graph[str(path.relative_to(package))] = {str(each.relative_to(package)) for each in found if each is not None}
+                for alias in node.names:
+                    target = files.get(f"{base}.{alias.name}") or files.get(base)
+                    if target is not None and target != path and target.name != "__init__.py":
+                        found.add(str(target.relative_to(package)))
+        graph[str(path.relative_to(package))] = found
     return graph
 
 

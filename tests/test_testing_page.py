@@ -1,4 +1,4 @@
-"""The tests that docs/testing.md shows, as they stand there."""
+"""The tests in docs/testing.md, run unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stateroom.testing.plugin import stateroom_settings as stateroom_settings  #
 from .documents import examples
 
 SHOWN: dict[str, Any] = {}
-exec(compile("\n".join(examples("testing.md", "python")), "testing.md", "exec"), SHOWN)  # the page is ours
+exec(compile("\n".join(examples("testing.md", "python")), "testing.md", "exec"), SHOWN)  # The page is our own file.
 TESTS = [name for name in SHOWN if name.startswith("test_")]
 
 

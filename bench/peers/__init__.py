@@ -1,7 +1,7 @@
-"""The peers: what each is installed with, on demand, and how it is run. A peer that cannot be had raises `NotRunning`.
+"""Installs the peers on demand and says how to run each. Raises `NotRunning` if a peer cannot be installed.
 
-Python packages are pinned with hashes in `requirements.txt`, and live in an environment of their own; Node packages
-are pinned in `package.json`; Go and its modules are Debian's.
+Python packages are pinned with hashes in `requirements.txt`, and have their own environment. Node packages are pinned in
+`package.json`. Go and its modules are Debian's packages.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def gin(port: int, redis_port: int) -> Sequence[str]:
 
 @cache
 def python() -> str:
-    """The interpreter of the Python peers' environment."""
+    """Install the Python peers' environment. Returns its interpreter."""
     interpreter = HERE / ".venv" / "bin" / "python"
     if _is_stale(made := HERE / ".venv" / "made", HERE / "requirements.txt"):
         _make("python -m venv", [sys.executable, "-m", "venv", "--clear", str(HERE / ".venv")])
@@ -55,12 +55,12 @@ def python() -> str:
 
 @cache
 def node() -> str:
-    """Node, with the packages in place."""
+    """Install the Node packages. Returns the path of Node."""
     program, npm = shutil.which("node"), shutil.which("npm")
     if program is None or npm is None:
         raise NotRunning("node or npm is missing: apt-get install nodejs npm")
     if _is_stale(made := HERE / "node_modules" / ".made", HERE / "package.json"):
-        # A lock file would hold the addresses of a registry.
+        # A lock file would contain the addresses of a registry.
         _make("npm install", [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"])
         made.touch()
     return program
@@ -68,7 +68,7 @@ def node() -> str:
 
 @cache
 def go_program() -> str:
-    """The Go peer, built from Debian's packages alone."""
+    """Build the Go peer from Debian's packages alone. Returns the program."""
     go = shutil.which("go")
     if go is None or not (DEBIAN_GO_MODULES / "src/github.com/boj/redistore").exists():
         raise NotRunning(f"Go or its modules are missing: apt-get install {GO_PACKAGES}")
@@ -84,7 +84,7 @@ def _is_stale(made: Path, source: Path) -> bool:
 
 
 def _make(step: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-    """Run one step of an installation. Raises `NotRunning` with the last thing it said."""
+    """Run one step of an installation. Raises `NotRunning` with the last line of its output."""
     print(f"bench: {step} for the peers ...", file=sys.stderr, flush=True)
     done = subprocess.run(command, cwd=HERE, env=os.environ | (environment or {}), capture_output=True, text=True, check=False)
     if done.returncode:

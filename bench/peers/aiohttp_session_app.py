@@ -1,7 +1,7 @@
 """aiohttp-session with its Redis storage: `python aiohttp_session_app.py PORT REDIS_PORT [renew]`.
 
-A check reads the session (GET). With `renew` each request writes it again (SET with EX): with this library that is
-how a session in use is kept from expiring.
+A check reads the session (GET). With `renew` each request also writes it (SET with EX). With this library that is the
+only way to keep a session from expiring while it is used.
 """
 
 import functools
@@ -16,7 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 
 MAX_AGE_SECONDS = 3600
 CONNECTIONS = 64
-"""To Redis. Without a limit that waits, redis-py fails requests once it has opened 100."""
+"""Connections to Redis. redis-py's default pool fails requests above 100 connections; this pool waits."""
 
 port, redis_port, renews = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] == ["renew"]
 compact = functools.partial(json.dumps, separators=(",", ":"))

@@ -1,6 +1,6 @@
 """starsessions in Starlette on uvicorn: `python starsessions_app.py PORT REDIS_PORT`.
 
-Each request that loads a session writes it as well: the library does so of itself.
+The library writes the session in each request that loads it.
 """
 
 import sys
@@ -17,7 +17,7 @@ from starsessions.stores.redis import RedisStore
 
 MAX_AGE_SECONDS = 3600
 CONNECTIONS = 64
-"""To Redis. Without a limit that waits, redis-py fails requests once it has opened 100."""
+"""Connections to Redis. redis-py's default pool fails requests above 100 connections; this pool waits."""
 
 port, redis_port = int(sys.argv[1]), int(sys.argv[2])
 

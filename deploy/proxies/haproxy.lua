@@ -1,9 +1,9 @@
--- Asks Stateroom who sent a request. haproxy.cfg, beside it, says what becomes of the answer.
+-- Asks Stateroom who sent a request. haproxy.cfg says what to do with the answer.
 
 local ADDRESS = "http://127.0.0.1:8080/auth/forward"
 local TIMEOUT_MS = 2000
 
--- What Stateroom goes by: the credential, and whether somebody visits a page.
+-- The headers that Stateroom needs: the credential, and whether the request is a visit of a page.
 local ASKED_WITH = { "cookie", "authorization", "accept", "sec-fetch-mode", "x-session-renew" }
 local ANSWERED = {
   user = "remote-user",
@@ -35,10 +35,10 @@ core.register_action("stateroom", { "http-req" }, function(txn)
       values[at + 1] = sent[name][at]
       at = at + 1
     end
-    -- The client takes one value a header; two cookie headers are one in two parts (RFC 9113, section 8.2.3).
+    -- The client accepts one value per header. Two cookie headers are the parts of one (RFC 9113, section 8.2.3).
     if at > 0 then headers[name] = { table.concat(values, name == "cookie" and "; " or ", ") } end
   end
-  -- No answer at all is a 503 here: nobody is to be taken for signed out.
+  -- A missing answer becomes 503. Otherwise a user would count as signed out.
   local answer = core.httpclient():get{ url = ADDRESS, headers = headers, timeout = TIMEOUT_MS }
   txn:set_var("txn.stateroom_status", answer.status)
   for variable, name in pairs(ANSWERED) do

@@ -1,4 +1,4 @@
-"""The service's composition root: the library, accounts, the API, pages."""
+"""Builds the service as one application: the library, accounts, the API, the pages."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 def make_app(
     settings: Settings | None = None, *, client_factory: ClientFactory | None = None, hashing_threads: int | None = None
 ) -> web.Application:
-    """The whole service as an application. Raises `SettingsError`.
+    """Make the whole service as one application. Raises `SettingsError`.
 
-    `hashing_threads`: how many passwords it may hash at once; one less than the host has cores where not given.
+    `settings`: from the environment by default. `client_factory`: makes the Redis client in place of the settings.
+    `hashing_threads`: how many passwords may be hashed at once. The default is the number of cores less one.
     """
     settings = settings or Settings.load()
     if not settings.has_database:
-        raise SettingsError("DATABASE_URL=none is for library use; the service keeps its users there: unset it, or name a database")
+        raise SettingsError(
+            "DATABASE_URL=none is for library use, and the service needs a user database; unset it, or name a database"
+        )
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     install(app, settings, client_factory=client_factory, origin_exempt=forward.HANDLERS)
     headers = security_headers(settings)
@@ -56,12 +59,12 @@ def make_app(
 
 
 def api_routes() -> list[web.AbstractRouteDef]:
-    """Every route of the service that is for programs; `page_routes` are for people."""
+    """All routes of the service for programs. `page_routes` has those for browsers."""
     return [route for each in (auth, profile, sessions, health, forward, metrics, openapi, reference) for route in each.routes]
 
 
 def make_metrics_app(service: web.Application) -> web.Application:
-    """What listens on `METRICS_HOST` and `METRICS_PORT`: the service's metrics and nothing else."""
+    """Make the application for `METRICS_HOST` and `METRICS_PORT`. It serves only the service's metrics."""
     app = web.Application()
     app[METRICS] = service[METRICS]
     app.router.add_get("/metrics", metrics.metrics)

@@ -1,8 +1,8 @@
 """The user database: one engine, its faults, its schema.
 
-SQLite (one file under `STATE_DIR`) where nothing else is set, PostgreSQL in production. Every fault of the system
-leaves here as `DatabaseUnavailable`; a broken constraint as SQLAlchemy's `IntegrityError`. Tables are declared where
-they are used, on `metadata`; `migrations/` brings a database to them.
+It is SQLite by default (one file under `STATE_DIR`), and PostgreSQL in production. Every fault of the database is raised
+as `DatabaseUnavailable`; a broken constraint is raised as SQLAlchemy's `IntegrityError`. Each table is declared on
+`metadata` in the module that uses it. `migrations/` creates and changes the tables.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import sqlite3
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -37,17 +38,17 @@ log = structlog.get_logger(__name__)
 POOL_SIZE = 5
 POOL_OVERFLOW = 5
 CONNECT_TIMEOUT_SECONDS = 2.0
-"""How long one waits for a connection in all: for the pool, for a sign of life, for a new one."""
+"""How long a caller waits for a connection in total: for the pool, for the ping, for a new connection."""
 STATEMENT_TIMEOUT_SECONDS = 2.0
 
 _EXAMPLE = "for example postgresql://user:password@host/stateroom"
 
-# By SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
+# By SQLSTATE or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _REFUSALS = {
     "28": "the server refuses this user or password; correct them",
     "3D": "the server has no such database; create it, or name another",
     "42501": "this user may not use or change the schema; grant it USAGE and, for `stateroom db upgrade`, CREATE",
-    "42704": "the server does not know a parameter of the URL; take it out",
+    "42704": "the server does not know a parameter of the URL; remove it",
 }
 
 metadata = MetaData(
@@ -61,38 +62,40 @@ metadata = MetaData(
 
 
 class Database:
-    """Owns the engine of one process. Raises `SettingsError` for a `DATABASE_URL` that can't work."""
+    """Owns the engine of one process. Raises `SettingsError` if `DATABASE_URL` can never work."""
 
     def __init__(self, settings: Settings) -> None:
         self._setting = "STATE_DIR" if settings.database_url is None else "DATABASE_URL"
         self._sqlite = _sqlite_url(settings)
         self._dsn = "" if self._sqlite is not None else _postgres_dsn(settings)
         self._engine: AsyncEngine | None = None
-        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # of SQLite, one a connection
 
     @property
     def is_sqlite(self) -> bool:
+        """Whether the database is an SQLite file. If not, it is PostgreSQL."""
         return self._sqlite is not None
 
     @property
     def place(self) -> str:
-        """Where it is, without a password: the path of an SQLite file, or PostgreSQL and its host."""
+        """The path of the SQLite file, or "PostgreSQL at" and the host. Never a password."""
         if self._sqlite is not None:
             return str(self._sqlite.database)
-        host = self._dsn.partition("://")[2].rpartition("@")[2]  # first the password away, whatever signs it has
+        host = self._dsn.partition("://")[2].rpartition("@")[2]  # removes the password first: it may contain any character
         return f"PostgreSQL at {host.partition('/')[0].partition('?')[0] or 'localhost'}"
 
     @property
     def engine(self) -> AsyncEngine:
+        """The engine, made at the first use."""
         if self._engine is None:
             self._engine = self._make_engine()
         return self._engine
 
     async def prepare(self) -> None:
-        """Make the schema current on SQLite; elsewhere see that it is.
+        """Bring an SQLite schema up to date. On PostgreSQL only check that the schema is up to date.
 
-        Raises `SettingsError` that names `stateroom db upgrade`, or what the server refuses. A database that is away
-        is no reason not to start.
+        Raises `SettingsError` if the schema is too old or the server refuses us. If the database is unavailable, the
+        service starts all the same.
         """
         if self.is_sqlite:
             await self.upgrade()
@@ -100,13 +103,13 @@ class Database:
         try:
             at, is_behind = await self.schema()
         except DatabaseUnavailable as error:
-            log.warning("database_unavailable", detail=error.detail, mend="see that the server of DATABASE_URL runs")
+            log.warning("database_unavailable", detail=error.detail, fix="check that the server of DATABASE_URL runs")
             return
         if is_behind:
             raise SettingsError(f"DATABASE_URL: the schema is at {at or 'nothing'}, too old; run `stateroom db upgrade`")
 
     async def upgrade(self) -> None:
-        """Bring the schema to the newest revision. Processes that do it at once take turns."""
+        """Bring the schema to the newest revision. If several processes do this at once, they take turns."""
         if self._sqlite is not None and self._sqlite.database:
             path = Path(self._sqlite.database)
             with _folder_faults(self._setting, path):
@@ -120,26 +123,26 @@ class Database:
     async def schema(self) -> tuple[str | None, bool]:
         """The schema's revision, and whether this release needs a newer one.
 
-        Raises `DatabaseUnavailable`, and `SettingsError` for what the server refuses.
+        Raises `DatabaseUnavailable`, and `SettingsError` if the server refuses us.
         """
         with _refusals():
             at = await self.revision()
         return at, migrations.is_behind(at)
 
     async def revision(self) -> str | None:
-        """The schema's revision; None where there is none yet."""
+        """The schema's revision; None if there is no schema yet."""
         async with self.connect() as connection:
             return await connection.run_sync(migrations.current)
 
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that commits at the end."""
+        """A connection in a transaction, which commits at the end of the block and rolls back after an exception."""
         async with self.connect() as connection, connection.begin():
             yield connection
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
-        """A connection to read with."""
+        """A connection for reading."""
         with _faults():
             async with contextlib.AsyncExitStack() as stack:
                 connection = self.engine.connect()
@@ -149,36 +152,40 @@ class Database:
                 yield connection
 
     async def aclose(self) -> None:
+        """Close all connections. This waits for statements that still run in SQLite's threads."""
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()
-            # A statement whose caller gave up goes on in its thread, which tells the loop of its end: it must be there.
+            # A statement goes on in its thread when its caller has given up. At its end the thread calls the event loop,
+            # so the loop must still run.
             await asyncio.gather(*(asyncio.to_thread(each.join, CONNECT_TIMEOUT_SECONDS) for each in self._threads))
 
     async def _upgrade(self) -> None:
-        # A migration may take its time, and wait for another process that is at it.
+        # A migration may take long, and it waits for another process that migrates now.
         engine = self._make_engine(statement_timeout_seconds=None, poolclass=NullPool)
         try:
             with _refusals(), _faults():
                 async with engine.begin() as connection:
-                    if self.is_sqlite:  # Python's driver begins no transaction by itself for a CREATE TABLE
+                    if self.is_sqlite:  # Python's driver does not begin a transaction for a CREATE TABLE
                         await connection.exec_driver_sql("BEGIN IMMEDIATE")
                     await connection.run_sync(migrations.upgrade)
         finally:
             await engine.dispose()
 
-    def _note_thread(self, connection: Any, _: Any) -> None:
-        self._threads.add(connection.driver_connection._thread)  # noqa: SLF001 (aiosqlite has no public way to wait for it)
+    def _connect_sqlite(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        # aiosqlite has a thread for each connection and tells nobody which, but it makes the connection there.
+        self._threads.add(threading.current_thread())
+        return sqlite3.Connection(*arguments, **options)
 
     def _make_engine(self, *, statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS, **options: Any) -> AsyncEngine:
         options = {"hide_parameters": True, **options}
         if "poolclass" not in options:
             options |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
         if self._sqlite is not None:
-            logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # below that it tells every parameter
-            engine = create_async_engine(self._sqlite, connect_args={"timeout": STATEMENT_TIMEOUT_SECONDS}, **options)
+            logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # at lower levels it logs every parameter
+            connect_args = {"timeout": STATEMENT_TIMEOUT_SECONDS, "factory": self._connect_sqlite}
+            engine = create_async_engine(self._sqlite, connect_args=connect_args, **options)
             event.listen(engine.sync_engine, "connect", _set_pragmas)
-            event.listen(engine.sync_engine, "connect", self._note_thread)
             return engine
         try:
             import asyncpg
@@ -191,12 +198,12 @@ class Database:
             except ValueError as error:  # asyncpg's ClientConfigurationError too
                 raise SettingsError("DATABASE_URL is not a URL that PostgreSQL understands; " + _EXAMPLE) from error
 
-        # The ping finds connections that a restart of the server has ended.
+        # A restart of the server ends connections; the ping finds them.
         return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **options)
 
 
 def _sqlite_url(settings: Settings) -> URL | None:
-    """The URL of an SQLite file; None where `DATABASE_URL` names another kind."""
+    """The URL of an SQLite file; None if `DATABASE_URL` names another kind of database."""
     if settings.database_url is None:
         return URL.create("sqlite+aiosqlite", database=str(settings.state_dir / "stateroom.db"))
     text = settings.database_url.get_secret_value()
@@ -212,7 +219,7 @@ def _sqlite_url(settings: Settings) -> URL | None:
 
 
 def _postgres_dsn(settings: Settings) -> str:
-    """The URL as asyncpg takes it: it knows sslmode, several hosts and what else libpq lets a URL say.
+    """The URL for asyncpg, which knows sslmode, several hosts and all else that libpq allows in a URL.
 
     https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
     """
@@ -233,14 +240,14 @@ def _faults() -> Iterator[None]:
         yield
     except IntegrityError:
         raise
-    except (SQLAlchemyError, OSError, EOFError, TimeoutError) as error:  # EOFError: asyncpg's of a server that hangs up
+    except (SQLAlchemyError, OSError, EOFError, TimeoutError) as error:  # asyncpg raises EOFError if the server hangs up
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         raise DatabaseUnavailable(f"the user database does not answer: {type(cause).__name__}") from error
 
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Tell a server that is away from one that will never take us as we come."""
+    """Raise `SettingsError` if the server refuses us, which waiting does not change. Let other faults pass."""
     try:
         yield
     except DatabaseUnavailable as error:
@@ -257,7 +264,7 @@ def _folder_faults(setting: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SettingsError(f"{setting}: {path} cannot be written: {error.strerror}; name a folder that can") from None
+        raise SettingsError(f"{setting}: {path} cannot be written: {error.strerror}; name a folder that can be written") from None
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:

@@ -1,25 +1,25 @@
-"""Every error Stateroom raises, in one hierarchy; each knows its HTTP status and its words.
+"""All errors that Stateroom raises, in one hierarchy. Each has its HTTP status and its texts.
 
     StateroomError
-    ├── SettingsError              a setting is missing or wrong; stops the start
-    ├── BadInput             400   what the client sent does not fit; names the fields
+    ├── SettingsError              a setting is missing or invalid; stops startup
+    ├── BadInput             400   the client's input is not valid; names the fields
     ├── Unauthenticated      401
     │   ├── SignInRequired         nobody is signed in
-    │   ├── SessionEnded           somebody was: says why it ended
-    │   ├── ReauthenticationRequired   signed in, but too long ago for this
+    │   ├── SessionEnded           the session has ended; says why
+    │   ├── ReauthenticationRequired   signed in too long ago for this step
     │   └── InvalidCredentials     unknown account or wrong password; never says which
     ├── ForeignOrigin        403   an unsafe request from another site
-    ├── NotByAccessToken     403   a step that gives the session a new id
+    ├── NotByAccessToken     403   an access token cannot give the session a new id
     ├── NotFound             404
     ├── Conflict             409
-    ├── SessionTooLarge      413   the session's data would pass SESSION_MAX_BYTES
+    ├── SessionTooLarge      413   the session's data would exceed SESSION_MAX_BYTES
     ├── TooManyAttempts      429   throttled; says how long to wait
-    └── Unavailable          503   what we cannot know or do now; says when to try again
+    └── Unavailable          503   cannot be known or done now; says when to try again
         ├── StoreUnavailable       Redis
         ├── DatabaseUnavailable    the user database and the journal
-        └── Saturated              password hashing is full
+        └── Saturated              too many password hashes are waiting
 
-The middleware turns any of them into an RFC 9457 problem document (`problems.py`).
+The middleware turns each of them into an RFC 9457 problem document (`problems.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 
 class StateroomError(Exception):
-    """Base of all. `status`, `slug` and `title` are the problem document's fixed words."""
+    """Base of all errors. `status`, `slug` and `title` are the fixed members of the problem document."""
 
     status = 500
     slug = "internal-error"
@@ -40,7 +40,7 @@ class StateroomError(Exception):
 
 
 class SettingsError(StateroomError):
-    """A setting is missing or wrong. The text names it, what is wrong and the mend."""
+    """A setting is missing or invalid. The text names the setting, the fault and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,11 @@ class FieldError:
 
 
 class BadInput(StateroomError):
+    """The client's input is not valid. `errors`: the fault of each field; empty if it concerns the whole request."""
+
     status = 400
     slug = "bad-input"
-    title = "The request does not fit"
+    title = "The request is not valid"
 
     def __init__(self, detail: str = "", errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail or "; ".join(f"{e.field}: {e.message}" for e in errors))
@@ -62,6 +64,8 @@ class BadInput(StateroomError):
 
 
 class Unauthenticated(StateroomError):
+    """The request needs a signed-in user and has none."""
+
     status = 401
     slug = "sign-in-required"
     title = "Sign-in required"
@@ -72,7 +76,7 @@ class SignInRequired(Unauthenticated):
 
 
 class SessionEnded(Unauthenticated):
-    """The session was ended. `reason`: expired, logout, revoked, password, limit, disabled or rotated."""
+    """The session has ended. `reason`: expired, logout, revoked, password, limit, disabled or rotated."""
 
     slug = "session-ended"
     title = "The session has ended"
@@ -83,66 +87,79 @@ class SessionEnded(Unauthenticated):
 
 
 class ReauthenticationRequired(Unauthenticated):
-    """Signed in, but longer ago than this step allows."""
+    """The user is signed in, but signed in longer ago than this step allows."""
 
     slug = "reauthentication-required"
     title = "Enter your password again"
 
 
 class InvalidCredentials(Unauthenticated):
+    """The account is unknown or disabled, or the password is wrong. The error never says which."""
+
     slug = "invalid-credentials"
     title = "invalid credentials"
 
 
 class ForeignOrigin(StateroomError):
+    """A request that could change something comes from another site."""
+
     status = 403
     slug = "foreign-origin"
     title = "The request comes from another site"
 
 
 class NotByAccessToken(StateroomError):
-    """An access token opens its session, and can end it; a new id would make a session of those few minutes."""
+    """An access token cannot give its session a new id.
+
+    It would turn a token that is good for a few minutes into a session that lasts. It can use its session and end it.
+    """
 
     status = 403
     slug = "not-by-access-token"
-    title = "Not by an access token"
+    title = "An access token is not enough"
 
     def __init__(self) -> None:
-        super().__init__("an access token does not do for this: send the session's cookie, or its session_token as the bearer")
+        super().__init__("an access token is not enough for this: send the session's cookie, or its session_token as the bearer")
 
 
 class NotFound(StateroomError):
+    """There is nothing at this path, or no such object."""
+
     status = 404
     slug = "not-found"
     title = "Not found"
 
 
 class Conflict(StateroomError):
+    """Another request has changed the object meanwhile, or the name is taken."""
+
     status = 409
     slug = "conflict"
     title = "Conflict"
 
 
 class SessionTooLarge(StateroomError):
+    """The session's data would exceed `SESSION_MAX_BYTES`."""
+
     status = 413
     slug = "session-too-large"
     title = "The session's data is too large"
 
 
 class TooManyAttempts(StateroomError):
-    """Throttled. `retry_after` is in whole seconds, at least 1."""
+    """The client is throttled. `retry_after`: whole seconds, at least 1."""
 
     status = 429
     slug = "too-many-attempts"
     title = "Too many attempts"
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"too many attempts, try again in {retry_after} s")
+        super().__init__(f"too many attempts; try again in {retry_after} s")
         self.retry_after = retry_after
 
 
 class Unavailable(StateroomError):
-    """Cannot be known or done now. `retry_after` is in whole seconds, at least 1."""
+    """Something cannot be known or done now. `retry_after`: whole seconds, at least 1."""
 
     status = 503
     slug = "unavailable"
@@ -157,7 +174,7 @@ class StoreUnavailable(Unavailable):
     """Redis cannot be reached, refuses the write, or did not answer in time.
 
     `kind` is the label of `stateroom_redis_errors_total`: connection, timeout, readonly, refused (NOREPLICAS, MISCONF,
-    OOM), busy (somebody's script runs on), credentials, breaker_open, overloaded, pool_exhausted or closed.
+    OOM), busy (a script runs for too long), credentials, breaker_open, overloaded, pool_exhausted or closed.
     """
 
     slug = "session-storage-degraded"
@@ -176,7 +193,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class Saturated(Unavailable):
-    """More password hashes are waiting than can be done in good time."""
+    """Too many password hashes are waiting already."""
 
     slug = "saturated"
     title = "too many sign-ins at once"

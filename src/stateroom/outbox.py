@@ -1,8 +1,8 @@
-"""Answers of one turn of the event loop leave together.
+"""Sends all answers of one turn of the event loop together.
 
-uvloop writes to the socket at once. A write in the midst of handlers wakes a client on this machine, a proxy before us or
-a load generator, for one answer at a time, and leaves the processor's caches to the kernel: one after the other, when the
-handlers have had their turn, they take up to a quarter less of a check (docs/performance.md).
+uvloop writes to the socket at once. A write between two handlers wakes a proxy or load generator on this machine for each
+single answer, and the kernel fills the processor's caches. If all answers are written after the handlers have run, a
+session check takes up to a quarter less time (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     import asyncio
 
 AT_MOST = 64
-"""Answers that wait for each other: some two milliseconds, however many clients there are."""
+"""How many answers may wait for each other. This takes about two milliseconds at most, with any number of clients."""
 
 
 class Outbox:
-    """Of one event loop. What is put in leaves before anything that is scheduled afterwards."""
+    """The outbox of one event loop. Answers are sent before anything that is scheduled after them.
+
+    `_waiting`: answers that are not sent yet: `len(_waiting) < AT_MOST` between calls. While there are any, a flush is
+    scheduled.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -34,5 +38,5 @@ class Outbox:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for transport, data in waiting:
-            if not transport.is_closing():  # a client that has gone
+            if not transport.is_closing():  # else the client has closed the connection
                 transport.write(data)

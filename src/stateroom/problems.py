@@ -1,7 +1,7 @@
-"""Errors as RFC 9457 problem documents.
+"""Turns errors into RFC 9457 problem documents.
 
-Beside the standard members a document has `error`, a short plain string, for clients that look only there, and the
-request's id. It says what the client can mend; nothing of the inside leaves with it.
+Besides the standard members, a document has the request's id and `error`, a short string for clients that read only that
+member. A document tells the client what it can change. It reveals nothing about the inside of the service.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:stateroom:problem:"
 CHALLENGE = 'Session realm="stateroom"'
-"""RFC 9110 wants a challenge with 401; browsers show no dialog for a scheme that they don't know."""
+"""RFC 9110 requires a challenge in a 401. Browsers show no dialog for a scheme that they do not know."""
 
 REQUEST_ID = web.RequestKey("stateroom_request_id", str)
 
 
 def problem_response(error: StateroomError, request: web.BaseRequest) -> web.Response:
-    """The answer that an error means."""
+    """The answer for an error. The detail of an `Unavailable` is left out, because it names our servers."""
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
     match error:
@@ -51,7 +51,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **members: Any,
 ) -> web.Response:
-    """A problem document of these words."""
+    """A problem document with these words. No cache may keep it."""
     document = {
         "type": f"{TYPE_PREFIX}{slug}",
         "title": title,

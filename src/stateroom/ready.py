@@ -1,43 +1,41 @@
-"""Answers that leave as ready bytes.
+"""Answers that are sent as ready bytes.
 
-For a `web.Response` aiohttp fills a mapping of headers, has each signal look at it, completes it and serialises it: some
-twenty calls for lines that hardly differ from one answer to the next, a quarter of a whole session check. Here the lines
-are text from the start, and what every answer carries is written once a second.
+For a `web.Response` aiohttp fills a mapping of headers, passes it to each signal, completes it and serialises it. These are
+some twenty calls for header lines that hardly differ between answers, and a quarter of a whole session check. Here the
+lines are text from the start, and the common lines of all answers are built once a second.
 
-This file knows aiohttp from inside: which private attributes `web.Response` reads, so that a
-`ReadyResponse` is an ordinary one as soon as anybody wants its headers. `tests/test_ready.py` compares the two byte by
-byte.
+This depends on the insides of `web.Response` (`insides/of_aiohttp.py`). A `ReadyResponse` becomes an ordinary response as
+soon as any code asks for its headers. With an aiohttp whose insides we do not know, every response is an ordinary one.
+`tests/test_ready.py` compares the two byte by byte.
 """
 
 from __future__ import annotations
 
 import asyncio
 from email.utils import formatdate
-from functools import cached_property
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from aiohttp import ClientConnectionResetError, HttpVersion11, web
-from multidict import CIMultiDict
+from aiohttp import HttpVersion11, web
 
+from .insides import of_aiohttp
 from .outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
-    from aiohttp.abc import AbstractStreamWriter
-
-_UNTOUCHED = 4
-"""Attributes that a `ReadyResponse` has of its own while nobody has done anything to it."""
+    from .insides.of_aiohttp import Put
 
 JSON_LINES = "Content-Type: application/json\r\nCache-Control: no-store\r\n"
 
 
 class CommonLines:
-    """The header lines that every answer of one application carries, with the date.
+    """The header lines of every answer of one application, with the date.
 
-    They stand for what these handlers of `on_response_prepare` would set: answers are ready only while there are no others.
+    They replace the handlers `stands_for` of `on_response_prepare`, which would set the same headers. If the application
+    has other handlers of this signal too, its answers are ordinary responses.
+
+    `_lines`: the common lines for the second `_second`. `_apps`: the application if its answers may be ready, else empty.
     """
 
     def __init__(self, headers: Mapping[str, str], *, stands_for: Sequence[object]) -> None:
@@ -46,18 +44,17 @@ class CommonLines:
         self._second = 0
         self._lines = ""
         self._apps: tuple[web.Application, ...] = ()
-        self.outbox: Outbox | None = None
+        self.put: Put | None = None
 
     async def serve(self, app: web.Application) -> None:
-        """This application starts."""
-        self.outbox = Outbox(asyncio.get_running_loop())
+        """Called when the application starts: decide whether its answers may be ready."""
+        self.put = Outbox(asyncio.get_running_loop()).put
         self._apps = (app,) if list(app.on_response_prepare) == self._stands_for else ()
 
-    def stand_for(self, request: web.Request) -> bool:
-        """Whether nobody else has a say in the answer: no other signal, no application around this one."""
-        return request.match_info.apps == self._apps
-
-    def now(self) -> str:
+    def lines_for(self, request: web.Request) -> str | None:
+        """The common lines of an answer to this request. None if other signals or an outer application may add headers."""
+        if request.match_info.apps != self._apps:
+            return None
         second = int(time())
         if second != self._second:
             self._second = second
@@ -65,67 +62,34 @@ class CommonLines:
         return self._lines
 
 
-class ReadyResponse(web.Response):
-    """A 200 with a body and header lines (each ends in CR LF), which hold nothing that a client wrote as it came.
+class ReadyResponse(of_aiohttp.LazyResponse):
+    """A response with status 200, a body and header lines. Each line ends in CR LF and must not repeat a client's raw input.
 
-    `headers` and the rest are there for whoever asks; the answer then takes aiohttp's ordinary way.
+    Any code may ask for `headers` and the other attributes. The answer is then sent in aiohttp's ordinary way.
     """
 
-    _bytes: bytes | None = None
-    _outbox: Outbox | None = None
-    _zlib_executor_size = 1 << 20
-    _zlib_executor = None
-
-    def __init__(self, body: bytes, lines: str = JSON_LINES, *, status: int = 200) -> None:
-        # In place of aiohttp's own: these, and what is a property below, are all that it sets.
-        self._body = body
-        self._lines = lines
-        self._status = status
-        self._reason = "OK"
-        if status != 200:
-            self._set_status(status, None)
-
-    @cached_property
-    def _headers(self) -> CIMultiDict[str]:  # type: ignore[override]
-        lines = (line.partition(": ") for line in self._lines.splitlines())
-        return CIMultiDict((name, value) for name, _, value in lines)
-
-    @cached_property
-    def _state(self) -> dict[Any, Any]:  # type: ignore[override]
-        return {}
-
     def complete(self, request: web.Request, lines: str, common: CommonLines) -> bool:
-        """Make the answer's bytes of its lines, these and the common ones; False where it must go the ordinary way."""
-        body = self._body
-        if (
-            len(self.__dict__) != _UNTOUCHED  # headers, cookies, compression, a connection's end: each would be one more
-            or self._status != 200
-            or type(body) is not bytes
-            or request.method == "HEAD"
-            or request.version != HttpVersion11
-            or not request.keep_alive
-            or not common.stand_for(request)
-        ):
+        """Build the answer's bytes from its own lines, `lines` and the common lines. False if it must be an ordinary answer."""
+        body = self.untouched_body()
+        if body is None or request.method == "HEAD" or request.version != HttpVersion11 or not request.keep_alive:
             return False
-        head = f"HTTP/1.1 200 OK\r\n{self._lines}{common.now()}{lines}Content-Length: {len(body)}\r\n\r\n"
+        common_lines = common.lines_for(request)
+        if common_lines is None:
+            return False
+        head = f"HTTP/1.1 200 OK\r\n{self._lines}{common_lines}{lines}Content-Length: {len(body)}\r\n\r\n"
         self._bytes = head.encode("ascii") + body
-        self._outbox = common.outbox
+        self._put = common.put
         return True
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        if self._bytes is None or self._eof_sent:
-            return await super().prepare(request)
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("the client has gone")
-        self._eof_sent = self._keep_alive = True
-        self._body_length = len(self._bytes)
-        protocol, outbox = request.protocol, self._outbox
-        # Where the next answer or the connection's end may follow at once, this one must not wait.
-        if outbox is not None and not (protocol._messages or protocol._close or protocol.writing_paused):  # noqa: SLF001
-            outbox.put(transport, self._bytes)
-            return request.writer
-        transport.write(self._bytes)
-        if protocol.writing_paused:  # the client does not read what it asked for: no more of it until it does
-            await request.writer.drain()
-        return request.writer
+
+def ordinary_response(body: bytes, lines: str, *, status: int = 200) -> web.Response:
+    """An ordinary response of aiohttp, with this body and these header lines."""
+    return web.Response(body=body, status=status, headers=of_aiohttp.header_pairs(lines))
+
+
+class _MakeResponse(Protocol):
+    def __call__(self, body: bytes, lines: str, *, status: int = 200) -> web.Response: ...
+
+
+ready_response: _MakeResponse = ReadyResponse if of_aiohttp.is_known() else ordinary_response
+"""Makes a response from a body and header lines. It can be sent as ready bytes if we know this aiohttp's insides."""

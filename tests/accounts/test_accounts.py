@@ -80,7 +80,7 @@ async def ada(accounts: Accounts) -> User:
 
 
 async def change_password(accounts: Accounts, new: str, *, current: str = PASSWORD) -> User:
-    """The first user's, as who also ends the sessions does."""
+    """Change the first user's password in the transaction that ends the sessions."""
     user, store = await accounts.change_password(1, current, new, ADDRESS)
     async with accounts.users._database.begin() as connection:
         await store(connection)
@@ -187,7 +187,7 @@ async def test_accounts_are_not_made_without_end_from_one_address(make: Make) ->
     ours = make(login_attempts=1, login_attempts_per_address=3)
     for number in range(2):
         await ours.register(f"{number}@example.com", PASSWORD, "Ada", ADDRESS)
-    await ours.authenticate("0@example.com", PASSWORD, ADDRESS)  # the account itself has no failure
+    await ours.authenticate("0@example.com", PASSWORD, ADDRESS)  # The account itself has no failure.
     await asyncio.gather(*ours._forgiving.values())
     await ours.register("2@example.com", PASSWORD, "Ada", ADDRESS)
     with pytest.raises(TooManyAttempts):
@@ -269,7 +269,7 @@ async def test_a_password_that_is_changed_while_it_is_verified_is_the_old_one(
 
 
 def _meanwhile(accounts: Accounts, patch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
-    """Have something happen once, between reading a user and the end of the first hash."""
+    """Run something once, after a user is read and before the first hash ends."""
     verify = accounts._passwords.verify
     waiting = [happens]
 

@@ -25,7 +25,7 @@ Make = Callable[..., Passwords]
 
 @pytest.fixture
 async def make(servers: Servers) -> AsyncIterator[Make]:
-    """Makes `Passwords` with quick hashes, and ends their threads after the test."""
+    """Makes `Passwords` with quick hashes. Its threads end after the test."""
     made: list[Passwords] = []
 
     def making(metrics: Metrics | None = None, **values: Any) -> Passwords:
@@ -189,7 +189,7 @@ async def test_hashing_threads_are_nicer_than_the_loop(make: Make, monkeypatch: 
 
 
 class Held:
-    """bcrypt that computes nothing until it is let go."""
+    """A bcrypt that waits until the test releases it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go = threading.Event()

@@ -21,7 +21,7 @@ LIMITS = {"login_attempts": 3, "login_attempts_per_address": 5, "login_window": 
 
 
 class Away:
-    """A client that Redis does not answer, until `client` is set."""
+    """A client without an answer from Redis, until `client` is set."""
 
     client: RedisClient | None = None
 
@@ -43,19 +43,19 @@ def limited(store_settings: Settings, prefix: str) -> Settings:
 
 @pytest.fixture
 def stored(client: RedisClient, limited: Settings) -> Throttle:
-    """Counts in a store of each kind."""
+    """A throttle that counts in a store of each kind."""
     return Throttle(client, limited)
 
 
 @pytest.fixture
 def local(servers: Servers) -> Throttle:
-    """Counts here, because Redis is away."""
+    """A throttle that counts in this process, because Redis is unavailable."""
     return Throttle(cast("RedisClient", Away()), servers.settings("fakeredis", **LIMITS))
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the clock of the local counts by so many seconds."""
+    """Moves the clock of the local counts by a number of seconds."""
     now = [1000.0]
     monkeypatch.setattr(throttle_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
@@ -71,26 +71,26 @@ async def fail(throttle: Throttle, times: int, email: str = EMAIL, address: str 
 
 
 async def refused(throttle: Throttle, email: str = EMAIL, address: str | None = ADDRESS) -> int:
-    """How long to wait, in seconds."""
+    """How many seconds the client must wait."""
     with pytest.raises(TooManyAttempts) as caught:
         await throttle.reserve(email, address)
     return caught.value.retry_after
 
 
 async def rules_hold(throttle: Throttle) -> None:
-    """What is true of the counts wherever they are kept."""
+    """Rules that hold for counts in Redis and in the process."""
     await fail(throttle, 3)
     assert 295 <= await refused(throttle) <= 300
-    # Neither is somebody else here held up by that, nor the owner elsewhere.
+    # This blocks neither another account at this address, nor this account at another address.
     await fail(throttle, 1, "eve@example.com")
     await fail(throttle, 1, EMAIL, "192.0.2.2")
-    # A good sign-in elsewhere clears nothing here.
+    # A successful sign-in at another address clears nothing at this one.
     await throttle.forgive(EMAIL, "192.0.2.2")
     await refused(throttle)
-    # The address as a whole has its limit, whatever the accounts.
+    # The address has a limit of its own, over all accounts.
     await fail(throttle, 1, "bob@example.com")
     assert 295 <= await refused(throttle, "carol@example.com") <= 300
-    # A refused attempt was not counted: one given back makes room for one.
+    # A refused attempt was not counted. So one attempt that is given back allows one more.
     await throttle.give_back("bob@example.com", ADDRESS)
     await fail(throttle, 1, "carol@example.com")
     await refused(throttle, "bob@example.com")

@@ -1,4 +1,4 @@
-"""For the schemathesis of the signed-in run: each case is sent by a user of its own, whose session nobody has ended."""
+"""Hooks for schemathesis when signed in: each case has its own user, so that no other case has ended the session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import schemathesis
 
 @schemathesis.auth(refresh_interval=None)
 class SignedIn:
-    """The cookie's value is as good as a bearer."""
+    """The cookie's value also works as a bearer token."""
 
     def get(self, case: Any, context: Any) -> str:
         user = {"email": f"{secrets.token_hex(8)}@example.com", "password": "correct horse battery", "name": "Case"}

@@ -1,4 +1,4 @@
-"""What is kept of client addresses, in sessions and in the log of a real process, as SESSION_ADDRESS says."""
+"""SESSION_ADDRESS decides which part of a client's address stands in sessions and in the log of a real process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVENTS = {"sign_in", "sign_in_failed", "sign_in_throttled", "reauthenticated", "
 
 
 async def walk(url: str) -> list[dict[str, Any]]:
-    """Everything that writes down where somebody is; the list of sessions."""
+    """Make every request that stores or logs an address. Returns the list of sessions."""
     forwarded = {"X-Forwarded-For": ADDRESS}
 
     async def call(method: str, path: str, **body: Any) -> Any:

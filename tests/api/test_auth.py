@@ -1,4 +1,4 @@
-"""The answers of the contract, over HTTP, on a real server."""
+"""The contract's answers, over HTTP, on a real server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def get(client: ServiceClient, path: str, **options: Any) -> tuple[int, di
 
 
 async def get_as(client: ServiceClient, value: Any, path: str) -> tuple[int, dict[str, Any]]:
-    """As somebody who kept this cookie, whatever the client's own jar holds."""
+    """Send a request with this cookie, not with the client's own cookies."""
     headers = {"Cookie": f"session_id={value}"}
     async with (
         ClientSession(cookie_jar=DummyCookieJar()) as session,
@@ -73,7 +73,7 @@ async def test_a_first_hour(service: ServiceClient) -> None:
 
     assert await post(service, "/api/auth/login", CREDENTIALS) == (200, {"user": user, "message": "login successful"})
     for path in ("/api/dashboard", "/api/flashes"):
-        async with service.head(path) as response:  # takes no message that nobody would see
+        async with service.head(path) as response:  # It must not take a message that no page would show.
             assert response.status == 200
     status, body = await get(service, "/api/dashboard")
     assert status == 200
@@ -319,7 +319,7 @@ async def test_a_mail_address_is_throttled_with_a_time_to_wait(service: ServiceC
     async with service.post("/api/auth/login", json=CREDENTIALS) as response:
         assert response.status == 429
         assert 0 < int(response.headers["Retry-After"]) <= 300
-    # Somebody else at the same address is not held up.
+    # Another account at the same address is not blocked.
     service.session.cookie_jar.clear()
     await register(service, email="eve@example.com")
     assert (await post(service, "/api/auth/login", CREDENTIALS | {"email": "eve@example.com"}))[0] == 200
@@ -374,7 +374,7 @@ async def test_nobody_revokes_another_users_session(service: ServiceClient) -> N
     async with service.delete(f"/api/sessions/{handle}") as response:
         assert response.status == 404
     assert (await get_as(service, victim, "/api/profile"))[0] == 200
-    # The handle is public: it authenticates nobody.
+    # The handle is public, so it must not authenticate.
     for headers in ({"Cookie": f"session_id={handle}"}, {"Authorization": f"Bearer {handle}"}):
         service.session.cookie_jar.clear()
         assert (await get(service, "/api/profile", headers=headers))[0] == 401

@@ -1,4 +1,4 @@
-"""What ends a user's sessions while one of them is being made: each sign-in counts as before it, or as after."""
+"""All of a user's sessions are ended while a sign-in is under way. The sign-in counts as before the end or as after it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Browser = Callable[..., Awaitable[tuple[int, dict[str, Any]]]]
 
 
 class Service:
-    """The service with Ada signed in to it. `owner` and `other` are browsers; each keeps its newest cookie."""
+    """The service, with Ada signed in at two browsers, `owner` and `other`. Each keeps its newest cookie."""
 
     def __init__(self, client: ServiceClient) -> None:
         assert client.app is not None
@@ -59,7 +59,7 @@ async def ada(service: ServiceClient) -> Service:
 
 
 def once(patch: pytest.MonkeyPatch, target: Any, name: str, *, before: Any = None, after: Any = None) -> None:
-    """Have something happen before or after the next call of this kind."""
+    """Run something before or after the next call of this kind."""
     real = getattr(target, name)
 
     async def with_it(*args: Any, **kwargs: Any) -> Any:
@@ -135,7 +135,7 @@ async def test_a_password_change_whose_ends_cannot_be_committed_changes_nothing(
 async def test_a_journal_that_breaks_after_a_rotation_signs_nobody_out(
     ada: Service, monkeypatch: pytest.MonkeyPatch, path: str, body: Any
 ) -> None:
-    """What is committed has no way back: the answer is 503 and carries the new cookie."""
+    """A committed change cannot be undone. The answer is 503 and has the new cookie."""
     with monkeypatch.context() as patch:
         patch.setattr(ada.sessions._parts.journal, "look_up", fail)
         assert (await ada.owner(path, body))[0] == 503

@@ -1,4 +1,4 @@
-"""Forward auth, as each proxy asks and as it reads the answer."""
+"""Forward auth: the requests of each proxy, and the answers that it understands."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_cookies_go_on_without_ours(client: ServiceClient, path: str) -> N
         status, headers = await ask(client, path, {"Cookie": sent})
         assert (status, headers["Cookie"]) == (200, others)
     _, headers = await ask(client, path, {"Cookie": "theme=dark"})
-    assert "Cookie" not in headers  # who is refused may be shown all of the answer
+    assert "Cookie" not in headers  # The proxy may show the whole refusal to the user.
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
@@ -155,7 +155,7 @@ async def test_a_sign_in_under_the_applications_own_host_comes_back_by_path(serv
         _, headers = await ask(client, "/auth/forward", PAGE | ORIGINAL | {"X-Forwarded-Host": "app.example.com@evil.example"})
         assert headers["Location"].startswith("/login?")
         _, headers = await ask(client, "/auth/request", PAGE | {"X-Original-URL": "https://app.example.com/reports"})
-        assert headers["Location"] == "/login?rd=%2Freports"  # nginx leaves a path as it is
+        assert headers["Location"] == "/login?rd=%2Freports"  # nginx does not change the path.
 
 
 async def test_an_untrusted_peer_does_not_say_where_to_return_to(service: ServiceClient) -> None:

@@ -1,4 +1,4 @@
-"""Health calls: what an orchestrator and a load balancer ask."""
+"""The health calls of orchestrators and load balancers."""
 
 from __future__ import annotations
 

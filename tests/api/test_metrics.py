@@ -1,4 +1,4 @@
-"""`/metrics`: what it tells, and to whom."""
+"""`/metrics`: its figures, and who may read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, of every route, and true."""
+"""The OpenAPI document is valid, has every route, and matches the answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_it_is_valid(told: dict[str, Any]) -> None:
 
 
 def test_the_page_in_words_has_the_same_statuses(told: dict[str, Any]) -> None:
-    """What any call can end with stands above its table."""
+    """The answers that every call can give, which the page lists above its table."""
     rows = [row.strip("| ").split(" | ") for row in page("api.md").splitlines() if row.startswith("| `")]
     for calls, *words in rows:
         shown = set(re.findall(r"\b[2-5]\d\d\b", " ".join(words)))

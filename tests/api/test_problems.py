@@ -1,4 +1,4 @@
-"""Every error of the service is a problem document, and none says more than the client can use."""
+"""Every error of the service is a problem document, and reveals nothing internal."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_while_redis_is_away_what_needs_it_is_503_with_a_time_to_wait_and_
 
 @pytest.fixture
 async def failing(service_settings: Settings, aiohttp_client: AiohttpClient) -> ServiceClient:
-    """The service with handlers that fail in every way."""
+    """The service, with handlers that fail in different ways."""
     faults = {
         "bug": RuntimeError("SELECT secret FROM /etc/stateroom"),
         "slow": TimeoutError("10.1.2.3"),

@@ -1,4 +1,4 @@
-"""What a request asks of Redis, and how often it waits for it: whatever else is stored."""
+"""How many commands a request sends to Redis, and how often it waits. The number of stored sessions does not matter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMES = {script: name for name, script in SCRIPTS.items()}
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Commands and scripts that requests have asked Redis for, not those of tasks beside them."""
+    """The commands and scripts that requests sent to Redis, without those of background tasks."""
     seen: Counter[str] = Counter()
     execute, run, run_durably = ServerClient.execute, ServerClient.run, ServerClient.run_durably
 
@@ -67,7 +67,7 @@ async def test_a_login_waits_for_redis_twice(service: ServiceClient, asked: Coun
     assert response.status == 200
     assert asked == {"throttle": 1, "create": 1}
     may_forgive.set()
-    for _ in range(12):  # more than LOGIN_ATTEMPTS: each is given back before the next is counted
+    for _ in range(12):  # More than LOGIN_ATTEMPTS: each attempt is given back before the next is counted.
         assert (await service.post("/api/auth/login", json=CREDENTIALS)).status == 200
 
 
@@ -100,7 +100,7 @@ async def test_counting_asks_one_short_command_a_tag_whatever_is_stored(service:
     token = BUDGET.set(None)
     before = await _calls(service, "zcount")
     assert await manager._parts.store.count_active() == 50
-    assert await _calls(service, "zcount") - before <= 2 * TAG_COUNT  # housekeeping may count too
+    assert await _calls(service, "zcount") - before <= 2 * TAG_COUNT  # Housekeeping may count too.
     BUDGET.reset(token)
 
 

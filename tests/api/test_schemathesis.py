@@ -1,6 +1,6 @@
-"""schemathesis holds the running service to its OpenAPI document, with all of its checks, signed in and not.
+"""schemathesis compares the running service with its OpenAPI document, by all its checks, signed in and signed out.
 
-SCHEMATHESIS_EXAMPLES says how many cases an operation gets in each phase.
+SCHEMATHESIS_EXAMPLES: how many cases an operation gets in each phase.
 """
 
 from __future__ import annotations
@@ -36,6 +36,6 @@ def test_the_service_is_what_its_document_says(tmp_path: Path, *, signed_in: boo
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     generated = re.search(r"Test cases:\s+([\d,]+) generated", done.stdout)
     assert generated, done.stdout[-2000:]
-    assert int(generated[1].replace(",", "")) > 1000  # each of the two
-    assert ("returned only 401/403" in done.stdout) is not signed_in  # else the half of it was never asked
-    assert "request_failed" not in log  # what is logged of a bug
+    assert int(generated[1].replace(",", "")) > 1000  # Each of the two.
+    assert ("returned only 401/403" in done.stdout) is not signed_in  # Otherwise half of the document was never tested.
+    assert "request_failed" not in log  # The log line of a bug.

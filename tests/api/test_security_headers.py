@@ -1,4 +1,4 @@
-"""Headers that every answer carries."""
+"""The headers that every answer has."""
 
 from __future__ import annotations
 

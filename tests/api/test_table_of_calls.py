@@ -1,4 +1,4 @@
-"""What each call does in each fault: the table of docs/availability.md, cell by cell, on real servers."""
+"""Each call in each fault, on real servers: every cell of the table in docs/availability.md."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from stateroom import SESSIONS, get_session, require_auth
 from stateroom.app import make_app
 from stateroom.database import Database
 from stateroom.drills import topology
+from stateroom.drills.node import Node, until
 from stateroom.drills.postgres import Postgres
-from stateroom.drills.topology import Node
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 
 from ..conftest import ServiceClient
@@ -67,8 +67,8 @@ class World:
                 await self.node.kill()
                 await asyncio.to_thread(self.postgres.stop)
 
-    async def mend(self) -> None:
-        """Back to normal, and the worker knows."""
+    async def repair(self) -> None:
+        """End the fault, and wait until the worker has noticed."""
         if self.node.is_running:
             await self.node.call("CONFIG", "SET", "min-replicas-to-write", 0)
             await self.node.call("CONFIG", "SET", "maxmemory", 0)
@@ -78,7 +78,7 @@ class World:
         await self.is_well()
 
     async def is_well(self) -> None:
-        """The worker knows that both stores answer, and owes neither anything."""
+        """The worker knows that both stores answer, and has no pending work for either."""
         assert self.client.app is not None
         manager = self.client.app[SESSIONS]
 
@@ -87,7 +87,7 @@ class World:
                 manager.store_state() == "settled" and manager._parts.tail.age < LEASE_SECONDS and not manager._parts.tail.unwritten
             )
 
-        await topology.until(is_so, "the service sees that all is well")
+        await until(is_so, "the service sees that all is well")
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ Check = Callable[[World, int, Any], None]
 
 
 def is_(status: int, **members: Any) -> Check:
-    """This status, and these members among others."""
+    """Assert this status, and that the answer has these members."""
 
     def check(world: World, seen: int, body: Any) -> None:
         assert seen == status, body
@@ -174,7 +174,7 @@ NO_DATABASE = is_(503, error="user database unavailable")
 UNKNOWN = is_(503)
 NORMAL = is_(200)
 
-# The columns of the table are FAULTS.
+# FAULTS are the columns of the table.
 TABLE: dict[tuple[str, str], list[Check]] = {
     ("GET", "/api/auth/check"): [
         is_(200, authenticated=True, degraded=True), *[is_(200, authenticated=True, degraded=False)] * 3, UNKNOWN,
@@ -232,9 +232,9 @@ async def test_each_call_in_each_fault(world: World, method: str, path: str, fau
     call = f"{method} {path}"
     if status == 503:
         assert new_cookie is None, "what we cannot know signs nobody out"
-    # What was acknowledged holds when all is well again.
+    # After the fault, everything that was acknowledged is still true.
     world.client.session.cookie_jar.clear()
-    await world.mend()
+    await world.repair()
     assert await is_signed_in(world, world.cookie) is (status >= 300 or call not in ENDS | GIVES_NEW_ID)
     assert await is_signed_in(world, world.other_cookie) is (status >= 300 or call not in ENDS_OTHER)
     if status in {200, 201} and call in GIVES_NEW_ID | SIGNS_IN:

@@ -1,4 +1,4 @@
-"""Access tokens: what opens a session besides its cookie, for as long as the session is good and no longer."""
+"""Access tokens open a session without its cookie, only as long as the session is valid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import stateroom
 from stateroom import SESSIONS, Settings, StoreUnavailable, access_token, bearer_value, get_session, sign_in, testing
 from stateroom.app import make_app
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node
 from stateroom.sessions.model.session import record_of
 from stateroom.sessions.sealing.key_ring import KeyRing
 
@@ -57,7 +57,7 @@ async def call(client: ServiceClient, method: str, path: str, body: Any = None, 
 
 
 async def minted(client: ServiceClient) -> str:
-    """A token, and no cookie beside it."""
+    """Headers with a token, without a cookie."""
     status, answer = await call(client, "POST", "/api/auth/token", {"email": ADA["email"], "password": ADA["password"]})
     assert status == 200, answer
     client.session.cookie_jar.clear()
@@ -74,7 +74,7 @@ async def test_a_token_is_as_good_as_the_cookie(client: ServiceClient) -> None:
     assert status == 200
     assert answer["token_type"] == "Bearer"
     assert 290 <= answer["expires_in"] <= 300
-    status, profile = await call(client, "GET", "/api/profile")  # it has signed in: the cookie came too
+    status, profile = await call(client, "GET", "/api/profile")  # The client has signed in, so it got a cookie too.
     assert (status, profile["session"]["id"]) == (200, answer["session_id"])
     client.session.cookie_jar.clear()
     assert (await call(client, "GET", "/api/profile"))[0] == 401
@@ -128,7 +128,7 @@ async def test_a_token_is_refused_once_its_session_has_ended(
 
 
 async def test_a_token_is_refused_when_a_failover_brings_the_session_back(client: ServiceClient, node: Node) -> None:
-    """A promoted replica may lack the deletion: here its keys are put back by hand, and the connection is another."""
+    """A promoted replica may lack the deletion. Here the test stores the keys again, over another connection."""
     await settled(app_of(client))
     token = await minted(client)
     kept = [(key, await node.call("DUMP", key)) for key in await node.call("KEYS", "*:s:*")]
@@ -164,7 +164,7 @@ async def test_a_new_session_id_leaves_the_token_behind(client: ServiceClient) -
     ],
 )
 async def test_a_token_gives_its_session_no_new_id(client: ServiceClient, method: str, path: str, body: Any) -> None:
-    """It would have a session of its own then, and whoever holds the cookie none any more."""
+    """Otherwise the token would have a new session, and the user's cookie would have none."""
     token, other = await minted(client), await minted(client)
     status, problem = await call(client, method, path, body, token=token)
     assert (status, problem["type"]) == (403, "urn:stateroom:problem:not-by-access-token")
@@ -178,10 +178,10 @@ HANDLE_OF_NOTHING = "47DEQpj8HBSa-_TImW-5JA"
 
 
 async def test_a_token_is_no_cookie_and_none_is_made_of_it(client: ServiceClient, node: Node) -> None:
-    """A value sealed from it would outlive the token, and the session's logout too."""
+    """A value sealed from it would be valid for longer than the token, even after the session's logout."""
     await settled(app_of(client))
     token = await minted(client)
-    testing.clock(app_of(client)).move(seconds=61)  # a renewal is due
+    testing.clock(app_of(client)).move(seconds=61)  # A renewal is due.
     for headers in ({"Cookie": f"session_id={token}"}, {"Authorization": f"Bearer {token}"}):
         async with client.get("/api/auth/check", headers=headers) as response:
             assert "Set-Cookie" not in response.headers
@@ -225,7 +225,7 @@ def test_an_empty_token_is_neither_sealed_nor_opened() -> None:
 
 
 async def test_a_value_does_not_get_younger_while_redis_is_away(settings: Settings, node: Node) -> None:
-    """Neither by a token nor by a session token of one's own is a session kept beyond DEGRADED_MAX_AGE."""
+    """Neither an access token nor a bearer value keeps a session valid beyond DEGRADED_MAX_AGE."""
     asked: list[int] = []
 
     async def enter(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""One wait for Redis per request, however many steps."""
+"""A request waits for a Redis that hangs only once, however many steps it has."""
 
 from __future__ import annotations
 
@@ -77,6 +77,6 @@ async def test_a_request_waits_for_a_hung_server_no_longer_than_once(
         await testing.sign_in_as(client, 1)
         with at_most(settings.redis_read_timeout + 0.2):
             async with client.post("/") as response:
-                assert response.status == 503  # the last change could not be saved
+                assert response.status == 503  # The last change could not be saved.
         node.resume()
         assert app[SESSIONS] is not None

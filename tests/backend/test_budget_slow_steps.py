@@ -1,4 +1,4 @@
-"""One wait per request, where Redis is slow rather than hung; streams and work outside requests have none."""
+"""A request has one budget of waiting for a slow Redis. Streams and work outside requests have none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LATENCY_SECONDS = 0.2
 
 
 class Slow:
-    """A road to a server on which each answer takes its time."""
+    """A relay to a server that delays each answer."""
 
     def __init__(self, target: Address) -> None:
         self._target = target
@@ -51,7 +51,7 @@ class Slow:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if is_answer and self.latency:  # each by itself: what was given up delays nothing that follows
+                if is_answer and self.latency:  # One after the other: a command that was given up delays no later one.
                     asyncio.get_running_loop().call_later(self.latency, writer.write, data)
                 else:
                     writer.write(data)
@@ -85,7 +85,7 @@ async def place(servers: Servers, tmp_path: Path) -> AsyncIterator[tuple[Slow, T
         app.add_routes([web.post("/steps/{count}", steps), web.get("/stream", stream)])
         async with TestClient(TestServer(app)) as client:
             await testing.sign_in_as(client, 1)
-            async with client.post("/steps/1") as response:  # the server knows the script
+            async with client.post("/steps/1") as response:  # The server knows the script.
                 assert response.status == 200
             slow.latency = LATENCY_SECONDS
             yield slow, client
@@ -96,7 +96,7 @@ async def test_slow_steps_of_one_request_share_one_wait_and_trip_nothing(
 ) -> None:
     _, client = place
     assert client.app is not None
-    async with client.post("/steps/1") as response:  # the load and one step: 0.4 s
+    async with client.post("/steps/1") as response:  # The load and one step: 0.4 s.
         assert response.status == 200
     began = time.monotonic()
     with at_most(0.5 + 0.15):

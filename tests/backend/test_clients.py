@@ -1,4 +1,4 @@
-"""Clients of every kind of store, and how they reach it."""
+"""Clients of each kind of store, and how they connect."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from stateroom.backend.clients import SentinelClient, make_client
 from stateroom.backend.cluster import ClusterClient
 from stateroom.backend.dial import Dialer, Tls
 from stateroom.drills import topology
+from stateroom.drills.node import Node, server_binary, until
 from stateroom.drills.ports import free_port
-from stateroom.drills.topology import Node
 from stateroom.errors import SettingsError, StoreUnavailable
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
@@ -102,18 +102,18 @@ async def test_a_wrong_password_stops_the_start_and_is_not_repeated(tmp_path: Pa
         assert "wrong-secret" not in str(error.value)
         client = await started(settings(redis_url=f"redis://:right@{node.address}/2"))
         assert await client.execute("k", "SET", "k", "1") == b"OK"
-        assert await node.call("EXISTS", "k") == 0  # it is in database 2
+        assert await node.call("EXISTS", "k") == 0  # It is in database 2.
         await client.aclose()
 
 
 async def test_a_server_that_is_away_at_the_start_is_found_when_it_comes(tmp_path: Path) -> None:
-    node = Node(tmp_path / "late", topology.server_binary())
+    node = Node(tmp_path / "late", server_binary())
     client = await started(settings(redis_host=node.host, redis_port=node.port))
     with pytest.raises(StoreUnavailable):
         await client.execute("k", "PING")
     assert not client.is_available
     await node.start()
-    await topology.until(lambda: _is_available(client), "the server is found")
+    await until(lambda: _is_available(client), "the server is found")
     assert await client.execute("k", "PING") == b"PONG"
     await client.aclose()
     await node.stop()
@@ -132,13 +132,13 @@ async def test_ipv6_addresses_work(tmp_path: Path) -> None:
 
 async def test_a_failover_is_followed_without_a_restart(tmp_path: Path) -> None:
     async with topology.sentinels(tmp_path, down_after_ms=1000) as setup:
-        listed = " , ".join(str(each.address) for each in setup.sentinels)  # spaces are allowed
+        listed = " , ".join(str(each.address) for each in setup.sentinels)  # Spaces are allowed.
         client = await started(settings(redis_sentinels=listed))
         assert isinstance(client, SentinelClient)
         await client.execute("k", "SET", "k", "1")
         assert await client.run_durably(ECHO_SCRIPT, ["k"], ["1"], replicas=2, timeout=1) == (b"1", 2)
         await setup.primary.kill()
-        await topology.until(lambda: _writes(client), "a write reaches the promoted replica", seconds=15)
+        await until(lambda: _writes(client), "a write reaches the promoted replica", seconds=15)
         assert await client.execute("k", "GET", "k") is not None
         assert (await client.execute("k", "ROLE"))[0] == b"master"
         assert client.watcher.primary in {node.address for node in setup.nodes[1:]}
@@ -175,7 +175,7 @@ async def test_a_moved_slot_is_followed(tmp_path: Path) -> None:
         await client.execute("k", "SET", "k", "1")
         await client.execute("h{k}", "HSET", "h{k}", "a", "1", "b", "2")
         async with _half_moved(nodes[:3], "k", ["k", "h{k}"]) as target:
-            # The old owner says ASK for these keys.
+            # The old owner answers ASK for these keys.
             settled = client.standing("k")
             assert await client.execute("k", "GET", "k") == b"1"
             assert await client.execute("h{k}", "HGETALL", "h{k}") == {b"a": b"1", b"b": b"2"}
@@ -183,7 +183,7 @@ async def test_a_moved_slot_is_followed(tmp_path: Path) -> None:
             reply, reached = await client.run_durably(ECHO_SCRIPT, ["k"], ["3"], replicas=1, timeout=1)
             assert (reply, reached) == (b"3", 1)
             assert client.standing("k") is not settled, "one shard is believed while another answers"
-        # Moved: MOVED is followed, and learnt.
+        # After the move: the client follows MOVED, and remembers the new owner.
         assert await client.execute("k", "GET", "k") == b"3"
         assert client._owners[key_slot(b"k")] == target.address
         assert client.standing("k").is_believed
@@ -217,7 +217,7 @@ async def test_many_that_are_sent_to_an_unknown_shard_at_once_arrive(tmp_path: P
         assert isinstance(client, ClusterClient)
         owner = await _owner(nodes[:3], "k")
         other = next(node for node in nodes[:3] if node is not owner)
-        # As it is after a shard was added: nobody here has heard of the owner.
+        # As after a shard was added: the client does not know the owner.
         await client._shards.pop(owner.address).aclose()
         client._owners[key_slot(b"k")] = other.address
         assert await asyncio.gather(*(client.execute("k", "GET", "k") for _ in range(50))) == [None] * 50
@@ -226,7 +226,7 @@ async def test_many_that_are_sent_to_an_unknown_shard_at_once_arrive(tmp_path: P
 
 @contextlib.asynccontextmanager
 async def _half_moved(primaries: list[Node], slot_of: str, keys: list[str]) -> AsyncIterator[Node]:
-    """Begin to move a slot and move some of its keys; at the end, move the rest: yields where it goes."""
+    """Begin to move a slot and move some of its keys. Yields the new owner. At the end, move the other keys."""
     slot = key_slot(slot_of.encode())
     owner = await _owner(primaries, slot_of)
     target = next(node for node in primaries if node is not owner)
@@ -255,7 +255,7 @@ async def _owner(nodes: list[Node], key: str) -> Node:
     raise AssertionError("nobody owns the key")
 
 
-# TLS and access rules, with Debian's Redis: the embedded server has no TLS
+# TLS and ACL rules, with Debian's Redis: the embedded server has no TLS
 
 
 @pytest.fixture
@@ -335,7 +335,7 @@ async def _writes(client: RedisClient) -> bool:
 
 @contextlib.asynccontextmanager
 async def _pair(folder: Path, key: str) -> AsyncIterator[tuple[Node, Node, Callable[[], Awaitable[None]]]]:
-    """Two nodes of a Cluster, the first has all slots; and how the other gets the slot of a key, at once."""
+    """Two nodes of a Cluster, of which the first has all slots, and a function that gives a key's slot to the other."""
     options = {"cluster-enabled": "yes", "cluster-require-full-coverage": "no", "cluster-node-timeout": "60000"}
     buses = [str(free_port()) for _ in range(2)]
     async with (
@@ -354,7 +354,7 @@ async def _pair(folder: Path, key: str) -> AsyncIterator[tuple[Node, Node, Calla
 
         await one.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         await two.call("CLUSTER", "MEET", one.host, one.port, buses[0])
-        await topology.until(know_each_other, "the nodes know each other")
+        await until(know_each_other, "the nodes know each other")
         yield one, two, move
 
 
@@ -375,7 +375,7 @@ async def test_a_shard_that_refuses_our_password_later_is_away_until_it_does_not
                 return bool(await client.execute("k", "SET", "k", "1") == b"OK")
             return False
 
-        await topology.until(is_there, "the shard is found when its password is right")
+        await until(is_there, "the shard is found when its password is right")
         await client.aclose()
 
 

@@ -1,4 +1,4 @@
-"""The embedded server: kept data, one server a folder, no orphan."""
+"""The embedded server keeps its data, runs once per folder, and leaves no orphan process."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from stateroom.backend import embedded
-from stateroom.backend.embedded import EmbeddedClient, EmbeddedServer, find_server, try_lock
-from stateroom.drills.topology import until
+from stateroom.backend.client import RedisClient
+from stateroom.backend.embedded import EmbeddedServer, embedded_client, find_server, try_lock
+from stateroom.drills.node import until
 from stateroom.errors import SettingsError
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
 
-def client_on(folder: Path) -> EmbeddedClient:
-    return EmbeddedClient(Settings(_env_file=None, state_dir=folder), Metrics())
+def client_on(folder: Path) -> RedisClient:
+    return embedded_client(Settings(_env_file=None, state_dir=folder), Metrics())
 
 
 def server_on(folder: Path) -> EmbeddedServer:
@@ -101,7 +102,7 @@ asyncio.run(main())
 
 
 async def test_nothing_is_loaded_between_fork_and_exec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A parent's other thread may hold the lock of the loader, for ever in the child."""
+    """Another thread of the parent may hold the loader's lock. In the child nobody would release it."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("loaded in the child")

@@ -1,4 +1,4 @@
-"""Many callers, one connection: every answer belongs to its asker, whatever goes wrong."""
+"""Many callers share one connection. Each gets its own answer, whatever fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stateroom.backend.breaker import Breaker, BreakerState
 from stateroom.backend.dial import Dialer
 from stateroom.backend.multiplexer import Multiplexer
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node
 from stateroom.errors import StoreUnavailable
 
 from ..patience import at_most
@@ -26,13 +26,13 @@ READ_TIMEOUT = 0.5
 
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    """A server of the test's own, to kill and to stop."""
+    """The test's own server, to kill and to stop."""
     async with topology.single(tmp_path / "server") as server:
         yield server
 
 
 class Probe:
-    """A started multiplexer, its breaker, and what they were seen to do."""
+    """A started multiplexer, its breaker, and a record of what they did."""
 
     def __init__(self, node: Node) -> None:
         self.states: list[BreakerState] = []
@@ -40,7 +40,9 @@ class Probe:
         self.breaker = Breaker(self._see)
         self._dialer = Dialer(0.3, READ_TIMEOUT)
         self._node = node
-        self.multiplexer = Multiplexer(self._open, self.breaker, read_timeout=READ_TIMEOUT, connect_timeout=0.8)
+        self.multiplexer = Multiplexer(
+            self._open, self.breaker, read_timeout=READ_TIMEOUT, write_timeout=READ_TIMEOUT, connect_timeout=0.8
+        )
 
     def _see(self, state: BreakerState, reason: str) -> None:
         self.states.append(state)
@@ -63,7 +65,7 @@ async def probe(node: Node) -> AsyncIterator[Probe]:
 
 
 async def test_twenty_thousand_callers_get_their_own_answers_or_a_fault(probe: Probe, node: Node) -> None:
-    """With cancellations, impatience and killed connections: no answer shifts to another, none is lost, no task stays."""
+    """Despite cancellations, time-outs and killed connections no answer goes to another caller, none is lost, no task stays."""
     tasks_before = asyncio.all_tasks()
     chance = random.Random(7)
     outcomes = {"answered": 0, "given up": 0, "fault": 0}
@@ -89,7 +91,7 @@ async def test_twenty_thousand_callers_get_their_own_answers_or_a_fault(probe: P
         assert wrong == []
         outcomes["given up"] += sum(isinstance(each, asyncio.CancelledError) for each in ended)
 
-    is_over = asyncio.Event()  # not a cancellation: redis-py may swallow one while it connects
+    is_over = asyncio.Event()  # Not by a cancellation: redis-py may swallow one while it connects.
 
     async def kill_connections() -> None:
         while not is_over.is_set():
@@ -106,8 +108,8 @@ async def test_twenty_thousand_callers_get_their_own_answers_or_a_fault(probe: P
     assert outcomes["answered"] > 1000
     assert outcomes["given up"] > 500
     await probe.until(BreakerState.CLOSED)
-    assert await probe.multiplexer.execute("ECHO", b"after") == b"after"  # it is connected now
-    # A kill may find nobody waiting; this one does.
+    assert await probe.multiplexer.execute("ECHO", b"after") == b"after"  # It is connected now.
+    # Here callers wait when the connection is killed.
     waiting = asyncio.ensure_future(probe.multiplexer.execute("ECHO", b"lost"))
     probe.multiplexer.drop(StoreUnavailable("lost under a caller"))
     with pytest.raises(StoreUnavailable, match="lost under a caller"):
@@ -128,7 +130,7 @@ async def test_a_cancelled_callers_answer_reaches_nobody_else(probe: Probe) -> N
 
 async def test_a_command_of_the_tick_in_which_the_connection_goes_waits_for_the_next(probe: Probe) -> None:
     lost = StoreUnavailable("lost")
-    probe.multiplexer.drop(lost)  # as connection_lost() does; the keeper has not had its turn yet
+    probe.multiplexer.drop(lost)  # As connection_lost() does. The keeper has not run yet.
     async with asyncio.timeout(READ_TIMEOUT * 4):
         assert await probe.multiplexer.execute("ECHO", b"next") == b"next"
 
@@ -163,7 +165,7 @@ async def test_a_killed_server_fails_whoever_waits_at_once(probe: Probe, node: N
 
 
 async def test_a_connection_that_redis_closed_is_made_anew_without_a_fault(probe: Probe, node: Node) -> None:
-    await asyncio.sleep(0.15)  # older than what counts as a failed attempt
+    await asyncio.sleep(0.15)  # Old enough not to count as a failed attempt.
     await node.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     async with asyncio.timeout(5):
         while probe.multiplexer.is_connected:
@@ -176,7 +178,7 @@ async def test_a_paused_loop_is_not_a_dead_server(probe: Probe) -> None:
     answer = asyncio.ensure_future(probe.multiplexer.execute("PING"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    time.sleep(READ_TIMEOUT * 1.5)  # noqa: ASYNC251 (the loop is held up, as by a handler that computes)
+    time.sleep(READ_TIMEOUT * 1.5)  # noqa: ASYNC251 (it blocks the loop, as a handler that computes does)
     assert await answer == b"PONG"
     assert probe.states == []
 
@@ -186,7 +188,7 @@ async def test_a_paused_machine_is_not_a_dead_server(probe: Probe, node: Node) -
     answers = [asyncio.ensure_future(probe.multiplexer.execute("PING")) for _ in range(100)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    time.sleep(READ_TIMEOUT * 1.5)  # noqa: ASYNC251 (the host stole the time from both)
+    time.sleep(READ_TIMEOUT * 1.5)  # noqa: ASYNC251 (as if the host gave neither a processor)
     asyncio.get_running_loop().call_later(0.015, node.resume)
     assert await asyncio.gather(*answers) == [b"PONG"] * 100
     assert probe.states == []

@@ -1,4 +1,4 @@
-"""When a copy may stand for an answer: with replies and news in every order, and a clock to move."""
+"""When a copy may replace an answer, with replies and invalidations in every order and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stateroom.backend.cluster import ClusterClient
 from stateroom.backend.near_cache import ASK_SECONDS, COPIES_AT_MOST, HEARD_SECONDS, KNOWN_SECONDS, LARGEST_BYTES, NearCache
 from stateroom.backend.server import ServerClient
 from stateroom.drills import topology
-from stateroom.drills.topology import Node, server_binary
+from stateroom.drills.node import Node, server_binary, until
 from stateroom.errors import StoreUnavailable
 from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
@@ -33,18 +33,18 @@ FIELDS = {b"u": b"i1", b".cart": b"[1]"}
 
 
 class Place:
-    """A cache over a connection that tells of changes, and time that stands still."""
+    """A cache over a connection that sends invalidations, with a clock that stands still."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         monkeypatch.setattr(near_cache, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.near = NearCache(MAX_AGE)
-        self.near._is_told = True
+        self.near._is_tracking = True
 
     def ask(self, key: str = "k") -> asyncio.Future[Any]:
         reply = asyncio.get_running_loop().create_future()
-        self.near.note(key, reply)
-        self.near.leaves()
+        self.near.keep_reply(key, reply)
+        self.near.batch_sent()
         return reply
 
     async def read(self, key: str = "k", fields: dict[bytes, bytes] = FIELDS) -> None:
@@ -52,7 +52,7 @@ class Place:
         await asyncio.sleep(0)
 
     def changed(self, *keys: str) -> None:
-        self.near.hear([b"invalidate", [key.encode() for key in keys]])
+        self.near.on_push([b"invalidate", [key.encode() for key in keys]])
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_what_was_read_is_kept_until_it_changes(place: Place) -> None:
 
 async def test_news_that_comes_right_behind_the_reply_is_not_overtaken_by_it(place: Place) -> None:
     place.ask().set_result(FIELDS)
-    place.changed("k")  # read from the socket in one go with the reply
+    place.changed("k")  # It was read from the socket together with the reply.
     await asyncio.sleep(0)
     assert place.near.get("k") is None
 
@@ -82,7 +82,7 @@ async def test_of_two_reads_under_way_none_outlives_news_that_concerns_either(pl
         if first:
             await asyncio.sleep(0)
         place.changed("k")
-        newer.set_result({b"u": b"i2"})  # carried out before the change or after it: that cannot be known
+        newer.set_result({b"u": b"i2"})  # The client cannot know whether it ran before the change or after it.
         if second:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -100,7 +100,7 @@ async def test_a_write_of_our_own_strikes_out_reads_under_way(place: Place) -> N
 async def test_a_flush_forgets_all_and_reads_under_way_too(place: Place) -> None:
     await place.read("one")
     reply = place.ask("two")
-    place.near.hear([b"invalidate", None])
+    place.near.on_push([b"invalidate", None])
     reply.set_result(FIELDS)
     await asyncio.sleep(0)
     assert len(place.near) == 0
@@ -108,7 +108,7 @@ async def test_a_flush_forgets_all_and_reads_under_way_too(place: Place) -> None
 
 async def test_other_news_is_none(place: Place) -> None:
     await place.read()
-    place.near.hear([b"message", b"k", b"x"])
+    place.near.on_push([b"message", b"k", b"x"])
     assert place.near.get("k") is FIELDS
 
 
@@ -116,21 +116,21 @@ async def test_nothing_outlives_its_connection(place: Place) -> None:
     await place.read("one")
     reply = place.ask("two")
     place.near.lost()
-    place.near._is_told = True  # another connection is made
-    reply.set_result(FIELDS)  # read from the first one's socket
+    place.near._is_tracking = True  # A new connection is made.
+    reply.set_result(FIELDS)  # It was read from the first connection's socket.
     await asyncio.sleep(0)
     assert len(place.near) == 0
     assert place.near._heard_at == 0
 
 
 async def test_without_news_nothing_is_kept(place: Place) -> None:
-    place.near._is_told = False
+    place.near._is_tracking = False
     await place.read()
     assert len(place.near) == 0
 
 
 async def test_one_read_now_and_then_goes_to_the_server(place: Place) -> None:
-    """The others go on with the copy meanwhile; once it was answered all do."""
+    """Meanwhile the others use the copy. After the answer all use it."""
     await place.read()
     place.now += ASK_SECONDS * 1.1
     assert place.near.get("k") is None
@@ -164,21 +164,21 @@ async def test_a_late_answer_tells_what_was_true_when_it_was_asked(place: Place)
     place.now += HEARD_SECONDS * 1.1
     reply.set_result(FIELDS)
     await asyncio.sleep(0)
-    place.near._asked_at = place.now
+    place.near._read_at = place.now
     assert place.near.get("k") is None
 
 
 async def test_an_answer_is_as_new_as_the_moment_at_which_the_question_left(place: Place) -> None:
-    """A busy loop asks long before it writes: the server cannot have answered earlier than that."""
+    """In a busy loop a request is written long after it was made. The server cannot have answered before the write."""
     reply = asyncio.get_running_loop().create_future()
-    place.near.note("k", reply)
+    place.near.keep_reply("k", reply)
     place.now += HEARD_SECONDS * 1.1
-    place.near.leaves()
-    place.near.leaves()  # what is asked later leaves later, which says nothing of this answer
+    place.near.batch_sent()
+    place.near.batch_sent()  # A later request is written later, which says nothing about this answer.
     place.now += HEARD_SECONDS * 0.9
     reply.set_result(FIELDS)
     await asyncio.sleep(0)
-    place.near._asked_at = place.now
+    place.near._read_at = place.now
     assert place.near.get("k") is FIELDS
     place.now += HEARD_SECONDS * 0.2
     assert place.near.get("k") is None
@@ -188,7 +188,7 @@ async def test_no_copy_is_older_than_the_setting(place: Place) -> None:
     await place.read()
     for _ in range(10_000):
         place.now += ASK_SECONDS
-        await place.read("another")  # the server is heard all the time
+        await place.read("another")  # The server answers all the time.
         if place.near.get("k") is None:
             break
     assert place.now - 1000 == pytest.approx(MAX_AGE, abs=ASK_SECONDS * 1.1)
@@ -215,7 +215,7 @@ async def test_what_was_used_least_goes_first(place: Place) -> None:
 
 @pytest.fixture
 def always_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but news ends a copy."""
+    """Only an invalidation ends a copy."""
     monkeypatch.setattr(near_cache, "HEARD_SECONDS", 3600)
     monkeypatch.setattr(near_cache, "ASK_SECONDS", 3600)
 
@@ -247,12 +247,12 @@ async def forgotten(near: NearCache) -> None:
     async def is_empty() -> bool:
         return len(near) == 0
 
-    await topology.until(is_empty, "the copies are dropped")
+    await until(is_empty, "the copies are dropped")
 
 
 @pytest.fixture(params=["valkey", "redis"])
 async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
-    """A server of the test's own."""
+    """The test's own server."""
     binary = server_binary() if request.param == "valkey" else require_tool("redis-server")
     async with topology.single(tmp_path / "server", binary=binary) as server:
         yield server
@@ -270,8 +270,8 @@ INCREASE = "return redis.call('HINCRBY', KEYS[1], 'f', 1)"
 async def test_the_server_tells_of_every_change(node: Node, change: tuple[str | int, ...]) -> None:
     client = await started(settings(node))
     try:
-        for _ in range(2):  # it tells once for each time that a key was read
-            await node.call("DEL", "k")  # what was to expire in a moment would take the new one's time over
+        for _ in range(2):  # It invalidates once per read of a key.
+            await node.call("DEL", "k")  # A key that was about to expire would pass its time on to the new key.
             await node.call("HSET", "k", "f", "1")
             await client.execute("k", "HGETALL", "k")
             assert near_of(client).get("k") is not None
@@ -293,7 +293,7 @@ async def test_a_server_that_remembers_too_little_says_so(node: Node) -> None:
         async def is_bounded() -> bool:
             return len(near_of(client)) <= 10
 
-        await topology.until(is_bounded, "no more is kept than the server would tell of")
+        await until(is_bounded, "no more is kept than the server would tell of")
     finally:
         await client.aclose()
 
@@ -311,10 +311,10 @@ async def test_a_connection_that_is_killed_takes_its_copies_along(node: Node) ->
         async def is_back() -> bool:
             return client.standing("").connection_epoch > before
 
-        await topology.until(is_back, "another connection is made")
+        await until(is_back, "another connection is made")
         await client.execute("k", "HGETALL", "k")
         assert near_of(client).get("k") == {b"f": b"1"}
-        await node.call("HSET", "k", "f", "2")  # told over the new one too
+        await node.call("HSET", "k", "f", "2")  # The new connection tells of it too.
         await forgotten(near_of(client))
     finally:
         await client.aclose()
@@ -322,7 +322,7 @@ async def test_a_connection_that_is_killed_takes_its_copies_along(node: Node) ->
 
 @pytest.mark.usefixtures("always_heard")
 async def test_what_a_script_of_ours_wrote_is_not_read_from_a_copy(node: Node) -> None:
-    """Though the news gets lost: over the shared connection, and over the pool's."""
+    """Even if the invalidation is lost: over the shared connection, and over the pool's."""
     client = await started(settings(node))
     near = near_of(client)
     client._multiplexer._link._on_push = None  # type: ignore[union-attr]
@@ -352,7 +352,7 @@ async def test_a_user_who_may_not_ask_for_news_costs_the_copies_only(node: Node)
                 assert len(near_of(client)) == keeps
             finally:
                 await client.aclose()
-        assert [entry["mend"] for entry in logs if entry["event"] == "near_cache_off"] == (
+        assert [entry["fix"] for entry in logs if entry["event"] == "near_cache_off"] == (
             [] if keeps else ["allow +client|tracking to the user (deploy/users.acl)"]
         )
 
@@ -389,7 +389,7 @@ async def key_by_key(source: Node, target: Node, slot: int, key: str) -> None:
 
 
 async def as_a_whole(source: Node, target: Node, slot: int, key: str) -> None:
-    """Valkey 9's way."""
+    """As Valkey 9 does it."""
     await source.call("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", await id_of(target))
 
 

@@ -1,4 +1,4 @@
-"""Which Sentinel to believe, for how long, and how soon."""
+"""Which Sentinels the watcher believes, for how long, and how soon."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OLD, NEW, OTHER = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379), Address(
 
 
 class Talk:
-    """A watcher of three Sentinels that says what the test has them say, at a time that the test sets."""
+    """A watcher of three Sentinels whose answers and time the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -36,14 +36,14 @@ class Talk:
             Metrics(),
             lease_seconds=LEASE_SECONDS,
             on_switch=self.switches.append,
-            on_news=lambda: None,
+            on_update=lambda: None,
         )
 
     def say(self, *answers: tuple[Address, int] | None) -> None:
-        """Each Sentinel in turn: a primary and an epoch, or nothing."""
+        """The answers of the Sentinels, in order: a primary and an epoch, or None."""
         for sentinel, answer in zip(self.watcher.sentinels, answers, strict=True):
             sentinel.answer = None if answer is None else Answer(*answer, asked_at=self.now)
-            self.watcher._weigh()
+            self.watcher._update()
 
     def go_on(self, seconds: float) -> None:
         self.now += seconds
@@ -60,7 +60,7 @@ def talk() -> Iterator[Talk]:
 
 
 def agree(talk: Talk, *answers: tuple[Address, int] | None, seconds: float = LEASE_SECONDS + 0.1) -> None:
-    """Have them say this for so long."""
+    """Let the Sentinels give these answers for so long."""
     talk.say(*answers)
     for _ in range(round(seconds / 0.1)):
         talk.go_on(0.1)
@@ -121,7 +121,7 @@ def test_one_that_lies_about_the_address_is_outvoted(talk: Talk) -> None:
 
 
 async def sentinel_server(named: Callable[[], Address], *, hangs: bool = False) -> asyncio.Server:
-    """Just enough of one: HELLO, SUBSCRIBE, and the two questions."""
+    """A minimal Sentinel: HELLO, SUBSCRIBE and the two questions."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -160,7 +160,7 @@ async def watching(*addresses: Address) -> AsyncIterator[SentinelWatcher]:
         Metrics(),
         lease_seconds=LEASE_SECONDS,
         on_switch=lambda _: None,
-        on_news=lambda: None,
+        on_update=lambda: None,
     )
     starting = asyncio.create_task(watcher.start())
     yield watcher

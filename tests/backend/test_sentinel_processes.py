@@ -1,4 +1,4 @@
-"""Sentinels as processes see them: fake servers that hang, are down, lie; and a client that follows."""
+"""Sentinels over the network: fake servers that hang, are down or lie, and a client that follows them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stateroom.backend.clients import SentinelClient
 from stateroom.backend.dial import Dialer
 from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, SentinelWatcher
 from stateroom.drills import topology
+from stateroom.drills.node import until
 from stateroom.errors import StoreUnavailable
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
@@ -27,7 +28,7 @@ OLD, LIE = Address("10.0.0.1", 6379), Address("192.168.7.7", 6379)
 
 
 class Fake:
-    """A Sentinel: says what the test has it say. `hangs`: takes connections and says nothing."""
+    """A fake Sentinel with the test's answers. `hangs`: it accepts connections and answers nothing."""
 
     def __init__(self, primary: Address, epoch: int = 1, *, hangs: bool = False) -> None:
         self.primary, self.epoch, self.hangs = primary, epoch, hangs
@@ -70,7 +71,7 @@ class Fake:
 
 
 class News:
-    """Tells each time a watcher has weighed an answer."""
+    """Sets an event each time a watcher has judged an answer."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
@@ -94,7 +95,7 @@ def is_believed(watcher: SentinelWatcher) -> bool:
 async def watching(*addresses: Address) -> AsyncIterator[tuple[SentinelWatcher, News]]:
     news = News()
     watcher = SentinelWatcher(
-        addresses, "mymaster", Dialer(0.2, 0.2), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=lambda _: None, on_news=news
+        addresses, "mymaster", Dialer(0.2, 0.2), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=lambda _: None, on_update=news
     )
     starting = asyncio.create_task(watcher.start())
     try:
@@ -162,14 +163,14 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
             try:
                 waiting = asyncio.ensure_future(client.execute("", "GET", "who"))
                 await asyncio.sleep(0)
-                one.primary, one.epoch = b.address, 2  # it has promoted b, and announced nothing yet
-                with at_most(1), pytest.raises(StoreUnavailable):  # the read time-out is 5 s
+                one.primary, one.epoch = b.address, 2  # It has promoted b, but not announced it yet.
+                with at_most(1), pytest.raises(StoreUnavailable):  # The read time-out is 5 s.
                     await waiting
 
                 async def is_there() -> bool:
                     return client.standing("").connection_epoch > serial and client.is_available
 
-                await topology.until(is_there, "the client is connected to b", seconds=2)
+                await until(is_there, "the client is connected to b", seconds=2)
                 assert await client.execute("", "GET", "who") == b"b"
                 assert not client.standing("").is_believed
                 two.primary, two.epoch = b.address, 2
@@ -178,7 +179,7 @@ async def test_a_client_follows_at_once_and_who_waits_on_the_old_server_is_told(
                 async def is_now_believed() -> bool:
                     return client.standing("").is_believed
 
-                await topology.until(is_now_believed, "a majority names b", seconds=3)
+                await until(is_now_believed, "a majority names b", seconds=3)
                 assert time.monotonic() - began >= LEASE_SECONDS
             finally:
                 a.resume()

@@ -1,4 +1,4 @@
-"""Made-up figures, for what is done with measured ones."""
+"""Invented figures, to test how measured ones are processed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bench.wrk import Round
 
 
 def results(cpu_us: dict[str, list[float]], *, connections: int = 64, failed: int = 0) -> Results:
-    """Rows by key, each with the CPU time of its rounds."""
+    """Results with these rows: the CPU times of the rounds, by key."""
     made = Results((connections,))
     for key, rounds in cpu_us.items():
         made.names[key] = key.title()

@@ -1,4 +1,4 @@
-"""The chart is well-formed SVG that needs nothing from elsewhere, and its bars are as long as their values."""
+"""The chart is well-formed SVG without external files, and the length of a bar is its value."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_text_is_escaped_and_nothing_is_fetched() -> None:
 
     assert "&lt;b&gt;" in text
     assert "us &amp; more" in text
-    assert text.count("http") == 1  # the name of SVG itself
+    assert text.count("http") == 1  # The name of SVG itself.
 
 
 def test_it_follows_a_dark_theme() -> None:

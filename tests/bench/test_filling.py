@@ -1,4 +1,4 @@
-"""What fills a server for a measurement is what the service would have stored."""
+"""A server that is filled for a measurement has what the service would have stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ratios are of medians, beside the extremes of single rounds; a row that is missing is said to be."""
+"""Ratios are of medians, with the extremes of single rounds. A missing row is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others took of the machine is what neither the run's processes nor idleness account for."""
+"""The share of other processes is the time that neither the run's processes used nor was idle."""
 
 from __future__ import annotations
 

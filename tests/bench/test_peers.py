@@ -1,4 +1,4 @@
-"""Peers are pinned, by hashes where their installer knows them, and no file names a registry."""
+"""Peers are pinned, with hashes if their installer supports them, and no file names a registry."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_no_pin_names_a_registry() -> None:
         assert "://" not in (HERE / name).read_text()
 
 
-@pytest.mark.parametrize(("tool", "mend"), [("node", "apt-get install nodejs npm"), ("go_program", "apt-get install golang-go")])
-def test_a_tool_that_is_missing_is_named_with_its_mend(tool: str, mend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("tool", "fix"), [("node", "apt-get install nodejs npm"), ("go_program", "apt-get install golang-go")])
+def test_a_tool_that_is_missing_is_named_with_its_fix(tool: str, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(NotRunning, match=mend):
+    with pytest.raises(NotRunning, match=fix):
         getattr(peers, tool).__wrapped__()

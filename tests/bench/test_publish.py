@@ -1,4 +1,4 @@
-"""A new table takes the old one's place, and nothing else on the page changes."""
+"""A new table replaces the old one, and nothing else on the page changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table has what was measured, and says what was not."""
+"""The table has the measured figures, and names the rows that were not measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What wrk prints is understood: latencies by their unit, failures counted, costs by the request."""
+"""The output of wrk is parsed: units of latencies, failures, costs per request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real browser before a real service. One of each for all of these tests."""
+"""A real browser and a real service, one of each for all of these tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node
 from stateroom.sessions.sealing.key_ring import new_key
 
 from ..commands import Serving
@@ -26,7 +26,7 @@ ARGUMENTS = [
 
 @dataclass
 class Place:
-    """A service, and the Valkey server that it has for itself."""
+    """A service, and its own Valkey server."""
 
     url: str
     node: Node
@@ -51,7 +51,7 @@ def place(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def brief(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One whose sessions end soon, and are fresh for a second."""
+    """A service whose sessions end soon, and are fresh for a second."""
     folder = tmp_path_factory.mktemp("brief")
     with _serving(folder, place.node, REDIS_KEY_PREFIX="brief", SESSION_MAX_AGE=8, FRESH_MAX_AGE=1) as service:
         yield Place(f"http://127.0.0.1:{service.port}", place.node)

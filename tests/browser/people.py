@@ -1,4 +1,4 @@
-"""People at real browsers, and what their browsers did."""
+"""Users with real browsers, and a record of what the browsers did."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from playwright.async_api import Browser, BrowserContext, Page
 
 WIDTHS = (1280, 390)
 SCREENSHOTS = os.environ.get("BROWSER_SCREENSHOTS")
-"""A folder: every page that is looked at leaves its pictures there."""
+"""If set, pictures of every checked page are written to this folder."""
 
 
 class Person:
-    """One browser with cookies of its own. Whatever it complained of is kept: scripts that failed, what a policy refused."""
+    """One browser with its own cookies. It records its complaints: scripts that failed, and requests that a policy refused."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -55,7 +55,7 @@ class Person:
         await self.press("Sign in")
 
     async def enter(self, email: str, password: str = "correct horse") -> None:
-        """Sign in, and be on the account's page."""
+        """Sign in. Ends on the account's page."""
         await self.sign_in(email, password)
         await self.page.wait_for_url("**/account")
 
@@ -66,7 +66,7 @@ class Person:
         return " ".join((await self.page.locator("body").inner_text()).split())
 
     async def look(self, name: str) -> None:
-        """At every width, by day and by night: nothing that shuts people out, nothing that must be scrolled sideways."""
+        """Check the page at every width, light and dark: it is accessible, and needs no scrolling sideways."""
         for scheme in ("light", "dark"):
             await self.page.emulate_media(color_scheme="light" if scheme == "light" else "dark")
             for width in WIDTHS:
@@ -84,7 +84,7 @@ def _told(finding: dict[str, Any]) -> str:
 
 @asynccontextmanager
 async def person(browser: Browser, url: str, **context: Any) -> AsyncIterator[Person]:
-    """Somebody at a browser of their own; at the end it must have asked nobody but the service, and complained of nothing."""
+    """A user with their own browser. At the end it must have sent requests only to the service, and complained of nothing."""
     made: BrowserContext = await browser.new_context(**context)
     made.set_default_timeout(20_000)
     try:

@@ -1,4 +1,4 @@
-"""Two devices of one person, in a real browser."""
+"""Two devices of one user, in a real browser."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_a_double_click_sends_a_form_once(browser: Browser, place: Place) 
         box = await button.bounding_box()
         assert box is not None
         for _ in range(2):
-            await desktop.page.mouse.click(box["x"] + 20, box["y"] + 10)  # a locator would wait for what the first leads to
+            await desktop.page.mouse.click(box["x"] + 20, box["y"] + 10)  # A locator would wait for the next page.
             await asyncio.sleep(0.1)
         await expect(desktop.page.locator(".note.success")).to_contain_text("1 other device signed out.")
         assert sent == ["POST"]
@@ -83,7 +83,7 @@ async def test_a_wrong_password_by_keyboard_alone(browser: Browser, place: Place
         await keyboard.press("Enter")
         await expect(ada.page.locator(".summary")).to_be_focused()
         await keyboard.press("Tab")
-        await keyboard.press("Enter")  # the error leads to its field
+        await keyboard.press("Enter")  # The error links to its field.
         assert await focused() == "password"
         await keyboard.type("correct horse")
         await keyboard.press("Enter")
@@ -137,11 +137,11 @@ async def test_a_sign_in_leads_back_to_an_application_on_another_host(browser: B
             await ada.press("Sign in")
             await ada.page.wait_for_url(address)
             assert f"localhost:{server.port}" in ada.hosts
-            ada.hosts = {each for each in ada.hosts if not each.startswith("localhost")}  # that is where it was sent
+            ada.hosts = {each for each in ada.hosts if not each.startswith("localhost")}  # The browser was redirected there.
 
 
 async def test_who_is_signed_in_and_comes_by_a_link_from_another_site_goes_on(browser: Browser, place: Place) -> None:
-    """A strict cookie does not come along with the link."""
+    """The browser does not send a strict cookie when a user follows the link."""
 
     async def elsewhere(request: web.Request) -> web.Response:
         return web.Response(text=f'<a href="{place.url}/account">account</a>', content_type="text/html")
@@ -153,7 +153,7 @@ async def test_who_is_signed_in_and_comes_by_a_link_from_another_site_goes_on(br
         arrivals: list[str] = []
         ada.page.on("framenavigated", lambda frame: arrivals.append(frame.url.removeprefix(place.url)))
         await ada.page.goto(f"http://localhost:{server.port}/")
-        ada.hosts.clear()  # that was another's page
+        ada.hosts.clear()  # That page belonged to another user.
         await ada.page.get_by_role("link", name="account").click()
         await ada.page.wait_for_url("**/account")
         assert arrivals[1:] == ["/login", "/account"]
@@ -178,6 +178,6 @@ async def test_a_first_visit_asks_our_host_alone_and_takes_less_than_150_kilobyt
         network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
         await ada.enter("first@example.com")
         await ada.page.wait_for_load_state("networkidle")
-        assert len(sizes) >= 5  # two pages, their style, script and icon
+        assert len(sizes) >= 5  # Two pages, with their style, script and icon.
         print(f"a first visit: {sum(sizes) / 1000:.1f} kB in {len(sizes)} answers")
         assert sum(sizes) < 150_000

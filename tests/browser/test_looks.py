@@ -1,4 +1,4 @@
-"""Every page, light and dark, wide and narrow: axe-core finds nothing, and nothing needs scrolling sideways."""
+"""Every page, light and dark, wide and narrow: axe-core finds no fault, and no page needs scrolling sideways."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_the_account(browser: Browser, place: Place) -> None:
 async def test_the_password_again_and_the_warning(browser: Browser, brief: Place) -> None:
     async with person(browser, brief.url) as ada:
         await ada.register("again@example.com")
-        await expect(ada.page.locator("#expiry")).to_be_visible()  # by then the sign-in is fresh no more
+        await expect(ada.page.locator("#expiry")).to_be_visible()  # By then the sign-in is no longer fresh.
         await ada.page.emulate_media(color_scheme="dark")
         await ada.look("account-expiring")
         await ada.page.evaluate(

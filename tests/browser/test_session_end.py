@@ -1,4 +1,4 @@
-"""While a page is open: Redis goes and comes back, and the session comes to its end."""
+"""While a page is open, Redis becomes unavailable and available again, and the session ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import Browser, Request, expect
 
-from stateroom.drills.topology import until
+from stateroom.drills.node import until
 
 from .conftest import Place
 from .people import person
@@ -33,7 +33,7 @@ async def test_a_banner_while_redis_hangs_and_none_after(browser: Browser, place
         with hung(place):
             await ada.open("/account")
             await expect(banner).to_be_visible()
-            assert "Your devices cannot be shown at the moment" in await ada.text()
+            assert "Your list of devices is temporarily unavailable" in await ada.text()
             await visitor.open("/login")
             await expect(visitor.page.locator("#degraded")).to_be_visible()
             await ada.look("account-degraded")
@@ -52,7 +52,7 @@ async def test_a_banner_while_redis_hangs_and_none_after(browser: Browser, place
 
 async def test_a_page_warns_before_the_end_and_staying_is_one_click(browser: Browser, brief: Place) -> None:
     async with person(browser, brief.url) as ada:
-        asked: list[str] = []  # whether each call of the API may prolong the session
+        asked: list[str] = []  # Whether a call of the API prolongs the session.
 
         def note(request: Request) -> None:
             if "/api/" in request.url:

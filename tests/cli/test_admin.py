@@ -1,4 +1,4 @@
-"""Administration from the shell, beside a running service."""
+"""Administration from the shell, while the service runs."""
 
 from __future__ import annotations
 
@@ -52,3 +52,15 @@ def test_sessions_are_listed_and_revoked_by_user_or_all(serving: Serving, comman
 
 def test_administration_needs_no_running_service(command: Command) -> None:
     assert command("users", "list").stdout == "1\tdemo@example.com\tDemo\tactive\n"
+
+
+def test_the_lease_is_changed_from_the_shell(serving: Serving, command: Command) -> None:
+    refused = command("db", "lease", "0.1")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "JOURNAL_LEASE" in refused.stderr
+    assert "JOURNAL_LEASE=2" in command("db", "lease", "2").stdout
+    stopped = command("users", "list")
+    assert stopped.returncode == 2
+    assert "JOURNAL_LEASE: 0.5 s here, 2 s in the user database" in stopped.stderr
+    assert command("db", "lease", "0.5").returncode == 0
+    assert command("users", "list").returncode == 0

@@ -1,4 +1,4 @@
-"""`stateroom doctor` as a command: what it prints, and how it ends."""
+"""The command `stateroom doctor`: its output and its exit status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..commands import Command, Serving, environment
 
 
 def away() -> dict[str, object]:
-    """A Redis that is not there."""
+    """A Redis that does not run."""
     return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": free_port(), "COOKIE_KEYS": new_key(), "REDIS_PASSWORD": "not-to-be-shown"}
 
 
@@ -39,14 +39,14 @@ def test_before_the_first_start_it_is_good_too_and_makes_nothing(command: Comman
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_fault_is_a_line_with_its_mend_below_and_exit_1(command: Command) -> None:
+def test_a_fault_is_a_line_with_its_fix_below_and_exit_1(command: Command) -> None:
     settings = away()
     result = command("doctor", **settings)
     assert result.returncode == 1
     lines = result.stdout.splitlines()
     at = lines.index(f"Server 127.0.0.1:{settings['REDIS_PORT']}")
     assert lines[at + 1] == "  fault    nobody listens there (connection refused) [server-unreachable]"
-    assert lines[at + 2] == "  mend     start it, or correct its address"
+    assert lines[at + 2] == "  fix      start it, or correct its address"
     assert result.stderr == ""
     assert "not-to-be-shown" not in result.stdout
 
@@ -58,7 +58,7 @@ def test_json_has_the_same(command: Command) -> None:
     assert (document["mode"], document["good"]) == ("single", False)
     [fault] = [finding for finding in document["findings"] if finding["level"] == "fault"]
     assert fault["check"] == "server-unreachable"
-    assert fault["mend"]
+    assert fault["fix"]
 
 
 def test_on_a_terminal_lines_break_in_their_column(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_on_a_terminal_lines_break_in_their_column(tmp_path: Path) -> None:
     try:
         while chunk := os.read(main, 4096):
             output += chunk
-    except OSError:  # Linux says so when the other side is closed
+    except OSError:  # Linux reports this when the other end is closed.
         pass
     assert process.wait(30) == 1
     assert b"\x1b[1;31mfault" in output

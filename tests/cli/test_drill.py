@@ -1,4 +1,4 @@
-"""`stateroom drill` from the shell: what it names, what it refuses, and that nothing of it stays behind."""
+"""The command `stateroom drill`: its scenarios, its refusals, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def drill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def surroundings(folder: Path) -> dict[str, str]:
-    """All that a drill leaves, if anything, is left in this folder."""
+    """If a drill leaves files, they are in this folder."""
     return environment(folder, {}) | {"TMPDIR": str(folder)}
 
 
 def left_in(folder: Path) -> list[str]:
-    """Processes that run here, and folders of drills."""
+    """The drill's processes that run, and folders of drills."""
     found = [str(path) for path in folder.glob("stateroom-*")]
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -67,12 +67,15 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
         (["nonsense"], "there is no scenario nonsense; there are kill-primary"),
         (["./none.py"], "there is no file ./none.py"),
         (["./empty.py"], "has no scenario"),
-        (["--target", "http://127.0.0.1:1"], "--target and --sentinels go together"),
-        (["flush", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"], "only manual-failover can be played"),
+        (["--target", "http://127.0.0.1:1"], "--target needs --sentinels, and --sentinels needs --target"),
+        (
+            ["flush", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"],
+            "with --target only manual-failover can be played",
+        ),
         (["--target", "http://127.0.0.1:1", "--sentinels", "nowhere"], "is not host:port"),
         (["--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1", "--yes"], "no majority of the Sentinels"),
         (["nonsense", "--compose"], "no scenario nonsense on containers"),
-        (["--compose", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"], "--compose and --target are two stacks"),
+        (["--compose", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"], "--compose and --target name two stacks"),
         (["flush", "--report", "empty.py/out"], "--report: cannot write there: Not a directory"),
         (["flush", "--json", "none/drill.json"], "--json: cannot write there: No such file or directory"),
     ],
@@ -101,7 +104,7 @@ def test_a_scenario_of_ones_own_is_played_and_told(tmp_path: Path) -> None:
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    """Also not a server that hangs."""
+    """Not even a server that hangs is left."""
     with (tmp_path / "said").open("w") as said:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "stateroom", "drill", "hang-primary", "--no-peer"],
@@ -109,7 +112,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: signal.Si
         )  # fmt: skip
     while "hangs (SIGSTOP)" not in (tmp_path / "said").read_text():
         assert process.poll() is None, (tmp_path / "said").read_text()
-        time.sleep(0.05)  # another process' file offers nothing to await
+        time.sleep(0.05)  # There is no event for another process' file.
     assert left_in(tmp_path)
     process.send_signal(number)
     assert process.wait(60) == 130

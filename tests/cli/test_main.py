@@ -1,12 +1,14 @@
-"""The command line itself: what it says of itself, and how it fails."""
+"""The command line itself: its help, and its failures."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import stateroom
 from stateroom.settings import decode_cookie_key
 
 from ..commands import Command
@@ -17,6 +19,20 @@ def test_help_names_every_command(command: Command) -> None:
     assert shown.returncode == 0
     for name in ("serve", "doctor", "users", "sessions", "db", "keys", "healthcheck"):
         assert name in shown.stdout
+
+
+def test_version_is_that_of_the_package(command: Command) -> None:
+    shown = command("--version", PORT="eighty")
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, f"stateroom {stateroom.__version__}\n", "")
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == stateroom.__version__
+
+
+def test_a_misspelt_setting_is_one_line_beside_what_a_command_prints(command: Command) -> None:
+    result = command("openapi", REDIS_HSOT="redis")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["openapi"].startswith("3.1")
+    assert result.stderr == "stateroom: REDIS_HSOT is not a setting of Stateroom; did you mean REDIS_HOST?\n"
 
 
 def test_keys_prints_a_fresh_key_that_cookie_keys_takes(command: Command) -> None:

@@ -1,4 +1,4 @@
-"""`stateroom users export` and `erase`: all that is kept about a user, and none of it afterwards."""
+"""`stateroom users export` prints all data about a user, and `erase` deletes it."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def test_nothing_that_names_the_user_is_left(serving: Serving, command: Command,
         rows = "\n".join(database.iterdump())
     assert "ada@example.com" not in rows
     assert "velace" not in rows
-    # Whoever registers with that address is somebody else.
+    # A new registration with that address is another user.
     assert serving.call("POST", "/api/auth/register", ADA)[1]["user"]["id"] == 3
     assert serving.call("GET", "/api/profile", cookie=cookie)[0] == 401
 
 
 def test_erasing_asks_first(serving: Serving, command: Command) -> None:
     serving.call("POST", "/api/auth/register", ADA)
-    done = command("users", "erase", ADA["email"])  # nobody there to say yes
+    done = command("users", "erase", ADA["email"])  # There is no terminal to answer.
     assert done.returncode == 1
-    assert "no way back" in done.stdout + done.stderr
+    assert "cannot be undone" in done.stdout + done.stderr
     assert exported(command)["user"]["email"] == ADA["email"]
 
 
@@ -77,7 +77,7 @@ def test_who_is_not_there_cannot_be_shown_or_erased(serving: Serving, command: C
 def test_without_redis_nothing_is_shown_in_part_and_erasing_holds_all_the_same(
     serving: Serving, command: Command, tmp_path: Path
 ) -> None:
-    """A command that has no Redis, beside a service that has one: as after an outage on the way between them."""
+    """A command that cannot reach Redis, while the service can: as after a network fault between them."""
     _, _, cookie = serving.call("POST", "/api/auth/register", ADA)
     nowhere = {
         "REDIS_HOST": "127.0.0.1", "REDIS_PORT": 1, "DATABASE_URL": f"sqlite:///{tmp_path}/var/stateroom.db",
@@ -89,7 +89,7 @@ def test_without_redis_nothing_is_shown_in_part_and_erasing_holds_all_the_same(
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "ada@example.com is erased; all sessions ended",
-        "Redis is away: what it holds of those sessions is deleted when it is back, or lapses",
+        "Redis is unavailable: the data of those sessions is deleted when it is available again, or when they expire",
     ]
     status, problem, _ = serving.call("GET", "/api/profile", cookie=cookie)
     assert (status, problem["reason"]) == (401, "disabled")

@@ -1,11 +1,10 @@
-"""Images for `docker-compose.sentinel.yml` where no registry can be reached: from Debian's packages, by debootstrap.
+"""Makes images for `docker-compose.sentinel.yml` without a registry: from Debian's packages, by debootstrap.
 
     python -m tests.containers.images
 
 One system with Python, Redis, PostgreSQL, nginx and Prometheus is made once and kept in CACHE. It is imported under the
-names that the compose file uses, and the service's own image is built from it with `deploy/Dockerfile`. What the
-official images bring besides programs (users, folders, entrypoints) stands here in its simplest form. There is no
-Grafana: Debian has no package of it.
+names that the compose file uses. The service's image is built from it with `deploy/Dockerfile`. The users, folders and
+entrypoints of the official images are made here in a simple form. Grafana is missing, because Debian has no package of it.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ NOT_NEEDED = (
     "./dev", "./proc", "./sys", "./var/cache", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/man", "./usr/share/locale",
     "./usr/share/javascript", "./usr/share/nodejs", "./usr/share/i18n",
 )  # fmt: skip
-# Without systemd there are no timers that check health; whoever waits for it asks by `podman healthcheck run`.
+# Without systemd no timer checks health. Tests that wait for it call `podman healthcheck run`.
 ENVIRONMENT = {"CONTAINERS_CONF": str(CACHE / "containers.conf"), "DISABLE_HC_SYSTEMD": "true"}
 CONTAINERS_CONF = """\
 [containers]
@@ -44,7 +43,7 @@ network_backend = "netavark"
 
 
 def environment() -> dict[str, str]:
-    """For podman and podman-compose."""
+    """The environment for podman and podman-compose."""
     return {**os.environ, **ENVIRONMENT}
 
 
@@ -53,14 +52,14 @@ def podman(*words: str, **options: object) -> None:
 
 
 def default_image(variable: str) -> str:
-    """What the compose file uses where this variable is not set."""
+    """The compose file's default for this variable."""
     found = re.search(rf"\$\{{{variable}:-([^}}]+)\}}", COMPOSE_FILE.read_text(encoding="utf-8"))
     assert found, f"{variable} is not in {COMPOSE_FILE.name}"
     return found[1]
 
 
 def make_images() -> None:
-    """All of them. Minutes the first time; afterwards only what has changed."""
+    """Make all images. The first time takes minutes. Later only changed ones are made."""
     CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
     (CACHE / "containers.conf").write_text(CONTAINERS_CONF, encoding="utf-8")
     if not _has_image(BASE):
@@ -78,7 +77,7 @@ def make_images() -> None:
 
 
 def build_service() -> None:
-    """The service's image, from `deploy/Dockerfile` as it is. pip works in there as it does on this machine."""
+    """Make the service's image from the unchanged `deploy/Dockerfile`. pip is configured as on this machine."""
     podman(
         "build", "--quiet", "--format", "docker", "--network", "host", *_pip_mounts(),
         "--build-arg", f"BASE_IMAGE={default_image('STACK_BASE_IMAGE')}",
@@ -118,7 +117,7 @@ def _make_system() -> None:
 def _import_system() -> None:
     tar = ["tar", "--create", "--directory", str(CACHE / "system"), *(f"--exclude={name}/*" for name in NOT_NEEDED), "."]
     with subprocess.Popen(tar, stdout=subprocess.PIPE) as packing:
-        # `postgres` and its tools are not on the path of a Debian.
+        # On Debian `postgres` and its tools are not on the path.
         path = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{_postgres_folder()}"
         podman("import", "--quiet", "--change", f"ENV PATH={path}", "-", BASE, stdin=packing.stdout, stdout=sys.stderr)
     if packing.returncode:
@@ -139,7 +138,7 @@ def _build(variable: str, *lines: str) -> None:
 
 
 def _pip_mounts() -> list[str]:
-    """This machine's pip configuration, the certificates and local folders that it names, as mounts for a build."""
+    """Mounts for a build: this machine's pip configuration, and the certificates and local folders that it names."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True).stdout
     given = dict(line.split("=", 1) for line in listed.splitlines() if "=" in line)
     options = {name.rsplit(".", 1)[-1]: ast.literal_eval(value) for name, value in given.items()}

@@ -1,8 +1,8 @@
-"""The stack of `docker-compose.sentinel.yml`, started by podman-compose on images of `images.py`.
+"""Runs the stack of `docker-compose.sentinel.yml` with podman-compose and the images of `images.py`.
 
-podman before 4.6 knows no conditions between containers: the order that the compose file asks for is kept here, by
-asking after each container's health. `--no-deps` also keeps podman-compose from tying containers together in a way that
-forbids podman to restart one while another is down.
+podman before 4.6 knows no conditions between containers. So this module keeps the compose file's order itself, by waiting
+for the health of each container. `--no-deps` also prevents dependencies that would forbid podman to restart one container
+while another is down.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ IN_ORDER = (
     ("stateroom-0", "stateroom-1"),
     ("nginx", "prometheus"),
 )
-"""All but Grafana: see `images.py`."""
+"""All services except Grafana: see `images.py`."""
 
 
 @dataclass
 class Stack:
-    """One stack, with a name, secrets and ports of its own."""
+    """One stack, with its own name, secrets and ports."""
 
     project: str
     secrets: Path
@@ -57,7 +57,7 @@ class Stack:
                 self.wait_for(service)
 
     def down(self) -> None:
-        """Also where only a part of it is there, which podman-compose complains of."""
+        """Stop and remove the stack. It may exist only in part, about which podman-compose complains."""
         self.compose("down", "--volumes", "--timeout", "1", check=False)
 
     def compose(self, *words: str, check: bool = True) -> None:
@@ -65,7 +65,7 @@ class Stack:
         subprocess.run(command, check=check, env=self.environment, stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
     def wait_for(self, service: str) -> None:
-        """Until it is healthy; where it has no check of its health, until it runs; where it is to end, until it has."""
+        """Wait until a container is healthy. Without a health check, until it runs; if it is meant to end, until it has ended."""
         container, deadline = f"{self.project}_{service}_1", time.monotonic() + READY_SECONDS
         while not self._is_well(service, container):
             if time.monotonic() > deadline:
@@ -87,7 +87,7 @@ class Stack:
 
 
 def compose_command() -> str:
-    """podman-compose, from the folder of this Python or the path."""
+    """The path of podman-compose, beside this Python or on the PATH."""
     here = Path(sys.executable).with_name("podman-compose")
     found = str(here) if here.exists() else shutil.which("podman-compose")
     assert found is not None, "podman-compose is not installed"

@@ -1,7 +1,8 @@
-"""The stack of `docker-compose.sentinel.yml`, really run: up, used, drilled, and gone again.
+"""Runs the stack of `docker-compose.sentinel.yml`: starts it, uses it, drills it and removes it.
 
-By podman, on images made of Debian's packages; as root, with podman, runc, netavark, aardvark-dns, iptables and debootstrap
-installed (`.ci/run` does). Minutes the first time, for the images. Grafana is left out: Debian has no package of it.
+It runs with podman, on images made of Debian's packages. It needs root, podman, runc, netavark, aardvark-dns, iptables and
+debootstrap (`.ci/run` installs them). The first run takes minutes to make the images. Grafana is left out, because Debian
+has no package of it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from stateroom.drills.node import until
 from stateroom.drills.ports import free_port
-from stateroom.drills.topology import until
 
 from ..conftest import do_without, require_tool
 from .images import environment, make_images
@@ -37,7 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         do_without("root")
     make_images()
     made = Stack("stateroom-test", tmp_path_factory.mktemp("stack") / "secrets", free_port(), network="10.203.8")
-    made.down()  # what a run that was killed has left
+    made.down()  # Remove what a killed run has left behind.
     try:
         made.up()
         yield made
@@ -57,7 +58,7 @@ async def test_people_sign_in_through_nginx(stack: Stack) -> None:
             set_cookie = response.headers["Set-Cookie"]
             assert set_cookie.startswith("__Host-session=")
             assert "Secure" in set_cookie
-        for _ in range(6):  # whichever of the two answers
+        for _ in range(6):  # Either of the two may answer.
             async with http.get(f"{stack.url}/api/sessions", headers={"Cookie": set_cookie.split(";")[0]}) as response:
                 [session] = (await response.json())["sessions"]
                 assert session["current"]
@@ -98,4 +99,4 @@ def test_nobody_notices_that_the_primary_is_gone(stack: Stack, scenario: str, tm
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=300)
     print(done.stdout, done.stderr)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{scenario}: nothing amiss" in done.stdout
+    assert f"{scenario}: no fault" in done.stdout

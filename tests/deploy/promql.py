@@ -1,4 +1,4 @@
-"""What expressions ask for, what the service exports, and Prometheus' own tool."""
+"""Reads the metrics that expressions use and that the service exports, and runs Prometheus' own tool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 
 OF_PROMETHEUS = frozenset({"up", "ALERTS", "ALERTS_FOR_STATE"})
-"""Series that Prometheus makes by itself."""
+"""The series that Prometheus itself makes."""
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 _COMMENT = re.compile(r"#.*")
@@ -33,7 +33,7 @@ _WORDS = frozenset({
 
 
 def metrics_of(expression: str) -> set[str]:
-    """The names of every series that an expression asks for."""
+    """The names of all series that an expression uses."""
     for noise in (_STRING, _COMMENT, _MATCHERS_OR_RANGE, _LABEL_LIST):
         expression = noise.sub(" ", expression)
     return {name for name in _NAME.findall(expression) if name.lower() not in _WORDS}
@@ -41,13 +41,13 @@ def metrics_of(expression: str) -> set[str]:
 
 @cache
 def load(path: Path) -> Any:
-    """A YAML file's one document. Not to be changed: it is kept."""
+    """The document in a YAML file. It is cached, so callers must not change it."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 @cache
 def exported() -> set[str]:
-    """The names of every series that the service can export, those too that have no sample yet."""
+    """The names of all series that the service can export, also of those without a sample yet."""
     names: set[str] = set()
     for family in Metrics("").registry.collect():
         match family.type:
@@ -61,7 +61,7 @@ def exported() -> set[str]:
 
 
 def rules() -> list[dict[str, Any]]:
-    """Every rule of the shipped files, recording and alerting."""
+    """All rules in the shipped files, recording and alerting."""
     groups = [group for path in RULES for group in load(path)["groups"]]
     return [rule for group in groups for rule in group["rules"]]
 

@@ -1,4 +1,4 @@
-"""The compose file and the Dockerfile as their own tools read them, and what is published and secret in them."""
+"""The compose file and the Dockerfile: their own tools accept them, and their ports and secrets are right."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVICES: dict[str, dict[str, Any]] = load(COMPOSE_FILE)["services"]
 
 
 def tool(name: str) -> str:
-    """One of PyPI's, beside this Python or on the path."""
+    """The path of a tool from PyPI, beside this Python or on the PATH."""
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else require_tool(name)
 
@@ -67,7 +67,7 @@ def test_no_secret_is_in_the_environment(name: str) -> None:
 
 
 def test_every_container_has_an_address_of_its_own() -> None:
-    """One that the engine chose for another could be the one it is to get."""
+    """Each container has a fixed address. Otherwise the engine could give one container's address to another."""
     addresses = {name: service["networks"]["inside"]["ipv4_address"] for name, service in SERVICES.items()}
     assert len(set(addresses.values())) == len(SERVICES)
     for name in ("stateroom-0", "stateroom-1"):

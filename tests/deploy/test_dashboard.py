@@ -1,4 +1,4 @@
-"""The shipped dashboard: it loads, asks for what exists, in words that Prometheus understands, and no panel hides another."""
+"""The shipped dashboard loads, uses existing metrics in valid expressions, and no panel covers another."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ QUERIES = PANEL_QUERIES + [(each["name"], each["expr"]) for each in DASHBOARD["a
 COLUMNS = 24
 
 STAND_INS = {"$__rate_interval": "1m", "$__range": "1h", "$instance": ".*"}
-"""What Grafana puts in place of its variables."""
+"""The values that Grafana would put in for its variables."""
 
 
 def test_it_can_be_provisioned() -> None:
-    assert DASHBOARD["id"] is None  # Grafana gives its own; one from elsewhere would replace another dashboard
+    assert DASHBOARD["id"] is None  # Grafana assigns the id. A given one could replace another dashboard.
     assert DASHBOARD["uid"] == "stateroom"
-    assert "__inputs" not in DASHBOARD  # asked for by a person in the browser only
+    assert "__inputs" not in DASHBOARD  # Only a user in the browser reads these.
 
 
 def test_rows_are_the_questions_in_order() -> None:
@@ -53,7 +53,7 @@ def test_queries_have_a_window_that_fits_the_zoom(title: str, query: str) -> Non
 def test_prometheus_understands_every_query(tmp_path: Path) -> None:
     rules = [{"record": f"query_{number}", "expr": filled_in(query)} for number, (_, query) in enumerate(QUERIES)]
     path = tmp_path / "queries.yml"
-    path.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}), encoding="utf-8")  # JSON is YAML
+    path.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}), encoding="utf-8")  # JSON is YAML.
     assert f"{len(QUERIES)} rules found" in promtool("check", "rules", "--lint=none", path)
 
 

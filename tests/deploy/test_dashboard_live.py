@@ -1,4 +1,4 @@
-"""Every panel of the dashboard has something to show of a failover: a real Prometheus, the shipped rules, a real stack."""
+"""Every panel of the dashboard has data after a failover, with a real Prometheus, the shipped rules and a real stack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .test_dashboard import PANEL_QUERIES, filled_in
 BEFORE_SECONDS = 10
 AFTER_SECONDS = 10
 AWAY_SECONDS = 3
-"""All servers, at the end: sessions are read from cookies, and data is refused."""
+"""At the end all servers stop: sessions come from cookies, and data is refused."""
 BACK_SECONDS = 5
 
 pytestmark = pytest.mark.timeout(240)

@@ -1,6 +1,6 @@
-"""The manifests for Kubernetes: each is what its schema says, and each name that one uses is one that another has.
+"""The manifests for Kubernetes match their schemas, and every name that one refers to exists in another.
 
-kustomize itself is not needed: what it does here is to add a namespace, a tag and generated names.
+The test does without kustomize, which only adds a namespace, a tag and generated names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION: Manifest = load(FOLDER / "kustomization.yaml")
 COMPONENT: Manifest = load(FOLDER / "monitoring" / "kustomization.yaml")
 VERSIONS = ["1.27", "1.32", kubernetes_validate.latest_version()]
-"""From the oldest that README.md names to the newest that there is a schema of."""
+"""The Kubernetes versions from the oldest that README.md names to the newest with a schema."""
 
 SERVICE_MONITOR = {
     "type": "object",
@@ -61,7 +61,7 @@ SERVICE_MONITOR = {
         },
     },
 }
-"""What is used here of the definition (v1) that prometheus-operator brings. No package of Kubernetes' schemas has it."""
+"""The part of prometheus-operator's definition (v1) that is used here. No package of Kubernetes' schemas has it."""
 
 
 def _documents(path: Path) -> Iterator[Manifest]:
@@ -87,7 +87,7 @@ def template(owner: Manifest) -> Manifest:
 
 DEPLOYMENT = of_kind("Deployment")[0]
 OWNERS = [DEPLOYMENT, *of_kind("Job")]
-"""What makes pods."""
+"""The kinds that create pods."""
 
 
 def _container(owner: Manifest) -> Manifest:
@@ -216,7 +216,7 @@ def test_the_service_takes_the_settings(owner: Manifest, tmp_path: Path, monkeyp
     settings = Settings.load()
     assert settings.redis_mode == "sentinel"
     assert len(settings.redis_sentinels) >= 3
-    assert settings.host == settings.metrics_host == "0.0.0.0"  # another pod asks, never this one
+    assert settings.host == settings.metrics_host == "0.0.0.0"  # Another pod runs this, never this one.
 
 
 def test_secrets_are_not_committed() -> None:

@@ -1,4 +1,4 @@
-"""The shipped rules: valid, tested one by one, explained in the runbook, and made of metrics that exist."""
+"""The shipped rules are valid, each is tested and explained in the runbook, and all use existing metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_rules_do_what_their_tests_say(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
 def test_recorded_figures_are_there_before_the_alerts_that_need_them(path: Path) -> None:
-    """promtool evaluates groups in any order, unless it is told one: a test would pass by chance."""
+    """Each file sets the order of groups. Otherwise promtool evaluates them in any order, and a test would pass by chance."""
     order = load(path)["group_eval_order"]
     groups = [group["name"] for each in ("recording", "alerts") for group in _groups(each)]
     assert order == groups
@@ -67,7 +67,7 @@ def test_each_alert_says_what_it_should(alert: str) -> None:
     assert "for" in rule
     annotations = rule["annotations"]
     assert set(annotations) == {"summary", "description", "runbook_url"}
-    # StateroomDown has no figure to show: one of its halves counts nothing, the other says 1 for "none".
+    # StateroomDown has no figure to show: half of its expression has no value, the other half is 1 for "none".
     assert "$value" in annotations["description"] or alert == "StateroomDown"
 
 
@@ -97,7 +97,7 @@ def test_the_runbook_names_figures_that_exist() -> None:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule.get("record"))
 def test_rules_ask_for_this_job_only(rule: dict[str, Any]) -> None:
-    """Other services use names like http_requests_total too. Recorded figures carry the job that they are of."""
+    """Other services also export names like http_requests_total. So every expression selects the job, or uses recorded figures."""
     for selector in re.findall(r"(?<![\w:])(?:stateroom_|http_|up\b)[\w]*(\{[^}]*\})?", rule["expr"]):
         assert 'job="stateroom"' in selector
 
@@ -120,7 +120,7 @@ def _groups(name: str) -> list[dict[str, Any]]:
 
 
 def _timeline(group: dict[str, Any], alert: str) -> list[bool]:
-    """Whether the alert is expected to fire, at each moment that a test group looks at, in order."""
+    """Whether the alert is expected to fire, at each tested moment of a group, in order."""
     looks = [case for case in group.get("alert_rule_test", ()) if case["alertname"] == alert]
     return [bool(case["exp_alerts"]) for case in sorted(looks, key=lambda case: _seconds(case["eval_time"]))]
 
@@ -133,6 +133,6 @@ def _seconds(duration: str) -> int:
 
 
 def _anchors(path: Path) -> set[str]:
-    """As the usual renderers make them: lower case, spaces to hyphens, punctuation dropped."""
+    """A heading's anchor as usual renderers make it: lower case, hyphens for spaces, without punctuation."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""The shipped users: who may sign in, and that a server of each kind reads its own log back under them."""
+"""The shipped ACL users: which may sign in, and that a server of each kind can load its own log with them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from stateroom.backend.dial import Dialer
-from stateroom.drills.topology import Node, server_binary
+from stateroom.drills.node import Node, server_binary
 
 from ..conftest import require_tool
 from .promql import ROOT
@@ -25,7 +25,7 @@ def node(folder: Path, binary: str) -> Node:
 
 @pytest.mark.parametrize("kind", ["valkey", "redis"])
 async def test_what_a_script_wrote_is_read_back_from_the_log(tmp_path: Path, kind: str) -> None:
-    """Redis 7.0 reads it back with the rights of the default user, which is off all the same."""
+    """Redis 7.0 loads the log with the rights of the default user, although that user is off."""
     server = node(tmp_path, server_binary() if kind == "valkey" else require_tool("redis-server"))
     await server.start()
     try:
@@ -63,7 +63,7 @@ async def test_nobody_gets_in_without_a_user_and_a_password(tmp_path: Path, kind
 
 @pytest.mark.parametrize("kind", ["valkey", "redis"])
 async def test_the_service_may_be_told_of_changes_and_no_more_of_other_clients(tmp_path: Path, kind: str) -> None:
-    """For `SESSION_CACHE_MAX_AGE`."""
+    """`SESSION_CACHE_MAX_AGE` needs CLIENT TRACKING."""
     server = node(tmp_path, server_binary() if kind == "valkey" else require_tool("redis-server"))
     await server.start()
     try:

@@ -1,4 +1,4 @@
-"""Stacks for the doctor to look at: the shipped one, one with much amiss from the beginning, one with TLS."""
+"""Stacks for the doctor to examine: the shipped one, one with many faults, and one with TLS."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Finding, Level
 from stateroom.doctor.stores import Administrator
 from stateroom.drills import topology
+from stateroom.drills.node import Node, running, server_binary, until
 from stateroom.drills.ports import LOOPBACK, free_port
 from stateroom.drills.stack import Stack, stack
-from stateroom.drills.topology import SERVICE_NAME, Node, SentinelSetup, running, server_binary, until
+from stateroom.drills.topology import SERVICE_NAME, SentinelSetup
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
@@ -32,16 +33,16 @@ TLS_NAME = "redis.example.com"
 BAD, SEEN = {Level.FAULT, Level.WARNING}, {Level.FAULT, Level.WARNING, Level.UNSEEN}
 
 PATIENT = {"_env_file": None, "redis_dial_timeout": 1.5, "redis_read_timeout": 1.5}
-"""What is amiss is asked here, not how soon a busy machine answers."""
+"""A long time-out: these tests look for faults, and a busy machine is none."""
 
 
 async def found(settings: Settings, admin: Administrator | None = None) -> list[Finding]:
-    """What is amiss."""
+    """The findings that are not ok."""
     return [finding for finding in (await examine(settings, admin)).findings if finding.level in BAD]
 
 
 async def only(settings: Settings, check: str, admin: Administrator | None = None) -> Finding:
-    """The one thing that is amiss, which must be this."""
+    """The only finding that is not ok, which must have this name."""
     findings = await found(settings, admin)
     assert [finding.check for finding in findings] == [check], findings
     return findings[0]
@@ -49,7 +50,7 @@ async def only(settings: Settings, check: str, admin: Administrator | None = Non
 
 @dataclass
 class Good:
-    """The shipped configuration, with a worker of the service that has claimed its stores."""
+    """A stack with the shipped configuration, and a worker of the service that has claimed its stores."""
 
     thread: ServerThread
     stack: Stack
@@ -74,7 +75,7 @@ class Good:
 
     @contextlib.contextmanager
     def configured(self, node: Node, **values: str) -> Iterator[None]:
-        """CONFIG SET, and back again at the end."""
+        """CONFIG SET, undone at the end."""
         names = {name.replace("_", "-"): value for name, value in values.items()}
         before = {name: self.call(node, "CONFIG", "GET", name)[name.encode()].decode() for name in names}
         try:
@@ -88,7 +89,7 @@ class Good:
 
 @pytest.fixture(scope="module")
 def thread() -> Iterator[ServerThread]:
-    # A replica waits for its disk, which the images of other tests may keep busy for seconds. How late one may be is for
+    # A replica waits for its disk, which other tests may keep busy for seconds. So lags are tested in
     # test_servers_facts.py.
     with mock.patch.multiple(replication, LAG_WARNING_SECONDS=60, LAG_FAULT_SECONDS=60), ServerThread() as made:
         yield made
@@ -100,8 +101,8 @@ def good(thread: ServerThread, tmp_path_factory: pytest.TempPathFactory) -> Good
 
 
 @dataclass
-class Amiss:
-    """Servers without any of the shipped configuration; `lone` is what one Sentinel takes for the primary."""
+class FaultyStack:
+    """Servers without the shipped configuration. `lone`: the server that one Sentinel believes to be the primary."""
 
     primary: Node
     hidden: Node
@@ -122,8 +123,8 @@ def sentinel_settings(sentinels: list[Node], **values: Any) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def _amiss(folder: Path) -> AsyncIterator[Amiss]:
-    """A replica announces an address where nobody listens, and one Sentinel of three watches another primary."""
+async def _faulty(folder: Path) -> AsyncIterator[FaultyStack]:
+    """Start a stack: a replica announces an address where nothing listens, one of three Sentinels watches another primary."""
     binary = server_binary()
     primary = Node(folder / "primary", binary)
     announced = {"replica-announce-ip": "127.0.0.9", "replica-announce-port": str(free_port())}
@@ -144,7 +145,7 @@ async def _amiss(folder: Path) -> AsyncIterator[Amiss]:
 
     async with running([primary, hidden, lone]), running(watch):
         await until(is_known, "two Sentinels know each other and the address that is announced")
-        yield Amiss(primary, hidden, lone, watch)
+        yield FaultyStack(primary, hidden, lone, watch)
 
 
 def _watching(node: Node) -> list[str]:
@@ -155,13 +156,13 @@ def _watching(node: Node) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def amiss(thread: ServerThread, tmp_path_factory: pytest.TempPathFactory) -> Amiss:
-    return thread.start(_amiss(tmp_path_factory.mktemp("amiss")))
+def faulty(thread: ServerThread, tmp_path_factory: pytest.TempPathFactory) -> FaultyStack:
+    return thread.start(_faulty(tmp_path_factory.mktemp("faulty")))
 
 
 @dataclass
 class Secured:
-    """Servers and Sentinels that speak TLS only, with ACL users of their own."""
+    """Servers and Sentinels that accept only TLS, with their own ACL users."""
 
     setup: SentinelSetup
     values: Mapping[str, Any]
@@ -172,7 +173,7 @@ class Secured:
 
 @pytest.fixture(scope="module")
 def secured(thread: ServerThread, tmp_path_factory: pytest.TempPathFactory) -> Secured:
-    """With Debian's Redis: the embedded server has no TLS."""
+    """Start the stack with Debian's Redis: the embedded server has no TLS."""
     folder = tmp_path_factory.mktemp("secured")
     authority = trustme.CA()
     certificate = authority.issue_cert(TLS_NAME)
@@ -207,7 +208,7 @@ def secured(thread: ServerThread, tmp_path_factory: pytest.TempPathFactory) -> S
 
 @contextlib.contextmanager
 def paused(node: Node) -> Iterator[None]:
-    """It is there and says nothing."""
+    """The server hangs: it accepts connections and answers nothing."""
     node.pause()
     try:
         yield
@@ -217,5 +218,5 @@ def paused(node: Node) -> Iterator[None]:
 
 @pytest.fixture
 def free_address() -> str:
-    """Where nobody listens."""
+    """An address where nothing listens."""
     return f"{LOOPBACK}:{free_port()}"

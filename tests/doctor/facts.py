@@ -1,4 +1,4 @@
-"""What a Sentinel and a server of a good stack say, to be changed in one thing."""
+"""The answers of a Sentinel and a server in a healthy stack. Each test changes one of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def settings(**values: Any) -> Settings:
 
 
 def sentinel(number: int = 0, **state: str) -> Sentinel:
-    """`state`: fields with underscores for hyphens."""
+    """A Sentinel. `state`: its fields, with underscores for hyphens."""
     said = {
         "name": "mymaster", "config-epoch": "7", "num-other-sentinels": "2", "quorum": "2", "down-after-milliseconds": "5000",
         "failover-timeout": "30000", "parallel-syncs": "1",
@@ -29,7 +29,7 @@ def sentinel(number: int = 0, **state: str) -> Sentinel:
     return Sentinel(SENTINELS[number], "no TLS, no password", f"id-{number}", PRIMARY, said, quorum="OK 3 usable Sentinels.")
 
 
-def council(**state: str) -> list[Sentinel]:
+def group(**state: str) -> list[Sentinel]:
     return [sentinel(number, **state) for number in range(3)]
 
 

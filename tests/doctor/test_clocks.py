@@ -1,4 +1,4 @@
-"""Clocks that differ: a real server whose clock is wrong, and whose clock is taken for right."""
+"""Clocks that differ: a real server whose clock is wrong, and the choice of the clock that counts as right."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from stateroom.doctor.clocks import judge_clocks
 from stateroom.doctor.findings import Level
 from stateroom.drills import topology
-from stateroom.drills.topology import server_binary
+from stateroom.drills.node import server_binary
 
 from ..conftest import require_tool
 from .conftest import only, sentinel_settings
 
 
 def with_another_clock(folder: Path, seconds: int) -> str:
-    """A program that is the server, on a clock so many seconds ahead."""
+    """A program that runs the server with a clock that is so many seconds ahead."""
     require_tool("faketime")
     [library] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
     path = folder / "server-on-another-clock"
@@ -36,7 +36,7 @@ async def test_a_clock_that_is_5_s_off_is_found(tmp_path: Path, seconds: int) ->
         finding = await only(settings, "clock")
     assert finding.level is Level.FAULT
     assert f"5.0 s {'ahead of' if seconds > 0 else 'behind'} this host" in finding.what
-    assert "NTP" in finding.mend
+    assert "NTP" in finding.fix
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ async def test_a_server_that_may_not_be_asked_the_time_is_a_missing_right(tmp_pa
     lines = ["user app on >secret ~session:* &* +@all -time"]
     async with topology.single(tmp_path, lines=lines, options={"appendonly": "yes"}) as node:
         finding = await only(sentinel_settings([], redis_url=f"redis://app:secret@{node.address}", database_url=None), "rights")
-    assert "+time" in finding.mend
+    assert "+time" in finding.fix

@@ -1,4 +1,4 @@
-"""A Cluster: its slots, its replicas, its fleet."""
+"""Findings about a Cluster: its slots, its replicas, its fleet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stateroom.database import Database
 from stateroom.doctor.cluster import Range, judge_cluster
 from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Finding, Level
-from stateroom.drills.topology import until
+from stateroom.drills.node import until
 from stateroom.sessions.store.key_names import KeyNames
 from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
@@ -24,7 +24,7 @@ def settings(servers: Servers, **values: Any) -> Settings:
 
 
 async def found(made: Settings) -> list[Finding]:
-    """Apart from what every server of the tests is without."""
+    """The findings, without those that every server in these tests has."""
     return [each for each in (await examine(made)).findings if each.level in BAD and each.check not in {"aof-off", "no-journal"}]
 
 
@@ -73,7 +73,7 @@ async def test_a_node_that_hangs_and_a_single_start_node_are_found(servers: Serv
 async def test_a_server_that_is_no_cluster_is_told_as_that(servers: Servers) -> None:
     findings = await found(settings(servers, redis_cluster_nodes=str(servers.valkey.address)))
     assert [each.check for each in findings] == ["no-cluster"]
-    assert "REDIS_MODE" in findings[0].mend
+    assert "REDIS_MODE" in findings[0].fix
 
 
 async def test_a_clusters_node_named_as_the_single_server_is_found(servers: Servers) -> None:

@@ -1,4 +1,4 @@
-"""The user database: away, refusing, behind, read only, of another fleet."""
+"""Findings about a user database that is unavailable, refuses us, has an old schema, is read only or is another fleet's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from stateroom.database import Database
-from stateroom.doctor.database import Looked, judge_fleet, look_at_database
+from stateroom.doctor.database import DatabaseFindings, judge_fleet, look_at_database
 from stateroom.doctor.findings import Finding, Level
 from stateroom.drills.postgres import Postgres
 from stateroom.settings import Settings
@@ -32,7 +32,7 @@ async def upgraded(settings: Settings) -> None:
 async def only(settings: Settings, check: str) -> Finding:
     findings = [finding for finding in (await look_at_database(settings)).findings if finding.level is not Level.OK]
     assert [finding.check for finding in findings] == [check]
-    assert findings[0].mend
+    assert findings[0].fix
     return findings[0]
 
 
@@ -40,7 +40,7 @@ async def test_a_schema_that_is_behind_is_found(make: Any, postgres: Postgres) -
     settings = make(postgres.make_database())
     finding = await only(settings, "schema")
     assert finding.level is Level.FAULT
-    assert "run `stateroom db upgrade`" in finding.mend
+    assert "run `stateroom db upgrade`" in finding.fix
     await upgraded(settings)
     looked = await look_at_database(settings)
     assert "is current" in looked.findings[0].what
@@ -49,7 +49,7 @@ async def test_a_schema_that_is_behind_is_found(make: Any, postgres: Postgres) -
 
 
 async def test_what_makes_a_commit_less_than_durable_is_found(make: Any, postgres: Postgres) -> None:
-    """The servers of the tests are such."""
+    """The tests' servers run without durability."""
     settings = make(postgres.make_database())
     await upgraded(settings)
     finding = await only(settings, "database-durability")
@@ -95,7 +95,7 @@ async def test_a_database_that_is_away_or_hangs_is_found_soon(make: Any, own_pos
 async def test_a_refusal_is_told_with_its_mend(make: Any, postgres: Postgres) -> None:
     finding = await only(make(postgres.url("postgres", password="wrong")), "database-refuses")
     assert "refuses this user or password" in finding.what
-    assert finding.mend == "correct them"
+    assert finding.fix == "correct them"
     await only(make(postgres.url("no-such-database")), "database-refuses")
 
 
@@ -105,7 +105,7 @@ async def test_no_database_is_no_journal(make: Any) -> None:
 
 async def test_an_sqlite_file_that_is_missing_is_not_made(make: Any, tmp_path: Path) -> None:
     looked = await look_at_database(make(f"sqlite:///{tmp_path}/none.db"))
-    assert "not there yet" in looked.findings[0].what
+    assert "does not exist yet" in looked.findings[0].what
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,9 +119,9 @@ async def test_a_file_that_is_no_database_is_a_line(make: Any, tmp_path: Path) -
     [("a", b"a", Level.OK), ("a", None, Level.OK), (None, None, Level.OK), ("a", b"b", Level.FAULT), (None, b"b", Level.FAULT)],
 )
 def test_a_fleet_is_foreign_where_the_ids_differ(own: str | None, held: bytes | None, level: Level) -> None:
-    [finding] = judge_fleet(Looked([], own, is_known=True), {"Primary 10.0.0.1:6379": held})
+    [finding] = judge_fleet(DatabaseFindings([], own, is_known=True), {"Primary 10.0.0.1:6379": held})
     assert finding.level is level
 
 
 def test_nothing_is_said_of_a_fleet_whose_database_could_not_be_asked() -> None:
-    assert judge_fleet(Looked([], None, is_known=False), {"Primary 10.0.0.1:6379": b"b"}) == []
+    assert judge_fleet(DatabaseFindings([], None, is_known=False), {"Primary 10.0.0.1:6379": b"b"}) == []

@@ -1,4 +1,4 @@
-"""docs/doctor.md has every finding that the code can make, and no other, with how bad it is."""
+"""docs/doctor.md lists exactly the findings that the code can make, with their levels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import stateroom.doctor
 from stateroom.doctor.reach import CHECKS
 
 ROOT = Path(__file__).parents[2]
-LEVELS = {"fault": {"fault"}, "warning": {"warning"}, "unseen": {"unseen"}, "say": {"fault", "warning"}}
+LEVELS = {"fault": {"fault"}, "warning": {"warning"}, "unseen": {"unseen"}, "judge": {"fault", "warning"}}
 ROW = re.compile(r"^\| `([a-z-]+)` \| ([a-z, ]+) \|", re.MULTILINE)
 
 
 def made_by_the_code() -> dict[str, set[str]]:
-    """By the name of the finding, which levels it is made with."""
+    """The levels of each finding in the code, by its name."""
     made: dict[str, set[str]] = {name: {"fault"} for names in CHECKS.values() for name in names.values()}
     for path in Path(stateroom.doctor.__file__ or "").parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""The embedded server: there is nothing to fail over, but it may hang, or be somebody else's."""
+"""Findings about the embedded server: it has no failover, but it may hang or belong to another user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stateroom.backend.embedded import EmbeddedServer
 from stateroom.doctor import stores
 from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Level
-from stateroom.drills.topology import server_binary
+from stateroom.drills.node import server_binary
 from stateroom.settings import Settings
 
 from .conftest import PATIENT, found, only
@@ -56,7 +56,7 @@ async def test_a_folder_of_another_user_is_a_line_with_its_mend(settings: Settin
     with mock.patch.object(EmbeddedServer, "is_there", refused):
         finding = await only(settings, "server-unreachable")
     assert "Permission denied" in finding.what
-    assert "as the user that the service runs as" in finding.mend
+    assert "as the user that the service runs as" in finding.fix
 
 
 async def test_without_a_server_binary_sessions_live_in_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The shipped configuration: nothing is amiss, and each fault put into it is found, with its mend."""
+"""The shipped configuration has no faults, and each fault that a test puts into it is found, with its fix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stateroom.database import Database
 from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Level
 from stateroom.doctor.stores import Administrator
-from stateroom.drills.topology import until
+from stateroom.drills.node import until
 from stateroom.sessions.journal.sql import Journal
 
 from .conftest import Good, found, only, paused
@@ -24,7 +24,8 @@ async def test_a_good_stack_has_no_findings(good: Good) -> None:
     said = "\n".join(f"{finding.where}: {finding.what}" for finding in report.findings)
     for part in (
         "3 of 3 agree; quorum 2", "epoch 0, names", "2 replica(s) linked", "min-replicas is on", "AOF is on", "noeviction",
-        "every command it needs on session:*", "those of 3 server(s) and of this host", "schema", "belong together",
+        "every command that the service needs on session:*", "the clocks of 3 server(s) and of this host",
+        "schema", "belong together",
     ):  # fmt: skip
         assert part in said
 
@@ -49,20 +50,20 @@ async def test_looking_changes_nothing(good: Good, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("check", "values", "mend"),
+    ("check", "values", "fix"),
     [
         ("min-replicas", {"min_replicas_to_write": "0"}, "CONFIG SET min-replicas-to-write 1"),
         ("eviction", {"maxmemory_policy": "allkeys-lru"}, "CONFIG SET maxmemory-policy noeviction"),
         ("aof-off", {"appendonly": "no"}, "CONFIG SET appendonly yes"),
     ],
 )
-async def test_a_server_that_is_configured_wrongly_is_found(good: Good, check: str, values: dict[str, str], mend: str) -> None:
-    """Also on a replica: it is the next primary."""
+async def test_a_server_that_is_configured_wrongly_is_found(good: Good, check: str, values: dict[str, str], fix: str) -> None:
+    """The doctor checks replicas too, because one will be the next primary."""
     for node in good.stack.nodes[:2]:
         with good.configured(node, **values):
             finding = await only(good.settings, check)
         assert finding.level is Level.FAULT
-        assert mend in finding.mend
+        assert fix in finding.fix
 
 
 async def test_what_only_an_administrator_sees_is_found_too(good: Good) -> None:
@@ -77,14 +78,14 @@ async def test_what_only_an_administrator_sees_is_found_too(good: Good) -> None:
 
 
 async def test_rights_that_the_service_lacks_are_found_before_it_needs_them(good: Good) -> None:
-    node = good.stack.nodes[2]  # a replica: the service has never asked it anything
+    node = good.stack.nodes[2]  # A replica: the service has never sent it a command.
     good.call(node, "ACL", "SETUSER", "stateroom", "-evalsha", "-wait")
     try:
         finding = await only(good.settings, "rights")
     finally:
         good.call(node, "ACL", "SETUSER", "stateroom", "+evalsha", "+wait")
     assert finding.what == "user stateroom may not run EVALSHA, WAIT"
-    assert "+evalsha +wait" in finding.mend
+    assert "+evalsha +wait" in finding.fix
 
 
 async def test_a_missing_right_to_ask_does_not_hide_the_rest(good: Good) -> None:
@@ -95,24 +96,24 @@ async def test_a_missing_right_to_ask_does_not_hide_the_rest(good: Good) -> None
     finally:
         good.call(node, "ACL", "SETUSER", "stateroom", "+eval", "+info", "+role", "+time")
     assert [(finding.check, finding.level) for finding in findings] == [("no-info", Level.WARNING), ("rights", Level.FAULT)]
-    assert "+eval" in findings[1].mend
+    assert "+eval" in findings[1].fix
 
 
 async def test_another_key_prefix_than_the_acl_has_is_told_as_that(good: Good) -> None:
     findings = await found(good.with_settings(redis_key_prefix="app"))
     assert {finding.check for finding in findings} == {"rights"}
-    assert "give it ~app:*" in findings[0].mend
+    assert "give it ~app:*" in findings[0].fix
 
 
 async def test_a_fleet_with_another_database_is_found(good: Good, tmp_path: Path) -> None:
     settings = good.with_settings(database_url=f"sqlite:///{tmp_path}/another.db")
     database = Database(settings)
     await database.upgrade()
-    finding = await only(settings, "fleet")  # a database that has no id yet would make another
+    finding = await only(settings, "fleet")  # A database without an id would make a new one.
     await Journal(database).fleet_id()
     await database.aclose()
     assert await only(settings, "fleet") == finding
-    assert "give every host the same DATABASE_URL" in finding.mend
+    assert "give every host the same DATABASE_URL" in finding.fix
 
 
 async def test_a_sentinel_that_hangs_is_found_soon_and_hides_nothing(good: Good) -> None:
@@ -120,7 +121,7 @@ async def test_a_sentinel_that_hangs_is_found_soon_and_hides_nothing(good: Good)
         report = await examine(good.settings)
     [finding] = [finding for finding in report.findings if finding.level is Level.FAULT]
     assert (finding.check, finding.where) == ("sentinel-unreachable", f"Sentinel {good.settings.redis_sentinels[1]}")
-    assert "see that it runs and does not hang" in finding.mend
+    assert "check that it runs and does not hang" in finding.fix
     assert report.seconds < 5
     assert any(finding.what.startswith("2 replica(s) linked") for finding in report.findings)
 
@@ -135,7 +136,7 @@ async def test_a_server_that_hangs_is_found_soon_and_hides_nothing(good: Good) -
     [finding] = [each for each in report.findings if each.where == f"Replica {address}"]
     assert finding.level is Level.FAULT
     assert "does not answer in time" in finding.what
-    assert "hang" in finding.mend or "start it" in finding.mend
+    assert "hang" in finding.fix or "start it" in finding.fix
     assert report.seconds < 5
     await good_again(good)
 
@@ -152,19 +153,19 @@ async def test_a_replica_that_cannot_follow_is_found(good: Good) -> None:
         findings = {finding.check: finding for finding in await found(good.settings)}
     await good_again(good)
     assert findings.keys() >= {"replica-not-linked", "one-replica"}
-    assert "masterauth" in findings["replica-not-linked"].mend
+    assert "masterauth" in findings["replica-not-linked"].fix
 
 
 async def test_a_wrong_password_is_one_line_for_each_server(good: Good) -> None:
     findings = await found(good.with_settings(redis_password="not-this-one"))
     assert [finding.check for finding in findings] == ["server-credentials"] * 3
-    assert "REDIS_PASSWORD" in findings[0].mend
-    assert not any("not-this-one" in f"{finding.what}{finding.mend}" for finding in findings)
+    assert "REDIS_PASSWORD" in findings[0].fix
+    assert not any("not-this-one" in f"{finding.what}{finding.fix}" for finding in findings)
 
 
 async def test_a_wrong_administrator_is_told_as_that(good: Good) -> None:
     findings = await found(good.settings, Administrator("drill", "not-this-one"))
-    assert {finding.mend for finding in findings} == {"correct --admin and its password"}
+    assert {finding.fix for finding in findings} == {"correct --admin and its password"}
 
 
 async def test_a_name_that_the_sentinels_do_not_know_is_told_with_those_they_do(good: Good) -> None:
@@ -179,7 +180,7 @@ async def test_addresses_that_lead_nowhere_are_lines_with_a_mend(good: Good, fre
     assert [finding.check for finding in findings] == ["sentinel-unreachable"] * 3 + ["no-sentinel"]
     assert "does not resolve" in findings[0].what
     assert "nobody listens" in findings[1].what
-    assert all(finding.mend for finding in findings)
+    assert all(finding.fix for finding in findings)
 
 
 async def test_a_sentinel_named_twice_counts_double_and_one_left_out_is_missed(good: Good) -> None:
@@ -196,9 +197,9 @@ async def test_more_replicas_are_waited_for_than_there_are(good: Good) -> None:
 
 
 async def good_again(good: Good) -> None:
-    """Wait on the loop that the servers are on."""
+    """Wait on the servers' event loop."""
     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(good.stack.all_well(), good.thread._loop))
-    await until(lambda: _is_good(good), "nothing is amiss")
+    await until(lambda: _is_good(good), "the stack has no faults")
 
 
 async def _is_good(good: Good) -> bool:

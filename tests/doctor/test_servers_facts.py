@@ -1,4 +1,4 @@
-"""What servers say that is hard to bring about in a real one: a broken disk, a full memory, an old version."""
+"""Findings that are hard to cause on a real server: a broken disk, full memory, an old version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .facts import primary, replica, settings
 
 def bad(findings: Iterable[Finding]) -> list[tuple[str, Level]]:
     found = [finding for finding in findings if finding.level is not Level.OK]
-    assert all(finding.mend for finding in found)
+    assert all(finding.fix for finding in found)
     return [(finding.check, finding.level) for finding in found]
 
 

@@ -1,4 +1,4 @@
-"""A Cluster of three primaries and three replicas, and the service before it, for drills to break."""
+"""A Cluster of three primaries and three replicas, and workers of the service, for drills to break."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from redis.crc import key_slot
 
 from stateroom.drills import topology
-from stateroom.drills.load import Client, Load
+from stateroom.drills.client import Client
+from stateroom.drills.load import Load
+from stateroom.drills.node import Node, until
 from stateroom.drills.ports import LOOPBACK
-from stateroom.drills.topology import Node, until
 from stateroom.drills.workers import Worker
 from stateroom.sessions.model.identity import user_key
 from stateroom.sessions.sealing.key_ring import new_key
@@ -23,7 +24,7 @@ WORKERS = 2
 
 @dataclass
 class Clustered:
-    """Primaries first, then their replicas in the same order, as long as nothing has failed over."""
+    """`nodes`: the primaries, then their replicas in the same order, until the first failover."""
 
     nodes: list[Node]
     workers: list[Worker]
@@ -33,7 +34,7 @@ class Clustered:
         return [worker.url for worker in self.workers]
 
     async def settled(self) -> None:
-        """Return when every worker finds every shard settled."""
+        """Return when every worker reports every shard as settled."""
 
         async def is_settled() -> bool:
             return all([await each.metric('stateroom_store_state{state="settled"}') == 1 for each in self.workers])
@@ -41,7 +42,7 @@ class Clustered:
         await until(is_settled, "the workers find every shard settled", seconds=60)
 
     async def shard_of(self, client: Client, load: Load) -> int:
-        """Which of the three shards had this client's sessions at first."""
+        """The shard that had this client's sessions at first."""
         assert client.session is not None
         user_id = (await load.ask(client.worker, client.session))["user_id"]
         return slot_of(user_id) * 3 // 16384
@@ -53,13 +54,13 @@ def slot_of(user_id: int) -> int:
 
 @contextlib.asynccontextmanager
 async def clustered(folder: Path) -> AsyncIterator[Clustered]:
-    """Start it all; it is whole when this returns."""
+    """Run a Cluster with workers. On entry it is whole."""
     async with topology.cluster(folder / "cluster") as nodes, contextlib.AsyncExitStack() as exits:
         environment = _environment(folder, nodes)
         workers = [Worker(folder / f"worker-{number}", "127.0.0.1", environment) for number in range(WORKERS)]
         for worker in workers:
             exits.push_async_callback(worker.stop)
-        for worker in workers:  # one after the other: the first makes the schema
+        for worker in workers:  # One after the other, because the first creates the schema.
             await worker.start()
         made = Clustered(nodes, workers)
         await made.settled()

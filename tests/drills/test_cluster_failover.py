@@ -1,4 +1,4 @@
-"""One shard of a Cluster loses its primary: its users are carried by their cookies, the others see nothing of it."""
+"""One shard of a Cluster loses its primary. Its users stay signed in by their cookies, and other users notice nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from stateroom.drills.judge import judge
 from stateroom.drills.ledger import IDENTITY_KINDS, Ledger
 from stateroom.drills.load import Load
-from stateroom.drills.topology import until
+from stateroom.drills.node import until
 
 from .clustered import clustered
 
@@ -25,7 +25,7 @@ async def test_a_killed_primary_touches_nobody_on_other_shards_and_signs_nobody_
         assert set(shards.values()) == {0, 1, 2}
         killed, heir = made.nodes[0], made.nodes[3]
         async with load.steady():
-            await asyncio.sleep(1)  # some sign-ins and sign-outs before the fault
+            await asyncio.sleep(1)  # Some sign-ins and sign-outs before the fault.
             killed_at = time.monotonic()
             await killed.kill()
 
@@ -34,10 +34,10 @@ async def test_a_killed_primary_touches_nobody_on_other_shards_and_signs_nobody_
 
             await until(is_promoted, "the replica is promoted")
             promoted_after = time.monotonic() - killed_at
-            await killed.start()  # as a replica of its heir
+            await killed.start()  # It returns as a replica of the new primary.
             await made.settled()
             await asyncio.sleep(1)
-        stood_still = max([await worker.longest_standstill() for worker in made.workers])  # a busy machine is no fault
+        stood_still = max([await worker.longest_standstill() for worker in made.workers])  # A busy machine is no fault.
         verdict = await judge(load.ledger(), made.urls)
         others = Ledger()
         for client in load.clients:
@@ -45,7 +45,7 @@ async def test_a_killed_primary_touches_nobody_on_other_shards_and_signs_nobody_
                 others.take(client.ledger)
     print(f"promoted after {promoted_after:.2f} s; {verdict.requests}, {verdict.degraded} degraded, slowest {verdict.slowest}")
     assert verdict.faults() == []
-    assert verdict.degraded > 0, "nothing was degraded: the drill has broken nothing"
+    assert verdict.degraded > 0, "no answer was degraded: the drill broke nothing"
     bound = UNDISTURBED_SECONDS + stood_still
     disturbed = [each for each in others.answers if each.is_degraded or each.status >= 500 or each.took > bound]
     assert disturbed == []

@@ -1,4 +1,4 @@
-"""Slots move from one shard to another under load, in both ways that servers have: nobody is refused anything."""
+"""Slots move from one shard to another under load, in both ways that servers offer. No request is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from stateroom.drills.judge import judge
 from stateroom.drills.ledger import Ledger
 from stateroom.drills.load import Load
-from stateroom.drills.topology import Node, until
+from stateroom.drills.node import Node, until
 from stateroom.sessions.store.key_names import TAGS
 
 from .clustered import clustered
@@ -30,13 +30,13 @@ class Mover:
         self.source, self.target, self.everybody = source, target, everybody
 
     async def used_slots(self, node: Node) -> list[int]:
-        """The slots of sessions that hold something on this node, of those that it had at first or has now."""
+        """The slots of sessions with keys on this node."""
         slots = sorted(int(key_slot(tag.encode())) for tag in TAGS)
         async with _talk(node) as say:
             return [slot for slot in slots if await say("CLUSTER", "COUNTKEYSINSLOT", slot)]
 
     async def by_key(self, slots: list[int]) -> int:
-        """Key after key, as Redis 7 and `valkey-cli --cluster reshard` do: for a while a user's keys are on both sides."""
+        """Move key after key, as Redis 7 and `valkey-cli --cluster reshard` do. Meanwhile a user's keys are on both nodes."""
         source_id, target_id = [(await node.call("CLUSTER", "MYID")).decode() for node in (self.source, self.target)]
         moved = 0
         async with contextlib.AsyncExitStack() as stack:
@@ -55,7 +55,7 @@ class Mover:
         return moved
 
     async def at_once(self, low: int, high: int) -> None:
-        """As Valkey 9 does: the slots' data is copied beside the service, and then all of it changes hands."""
+        """Move slots as Valkey 9 does: it copies the data, then moves all slots at once."""
         target_id = (await self.target.call("CLUSTER", "MYID")).decode()
         await self.source.call("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", low, high, "NODE", target_id)
 
@@ -69,7 +69,7 @@ class Mover:
 
 @contextlib.asynccontextmanager
 async def _talk(node: Node) -> AsyncIterator[Any]:
-    """One connection for many commands."""
+    """Run many commands over one connection."""
     assert node.dialer is not None
     connection: AbstractConnection = await node.dialer.dial(node.address)
 

@@ -1,4 +1,4 @@
-"""The judge sees each kind of fault, and none where there is none."""
+"""The judge finds each kind of fault, and finds none in a good drill."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from stateroom.drills.judge import judge, weigh
-from stateroom.drills.ledger import Answer, Ghost, Ledger, SignedIn, Write
+from stateroom.drills.ledger import Answer, Ledger, RevivedSession, SignedIn, Write
 from stateroom.drills.standstill import Standstills
 
 
 class Answers:
-    """A service that says what it is told to say of each cookie."""
+    """A service whose answer for each cookie is set by the test."""
 
     def __init__(self) -> None:
         self.states: dict[str, dict[str, Any]] = {}
@@ -70,7 +70,7 @@ async def test_a_standstill_is_known_to_whom_it_wakes() -> None:
         begun = time.monotonic()
         woken = loop.create_future()
         loop.call_soon(woken.set_result, None)
-        time.sleep(0.2)  # noqa: ASYNC251 (that is what is meant)
+        time.sleep(0.2)  # noqa: ASYNC251 (the test wants a standstill)
         await woken
         now = time.monotonic()
         assert standstills.within(begun, now) == pytest.approx(0.2, abs=0.03)
@@ -117,7 +117,7 @@ def test_a_logout_may_take_longer_than_a_read() -> None:
 
 
 async def test_live_sessions_must_be_good_everywhere(service: tuple[Answers, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stateroom.drills.judge.DUST_SECONDS", 0.1)
+    monkeypatch.setattr("stateroom.drills.judge.GRACE_SECONDS", 0.1)
     answers, urls = service
     ledger = Ledger(sessions=[signed_in("a"), signed_in("b"), signed_in("c", logout_asked_at=2.0)])
     answers.states = {"a": {"authenticated": True}, "b": {"authenticated": True}}
@@ -146,7 +146,7 @@ async def test_ended_sessions_must_be_gone_from_workers_and_store(service: tuple
     answers.listed = ["handle-a"]
     assert "1 ended sessions back" in (await judge(Ledger(sessions=[ended]), urls)).faults()
     answers.listed = []
-    seen_meanwhile = Ledger(sessions=[ended], ghosts=[Ghost(ended, 1, 0.2)])
+    seen_meanwhile = Ledger(sessions=[ended], revived=[RevivedSession(ended, 1, 0.2)])
     assert "1 ended sessions back" in (await judge(seen_meanwhile, urls)).faults()
 
 

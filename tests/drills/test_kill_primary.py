@@ -1,4 +1,4 @@
-"""The primary is killed, again and again, under 200 requests a second."""
+"""The primary is killed several times, under 200 requests per second."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from stateroom.drills.client import Client
 from stateroom.drills.judge import judge
-from stateroom.drills.load import Client, Load
+from stateroom.drills.load import Load
 from stateroom.drills.stack import PROBE_SECONDS, stack
 
 KILLS = 5
@@ -18,8 +19,8 @@ FIRST_WRITE_SECONDS = 0.15
 
 
 async def first_stored_write(prober: Client) -> float:
-    """When the service stores a value again, on the monotonic clock. The primary has just been killed."""
-    while await prober.write("probe", 1):  # one may have been under way
+    """Wait until the service stores a value again, after the primary was killed. Returns the time, of the monotonic clock."""
+    while await prober.write("probe", 1):  # One may have been under way.
         await asyncio.sleep(PROBE_SECONDS)
     while not await prober.write("probe", 2):
         await asyncio.sleep(PROBE_SECONDS)
@@ -49,5 +50,5 @@ async def test_five_kills_refuse_nobody_and_lose_nothing(tmp_path: Path) -> None
     print(f"slowest {verdict.slowest}, {len(verdict.lost_writes)} of {verdict.writes} writes lost")
     assert verdict.faults() == []
     assert verdict.requests["login"] >= KILLS
-    assert verdict.degraded > 0, "nothing was degraded: the drill has broken nothing"
+    assert verdict.degraded > 0, "no answer was degraded: the drill broke nothing"
     assert statistics.median(delays) <= FIRST_WRITE_SECONDS

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from stateroom.database import Database
-from stateroom.drills import topology
 from stateroom.drills.load import Load
+from stateroom.drills.node import until
 from stateroom.drills.ports import LOOPBACK, free_port
 from stateroom.drills.postgres import Postgres
 from stateroom.drills.relay import Relay
@@ -41,8 +41,8 @@ async def test_without_journal_and_majority_the_cut_off_worker_answers_503(tmp_p
                 answer = await load.readers[0].read()
                 return answer.status == 503
 
-            await topology.until(is_refused, "the cut-off worker refuses")
-            # Signed out on the other side: from then on it must not be honoured here, and it cannot be known.
+            await until(is_refused, "the cut-off worker refuses")
+            # It was signed out on the other side. This side cannot know that, so it must not accept the session.
             session = load.readers[0].session
             assert session is not None
             async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:

@@ -1,4 +1,4 @@
-"""The relay holds what a partition would hold, for those it concerns, and lets it go on afterwards."""
+"""The relay holds the data that a partition would hold, and passes it on afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HERE, THERE = "127.0.0.1", "127.0.4.1"
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
-    """Before a server that says everything back."""
+    """A relay in front of a server that echoes everything."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1024):
@@ -35,7 +35,7 @@ async def connect(relay: Relay, source: str) -> tuple[asyncio.StreamReader, asyn
 
 
 async def is_over(reader: asyncio.StreamReader) -> bool:
-    """Whether the connection ends, in whatever way."""
+    """Whether the connection ends, in any way."""
     try:
         return await reader.read() == b""
     except ConnectionError:
@@ -58,7 +58,7 @@ async def test_a_cut_concerns_one_side_and_what_it_held_arrives_after_it(relay: 
     relay.cut([THERE])
     assert await said_back(*here, b"two")
     assert not await said_back(*there, b"two")
-    late = await connect(relay, THERE)  # accepted, as a SYN that is on its way; nothing comes of it
+    late = await connect(relay, THERE)  # The relay accepts the connection, as if a SYN were under way. No answer comes.
     assert not await said_back(*late, b"late")
     relay.heal()
     assert await there[0].readexactly(3) == b"two"

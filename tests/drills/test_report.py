@@ -1,4 +1,4 @@
-"""The report: the verdict first, the ledger's lines where one failed, and nothing that would be loaded from elsewhere."""
+"""The report begins with the verdict, shows the ledger's entries of failed scenarios, and loads no external files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def answer(at: float, kind: str = "read", status: int = 200, **more: object) -> 
 
 
 def outcome(*answers: Answer, spans: tuple[Span, ...] = (), name: str = "kill-primary") -> Outcome:
-    """Of ten seconds, the primary killed after two, another promoted after four."""
+    """An outcome of ten seconds: the primary is killed after two, another is promoted after four."""
     ledger = Ledger([answer(101.0), answer(103.0, is_degraded=True), *answers])
     made = Outcome(
         name, "The <primary> is killed.", "stateroom", 100.0, 110.0, weigh(ledger), ledger,
-        [Mark(102.0, "fault", "node-0 killed"), Mark(106.0, "mend", "node-0 started")],
+        [Mark(102.0, "fault", "node-0 killed"), Mark(106.0, "fix", "node-0 started")],
         [Event(103.1, "sentinel-0", "+sdown", "master mymaster 1 2"), Event(104.0, "sentinel-0", "+promoted-slave", "slave a")],
         [Track("worker-0", [(100.0, "settled"), (102.2, "away")])], [Track("node-0", [(100.0, "primary")])],
     )  # fmt: skip

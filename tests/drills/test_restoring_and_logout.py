@@ -1,4 +1,4 @@
-"""A session is signed out on one worker while the other brings it back."""
+"""A session is signed out on one worker while the other stores it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every scenario passes on the service as it is, and fails on one that lacks what the scenario is about."""
+"""Every scenario passes on the service, and fails on a service without the protection that the scenario tests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from stateroom.backend.dial import Dialer
 from stateroom.drills import topology
 from stateroom.drills.judge import Verdict
+from stateroom.drills.node import until
 from stateroom.drills.outcome import Outcome
 from stateroom.drills.play import play
 from stateroom.drills.scenarios import SCENARIOS
@@ -21,9 +22,9 @@ from stateroom.drills.stage import Scenario, Stage
 from stateroom.drills.target import Target, drill
 
 AWAY_SECONDS = os.environ.get("AWAY_SECONDS")
-"""An outage of another length: AWAY_SECONDS=60."""
+"""AWAY_SECONDS=60 sets another length of the outage."""
 MAX_LAG_SECONDS = 10.0
-"""min-replicas-max-lag of the shipped configuration."""
+"""`min-replicas-max-lag` in the shipped configuration."""
 READ_TIMEOUT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = READ_TIMEOUT_SECONDS + 0.2
 LOG_LINES = 40
@@ -32,39 +33,39 @@ NO_DEGRADED_MODE = {"DEGRADED_MAX_AGE": "0"}
 PATIENT = {"REDIS_READ_TIMEOUT": "5", "REDIS_DIAL_TIMEOUT": "5"}
 
 SHORT = ("kill-primary", "flush", "journal-away")
-"""What is played on each change."""
+"""The scenarios that are played on each change."""
 
 MEASURED = ("hang-primary", "all-redis-down")
-"""What has a test of its own below."""
+"""The scenarios with their own tests below."""
 
 BROKEN: Sequence[tuple[str, Sequence[str], Mapping[str, str], str]] = (
     ("kill-primary", [], NO_DEGRADED_MODE, "refused"),
     ("hang-primary", [], PATIENT, "took"),
-    ("partition-primary", ["honour"], {}, "ended sessions back"),
+    ("partition-primary", ["trust"], {}, "ended sessions back"),
     ("rolling-restart", [], NO_DEGRADED_MODE, "refused"),
     ("sentinel-minority-down", [], NO_DEGRADED_MODE, "refused"),
     ("sentinel-majority-down", ["unsettled"], {}, "two Sentinels down, the primary up"),
     ("sentinel-majority-down", [], NO_DEGRADED_MODE, "refused"),
     ("all-redis-down", [], NO_DEGRADED_MODE, "refused"),
-    ("full-restart-from-disk", ["apply", "honour"], {}, "ended sessions back"),
-    ("lagging-replica", ["honour"], {}, "ended sessions back"),
-    ("lagging-replica", ["apply"], {}, "ended sessions back"),
+    ("full-restart-from-disk", ["replay", "trust"], {}, "ended sessions back"),
+    ("lagging-replica", ["trust"], {}, "ended sessions back"),
+    ("lagging-replica", ["replay"], {}, "ended sessions back"),
     ("lagging-replica", ["restore"], {}, "sessions lost"),
     ("flush", ["restore"], {}, "sessions lost"),
     ("journal-away", [], {"JOURNAL_REQUIRED": "true"}, "refused"),
 )
-"""Scenario, what the workers do without, and what the judge says of it."""
+"""The scenario, the protections that the workers do without, more settings, and words of the expected fault."""
 
 
 WITH_COPIES = ("kill-primary", "hang-primary", "partition-primary", "manual-failover", "all-redis-down", "lagging-replica")
-"""What is played once more with `SESSION_CACHE_MAX_AGE`: a copy must not outlive the server it was read from."""
+"""The scenarios that are also played with `SESSION_CACHE_MAX_AGE`. A copy must not outlive the server it was read from."""
 
 PEER_FAILS = ("kill-primary", "manual-failover")
-"""Where what a user has today is shown to fail."""
+"""The scenarios in which the peer is shown to fail."""
 
 
 def told(outcome: Outcome, folder: Path) -> str:
-    """With what the workers logged, where something failed."""
+    """The outcome in words, with the workers' logs if it failed."""
     logs = (
         [line for log in sorted(folder.rglob("worker.log")) for line in (log.parent.name, *warnings(log))] if outcome.faults else []
     )
@@ -117,7 +118,7 @@ async def test_a_hung_primary_keeps_nobody_waiting_and_leaves_no_ghosts(tmp_path
         standstills.extend([await worker.longest_standstill() for worker in stage.stack.workers])
 
     async def counts_agree(stage: Stage, _: Verdict) -> None:
-        """A session a client, and one more for each signer whom the judge has signed in to look."""
+        """Expect one session per client, and one more for each signer, because the judge signed in to read the list."""
         live = [client.session for client in stage.load.clients if client.session is not None]
         ended = {s.email for client in stage.load.signers for s in client.ledger.sessions if s.ended_at is not None}
 
@@ -125,7 +126,7 @@ async def test_a_hung_primary_keeps_nobody_waiting_and_leaves_no_ghosts(tmp_path
             active = await stage.stack.workers[0].metric("stateroom_sessions_active")
             return active == len(live) + len(ended)
 
-        await topology.until(is_so, f"{len(live)} sessions are active, and no ghosts")
+        await until(is_so, f"{len(live)} sessions are active, and no ghosts")
 
     outcome = await play_it(replace(scenario, plays=measured, looks=counts_agree), tmp_path)
     slowest = outcome.verdict.slowest
@@ -201,7 +202,7 @@ async def test_what_never_comes_is_a_fault_and_not_an_accident(tmp_path: Path) -
         async def never() -> bool:
             return False
 
-        await topology.until(never, "pigs fly", seconds=0.1)
+        await until(never, "pigs fly", seconds=0.1)
 
     outcome = await play(Scenario(name="vain", says="Nothing happens.", plays=wait_in_vain), tmp_path)
     assert outcome.faults == ["not within 0.1 s: pigs fly"]

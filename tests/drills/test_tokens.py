@@ -1,4 +1,4 @@
-"""Access tokens through a failover: one whose session was ended is refused, whatever the promoted replica knew of it."""
+"""Access tokens after a failover: if a session was ended, its token is refused, even if the replica did not know the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JWT = {"BCRYPT_ROUNDS": "4", "JWT_KEYS": "a-signing-key-of-more-than-32-bytes"}
 
 
 async def minted(http: aiohttp.ClientSession, url: str, number: int) -> str:
-    """A new user's token."""
+    """Register a user. Returns an access token."""
     user = {"email": f"user{number}@example.com", "password": PASSWORD}
     async with http.post(f"{url}/api/auth/register", json={**user, "name": "Drill"}) as response:
         assert response.status == 201
@@ -27,7 +27,7 @@ async def minted(http: aiohttp.ClientSession, url: str, number: int) -> str:
 
 
 async def statuses(http: aiohttp.ClientSession, made: Stack, tokens: Sequence[str]) -> list[int]:
-    """What each worker says to each token."""
+    """The status of each token at each worker."""
 
     async def ask(url: str, token: str) -> int:
         async with http.get(f"{url}/api/profile", headers={"Authorization": f"Bearer {token}"}) as response:
@@ -55,7 +55,7 @@ async def test_a_token_stays_refused_when_no_replica_knew_of_the_logout(tmp_path
         assert set(await statuses(http, made, ended)) == {401}
         await primary.kill()
         made.lose_replication(primary)
-        # Nobody is primary: tokens are judged by the journal.
+        # There is no primary, so the journal decides about tokens.
         assert set(await statuses(http, made, ended)) == {401}
         assert set(await statuses(http, made, kept)) == {200}
         await made.first_write([node for node in made.nodes if node is not primary])

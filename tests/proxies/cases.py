@@ -1,4 +1,4 @@
-"""What is asked of every proxy, each in the words of the table in docs/forward-auth.md."""
+"""The cases for every proxy, in the words of the table in docs/forward-auth.md."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ IDENTITY = ("remote-user", "remote-email", "remote-name", "remote-session-degrad
 PASSWORD = "correct horse"
 NAME = "Ad\u00e4 100%"
 
-# Header names as a client may write them. Application servers in the manner of CGI (RFC 3875, section 4.1.18) take
-# an underscore for a hyphen.
+# Header names that a client may send. Application servers that follow CGI (RFC 3875, section 4.1.18) read an underscore
+# as a hyphen.
 FORGED: Sequence[Sequence[tuple[str, str]]] = [
     [("Remote-User", "1"), ("Remote-Email", "root@example.com"), ("Remote-Name", "Root"), ("Remote-Session-Degraded", "false")],
     [("REMOTE-USER", "1"), ("rEMOTE-eMAIL", "root@example.com"), ("remote-name", "Root"), ("REMOTE-session-DEGRADED", "false")],
@@ -33,7 +33,7 @@ Headers: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 
 @dataclass
 class Answer:
-    """What a client got. `told`: what the application was sent; None where it was not asked."""
+    """A client's answer. `told`: the request that the application got; None if it got none."""
 
     status: int
     headers: Any
@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def identity(self) -> dict[str, list[str]]:
-        """The identity headers that reached the application, by the names that application servers make of them."""
+        """The identity headers that the application got, by the names that application servers give them."""
         assert self.told is not None, f"the application was not asked: {self.status}"
         found: dict[str, list[str]] = {}
         for name, value in self.told["headers"]:
@@ -56,7 +56,7 @@ def cookie_of(answer: Answer) -> str:
 
 @dataclass
 class Door:
-    """One proxy before the application, and a user who comes through it."""
+    """One proxy in front of the application, and a user who uses it."""
 
     proxy: str
     url: str
@@ -74,7 +74,7 @@ class Door:
             return Answer(answer.status, answer.headers, told)
 
     async def register(self) -> None:
-        """Become somebody, through the proxy."""
+        """Sign in, through the proxy."""
         answer = await self.ask("/api/auth/register", "POST", {"email": self.email, "password": PASSWORD, "name": NAME})
         assert answer.status == 201, answer
         self.cookie = cookie_of(answer)
@@ -82,13 +82,13 @@ class Door:
             self.user_id = str((await checked.json())["user_id"])
 
     async def sign_in(self) -> str:
-        """The cookie of another session."""
+        """Sign in at another device. Returns its cookie."""
         answer = await self.ask("/api/auth/login", "POST", {"email": self.email, "password": PASSWORD})
         assert answer.status == 200, answer
         return cookie_of(answer)
 
     def outcome(self, answer: Answer) -> str:
-        """What became of a request, in a word or two."""
+        """The outcome of a request, in a word or two."""
         if answer.told is not None:
             identity = {"remote-user": [self.user_id], "remote-email": [self.email], "remote-name": [NAME]}
             for degraded, word in (("false", "passes"), ("true", "passes, marked")):
@@ -106,7 +106,7 @@ class Door:
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
-    """The application: tells what it was sent, or says everything twice on a WebSocket."""
+    """The application: it answers with the request that it got, or sends every WebSocket message back twice."""
     if request.headers.get("Upgrade", "").lower() == "websocket":
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -145,7 +145,7 @@ async def asks_by_script(door: Door) -> str:
 
 
 async def signed_out(door: Door) -> str:
-    """By a call, and by a form on one of the application's own pages."""
+    """Sign out by a call, and by a form on a page of the application."""
     called, sent = await door.sign_in(), await door.sign_in()
     assert (await door.ask("/api/auth/logout", "POST", headers={"Cookie": called})).status == 200
     browser = {"Origin": door.url, "Sec-Fetch-Site": "same-origin", "Cookie": sent}
@@ -156,7 +156,7 @@ async def signed_out(door: Door) -> str:
 
 
 async def revoked(door: Door) -> str:
-    """From another device."""
+    """Sign out from another device."""
     cookie = await door.sign_in()
     assert (await door.ask(headers={"Cookie": cookie})).told is not None
     door.cookie = await door.sign_in()
@@ -167,12 +167,12 @@ async def revoked(door: Door) -> str:
 
 
 async def two_cookies(door: Door) -> str:
-    """A foreign site may have planted one."""
+    """A foreign site may have set a cookie."""
     return door.outcome(await door.ask(headers=FETCH | {"Cookie": f"{door.cookie}; {door.cookie}"}))
 
 
 async def forges(door: Door) -> str:
-    """Whatever a client writes into identity headers: signed in it is overwritten, signed out it stops at the proxy."""
+    """A client sends identity headers. If it is signed in the proxy overwrites them; if not, the proxy stops the request."""
     outcomes = set()
     for forged in FORGED:
         outcomes.add(door.outcome(await door.ask(headers=[*forged, *FETCH.items(), ("Cookie", door.cookie)])))
@@ -194,7 +194,7 @@ async def looks_for_our_cookie(door: Door) -> str:
 
 
 async def is_renewed(door: Door) -> str:
-    """The service renews at each request here."""
+    """In this test the service renews at each request."""
     answer = await door.ask(headers={"Cookie": door.cookie})
     renewed = [each for each in answer.headers.getall("Set-Cookie") if each.startswith("session_id=")]
     if not renewed:
@@ -223,7 +223,7 @@ async def opens_a_websocket(door: Door) -> str:
 
 
 async def reads_the_docs(door: Door) -> str:
-    """The page, and all that it fetches; the application is asked nothing."""
+    """The sign-in page and its files are fetched without a request to the application."""
     async with door.http.get(f"{door.url}/docs") as response:
         shown = await response.text()
     for path in {"/api/openapi.json", *re.findall(r'(?:src|href)="(.*?)"', shown)}:

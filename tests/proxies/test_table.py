@@ -1,4 +1,4 @@
-"""Every shipped proxy, asked everything that the table in docs/forward-auth.md has."""
+"""Every shipped proxy, with every case of the table in docs/forward-auth.md."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from aiohttp.test_utils import TestServer
 from stateroom import Settings
 from stateroom.database import Database
 from stateroom.drills import topology
+from stateroom.drills.node import Node, until
 from stateroom.drills.ports import free_port
 from stateroom.drills.postgres import Postgres
-from stateroom.drills.topology import Node, until
 from stateroom.sessions.sealing.key_ring import new_key
 
 from ..commands import Serving
@@ -35,7 +35,7 @@ Table = dict[str, dict[str, str]]
 
 @dataclass
 class Street:
-    """All doors to one application, and what stands behind them."""
+    """All proxies of one application, and the servers behind them."""
 
     doors: list[Door]
     service: Serving
@@ -43,7 +43,7 @@ class Street:
     journal: Postgres
 
     async def column(self, case: Case) -> dict[str, str]:
-        """What each proxy makes of a case."""
+        """The outcome of a case at each proxy."""
         return {door.proxy: await _word(case, door) for door in self.doors}
 
     async def is_well(self) -> bool:
@@ -94,7 +94,7 @@ async def _answers(door: Door, process: asyncio.subprocess.Process, log: Path) -
 
 
 def documented() -> Table:
-    """The table of the page: words by proxy, by case."""
+    """The page's table: words, by proxy and by case."""
     lines = re.findall(r"^\| (.*) \|$", page(PAGE).split("## What becomes of a request", 1)[1], re.MULTILINE)
     rows = [line.split(" | ") for line in lines]
     return {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[2:]}
@@ -118,6 +118,6 @@ async def test_every_proxy_does_what_the_table_says(street: Street) -> None:
 
 
 def as_text(table: Table) -> str:
-    """The table as the page has it."""
+    """The table as it stands on the page."""
     rows = [["request", *COMMANDS], ["---"] * (len(COMMANDS) + 1), *([case, *words.values()] for case, words in table.items())]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -1,4 +1,4 @@
-"""Ten lines of nginx before an application in another language, as docs/forward-auth.md has both."""
+"""Ten lines of nginx in front of an application in another language, both as in docs/forward-auth.md."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from stateroom.drills.node import until
 from stateroom.drills.ports import free_port
-from stateroom.drills.topology import until
 
 from ..commands import Serving
 from ..conftest import require_tool

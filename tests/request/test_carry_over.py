@@ -1,4 +1,4 @@
-"""Sessions that the real aiohttp-session has stored go on as ours: once, and none that is not good."""
+"""Sessions that the real aiohttp-session stored are carried over once, and only if they are valid."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from aiohttp_session.redis_storage import RedisStorage
 import stateroom
 from stateroom import SESSIONS, Settings, SettingsError, carry_over, testing
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node
 from stateroom.request.old_sessions import REDIRECT_SECONDS, OldSessions
 from stateroom.sessions.sealing.key_ring import new_key
 
 from ..conftest import ServiceClient
 from ..servers import Servers
 
-# aiohttp-session keeps things in requests under plain names.
+# aiohttp-session keeps its objects in requests under plain names.
 pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
 
 
 @pytest.fixture
 def node(servers: Servers) -> Node:
-    """The Redis of the old sessions."""
+    """The Redis with the old sessions."""
     return servers.valkey
 
 
@@ -59,7 +59,7 @@ async def sign_out(request: web.Request) -> web.Response:
 
 @contextlib.asynccontextmanager
 async def moved(settings: Settings, node: Node) -> AsyncIterator[ServiceClient]:
-    """The application after its move, as one worker of it. Its client keeps no cookies."""
+    """One worker of the application after its move. The client keeps no cookies."""
     app = web.Application()
     stateroom.setup(app, settings)
     carry_over(app, redis_url=f"redis://{node.host}:{node.port}/0", user_key="user_id")
@@ -75,7 +75,7 @@ async def client(settings: Settings, node: Node) -> AsyncIterator[ServiceClient]
 
 
 async def before_the_move(node: Node, **data: Any) -> str:
-    """A visit to the old application, which keeps this: the cookie that it sets."""
+    """Visit the old application, which stores this data. Returns its cookie."""
 
     async def visit(request: web.Request) -> web.Response:
         (await aiohttp_session.get_session(request)).update(data)
@@ -92,7 +92,7 @@ async def before_the_move(node: Node, **data: Any) -> str:
 
 
 async def ask(client: ServiceClient, cookie: str, path: str = "/", method: str = "GET") -> tuple[int, Any, str]:
-    """Status, answer, and the cookie of ours that came with it."""
+    """The status, the answer, and Stateroom's cookie in it."""
     async with client.request(method, path, headers={"Cookie": cookie}) as response:
         is_json = "json" in response.content_type
         ours = response.cookies.get("session_id")

@@ -1,4 +1,4 @@
-"""Sessions of an application, over HTTP, on a real server."""
+"""The sessions of an application, over HTTP, with a real server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Gate:
-    """Holds requests under way until a test opens it."""
+    """Holds requests until the test opens it."""
 
     def __init__(self) -> None:
         self.waiting = 0
@@ -184,13 +184,13 @@ async def app(app_settings: Settings) -> web.Application:
 
 @pytest.fixture
 async def browser(app: web.Application, aiohttp_client: AiohttpClient) -> ServiceClient:
-    """A client with a cookie jar, and connections enough for many requests at once."""
+    """A client with a cookie jar and many connections."""
     return await aiohttp_client(app, connector=TCPConnector(limit=300), cookie_jar=CookieJar(unsafe=True))
 
 
 @pytest.fixture
 async def raw(browser: ServiceClient) -> AsyncIterator[ClientSession]:
-    """The same application for requests whose cookies the test writes itself."""
+    """A client of the application without a cookie jar: the test sets the cookies."""
     async with ClientSession(browser.make_url("/"), cookie_jar=DummyCookieJar()) as session:
         yield session
 
@@ -212,7 +212,7 @@ def value_of(client: ServiceClient) -> str:
 
 
 async def keys_in_redis(app: web.Application) -> int:
-    """Of this application: other tests' keys expire meanwhile."""
+    """The keys of this application. Keys of other tests may expire meanwhile."""
     found = await app[SESSIONS]._parts.client.execute("", "KEYS", f"{app[SESSIONS].settings.redis_key_prefix}:*")
     return len(found)
 
@@ -264,7 +264,7 @@ async def test_slow_requests_do_not_bring_a_logged_out_session_back(
         async with call(path, headers=headers) as response:
             return response.status, await response.json(content_type=None), response.headers.get("Set-Cookie")
 
-    # Half of them write, half are due to renew: both could bring it back.
+    # Half of them write, half are due for renewal. Neither may store the session again.
     under_way = [asyncio.create_task(slow("/slow" if n % 2 else "/slow-read")) for n in range(50)]
     await app[GATE].until(50)
     testing.clock(app).move(seconds=120)
@@ -281,7 +281,7 @@ async def test_slow_requests_do_not_bring_a_logged_out_session_back(
 
 
 async def test_a_thousand_anonymous_requests_store_nothing(browser: ServiceClient, app: web.Application) -> None:
-    # Housekeeping has one key of its own, which comes and goes: let it be there throughout.
+    # Housekeeping has its own key, which comes and goes. The test keeps it present.
     await app[SESSIONS]._parts.store.claim_sweep("test", hold_ms=60_000)
     before = await keys_in_redis(app)
     for _ in range(10):
@@ -309,7 +309,7 @@ async def test_a_request_without_a_cookie_sends_nothing_to_the_database(
     def noted() -> Any:
         task = asyncio.current_task()
         name = task.get_name() if task is not None else ""
-        if not name.startswith("stateroom "):  # what runs beside the requests has names
+        if not name.startswith("stateroom "):  # Background tasks have names.
             asked.append(name)
         return connect()
 
@@ -348,14 +348,14 @@ async def test_nothing_that_redis_holds_opens_a_session(browser: ServiceClient, 
         for headers in ({"Cookie": f"session_id={text}"}, {"Authorization": f"Bearer {text}"}):
             async with raw.get("/read", headers=headers) as response:
                 assert (await response.json())["user"] is None
-    # The token that does open it is nowhere in Redis.
+    # Redis does not contain the token that opens the session.
     token = app[SESSIONS]._parts.key_ring.open(value_of(browser))
     assert token is not None
     assert not any(token.token in text or token.token.hex().encode() in text for text in held)
 
 
 def test_mangled_cookies_are_anonymous_visitors(servers: Servers, caplog: pytest.LogCaptureFixture) -> None:
-    """10,000 of them, against one application: no 5xx, nothing set, nothing logged."""
+    """10,000 bad cookies at one application: no 5xx, no cookie set, nothing logged."""
     runner = asyncio.Runner()
     app = make_app(servers.settings("valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}"))
 

@@ -1,4 +1,4 @@
-"""Whose address and origin a request has: through proxies only where they are trusted."""
+"""A request's address and origin come from a proxy's headers only if the proxy is trusted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stateroom.settings import Settings
 
 
 class Transport:
-    """A connection from somewhere."""
+    """A transport of a connection from this address."""
 
     def __init__(self, peer: str) -> None:
         self._peer = peer
@@ -36,9 +36,9 @@ def proxies(trusted: str = "10.0.0.0/8, ::1/128", **values: Any) -> Proxies:
     ("peer", "forwarded", "address"),
     [
         ("203.0.113.7", [], "203.0.113.7"),
-        ("203.0.113.7", ["1.1.1.1"], "203.0.113.7"),  # not a proxy of ours: what it says does not count
+        ("203.0.113.7", ["1.1.1.1"], "203.0.113.7"),  # This is no trusted proxy, so its headers are ignored.
         ("10.0.0.1", ["1.1.1.1"], "1.1.1.1"),
-        ("10.0.0.1", ["9.9.9.9, 1.1.1.1"], "1.1.1.1"),  # what stands left the client may have written
+        ("10.0.0.1", ["9.9.9.9, 1.1.1.1"], "1.1.1.1"),  # The client may have written the values further left.
         ("10.0.0.1", ["9.9.9.9, 1.1.1.1, 10.0.0.2"], "1.1.1.1"),
         ("10.0.0.1", ["1.1.1.1", "2.2.2.2"], "2.2.2.2"),
         ("10.0.0.1", ["nonsense"], "10.0.0.1"),
@@ -82,7 +82,7 @@ def test_forwarding_headers_of_strangers_are_logged_once() -> None:
         for _ in range(3):
             ours.address(request("203.0.113.7", ("X-Forwarded-For", "1.1.1.1")))
     assert [each["event"] for each in logs] == ["forwarding_headers_ignored"]
-    assert "TRUSTED_PROXIES" in logs[0]["mend"]
+    assert "TRUSTED_PROXIES" in logs[0]["fix"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Open WebSockets and streams end with their session, on every worker, while Redis is away too."""
+"""Open WebSockets and streams end with their session, on every worker, even while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from stateroom import SESSIONS, require_auth, sign_in, sign_out, testing
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node, until
 from stateroom.errors import DatabaseUnavailable
 from stateroom.request.request_session import FRONTEND
 from stateroom.request.streams import Streams
@@ -110,7 +110,7 @@ async def fleet(servers: Servers, tmp_path: Path) -> AsyncIterator[Fleet]:
 
 
 async def closed(ws: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
-    """How it was closed, if that happens soon."""
+    """The close code, if the WebSocket is closed soon."""
     async with asyncio.timeout(SOON_SECONDS):
         message = await ws.receive()
     assert message.type == aiohttp.WSMsgType.CLOSE, message
@@ -149,14 +149,14 @@ async def test_an_event_stream_ends_in_order(fleet: Fleet) -> None:
         assert await response.content.readline() == b"data: x\n"
         await fleet.post("/out", ada)
         async with asyncio.timeout(SOON_SECONDS):
-            await response.content.read()  # to the end, which is one: no connection broke off
+            await response.content.read()  # The stream ended in order: the connection did not break.
 
 
 async def test_they_end_while_redis_is_away(fleet: Fleet) -> None:
     ada = await fleet.sign_in("ada")
     ws = await opened(fleet, ada)
     async with fleet.workers[1].get("/socket", headers=ada):
-        pass  # that worker has seen the session too
+        pass  # That worker has seen the session too.
     await fleet.node.kill()
     await fleet.post("/out", ada)
     assert await closed(ws) == (4401, "session ended: logout")
@@ -182,11 +182,11 @@ async def test_a_stream_that_is_over_is_forgotten(fleet: Fleet) -> None:
     async def is_forgotten() -> bool:
         return len(fleet.app()[FRONTEND].streams) == 0
 
-    await topology.until(is_forgotten, "the handler has ended")
+    await until(is_forgotten, "the handler has ended")
 
 
 async def test_a_page_of_another_site_opens_no_socket(fleet: Fleet) -> None:
-    """Its browser would send the cookie along, and no CORS keeps it from reading what comes."""
+    """The browser sends the cookie, and CORS does not prevent reading from a WebSocket."""
     ada = await fleet.sign_in("ada")
     client = fleet.workers[0]
     for foreign in ("https://evil.example", "null"):
@@ -201,7 +201,7 @@ async def test_a_page_of_another_site_opens_no_socket(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("worker", [0, 1])
 async def test_they_end_while_the_journal_is_away(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, worker: int) -> None:
-    """On the worker that has acknowledged the logout, and on another, which has only the store to ask."""
+    """On the worker that acknowledged the logout, and on another, which must ask the store."""
     ada, bob = await fleet.sign_in("ada"), await fleet.sign_in("bob")
     mine, other = await opened(fleet, ada, worker=0), await opened(fleet, bob, worker=0)
 
@@ -217,9 +217,9 @@ async def test_they_end_while_the_journal_is_away(fleet: Fleet, monkeypatch: pyt
     async def none(_: Streams) -> None:
         return
 
-    if worker == 0:  # it knows without asking
+    if worker == 0:  # It knows this without asking.
         monkeypatch.setattr(Streams, "_look_for_tombstones", none)
-    await topology.until(is_away, "the journal is away")
+    await until(is_away, "the journal is away")
     await fleet.post("/out", ada, worker=worker)
     async with asyncio.timeout(3):
         message = await mine.receive()

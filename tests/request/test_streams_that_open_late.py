@@ -1,4 +1,4 @@
-"""A stream that opens while its session ends."""
+"""Streams that open while their session ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from stateroom import SESSIONS, get_session, require_auth, sign_in
-from stateroom.drills import topology
+from stateroom.drills.node import until
 from stateroom.request.request_session import FRONTEND
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.setup import setup
@@ -25,7 +25,7 @@ GATE = web.AppKey("gate", asyncio.Event)
 
 @require_auth
 async def slow_socket(request: web.Request) -> web.WebSocketResponse:
-    """Looks something up before it opens."""
+    """A handler that waits before it opens its stream."""
     request.app[ARRIVED].set()
     await request.app[GATE].wait()
     made = web.WebSocketResponse()
@@ -70,11 +70,11 @@ async def test_a_socket_that_opens_after_its_sessions_end_was_heard_is_not_left_
     async def is_heard() -> bool:
         return manager._parts.tail.reason(SessionRef("sada", handle), 0) == "revoked"
 
-    await topology.until(is_heard, "the tail has the end")
+    await until(is_heard, "the tail has the end")
     app[GATE].set()
     try:
         socket = await opening
-    except Exception:  # refused: as good
+    except Exception:  # It may also be refused.
         return
     message = await socket.receive(timeout=3)
     while message.type is WSMsgType.TEXT:

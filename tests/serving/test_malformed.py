@@ -1,4 +1,4 @@
-"""What is no HTTP is refused as everything else is, and is not repeated: it may hold a cookie."""
+"""Malformed HTTP is refused with a problem document that does not repeat it, because it may contain a cookie."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 def exchange(port: int, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
         sock.sendall(sent)
-        received = b"".join(iter(lambda: sock.recv(4096), b""))  # it closes the connection
+        received = b"".join(iter(lambda: sock.recv(4096), b""))  # The service closes the connection.
     head, _, body = received.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     return int(first.split()[1]), {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body

@@ -1,4 +1,4 @@
-"""Workers that keep copies of sessions, as processes: an end that one of them acknowledges holds at all."""
+"""Worker processes with copies of sessions: if one acknowledges an end, all refuse the session."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_logout_holds_at_every_worker_once_it_is_answered(tmp_path: Path) -> N
     ):
         connections = [
             stack.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)))
-            for _ in range(CONNECTIONS)  # the kernel shares them out
+            for _ in range(CONNECTIONS)  # The kernel distributes the connections.
         ]
         for _ in range(TRIALS):
             cookie = service.sign_in()

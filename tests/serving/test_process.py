@@ -1,4 +1,4 @@
-"""`stateroom serve`: from the locks it takes to the drain on SIGTERM."""
+"""`stateroom serve`, from its locks at startup to its drain on SIGTERM."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_newcomer_is_told_where_to_go_and_state_outlives_the_process(tmp_path:
 
 
 def test_the_demo_user_exists_in_embedded_mode_only(tmp_path: Path, serving: Serving, command: Command) -> None:
-    # The embedded server of `serving` stands in for a Redis of somebody's own.
+    # The embedded server of `serving` serves as an external Redis here.
     key = command("keys").stdout.strip()
     url = f"unix://:{(tmp_path / 'var/valkey.password').read_text()}@{tmp_path / 'var/valkey.sock'}"
     other = tmp_path / "other"

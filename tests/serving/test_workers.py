@@ -1,4 +1,4 @@
-"""`stateroom serve --workers N`: one port, one `/metrics`, and a worker that dies takes nobody else along."""
+"""`stateroom serve --workers N`: one port, one `/metrics`, and a worker that dies stops no other worker."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def until(condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"it never came to this: {what}"
-        time.sleep(0.02)  # another process offers nothing to await
+        time.sleep(0.02)  # There is no event for another process.
 
 
 def ended(service: Serving) -> list[str]:
-    """What the log says of workers' ends."""
+    """The log lines about workers that ended."""
     return [event for event in service.output.splitlines() if '"worker_died"' in event]
 
 
 def test_one_scrape_answers_for_all_workers(two: Serving) -> None:
-    for _ in range(40):  # a connection each
+    for _ in range(40):  # One connection each.
         assert two.call("GET", "/api/auth/check")[0] == 200
     sample = 'http_requests_total{code="200",method="GET",route="/api/auth/check"}'
     until(lambda: two.metric(sample) == 40, "40 checks are counted")
@@ -106,7 +106,7 @@ async def test_a_worker_that_is_killed_costs_no_more_than_its_connections(tmp_pa
                 await asyncio.sleep(1)
             stop.set()
         assert outcomes["wrong"] == 0
-        assert outcomes["broken off"] <= 16  # each client holds one connection
+        assert outcomes["broken off"] <= 16  # Each client has one connection.
         assert outcomes["good"] > 1000
         assert totals == sorted(totals)
         assert totals[-1] > totals[0]
@@ -119,12 +119,12 @@ async def test_a_worker_that_is_killed_costs_no_more_than_its_connections(tmp_pa
 
 @contextlib.asynccontextmanager
 async def watching(service: Serving, totals: list[float]) -> AsyncIterator[None]:
-    """Scrape all the while."""
+    """Scrape all the time."""
     stop = asyncio.Event()
 
     async def scrape() -> None:
         while not stop.is_set():
-            with contextlib.suppress(OSError):  # the scrape that the dying worker had
+            with contextlib.suppress(OSError):  # The scrape that the dying worker was answering.
                 total = await asyncio.to_thread(service.metric, 'stateroom_session_loads_total{result="hit"}')
                 totals.append(total or 0.0)
 
@@ -137,7 +137,7 @@ async def watching(service: Serving, totals: list[float]) -> AsyncIterator[None]
 
 
 def test_gauges_of_a_dead_worker_go_with_it(two: Serving) -> None:
-    os.kill(two.workers[0], signal.SIGSTOP)  # that its successor cannot be taken for it
+    os.kill(two.workers[0], signal.SIGSTOP)  # So its successor cannot be mistaken for it.
     os.kill(two.workers[0], signal.SIGKILL)
     two.wait_for('"worker_restarted"')
     assert two.metric("stateroom_workers") == 2
@@ -182,7 +182,7 @@ def test_cookie_keys_are_rotated_without_a_restart(tmp_path: Path, arguments: li
             until(lambda: service.output.count(said) == before + count, f"every process says {said}")
 
         def who(cookie: str) -> set[bool]:
-            """What the workers say; each connection may reach another."""
+            """The workers' answers. Each connection may reach another worker."""
             return {service.call("GET", "/api/auth/check", cookie=cookie)[1]["authenticated"] for _ in range(10)}
 
         by_old = service.sign_in()
@@ -276,7 +276,7 @@ def test_closing_the_terminal_stops_it(tmp_path: Path, arguments: list[str]) -> 
     try:
         until(lambda: "listens on" in (tmp_path / "log").read_text(), "it listens")
         os.close(theirs)
-        os.close(ours)  # the terminal is gone: its session gets SIGHUP
+        os.close(ours)  # The terminal is closed, so its processes get SIGHUP.
         assert process.wait(PATIENCE_SECONDS) == 0
     finally:
         process.kill()

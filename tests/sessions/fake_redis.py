@@ -116,7 +116,7 @@ class FakeClient:
             if node.address in self.cut:
                 self._held.append(hear)
             else:
-                near.hear([b"invalidate", keys])
+                near.on_push([b"invalidate", keys])
 
         self._arrive(hear)
 
@@ -137,7 +137,7 @@ class FakeClient:
                 self._node = node
                 self._standing.connected(until)
                 if self._near is not None:
-                    self._near._is_told = True
+                    self._near._is_tracking = True
         node_now = self._node
         if node_now is None or node_now.address in self.cut:
             self.drop()
@@ -175,8 +175,8 @@ class FakeClient:
         assert self._near is not None
         reply = self._loop.create_future()
         node = self.connect()
-        self._near.note(key, reply)
-        self._near.leaves()
+        self._near.keep_reply(key, reply)
+        self._near.batch_sent()
 
         async def call(client: PlainClient) -> Any:
             node.note_reader(key, self)

@@ -21,9 +21,9 @@ from stateroom.backend import near_cache
 from stateroom.backend.near_cache import ASK_SECONDS, NearCache
 from stateroom.backend.server import ServerClient
 from stateroom.drills import topology
+from stateroom.drills.node import Node
 from stateroom.drills.ports import free_port
 from stateroom.drills.relay import Relay
-from stateroom.drills.topology import Node
 from stateroom.errors import SessionEnded
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.session import Session, record_of, take

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stateroom.settings import Address, Settings
+from stateroom.settings.implied import IMPLIED
 
 from .test_each_setting import refusal
 
@@ -101,6 +102,24 @@ def test_renewal_is_due_each_tenth_of_the_idle_lifetime_and_at_least_each_minute
     assert Settings().session_renew_interval == 60
     assert Settings(session_max_age=100).session_renew_interval == 10
     assert Settings(session_max_age=100, session_renew_interval=5).session_renew_interval == 5
+
+
+def test_none_in_code_leaves_it_to_the_other_settings() -> None:
+    settings = production(
+        redis_sentinels="10.0.0.1:26379", redis_write_replicas=None, session_name=None, session_renew_interval=None,
+        redis_sentinel_tls=None,
+    )  # fmt: skip
+    assert settings == production(redis_sentinels="10.0.0.1:26379")
+    assert (settings.redis_write_replicas, settings.session_name, settings.session_renew_interval) == (1, "__Host-session", 60)
+    assert settings.redis_sentinel_tls is False
+
+
+def test_every_implied_setting_has_a_value_of_its_type() -> None:
+    may_be_none = {"redis_sentinel_tls_ca", "redis_sentinel_tls_cert", "redis_sentinel_tls_key", "redis_sentinel_tls_server_name"}
+    for settings in (Settings(), production(redis_host="redis"), production(redis_sentinels="10.0.0.1:26379")):
+        assert {name for name in IMPLIED if getattr(settings, name) is None} == may_be_none
+    types = {name: str(Settings.model_fields[name].annotation) for name in IMPLIED}
+    assert {name for name, type_ in types.items() if "None" in type_ or "Optional" in type_} == may_be_none
 
 
 def test_the_default_of_degraded_mode_gives_way_to_a_shorter_session() -> None:

@@ -60,6 +60,18 @@ def test_a_file_holds_the_value_and_its_last_line_break_does_not_count(monkeypat
     assert [key.get_secret_value() for key in Settings().cookie_keys] == keys
 
 
+@pytest.mark.parametrize("between", ["\n", "\r\n", ",\n", "\n\n"])
+def test_a_list_in_a_file_may_have_one_value_a_line(between: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [new_key(), new_key()]
+    Path("keys").write_text(between.join(keys) + "\n", encoding="utf-8")
+    Path("proxies").write_text(between.join(["10.0.0.0/8", " ::1 "]), encoding="utf-8")
+    monkeypatch.setenv("COOKIE_KEYS_FILE", "keys")
+    monkeypatch.setenv("TRUSTED_PROXIES_FILE", "proxies")
+    settings = Settings()
+    assert [key.get_secret_value() for key in settings.cookie_keys] == keys
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
+
+
 def test_dotenv_may_name_a_file() -> None:
     Path("secret").write_text(SECRET, encoding="utf-8")
     dotenv("REDIS_PASSWORD_FILE=secret\n")
@@ -105,17 +117,17 @@ def test_a_wrong_value_in_a_file_is_not_shown(monkeypatch: pytest.MonkeyPatch) -
 
 def test_dotenv_that_is_no_text_is_told() -> None:
     Path(".env").write_bytes(b"PORT=\xff\n")
-    assert refusal() == ".env cannot be read: it is not UTF-8 text; mend it or move it away"
+    assert refusal() == ".env cannot be read: it is not UTF-8 text; correct it or move it away"
 
 
 @pytest.mark.parametrize("name", ["COOKIE_HASH_KEY", "COOKIE_BLOCK_KEY"])
 @pytest.mark.parametrize("place", ["environment", "dotenv"])
-def test_keys_of_other_session_services_are_named_with_the_mend(name: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_of_other_session_services_are_named_with_the_fix(name: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if place == "environment":
         monkeypatch.setenv(name, SECRET)
     else:
         dotenv(f"{name}={SECRET}\n")
-    assert refusal() == f"{name} is not a setting of Stateroom; make a key with `stateroom keys` and set COOKIE_KEYS"
+    assert refusal() == f"{name} is not a setting of Stateroom; make a key with `stateroom keys` and use COOKIE_KEYS"
 
 
 def test_a_slip_in_code_is_told() -> None:

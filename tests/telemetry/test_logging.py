@@ -1,4 +1,4 @@
-"""What the process writes to stderr. In processes of their own: logging is set up once for a process."""
+"""What a process writes to stderr. Each test runs a process, because logging is configured once per process."""
 
 from __future__ import annotations
 

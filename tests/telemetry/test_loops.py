@@ -1,4 +1,4 @@
-"""Loops beside the requests: no error ends one for good, and each is said."""
+"""Background loops: no error ends one for good, and each error is logged and counted."""
 
 from __future__ import annotations
 

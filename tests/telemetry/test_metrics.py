@@ -1,11 +1,13 @@
-"""Counting: each application by itself, and figures that agree with prometheus-client's own."""
+"""Each application has its own counters, and their figures agree with prometheus-client's."""
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from stateroom.telemetry.hot import hot_counter, hot_histogram
+from stateroom.insides import of_prometheus
+from stateroom.telemetry.hot import HotDistribution, hot_counter, hot_histogram
 from stateroom.telemetry.metrics import Metrics
 
 
@@ -19,10 +21,18 @@ def test_two_applications_of_one_process_count_apart() -> None:
             assert metrics.registry.get_sample_value(name, labels) == expected
 
 
-def test_a_hot_histogram_reads_as_an_ordinary_one() -> None:
+@pytest.fixture(params=["prometheus-client is known", "prometheus-client is unknown"])
+def knows_prometheus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    if request.param == "prometheus-client is unknown":
+        monkeypatch.setattr(of_prometheus, "is_known", lambda: False)
+    return of_prometheus.is_known()
+
+
+def test_a_hot_histogram_reads_as_an_ordinary_one(knows_prometheus: bool) -> None:
     bounds = (0.005, 0.5, 1, 2.5)
     registries = CollectorRegistry(), CollectorRegistry()
-    [hot] = [hot_histogram(registries[0], "seconds", "Time", ["route"], bounds)["/x",]]
+    hot = hot_histogram(registries[0], "seconds", "Time", ["route"], bounds)["/x",]
+    assert isinstance(hot, HotDistribution) is knows_prometheus
     ordinary = Histogram("seconds", "Time", ["route"], buckets=bounds, registry=registries[1]).labels("/x")
     for values in ((0.001, 0.005, 0.25), (1, 2.75, 128), ()):
         for value in values:
@@ -46,6 +56,7 @@ def test_what_was_counted_is_handed_over_once() -> None:
         assert registry.get_sample_value("things_total", {"kind": "odd"}) == expected
 
 
+@pytest.mark.usefixtures("knows_prometheus")
 def test_whoever_reads_the_registry_sees_the_figures_of_that_moment() -> None:
     metrics = Metrics("1")
     waiting = 0.0
@@ -56,6 +67,7 @@ def test_whoever_reads_the_registry_sees_the_figures_of_that_moment() -> None:
     assert metrics.registry.get_sample_value("http_requests_total", {"method": "GET", "route": "/x", "code": "200"}) == 2
 
 
+@pytest.mark.usefixtures("knows_prometheus")
 def test_a_bucket_names_the_request_that_it_saw_last_in_openmetrics() -> None:
     metrics = Metrics("1")
     duration = metrics.http_request_duration["GET", "/x"]
@@ -66,3 +78,14 @@ def test_a_bucket_names_the_request_that_it_saw_last_in_openmetrics() -> None:
     assert 'le="0.5"' in line
     assert '# {request_id="the-last"} 0.4' in line
     assert "the-last" not in generate_latest(metrics.registry).decode()
+
+
+@pytest.mark.usefixtures("knows_prometheus")
+def test_an_id_too_long_for_an_example_is_counted_and_not_shown() -> None:
+    metrics = Metrics("1")
+    duration = metrics.http_request_duration["GET", "/x"]
+    for length in (118, 119, 128):
+        duration.observe_request(0.3, "x" * length)
+    openmetrics = generate_openmetrics(metrics.registry).decode()  # type: ignore[no-untyped-call]
+    assert metrics.registry.get_sample_value("http_request_duration_seconds_count", {"method": "GET", "route": "/x"}) == 3
+    assert "x" * 119 not in openmetrics

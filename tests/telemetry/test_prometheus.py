@@ -1,6 +1,6 @@
-"""A real Prometheus scrapes two workers under load: nothing is missed, nothing is counted twice.
+"""A real Prometheus scrapes two workers under load: no request is missed or counted twice.
 
-SCRAPE_SECONDS says for how long; the full run is of two minutes.
+SCRAPE_SECONDS sets for how long. The full run takes two minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(60 + 2 * SCRAPE_SECONDS)
 
 
 class Load:
-    """Clients that count what they were answered."""
+    """Clients that count their answers."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""Around each request: its id, its line in the log."""
+"""The id and the log line of each request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def request_id(client: ServiceClient, given: str | None = None) -> str:
 
 @pytest.fixture
 async def trusting(servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient) -> ServiceClient:
-    """The service behind a proxy that it trusts: the test."""
+    """The service behind a trusted proxy, which is the test."""
     return await aiohttp_client(make_app(servers.service_settings(tmp_path, trusted_proxies="127.0.0.0/8")))
 
 

@@ -1,4 +1,4 @@
-"""Visitors of the running service."""
+"""Browsers at the running service."""
 
 from __future__ import annotations
 

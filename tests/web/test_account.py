@@ -1,4 +1,4 @@
-"""The account's page by form, with scripts off."""
+"""The account's page, used by forms without scripts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGN_OUT_IPHONE = "Sign out Mobile Safari on iOS"
 
 @pytest.fixture
 async def devices(visitor: Visitor, new_visitor: NewVisitor) -> tuple[Visitor, Visitor]:
-    """Ada's desktop, and her telephone, which signed in later."""
+    """Ada's desktop and her telephone. The telephone signed in later."""
     phone = await new_visitor(SAFARI)
     await visitor.register()
     await phone.sign_in()
@@ -132,13 +132,13 @@ async def test_an_old_sign_in_gives_the_password_again_and_the_step_is_taken(
     assert page.only("h1").text == "Enter your password again"
     assert "more than 15 minutes ago" in page.text
     assert (await phone.open("/account")).path == "/account"
-    page = await desktop.send("Go on", current_password="wrong")
+    page = await desktop.send("Continue", current_password="wrong")
     assert (page.status, page.errors) == (401, "Please check this The current password is wrong.")
-    page = await desktop.send("Go on", current_password="correct horse")
+    page = await desktop.send("Continue", current_password="correct horse")
     assert page.path == "/account"
     assert "The device was signed out." in page.text
     assert (await phone.open("/account")).path == "/login"
-    # It is fresh again.
+    # The sign-in is fresh again.
     assert "No other device was signed in." in (await desktop.post("/account/revoke-others", {})).text
 
 
@@ -148,7 +148,7 @@ async def test_signing_out_everywhere_else_asks_too(service: ServiceClient, devi
     testing.clock(service.app).move(minutes=20)
     await desktop.open("/account")
     assert (await desktop.send("Sign out everywhere else")).only("h1").text == "Enter your password again"
-    assert "1 other device signed out." in (await desktop.send("Go on", current_password="correct horse")).text
+    assert "1 other device signed out." in (await desktop.send("Continue", current_password="correct horse")).text
 
 
 async def test_a_password_is_changed_and_every_other_device_told(devices: tuple[Visitor, Visitor]) -> None:
@@ -178,7 +178,7 @@ async def test_why_a_session_ended_is_said_in_words(service: ServiceClient, visi
         ("disabled", "This account was disabled."),
         ("rotated", "This session was replaced by a newer one."),
         ("expired", "Your session has expired."),
-        ("limit", "The number of devices is limited, so the oldest one, this one, was signed out."),
+        ("limit", "The number of devices is limited, so this device, the oldest one, was signed out."),
     ]:
         await visitor.sign_in()
         await manager.revoke_all(user.id, reason=reason)
@@ -211,7 +211,7 @@ class TestLimit:
         page = await desktop.open("/account")
         assert page.path == "/login"
         assert "You signed in on another device." in page.text
-        assert "on 2 devices at once, so the oldest one, this one, was signed out." in page.text
+        assert "on 2 devices at once, so this device, the oldest one, was signed out." in page.text
         assert (await phone.open("/account")).path == "/account"
 
 
@@ -220,14 +220,14 @@ async def test_while_redis_is_away_the_account_says_what_it_cannot_show(
 ) -> None:
     assert service.app is not None
     desktop, phone = devices
-    banner = "Session storage cannot be reached at the moment."
+    banner = "Some details are temporarily unavailable."
     assert banner not in (await desktop.open("/account")).text
     with testing.redis_down(service.app):
         page = await desktop.open("/account")
         assert page.status == 200
         assert banner in page.text
         assert "ada@example.com" in page.text
-        assert "Your devices cannot be shown at the moment" in page.text
+        assert "Your list of devices is temporarily unavailable" in page.text
         page = await desktop.send("Change password", current_password="correct horse", new_password="battery staple")
         assert (page.status, page.path) == (200, "/account/password")
         assert "Password changed. Every other device was signed out." in page.text
@@ -257,7 +257,7 @@ async def test_what_cannot_be_known_is_503_and_signs_nobody_out(
             patch.setattr(Database, each, mock.Mock(side_effect=DatabaseUnavailable("10.1.2.3")))
         page = await visitor.open("/account")
         assert (page.status, page.headers["Retry-After"]) == (503, "1")
-        assert "We cannot look that up at the moment" in page.text
+        assert "This is temporarily unavailable" in page.text
         assert "Try again in 1 second." in page.text
         assert "10.1.2.3" not in page.html
         assert page.only("a", href="/account").text == "Try again"
@@ -272,7 +272,7 @@ async def test_while_the_accounts_are_away_the_page_shows_the_rest(service: Serv
     with mock.patch.object(service.app[ACCOUNTS], "profile", side_effect=DatabaseUnavailable("10.1.2.3")):
         page = await visitor.open("/account")
     assert page.status == 200
-    assert "Your name and address cannot be shown at the moment" in page.text
+    assert "Your name and email are temporarily unavailable" in page.text
     assert len(page.all("h3")) == 1
 
 

@@ -1,4 +1,4 @@
-"""What guards the pages, and what browsers may keep."""
+"""The security headers of the pages, and which answers browsers may cache."""
 
 from __future__ import annotations
 

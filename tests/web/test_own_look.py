@@ -1,4 +1,4 @@
-"""What docs/pages.md shows of a look of one's own, as it stands there."""
+"""The example of an own look in docs/pages.md, run unchanged."""
 
 from __future__ import annotations
 

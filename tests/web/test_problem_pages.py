@@ -1,4 +1,4 @@
-"""Problems on pages are pages, and stay problems everywhere else."""
+"""A problem on a page is shown as a page. Elsewhere it is a problem document."""
 
 from __future__ import annotations
 

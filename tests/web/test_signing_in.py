@@ -1,4 +1,4 @@
-"""Signing in and registering by form, with scripts off."""
+"""Sign-in and registration by forms, without scripts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def service_settings(servers: Servers, tmp_path: Any) -> Settings:
 
 
 def assert_is_tied_to_its_field(page: Page, name: str, text: str) -> None:
-    """The summary has the focus and leads to the field, whose description is the same text."""
+    """The summary has the focus and links to the field, which is described by the same text."""
     summary = page.only("div", **{"class": "summary"})
     assert "autofocus" in summary.attributes
     assert summary.get("tabindex") == "-1"
@@ -88,7 +88,7 @@ async def test_who_tries_too_often_is_told_how_long_to_wait(visitor: Visitor) ->
     ("fault", "seconds", "words"),
     [
         (Saturated("full", retry_after=7), "7", "Many people are signing in. Try again in 7 seconds."),
-        (DatabaseUnavailable("10.1.2.3"), "1", "The accounts cannot be reached at the moment."),
+        (DatabaseUnavailable("10.1.2.3"), "1", "Accounts are temporarily unavailable."),
     ],
 )
 async def test_what_cannot_be_done_now_is_said_on_the_form(visitor: Visitor, fault: Exception, seconds: str, words: str) -> None:
@@ -126,7 +126,7 @@ async def test_remember_me_keeps_the_cookie_beyond_the_browser(visitor: Visitor,
     keeper = await new_visitor()
     await keeper.sign_in(remember="yes")
     assert keeper.cookie_max_age == "2592000"
-    assert "For 30 days" in (await (await new_visitor()).open("/login")).text
+    assert "for 30 days" in (await (await new_visitor()).open("/login")).text
 
 
 @pytest.mark.parametrize("path", ["/account?tab=devices", "/login", "/nothing/here?x=1&y=2"])
@@ -138,7 +138,7 @@ async def test_a_sign_in_leads_back_to_our_own_pages(visitor: Visitor, new_visit
     page = await other.send("Sign in", email="ada@example.com", password="wrong")
     page = await other.send("Sign in", email="ada@example.com", password="correct horse")
     assert page.path == ("/account" if path == "/login" else path)
-    assert (await other.open(f"/login?rd={quote(path)}")).path == page.path  # who is signed in goes on at once
+    assert (await other.open(f"/login?rd={quote(path)}")).path == page.path  # A signed-in user is redirected at once.
 
 
 @pytest.mark.parametrize("path", ["/login", "/register"])
@@ -166,7 +166,7 @@ async def test_the_policy_lets_a_form_lead_to_the_named_host_only(visitor: Visit
 FOREIGN = [
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
-    {"Origin": "https://shop.example.com"},  # of CORS_ORIGINS: that is for the API
+    {"Origin": "https://shop.example.com"},  # An origin of CORS_ORIGINS: those are only for the API.
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
     {"Origin": "", "Sec-Fetch-Site": "cross-site"},

@@ -1,4 +1,4 @@
-"""What pages say, in plain words."""
+"""The words on the pages."""
 
 from __future__ import annotations
 

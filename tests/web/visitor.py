@@ -1,4 +1,4 @@
-"""A browser with scripts off: opens pages and sends the forms that they have, as they are."""
+"""A browser without scripts. It opens pages and sends their forms."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Form:
 
 
 class Page(HTMLParser):
-    """An answer as somebody sees it."""
+    """An answer as a user sees it."""
 
     def __init__(self, status: int, path: str, headers: Mapping[str, str], html: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """What stands on it; what is hidden does not."""
+        """The visible text."""
         return " ".join(" ".join(self._words).split())
 
     @property
@@ -60,7 +60,7 @@ class Page(HTMLParser):
 
     @property
     def errors(self) -> str:
-        """What the summary of errors says."""
+        """The text of the summary of errors."""
         return next((each.text for each in self.elements if each.get("class") == "summary"), "")
 
     def only(self, tag: str, **attributes: str) -> Element:
@@ -75,7 +75,7 @@ class Page(HTMLParser):
         return found
 
     def form_of(self, button: str) -> Form:
-        """By all that the button is called, or the beginning of it."""
+        """The form with this button, found by the button's text or its beginning."""
         exactly = [form for form in self.forms if button in form.buttons]
         [found] = exactly or [form for form in self.forms if any(each.startswith(button) for each in form.buttons)]
         return found
@@ -108,7 +108,7 @@ class Page(HTMLParser):
 
 
 class Visitor:
-    """One browser of one person. Cookies are its own."""
+    """One browser of one user, with its own cookies."""
 
     def __init__(self, client: ServiceClient, user_agent: str = FIREFOX) -> None:
         self._client = client
@@ -130,7 +130,7 @@ class Visitor:
 
     @property
     def cookie(self) -> str:
-        """The session's, as its value."""
+        """The value of the session's cookie."""
         assert self._session is not None
         return next((each.value for each in self._session.cookie_jar if each.key == "session_id"), "")
 
@@ -143,14 +143,14 @@ class Visitor:
         return await self.request("GET", path, headers={"Sec-Fetch-Site": "none", **headers})
 
     async def send(self, button: str, **typed: str) -> Page:
-        """Fill in the form that has this button, and press it."""
+        """Fill in the form with this button, and press the button."""
         form = self.page.form_of(button)
         for name in typed:
             assert name in form.fields or self.page.all("input", name=name), f"the form has no {name}"
         return await self.post(form.action, form.fields | typed)
 
     async def post(self, path: str, fields: Any, **headers: str) -> Page:
-        """A form from wherever the headers say; from our own page where they say nothing."""
+        """Send a form. The headers say from which origin; by default it is sent from our own page."""
         sent = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"} | headers
         return await self.request("POST", path, data=fields, headers={name: value for name, value in sent.items() if value})
 

@@ -1,4 +1,4 @@
-"""Who someone is: users, passwords, throttled sign-ins."""
+"""Users, their passwords, and the throttle for sign-ins."""
 
 from .accounts import ACCOUNTS, Accounts
 from .users import User

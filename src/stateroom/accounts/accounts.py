@@ -1,4 +1,4 @@
-"""What the API asks about accounts: register, authenticate, change a password."""
+"""Accounts: register a user, authenticate a user, change a password."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 USERS_REMEMBERED = 10_000
 IDENTITY_SECONDS = 60.0
-"""How old a name or an address in forward auth's headers may be."""
+"""How old a name or an email in forward auth's headers may be."""
 DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
 
 
 class Accounts:
-    """Users and their passwords, with throttled sign-ins. Knows nothing of sessions."""
+    """Users and their passwords, with throttled sign-ins. It knows nothing of sessions."""
 
     def __init__(
         self, settings: Settings, database: Database, client: RedisClient, metrics: Metrics, *, hashing_threads: int | None = None
@@ -46,76 +46,84 @@ class Accounts:
         self.users = Users(database)
         self.throttle = Throttle(client, settings)
         self._passwords = Passwords(settings, metrics, threads=hashing_threads)
+        # (email, address) -> the task that takes back the count of their last good attempt. It removes itself when it ends.
         self._forgiving: dict[tuple[str, str | None], asyncio.Task[None]] = {}
-        self._good_until: dict[int, float] = {}
+        # User id -> until when `identity` may answer from `_known`, by the monotonic clock: at most IDENTITY_SECONDS from now.
+        # len(_identity_until) <= 2 * USERS_REMEMBERED. The time of a user who is not in `_known` is ignored.
+        self._identity_until: dict[int, float] = {}
+        # Users as they were last read, without their password hashes; the user read last is at the end.
+        # len(_known) <= USERS_REMEMBERED.
         self._known: OrderedDict[int, User] = OrderedDict()
 
     async def aclose(self) -> None:
+        """Finish the throttle's steps and end the hashing threads."""
         await asyncio.gather(*self._forgiving.values(), return_exceptions=True)
         await self._passwords.aclose()
 
     async def register(self, email: str, password: str, name: str, address: str | None) -> User:
-        """A new user. Raises `BadInput`, `Conflict`, `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
+        """Make a new user. `address`: the client's IP address.
 
-        Each counts against the client's address as a failed sign-in does: tries at addresses that are taken tell who
-        has an account, and accounts by the thousand fill the database.
+        Each registration counts against the client's address as a failed sign-in does. Otherwise a client could find out who
+        has an account, or fill the database with accounts.
+        Raises `BadInput`, `Conflict`, `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
         """
         errors = [*email_errors(email), *self._passwords.errors(password), *name_errors(name)]
         if errors:
             raise BadInput(errors=tuple(errors))
         email = normal_email(email)
         async with self._attempt(email, address):
-            if await self.users.by_email(email) is not None:  # before the costly part; the table decides
+            if await self.users.by_email(email) is not None:  # before the costly hash; the table's constraint decides
                 raise Conflict("an account with this email exists")
             user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
-        self._meanwhile((email, address), self.throttle.acquit(email, address))
+        self._in_background((email, address), self.throttle.acquit(email, address))
         return user
 
     async def authenticate(self, email: str, password: str, address: str | None) -> User:
-        """The user with this address and password.
+        """Return the user with this email and password. `address`: the client's IP address.
 
-        Raises `InvalidCredentials`, the same after the same time for an unknown user, a wrong password and a
-        disabled account; `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
+        Raises `InvalidCredentials` for an unknown user, a wrong password and a disabled account: equal errors after equal
+        times. Raises `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
         """
         email = normal_email(email)
         async with self._attempt(email, address):
             return await self._verified(email, password, address, await self.users.by_email(email))
 
     def count_login(self, *, degraded: bool) -> None:
-        """Somebody has signed in; `degraded`: the session could not be stored."""
+        """Count a successful sign-in. `degraded`: the session could not be stored."""
         self._metrics.logins["degraded" if degraded else "success"].inc()
 
     async def verify_password(self, user_id: int, password: str, address: str | None) -> User:
-        """The user, if this is the password. Raises as `authenticate`, and `NotFound`."""
+        """Return the user if this is the right password. Raises as `authenticate`, and `NotFound`."""
         user = await self.get(user_id)
         async with self._attempt(user.email, address):
             return await self._verified(user.email, password, address, user)
 
     def refusal(self, user_id: int | None, address: str | None) -> InvalidCredentials:
-        """The error for a sign-in that is refused, once counted and logged."""
+        """Count and log a refused sign-in, and return the error for it."""
         self._metrics.logins["failure"].inc()
         security_event("sign_in_failed", user_id=user_id, address=self._kept(address))
         return InvalidCredentials()
 
     async def change_password(self, user_id: int, current: str, new: str, address: str | None) -> tuple[User, InTransaction]:
-        """The user, and what stores the new password: in the transaction in which the caller ends the user's sessions.
+        """Check both passwords. Return the user, and a function that stores the new password.
 
-        Raises as `authenticate`, and `BadInput`; the second raises `Conflict` where the password has changed meanwhile.
+        The caller calls the function in the transaction in which it ends the user's sessions, so that both happen or none.
+        The function raises `Conflict` if the password has changed meanwhile. Raises as `authenticate`, and `BadInput`.
         """
         errors = self._passwords.errors(new, "new_password")
         if errors:
             raise BadInput(errors=tuple(errors))
         user = await self.verify_password(user_id, current, address)
-        fresh = await self._passwords.hash(new)
+        new_hash = await self._passwords.hash(new)
 
         async def store(connection: AsyncConnection) -> None:
-            if not await self.users.set_password_hash(user_id, fresh, seen=user.password_hash, within=connection):
+            if not await self.users.set_password_hash(user_id, new_hash, seen=user.password_hash, within=connection):
                 raise Conflict("the password was changed by another request")
 
         return user, store
 
     async def get(self, user_id: int) -> User:
-        """Raises `NotFound`, `DatabaseUnavailable`."""
+        """Return a user from the database. Raises `NotFound`, `DatabaseUnavailable`."""
         user = await self.users.by_id(user_id)
         if user is None:
             raise NotFound("there is no such user")
@@ -123,7 +131,10 @@ class Accounts:
         return user
 
     async def profile(self, user_id: int) -> User:
-        """Who a user is, to show: while the database is away, as this process saw them last. Raises as `get`."""
+        """Return a user for display. If the database is unavailable, return the user as this process last read it.
+
+        Raises as `get`; `DatabaseUnavailable` only if this process has not read the user yet.
+        """
         try:
             return await self.get(user_id)
         except DatabaseUnavailable:
@@ -133,28 +144,28 @@ class Accounts:
             return known
 
     async def identity(self, user_id: int) -> User:
-        """The same, for those who ask at each request: as this process saw them within the last minute.
+        """Return a user as this process read it at most a minute ago. This is for callers that ask at each request.
 
-        Raises `NotFound`, `DatabaseUnavailable`.
+        Raises as `profile`.
         """
         known = self._known.get(user_id)
-        if known is not None and time.monotonic() < self._good_until.get(user_id, 0.0):
+        if known is not None and time.monotonic() < self._identity_until.get(user_id, 0.0):
             return known
         user = await self.profile(user_id)
-        self._good_until[user_id] = time.monotonic() + IDENTITY_SECONDS
-        if len(self._good_until) > 2 * USERS_REMEMBERED:
-            self._good_until = {each: until for each, until in self._good_until.items() if each in self._known}
+        self._identity_until[user_id] = time.monotonic() + IDENTITY_SECONDS
+        if len(self._identity_until) > 2 * USERS_REMEMBERED:
+            self._identity_until = {each: until for each, until in self._identity_until.items() if each in self._known}
         return user
 
     def _remember(self, user: User) -> None:
-        """A bounded number of users, without their passwords."""
+        """Keep a user in memory, without the password hash. The user that was read longest ago makes room."""
         self._known[user.id] = replace(user, password_hash="")
         self._known.move_to_end(user.id)
         if len(self._known) > USERS_REMEMBERED:
             self._known.popitem(last=False)
 
     async def ensure_demo_user(self) -> None:
-        """The user of embedded mode, to try things with."""
+        """Make the demo user of embedded mode, unless it exists."""
         if await self.users.by_email(DEMO_EMAIL) is None:
             try:
                 await self.users.create(DEMO_EMAIL, DEMO_NAME, await self._passwords.hash(DEMO_PASSWORD))
@@ -163,8 +174,8 @@ class Accounts:
 
     @contextlib.asynccontextmanager
     async def _attempt(self, email: str, address: str | None) -> AsyncIterator[None]:
-        """An attempt is counted before it is made; one that we could not carry out is given back."""
-        if (email, address) in self._forgiving:  # the one before was a good one, and that comes first
+        """Count an attempt before it is made. If we could not carry it out, take the count back."""
+        if (email, address) in self._forgiving:  # the attempt before succeeded: take its count back first
             await asyncio.wait([self._forgiving[email, address]])
         with contextlib.ExitStack() as stack:
             try:
@@ -181,20 +192,20 @@ class Accounts:
                 raise
 
     def _forgive(self, email: str, address: str | None) -> None:
-        self._meanwhile((email, address), self.throttle.forgive(email, address))
+        self._in_background((email, address), self.throttle.forgive(email, address))
 
-    def _meanwhile(self, who: tuple[str, str | None], step: Awaitable[None]) -> None:
-        """Forget the account's failures, while the caller goes on to store the session: one wait for Redis, not two."""
+    def _in_background(self, who: tuple[str, str | None], step: Awaitable[None]) -> None:
+        """Run a step of the throttle while the caller stores the session, so that the user waits for Redis once, not twice."""
         earlier = self._forgiving.get(who)
         task = self._forgiving[who] = asyncio.create_task(_after(earlier, step))
         task.add_done_callback(lambda done: self._forgiving.pop(who) if self._forgiving.get(who) is done else None)
 
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
-        """The user whose password this is, as they are now. The attempt has been counted; a good one is given back."""
+        """Return the user, read again after the check. The attempt is counted already; a good one is taken back."""
         stored = user.password_hash if user is not None else None
         matches = await self._passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
         if user is not None and matches:
-            # Hashing takes its time: who was disabled meanwhile, or has a new password, does not get in.
+            # Hashing takes long. A user who was disabled meanwhile, or has another password now, must not get in.
             current = await self.users.by_id(user.id)
             if current is not None and current.password_hash != stored:
                 return await self._verified(email, password, address, current)
@@ -208,17 +219,17 @@ class Accounts:
         return kept_form(address, self._settings.session_address)
 
     async def _rehashed(self, user: User, password: str, address: str | None) -> User:
-        """The user with a hash as the settings want it now; another time, where this is no good time for it."""
+        """Store a new hash if the settings for hashing have changed. If it cannot be done now, a later sign-in does it."""
         if not self._passwords.needs_rehash(user.password_hash):
             return user
         try:
-            fresh = await self._passwords.hash(password)
-            is_stored = await self.users.set_password_hash(user.id, fresh, seen=user.password_hash)
+            new_hash = await self._passwords.hash(password)
+            is_stored = await self.users.set_password_hash(user.id, new_hash, seen=user.password_hash)
         except Unavailable:
             return user
         if is_stored:
-            return replace(user, password_hash=fresh)
-        # Another sign-in has renewed it meanwhile, or there is a new password.
+            return replace(user, password_hash=new_hash)
+        # Another sign-in has stored a new hash meanwhile, or the password has changed.
         return await self._verified(user.email, password, address, await self.users.by_id(user.id))
 
 

@@ -1,8 +1,8 @@
-"""Passwords: the rules, and bcrypt off the loop.
+"""Passwords: the rules for new ones, and bcrypt in threads beside the event loop.
 
-bcrypt takes 72 bytes and refuses more, so a password is first made 44 characters: base64 of its SHA-256, or of its
-HMAC-SHA256 under `PASSWORD_PEPPER`. What is stored says which (`sha256$…`, `pepper$…`), so that a pepper can be
-added later. A password counts exactly as typed, NUL bytes too.
+bcrypt takes at most 72 bytes. So a password is first turned into 44 characters: base64 of its SHA-256, or of its
+HMAC-SHA256 with `PASSWORD_PEPPER` as the key. The stored hash says which of the two it is (`sha256$…`, `pepper$…`), so a
+pepper can be added later. Every character of a password counts, NUL bytes too.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ if TYPE_CHECKING:
 
 MAX_PASSWORD_LENGTH = 1024
 WAITING_PER_THREAD = 32
-"""How many computations may wait for each thread: at 0.25 s each, eight seconds' worth."""
+"""How many computations may wait for each thread. At 0.25 s each they take eight seconds."""
 NICENESS = 10
-"""Hashing threads yield to the event loop: a storm of sign-ins must not slow session checks down."""
+"""Hashing threads have a lower priority than the event loop, so that many sign-ins do not slow session checks down."""
+assert WAITING_PER_THREAD >= 2, "one client may have half of the queue, which must be at least one place"
 
 _PLAIN, _PEPPERED = "sha256", "pepper"
 
-# The salt and hash parts of a bcrypt string, made up.
+# An invented salt and hash in the form of bcrypt's.
 _NOBODYS_SALT_AND_HASH = "." * 21 + "O" + "." * 31
 
 T = TypeVar("T")
 
 
 class Passwords:
-    """Hashes and verifies. Owns its threads; `aclose` ends them."""
+    """Hashes and verifies passwords. It owns the hashing threads; `aclose` ends them."""
 
     def __init__(self, settings: Settings, metrics: Metrics, *, threads: int | None = None) -> None:
         self._rounds = settings.bcrypt_rounds
@@ -57,19 +58,24 @@ class Passwords:
         self._blocklist = _read_blocklist(settings)
         self._metrics = metrics
         self._threads = threads or max(1, (os.cpu_count() or 1) - 1)
-        self._executor = ThreadPoolExecutor(self._threads, "stateroom-bcrypt", initializer=_yield_to_the_loop)
+        self._executor = ThreadPoolExecutor(self._threads, "stateroom-bcrypt", initializer=_lower_priority)
+        # Computations that run or wait: 0 <= _under_way <= _threads * (1 + WAITING_PER_THREAD).
         self._under_way = 0
+        # Network -> its attempts that have a place now: 1 <= _shares[who] <= _threads * WAITING_PER_THREAD // 2.
+        # A network without attempts has no entry.
         self._shares: Counter[str] = Counter()
+        # How long the last computation took; a guess before the first. It only serves for Retry-After.
         self._seconds_each = 0.25
-        # What an unknown user's password is compared with: as costly as a known one's. A hash of these rounds that
-        # no password has; computing one would cost the start a quarter of a second.
+        # The hash for an unknown user, so that checking takes as long as for a known one. No password has this hash.
+        # It is not computed, because that would make startup a quarter of a second longer.
         self._decoy = f"{_PLAIN}$$2b${self._rounds:02d}${_NOBODYS_SALT_AND_HASH}"
 
     async def aclose(self) -> None:
+        """End the hashing threads. Computations that have not begun are cancelled."""
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
     def errors(self, password: str, field: str = "password") -> list[FieldError]:
-        """What is wrong with a password that somebody chooses, if anything."""
+        """The faults of a new password; empty if it is good."""
         if len(password) < self._min_length:
             return [FieldError(field, f"must have at least {self._min_length} characters")]
         if len(password) > MAX_PASSWORD_LENGTH:
@@ -80,9 +86,9 @@ class Passwords:
 
     @contextlib.contextmanager
     def share(self, who: str) -> Iterator[None]:
-        """A place for one computation at a time of somebody's: others must find room beside them.
+        """Take a place in the queue for one attempt of a network, until the block ends.
 
-        Raises `TooManyAttempts` where they have half of the queue.
+        One network may have at most half of the queue, so that others find room. Raises `TooManyAttempts` if it has that.
         """
         taken = self._shares[who]
         if taken >= self._threads * WAITING_PER_THREAD // 2:
@@ -96,14 +102,17 @@ class Passwords:
                 del self._shares[who]
 
     async def hash(self, password: str) -> str:
-        """What to store for a password. Raises `Saturated`."""
+        """Return the hash to store for a password. Raises `Saturated`."""
         tag = _PEPPERED if self._pepper is not None else _PLAIN
         prepared = self._prepare(password, tag)
         hashed = await self._compute(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._rounds)))
         return f"{tag}${hashed.decode()}"
 
     async def verify(self, password: str, stored: str | None) -> bool:
-        """Whether the password is the stored one; for None, no, after the same time. Raises `Saturated`."""
+        """Whether this is the password of the stored hash. Raises `Saturated`.
+
+        `stored` is None for an unknown user: then the answer is no, after as long a time.
+        """
         known = stored or self._decoy
         tag, _, hashed = known.partition("$")
         prepared = self._prepare(password, tag)
@@ -111,7 +120,7 @@ class Passwords:
         return matches and stored is not None
 
     def needs_rehash(self, stored: str) -> bool:
-        """Whether settings have changed since it was stored."""
+        """Whether the settings for hashing have changed since this hash was stored."""
         tag, _, hashed = stored.partition("$")
         wanted = _PEPPERED if self._pepper is not None else _PLAIN
         return tag != wanted or int(hashed.split("$")[2]) != self._rounds
@@ -127,7 +136,7 @@ class Passwords:
         return base64.b64encode(digest)
 
     async def _compute(self, work: Callable[[], T]) -> T:
-        """Run in a hashing thread. A full queue is refused before anything is computed."""
+        """Run a computation in a hashing thread. Raises `Saturated` at once if the queue is full."""
         waiting = self._under_way - self._threads
         if waiting >= self._threads * WAITING_PER_THREAD:
             self._metrics.password_hash_refusals.inc()
@@ -135,7 +144,7 @@ class Passwords:
             raise Saturated("too many sign-ins at once", retry_after=max(1, seconds))
         self._count(+1)
         future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, work)
-        # A caller that goes away leaves its computation running: it counts until it has ended.
+        # If the caller is cancelled, its computation still runs to its end, and counts until then.
         future.add_done_callback(lambda _: self._count(-1))
         result, took = await asyncio.shield(future)
         self._seconds_each = took
@@ -152,15 +161,15 @@ class Passwords:
         return work(), time.perf_counter() - began
 
 
-def _yield_to_the_loop() -> None:
-    """Linux lets a thread be nicer than its process."""
+def _lower_priority() -> None:
+    """Lower the priority of this thread. Linux allows that for a single thread."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _read_blocklist(settings: Settings) -> frozenset[str]:
-    """`PASSWORD_BLOCKLIST`: a file of one password a line, `off`, or the built-in list (none in embedded mode)."""
+    """`PASSWORD_BLOCKLIST`: a file with one password in each line, `off`, or the built-in list (none in embedded mode)."""
     chosen = settings.password_blocklist
     if chosen == "off" or (chosen is None and settings.is_embedded):
         return frozenset()

@@ -1,20 +1,20 @@
-"""Throttling failed sign-ins: per account and address, and, far higher, per address.
+"""Limits failed sign-ins: for each account and address, and, with a far higher limit, for each address.
 
-An attempt is counted before it is made and given back when it succeeds. Nobody can lock somebody else out from
-another address; an office behind one address is not locked out by ten typos. While Redis is away each worker counts
-by itself.
+An attempt is counted before it is made, and the count is taken back if it succeeds. Nobody can lock out a user from
+another address. Ten typing errors do not lock out an office behind one address. If Redis is unavailable, each worker
+counts by itself.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import math
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from ..addresses import network_around, parse_client
 from ..backend.client import RedisClient, Script
 from ..errors import StoreUnavailable, TooManyAttempts
 
@@ -30,7 +30,7 @@ _GIVE_BACK = Script.read(f"{__package__}.lua", "give_back")
 
 
 class Throttle:
-    """Counts failures in Redis, or here while Redis is away."""
+    """Counts attempts in Redis. If Redis is unavailable, it counts in this process."""
 
     def __init__(self, client: RedisClient, settings: Settings) -> None:
         self._client = client
@@ -40,7 +40,7 @@ class Throttle:
         self._local = _LocalCounts()
 
     async def reserve(self, email: str, address: str | None) -> None:
-        """Count an attempt. Raises `TooManyAttempts`."""
+        """Count an attempt, unless a limit is reached. Raises `TooManyAttempts` then."""
         keys = self._keys(email, address)
         try:
             wait = int(await self._client.run(_RESERVE, keys, [*self._limits, int(self._window * 1000)])) / 1000
@@ -50,7 +50,7 @@ class Throttle:
             raise TooManyAttempts(max(1, math.ceil(wait)))
 
     async def forgive(self, email: str, address: str | None) -> None:
-        """The attempt was a good one: forget the account's failures from this address."""
+        """The attempt succeeded: forget the account's failures from this address, and take the address's count back."""
         keys = self._keys(email, address)
         self._local.give_back(keys)
         self._local.forget(keys[0])
@@ -58,40 +58,42 @@ class Throttle:
             await self._client.run(_FORGIVE, keys)
 
     async def acquit(self, email: str, address: str | None) -> None:
-        """The account has no failures from this address; the attempt stays counted for the address."""
+        """Forget the account's failures from this address. The attempt stays counted for the address."""
         key = self._keys(email, address)[0]
         self._local.forget(key)
         with contextlib.suppress(StoreUnavailable):
             await self._client.execute(key, "DEL", key)
 
     async def give_back(self, email: str, address: str | None) -> None:
-        """The attempt could not be made after all."""
+        """The attempt could not be made: take both counts back."""
         keys = self._keys(email, address)
         self._local.give_back(keys)
         with contextlib.suppress(StoreUnavailable):
             await self._client.run(_GIVE_BACK, keys)
 
     async def failures(self, email: str, address: str) -> int:
-        """Attempts of an account from this address that are counted now. Raises `StoreUnavailable`."""
+        """How many attempts are counted for an account from this address now. Raises `StoreUnavailable`."""
         key = self._keys(email, address)[0]
         return int(await self._client.execute(key, "GET", key) or 0)
 
     async def forget(self, email: str, address: str) -> None:
-        """Drop that count. Raises `StoreUnavailable`."""
+        """Delete the count of an account from this address. Raises `StoreUnavailable`."""
         key = self._keys(email, address)[0]
         await self._client.execute(key, "DEL", key)
 
     def _keys(self, email: str, address: str | None) -> tuple[str, str]:
-        """Hashes, not addresses; both in one Cluster slot."""
+        """The keys of both counts. They contain hashes instead of addresses, and are in one Cluster slot."""
         network = _digest(network_of(address))
         account = _digest(email)
         return f"{self._prefix}:{{t{network}}}:{account}", f"{self._prefix}:{{t{network}}}:all"
 
 
 class _LocalCounts:
-    """The same counts in this process: a bounded number of them, those least lately counted dropped."""
+    """Counts in this process' memory. If there are too many, the key that was counted longest ago is dropped."""
 
     def __init__(self) -> None:
+        # Key -> (count, end of the window by the monotonic clock). 0 <= count <= the key's limit.
+        # len(_counts) <= MAX_LOCAL_COUNTS. The key that was counted last is at the end.
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def reserve(self, keys: tuple[str, str], limits: tuple[int, int], window: float) -> float:
@@ -118,16 +120,11 @@ class _LocalCounts:
 
 
 def network_of(address: str | None) -> str:
-    """An IPv4 address, or the /64 of an IPv6 one: its owner has all of that."""
-    try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
+    """An IPv4 address, or the /64 network of an IPv6 address, because one user usually has all of it. Empty if unknown."""
+    parsed = parse_client(address)
+    if parsed is None:
         return ""
-    if parsed.version == 4:
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:  # how an IPv4 client looks on a listener for both
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
+    return str(parsed) if parsed.version == 4 else str(network_around(parsed, ipv4_prefix=32, ipv6_prefix=IPV6_PREFIX))
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Users in the database."""
+"""The table of users in the database."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MAX_EMAIL_LENGTH = 254
 MAX_NAME_LENGTH = 200
 
-# What browsers take in <input type=email>: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
+# What browsers accept in <input type=email>: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
 EMAIL_PATTERN = (
     r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
     r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*"
@@ -57,9 +57,9 @@ _USERS = select(users, SessionManager.generation_column(users.c.id).label("gener
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. `created_at` and `disabled_at` are milliseconds since the epoch.
+    """A user. `created_at` and `disabled_at` are in milliseconds since the epoch.
 
-    `generation`: how often all their sessions had been ended when this was read, at that very moment.
+    `generation`: how often all sessions of the user had been ended at the moment when this row was read.
     """
 
     id: int
@@ -72,6 +72,7 @@ class User:
 
     @property
     def is_disabled(self) -> bool:
+        """Whether the account is disabled: its user cannot sign in."""
         return self.disabled_at is not None
 
 
@@ -82,7 +83,7 @@ class Users:
         self._database = database
 
     async def create(self, email: str, name: str, password_hash: str) -> User:
-        """A new user. Raises `Conflict` where the address has an account."""
+        """Store a new user. Raises `Conflict` if there is an account with this email."""
         values: dict[str, Any] = {
             "email": normal_email(email),
             "name": name,
@@ -97,11 +98,13 @@ class Users:
             raise Conflict("an account with this email exists") from None
 
     async def by_email(self, email: str) -> User | None:
-        if email_errors(email):  # nobody has it, and PostgreSQL would take offence at a NUL
+        """The user with this email, in any spelling of upper and lower case; None if there is none."""
+        if email_errors(email):  # no user has it, and PostgreSQL refuses NUL characters
             return None
         return await self._one(users.c.email == normal_email(email))
 
     async def by_id(self, user_id: int) -> User | None:
+        """The user with this id; None if there is none."""
         return await self._one(users.c.id == user_id)
 
     async def list(self) -> list[User]:
@@ -112,21 +115,23 @@ class Users:
     async def set_password_hash(
         self, user_id: int, password_hash: str, *, seen: str, within: AsyncConnection | None = None
     ) -> bool:
-        """Store a new hash over the one that was verified; False where it has changed meanwhile.
+        """Replace a password hash. False if the stored hash is not `seen` any more.
 
-        `within`: a connection whose transaction this is a part of.
+        `within`: a connection whose transaction includes this change. Without it, the change is a transaction of its own.
         """
         unchanged = (users.c.id == user_id) & (users.c.password_hash == seen)
         return await self._set(unchanged, within, password_hash=password_hash)
 
     async def disable(self, user_id: int, *, within: AsyncConnection | None = None) -> None:
+        """Disable an account. The time of an earlier disabling stays. `within`: as in `set_password_hash`."""
         await self._set((users.c.id == user_id) & users.c.disabled_at.is_(None), within, disabled_at=_now_ms())
 
     async def enable(self, user_id: int) -> None:
+        """Enable a disabled account again."""
         await self._set(users.c.id == user_id, None, disabled_at=None)
 
     async def erase(self, user_id: int) -> None:
-        """Delete the account. Its id is never given again."""
+        """Delete the account. Its id is never given to another user."""
         async with self._database.begin() as connection:
             await connection.execute(delete(users).where(users.c.id == user_id))
 
@@ -141,19 +146,19 @@ class Users:
 
 
 def normal_email(email: str) -> str:
-    """An address as it is stored and compared."""
+    """An email in the form in which it is stored and compared."""
     return email.strip().lower()
 
 
 def email_errors(email: str) -> list[FieldError]:
-    """What is wrong with an address, if anything."""
+    """The faults of an email; empty if it is good."""
     if len(email) > MAX_EMAIL_LENGTH or not re.fullmatch(EMAIL_PATTERN, email.strip()):
         return [FieldError("email", "must be an email address, for example ada@example.com")]
     return []
 
 
 def name_errors(name: str) -> list[FieldError]:
-    """What is wrong with a name, if anything."""
+    """The faults of a name; empty if it is good."""
     if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
         return [FieldError("name", f"must have 1 to {MAX_NAME_LENGTH} printable characters")]
     return []

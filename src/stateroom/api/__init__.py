@@ -1,1 +1,1 @@
-"""JSON over HTTP, a file a resource. It uses the library's public face only."""
+"""The JSON API over HTTP, one file for each resource. Of the library it uses only the public names."""

@@ -1,4 +1,4 @@
-"""Answers: JSON, times in RFC 3339 UTC, and what of a session an answer shows."""
+"""Builds the API's answers: JSON bodies, times in RFC 3339 and UTC, the public facts of a session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .. import bearer_value, is_bearer
-from ..ready import ReadyResponse
+from ..ready import JSON_LINES, ready_response
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -20,25 +20,27 @@ _encode = msgspec.json.Encoder().encode
 
 
 def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
-    """A personal answer: no cache may keep it."""
-    return ReadyResponse(_encode(body), status=status)
+    """A JSON answer. It is personal, so no cache may keep it."""
+    return ready_response(_encode(body), JSON_LINES, status=status)
 
 
 def for_bearers(request: web.Request) -> dict[str, str]:
-    """The session's new value, for clients that no cookie reaches."""
+    """The session's new bearer value, for clients that use no cookies. Empty for others."""
     return {"session_token": bearer_value(request)} if is_bearer(request) else {}
 
 
 def rfc3339(moment: datetime | None) -> str | None:
-    """`2026-01-31T12:00:00Z`, to the second."""
+    """A time as `2026-01-31T12:00:00Z`, without fractions of a second."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def user_view(user: User) -> dict[str, Any]:
+    """The public facts of a user."""
     return {"id": user.id, "email": user.email, "name": user.name}
 
 
 def session_view(session: Session) -> dict[str, Any]:
+    """The public facts of the request's session."""
     return {
         "id": session.id,
         "created_at": rfc3339(session.created_at),
@@ -49,7 +51,7 @@ def session_view(session: Session) -> dict[str, Any]:
 
 
 def device_view(info: SessionInfo, current: str | None) -> dict[str, Any]:
-    """One of the user's sessions; `current` is the handle of the request's own."""
+    """One of the user's sessions. `current`: the handle of the request's own session."""
     return {
         "id": info.id,
         "current": info.id == current,

@@ -1,4 +1,4 @@
-"""Registering, signing in and out, and what a sign-in is worth now."""
+"""Registering, signing in, signing out, checking a session, changing a password."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def token(request: web.Request, body: Credentials) -> web.Response:
     if not manager.has_access_tokens:
         raise NotFound("access tokens are off; JWT_KEYS turns them on")
     if manager.store_state() == "away":
-        raise StoreUnavailable("a token must be tied to a stored session")
+        raise StoreUnavailable("an access token needs a stored session, and Redis is unavailable")
     accounts = request.app[ACCOUNTS]
     user = await accounts.authenticate(body.email, body.password.get_secret_value(), client_address(request))
     session = await use_cases.sign_in_as(request, user)
@@ -94,7 +94,7 @@ async def token(request: web.Request, body: Credentials) -> web.Response:
 
 
 @routes.post("/api/auth/logout")
-@operation("Sign out: the session is gone for good", {200: views.Message})
+@operation("Sign out: the session ends for good", {200: views.Message})
 async def logout(request: web.Request) -> web.Response:
     await sign_out(request)
     return answer({"message": "logout successful"})
@@ -105,7 +105,7 @@ async def logout(request: web.Request) -> web.Response:
 async def check(request: web.Request) -> web.Response:
     session = get_session(request)
     user_id = session.user_id
-    if user_id is not None:  # the call that every page makes
+    if user_id is not None:  # first, because every page makes this call
         return answer(
             {
                 "authenticated": True,
@@ -121,7 +121,7 @@ async def check(request: web.Request) -> web.Response:
 
 
 @routes.post("/api/auth/reauthenticate")
-@operation("Give the password again: a new session id", {200: views.Outcome}, 429, needs_sign_in=True)
+@operation("Enter the password again: the session gets a new id", {200: views.Outcome}, 429, needs_sign_in=True)
 @require_auth
 @takes(Reauthentication)
 async def confirm_password(request: web.Request, body: Reauthentication) -> web.Response:
@@ -143,7 +143,7 @@ async def password(request: web.Request, body: PasswordChange) -> web.Response:
 
 
 def _outcome(message: str, session: Session) -> dict[str, Any]:
-    """The words of a step that gave a new session; other ones while that is in its cookie alone."""
+    """The message of a step that gave a new session, with a warning if the session is not stored in Redis yet."""
     if not session.degraded:
         return {"message": message}
     return {

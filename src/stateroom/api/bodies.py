@@ -1,4 +1,4 @@
-"""Request bodies: JSON objects that fit a model, or a clear answer."""
+"""Reads request bodies. A body is a JSON object that fits a model, or the client gets a clear error."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..errors import BadInput, FieldError
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 30.0
-"""How long a client may take to send one; whoever sends a byte now and then holds a connection no longer."""
+"""How long a client may take to send a body. A slow client must not hold a connection for longer."""
 
 ModelT = TypeVar("ModelT", bound="Body")
 
 
 CHOSEN = "x-chosen"
-"""Marks a password that somebody chooses: OpenAPI tells the settings' rules of it."""
+"""Stands in the schema of a password that a user chooses. `openapi.py` replaces it by the rules of the settings."""
 
-# The accounts decide what is good, and say what is wrong; these tell OpenAPI.
+# The accounts check these values and name the faults. The schemas here are only for OpenAPI.
 NewEmail = Annotated[
     str, Field(json_schema_extra={"pattern": f"^{EMAIL_PATTERN}$", "maxLength": MAX_EMAIL_LENGTH}, examples=["ada@example.com"])
 ]
@@ -36,7 +36,7 @@ Email = Annotated[str, Field(examples=["ada@example.com"])]
 
 
 class Body(BaseModel):
-    """A request body. What it does not know it ignores; it never repeats what it was given."""
+    """A request body. Unknown members are ignored. Errors never repeat the client's input."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, strict=True)
 
@@ -44,7 +44,7 @@ class Body(BaseModel):
 def takes(
     model: type[ModelT],
 ) -> Callable[[Callable[[web.Request, ModelT], Awaitable[web.Response]]], Callable[[web.Request], Awaitable[web.Response]]]:
-    """Give a handler its body as `model`. `handler.body_model` says which."""
+    """Read the request's body as a `model` and pass it to the handler. `handler.body_model` is the model."""
 
     def decorate(
         handler: Callable[[web.Request, ModelT], Awaitable[web.Response]],
@@ -60,7 +60,7 @@ def takes(
 
 
 async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
-    """The body. Raises what `read_whole` raises, `BadInput` with every field's error, 415 for what is not JSON."""
+    """Read the body. Raises as `read_whole`, `BadInput` with the errors of all fields, and 415 if it is not JSON."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(reason="Unsupported Media Type", headers={"Accept": "application/json"})
     try:
@@ -70,10 +70,10 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
 
 
 async def read_whole(request: web.Request) -> bytes:
-    """The body's bytes.
+    """Read the body's bytes.
 
-    Raises `BadInput` for one that breaks off or is coded otherwise than it says, 413 for a large one, 408 for one that
-    takes too long: the connection is closed then.
+    Raises `BadInput` if the body breaks off or has another coding than its header says, 413 if it is too large, and 408 if
+    it takes too long. After a 408 the connection is closed.
     """
     try:
         async with asyncio.timeout(BODY_SECONDS):

@@ -1,4 +1,4 @@
-"""Cross-origin calls with credentials, from `CORS_ORIGINS` only (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+"""Allows cross-origin calls with credentials, only from `CORS_ORIGINS` (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFLIGHT_MAX_AGE_SECONDS = "600"
 
 
 def cors_middleware(settings: Settings) -> Middleware:
-    """Answers preflights, and lets the named origins read answers."""
+    """A middleware that answers preflights and lets scripts of the named origins read answers."""
     origins = frozenset(settings.cors_origins)
 
     @web.middleware

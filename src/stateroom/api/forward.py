@@ -1,10 +1,12 @@
-"""Forward auth: proxies ask, before they pass a request on, who sent it.
+"""Forward auth: a proxy asks who sent a request before it passes the request on.
 
-`/auth/forward` is for Traefik, Caddy and HAProxy, `/auth/request` for nginx, `/auth/ext-authz/…` for Envoy: they differ
-in what they make of an answer. Identity goes out in headers that are always there, empty where there is nothing to say,
-so that a proxy which copies them overwrites what a client has sent. What the client sent is never read. With a yes goes
-`Cookie`: what the application behind may see of the request's cookies, which is all but ours, a credential. What cannot
-be known is 503: a proxy must not take it for "signed out".
+`/auth/forward` is for Traefik, Caddy and HAProxy, `/auth/request` for nginx, `/auth/ext-authz/…` for Envoy. These proxies
+treat an answer differently.
+
+The answer names the user in headers. All of them are always present, and empty if there is nothing to say, so a proxy that
+copies them overwrites headers of the client with these names. We never read those. A positive answer also has `Cookie`:
+the request's cookies without ours, because the application behind the proxy must not see our credential. If the user
+cannot be known, the answer is 503, so that the proxy does not treat the user as signed out.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from .. import SESSIONS, Unavailable, browser_origin, forwarded, get_session
 from ..accounts import ACCOUNTS
 from ..errors import NotFound, SessionEnded, SignInRequired
 from ..problems import problem_response
-from ..ready import ReadyResponse
+from ..ready import ready_response
 from .operations import operation
 from .safe_redirect import safe_return
 
@@ -32,7 +34,7 @@ routes = web.RouteTableDef()
 
 USER, EMAIL, NAME, DEGRADED = "Remote-User", "Remote-Email", "Remote-Name", "Remote-Session-Degraded"
 NAMES_REMEMBERED = 4096
-"""Written for a header once, not at each of a user's requests: quoting three takes as long as Redis does."""
+"""How many quoted header values are kept. To quote three of them takes as long as a command of Redis."""
 _NOBODY = {USER: "", EMAIL: "", NAME: "", DEGRADED: ""}
 _URL = re.compile(r"(https?://[^/?#]*)(/.*)?")
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -40,9 +42,9 @@ _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%"
 
 
 @routes.get("/auth/forward")
-@operation("Who sent this request: for Traefik, Caddy, HAProxy", {200: "text/plain"}, 302, 401)
+@operation("Who sent this request, for Traefik, Caddy and HAProxy", {200: "text/plain"}, 302, 401)
 async def forward(request: web.Request) -> web.Response:
-    """200 with identity; a page that is visited is sent to the sign-in, anything else is told 401."""
+    """Answer 200 with the user. If nobody is signed in, redirect page visits to the sign-in and answer 401 to others."""
     headers = await _identity(request)
     if headers[USER]:
         return _yes(request, headers)
@@ -50,9 +52,9 @@ async def forward(request: web.Request) -> web.Response:
 
 
 @routes.get("/auth/request")
-@operation("Who sent this request: for nginx", {200: "text/plain"}, 401)
+@operation("Who sent this request, for nginx", {200: "text/plain"}, 401)
 async def auth_request(request: web.Request) -> web.Response:
-    """200 or 401: of anything else nginx makes a 500. Where to sign in is in Location, for `error_page 401`."""
+    """Answer 200 or 401, because nginx turns any other status into 500. `Location` names the sign-in, for `error_page 401`."""
     headers = await _identity(request)
     if headers[USER]:
         return _yes(request, headers)
@@ -62,18 +64,19 @@ async def auth_request(request: web.Request) -> web.Response:
 
 
 @routes.route("*", "/auth/ext-authz/{path:(?s:.*)}")
-@operation("Who sent this request, of any method: for Envoy", {200: "text/plain"}, 302, 401)
+@operation("Who sent this request, of any method, for Envoy", {200: "text/plain"}, 302, 401)
 async def ext_authz(request: web.Request) -> web.StreamResponse:
-    """Envoy sends the request's own method and path, and takes exactly 200 for a yes."""
+    """Answer as `forward`. Envoy sends the original method and path, and only 200 lets the request pass."""
     return await forward(request)
 
 
 HANDLERS = frozenset({forward, auth_request, ext_authz})
-"""They repeat the method and origin of a request to another application, which is the one to judge them."""
+"""The handlers that are exempt from the check of `Origin`. A proxy repeats the method and origin of a request to another
+application here, and that application must check them."""
 
 
 async def _identity(request: web.Request) -> Mapping[str, str]:
-    """Raises `StoreUnavailable`, `DatabaseUnavailable` where it cannot be known."""
+    """The headers that name the user. Raises `StoreUnavailable` or `DatabaseUnavailable` if the user cannot be known."""
     session = get_session(request)
     if not session.is_signed_in:
         return _NOBODY
@@ -83,7 +86,7 @@ async def _identity(request: web.Request) -> Mapping[str, str]:
         try:
             user = await request.app[ACCOUNTS].identity(user_id)
             email, name = user.email, user.name
-        except Unavailable:  # who it is stands all the same
+        except Unavailable:  # the user's id is known all the same
             pass
         except NotFound:
             return _NOBODY
@@ -97,13 +100,13 @@ async def _identity(request: web.Request) -> Mapping[str, str]:
 
 @lru_cache(NAMES_REMEMBERED)
 def header_safe(text: str) -> str:
-    """As it is where it is printable ASCII; everything else, and `%`, percent-encoded UTF-8 (RFC 3986, section 2.1)."""
+    """The text with `%` and everything but printable ASCII percent-encoded as UTF-8 (RFC 3986, section 2.1)."""
     return quote(text, safe=_PRINTABLE)
 
 
 def other_cookies(request: web.Request) -> str:
-    """The request's cookies without the session's, whatever that is called here. What is not UTF-8 cannot be told."""
-    ours = request.app[SESSIONS].settings.session_name or "session_id"
+    """The request's cookies without the session cookie. Bytes that are not UTF-8 are left out."""
+    ours = request.app[SESSIONS].settings.session_name
     sent = (pair.strip() for header in request.headers.getall("Cookie", ()) for pair in header.split(";"))
     others = "; ".join(pair for pair in sent if pair and pair.partition("=")[0].rstrip() != ours)
     return others.encode(errors="ignore").decode()
@@ -111,10 +114,10 @@ def other_cookies(request: web.Request) -> str:
 
 def _yes(request: web.Request, headers: Mapping[str, str]) -> web.Response:
     cookies = other_cookies(request)
-    told = {**headers, "Cookie": cookies, "Content-Type": "text/plain", "Cache-Control": "no-store"}
+    sent = {**headers, "Cookie": cookies, "Content-Type": "text/plain", "Cache-Control": "no-store"}
     if not (cookies.isascii() and cookies.isprintable()):
-        return web.Response(headers=told)
-    return ReadyResponse(b"", "".join([f"{name}: {value}\r\n" for name, value in told.items()]))
+        return web.Response(headers=sent)
+    return ready_response(b"", "".join([f"{name}: {value}\r\n" for name, value in sent.items()]))
 
 
 def _no(request: web.Request) -> web.Response:
@@ -125,7 +128,10 @@ def _no(request: web.Request) -> web.Response:
 
 
 def _redirect(request: web.Request) -> web.Response:
-    """Traefik reads a path as one under the address that it asks us by, which browsers do not know."""
+    """Redirect to the sign-in, with the origin that the browser knows.
+
+    Traefik would complete a mere path with the address at which it asks us, and browsers cannot reach that address.
+    """
     location, origin = _login_url(request), _original(request)[1]
     if location.startswith("/") and _ORIGIN.fullmatch(origin):
         location = origin + location
@@ -133,7 +139,7 @@ def _redirect(request: web.Request) -> web.Response:
 
 
 def _navigates(request: web.Request) -> bool:
-    """Whether somebody visits a page: a script, an image or a form would make nothing of a redirect."""
+    """Whether a browser visits a page. A redirect is of no use to a script, an image or a form."""
     method = forwarded(request, "X-Forwarded-Method") or request.method
     return (
         method in {"GET", "HEAD"}
@@ -143,7 +149,10 @@ def _navigates(request: web.Request) -> bool:
 
 
 def _login_url(request: web.Request) -> str:
-    """With where to come back to, where that is ours to say. A sign-in under the application's own host needs a path only."""
+    """The address of the sign-in. Its `rd` names the page to return to, if we may redirect there.
+
+    If the sign-in is on the application's own host, `rd` is only a path.
+    """
     settings = request.app[SESSIONS].settings
     path, origin = _original(request)
     original = safe_return(settings, path if settings.login_url.startswith("/") else f"{origin}{path}")
@@ -154,10 +163,10 @@ def _login_url(request: web.Request) -> str:
 
 
 def _original(request: web.Request) -> tuple[str, str]:
-    """Path and origin that the client asked the proxy for, as a trusted one tells them; empty where none does."""
-    told = forwarded(request, "X-Original-URL")
-    if told:
-        found = _URL.fullmatch(told)
+    """The path and origin that the client asked the proxy for. Empty unless a trusted proxy names them."""
+    original = forwarded(request, "X-Original-URL")
+    if original:
+        found = _URL.fullmatch(original)
         return (found[2] or "/", found[1]) if found else ("", "")
     path = forwarded(request, "X-Forwarded-Uri")
     if not path and "path" in request.match_info and forwarded(request, "X-Forwarded-Proto"):

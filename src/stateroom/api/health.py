@@ -1,4 +1,4 @@
-"""Is it alive, may it take traffic, does Redis answer."""
+"""Health checks: does the process live, may it take traffic, does Redis answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ routes = web.RouteTableDef()
 
 
 class Readiness:
-    """Whether this process may take traffic: from its start-up until it drains."""
+    """Whether this process may take traffic: from startup until it drains. `is_draining` never becomes False again."""
 
     def __init__(self) -> None:
         self.is_draining = False
@@ -35,19 +35,22 @@ async def health(request: web.Request) -> web.Response:
 @routes.get("/livez")
 @operation("Whether the process lives", {200: "text/plain"}, uses_session=False)
 async def livez(request: web.Request) -> web.Response:
-    """The process answers. Redis is no part of this: restarting us would not mend it."""
+    """Answer. This does not depend on Redis, because a restart of this process would not fix Redis."""
     return _plain(request, {"process": True})
 
 
 @routes.get("/readyz")
 @operation("Whether the process may take traffic", {200: "text/plain", 503: "text/plain"}, uses_session=False)
 async def readyz(request: web.Request) -> web.Response:
-    """Taking every instance out of rotation when Redis is away would help nobody: degraded mode carries it."""
+    """Answer 200 unless the process drains.
+
+    This does not depend on Redis either: if every instance left the rotation, nobody would be served. Degraded mode serves.
+    """
     return _plain(request, {"not_draining": not request.app[READINESS].is_draining})
 
 
 @routes.get("/")
-@operation("What this is; browsers are led to their account", {200: views.Index, 303: "text/html"}, uses_session=False)
+@operation("The service's name; browsers are redirected to their account", {200: views.Index, 303: "text/html"}, uses_session=False)
 async def index(request: web.Request) -> web.Response:
     if "text/html" in request.headers.get("Accept", ""):
         response = web.Response(status=303, headers={"Location": "/account", "Cache-Control": "no-store"})

@@ -1,20 +1,20 @@
-"""`/metrics`: for Prometheus, and nobody else.
+"""`/metrics`, only for Prometheus.
 
-On the public listener it answers loopback peers whose request came through no proxy, and whoever has
-`METRICS_TOKEN`; on a listener of its own (`METRICS_HOST`, `METRICS_PORT`) everyone who reaches that.
+On the public listener it answers clients that have `METRICS_TOKEN`, and loopback peers whose request came through no proxy.
+With a listener of its own (`METRICS_HOST`, `METRICS_PORT`) it answers every client of that listener.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from .. import METRICS, SESSIONS, is_forwarded
+from ..addresses import is_loopback
 from ..errors import NotFound
 from .operations import operation
 
@@ -34,18 +34,18 @@ async def public_metrics(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """What Prometheus scrapes; OpenMetrics where it asks for that."""
-    held = request.config_dict[METRICS]
+    """The figures in Prometheus' text format, or in OpenMetrics if the client asks for it."""
+    own = request.config_dict[METRICS]
     try:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    except TypeError:  # prometheus-client's, of a version that is no number
+    except TypeError:  # prometheus-client raises it for a version that is not a number
         encode, content_type = choose_encoder("")
-    if held.is_shared:
-        held.refresh()
-        # As many files as there are workers: read them beside the loop.
-        body = await asyncio.to_thread(encode, held.scraped)
+    if own.is_shared:
+        own.refresh()
+        # Each worker has its own files. They are read in a thread, so that the event loop goes on.
+        body = await asyncio.to_thread(encode, own.scraped)
     else:
-        body = encode(held.scraped)
+        body = encode(own.scraped)
     return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
@@ -55,9 +55,4 @@ def _may_read(request: web.Request, settings: Settings) -> bool:
         given = request.headers.get("Authorization", "")
         if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {token.get_secret_value()}".encode()):
             return True
-    if settings.metrics_port is not None or is_forwarded(request):
-        return False
-    try:
-        return ipaddress.ip_address(request.remote or "").is_loopback
-    except ValueError:
-        return False
+    return settings.metrics_port is None and not is_forwarded(request) and is_loopback(request.remote)

@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of the service, made of what stands beside its handlers (https://spec.openapis.org/oas/v3.1.1)."""
+"""Makes the service's OpenAPI 3.1 document from the `operation`s of its handlers (https://spec.openapis.org/oas/v3.1.1)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RENEW = {
     "name": "X-Session-Renew",
     "in": "header",
     "schema": {"type": "string", "examples": ["no"]},
-    "description": "`no`: a request without the user's doing, which must not extend the session.",
+    "description": "`no`: a script sends this request by itself, so it must not extend the session.",
 }
 
 
@@ -46,9 +46,9 @@ DOCUMENT = web.AppKey("stateroom_openapi", dict[str, Any])
 
 
 def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> dict[str, Any]:
-    """The document of these routes. Those that no `operation` describes are left out.
+    """Make the document of these routes. Routes without an `operation` are left out.
 
-    OpenAPI has no word for "any method": a route that takes any is described by its GET.
+    OpenAPI cannot say "any method". A route that takes any method is described as a GET.
     """
     schemas = _Schemas(settings)
     paths: dict[str, dict[str, Any]] = {}
@@ -141,16 +141,16 @@ def _tag(path: str) -> str:
 
 
 class _Schemas:
-    """Components, each made once. Rules that the accounts have beyond a model's types are added to them."""
+    """The schemas of all models, each made once. The settings' rules for passwords are added to them."""
 
     def __init__(self, settings: Settings) -> None:
         self._made: dict[str, Any] = {}
         self._chosen = {"minLength": settings.password_min_length, "maxLength": MAX_PASSWORD_LENGTH}
 
     def of(self, model: Any, mode: JsonSchemaMode) -> dict[str, Any]:
-        """A reference to the model's schema, or the schema itself where it has no name."""
+        """A reference to the model's schema, or the schema itself if it has no name."""
         schema = TypeAdapter(model).json_schema(mode=mode, ref_template=_REF)
-        self._tell_rules(schema)
+        self._add_rules(schema)
         self._made.update(schema.pop("$defs", {}))
         if set(schema) == {"$ref"} or "title" not in schema:
             return schema
@@ -158,9 +158,9 @@ class _Schemas:
         self._made[name] = schema
         return {"$ref": _REF.format(model=name)}
 
-    def _tell_rules(self, schema: Any) -> None:
+    def _add_rules(self, schema: Any) -> None:
         for each in schema.values() if isinstance(schema, dict) else ():
-            self._tell_rules(each)
+            self._add_rules(each)
         if isinstance(schema, dict) and schema.pop(CHOSEN, False):
             schema.update(self._chosen)
 

@@ -1,7 +1,7 @@
-"""What an operation of the API takes and answers, said beside its handler: OpenAPI is made of this.
+"""Describes each operation of the API beside its handler. `openapi.py` makes the OpenAPI document from this.
 
-Bodies are described by the models that read them (`bodies.py`), answers by the types in `views.py`. Which problems any
-operation can end with follows from what it is, and need not be said at each.
+The models that read bodies describe the bodies (`bodies.py`), and the types in `views.py` describe the answers. Problems
+that follow from the kind of operation are added by `openapi.py`, so an operation names only the others.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`answers`: the type of the JSON body by status; a media type for text. `needs_sign_in`: 401 without one.
+    """The description of one operation.
 
-    `problems`: what it can refuse besides what all like it can.
+    `answers`: for each status the type of the JSON body, or a media type for other bodies.
+    `problems`: the statuses of the problems that are special to this operation.
+    `needs_sign_in`: the answer is 401 if nobody is signed in. `uses_session`: the answer may be 503.
     """
 
     summary: str
@@ -30,11 +32,11 @@ class Operation:
 def operation(
     summary: str, answers: Mapping[int, Any], *problems: int, needs_sign_in: bool = False, uses_session: bool = True
 ) -> Callable[[HandlerT], HandlerT]:
-    """Describe a handler. Comes above `takes` and `require_auth`."""
+    """Describe a handler. This decorator stands above `takes` and `require_auth`."""
     described = Operation(summary, answers, problems, needs_sign_in, uses_session)
 
-    def mark(handler: HandlerT) -> HandlerT:
+    def describe(handler: HandlerT) -> HandlerT:
         handler.operation = described  # type: ignore[attr-defined]
         return handler
 
-    return mark
+    return describe

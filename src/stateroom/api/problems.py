@@ -1,4 +1,4 @@
-"""Every error of the service as a problem document, whatever raised it."""
+"""Turns every error of the service into a problem document."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Location", "Set-Co
 
 
 def problems_middleware(present: Callable[[web.Request, web.Response], web.Response]) -> Middleware:
-    """`present`: what is shown of a problem, given its document."""
+    """The middleware. `present` turns a problem document into the response that the client gets."""
 
     @web.middleware
     async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:

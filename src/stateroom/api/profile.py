@@ -1,4 +1,4 @@
-"""What the signed-in user sees of the account and this session."""
+"""Shows the signed-in user's account, this session, and messages for the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a sign-in may lead back to: our own pages, and the hosts of `RETURN_HOSTS`. Anything else is no redirect."""
+"""Decides where a sign-in may redirect to: to our own pages and to the hosts of `RETURN_HOSTS`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from .. import Settings
 
-# What browsers read otherwise than it looks is refused before it is read: they drop tabs and line ends, take a
-# backslash for a slash, and have ideas of their own about what is not ASCII
-# (https://url.spec.whatwg.org/#url-parsing).
+# Browsers drop tabs and line ends, read a backslash as a slash, and convert characters that are not ASCII
+# (https://url.spec.whatwg.org/#url-parsing). So such values are refused before they are parsed.
 _PLAIN = re.compile(r"[!-\[\]-~]{1,2048}")
 _HOST = re.compile(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]")
 
 
 def safe_return(settings: Settings, value: str, *, own_origin: str = "") -> str | None:
-    """`value`, where it is a path of ours or a URL of a host that we may send people to; else None.
+    """Return `value` if it is a path of ours, or a URL of a host that we may redirect to. Else return None.
 
-    `own_origin`: `scheme://host[:port]` that the client uses us under.
+    `own_origin`: the `scheme://host[:port]` at which the client uses us.
     """
     if not _PLAIN.fullmatch(value):
         return None
@@ -43,7 +42,10 @@ def safe_return(settings: Settings, value: str, *, own_origin: str = "") -> str 
 
 
 def _is_named(entry: str, host: str, host_and_port: str) -> bool:
-    """`app.example.com`, with a port or any; `*.example.com` for every name below it."""
+    """Whether an entry of `RETURN_HOSTS` names this host. An entry without a port allows all ports.
+
+    `*.example.com` names every host below `example.com`.
+    """
     if entry.startswith(("*.", ".")):
         return host.endswith(entry.removeprefix("*")) and not host.startswith(".")
     return entry in {host, host_and_port}

@@ -1,4 +1,4 @@
-"""Headers that every answer of the service carries."""
+"""The security headers of every answer of the service."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 HSTS = "max-age=63072000; includeSubDomains"
 SERVER = "stateroom"
-"""In place of aiohttp's own words, which tell the versions of Python and aiohttp."""
+"""Replaces aiohttp's value, which reveals the versions of Python and aiohttp."""
 
 
 def security_headers(settings: Settings) -> dict[str, str]:
-    """By name. HSTS only where cookies are secure: on plain http it would lock people out."""
+    """The headers' values by name. HSTS is among them only if cookies are secure. On plain http it would lock users out."""
     values = {
         "Server": SERVER,
         "X-Content-Type-Options": "nosniff",
@@ -33,8 +33,8 @@ def security_headers(settings: Settings) -> dict[str, str]:
 
 
 def set_on_prepare(values: Mapping[str, str]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """The signal handler that sets them; a handler may have a policy of its own."""
-    fixed = [(istr(name), value) for name, value in values.items() if name != "Server"]  # istr: nothing to lower
+    """Return the signal handler that sets them. A header that a request's handler has set is not changed, except `Server`."""
+    fixed = [(istr(name), value) for name, value in values.items() if name != "Server"]  # istr: no lower() at each use
 
     async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
         headers = response.headers

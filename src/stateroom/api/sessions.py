@@ -30,7 +30,7 @@ async def revoke_session(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/sessions")
-@operation("End all of the user's sessions but this one: a new session id", {200: views.OthersRevoked}, needs_sign_in=True)
+@operation("End all other sessions of the user: this session gets a new id", {200: views.OthersRevoked}, needs_sign_in=True)
 async def revoke_other_sessions(request: web.Request) -> web.Response:
     revoked = await use_cases.revoke_all_others(request)
     return answer({"message": "other sessions revoked", "revoked": revoked, **for_bearers(request)})

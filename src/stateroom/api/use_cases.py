@@ -1,4 +1,4 @@
-"""What an account's user does, whoever asks for it: the JSON API or a page's form."""
+"""The steps that a user takes with an account. The JSON API and the pages' forms both call them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def register(request: web.Request, email: str, password: str, name: str) -
 
 
 async def log_in(request: web.Request, email: str, password: str, *, remember: bool, bearer: bool = False) -> User:
-    """Raises what `Accounts.authenticate` and `sign_in` raise."""
+    """Check the password and sign in. Raises what `Accounts.authenticate` and `sign_in` raise."""
     accounts = request.app[ACCOUNTS]
     user = await accounts.authenticate(email, password, client_address(request))
     _leave_message(request, f"Welcome back, {user.name}.")
@@ -58,7 +58,10 @@ async def log_in(request: web.Request, email: str, password: str, *, remember: b
 async def sign_in_as(
     request: web.Request, user: User, *, remember: bool = False, transport: Literal["cookie", "bearer"] = "cookie"
 ) -> Session:
-    """Sign in a user whose password was right. Raises `InvalidCredentials` where it has changed since, or they were disabled."""
+    """Sign in a user whose password was right.
+
+    Raises `InvalidCredentials` if the password has changed or the user was disabled since then, and what `sign_in` raises.
+    """
     try:
         return await sign_in(request, user.id, remember=remember, transport=transport, generation=user.generation)
     except SessionEnded:
@@ -66,7 +69,10 @@ async def sign_in_as(
 
 
 async def confirm_password(request: web.Request, password: str) -> User:
-    """Give the password again. Raises what `check_auth`, `Accounts.verify_password` and `reauthenticate` raise."""
+    """Check the user's password again and give the session a new id.
+
+    Raises what `check_auth`, `Accounts.verify_password` and `reauthenticate` raise.
+    """
     check_auth(request, access_token=False)
     user = await request.app[ACCOUNTS].verify_password(signed_in_user_id(request), password, client_address(request))
     await reauthenticate(request)
@@ -74,8 +80,9 @@ async def confirm_password(request: web.Request, password: str) -> User:
 
 
 async def change_password(request: web.Request, current: str, new: str) -> tuple[User, int | None]:
-    """The user, and how many other sessions have ended; None while Redis cannot tell.
+    """Change the password and end all other sessions of the user.
 
+    Returns the user and how many other sessions have ended; None if Redis is unavailable and they cannot be counted.
     Raises what `check_auth`, `Accounts.change_password` and `revoke_others` raise.
     """
     check_auth(request, access_token=False)
@@ -86,7 +93,7 @@ async def change_password(request: web.Request, current: str, new: str) -> tuple
 
 
 async def revoke(request: web.Request, handle: str) -> bool:
-    """End one of the user's sessions; False while Redis cannot tell whether the user had it.
+    """End one of the user's sessions. False if Redis is unavailable, and it is unknown whether the user had this session.
 
     Raises `ReauthenticationRequired`, `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
@@ -103,23 +110,29 @@ async def revoke(request: web.Request, handle: str) -> bool:
 
 
 async def revoke_all_others(request: web.Request) -> int | None:
-    """End all of the user's sessions but this one. Raises `ReauthenticationRequired`, and what `revoke_others` raises."""
+    """End all other sessions of the user, and return how many; None if they cannot be counted.
+
+    Raises `ReauthenticationRequired`, and what `revoke_others` raises.
+    """
     check_fresh(request)
     return await revoke_others(request)
 
 
 def check_fresh(request: web.Request) -> None:
-    """Raises `ReauthenticationRequired` where the sign-in is older than FRESH_MAX_AGE, and what `check_auth` raises."""
+    """Raise `ReauthenticationRequired` if the sign-in is older than FRESH_MAX_AGE. Raises what `check_auth` raises."""
     check_auth(request, fresh=request.app[SESSIONS].settings.fresh_max_age)
 
 
 async def take_messages(request: web.Request) -> dict[str, str]:
-    """The messages left for the visitor, each once; a HEAD shows nobody any. Raises what `take_flashes` raises."""
+    """Take the messages that were left for the visitor. Each is returned once, and none to a HEAD request.
+
+    Raises what `take_flashes` raises.
+    """
     return {} if request.method == "HEAD" else await take_flashes(get_session(request))
 
 
 async def take_messages_if_possible(request: web.Request) -> dict[str, str]:
-    """The same; while Redis hands out none they are kept."""
+    """Take the messages as `take_messages`. If Redis is unavailable, return none; they are shown later."""
     try:
         return await take_messages(request)
     except StoreUnavailable:
@@ -127,7 +140,7 @@ async def take_messages_if_possible(request: web.Request) -> dict[str, str]:
 
 
 def signed_in_user_id(request: web.Request) -> int:
-    """Raises `Unauthenticated`."""
+    """The id of the signed-in user. Raises `Unauthenticated`."""
     user_id = get_session(request).user_id
     if not isinstance(user_id, int):
         raise Unauthenticated
@@ -135,7 +148,7 @@ def signed_in_user_id(request: web.Request) -> int:
 
 
 def _leave_message(request: web.Request, text: str, kind: Literal["success", "info"] = "success") -> None:
-    """For the next page; while Redis is away there is nowhere to leave it."""
+    """Leave a message for the next page. If Redis is unavailable, it cannot be stored, and the user does not see it."""
     session = get_session(request)
     if session.is_writable:
         flash(session, kind, text)

@@ -1,4 +1,4 @@
-"""What answers look like: the one source of their schemas in OpenAPI, and of the types that handlers return."""
+"""The types of the API's answers. OpenAPI's schemas are made from them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-01-31T12:00:00Z"])]
-Handle = Annotated[str, Field(description="A session's public handle: it lists and revokes, it never authenticates.")]
-SessionToken = Annotated[str, Field(description="For bearers: goes into `Authorization: Bearer`.")]
+Handle = Annotated[str, Field(description="A session's public handle: it names the session and authenticates nobody.")]
+BearerValue = Annotated[str, Field(description="For clients without cookies: they send it as `Authorization: Bearer`.")]
 Reason = Literal["expired", "logout", "revoked", "password", "limit", "disabled", "rotated"]
 
 
 def _as(example: dict[str, Any]) -> ConfigDict:
-    """Nothing besides what is described; and what it looks like."""
+    """The configuration of a type with an example. An answer has no members besides the described ones."""
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [example]})
 
 
@@ -46,19 +46,19 @@ class Session(TypedDict):
 
 
 class Outcome(TypedDict):
-    """A step that gave a new session. `warning` and `degraded` come while that is in its cookie alone."""
+    """A step that gave a new session. `warning` and `degraded` are present if Redis could not store the session."""
 
     __pydantic_config__ = _as({"user": _USER, "message": "login successful"})  # type: ignore[misc]
     user: User
     message: str
     warning: NotRequired[str]
     degraded: NotRequired[bool]
-    session_token: NotRequired[SessionToken]
+    session_token: NotRequired[BearerValue]
 
 
 class PasswordChanged(Outcome):
     __pydantic_config__ = _as({"user": _USER, "message": "password changed", "revoked": 1})  # type: ignore[misc]
-    revoked: Annotated[int | None, Field(description="How many other sessions have ended; null while Redis cannot count them.")]
+    revoked: Annotated[int | None, Field(description="How many other sessions have ended; null if Redis is unavailable.")]
 
 
 class Token(TypedDict):
@@ -78,13 +78,13 @@ class Message(TypedDict):
 
 
 class Check(TypedDict):
-    """Nobody is signed in: false, 0 and 0, and why a session ended."""
+    """If nobody is signed in: `authenticated` is false, the numbers are 0, and `ended` says why a session has ended."""
 
     __pydantic_config__ = _as({"authenticated": True, "user_id": 2, "degraded": False, "expires_in": 3599})  # type: ignore[misc]
     authenticated: bool
     user_id: int
-    degraded: Annotated[bool, Field(description="Known from the cookie alone, while Redis is away.")]
-    expires_in: Annotated[int, Field(description="Seconds until the session ends if nothing more is asked.")]
+    degraded: Annotated[bool, Field(description="Redis is unavailable; the session is known from the cookie alone.")]
+    expires_in: Annotated[int, Field(description="Seconds until the session ends if no more requests come.")]
     ended: NotRequired[Reason]
 
 
@@ -95,7 +95,7 @@ class Profile(TypedDict):
 
 
 class Flashes(TypedDict):
-    """Messages left for the visitor, each shown once; several of a kind are lines of one text."""
+    """Messages for the visitor. Each is shown once. Several messages of one kind are lines of one text."""
 
     __pydantic_config__ = _as({"flash_success": "Welcome back, Ada."})  # type: ignore[misc]
     flash_success: NotRequired[str]
@@ -146,7 +146,7 @@ class Devices(TypedDict):
 
 
 class Revoked(TypedDict):
-    """`revoked`: how many; null while Redis cannot tell."""
+    """`revoked`: how many sessions have ended; null if Redis is unavailable."""
 
     __pydantic_config__ = _as({"message": "session revoked", "revoked": 1})  # type: ignore[misc]
     message: str
@@ -154,10 +154,10 @@ class Revoked(TypedDict):
 
 
 class OthersRevoked(Revoked):
-    """The session that asked has a new id."""
+    """All other sessions of the user have ended, and this session has a new id."""
 
     __pydantic_config__ = _as({"message": "other sessions revoked", "revoked": 2})  # type: ignore[misc]
-    session_token: NotRequired[SessionToken]
+    session_token: NotRequired[BearerValue]
 
 
 class Health(TypedDict):
@@ -179,7 +179,7 @@ class FieldProblem(TypedDict):
 
 
 class Problem(TypedDict):
-    """RFC 9457. `error` is a short plain string, for clients that look only there."""
+    """A problem document (RFC 9457). `error` is a short string, for clients that read only that member."""
 
     __pydantic_config__ = _as(  # type: ignore[misc]
         {

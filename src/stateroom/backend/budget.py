@@ -1,8 +1,8 @@
-"""One budget per request for all waits on Redis.
+"""Limits how long one request waits for Redis in total.
 
-A request makes several steps (load, save, renew). Each could wait the whole read time-out while a server hangs;
-together they may wait as long as one. Waits that end well count too. What runs outside a request has no budget, and
-each of its steps the whole time-out.
+A request takes several steps: load, save, renew. If a server hangs, each step could wait for the whole read time-out.
+All steps of a request together may wait only that long. Successful waits count too. Code that runs outside a request
+has no budget: each of its steps may wait for the whole time-out.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..errors import StoreUnavailable
 
 T = TypeVar("T")
 
-_SPENT = "the request has waited for Redis as long as it may (REDIS_READ_TIMEOUT)"
+_SPENT = "the request has used all the time that it may wait for Redis (REDIS_READ_TIMEOUT)"
 
 
 class Budget:
-    """Seconds that are left for waiting."""
+    """The time that one request may still wait. `left` is in seconds; it only decreases, and the last step may take it below 0."""
 
     __slots__ = ("left",)
 
@@ -33,22 +33,22 @@ BUDGET: ContextVar[Budget | None] = ContextVar("stateroom_budget", default=None)
 
 
 def seconds_left(most: float) -> float:
-    """How long a step may wait that may wait `most` seconds by itself."""
+    """How many seconds the next step may wait: the rest of the budget, and at most `most`. Never below 0."""
     budget = BUDGET.get()
     return most if budget is None else max(0.0, min(most, budget.left))
 
 
 def spend(seconds: float) -> None:
-    """So long the request has waited."""
+    """Take this wait from the request's budget."""
     budget = BUDGET.get()
     if budget is not None:
         budget.left -= seconds
 
 
 async def within_budget(step: Awaitable[T]) -> T:
-    """Wait for a step as long as the request may; without a budget, as long as the step does by itself.
+    """Wait for a step, at most for the rest of the request's budget. Without a budget there is no limit here.
 
-    Raises `StoreUnavailable` (kind `timeout`) when the budget is spent. That says nothing about the server.
+    Raises `StoreUnavailable` (kind `timeout`) if the budget is spent. This does not mean that the server is down.
     """
     budget = BUDGET.get()
     if budget is None:

@@ -1,11 +1,11 @@
-"""What sessions need of Redis, as one small protocol; `clients.py` makes the implementations.
+"""The calls to Redis that sessions need, as one small protocol. `clients.py` makes the implementations.
 
-Two roads lead to the servers. `execute` and `run` share one multiplexed connection per primary: short commands
-only, many callers, one write per loop tick. `pipeline` borrows a connection of the pool: for what blocks or takes
-long (WAIT, SCAN), and for scripts that a WAIT in the same pipeline must cover (WAIT counts its own connection's
-writes only: https://valkey.io/commands/wait/).
+There are two ways to a server. `execute` and `run` share one connection per primary. It is for short commands of many
+callers, and all commands of one loop tick leave in one write. `pipeline` borrows a connection from the pool. It is for
+commands that block or take long (WAIT, SCAN), and for a script with a WAIT behind it, because WAIT counts only the
+writes of its own connection (https://valkey.io/commands/wait/).
 
-Every fault of the store leaves here as `StoreUnavailable`; a script's own error as redis-py's `ResponseError`.
+A fault of the store is raised as `StoreUnavailable`. A script's own error is raised as redis-py's `ResponseError`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ Command: TypeAlias = Sequence[Argument]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua script and its SHA-1, by which servers that have seen it know it."""
+    """A Lua script and its SHA-1. A server that has run the script once finds it again by its SHA-1."""
 
     source: str
     sha1: str
 
     @classmethod
     def of(cls, source: str) -> Script:
+        """Make a script of its source."""
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
     @classmethod
     def read(cls, package: str, name: str, *, shared: Sequence[str] = ()) -> Script:
-        """`name.lua` of `package`, behind the `shared` files it calls; a `#!` line stays the first."""
+        """Read `name.lua` of `package`, and put the `shared` files that it calls in front of it. A `#!` line stays first."""
         folder = resources.files(package)
         body = (folder / f"{name}.lua").read_text(encoding="utf-8")
         flags = ""
@@ -52,9 +53,11 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class PoolFigures:
-    """The pool's connections now, how many callers wait for one, and how many wait on the shared connection.
+    """Connections and waiting callers at this moment. In a Cluster these are sums over all shards.
 
-    `circuit`: the breaker, as `stateroom_redis_circuit_state` has it; of several the worst.
+    `idle`, `in_use`, `maximum`: connections of the pool. `pending`: callers that wait for one of them.
+    `shared_pending`: commands on the shared connection that have no reply yet.
+    `circuit`: the state of the breaker, with the values of `stateroom_redis_circuit_state`. In a Cluster: the worst one.
     """
 
     idle: int
@@ -66,61 +69,64 @@ class PoolFigures:
 
 
 class RedisClient(Protocol):
-    """Redis, as sessions see it. Replies have bytes, undecoded; that of HGETALL is a mapping, whichever RESP is spoken."""
+    """Redis, as sessions see it. Replies contain undecoded bytes. The reply to HGETALL is a dict, with RESP2 and RESP3 alike."""
 
     async def start(self) -> None:
-        """Begin to connect, and return without waiting for a server that is away.
+        """Try to connect once. If the server is unavailable, return all the same and go on trying in the background.
 
-        Raises `SettingsError` where what the settings say can never work (a wrong password, say).
+        Raises `SettingsError` if the settings can never work, for example because of a wrong password.
         """
 
     async def aclose(self) -> None:
-        """Fail what is pending, close every connection, end every task."""
+        """Fail the calls that wait, close every connection, end every task."""
 
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
-        """One short command, on the shared connection of the server that holds `key`; await it for the reply.
+        """Send one short command over the shared connection of the server that holds `key`. Await the result for the reply.
 
         Raises `StoreUnavailable`.
         """
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
-        """One script, on the shared connection of the server that holds `keys` (all in one Cluster slot).
+        """Run one script over the shared connection of the server that holds `keys`. All keys are in one Cluster slot.
 
-        A server that does not know the script yet (a promoted replica never does) is told it.
+        If the server does not know the script yet, as after a promotion, its source is sent.
         Raises `StoreUnavailable`, and `redis.exceptions.ResponseError` for the script's own error.
         """
 
     async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
-        """Commands in one go on one pooled connection to the server that holds `key`.
+        """Send commands together over one pooled connection to the server that holds `key`, and return their replies.
 
-        Replies come in order; an error reply is returned in its place, not raised.
-        `timeout` (seconds) replaces the read time-out where the last command may block.
+        Replies are in the order of the commands. An error reply is returned in its place and not raised.
+        `timeout` (seconds) replaces the read time-out, for a last command that may block. Raises `StoreUnavailable`.
         """
 
     async def run_durably(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
     ) -> tuple[Any, int]:
-        """`run` and `WAIT replicas timeout` in one pipeline: the script's reply, and how many replicas have it."""
+        """Run a script and `WAIT replicas timeout` in one pipeline. `timeout` is in seconds.
+
+        Returns the script's reply, and how many replicas confirmed the write in time. Raises as `run`.
+        """
 
     def shards(self) -> Sequence[str]:
-        """A key for each primary, to say "on every server"; one where there is no Cluster."""
+        """One key for each primary, for callers that ask every server. Without a Cluster there is one key."""
 
     def standing(self, key: str) -> Standing:
-        """How far the primary that holds `key` may be believed. Ask again for each use: a Cluster's shards change."""
+        """How far the primary that holds `key` may be trusted. Ask again for each use, because a Cluster's slots move."""
 
     @property
     def is_available(self) -> bool:
-        """False while the breaker answers instead of Redis."""
+        """False while the breaker refuses all calls."""
 
     def pool_figures(self) -> PoolFigures:
-        """The pool now; sums over a Cluster's shards."""
+        """The connections and waiting callers at this moment."""
 
 
 ClientFactory: TypeAlias = "Callable[[Settings], RedisClient | redis.asyncio.Redis]"
 
 
 def as_mapping(reply: Any) -> Any:
-    """The reply to HGETALL: RESP2 has no mappings, and says a list of names and values in turn."""
+    """The reply to HGETALL as a dict. RESP2 has no mappings: it sends a list of names and values in turn."""
     if type(reply) is not list:
         return reply
     each = iter(reply)

@@ -1,7 +1,7 @@
-"""The client factory: which `RedisClient` the settings mean.
+"""Makes the `RedisClient` that the settings name.
 
-`REDIS_MODE` names it: embedded, single, sentinel or cluster. An application may hand in a factory of its own; what
-that returns is a `RedisClient`, or any client of redis-py's kind.
+`REDIS_MODE` is embedded, single, sentinel or cluster. An application may give a factory of its own, which returns a
+`RedisClient` or a client with redis-py's interface.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .cluster import ClusterClient
 from .dial import Dialer
-from .embedded import EmbeddedClient
-from .plain import PlainClient, warn_of_no_news
+from .embedded import embedded_client
+from .plain import PlainClient, warn_of_no_invalidations
 from .sentinel import SentinelWatcher
 from .server import ServerClient
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def make_client(settings: Settings, factory: ClientFactory | None = None, *, metrics: Metrics) -> RedisClient:
-    """The client that the settings name, or that `factory` makes; not started yet.
+    """Return the client that the settings name, or the one that `factory` makes. It is not started yet.
 
-    Raises `SettingsError`, and `TypeError` for a factory that is a coroutine function.
+    Raises `SettingsError`, and `TypeError` if the factory is a coroutine function.
     """
     if factory is not None:
         made: Any = factory(settings)
@@ -40,11 +40,11 @@ def make_client(settings: Settings, factory: ClientFactory | None = None, *, met
             client: RedisClient = made
             return client
         if settings.session_cache_max_age:
-            warn_of_no_news()
+            warn_of_no_invalidations()
         return PlainClient(made)
     match settings.redis_mode:
         case "embedded":
-            return EmbeddedClient(settings, metrics)
+            return embedded_client(settings, metrics)
         case "single":
             dialer = Dialer.to_servers(settings)
             return ServerClient(lambda: dialer.dial(must_be_primary=True), settings, metrics)
@@ -55,7 +55,7 @@ def make_client(settings: Settings, factory: ClientFactory | None = None, *, met
 
 
 class SentinelClient(ServerClient):
-    """`RedisClient` of the primary that the Sentinels name."""
+    """`RedisClient` of the primary that the Sentinels name. It follows a failover by itself."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._servers = Dialer.to_servers(settings)
@@ -67,7 +67,7 @@ class SentinelClient(ServerClient):
             metrics,
             lease_seconds=settings.journal_lease,
             on_switch=self._switch,
-            on_news=self._believe,
+            on_update=self._extend_belief,
         )
 
     async def start(self) -> None:
@@ -81,15 +81,15 @@ class SentinelClient(ServerClient):
     async def _open(self) -> AbstractConnection:
         primary = await self.watcher.locate()
         connection = await self._servers.dial(primary, must_be_primary=True)
-        if self.watcher.primary != primary:  # another was named while we dialled
+        if self.watcher.primary != primary:  # the Sentinels named another one while we connected
             await connection.disconnect(nowait=True)
-            raise RedisConnectionError(f"{primary} is the primary no longer")
+            raise RedisConnectionError(f"{primary} is not the primary any more")
         return connection
 
     def _connected(self) -> None:
         self._standing.connected(self.watcher.believed_until)
 
-    def _believe(self) -> None:
+    def _extend_belief(self) -> None:
         if self.is_connected:
             self._standing.believed_until = self.watcher.believed_until
 

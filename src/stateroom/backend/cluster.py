@@ -1,9 +1,12 @@
-"""A client of a Redis Cluster: one `ServerClient` per shard, and who holds which slot.
+"""A client of a Redis Cluster: one `ServerClient` for each shard, and a map from slots to shards.
 
-https://valkey.io/topics/cluster-spec/: MOVED says that a slot has another owner (learn it and ask there), ASK that
-one key is being moved right now (ask there once, with ASKING), TRYAGAIN that a script's keys are on both sides (ask
-again until they are not). While a slot is being moved so, nobody's word on it is taken for settled: what is asked
-of one shard is answered by another.
+Redirections (https://valkey.io/topics/cluster-spec/):
+
+- MOVED: the slot has another owner. The client remembers the owner and asks it.
+- ASK: the slot is being moved now. The client asks the named server once, with ASKING.
+- TRYAGAIN: the keys of a script are on both servers. The client asks again until they are on one.
+
+While a slot is being moved its store is not settled, because another server may answer than the one that was asked.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ REFRESH_PAUSE_SECONDS = 0.2
 MAX_REDIRECTIONS = 5
 TRY_AGAIN_SECONDS = 0.01
 _HALF_MOVED = "non local key"
-"""What a script says that finds a key which it was not told of already on the other side."""
+"""Part of a script's error if it reads an undeclared key that is already on the other server."""
+
+assert REFRESH_PAUSE_SECONDS < REFRESH_SECONDS, "the slots would be read less often than REFRESH_SECONDS says"
 
 T = TypeVar("T")
 
@@ -62,18 +67,27 @@ class ClusterClient:
         self._dialer = dialer
         self._settings = settings
         self._metrics = metrics
+        # One started client for each address: every primary of the last refresh, and every server that we were sent to.
         self._shards: dict[Address, ServerClient] = {}
+        # Slot -> its primary; None until it is known. len(_owners) == SLOT_COUNT.
+        # An owner without a client in `_shards` has left the Cluster: the slot counts as unknown.
         self._owners: list[Address | None] = [None] * SLOT_COUNT
+        # Slots that were seen to be moved since the last refresh: 0 <= slot < SLOT_COUNT.
         self._moving: set[int] = set()
+        # Clients that the last refresh took out of `_shards`. The next refresh closes them.
         self._leaving: list[ServerClient] = []
+        # Held while a client is started, so that there is one for each address.
         self._opening = asyncio.Lock()
+        # Set while the map may be wrong. It makes the refresh start at once.
         self._stale = asyncio.Event()
+        # None until `start` has read the slots once.
         self._task: asyncio.Task[None] | None = None
+        # Never becomes False again.
         self._is_closed = False
 
     async def start(self) -> None:
         await self._refresh()
-        topology = keep_going(self._keep_fresh, "cluster topology", self._metrics)
+        topology = keep_going(self._keep_refreshing, "cluster topology", self._metrics)
         self._task = asyncio.create_task(topology, name="stateroom cluster topology")
 
     async def aclose(self) -> None:
@@ -106,8 +120,8 @@ class ClusterClient:
             return await shard.run_durably(script, keys, args, replicas=replicas, timeout=timeout)
 
         async def ask(shard: ServerClient) -> tuple[Any, int]:
-            reply, reached = await self._ask_at(shard, keys[0], [asked, wait], self._settings.redis_read_timeout + timeout)
-            return reply, int(reached)
+            reply, confirmed = await self._ask_at(shard, keys[0], [asked, wait], self._settings.redis_read_timeout + timeout)
+            return reply, int(confirmed)
 
         return await self._follow(keys[0], run, ask)
 
@@ -132,7 +146,7 @@ class ClusterClient:
     async def _follow(
         self, key: str, call: Callable[[ServerClient], Awaitable[T]], ask: Callable[[ServerClient], Awaitable[T]]
     ) -> T:
-        """Call the owner of a key, wherever the Cluster sends us: `ask` where it sends us for once."""
+        """Call the owner of a key, and follow the Cluster's redirections. `ask` is called for an ASK redirection."""
         until = time.monotonic() + seconds_left(self._settings.redis_read_timeout)
         moves, sent_to = 0, None
         while moves < MAX_REDIRECTIONS:
@@ -149,13 +163,13 @@ class ClusterClient:
                     raise
                 self._doubt(key)
                 sent_to = None
-                await asyncio.sleep(TRY_AGAIN_SECONDS)  # nothing announces that a slot has moved
+                await asyncio.sleep(TRY_AGAIN_SECONDS)  # there is no event for the end of a slot's move
             if time.monotonic() > until:
                 break
-        raise StoreUnavailable("the Cluster is still moving what was asked for", kind="timeout")
+        raise StoreUnavailable("the Cluster is still moving the slot of this key", kind="timeout")
 
     def _doubt(self, key: str) -> None:
-        """The key's slot is being moved: some of its keys are with one shard, some with another."""
+        """The key's slot is being moved: each of its keys is on one of two shards."""
         self._moving.add(key_slot(key.encode()))
         self._stale.set()
 
@@ -164,7 +178,7 @@ class ClusterClient:
 
     @staticmethod
     async def _ask_at(shard: ServerClient, key: str, commands: Sequence[Command], timeout: float | None) -> list[Any]:
-        """Of a shard that is getting a slot: the replies to all commands, the first of them about a key of that slot."""
+        """Ask the shard that receives a slot, and return all replies. The first command must name a key of that slot."""
         replies = (await shard.pipeline(key, [("ASKING",), *commands], timeout=timeout))[1:]
         for reply in replies:
             if isinstance(reply, Exception):
@@ -191,7 +205,7 @@ class ClusterClient:
         self._stale.set()
 
     async def _shard(self, address: Address) -> ServerClient:
-        """The client of this server, started; many may be sent there at the same time."""
+        """The started client of this server. Many callers may ask for it at the same time."""
         if address not in self._shards:
             async with self._opening:
                 if address not in self._shards:
@@ -201,7 +215,10 @@ class ClusterClient:
         return self._shards[address]
 
     async def _start(self, shard: ServerClient, address: Address) -> None:
-        """Raises `SettingsError` at the client's start only: what works elsewhere is this server's fault, and it is away."""
+        """Start a shard's client. Raises `SettingsError` while this client starts.
+
+        Later the settings are known to work elsewhere, so it is this server's fault, and it counts as unavailable.
+        """
         try:
             await shard.start()
         except SettingsError as error:
@@ -213,17 +230,17 @@ class ClusterClient:
             await shard.aclose()
             raise
 
-    async def _keep_fresh(self) -> None:
+    async def _keep_refreshing(self) -> None:
         while not self._is_closed:  # redis-py may swallow a cancellation that comes while it connects
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_SECONDS):
                     await self._stale.wait()
-            self._stale.clear()  # first: what goes wrong meanwhile is news
+            self._stale.clear()  # before the refresh: a fault during the refresh must start another one
             await self._refresh()
             await asyncio.sleep(REFRESH_PAUSE_SECONDS)
 
     async def _refresh(self) -> None:
-        """Learn who holds which slots, from the first node that says."""
+        """Read which primary holds which slots, from the first node that answers."""
         causes = []
         for address in dict.fromkeys([*self._shards, *self._start_nodes]):
             try:
@@ -231,7 +248,7 @@ class ClusterClient:
             except (RedisError, OSError, TimeoutError) as error:
                 causes.append(f"{address}: {str(error) or type(error).__name__}")
                 continue
-            await self._take(ranges)
+            await self._update_slots(ranges)
             return
         log.warning("cluster_unreachable", causes="; ".join(causes))
 
@@ -242,26 +259,26 @@ class ClusterClient:
             reply: list[Any] = await connection.read_response()
         finally:
             await connection.disconnect(nowait=True)
-        # An empty host means: the one you asked.
+        # An empty host means the node that was asked.
         return [
             (int(low), int(high), Address((node[0] or b"").decode() or address.host, int(node[1]))) for low, high, node, *_ in reply
         ]
 
-    async def _take(self, ranges: list[tuple[int, int, Address]]) -> None:
+    async def _update_slots(self, ranges: list[tuple[int, int, Address]]) -> None:
         primaries = {primary for _, _, primary in ranges}
         for primary in primaries:
             await self._shard(primary)
         for low, high, primary in ranges:
             self._owners[low : high + 1] = [primary] * (high - low + 1)
-        self._moving.clear()  # whoever still finds one half moved says so again
-        # Who was asked a moment ago may still answer: it is closed the next time.
+        self._moving.clear()  # a call that still finds a slot half moved adds it again
+        # A server that was asked a moment ago may still answer. The next refresh closes its client.
         for left in self._leaving:
             await left.aclose()
         self._leaving = [self._shards.pop(gone) for gone in set(self._shards) - primaries]
 
 
 def shard_keys(owners: Sequence[Address | None], count: int) -> dict[Address, str]:
-    """For each of `count` primaries a key that it holds, always the same one; `owners` by slot."""
+    """For each of `count` primaries one key that it holds. The key stays the same while the slots do. `owners`: by slot."""
     keys: dict[Address, str] = {}
     for number, slot in enumerate(_slots_of_numbers()):
         owner = owners[slot]

@@ -1,25 +1,25 @@
-"""How a connection to one server is made: address, credentials, TLS, time-outs.
+"""Makes a connection to one server: address, credentials, TLS, time-outs.
 
-redis-py does the dialling, without its retries: ten silent ones of five seconds each, its defaults, would be an
-outage of their own.
+redis-py connects, but without its retries. By default it retries silently ten times with five seconds each, which would
+turn a short fault into an outage.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, Connection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
 
 from ..errors import SettingsError
+from ..insides.of_redis import ContextConnection
 from ..settings import Address, Settings
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS to a server; `server_name` is the name to check where the address is none that a certificate has."""
+    """TLS to a server. `server_name`: the name to check in the certificate, if it is not the address."""
 
     context: ssl.SSLContext
     server_name: str | None = None
 
     @classmethod
     def of(cls, prefix: str, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None) -> Tls:
-        """Raises `SettingsError`; `prefix` is how the settings' names begin."""
+        """Load the files. `prefix`: how the names of their settings begin. Raises `SettingsError`."""
         try:
             context = ssl.create_default_context(cafile=ca)
             if cert is not None:
@@ -43,32 +43,17 @@ class Tls:
         except (ssl.SSLError, OSError) as error:
             raise SettingsError(
                 f"{prefix}_CA, {prefix}_CERT or {prefix}_KEY cannot be used: {error.strerror or error}; "
-                "name PEM files that go together"
+                "name PEM files that belong together"
             ) from None
         return cls(context, server_name)
 
 
-class _TlsConnection(SSLConnection):
-    """redis-py's, with a ready context and a server name of our own."""
-
-    def __init__(self, *, tls: Tls, **options: Any) -> None:
-        super().__init__(**options)
-        self._tls = tls
-
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        return {
-            "host": self.host,
-            "port": self.port,
-            "ssl": self._tls.context,
-            "server_hostname": self._tls.server_name or self.host,
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class Dialer:
-    """Makes connections of one kind. Times are seconds.
+    """Makes connections with the same credentials, TLS and time-outs. Times are in seconds.
 
-    `protocol`: of RESP. Only the third has news pushed; hiredis takes 2 us longer for its mappings, on each load.
+    `protocol`: the version of RESP. Only version 3 lets the server push messages. Its mappings cost hiredis 2 us more for
+    each load of a session.
     """
 
     dial_timeout: float
@@ -83,7 +68,7 @@ class Dialer:
 
     @classmethod
     def to_servers(cls, settings: Settings) -> Dialer:
-        """To the servers that hold sessions. Raises `SettingsError`."""
+        """For the servers that hold sessions. Raises `SettingsError`."""
         tls = None
         if settings.redis_tls or (settings.redis_url and settings.redis_url.get_secret_value().startswith("rediss:")):
             tls = Tls.of(
@@ -91,7 +76,7 @@ class Dialer:
             )
         dialer = cls(
             settings.redis_dial_timeout,
-            max(settings.redis_read_timeout, settings.redis_write_timeout),
+            settings.redis_read_timeout,
             settings.redis_username,
             _secret(settings.redis_password),
             settings.redis_db,
@@ -103,7 +88,7 @@ class Dialer:
 
     @classmethod
     def to_sentinels(cls, settings: Settings) -> Dialer:
-        """To the Sentinels, which have credentials and TLS of their own. Raises `SettingsError`."""
+        """For the Sentinels, which have their own credentials and TLS. Raises `SettingsError`."""
         tls = None
         if settings.redis_sentinel_tls:
             tls = Tls.of(
@@ -119,9 +104,9 @@ class Dialer:
         )
 
     async def dial(self, address: Address | None = None, *, must_be_primary: bool = False) -> AbstractConnection:
-        """A connection, its handshake done. Raises redis-py's errors.
+        """Connect, do the handshake, and return the connection. Raises redis-py's errors.
 
-        `must_be_primary`: ask the server's role and refuse a replica. A server that was demoted still answers reads.
+        `must_be_primary`: ask for the server's role and refuse a replica. A demoted server still answers reads.
         """
         connection = self._make(address or self.address)
         try:
@@ -158,11 +143,13 @@ class Dialer:
             return UnixDomainSocketConnection(path=self.unix_path, **options)
         assert address is not None, "a TCP connection needs an address"
         if self.tls is not None:
-            return _TlsConnection(host=address.host, port=address.port, tls=self.tls, **options)
+            return ContextConnection(
+                host=address.host, port=address.port, context=self.tls.context, server_name=self.tls.server_name, **options
+            )
         return Connection(host=address.host, port=address.port, **options)
 
     def _at_url(self, url: str) -> Dialer:
-        """What a `REDIS_URL` says, over what single settings say."""
+        """This dialer, changed by a `REDIS_URL`. The URL takes precedence over single settings. Raises `SettingsError`."""
         from dataclasses import replace
 
         parts = urlsplit(url)
@@ -170,7 +157,7 @@ class Dialer:
         path = parts.path.strip("/")
         if parts.scheme != "unix" and path:
             if not path.isdecimal():
-                raise SettingsError("REDIS_URL: what follows the host is the database's number; for example redis://host:6379/0")
+                raise SettingsError("REDIS_URL: the path must be the number of the database; for example redis://host:6379/0")
             database = int(path)
         try:
             port = parts.port or 6379
@@ -188,7 +175,7 @@ class Dialer:
 
 
 def resp_version(settings: Settings) -> int:
-    """Which RESP to speak to servers that hold sessions: the near cache lives by what they push."""
+    """The version of RESP for servers that hold sessions. The near cache needs version 3, for invalidation messages."""
     return 3 if settings.session_cache_max_age else 2
 
 

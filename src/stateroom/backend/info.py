@@ -1,4 +1,4 @@
-"""What the primaries say of themselves: https://valkey.io/commands/info/."""
+"""Asks the primaries for their figures with INFO: https://valkey.io/commands/info/."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PrimariesInfo:
-    """Of all primaries together (in a Cluster there are several).
+    """Figures of all primaries together. In a Cluster there are several.
 
-    `evicted_keys`: since they started, added up. `memory_used`, `memory_max`: bytes, of the fullest; no limit is 0.
-    `replicas`: of the one that has fewest.
+    `evicted_keys`: the sum of all evictions since each primary started. `memory_used`, `memory_max`: bytes, of the fullest
+    primary; `memory_max` is 0 without a limit. `replicas`: how many the primary with the fewest has.
     """
 
     evicted_keys: int
@@ -27,7 +27,7 @@ class PrimariesInfo:
 
 
 async def ask_primaries(client: RedisClient) -> PrimariesInfo | None:
-    """Ask each primary; None where one does not tell (its access rules lack `+info`, or it is no real server).
+    """Ask each primary. None if one of them refuses: its ACL lacks `+info`, or it is a fake server.
 
     Raises `StoreUnavailable`.
     """
@@ -48,6 +48,6 @@ async def ask_primaries(client: RedisClient) -> PrimariesInfo | None:
 
 
 def parse_info(reply: bytes | str) -> dict[str, str]:
-    """What INFO answers, by field."""
+    """The fields of a reply to INFO."""
     text = reply if isinstance(reply, str) else reply.decode()
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))

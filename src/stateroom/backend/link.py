@@ -1,8 +1,8 @@
-"""One connection of many callers: commands leave together, replies come in the order in which they left.
+"""One connection that many callers share: commands are sent together, and replies come in the order of the commands.
 
-The transport is taken from redis-py by `set_protocol` (https://docs.python.org/3/library/asyncio-protocol.html), because
-a reader task costs a wake-up for every batch of replies; redis-py has no public way to it, hence the two private names
-below.
+The link takes the transport over from redis-py with `set_protocol`
+(https://docs.python.org/3/library/asyncio-protocol.html), because a reader task would cost one wake-up for each batch of
+replies.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import msgspec
 from redis.exceptions import InvalidResponse, RedisError
 
 from ..errors import StoreUnavailable
+from ..insides import of_redis
 from .client import as_mapping
 from .faults import as_store_fault, is_dead_connection
+from .write_watch import SECOND_LOOK_SECONDS, WriteWatch, patience
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -28,15 +30,14 @@ if TYPE_CHECKING:
 ObserveCommand: TypeAlias = Callable[[str, float], None]
 ObserveFault: TypeAlias = Callable[[StoreUnavailable], None]
 
-_SECOND_LOOK_SECONDS = 0.001
-_LONGEST_SECOND_LOOK_SECONDS = 0.05
 _NOTHING = object()
 
 
 class Waiting(msgspec.Struct, eq=False):  # made in C: there is one for each command
-    """A command under way, and when it was asked for and sent (seconds of the loop's clock).
+    """A command without a reply.
 
-    `began`: when it was asked for by a finer clock; uvloop's has milliseconds.
+    `asked_at`, `sent_at`: when it was asked for and when it was given to a link, by the loop's clock: `asked_at <= sent_at`.
+    `began`: when it was asked for, by a finer clock, because uvloop's clock has milliseconds.
     """
 
     future: asyncio.Future[Any]
@@ -48,13 +49,21 @@ class Waiting(msgspec.Struct, eq=False):  # made in C: there is one for each com
 
 
 class Link(asyncio.Protocol):
-    """One connection's life, from the handshake's end until it is lost."""
+    """One connection, from the end of its handshake until it is lost.
+
+    `waiting`: commands without a reply, the oldest first. The next reply belongs to the first of them. A cancelled command
+    stays until its reply has come. Empty once the link is lost.
+    `_outgoing`: those of them that are not written yet; `len(_outgoing) <= len(waiting)`. While there are any, a flush is
+    scheduled for this loop tick.
+    `_timer`: runs while anything waits. `lost`: set once, with the reason.
+    """
 
     def __init__(
         self,
         connection: AbstractConnection,
         *,
         read_timeout: float,
+        write_timeout: float,
         observe: ObserveCommand | None,
         on_fault: ObserveFault | None,
         on_leave: Callable[[], None] | None,
@@ -73,19 +82,19 @@ class Link(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._write_watch = WriteWatch(self._loop, write_timeout, self.lose)
         self.lost: asyncio.Future[StoreUnavailable] = self._loop.create_future()
         self._parser = hiredis.Reader(
             protocolError=InvalidResponse,
-            replyError=connection._parser.parse_error,  # noqa: SLF001
+            replyError=of_redis.error_maker_of(connection),
             notEnoughData=_NOTHING,
         )
-        transport = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
-        self._transport = transport
+        self._transport = transport = of_redis.transport_of(connection)
         self._dialled_by = transport.get_protocol()
         transport.set_protocol(self)
 
     def send(self, waiting: Waiting) -> None:
-        """Queue a command; it leaves with all others of this loop tick."""
+        """Queue a command. It is written together with all others of this loop tick."""
         self.waiting.append(waiting)
         if not self._outgoing:
             self._loop.call_soon(self._flush)
@@ -94,7 +103,7 @@ class Link(asyncio.Protocol):
             self._look_again_at(waiting.asked_at + self._read_timeout)
 
     def lose(self, fault: StoreUnavailable) -> None:
-        """Give the connection up: everything that waits on it fails with `fault`."""
+        """Close the connection. Every command that waits on it fails with `fault`."""
         if self.lost.done():
             return
         self.lost.set_result(fault)
@@ -103,12 +112,13 @@ class Link(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._write_watch.resumed()
         self._outgoing.clear()
         while self.waiting:
             fail(self.waiting.popleft().future, fault, self._on_fault)
 
     async def aclose(self) -> None:
-        """Let redis-py end what it began. The link must be lost already."""
+        """Let redis-py clean up its connection. The link must be lost already."""
         with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
             await self._connection.disconnect(nowait=True)
 
@@ -131,11 +141,17 @@ class Link(asyncio.Protocol):
         except InvalidResponse as error:
             self.lose(StoreUnavailable(f"Redis sent what is not RESP: {error}"))
 
+    def pause_writing(self) -> None:
+        self._write_watch.paused()
+
+    def resume_writing(self) -> None:
+        self._write_watch.resumed()
+
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._dialled_by.connection_lost(exc)  # what redis-py waits for in disconnect()
+        self._dialled_by.connection_lost(exc)  # redis-py waits for this in disconnect()
         self.lose(StoreUnavailable(f"Redis closed the connection{f': {exc}' if exc else ''}"))
 
     def _hand_over(self, waiting: Waiting, reply: Any, now: float) -> None:
@@ -159,26 +175,21 @@ class Link(asyncio.Protocol):
             outgoing.clear()
 
     def _look_at_oldest(self) -> None:
-        """Fail callers whose time is up; where the server is overdue, take a second look."""
+        """Fail callers whose time is up. If the server is overdue, look once more before the connection is given up."""
         self._timer = None
         if not self.waiting:
             return
         now = self._loop.time()
         oldest = self.waiting[0]
         if oldest.sent_at + self._read_timeout <= now:
-            # A loop that was held up finds its timers due before it has read the socket: read once, then judge.
-            # What held it up may have held up the whole machine, the server with it: the later this timer is, the
-            # longer the server may take for its answer. A paused machine is not a dead server.
-            held_up = now - self._timer_due
-            patience = min(max(held_up, _SECOND_LOOK_SECONDS), _LONGEST_SECOND_LOOK_SECONDS)
-            self._timer = self._loop.call_later(patience, self._judge, oldest)
+            self._timer = self._loop.call_later(patience(now - self._timer_due), self._judge, oldest)
             return
         for waiting in self.waiting:
             if waiting.asked_at + self._read_timeout > now:
                 break
             fail(waiting.future, overdue(self._read_timeout), self._on_fault)
         next_at = next((w.asked_at for w in self.waiting if not w.future.done()), oldest.sent_at)
-        self._look_again_at(max(next_at + self._read_timeout, now + _SECOND_LOOK_SECONDS))
+        self._look_again_at(max(next_at + self._read_timeout, now + SECOND_LOOK_SECONDS))
 
     def _look_again_at(self, due: float) -> None:
         self._timer_due = due
@@ -193,12 +204,12 @@ class Link(asyncio.Protocol):
 
 
 def overdue(read_timeout: float) -> StoreUnavailable:
-    """What a caller hears whose time is up."""
+    """The fault for a command that got no reply in time."""
     return StoreUnavailable(f"Redis did not answer within {read_timeout:g} s", kind="timeout")
 
 
 def fail(future: asyncio.Future[Any], error: Exception, on_fault: ObserveFault | None) -> None:
-    """Give a caller that still waits the error; `on_fault` hears of outages only."""
+    """Raise the error in the caller, if it still waits. `on_fault` is called for faults of the store only."""
     if not future.done():
         future.set_exception(error)
         if on_fault is not None and isinstance(error, StoreUnavailable):

@@ -1,10 +1,10 @@
-"""Many callers, one connection, replies in order.
+"""Many callers share one connection to a primary, and replies come in order.
 
-All short commands of a worker to one primary share a redis-py `Connection`, which does the dialling: AUTH, TLS,
-RESP3, the choice of server. Once it is connected, a `Link` takes over its transport: commands issued in the same
-loop tick leave in one write, and replies are handed out in the order the commands left. A cancelled caller's reply
-is still taken off the line and dropped, so that no reply can reach another caller. The oldest command that waits is
-watched by one timer: past the read time-out the connection is dead, all that wait on it fail, and a new one is made.
+A redis-py `Connection` connects: AUTH, TLS, RESP3, the choice of server. Then a `Link` takes over its transport. All
+commands of one loop tick are sent in one write, and each reply goes to the oldest command that waits. If a caller is
+cancelled, its reply is still read and thrown away, so that no reply reaches another caller. One timer watches the oldest
+command. If it gets no reply within the read time-out, the connection is dead: all commands that wait on it fail, and a
+new connection is made.
 """
 
 from __future__ import annotations
@@ -31,20 +31,24 @@ if TYPE_CHECKING:
 OpenConnection: TypeAlias = "Callable[[], Awaitable[AbstractConnection]]"
 
 MAX_PENDING = 20_000
-"""Commands that may wait at once. More means callers arrive faster than Redis answers: that is load, not an outage."""
+"""How many commands may wait at once. More of them mean load, not an outage: callers come faster than Redis answers."""
 
 SHORT_LIFE_SECONDS = 0.1
-"""A connection lost sooner than this after it was made counts as an attempt that failed."""
+"""A connection that is lost sooner than this counts as a failed attempt."""
 
 _NO_LOOP: Any = None
 
 
 class Multiplexer:
-    """Keeps one link up and sends commands over it.
+    """Keeps one link connected and sends commands over it.
 
-    `open_connection` gives a connected redis-py connection to the primary. While there is none, callers wait for
-    the attempt under way if the last connection ended in order, and are answered at once by the breaker otherwise.
-    `read_timeout` and `connect_timeout` are seconds.
+    `open_connection` returns a connected redis-py connection to the primary. Without a link, callers wait for the present
+    attempt while the breaker is closed. If the breaker is open, their calls fail at once.
+    `read_timeout`, `write_timeout` and `connect_timeout` are in seconds. A caller waits at most `read_timeout` in all. A
+    connection that takes no bytes for `write_timeout` is given up.
+
+    Invariants: something is queued only while there is no link; `0 <= len(_queued) <= max_pending`, and as many may wait
+    on the link.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Multiplexer:
         breaker: Breaker,
         *,
         read_timeout: float,
+        write_timeout: float,
         connect_timeout: float,
         observe: ObserveCommand | None = None,
         on_fault: ObserveFault | None = None,
@@ -65,6 +70,7 @@ class Multiplexer:
         self._open_connection = open_connection
         self._breaker = breaker
         self._read_timeout = read_timeout
+        self._write_timeout = write_timeout
         self._connect_timeout = connect_timeout
         self._observe = observe
         self._on_fault = on_fault
@@ -73,33 +79,41 @@ class Multiplexer:
         self._on_connected = on_connected
         self._on_lost = on_lost
         self._max_pending = max_pending
+        # A link that is not lost; None while there is no such link.
         self._link: Link | None = None
         self._loop: asyncio.AbstractEventLoop = _NO_LOOP  # kept: asking for it costs a system call (CPython 3.11)
+        # Commands that wait for a link, the oldest first.
         self._queued: deque[Waiting] = deque()
+        # Set exactly while something is queued. It fires when the time of the oldest is up.
         self._queue_timer: asyncio.TimerHandle | None = None
+        # None before `start`.
         self._keeper: asyncio.Task[None] | None = None
+        # The error of the first attempt to connect, or None if it succeeded. Set once.
         self._first_attempt: asyncio.Future[BaseException | None] | None = None
+        # Set to end the pause before the next attempt.
         self._hurry = asyncio.Event()
+        # Never becomes False again.
         self._is_closed = False
 
     @property
     def pending(self) -> int:
-        """Commands that wait for an answer or for a connection."""
+        """How many commands wait for a reply or for a connection."""
         return len(self._queued) + (len(self._link.waiting) if self._link is not None else 0)
 
     @property
     def is_connected(self) -> bool:
+        """Whether there is a connection now."""
         return self._link is not None
 
     async def start(self) -> BaseException | None:
-        """Begin to connect; return once the first attempt has ended, with its error if it failed."""
+        """Begin to connect. Return when the first attempt has ended: its error, or None if it succeeded."""
         self._loop = asyncio.get_running_loop()
         self._first_attempt = self._loop.create_future()
         self._keeper = self._loop.create_task(self._keep_connected(), name="stateroom redis multiplexer")
         return await asyncio.shield(self._first_attempt)
 
     async def aclose(self) -> None:
-        """Fail what waits (kind `closed`), close the connection, end the keeper."""
+        """Fail all commands that wait (kind `closed`), close the connection, end the task."""
         self._is_closed = True
         fault = StoreUnavailable("the Redis client is closed", kind="closed")
         self._fail_queued(fault)
@@ -111,10 +125,10 @@ class Multiplexer:
                 await self._keeper
 
     def execute(self, *command: Argument) -> asyncio.Future[Any]:
-        """Send one short command; await what is returned for its reply.
+        """Send one short command. Await the future for its reply.
 
-        Raises `StoreUnavailable` at once while the breaker is open, when closed, and when `max_pending` is reached.
-        A reply that is the command's own error is raised as redis-py's `ResponseError`.
+        Raises `StoreUnavailable` at once if the breaker is open, the client is closed or `max_pending` commands wait.
+        The future raises `StoreUnavailable`, or redis-py's `ResponseError` if the reply is the command's own error.
         """
         link = self._link
         if link is None:
@@ -132,9 +146,9 @@ class Multiplexer:
         return waiting.future
 
     def drop(self, fault: StoreUnavailable, *, trip: bool = False) -> None:
-        """Give the connection up (its server is no longer the primary, or doubtful) and make another.
+        """Close the connection and make another one, because its server may not be the primary any more.
 
-        With `trip`, callers are answered by the breaker until that has succeeded.
+        With `trip`, the breaker refuses all calls until there is a new connection.
         """
         if trip and not self._is_closed:
             self._breaker.trip(fault.detail)
@@ -142,7 +156,7 @@ class Multiplexer:
             self._link.lose(fault)
 
     def hurry(self) -> None:
-        """There is a server again, somebody says: try to connect now."""
+        """Try to connect now. A Sentinel says that there is a primary again."""
         self._breaker.probe_soon()
         self._hurry.set()
 
@@ -183,7 +197,7 @@ class Multiplexer:
             try:
                 async with asyncio.timeout(self._connect_timeout):
                     connection = await self._open_connection()
-            except Exception as error:  # noqa: BLE001 (whatever it is, the keeper must live on)
+            except Exception as error:  # noqa: BLE001 (no error may end this task)
                 self._attempt_failed(error)
                 await self._pause()
                 self._breaker.begin_probe()
@@ -206,10 +220,11 @@ class Multiplexer:
         self._report_first(error)
 
     async def _serve(self, connection: AbstractConnection) -> StoreUnavailable:
-        """Send what waited, then everything, over this connection until it is lost."""
+        """Send the queued commands and all later ones over this connection, until it is lost. Returns why."""
         link = Link(
             connection,
             read_timeout=self._read_timeout,
+            write_timeout=self._write_timeout,
             observe=self._observe,
             on_fault=self._on_fault,
             on_leave=self._on_leave,
@@ -230,14 +245,14 @@ class Multiplexer:
                 if not waiting.future.done():
                     waiting.sent_at = now
                     link.send(waiting)
-            self._fail_queued(StoreUnavailable())  # nothing is left: ends the timer
+            self._fail_queued(StoreUnavailable())  # the queue is empty: this only ends the timer
             return await link.lost
         finally:
             link.lose(StoreUnavailable("the Redis client is closed", kind="closed"))
             await link.aclose()
 
     def _forget_link(self) -> None:
-        """At once, not when the keeper's turn comes: a command given to a lost link would wait for ever."""
+        """Forget the link at once, before the keeper runs: a command on a lost link would wait for ever."""
         self._link = None
         if self._on_lost is not None:
             self._on_lost()

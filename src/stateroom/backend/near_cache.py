@@ -1,21 +1,21 @@
-"""Copies of what one primary has said, which it keeps current: RESP3 client-side caching.
+"""Copies of session hashes, which the server keeps current: RESP3 client-side caching.
 
-`CLIENT TRACKING ON` (https://valkey.io/topics/client-side-caching/) is part of making the shared connection. From then
-on the server remembers which keys were read over it, and tells once, over the same connection, when one of them has
-changed, expired or was evicted. That is its default mode: the other one, broadcasting, would tell every process of
-every change of every session. What the server has to remember is bounded (`tracking-table-max-keys`); beyond that it
-forgets a key and says that it changed.
+`CLIENT TRACKING ON` (https://valkey.io/topics/client-side-caching/) is sent on each new shared connection. From then on
+the server remembers which keys were read over this connection. When one of them changes, expires or is evicted, the
+server sends one invalidation message over the same connection. This is the default mode of tracking. The other mode,
+broadcasting, would send every change of every session to every process. The server remembers a limited number of keys
+(`tracking-table-max-keys`). Beyond that it forgets a key and sends an invalidation for it.
 
-When may a copy stand for an answer?
+A copy may replace an answer of the server under three rules:
 
-- *News is not overtaken.* A read is noted when it is sent. News of its key strikes the note out, and so does a write
-  of our own; only a read whose note stands becomes a copy. Replies and news come in the order the server made them,
-  so a copy that stands is what the server has, as far as it has been heard.
-- *The server is being heard.* A read that was answered shows that all news from before it was carried out has come.
-  Copies are used only while such a read left less than `HEARD_SECONDS` ago; to keep it so, one read in
-  `ASK_SECONDS` goes to the server although there is a copy. A server that hangs, or a connection that was cut without
-  a word, makes copies useless by itself. So a change is known everywhere `KNOWN_SECONDS` after it was made.
-- *Nothing is old.* A copy is used for `max_age` seconds at most, and never outlives its connection.
+- *No invalidation is missed.* A read is registered when it is sent. An invalidation of its key cancels the read, and so
+  does a write of our own. The reply of a cancelled read does not become a copy. Replies and invalidations arrive in the
+  order in which the server made them, so a copy is correct up to the last message from the server.
+- *The server answers.* When a read is answered, every invalidation from before that read has arrived. Copies are used
+  only while such a read was sent less than `HEARD_SECONDS` ago. To keep this true, one read in `ASK_SECONDS` goes to the
+  server although there is a copy. If the server hangs, or the connection breaks silently, copies become unusable by
+  themselves. So every process knows a change `KNOWN_SECONDS` after it was made.
+- *No copy is old.* A copy is used for at most `max_age` seconds, and never after its connection is lost.
 
 Times are of the monotonic clock, in seconds.
 """
@@ -40,86 +40,98 @@ log = structlog.get_logger(__name__)
 HEARD_SECONDS = 0.04
 ASK_SECONDS = 0.01
 KNOWN_SECONDS = 0.05
-"""`HEARD_SECONDS`, and something for timers that are early."""
+"""`HEARD_SECONDS`, and a margin for timers that fire early."""
 COPIES_AT_MOST = 10_000
 LARGEST_BYTES = 4096
-"""Larger hashes are not kept: what a process keeps stays below 40 MB of data, and is a tenth of that as a rule."""
+"""Larger hashes are not kept, so the copies of a process have at most 40 MB of data. A tenth of that is usual."""
+
+assert ASK_SECONDS < HEARD_SECONDS, "copies would become unusable between two reads although the server answers"
+assert HEARD_SECONDS < KNOWN_SECONDS, "a copy could be used for longer than is promised"
 
 
 class _Batch:
-    """Reads that leave in one write, and when they did."""
+    """Reads that are sent in one write. `sent_at`: when they were sent; 0 until then."""
 
-    __slots__ = ("left_at",)
+    __slots__ = ("sent_at",)
 
     def __init__(self) -> None:
-        self.left_at = 0.0
+        self.sent_at = 0.0
 
 
 class NearCache:
-    """The copies of one primary's hashes. `lost` and `begin` frame the life of each connection to it."""
+    """Copies of one primary's hashes. `begin` is called on each new connection, `lost` when a connection is lost."""
 
     def __init__(self, max_age: float) -> None:
         self._max_age = max_age
+        # Key -> (fields, the time until which they may be used). Every copy came over the present connection.
+        # len(_copies) <= COPIES_AT_MOST. The copy that was used last is at the end.
         self._copies: OrderedDict[str, tuple[dict[bytes, bytes], float]] = OrderedDict()
-        self._asked: dict[str, asyncio.Future[Any]] = {}
-        self._asked_at = 0.0
+        # Key -> the last read of it, while it has no reply yet and nothing has cancelled it.
+        self._reads: dict[str, asyncio.Future[Any]] = {}
+        # When the last read was registered. Never decreases.
+        self._read_at = 0.0
+        # When the last answered read was sent; 0 if none was answered over the present connection.
         self._heard_at = 0.0
+        # The reads that are registered and not sent yet: _batch.sent_at == 0.
         self._batch = _Batch()
-        self._life = 0
-        self._is_told = False
+        # How many connections were lost. A reply that arrives after its connection was lost is ignored.
+        self._losses = 0
+        # Whether the server sends invalidations over the present connection. False without a connection.
+        self._is_tracking = False
+        # Never becomes False again: one warning for each process.
         self._has_warned = False
 
     def __len__(self) -> int:
         return len(self._copies)
 
     async def begin(self, connection: AbstractConnection) -> None:
-        """Have the server tell of changes over this connection, before anything is read over it.
+        """Turn tracking on, before anything is read over this connection.
 
-        One that does not know how, or a user who may not ask for it, costs the copies and nothing else.
+        If the server does not know the command, or the user may not run it, there are no copies. All else works.
         """
-        self._is_told = False
+        self._is_tracking = False
         await connection.send_command("CLIENT", "TRACKING", "ON", check_health=False)
         try:
             await connection.read_response()
         except ResponseError as error:
             if not self._has_warned:
-                log.warning("near_cache_off", reason=str(error), mend="allow +client|tracking to the user (deploy/users.acl)")
+                log.warning("near_cache_off", reason=str(error), fix="allow +client|tracking to the user (deploy/users.acl)")
             self._has_warned = True
             return
-        self._is_told = True
+        self._is_tracking = True
 
     def lost(self) -> None:
-        """The connection is: what was learnt over it may be wrong from now on."""
-        self._life += 1
-        self._is_told = False
+        """The connection is lost, and no invalidation arrives any more: forget all copies."""
+        self._losses += 1
+        self._is_tracking = False
         self._heard_at = 0.0
         self._forget_all()
 
     def get(self, key: str) -> dict[bytes, bytes] | None:
-        """The copy of a hash, which must not be changed; None where the server is to be asked."""
+        """The copy of a hash, or None if the server must be asked. The caller must not change the copy."""
         copy = self._copies.get(key)
         if copy is None:
             return None
         now = time.monotonic()
-        if now - self._heard_at >= HEARD_SECONDS or now - self._asked_at >= ASK_SECONDS or now >= copy[1]:
+        if now - self._heard_at >= HEARD_SECONDS or now - self._read_at >= ASK_SECONDS or now >= copy[1]:
             return None
         self._copies.move_to_end(key)
         return copy[0]
 
-    def note(self, key: str, reply: asyncio.Future[Any]) -> None:
-        """A hash is being read over the connection; keep what the reply says."""
-        if self._is_told:
-            self._asked[key] = reply
-            self._asked_at = now = time.monotonic()
-            reply.add_done_callback(partial(self._take, key, now, self._batch, self._life))
+    def keep_reply(self, key: str, reply: asyncio.Future[Any]) -> None:
+        """Register a read of a hash over the connection. Its reply becomes the key's copy unless something cancels it."""
+        if self._is_tracking:
+            self._reads[key] = reply
+            self._read_at = now = time.monotonic()
+            reply.add_done_callback(partial(self._keep, key, now, self._batch, self._losses))
 
-    def leaves(self) -> None:
-        """What was asked for until now leaves together: on a busy loop that may be a while after it was asked for."""
-        self._batch.left_at = time.monotonic()
+    def batch_sent(self) -> None:
+        """All reads that are registered now are sent in one write. On a busy loop this is later than their registration."""
+        self._batch.sent_at = time.monotonic()
         self._batch = _Batch()
 
-    def hear(self, push: list[Any]) -> None:
-        """What the server says unasked: which keys have changed, or (a flush) that all have."""
+    def on_push(self, push: list[Any]) -> None:
+        """Handle a message that the server sends unasked. It names the keys that changed, or none if all are flushed."""
         if push[0] != b"invalidate":
             return
         if push[1] is None:
@@ -128,27 +140,30 @@ class NearCache:
             self.drop(key.decode(errors="replace") for key in push[1])
 
     def drop(self, keys: Iterable[str]) -> None:
-        """These have changed. A writer says so itself before its call returns: the news may be slower than the reply."""
+        """Forget keys that have changed.
+
+        A writer calls this before its own call returns, because the invalidation may arrive after the reply.
+        """
         for key in keys:
             self._copies.pop(key, None)
-            self._asked.pop(key, None)
+            self._reads.pop(key, None)
 
     def _forget_all(self) -> None:
         self._copies.clear()
-        self._asked.clear()
+        self._reads.clear()
 
-    def _take(self, key: str, asked_at: float, batch: _Batch, life: int, reply: asyncio.Future[Any]) -> None:
-        is_noted = self._asked.get(key) is reply
-        if is_noted:
-            del self._asked[key]
-        if life != self._life or reply.cancelled() or reply.exception() is not None:
+    def _keep(self, key: str, read_at: float, batch: _Batch, losses: int, reply: asyncio.Future[Any]) -> None:
+        is_good = self._reads.get(key) is reply
+        if is_good:
+            del self._reads[key]
+        if losses != self._losses or reply.cancelled() or reply.exception() is not None:
             return
-        self._heard_at = max(self._heard_at, batch.left_at)
+        self._heard_at = max(self._heard_at, batch.sent_at)
         fields = reply.result()
-        if not is_noted:
+        if not is_good:
             return
         self._copies.pop(key, None)
         if fields and sum(map(len, fields)) + sum(map(len, fields.values())) <= LARGEST_BYTES:
-            self._copies[key] = fields, asked_at + self._max_age
+            self._copies[key] = fields, read_at + self._max_age
             if len(self._copies) > COPIES_AT_MOST:
                 self._copies.popitem(last=False)

@@ -1,4 +1,4 @@
-"""A client around a plain `redis.asyncio.Redis`: fakeredis in tests and as a last resort, or a user's own."""
+"""A client around a plain `redis.asyncio.Redis`: fakeredis, or a client that the application gives."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import NoScriptError, RedisError
 
+from ..insides import of_redis
 from .client import PoolFigures, Script, as_mapping
 from .faults import as_store_fault
 from .standing import Standing
@@ -26,11 +27,11 @@ MAX_CONNECTIONS = 50
 
 
 class PlainClient:
-    """`RedisClient` over any client of redis-py's kind. Its own pool and retries apply."""
+    """`RedisClient` over any client with redis-py's interface. That client's own pool and retries apply."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client: Any = client  # redis-py's execute_command has no types
-        # Its pool refuses callers when it is exhausted; have them wait instead.
+        # redis-py's pool raises when it is exhausted. Here callers wait for their turn instead.
         self._turns = asyncio.Semaphore(min(client.connection_pool.max_connections, MAX_CONNECTIONS))
         self._standing = Standing()
 
@@ -63,14 +64,14 @@ class PlainClient:
     async def run_durably(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
     ) -> tuple[Any, int]:
-        """A fake has no replicas: the script runs, and nobody else has it."""
+        """Run the script. A fake server has no replicas, so none confirms."""
         return await self.run(script, keys, args), 0
 
     def shards(self) -> Sequence[str]:
         return ("",)
 
     def standing(self, key: str) -> Standing:
-        """Its connections are its own affair: it is believed while it answers."""
+        """Trusted from start to close. redis-py makes the connections, so we do not see when one is lost."""
         return self._standing
 
     @property
@@ -79,8 +80,7 @@ class PlainClient:
 
     def pool_figures(self) -> PoolFigures:
         pool = self._client.connection_pool
-        in_use = len(getattr(pool, "_in_use_connections", ()))
-        return PoolFigures(len(getattr(pool, "_available_connections", ())), in_use, pool.max_connections, 0)
+        return PoolFigures(*of_redis.idle_and_in_use(pool), pool.max_connections, 0)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -94,19 +94,21 @@ class PlainClient:
                 raise fault from error
 
 
-def warn_of_no_news() -> None:
-    """Its connections are its own affair: none of them tells us what has changed."""
-    log.warning("near_cache_off", reason="a plain Redis client tells of no changes", mend="unset SESSION_CACHE_MAX_AGE")
+def warn_of_no_invalidations() -> None:
+    """Log that no copies are kept: a plain client gives us no invalidation messages."""
+    log.warning(
+        "near_cache_off", reason="a plain Redis client passes on no invalidation messages", fix="unset SESSION_CACHE_MAX_AGE"
+    )
 
 
 @functools.cache
 def _without_flags(script: Script) -> Script:
-    """Fakeredis runs plain Lua, to which a `#!lua` line is an error."""
+    """The script without its `#!lua` line. Fakeredis runs plain Lua, where that line is a syntax error."""
     return Script.of(script.source.partition("\n")[2]) if script.source.startswith("#!") else script
 
 
 def _as_resp3(command: str, reply: Any) -> Any:
-    """A raw RESP2 reply in the shape of RESP3 where the two differ."""
+    """A raw RESP2 reply in the form of RESP3, for the commands where the two differ."""
     if command == "HGETALL":
         return as_mapping(reply)
     if command == "TIME" and isinstance(reply, tuple):

@@ -1,7 +1,7 @@
-"""A bounded pool of connections to one primary, for what blocks or takes long.
+"""A bounded pool of connections to one primary, for commands that block or take long.
 
-Its size bounds how many such commands run at once; a caller waits at most the read time-out for its turn. That a
-pool is exhausted is load, not an outage: it never opens the breaker.
+The pool's size limits how many such commands run at once. A caller waits for its turn at most as long as the read
+time-out. An exhausted pool means load, not an outage, so it never opens the breaker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """Connections that `open_connection` makes. `wait_timeout` is seconds."""
+    """A pool of at most `size` connections that `open_connection` makes. `wait_timeout` is in seconds.
+
+    Invariants: `0 <= min_idle <= size`, `0 <= len(_in_use) <= size`, `0 <= _pending`.
+    """
 
     def __init__(self, open_connection: OpenConnection, metrics: Metrics, *, size: int, min_idle: int, wait_timeout: float) -> None:
         self._open_connection = open_connection
@@ -35,17 +38,23 @@ class Pool:
         self._min_idle = min(min_idle, size)
         self._wait_timeout = wait_timeout
         self._turns = asyncio.Semaphore(size)
+        # Connected and used by nobody. The caller takes the one that was used last.
         self._idle: deque[AbstractConnection] = deque()
+        # Used by a caller now. `drop` removes a connection from here, and then its caller closes it.
         self._in_use: set[AbstractConnection] = set()
+        # Each task removes itself when its connection is closed.
         self._closing: set[asyncio.Task[None]] = set()
+        # Callers that wait for their turn.
         self._pending = 0
+        # Never becomes False again.
         self._is_closed = False
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[AbstractConnection]:
-        """A connection of one's own. One whose use ends in an error is closed, not handed on.
+        """Lend one connection to one caller. If its use ends in an error, the pool closes it.
 
-        Raises `StoreUnavailable` (kind `pool_exhausted` where no turn came), and redis-py's errors of connecting.
+        Raises `StoreUnavailable` (kind `pool_exhausted` if no connection became free in time), and redis-py's errors if it
+        cannot connect.
         """
         await self._take_turn()
         try:
@@ -60,19 +69,19 @@ class Pool:
             if connection in self._in_use and not self._is_closed:
                 self._in_use.discard(connection)
                 self._idle.append(connection)
-            else:  # dropped meanwhile: its server is not the primary any more
+            else:  # `drop` was called meanwhile: the server is not the primary any more
                 await _close(connection)
         finally:
             self._turns.release()
 
     async def warm(self) -> None:
-        """Have the least number of idle connections ready. A server that is away is no error here."""
+        """Open connections until `min_idle` are open. If the server does not answer, return without an error."""
         with contextlib.suppress(RedisError, OSError, StoreUnavailable, TimeoutError):
             while len(self._idle) + len(self._in_use) < self._min_idle and not self._is_closed:
                 self._idle.append(await self._open_connection())
 
     def drop(self) -> None:
-        """Close idle connections now, and those in use when they come back."""
+        """Close the idle connections now. Close each of the others when its caller returns it."""
         self._in_use.clear()
         while self._idle:
             task = asyncio.get_running_loop().create_task(_close(self._idle.popleft()))
@@ -80,11 +89,13 @@ class Pool:
             task.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
+        """Close all idle connections. Those in use are closed when their callers return them."""
         self._is_closed = True
         self.drop()
         await asyncio.gather(*self._closing)
 
     def figures(self) -> PoolFigures:
+        """How many connections and waiting callers there are now."""
         return PoolFigures(len(self._idle), len(self._in_use), self._size, self._pending)
 
     async def _take_turn(self) -> None:

@@ -1,14 +1,14 @@
-"""Finding the primary through Sentinels, hearing of failovers, and how far to trust what they say.
+"""Finds the primary through Sentinels, notices failovers, and decides how long the primary may be trusted.
 
-Every Sentinel has one connection, over which it is asked five times a second and tells of `+switch-master` (RESP3
-carries both). Each is asked at its own pace, so that one that hangs delays nobody. The answer with the highest config
-epoch counts: an old primary that was cut off is still named by the Sentinel on its side. A Sentinel names a replica
-that it has just promoted about a second before it announces it, so asking finds it first; listening finds what nobody
-asked about.
+There is one connection to each Sentinel. The worker asks five times a second over it, and the Sentinel announces
+`+switch-master` over it; RESP3 carries both. Each Sentinel has its own task, so a Sentinel that hangs delays no other.
+The answer with the highest config epoch counts, because a Sentinel beside an old primary that was cut off still names
+that primary. A Sentinel names a promoted replica about one second before it announces it, so questions find a failover
+first. Announcements find a failover between two questions.
 
-One Sentinel is enough to connect. To believe the primary takes a majority that has named it for a whole lease, the
-last time in a question sent less than a lease ago: two majorities cannot name different primaries, so once a worker
-has seen the new one named for a lease, no worker anywhere believes the old one.
+One Sentinel is enough to connect. Before a worker trusts the primary, a majority of the Sentinels must have named it for
+a whole lease, the last time in answer to a question that was sent less than a lease ago. Two majorities cannot name
+different primaries. So when one worker has seen the new primary named for a lease, no worker trusts the old one.
 """
 
 from __future__ import annotations
@@ -40,12 +40,16 @@ log = structlog.get_logger(__name__)
 
 ASK_INTERVAL_SECONDS = 0.2
 ASK_TIMEOUT_SECONDS = 0.3
-assert ASK_INTERVAL_SECONDS < SHORTEST_LEASE_SECONDS, "a primary could not stay settled: its lease ends before the next answer"
+assert ASK_INTERVAL_SECONDS < SHORTEST_LEASE_SECONDS, "a primary could not stay trusted: its lease ends before the next answer"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a Sentinel says of the primary. `asked_at`: of the monotonic clock, when the question was sent."""
+    """A Sentinel's answer. It is never changed; the next answer replaces it.
+
+    `epoch`: the Sentinel's config epoch of this primary; `0 <= epoch`.
+    `asked_at`: when the question was sent, by the monotonic clock: `asked_at <= now`.
+    """
 
     primary: Address
     epoch: int
@@ -53,34 +57,41 @@ class Answer:
 
 
 class Sentinel:
-    """One Sentinel: its connection, and what it said last. `on_answer` is called after each question.
+    """One Sentinel: its connection, and its last answer. `on_answer` is called after each question, answered or not.
 
-    `spoken_at`: when the last question was sent that was answered or failed.
+    `answer`: the answer to the last question; None if that question failed.
+    `fault`: why the last question failed; empty exactly while there is an answer.
+    `finished_at`: when the last question that has an answer or a fault was sent. It never decreases; 0 before the first.
     """
 
     def __init__(self, address: Address, service: str, dialer: Dialer, on_answer: Callable[[], None]) -> None:
         self.address = address
         self.answer: Answer | None = None
         self.fault = "not asked yet"
-        self.spoken_at = 0.0
+        self.finished_at = 0.0
         self._service = service
         self._dialer = dialer
         self._on_answer = on_answer
+        # Set to ask before the interval has passed.
         self._now = asyncio.Event()
+        # None before `start`.
         self._task: asyncio.Task[None] | None = None
         self._multiplexer = Multiplexer(
             self._open,
             Breaker(),
             read_timeout=ASK_TIMEOUT_SECONDS,
+            write_timeout=ASK_TIMEOUT_SECONDS,
             connect_timeout=dialer.dial_timeout + ASK_TIMEOUT_SECONDS,
-            on_push=self._hear,
+            on_push=self._on_announcement,
         )
 
     async def start(self) -> None:
+        """Begin to connect and to ask. Return after the first attempt to connect."""
         await self._multiplexer.start()
         self._task = asyncio.create_task(self._keep_asking(), name=f"stateroom sentinel {self.address}")
 
     async def aclose(self) -> None:
+        """Stop asking and close the connection."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -88,14 +99,14 @@ class Sentinel:
         await self._multiplexer.aclose()
 
     def ask_now(self) -> None:
-        """Don't wait for the interval to pass."""
+        """Send the next question now."""
         self._now.set()
 
     async def _keep_asking(self) -> None:
         while True:
             asked_at = time.monotonic()
             await self._ask(asked_at)
-            self.spoken_at = asked_at
+            self.finished_at = asked_at
             self._on_answer()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_INTERVAL_SECONDS):
@@ -116,7 +127,7 @@ class Sentinel:
             self.answer, self.fault = None, f"{str(error) or type(error).__name__} (REDIS_MASTER_NAME is {self._service})"
 
     async def _open(self) -> AbstractConnection:
-        """Connect and subscribe: the confirmation is a push, which must not be taken for a command's reply."""
+        """Connect and subscribe. The confirmation is a push message. It is read here, or it would look like a reply."""
         connection = await self._dialer.dial(self.address)
         try:
             await connection.send_command("SUBSCRIBE", "+switch-master", check_health=False)
@@ -126,7 +137,7 @@ class Sentinel:
             raise
         return connection
 
-    def _hear(self, push: list[Any]) -> None:
+    def _on_announcement(self, push: list[Any]) -> None:
         if push[0] == b"message" and push[2].split(b" ", 1)[0].decode() == self._service:
             self.ask_now()
 
@@ -134,7 +145,10 @@ class Sentinel:
 class SentinelWatcher:
     """All Sentinels of one primary.
 
-    `on_switch(primary)` is called when another server is to be believed, `on_news()` after every answer.
+    `on_switch(primary)` is called when they name another primary, `on_update()` after every question to one of them.
+
+    `primary`: the last primary that was named with the highest epoch; None before the first answer, never None afterwards.
+    `highest_epoch`: the highest config epoch in any answer so far. It never decreases; -1 before the first answer.
     """
 
     def __init__(
@@ -146,58 +160,64 @@ class SentinelWatcher:
         *,
         lease_seconds: float,
         on_switch: Callable[[Address], None],
-        on_news: Callable[[], None],
+        on_update: Callable[[], None],
     ) -> None:
         self._lease_seconds = lease_seconds
-        self.sentinels = [Sentinel(address, service, dialer, self._weigh) for address in addresses]
+        self.sentinels = [Sentinel(address, service, dialer, self._update) for address in addresses]
         self._metrics = metrics
         self._on_switch = on_switch
-        self._on_news = on_news
-        self._news = asyncio.Event()
+        self._on_update = on_update
+        # Set after every question to a Sentinel.
+        self._updated = asyncio.Event()
+        # Since when a majority names `primary` without a gap: _named_since <= now. Without a majority it means nothing.
         self._named_since = 0.0
+        # One lease after the oldest question of the majority's answers: _majority_until <= now + lease.
+        # 0 if no majority names `primary` with `highest_epoch`.
         self._majority_until = 0.0
         self.primary: Address | None = None
         self.highest_epoch = -1
 
     @property
     def believed_until(self) -> float:
-        """Until when `primary` may be believed to be the only one; 0 where no majority has named it for a lease."""
+        """Until when no other server can be the primary; 0 if no majority has named `primary` for a whole lease."""
         return self._majority_until if time.monotonic() - self._named_since >= self._lease_seconds else 0.0
 
     async def start(self) -> None:
+        """Begin to ask all Sentinels."""
         await asyncio.gather(*(sentinel.start() for sentinel in self.sentinels))
 
     async def aclose(self) -> None:
+        """Stop asking and close all connections."""
         await asyncio.gather(*(sentinel.aclose() for sentinel in self.sentinels))
 
     async def locate(self) -> Address:
-        """Who the primary is, asked now: known when a majority agrees, or all have spoken.
+        """Ask all Sentinels now for the primary. Return when a majority agrees, or all questions were answered or failed.
 
-        While no Sentinel answers it is the last one known: its ROLE will say whether it still is one.
-        Raises redis-py's `ConnectionError` that names each Sentinel's own cause.
+        If no Sentinel answers, return the last known primary: the caller checks its ROLE.
+        If none is known, raise redis-py's `ConnectionError` with the cause for each Sentinel.
         """
         asked = time.monotonic()
         for sentinel in self.sentinels:
             sentinel.ask_now()
-        while not self._is_clear(asked):
-            self._news.clear()
-            await self._news.wait()
+        while not self._is_decided(asked):
+            self._updated.clear()
+            await self._updated.wait()
         if self.primary is None:
             causes = "; ".join(f"{each.address}: {each.fault}" for each in self.sentinels)
             raise RedisConnectionError(f"no Sentinel names a primary: {causes}")
         return self.primary
 
     @property
-    def _quorum(self) -> int:
+    def _majority(self) -> int:
         return len(self.sentinels) // 2 + 1
 
-    def _is_clear(self, since: float) -> bool:
-        spoken = [each for each in self.sentinels if each.spoken_at >= since]
-        agreeing = [each for each in spoken if each.answer is not None and each.answer.primary == self.primary]
-        return len(spoken) == len(self.sentinels) or len(agreeing) >= self._quorum
+    def _is_decided(self, since: float) -> bool:
+        finished = [each for each in self.sentinels if each.finished_at >= since]
+        agreeing = [each for each in finished if each.answer is not None and each.answer.primary == self.primary]
+        return len(finished) == len(self.sentinels) or len(agreeing) >= self._majority
 
-    def _weigh(self) -> None:
-        """Believe the highest epoch, within it the most Sentinels; never an epoch lower than was seen before."""
+    def _update(self) -> None:
+        """Take the primary with the highest epoch; of several, the one that most Sentinels name. The epoch never decreases."""
         now = time.monotonic()
         answers = [each.answer for each in self.sentinels if each.answer is not None]
         for sentinel in self.sentinels:
@@ -206,16 +226,16 @@ class SentinelWatcher:
         if best >= self.highest_epoch and answers:
             self.highest_epoch = best
             votes = Counter(answer.primary for answer in answers if answer.epoch == best)
-            self._take(max(votes, key=lambda primary: (votes[primary], primary == self.primary)))
+            self._set_primary(max(votes, key=lambda primary: (votes[primary], primary == self.primary)))
         asked = sorted((a.asked_at for a in answers if a.primary == self.primary and a.epoch == self.highest_epoch), reverse=True)
-        until = asked[self._quorum - 1] + self._lease_seconds if len(asked) >= self._quorum else 0.0
-        if self._majority_until < now:  # it lapsed: a new lease begins with the answer that makes the majority
+        until = asked[self._majority - 1] + self._lease_seconds if len(asked) >= self._majority else 0.0
+        if self._majority_until < now:  # there was no majority any more: the lease begins again with this answer
             self._named_since = now
         self._majority_until = until
-        self._on_news()
-        self._news.set()
+        self._on_update()
+        self._updated.set()
 
-    def _take(self, primary: Address) -> None:
+    def _set_primary(self, primary: Address) -> None:
         before, self.primary = self.primary, primary
         if before == primary:
             return
@@ -228,13 +248,13 @@ class SentinelWatcher:
 
 def _answer(named: Any, state: Any, asked_at: float) -> Answer:
     if not named:
-        raise ValueError("it does not know this primary")
-    # A Sentinel that has promoted a replica has the new epoch at once, though it has announced neither yet.
+        raise ValueError("this Sentinel does not know the primary")
+    # A Sentinel that has promoted a replica answers with the new epoch at once, before it announces the replica.
     return Answer(Address(named[0].decode(), int(named[1])), int(fields_of(state)[b"config-epoch"]), asked_at)
 
 
 def fields_of(state: Any) -> dict[bytes, bytes]:
-    """What a Sentinel says of one server, by field: RESP3 says a map, older Sentinels a flat list."""
+    """The fields of a Sentinel's answer about one server. It is a map with RESP3 and a flat list with RESP2."""
     if isinstance(state, dict):
         return state
     return dict(zip(state[::2], state[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""A client of one primary: the multiplexed connection, the pool, the breaker."""
+"""A client of one primary: the shared connection, the pool, the breaker."""
 
 from __future__ import annotations
 
@@ -26,30 +26,33 @@ from .multiplexer import Multiplexer
 from .near_cache import NearCache
 from .pool import Pool
 from .standing import Standing
+from .write_watch import not_taken
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from ..settings import Settings
-    from ..telemetry.hot import HotDistribution
+    from ..telemetry.hot import Distribution
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, PoolFigures, Script
 
 log = structlog.get_logger(__name__)
 
-# Some error replies are connection errors to redis-py.
+# redis-py raises some error replies as connection errors.
 _ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
 
 
 class ServerClient:
-    """`RedisClient` of one primary. `open_connection` gives a connected redis-py connection to it."""
+    """`RedisClient` of one primary. `open_connection` returns a connected redis-py connection to it."""
 
     def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._durations: dict[str, HotDistribution] = {}
+        self._durations: dict[str, Distribution] = {}
         self._read_timeout = settings.redis_read_timeout
+        self._write_timeout = settings.redis_write_timeout
         self._name = settings.redis_mode
         self.breaker = Breaker(self._breaker_moved)
+        # True from the breaker's first opening until it closes, through all probes between: one log line for an outage.
         self._is_away = False
         self._near = near = NearCache(settings.session_cache_max_age) if settings.session_cache_max_age else None
         self._standing = Standing(near)
@@ -73,11 +76,12 @@ class ServerClient:
             open_shared,
             self.breaker,
             read_timeout=self._read_timeout,
+            write_timeout=self._write_timeout,
             connect_timeout=settings.redis_dial_timeout + settings.redis_read_timeout,
             observe=self._observe,
             on_fault=self._count,
-            on_leave=near.leaves if near is not None else None,
-            on_push=near.hear if near is not None else None,
+            on_leave=near.batch_sent if near is not None else None,
+            on_push=near.on_push if near is not None else None,
             on_connected=self._connected,
             on_lost=self._standing.lost,
         )
@@ -92,7 +96,7 @@ class ServerClient:
     async def start(self) -> None:
         error = await self._multiplexer.start()
         if isinstance(error, AuthenticationError):
-            raise SettingsError("REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set what the server's ACL has")
+            raise SettingsError("REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set those of the server's ACL")
         if isinstance(error, SettingsError):
             raise error
         if error is None:
@@ -107,8 +111,8 @@ class ServerClient:
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
         reply = self._multiplexer.execute(*command)
         if self._near is not None and command[0] == "HGETALL":
-            self._near.note(key, reply)
-        return reply  # the future itself: a coroutine around it would cost as much again
+            self._near.keep_reply(key, reply)
+        return reply  # the future itself: a coroutine around it would double the cost
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         try:
@@ -126,17 +130,17 @@ class ServerClient:
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
     ) -> tuple[Any, int]:
         wait = ("WAIT", replicas, max(1, int(timeout * 1000)))
-        patience = self._read_timeout + timeout
+        whole = self._read_timeout + timeout
         try:
-            reply, reached = await self.pipeline(keys[0], [_evalsha(script, keys, args), wait], timeout=patience)
+            reply, confirmed = await self.pipeline(keys[0], [_evalsha(script, keys, args), wait], timeout=whole)
             if isinstance(reply, NoScriptError):
-                reply, reached = await self.pipeline(keys[0], [_eval(script, keys, args), wait], timeout=patience)
+                reply, confirmed = await self.pipeline(keys[0], [_eval(script, keys, args), wait], timeout=whole)
         finally:
             self._changed(keys)
-        for each in (reply, reached):
+        for each in (reply, confirmed):
             if isinstance(each, Exception):
                 raise as_store_fault(each) or each
-        return reply, int(reached)
+        return reply, int(confirmed)
 
     def shards(self) -> Sequence[str]:
         return ("",)
@@ -156,24 +160,27 @@ class ServerClient:
         return dataclasses.replace(self._pool.figures(), shared_pending=self._multiplexer.pending, circuit=self.breaker.state.value)
 
     def drop(self, reason: str) -> None:
-        """This server is the primary no longer, or doubtful: drop every connection to it, at once, and make anew."""
+        """Close every connection to this server now and connect again, because it may not be the primary any more."""
         self._multiplexer.drop(StoreUnavailable(reason))
         self._multiplexer.hurry()
         self._pool.drop()
 
     def _changed(self, keys: Sequence[str]) -> None:
-        """A script may have changed these: whoever called it reads what it wrote."""
+        """Drop the copies of keys that a script may have changed, so that its caller reads what it wrote."""
         if self._near is not None:
             self._near.drop(keys)
 
     def _connected(self) -> None:
-        """It is the one server there is, or a Cluster's: cut off from that, it answers no more (CLUSTERDOWN)."""
+        """Trust the server while it is connected: there is no other, or it is a Cluster's.
+
+        A Cluster's primary that is cut off from the others refuses commands (CLUSTERDOWN).
+        """
         self._standing.connected()
 
     async def _pipeline(self, commands: Sequence[Command], timeout: float) -> list[Any]:
         try:
             async with self._pool.connection() as connection:
-                replies = await exchange(connection, commands, timeout)
+                replies = await exchange(connection, commands, timeout, write_timeout=self._write_timeout)
         except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
             raise self._fault(error) from error
         for reply in replies:
@@ -188,7 +195,7 @@ class ServerClient:
             return error
         self._count(fault)
         if fault.kind in {"timeout", "connection"}:
-            # The shared connection goes to the same server: let it find out whether that still answers.
+            # The shared connection goes to the same server: a new one shows whether the server still answers.
             self._multiplexer.drop(fault, trip=fault.kind == "timeout")
         return fault
 
@@ -218,10 +225,23 @@ def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Comm
     return ("EVAL", script.source, len(keys), *keys, *args)
 
 
-async def exchange(connection: AbstractConnection, commands: Sequence[Command], timeout: float) -> list[Any]:
-    """Send all, read all: an error reply is a reply."""
+async def exchange(
+    connection: AbstractConnection, commands: Sequence[Command], timeout: float, *, write_timeout: float | None = None
+) -> list[Any]:
+    """Send all commands, then read all replies. An error reply is returned and not raised.
+
+    `timeout`: seconds for all replies. `write_timeout`: seconds to hand the commands over, if that is shorter than
+    the connection's own socket time-out. Raises `StoreUnavailable` if it has passed, and redis-py's errors.
+    """
     packed = connection.pack_commands(commands)
-    await connection.send_packed_command(packed, check_health=False)
+    handing_over = asyncio.timeout(write_timeout)
+    try:
+        async with handing_over:
+            await connection.send_packed_command(packed, check_health=False)
+    except TimeoutError:
+        if write_timeout is None or not handing_over.expired():
+            raise
+        raise not_taken(write_timeout) from None
     replies: list[Any] = []
     async with asyncio.timeout(timeout):
         for command in commands:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 class Standing:
     """The standing of one primary.
 
-    `connection_epoch`: grows by one with each connection to the primary, so that what was learnt over one connection is
-    not believed of the next. It never decreases; 0 before the first connection.
-    `believed_until`: until then nobody else can be the primary, as far as anybody can know; 0 while unconnected.
-    `near`: copies of what the primary said over its connection, if copies are kept.
-    `glimpse`: this standing at its present connection epoch.
+    `connection_epoch`: grows by one with each connection to the primary, so that facts learnt over one connection are
+    not trusted over the next. It never decreases; 0 before the first connection.
+    `believed_until`: until this time no other server can be the primary. 0 while unconnected; infinite if the primary was
+    not found through Sentinels.
+    `near`: copies of the primary's replies, if copies are kept. Every copy came over the present connection.
+    `glimpse`: this standing at its present connection epoch: `glimpse.standing is self`.
     """
 
     __slots__ = ("believed_until", "glimpse", "near")
@@ -35,17 +36,21 @@ class Standing:
 
     @property
     def connection_epoch(self) -> int:
+        """The number of the present or last connection. See the class."""
         return self.glimpse.connection_epoch
 
     @property
     def is_believed(self) -> bool:
+        """Whether no other server can be the primary now."""
         return time.monotonic() < self.believed_until
 
     def connected(self, until: float = math.inf) -> None:
+        """There is a new connection. `until`: the new `believed_until`."""
         self.glimpse = Glimpse(self, self.connection_epoch + 1)
         self.believed_until = until
 
     def lost(self) -> None:
+        """The connection is lost. The connection epoch stays until there is a new one."""
         self.believed_until = 0.0
         if self.near is not None:
             self.near.lost()

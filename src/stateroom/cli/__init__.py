@@ -1,19 +1,18 @@
-"""The `stateroom` command. Each part imports what it needs when it runs, so that `--help` is quick."""
+"""The `stateroom` command. Each subcommand imports what it needs when it runs, so that `--help` is quick."""
 
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
+from .. import __version__
 from ..errors import SettingsError, StateroomError
 
-app = typer.Typer(
-    name="stateroom", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Session management that stays up when Redis doesn't.",
-)  # fmt: skip
+app = typer.Typer(name="stateroom", no_args_is_help=True, pretty_exceptions_enable=False)
 users = typer.Typer(no_args_is_help=True, help="Users of the service.")
 sessions = typer.Typer(no_args_is_help=True, help="Sessions of the service's users.")
 database = typer.Typer(no_args_is_help=True, help="The user database.")
@@ -23,15 +22,43 @@ app.add_typer(database, name="db")
 
 
 def main() -> None:
-    """Run the command line: exit 2 for wrong settings, 1 for what failed, each with one line on stderr."""
+    """Run the command line. Exit 2 for an invalid setting and 1 for any other error, with one line on stderr."""
+    warnings.formatwarning = _one_line
     try:
-        app()
+        app(prog_name="stateroom")  # as `python -m stateroom` too: scripts for completion have the name in them
     except SettingsError as error:
-        print(f"stateroom: {error}", file=sys.stderr)
-        sys.exit(2)
+        _stop(str(error), 2)
     except StateroomError as error:
-        print(f"stateroom: {error}", file=sys.stderr)
-        sys.exit(1)
+        _stop(str(error), 1)
+    except OSError as error:
+        if "--install-completion" not in sys.argv:
+            raise
+        _stop(f"{error.filename} cannot be written: {error.strerror}; --show-completion prints what belongs there", 1)
+
+
+def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning in the form of an error: its place in the code tells users nothing."""
+    return f"stateroom: {message}\n"
+
+
+def _stop(line: str, status: int) -> NoReturn:
+    print(f"stateroom: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"stateroom {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Session management that stays up when Redis doesn't."""
 
 
 @app.command()
@@ -40,12 +67,12 @@ def serve(
     port: Annotated[int | None, typer.Option(help="PORT")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port")] = 1,
 ) -> None:
-    """Run the service in the foreground. SIGTERM drains it, SIGHUP has it read the cookie keys again."""
+    """Run the service in the foreground. SIGTERM drains it. SIGHUP makes it read the cookie keys again."""
     from ..serving import process, supervisor
     from ..settings import Settings
 
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
-    settings = Settings(**given)
+    settings = Settings.for_service(**given)
     if workers == 1:
         process.run(settings)
     else:
@@ -55,22 +82,24 @@ def serve(
 @app.command()
 def drill(  # noqa: PLR0917 (options have names)
     scenarios: Annotated[
-        list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names, or .py files; all by default")
+        list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names or .py files; by default all")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Name the scenarios.")] = False,
-    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write drill.html and drill.json there.")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures there.")] = None,
-    peer: Annotated[bool | None, typer.Option("--peer/--no-peer", help="Judge aiohttp-session too; if installed, it is.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write drill.html and drill.json to this folder.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures to this file.")] = None,
+    peer: Annotated[
+        bool | None, typer.Option("--peer/--no-peer", help="Drill aiohttp-session too; by default if it is installed.")
+    ] = None,
     compose: Annotated[bool, typer.Option("--compose", help="Drill the running docker-compose.sentinel.yml.")] = False,
-    target: Annotated[str | None, typer.Option(metavar="URL", help="Drill a service of your own: manual-failover only.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="URL", help="Drill your own service: manual-failover only.")] = None,
     sentinels: Annotated[str | None, typer.Option(metavar="HOST:PORT,...", help="Its Sentinels, with --target.")] = None,
-    master_name: Annotated[str, typer.Option(help="What they call the primary, with --target.")] = "mymaster",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    master_name: Annotated[str, typer.Option(help="The Sentinels' name for the primary, with --target.")] = "mymaster",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --target: don't ask first.")] = False,
 ) -> None:
-    """Break a Redis with Sentinels and see what users notice. Exit 0 only if every scenario passes.
+    """Break a Redis with Sentinels and measure what users notice. Exit 0 only if every scenario passes.
 
-    Starts servers, Sentinels and the service on loopback, and stops them all afterwards.
+    Starts servers, Sentinels and the service on loopback, and stops them afterwards.
     """
     from . import drilling
 
@@ -78,30 +107,30 @@ def drill(  # noqa: PLR0917 (options have names)
         print(drilling.names())
         return
     if (target is None) != (sentinels is None):
-        raise SettingsError("--target and --sentinels go together")
+        raise SettingsError("--target needs --sentinels, and --sentinels needs --target")
     if compose and target is not None:
-        raise SettingsError("--compose and --target are two stacks; give one of them")
+        raise SettingsError("--compose and --target name two stacks; give only one of them")
     if not dry_run:
         drilling.check_can_write(report, json)
     given = scenarios or []
     if compose:
         status = drilling.on_containers(given, folder=report, file=json, is_dry=dry_run)
     elif target is not None and sentinels is not None:
-        status = drilling.there(
+        status = drilling.on_target(
             given, target, sentinels, master_name, folder=report, file=json, is_dry=dry_run, is_sure=yes
         )  # fmt: skip
     else:
-        status = drilling.here(given, folder=report, file=json, peer=peer, is_dry=dry_run)
+        status = drilling.on_this_machine(given, folder=report, file=json, peer=peer, is_dry=dry_run)
     raise typer.Exit(status)
 
 
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document.")] = False,
-    admin: Annotated[str | None, typer.Option(help="ACL user of the servers who may CONFIG GET: shows more.")] = None,
-    admin_password_file: Annotated[Path | None, typer.Option(help="File with that user's password; unset: asked for.")] = None,
+    admin: Annotated[str | None, typer.Option(help="ACL user of the servers who may run CONFIG GET.")] = None,
+    admin_password_file: Annotated[Path | None, typer.Option(help="File with that user's password; by default asked for.")] = None,
 ) -> None:
-    """Look at the stores and say what will hurt in a failover: exit 1 on a fault. Nothing is changed."""
+    """Examine the stores and report what would go wrong in a failover. Exit 1 on a fault. Changes nothing."""
     from .doctor import run
 
     raise typer.Exit(0 if run(as_json=as_json, admin=admin, password_file=admin_password_file) else 1)
@@ -109,7 +138,7 @@ def doctor(
 
 @app.command()
 def keys() -> None:
-    """Print a fresh cookie key for COOKIE_KEYS."""
+    """Print a new cookie key for COOKIE_KEYS."""
     from ..sessions.sealing.key_ring import new_key
 
     print(new_key())
@@ -137,7 +166,7 @@ def healthcheck() -> None:
 
 @users.command("list")
 def list_users() -> None:
-    """All users: id, email, name, state."""
+    """Print all users: id, email, name, state."""
     from .admin import list_users, run
 
     run(list_users)
@@ -145,7 +174,7 @@ def list_users() -> None:
 
 @users.command()
 def disable(email: str) -> None:
-    """Disable an account and end every session of it."""
+    """Disable an account and end all its sessions."""
     from .admin import disable_user, run
 
     run(lambda service: disable_user(service, email))
@@ -161,7 +190,7 @@ def enable(email: str) -> None:
 
 @users.command()
 def export(email: str) -> None:
-    """Print, as JSON, all that is kept about a user."""
+    """Print all data about a user, as JSON."""
     from .admin import run
     from .privacy import export_user
 
@@ -170,12 +199,12 @@ def export(email: str) -> None:
 
 @users.command()
 def erase(email: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False) -> None:
-    """End a user's sessions for good, and delete the account and all that names the user."""
+    """End a user's sessions for good, and delete the account and all data that names the user."""
     from .admin import run
     from .privacy import erase_user
 
     if not yes:
-        typer.confirm(f"Delete the account {email} and end all its sessions? There is no way back.", abort=True)
+        typer.confirm(f"Delete the account {email} and end all its sessions? This cannot be undone.", abort=True)
     run(lambda service: erase_user(service, email))
 
 
@@ -184,7 +213,7 @@ def list_sessions(
     user: Annotated[str | None, typer.Option(help="Email of one user.")] = None,
     all_users: Annotated[bool, typer.Option("--all", help="Every user.")] = False,
 ) -> None:
-    """Live sessions."""
+    """Print the live sessions."""
     from .admin import list_sessions, run
 
     _check_choice(user, all_users=all_users)
@@ -205,7 +234,7 @@ def revoke(
 
 @database.command()
 def upgrade() -> None:
-    """Bring the user database to the current schema."""
+    """Upgrade the user database to the current schema."""
     from .admin import upgrade_database
 
     upgrade_database()
@@ -220,6 +249,6 @@ def lease(seconds: Annotated[float, typer.Argument(help="The new JOURNAL_LEASE o
 
 
 def _check_choice(user: str | None, *, all_users: bool) -> None:
-    """Before anything is connected: everybody's sessions are nothing to revoke by an option forgotten."""
+    """Check the options before anything is connected. A forgotten option must not revoke the sessions of all users."""
     if (user is None) != all_users:
-        raise SettingsError("name one user with --user EMAIL, or say --all")
+        raise SettingsError("name one user with --user EMAIL, or give --all")

@@ -1,4 +1,4 @@
-"""Administration from the shell, over the stores that the settings name."""
+"""The subcommands that administer users and sessions, in the stores that the settings name."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 class Service:
-    """The service's parts without its listener."""
+    """The parts of a started service that has no listener."""
 
     def __init__(self, accounts: Accounts, sessions: SessionManager) -> None:
         self.accounts = accounts
         self.sessions = sessions
 
     async def user(self, email: str) -> User:
-        """Raises `NotFound`."""
+        """The user with this email. Raises `NotFound`."""
         user = await self.accounts.users.by_email(email)
         if user is None:
             raise NotFound(f"there is no user {email}; `stateroom users list` shows all")
         return user
 
     async def chosen(self, email: str | None) -> list[User]:
-        """One user, or without an address all of them. Raises `NotFound`."""
+        """The user with this email, or all users if it is None. Raises `NotFound`."""
         return await self.accounts.users.list() if email is None else [await self.user(email)]
 
     async def disable(self, user: User) -> int | None:
-        """The account and its sessions, in one step: how many those were; None while Redis cannot tell."""
+        """Disable an account and end its sessions in one transaction. How many there were; None if Redis is unavailable."""
 
         async def disable(connection: AsyncConnection) -> None:
             await self.accounts.users.disable(user.id, within=connection)
@@ -50,7 +50,7 @@ class Service:
 
 
 def run(action: Callable[[Service], Awaitable[None]]) -> None:
-    """Connect, act, close."""
+    """Start a service without a listener, run the action, and stop the service."""
     settings = Settings.load()
     configure_logging(settings)
 
@@ -62,7 +62,7 @@ def run(action: Callable[[Service], Awaitable[None]]) -> None:
 
 
 def upgrade_database() -> None:
-    """Bring the user database to the current schema, and say so."""
+    """Upgrade the user database to the current schema, and print its revision."""
     settings = Settings.load()
     if not settings.has_database:
         raise SettingsError("DATABASE_URL is none: there is no database to upgrade; name one")
@@ -79,7 +79,7 @@ def upgrade_database() -> None:
 
 
 def set_lease(seconds: float) -> None:
-    """Keep another lease beside the deployment's id."""
+    """Change the lease that the journal keeps for the whole deployment, in seconds."""
     settings = Settings(journal_lease=seconds)
     if not settings.has_database:
         raise SettingsError("DATABASE_URL is none: there is no database that keeps a lease; name one")
@@ -97,11 +97,13 @@ def set_lease(seconds: float) -> None:
 
 
 async def list_users(service: Service) -> None:
+    """Print one line per user. Raises `DatabaseUnavailable`."""
     for user in await service.accounts.users.list():
         print(f"{user.id}\t{user.email}\t{user.name}\t{'disabled' if user.is_disabled else 'active'}")
 
 
 async def disable_user(service: Service, email: str) -> None:
+    """Disable an account and end its sessions. Raises `NotFound`, `DatabaseUnavailable`."""
     user = await service.user(email)
     count = await service.disable(user)
     security_event("disable", user_id=user.id, count=count)
@@ -109,6 +111,7 @@ async def disable_user(service: Service, email: str) -> None:
 
 
 async def enable_user(service: Service, email: str) -> None:
+    """Enable an account again. Raises `NotFound`, `DatabaseUnavailable`."""
     user = await service.user(email)
     await service.accounts.users.enable(user.id)
     security_event("enable", user_id=user.id)
@@ -116,19 +119,21 @@ async def enable_user(service: Service, email: str) -> None:
 
 
 async def list_sessions(service: Service, email: str | None) -> None:
+    """Print one line per live session of one user, or of all. Raises `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`."""
     for user in await service.chosen(email):
         for each in await service.sessions.list(user.id):
             print(f"{user.email}\t{each.id}\t{each.last_access:%Y-%m-%dT%H:%M:%SZ}\t{each.ip_address}\t{each.device_type}")
 
 
 async def revoke_sessions(service: Service, email: str | None) -> None:
+    """End the sessions of one user, or of all. Raises `NotFound`, `DatabaseUnavailable`."""
     total, is_known = 0, True
     for user in await service.chosen(email):
         count = await service.sessions.revoke_all(user.id, reason="revoked")
         security_event("revoke_all", user_id=user.id, count=count)
         total += count or 0
         is_known &= count is not None
-    print(f"{total} sessions ended" if is_known else "sessions ended; Redis is away, so nobody knows how many")
+    print(f"{total} sessions ended" if is_known else "sessions ended; their number is unknown, because Redis is unavailable")
 
 
 @contextlib.asynccontextmanager
@@ -136,7 +141,7 @@ async def _connected(settings: Settings) -> AsyncIterator[Service]:
     app = make_app(settings)
     app.freeze()
     try:
-        await app.startup()  # what has started when a later part fails is closed too
+        await app.startup()  # If a part fails to start, the cleanup below stops the parts before it.
         yield Service(app[ACCOUNTS], app[SESSIONS])
     finally:
         await app.cleanup()

@@ -1,4 +1,4 @@
-"""`stateroom doctor`: what was looked at, line by line, and the mend of what is wrong."""
+"""`stateroom doctor`: prints each finding and its fix."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _LABEL_WIDTH = max(len(level) for level in Level)
 
 
 def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool:
-    """Look, print, and say whether there is no fault. Raises `SettingsError`."""
+    """Examine the stores and print the report. Whether there is no fault. Raises `SettingsError`."""
     settings = Settings.load()
-    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # glibc waits ten seconds for a name server that is silent
+    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # By default glibc waits ten seconds for a name server.
     report = asyncio.run(examine(settings, _administrator(admin, password_file)))
     if as_json:
         print(json.dumps(_document(report), indent=2, ensure_ascii=False))
@@ -45,17 +45,17 @@ def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool
 def _administrator(name: str | None, password_file: Path | None) -> Administrator | None:
     if name is None:
         if password_file is not None:
-            raise SettingsError("--admin-password-file needs --admin, the user whose password it has")
+            raise SettingsError("--admin-password-file needs --admin, the name of that user")
         return None
     if password_file is None:
         if not sys.stdin.isatty():
-            raise SettingsError("--admin asks for the password on a terminal; off one, name a file with --admin-password-file")
+            raise SettingsError("--admin asks for the password, but this is no terminal; name a file with --admin-password-file")
         return Administrator(name, getpass.getpass(f"Password of {name}: "))
     try:
         return Administrator(name, password_file.read_text(encoding="utf-8").strip("\r\n"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SettingsError(f"--admin-password-file: {password_file} cannot be read: {reason}; name a file that can") from None
+        raise SettingsError(f"--admin-password-file: {password_file} cannot be read: {reason}; name a readable file") from None
 
 
 def _document(report: Report) -> dict[str, object]:
@@ -68,7 +68,7 @@ def _document(report: Report) -> dict[str, object]:
 
 
 def _print(report: Report) -> None:
-    """Grouped by what was looked at. A terminal gets colours and lines of its width; a file gets whole lines."""
+    """Print the findings, grouped by what was examined. On a terminal, wrap lines and use colours."""
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     groups: dict[str, list[Finding]] = {}
     for finding in report.findings:
@@ -88,13 +88,13 @@ def _print(report: Report) -> None:
 def _lines(finding: Finding) -> list[tuple[Text, str]]:
     name = f" [{finding.check}]" if finding.check else ""
     lines = [(Text(finding.level, style=_STYLES[finding.level]), f"{finding.what}{name}")]
-    if finding.mend:
-        lines.append((Text("mend", style="dim"), finding.mend))
+    if finding.fix:
+        lines.append((Text("fix", style="dim"), finding.fix))
     return lines
 
 
 def _row(label: Text, text: str) -> Table:
-    """A label, and beside it text that stays in its column when it breaks."""
+    """A label and a text beside it. The text wraps within its column."""
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_column(width=_LABEL_WIDTH + 2)
     row.add_column(overflow="fold")

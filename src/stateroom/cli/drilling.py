@@ -1,4 +1,4 @@
-"""`stateroom drill`: what a failover does to users, seen on one's own machine."""
+"""`stateroom drill`: plays failovers and prints what users noticed."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import typer
 from rich.console import Console
 
 from ..drills import compose, live, report, target
+from ..drills.node import server_binary
 from ..drills.outcome import Outcome
 from ..drills.run import PEER, has_peer, play_all, run
 from ..drills.scenarios import SCENARIOS, UnknownScenario, find
 from ..drills.stage import Scenario
-from ..drills.topology import server_binary
 from ..errors import SettingsError
 
 INTERRUPTED = 130
 
 
 def names() -> str:
-    """Every scenario, a line each."""
+    """Every scenario, one line each."""
     width = max(map(len, SCENARIOS))
     return "\n".join(f"{each.name:{width}}  {each.says}" for each in SCENARIOS.values())
 
 
 def chosen(given: Sequence[str]) -> list[Scenario]:
-    """The scenarios that are meant; all where none is named. Raises `UnknownScenario`."""
+    """The scenarios with the given names; all if none is given. Raises `UnknownScenario`."""
     return [each for name in given for each in find(name)] if given else list(SCENARIOS.values())
 
 
 def check_can_write(folder: Path | None, file: Path | None) -> None:
-    """Before minutes of drills. Raises `SettingsError`."""
+    """Check, before minutes of drills, that the report can be written. Raises `SettingsError`."""
     try:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -47,11 +47,11 @@ def check_can_write(folder: Path | None, file: Path | None) -> None:
                 file.unlink()
     except OSError as error:
         option = "--report" if file is None or error.filename != str(file) else "--json"
-        raise SettingsError(f"{option}: cannot write there: {error.strerror}; name another place") from None
+        raise SettingsError(f"{option}: cannot write there: {error.strerror}; name another file or folder") from None
 
 
-def here(given: Sequence[str], *, folder: Path | None, file: Path | None, peer: bool | None, is_dry: bool) -> int:
-    """Drill a stack of our own; the exit status."""
+def on_this_machine(given: Sequence[str], *, folder: Path | None, file: Path | None, peer: bool | None, is_dry: bool) -> int:
+    """Start a stack on this machine and drill it. Returns the exit status."""
     scenarios = chosen(given)
     is_with_peer = has_peer() if peer is None else peer
     if is_with_peer and not has_peer():
@@ -66,16 +66,16 @@ def here(given: Sequence[str], *, folder: Path | None, file: Path | None, peer: 
     try:
         outcomes, logs = run(play_all(scenarios, live.View(console, count), peer=is_with_peer))
     except KeyboardInterrupt:
-        console.print("interrupted; everything that was started has been stopped")
+        console.print("interrupted; all started processes were stopped")
         return INTERRUPTED
     if logs is not None:
-        console.print(f"the logs of what failed are in {logs}", soft_wrap=True)
+        console.print(f"the logs of failed scenarios are in {logs}", soft_wrap=True)
     if not is_with_peer and peer is None:
-        console.print(f"to see what {PEER} does in the same drills: pip install {PEER}", soft_wrap=True)
+        console.print(f"to drill {PEER} too: pip install {PEER}", soft_wrap=True)
     return _tell(outcomes, console, folder, file)
 
 
-def there(
+def on_target(
     given: Sequence[str],
     url: str,
     sentinels: str,
@@ -86,12 +86,12 @@ def there(
     is_dry: bool,
     is_sure: bool,
 ) -> int:
-    """Drill a stack that runs already; the exit status."""
+    """Drill a stack that already runs. Returns the exit status."""
     from ..backend.dial import Dialer
-    from ..settings.values import parse_address
+    from ..settings import parse_address
 
     if list(given) not in ([], ["manual-failover"]):
-        raise UnknownScenario("on a stack of your own only manual-failover can be played: nothing else is made over the wire")
+        raise UnknownScenario("with --target only manual-failover can be played: the others need access to the servers' processes")
     try:
         addresses = [parse_address(part.strip()) for part in sentinels.split(",")]
     except ValueError as error:
@@ -101,9 +101,9 @@ def there(
     )
     made = target.Target(url, addresses, name, dialer)
     primary = run(made.primary())
-    print(f"{url}: a dozen clients register and ask for ten seconds; their accounts stay (@….drill.invalid).")
-    print(f"{name}: the Sentinels are told to make another server the primary in place of {primary}.")
-    print("While they do, writes are refused for a second or so, and data that was not replicated yet may be lost.")
+    print(f"{url}: a dozen clients register and send requests for ten seconds; their accounts stay (@….drill.invalid).")
+    print(f"{name}: the Sentinels are told to promote another server in place of {primary}.")
+    print("During the failover, writes are refused for about a second, and data that is not replicated yet may be lost.")
     if is_dry:
         print("nothing was done (--dry-run)")
         return 0
@@ -119,10 +119,10 @@ def there(
 
 
 def on_containers(given: Sequence[str], *, folder: Path | None, file: Path | None, is_dry: bool) -> int:
-    """Drill the stack of `docker-compose.sentinel.yml`; the exit status."""
+    """Drill the stack of `docker-compose.sentinel.yml`. Returns the exit status."""
     unknown = [each for each in given if each not in compose.SCENARIOS]
     if unknown:
-        raise UnknownScenario(f"there is no scenario {unknown[0]} on containers; there are {', '.join(compose.SCENARIOS)}")
+        raise UnknownScenario(f"there is no scenario {unknown[0]} on containers; the scenarios are {', '.join(compose.SCENARIOS)}")
     scenarios = list(given) or list(compose.SCENARIOS)
     url, project = compose.default_url(), compose.default_project()
     if is_dry:
@@ -133,7 +133,7 @@ def on_containers(given: Sequence[str], *, folder: Path | None, file: Path | Non
     if file is not None:
         file.write_text(json.dumps([each.figures() for each in outcomes], indent=2) + "\n", encoding="utf-8")
     if folder is not None:
-        print(f"report: {report.write([each.course for each in outcomes if each.course is not None], folder)}")
+        print(f"report: {report.write([each.outcome for each in outcomes if each.outcome is not None], folder)}")
     return 1 if any(each.faults for each in outcomes) else 0
 
 

@@ -1,4 +1,4 @@
-"""`stateroom healthcheck`: for containers that have no curl."""
+"""`stateroom healthcheck`: asks the service whether it is alive, in containers that have no curl."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import http.client
 from ..settings import Settings
 
 TIMEOUT_SECONDS = 3.0
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 (looked up, not bound)
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 (keys of a table; nothing is bound to them)
 
 
 def is_alive() -> bool:
-    """Whether the service that these settings start answers `/livez`."""
+    """Whether the service with these settings answers `/livez` with 200."""
     settings = Settings.load()
     connection = http.client.HTTPConnection(_ANY.get(settings.host, settings.host), settings.port, timeout=TIMEOUT_SECONDS)
     try:

@@ -1,4 +1,4 @@
-"""What is kept about a user: shown whole, and taken away. docs/privacy.md says the same in words."""
+"""Exports and erases all data about a user. docs/privacy.md lists that data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 async def export_user(service: Service, email: str) -> None:
-    """Raises `NotFound`; `StoreUnavailable`, `DatabaseUnavailable` rather than print a part."""
+    """Print all data about a user, or nothing.
+
+    Raises `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`.
+    """
     user = await service.user(email)
     kept = await service.sessions.kept_of_user(user.id)
     sessions = [_session(each) for each in kept.sessions]
@@ -53,7 +56,7 @@ async def export_user(service: Service, email: str) -> None:
 
 
 async def erase_user(service: Service, email: str) -> None:
-    """The account goes last, so that whatever comes between, the command can be given again.
+    """Erase a user. The account is deleted last, so that the command can be repeated if it fails halfway.
 
     Raises `NotFound`, `DatabaseUnavailable`.
     """
@@ -64,16 +67,19 @@ async def erase_user(service: Service, email: str) -> None:
     security_event("erase", user_id=user.id, count=count)
     print(f"{user.email} is erased; {'all' if count is None else count} sessions ended")
     if count is None:
-        print("Redis is away: what it holds of those sessions is deleted when it is back, or lapses")
+        print("Redis is unavailable: the data of those sessions is deleted when it is available again, or when they expire")
 
 
 async def _forget_failures(service: Service, user: User) -> None:
-    """The counts whose address a session tells; others lapse within LOGIN_WINDOW, and hold hashes only."""
+    """Delete the failure counts of the addresses in the user's sessions.
+
+    Other counts expire within LOGIN_WINDOW, and contain only hashes.
+    """
     try:
         listed = await service.sessions.list(user.id)
         for address in {each.ip_address for each in listed} - {""}:
             await service.accounts.throttle.forget(user.email, address)
-    except StoreUnavailable:  # they lapse
+    except StoreUnavailable:  # The counts expire.
         pass
 
 

@@ -1,1 +1,1 @@
-"""`stateroom doctor`: what will hurt in a failover, seen before there is one. It looks, and changes nothing."""
+"""`stateroom doctor`: finds what would make a failover fail or lose data, before one happens. It changes nothing."""

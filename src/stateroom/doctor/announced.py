@@ -1,7 +1,7 @@
-"""The addresses that Sentinels hand out: those of a primary and its replicas, and their own.
+"""Checks the addresses that Sentinels hand out: of the primary, of its replicas and of the Sentinels themselves.
 
-Behind NAT, or in containers, a server tells an address that only its own network knows. Nobody notices before the
-failover that promotes it.
+Behind NAT, or in containers, a server may announce an address that only its own network can reach. This shows only in
+the failover that promotes the server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..settings import Address
 from .findings import Finding, fault, warning
 from .quorum import believed_primary
-from .reach import Road, Unreached
+from .reach import Connector, Unreached
 from .sentinels import Sentinel
 
 if TYPE_CHECKING:
@@ -22,71 +22,73 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A server as Sentinels tell of it."""
+class ListedServer:
+    """A server as the Sentinels describe it. `flags` are Sentinel's words, such as `slave,s_down`."""
 
     address: Address
     flags: str
     is_primary: bool
 
 
-def servers_told(sentinels: Sequence[Sentinel]) -> dict[Address, str]:
-    """Every server that a Sentinel tells of: the primary first, each with the flags that Sentinels gave it."""
+def listed_servers(sentinels: Sequence[Sentinel]) -> dict[Address, str]:
+    """The servers that any Sentinel lists, the primary first. Each has the flags of the first Sentinel that lists it."""
     primary = believed_primary(sentinels)
-    told: dict[Address, str] = {}
+    listed: dict[Address, str] = {}
     if primary is not None:
-        told[primary] = next(sentinel.state.get("flags", "") for sentinel in sentinels if sentinel.primary == primary)
+        listed[primary] = next(sentinel.state.get("flags", "") for sentinel in sentinels if sentinel.primary == primary)
     for sentinel in sentinels:
         for replica in sentinel.replicas:
             address = Address(replica["ip"], int(replica["port"]))
             if address != primary:
-                told.setdefault(address, replica.get("flags", ""))
-    return told
+                listed.setdefault(address, replica.get("flags", ""))
+    return listed
 
 
-def judge_unreached(where: str, known: Known, why: Unreached, primary: Server | None) -> Finding:
-    """A server that Sentinels tell of, and that cannot be reached from here by that address."""
-    name = f"{known.address.host}:{known.address.port}"
+def judge_unreached(where: str, listed: ListedServer, why: Unreached, primary: Server | None) -> Finding:
+    """Judge a server that the Sentinels list and that this host cannot reach by that address."""
+    name = f"{listed.address.host}:{listed.address.port}"
     replicates = primary is not None and any(replica.address == name and replica.lag is not None for replica in primary.replicas)
-    if replicates or "down" not in known.flags:
-        role = "primary" if known.is_primary else "replica"
-        proof = "it replicates all the same" if replicates else "the Sentinels reach it"
-        what = f"this address of a {role} leads nowhere from here, though {proof}: {why.what}"
-        mend = "set replica-announce-ip and replica-announce-port on it to what this host reaches, or let this host through"
+    if replicates or "down" not in listed.flags:
+        role = "primary" if listed.is_primary else "replica"
+        proof = "the server replicates" if replicates else "the Sentinels reach it"
+        what = f"this host cannot reach the {role} by this address, but {proof}: {why.what}"
+        fix = "set replica-announce-ip and replica-announce-port on it to an address that this host can reach, or open the firewall"
         if why.cause == "silent":
-            mend = f"see that it does not hang; {mend}"
+            fix = f"check that it does not hang; {fix}"
         if why.cause == "name":
-            mend = "have that name resolve here (DNS, /etc/hosts), or set replica-announce-ip on it to one that does"
-        return fault("announced-address", where, what, mend)
-    mend = (
-        "start it; if it runs, mend its replica-announce-ip and replica-announce-port; if it is gone for good, "
-        "SENTINEL RESET on each Sentinel, one after the other"
+            fix = "make that name resolve here (DNS, /etc/hosts), or set replica-announce-ip on it to a name that does"
+        return fault("announced-address", where, what, fix)
+    fix = (
+        "start it; if it runs, correct its replica-announce-ip and replica-announce-port; if it is removed for good, "
+        "run SENTINEL RESET on each Sentinel, one after the other"
     )
-    return fault("server-unreachable", where, f"{why.what}; the Sentinels don't reach it either", mend)
+    return fault("server-unreachable", where, f"{why.what}; the Sentinels cannot reach it either", fix)
 
 
-async def judge_sentinel_addresses(road: Road, sentinels: Sequence[Sentinel], configured: Sequence[Address]) -> list[Finding]:
-    """The addresses by which Sentinels know each other, where they are not those of REDIS_SENTINELS."""
-    told = {
+async def judge_sentinel_addresses(
+    connector: Connector, sentinels: Sequence[Sentinel], configured: Sequence[Address]
+) -> list[Finding]:
+    """Check the addresses by which Sentinels know each other, if REDIS_SENTINELS does not have them."""
+    known = {
         Address(other["ip"], int(other["port"]))
         for sentinel in sentinels
         for other in sentinel.others
         if "down" not in other.get("flags", "")
     }
-    strange = sorted(told.difference(configured))
-    answers = await asyncio.gather(*(_reach(road, address) for address in strange))
-    return [_hidden(address, why) for address, why in zip(strange, answers, strict=True) if why is not None]
+    unlisted = sorted(known.difference(configured))
+    answers = await asyncio.gather(*(_reach(connector, address) for address in unlisted))
+    return [_unreachable(address, why) for address, why in zip(unlisted, answers, strict=True) if why is not None]
 
 
-async def _reach(road: Road, address: Address) -> Unreached | None:
+async def _reach(connector: Connector, address: Address) -> Unreached | None:
     try:
-        async with road.to(address):
+        async with connector.connect(address):
             return None
     except Unreached as why:
         return why
 
 
-def _hidden(address: Address, why: Unreached) -> Finding:
-    what = f"the others know a Sentinel by this address, which leads nowhere from here: {why.what}"
-    mend = "set `sentinel announce-ip` and `sentinel announce-port` on it to what every host reaches"
-    return warning("announced-sentinel", f"Sentinel {address}", what, mend)
+def _unreachable(address: Address, why: Unreached) -> Finding:
+    what = f"other Sentinels know it by this address, which this host cannot reach: {why.what}"
+    fix = "set `sentinel announce-ip` and `sentinel announce-port` on it to an address that every host can reach"
+    return warning("announced-sentinel", f"Sentinel {address}", what, fix)

@@ -1,7 +1,7 @@
-"""How far the clocks of the servers and of this host are apart.
+"""Compares the clocks of the servers and of this host.
 
-Redis' clock decides when a session expires, and whether a script comes too late to write. A server that is promoted
-brings its own.
+Redis' clock decides when a session expires, and whether a script comes too late to write. After a failover the clock of
+the promoted server decides.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from .findings import Finding, fault, ok, warning
 
-ASKED = 3
+TIMES_ASKED = 3
 WARNING_SECONDS = 1.0
 FAULT_SECONDS = 2.0
 HERE = "this host"
@@ -21,12 +21,12 @@ WHERE = "Clocks"
 
 
 async def offset(ask_time: Callable[[], Awaitable[Any]]) -> float | None:
-    """How many seconds a server is ahead of this host: of several answers to TIME, the one that came soonest.
+    """How many seconds a server is ahead of this host, from the quickest of several answers to TIME.
 
-    None where it may not be asked.
+    None if the user may not run TIME.
     """
     best: tuple[float, float] | None = None
-    for _ in range(ASKED):
+    for _ in range(TIMES_ASKED):
         before = time.time()
         reply = await ask_time()
         after = time.time()
@@ -39,24 +39,28 @@ async def offset(ask_time: Callable[[], Awaitable[Any]]) -> float | None:
 
 
 def judge_clocks(offsets: Mapping[str, float]) -> list[Finding]:
-    """`offsets` by server. The clock that most agree with is taken for right; where two disagree nobody knows."""
+    """Judge `offsets`: seconds ahead of this host, by server.
+
+    The median clock counts as right. Of two clocks either may be wrong, so the fix names both hosts.
+    """
     if not offsets:
         return []
     clocks = {HERE: 0.0, **offsets}
     spread = max(clocks.values()) - min(clocks.values())
-    agreed = ok(WHERE, f"those of {len(offsets)} server(s) and of this host are at most {spread:.1f} s apart")
-    return list(_off(clocks)) or [agreed]
+    agreed = ok(WHERE, f"the clocks of {len(offsets)} server(s) and of this host differ by at most {spread:.1f} s")
+    return list(_wrong(clocks)) or [agreed]
 
 
-def _off(clocks: Mapping[str, float]) -> Iterator[Finding]:
+def _wrong(clocks: Mapping[str, float]) -> Iterator[Finding]:
     is_pair = len(clocks) == 2
     right = 0.0 if is_pair else statistics.median_low(clocks.values())
     for name, clock in clocks.items():
-        by = clock - right
-        if abs(by) <= WARNING_SECONDS:
+        ahead = clock - right
+        if abs(ahead) <= WARNING_SECONDS:
             continue
-        say = fault if abs(by) > FAULT_SECONDS else warning
+        judge = fault if abs(ahead) > FAULT_SECONDS else warning
         than = HERE if is_pair else "the others"
-        what = f"{name} is {abs(by):.1f} s {'ahead of' if by > 0 else 'behind'} {than}: a failover moves every expiry by as much"
+        side = "ahead of" if ahead > 0 else "behind"
+        what = f"{name} is {abs(ahead):.1f} s {side} {than}: a failover shifts every expiry by as much"
         where = "on both" if is_pair else "here" if name == HERE else "there"
-        yield say("clock", WHERE, what, f"run an NTP client {where} (chrony, systemd-timesyncd)")
+        yield judge("clock", WHERE, what, f"run an NTP client {where} (chrony, systemd-timesyncd)")

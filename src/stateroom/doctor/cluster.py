@@ -1,4 +1,4 @@
-"""A Cluster: every slot has a primary, every primary a replica, and all nodes tell the same."""
+"""Checks a Cluster: every slot has a primary, enough primaries exist, and all nodes agree who has which slot."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 from ..backend.cluster import SLOT_COUNT, shard_keys
 from ..settings import Address
 from .findings import Finding, fault, ok, warning
-from .reach import Road, Unreached
+from .reach import Connector, Unreached
 
 WHERE = "Cluster"
 ENOUGH = 3
+"""A replica is promoted by the votes of a majority of the primaries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Slots `low` to `high`, and who has them."""
+    """The slots from `low` to `high`, both included, and the nodes that hold them."""
 
     low: int
     high: int
@@ -26,24 +27,27 @@ class Range:
     replicas: tuple[Address, ...]
 
 
-async def look_at_nodes(road: Road, nodes: Sequence[Address]) -> dict[Address, list[Range] | Finding]:
-    """What each start node says of the slots, or why it says nothing."""
-    return dict(zip(nodes, await asyncio.gather(*(_look(road, node) for node in nodes)), strict=True))
+async def look_at_nodes(connector: Connector, nodes: Sequence[Address]) -> dict[Address, list[Range] | Finding]:
+    """Ask each start node for the slots. A node that gives no answer gets a finding with the reason."""
+    return dict(zip(nodes, await asyncio.gather(*(_look(connector, node) for node in nodes)), strict=True))
 
 
-async def _look(road: Road, node: Address) -> list[Range] | Finding:
+async def _look(connector: Connector, node: Address) -> list[Range] | Finding:
     where = f"Node {node}"
     try:
-        async with road.to(node) as connection:
-            [reply] = await road.ask(connection, ("CLUSTER", "SLOTS"))
+        async with connector.connect(node) as connection:
+            [reply] = await connector.ask(connection, ("CLUSTER", "SLOTS"))
     except Unreached as why:
-        return road.unreached(where, why)
+        return connector.unreached(where, why)
     if isinstance(reply, Exception):
         if "permission" in str(reply):
             return fault(
-                "rights", where, f"user {road.user} may not ask CLUSTER SLOTS", "give it +cluster|slots in users.acl of every node"
+                "rights",
+                where,
+                f"user {connector.user} may not run CLUSTER SLOTS",
+                "give it +cluster|slots in users.acl on every node",
             )
-        return fault("no-cluster", where, f"it answers {reply}", "set cluster-enabled yes there, or another REDIS_MODE here")
+        return fault("no-cluster", where, f"it answers {reply}", "set cluster-enabled yes on it, or change REDIS_MODE")
     return [
         Range(int(low), int(high), _address(primary, node), tuple(_address(each, node) for each in replicas))
         for low, high, primary, *replicas in reply
@@ -51,22 +55,23 @@ async def _look(road: Road, node: Address) -> list[Range] | Finding:
 
 
 def _address(said: Any, node: Address) -> Address:
-    """An empty host means: the one you asked."""
+    """An empty host means the node that was asked (https://valkey.io/commands/cluster-slots/)."""
     return Address((said[0] or b"").decode() or node.host, int(said[1]))
 
 
 def believed(views: Mapping[Address, list[Range] | Finding]) -> list[Range]:
-    """What the first node says that says anything: the service takes the same."""
+    """The slots according to the first node that answered. The service uses that answer too."""
     return next((view for view in views.values() if isinstance(view, list) and view), [])
 
 
 def replicas_of(views: Mapping[Address, list[Range] | Finding]) -> list[Address]:
-    """Every replica that any of the nodes tells of: they learn of each other by and by."""
+    """The replicas that any node lists. A new replica is not known to all nodes at once."""
     told = (view for view in views.values() if isinstance(view, list))
     return list(dict.fromkeys(replica for view in told for each in view for replica in each.replicas))
 
 
 def keys_of_shards(ranges: Sequence[Range]) -> dict[Address, str]:
+    """For each primary, the name of one shard that it holds. The fleet's id is kept once in each shard."""
     owners: list[Address | None] = [None] * SLOT_COUNT
     for each in ranges:
         owners[each.low : each.high + 1] = [each.primary] * (each.high - each.low + 1)
@@ -74,6 +79,7 @@ def keys_of_shards(ranges: Sequence[Range]) -> dict[Address, str]:
 
 
 def judge_cluster(views: Mapping[Address, list[Range] | Finding]) -> list[Finding]:
+    """Judge what `look_at_nodes` returned."""
     unreached = [view for view in views.values() if isinstance(view, Finding)]
     answered = {node: view for node, view in views.items() if isinstance(view, list)}
     if not answered:
@@ -81,7 +87,7 @@ def judge_cluster(views: Mapping[Address, list[Range] | Finding]) -> list[Findin
     ranges = believed(views)
     findings = [*unreached, *_shape(ranges), *_agreement(answered, ranges)]
     if len(views) == 1:
-        what = "REDIS_CLUSTER_NODES names one node: a service that starts while it is away finds nobody"
+        what = "REDIS_CLUSTER_NODES names one node: while it is unavailable, no service can start"
         findings.append(warning("one-start-node", WHERE, what, "name two or three, on different machines"))
     count = len({each.primary for each in ranges})
     return findings or [ok(WHERE, f"{len(answered)} start nodes agree: every slot has one of {count} primaries")]
@@ -90,21 +96,21 @@ def judge_cluster(views: Mapping[Address, list[Range] | Finding]) -> list[Findin
 def _shape(ranges: Sequence[Range]) -> Iterator[Finding]:
     missing = SLOT_COUNT - sum(each.high - each.low + 1 for each in ranges)
     if missing:
-        what = f"{missing} of {SLOT_COUNT} slots have no node: the sessions in them are away"
-        yield fault("slots", WHERE, what, "bring back the primary that had them, or CLUSTER ADDSLOTSRANGE them to others")
+        what = f"{missing} of {SLOT_COUNT} slots have no node: the sessions in them are unavailable"
+        yield fault("slots", WHERE, what, "start the primary that had them, or give them to other nodes with CLUSTER ADDSLOTSRANGE")
     primaries = {each.primary for each in ranges}
     if len(primaries) < ENOUGH:
-        what = f"there are {len(primaries)} primaries: when one dies no majority is left to promote its replica"
-        yield fault("few-primaries", WHERE, what, "have three or more")
+        what = f"there are {len(primaries)} primaries: if one dies, no majority is left to promote its replica"
+        yield fault("few-primaries", WHERE, what, "run three or more")
 
 
 def _agreement(answered: Mapping[Address, list[Range]], ranges: Sequence[Range]) -> Iterator[Finding]:
     owners = _owners(ranges)
     for node, view in answered.items():
         if _owners(view) != owners:
-            what = "it tells other owners of the slots than the first node does"
-            mend = "see that it reaches the others on the cluster bus port, both ways; right after a failover ask again"
-            yield fault("disagrees", f"Node {node}", what, mend)
+            what = "it names other owners of the slots than the first node"
+            fix = "check that all nodes reach each other on the cluster bus port; right after a failover, run the doctor again"
+            yield fault("disagrees", f"Node {node}", what, fix)
 
 
 def _owners(ranges: Sequence[Range]) -> set[tuple[int, int, Address]]:

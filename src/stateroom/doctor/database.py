@@ -1,6 +1,6 @@
-"""The user database: is it there, is its schema current, may we write, and does it belong to the fleet in Redis.
+"""Checks the user database: it answers, its schema is current, we may write, and it belongs to the fleet in Redis.
 
-Nothing is made: an SQLite file that is missing stays missing, a fleet's id that nobody has made stays unmade.
+The check creates nothing: neither a missing SQLite file nor a missing fleet id.
 """
 
 from __future__ import annotations
@@ -26,45 +26,50 @@ _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 @dataclass(slots=True)
-class Looked:
-    """`fleet_id`: None where there is none yet. `is_known`: whether the id could be asked for at all."""
+class DatabaseFindings:
+    """What was found. `fleet_id`: None if the fleet has no id yet. `is_known`: whether the id could be read at all."""
 
     findings: list[Finding] = field(default_factory=list)
     fleet_id: str | None = None
     is_known: bool = False
 
 
-async def look_at_database(settings: Settings) -> Looked:
+async def look_at_database(settings: Settings) -> DatabaseFindings:
+    """Examine the database of `DATABASE_URL`. A fault of the database is a finding, not an exception."""
     if not settings.has_database:
-        what = "DATABASE_URL is none: no journal, so an end of a session is as durable as Redis is, and no degraded mode"
-        return Looked([warning("no-journal", WHERE, what, "name a PostgreSQL database in DATABASE_URL")])
+        what = "DATABASE_URL is none: without a journal, a logout is only as durable as Redis, and there is no degraded mode"
+        return DatabaseFindings([warning("no-journal", WHERE, what, "name a PostgreSQL database in DATABASE_URL")])
     database = Database(settings)
     try:
         if database.is_sqlite and not _exists(Path(database.place)):
-            return Looked([ok(WHERE, f"SQLite, {database.place}: not there yet; `stateroom serve` makes it")], None, True)
+            return DatabaseFindings(
+                [ok(WHERE, f"SQLite, {database.place}: does not exist yet; `stateroom serve` creates it")], None, True
+            )
         return await _look(database, settings)
     except SettingsError as refusal:
         name, _, rest = str(refusal).partition("; ")
-        return Looked([fault("database-refuses", WHERE, name, rest or "correct DATABASE_URL")])
+        return DatabaseFindings([fault("database-refuses", WHERE, name, rest or "correct DATABASE_URL")])
     except OSError as error:
         what = f"{database.place} cannot be read: {error.strerror}"
-        return Looked([fault("database-away", WHERE, what, "run the doctor as the user that the service runs as")])
-    except DatabaseUnavailable as away:
-        mend = "start it, or correct the host and port of DATABASE_URL; while it is away nobody can sign in"
-        return Looked([fault("database-away", WHERE, f"{database.place}: {away.detail}", mend)])
+        return DatabaseFindings([fault("database-away", WHERE, what, "run the doctor as the user that the service runs as")])
+    except DatabaseUnavailable as unavailable:
+        fix = "start it, or correct the host and port in DATABASE_URL; until it answers, nobody can sign in"
+        return DatabaseFindings([fault("database-away", WHERE, f"{database.place}: {unavailable.detail}", fix)])
     finally:
         await database.aclose()
 
 
-async def _look(database: Database, settings: Settings) -> Looked:
+async def _look(database: Database, settings: Settings) -> DatabaseFindings:
     revision, is_behind = await database.schema()
     if is_behind:
         at = revision or "nothing"
-        what = f"{database.place}: its schema is at {at}, older than this release needs"
+        what = f"{database.place}: its schema is at {at}, which is older than this release needs"
         if database.is_sqlite:
-            return Looked([warning("schema", WHERE, what, "`stateroom serve` upgrades it, or run `stateroom db upgrade`")])
-        return Looked([fault("schema", WHERE, what, "run `stateroom db upgrade`")])
-    looked = Looked([ok(WHERE, f"{database.place}: reached, schema {revision} is current")], is_known=True)
+            return DatabaseFindings(
+                [warning("schema", WHERE, what, "`stateroom serve` upgrades it, or run `stateroom db upgrade`")]
+            )
+        return DatabaseFindings([fault("schema", WHERE, what, "run `stateroom db upgrade`")])
+    looked = DatabaseFindings([ok(WHERE, f"{database.place}: reached, schema {revision} is current")], is_known=True)
     if not database.is_sqlite:
         looked.findings += await _postgres(database)
     looked.fleet_id = await Journal(database).known_fleet_id()
@@ -72,9 +77,9 @@ async def _look(database: Database, settings: Settings) -> Looked:
 
 
 async def _postgres(database: Database) -> list[Finding]:
-    """What makes a committed end less than durable, or impossible."""
-    shown = ("synchronous_commit", "fsync", "full_page_writes")
-    columns = ", ".join(f"current_setting('{name}') AS {name}" for name in shown)
+    """What makes it impossible to record the end of a session, or lets a crash undo it."""
+    options = ("synchronous_commit", "fsync", "full_page_writes")
+    columns = ", ".join(f"current_setting('{name}') AS {name}" for name in options)
     async with database.connect() as connection:
         found = (await connection.execute(text(f"SELECT pg_is_in_recovery() AS standby, {columns}"))).mappings().one()
         state = {str(name): value for name, value in found.items()}
@@ -90,7 +95,7 @@ async def _postgres(database: Database) -> list[Finding]:
 def _standby(state: Mapping[str, Any]) -> list[Finding]:
     if not state["standby"]:
         return []
-    what = "it is a standby, which is read only: nobody can sign in or out"
+    what = "it is a read-only standby: nobody can sign in or out"
     return [
         fault(
             "database-standby", WHERE, what, "name the primary in DATABASE_URL, or several hosts and target_session_attrs=primary"
@@ -102,7 +107,7 @@ def _durability(state: Mapping[str, Any]) -> list[Finding]:
     is_off = [name for name in ("synchronous_commit", "fsync", "full_page_writes") if state[name] == "off"]
     if not is_off:
         return []
-    what = f"{' and '.join(is_off)} off: a crash of PostgreSQL may undo a logout that was answered"
+    what = f"{' and '.join(is_off)} off: a crash of PostgreSQL may undo a logout that was confirmed to its user"
     return [warning("database-durability", WHERE, what, f"turn {'them' if len(is_off) > 1 else 'it'} on in postgresql.conf")]
 
 
@@ -119,17 +124,17 @@ def _exists(path: Path) -> bool:
     return path.exists()
 
 
-def judge_fleet(looked: Looked, found: Mapping[str, object]) -> list[Finding]:
-    """`found`: what each primary that hosts may share holds as the id of its fleet."""
+def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[Finding]:
+    """Compare the fleet's id in the database with `found`: the id that each primary holds, by server."""
     if not looked.is_known or not found:
         return []
     ids = {where: reply.decode() for where, reply in found.items() if isinstance(reply, bytes)}
     if any(isinstance(reply, Exception) for reply in found.values()) and not ids:
-        return []  # its rights don't allow it, which is a line of its own
+        return []  # The user may not read the key. Another finding says so.
     foreign = [where for where, each in ids.items() if each != looked.fleet_id]
     if foreign:
-        what = f"{', '.join(foreign)}: Redis holds the sessions of a fleet with another user database; the service won't start"
+        what = f"{', '.join(foreign)}: Redis holds the sessions of a fleet with another user database; the service does not start"
         return [fault("fleet", FLEET, what, "give every host the same DATABASE_URL, or this fleet a REDIS_KEY_PREFIX of its own")]
     if not ids:
-        return [ok(FLEET, "Redis belongs to no fleet yet; the first start claims it")]
+        return [ok(FLEET, "Redis belongs to no fleet yet; the first service that starts claims it")]
     return [ok(FLEET, "Redis and the user database belong together")]

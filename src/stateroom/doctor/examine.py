@@ -1,6 +1,6 @@
-"""The whole examination: Redis and the user database at the same time, then what both mean together.
+"""Examines Redis and the user database at the same time, then compares them.
 
-Nothing hides the rest: what cannot be reached is a line, and the others are asked all the same.
+A server that cannot be reached becomes a finding. The other servers are still asked.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`mode` is REDIS_MODE. `findings` are in the order of looking."""
+    """The result of one examination. `mode` is REDIS_MODE. `seconds`: how long it took."""
 
     mode: str
     findings: list[Finding]
     seconds: float
 
     def count(self, level: Level) -> int:
+        """How many findings have this level."""
         return sum(finding.level is level for finding in self.findings)
 
     @property
     def is_good(self) -> bool:
+        """Whether there is no fault."""
         return self.count(Level.FAULT) == 0
 
 
 async def examine(settings: Settings, admin: Administrator | None = None) -> Report:
-    """Look at the stores as they are set. Raises `SettingsError`."""
+    """Examine the servers that the settings name. Raises `SettingsError`."""
     began = time.monotonic()
     stores, database = await asyncio.gather(look_at_stores(settings, admin), look_at_database(settings))
     findings = [*stores.findings, *judge_clocks(stores.clocks), *database.findings, *judge_fleet(database, stores.fleets)]

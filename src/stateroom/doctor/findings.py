@@ -1,4 +1,4 @@
-"""What the doctor says: a line about one thing, how bad it is, and the mend."""
+"""What the doctor reports: findings, each about one thing, with its level and its fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 
 class Level(enum.StrEnum):
-    """`UNSEEN`: these rights don't show it, and the mend says how to look. `FAULT` alone makes the exit status 1."""
+    """How bad a finding is. Only `FAULT` makes the exit status 1.
+
+    `UNSEEN`: the service's user has no right to look, and the fix says how to look.
+    """
 
     OK = "ok"
     UNSEEN = "unseen"
@@ -17,26 +20,34 @@ class Level(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`where` is what was looked at. `check` names the finding in docs/doctor.md; empty where all is well."""
+    """One line of the report, and its JSON.
+
+    `where`: what was examined. `what`: what was found. `fix`: what to do. `check`: the name of the finding in
+    docs/doctor.md. `check` and `fix` are empty if all is well.
+    """
 
     level: Level
     check: str
     where: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(where: str, what: str) -> Finding:
+    """All is well."""
     return Finding(Level.OK, "", where, what)
 
 
-def unseen(check: str, where: str, what: str, mend: str) -> Finding:
-    return Finding(Level.UNSEEN, check, where, what, mend)
+def unseen(check: str, where: str, what: str, fix: str) -> Finding:
+    """Our user has no right to look."""
+    return Finding(Level.UNSEEN, check, where, what, fix)
 
 
-def warning(check: str, where: str, what: str, mend: str) -> Finding:
-    return Finding(Level.WARNING, check, where, what, mend)
+def warning(check: str, where: str, what: str, fix: str) -> Finding:
+    """A failover will be slower or less certain than necessary, or a limit is near."""
+    return Finding(Level.WARNING, check, where, what, fix)
 
 
-def fault(check: str, where: str, what: str, mend: str) -> Finding:
-    return Finding(Level.FAULT, check, where, what, mend)
+def fault(check: str, where: str, what: str, fix: str) -> Finding:
+    """A failover will fail or lose data, or the service cannot work now."""
+    return Finding(Level.FAULT, check, where, what, fix)

@@ -1,4 +1,4 @@
-"""The Sentinels taken together: do they agree, are they enough, and how long does a failover by them take."""
+"""Judges the Sentinels as a group: whether they agree, whether they are enough, and how long their failover takes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 WHERE = "Sentinels"
 ENOUGH = 3
 SHORTEST_DOWN_AFTER_MS = 1000
-"""Sentinel's own pings go out once a second."""
+"""Sentinel pings once a second, so a shorter limit makes a busy server look dead."""
 LONGEST_DOWN_AFTER_MS = 30_000
 SHORTEST_FAILOVER_MS = 10_000
-ALIKE = ("quorum", "down-after-milliseconds", "failover-timeout", "parallel-syncs")
+MUST_BE_EQUAL = ("quorum", "down-after-milliseconds", "failover-timeout", "parallel-syncs")
 
 
 def believed_primary(sentinels: Sequence[Sentinel]) -> Address | None:
-    """The primary that the service would take: of the highest epoch, named by the most."""
+    """The primary that the service would use: the one that most Sentinels of the highest epoch name."""
     if not sentinels:
         return None
     best = max(sentinel.epoch for sentinel in sentinels)
@@ -30,11 +30,11 @@ def believed_primary(sentinels: Sequence[Sentinel]) -> Address | None:
     return max(votes, key=lambda primary: votes[primary])
 
 
-def judge_council(sentinels: Sequence[Sentinel], settings: Settings) -> list[Finding]:
-    """`sentinels`: those that answered."""
+def judge_quorum(sentinels: Sequence[Sentinel], settings: Settings) -> list[Finding]:
+    """Judge the Sentinels that answered."""
     if not sentinels:
-        what = "not one of them names a primary: the service runs on cookies alone, as if Redis were away"
-        return [fault("no-sentinel", WHERE, what, "mend what is said of each above")]
+        what = "none of them names a primary: the service has only the users' cookies, as if Redis were unavailable"
+        return [fault("no-sentinel", WHERE, what, "fix the fault of each Sentinel above")]
     first = sentinels[0]
     findings = [
         *_votes(sentinels, len(settings.redis_sentinels)),
@@ -59,43 +59,43 @@ def _votes(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Finding]:
         yield fault(
             "no-majority",
             WHERE,
-            f"{len(agreeing)} of {configured} name {primary} in epoch {epoch}; it takes {needed} to believe it",
-            "bring the others back; in the seconds after a failover ask again",
+            f"{len(agreeing)} of {configured} name {primary} in epoch {epoch}; the service trusts a primary that {needed} name",
+            "start the others; within seconds of a failover, run the doctor again",
         )
     for sentinel in sentinels:
         if sentinel.primary != primary or sentinel.epoch != epoch:
             yield fault(
                 "disagrees",
                 sentinel.where,
-                f"it names {sentinel.primary} in epoch {sentinel.epoch}; the highest is {primary} in {epoch}",
-                "see that it reaches the others and the servers, both ways, and that its user on the servers may PUBLISH and "
-                "SUBSCRIBE; in the seconds after a failover ask again",
+                f"it names {sentinel.primary} in epoch {sentinel.epoch}; the highest epoch is {epoch}, with {primary}",
+                "check that it and the other Sentinels and servers reach each other, and that its user on the servers may PUBLISH "
+                "and SUBSCRIBE; within seconds of a failover, run the doctor again",
             )
 
 
 def _membership(sentinels: Sequence[Sentinel], settings: Settings) -> Iterator[Finding]:
-    """Who votes: each Sentinel must know every other, and the service all of them."""
+    """Each Sentinel must know every other, and the service must know all of them."""
     known = max(sentinel.count for sentinel in sentinels)
     for sentinel in sentinels:
         if sentinel.id and any(other is not sentinel and other.id == sentinel.id for other in sentinels):
             yield fault(
                 "sentinel-twice",
                 sentinel.where,
-                "REDIS_SENTINELS names it twice, or two share one id: it counts double",
-                "name each Sentinel once; where a configuration was copied, delete its `sentinel myid` line",
+                "REDIS_SENTINELS names it twice, or two Sentinels share one id: its vote counts twice",
+                "name each Sentinel once; if its configuration was copied, delete the line `sentinel myid` there",
             )
     if known < ENOUGH:
         yield fault(
             "few-sentinels",
             WHERE,
-            f"there are {known}: with one away the others cannot elect who leads a failover",
-            "run three, each on a machine of its own",
+            f"there are {known}: if one fails, the rest cannot elect a leader for a failover",
+            "run three, each on its own machine",
         )
     elif known % 2 == 0:
         yield warning(
             "even-sentinels",
             WHERE,
-            f"there are {known}: that bears no more losses than {known - 1}, and can part in halves",
+            f"there are {known}: they survive no more failures than {known - 1} would, and may split into two halves",
             f"run {known + 1}, or {known - 1}",
         )
     for sentinel in sentinels:
@@ -103,66 +103,66 @@ def _membership(sentinels: Sequence[Sentinel], settings: Settings) -> Iterator[F
             yield fault(
                 "knows-few",
                 sentinel.where,
-                f"it knows {sentinel.count} Sentinels with itself; there are {known}",
-                "see that it may SUBSCRIBE to __sentinel__:hello on the primary, and that all watch the same one",
+                f"it knows {sentinel.count} Sentinels, itself included; there are {known}",
+                "check that its user may SUBSCRIBE to __sentinel__:hello on the primary, and that all watch the same primary",
             )
-    yield from _strangers(sentinels, len(settings.redis_sentinels))
+    yield from _unlisted(sentinels, len(settings.redis_sentinels))
 
 
-def _strangers(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Finding]:
-    """Sentinels that others know of and we were not told of."""
+def _unlisted(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Finding]:
+    """Sentinels that other Sentinels know and REDIS_SENTINELS does not name."""
     ours = {sentinel.id for sentinel in sentinels}
-    strangers = {other["runid"]: other for sentinel in sentinels for other in sentinel.others if other["runid"] not in ours}
+    unlisted = {other["runid"]: other for sentinel in sentinels for other in sentinel.others if other["runid"] not in ours}
     unreached = configured - len(sentinels)
-    if len(strangers) <= unreached:  # they are those, by other names
+    if len(unlisted) <= unreached:  # They may be the ones that did not answer, under other addresses.
         return
-    for other in strangers.values():
+    for other in unlisted.values():
         address = f"{other['ip']}:{other['port']}"
         if "down" in other.get("flags", ""):
             yield warning(
                 "sentinel-gone",
                 WHERE,
-                f"they still count {address}, which is silent: an election needs a majority with it",
-                "start it; where it is gone for good, SENTINEL RESET on the others, one after the other",
+                f"they still count {address}, which does not answer: it raises the majority that an election needs",
+                "start it; if it is removed for good, run SENTINEL RESET on the others, one after the other",
             )
         else:
             yield warning(
                 "sentinel-unlisted",
                 WHERE,
-                f"{address} votes too, but REDIS_SENTINELS has it not: our majority is not theirs",
+                f"{address} votes too, but REDIS_SENTINELS does not name it: the service counts another majority",
                 "name every Sentinel in REDIS_SENTINELS",
             )
 
 
 def _differences(sentinels: Sequence[Sentinel]) -> Iterator[Finding]:
-    differing = [name for name in ALIKE if len({sentinel.state.get(name) for sentinel in sentinels}) > 1]
+    differing = [name for name in MUST_BE_EQUAL if len({sentinel.state.get(name) for sentinel in sentinels}) > 1]
     if not differing:
         return
-    said = "; ".join(f"{name} {', '.join(str(sentinel.state.get(name)) for sentinel in sentinels)}" for name in differing)
+    values = "; ".join(f"{name} {', '.join(str(sentinel.state.get(name)) for sentinel in sentinels)}" for name in differing)
     yield warning(
         "sentinels-differ",
         WHERE,
-        f"they are not configured alike: {said}",
-        "the same `sentinel` lines on all; SENTINEL SET changes them while they run",
+        f"their configurations differ: {values}",
+        "give all the same `sentinel` lines; SENTINEL SET changes them without a restart",
     )
 
 
 def _quorum(sentinels: Sequence[Sentinel]) -> Iterator[Finding]:
     lacking = [sentinel for sentinel in sentinels if not sentinel.quorum.startswith("OK")]
     if len(lacking) == len(sentinels):
-        what = f"no failover can be decided now: {_first_sentence(lacking[0].quorum)}"
-        mend = "bring the other Sentinels back; the last number of `sentinel monitor` must not be more than there are"
-        yield fault("quorum-lost", WHERE, what, mend)
+        what = f"they cannot decide on a failover now: {_first_sentence(lacking[0].quorum)}"
+        fix = "start the other Sentinels; the last number of `sentinel monitor` must not exceed how many there are"
+        yield fault("quorum-lost", WHERE, what, fix)
     else:
         for sentinel in lacking:
-            what = f"it reaches too few of the others to have a part in a failover: {_first_sentence(sentinel.quorum)}"
-            yield fault("quorum-lost", sentinel.where, what, "see that it reaches the other Sentinels, both ways")
+            what = f"it reaches too few of the others to take part in a failover: {_first_sentence(sentinel.quorum)}"
+            yield fault("quorum-lost", sentinel.where, what, "check that it and the other Sentinels reach each other")
     first = sentinels[0]
     count, quorum = first.count, first.number("quorum")
     majority = count // 2 + 1
     if count >= ENOUGH and quorum != majority:
-        low = "one with a bad network starts failovers"
-        high = f"with {count - quorum + 1} away nothing is failed over"
+        low = "a Sentinel with a bad network can start failovers"
+        high = f"if {count - quorum + 1} fail, there is no failover"
         yield warning(
             "quorum-odd",
             WHERE,
@@ -173,20 +173,18 @@ def _quorum(sentinels: Sequence[Sentinel]) -> Iterator[Finding]:
 
 def _times(sentinel: Sentinel, settings: Settings) -> Iterator[Finding]:
     down_after, attempt = sentinel.number("down-after-milliseconds"), sentinel.number("failover-timeout")
-    carried = settings.degraded_max_age
+    degraded = settings.degraded_max_age
     set_it = f"SENTINEL SET {sentinel.state.get('name', 'mymaster')}"
     if not SHORTEST_DOWN_AFTER_MS <= down_after <= LONGEST_DOWN_AFTER_MS:
         is_short = down_after < SHORTEST_DOWN_AFTER_MS
-        effect = "a busy primary is taken for dead" if is_short else "for so long nothing is done about a dead primary"
+        effect = "a busy primary counts as dead" if is_short else "a dead primary is not replaced for that long"
         what = f"down-after-milliseconds is {down_after}: {effect}"
         yield warning("down-after", WHERE, what, f"{set_it} down-after-milliseconds 5000 on each")
     effect = ""
     if attempt < SHORTEST_FAILOVER_MS:
-        effect = "an attempt is given up before a replica has loaded"
-    elif 0 < carried * 1000 < down_after + 2 * attempt:
-        effect = (
-            f"the attempt after a failed one begins {2 * attempt // 1000} s later; DEGRADED_MAX_AGE carries users for {carried} s"
-        )
+        effect = "an attempt is aborted before a replica has loaded its data"
+    elif 0 < degraded * 1000 < down_after + 2 * attempt:
+        effect = f"a second attempt begins {2 * attempt // 1000} s after the first; DEGRADED_MAX_AGE ends after {degraded} s"
     if effect:
         what = f"failover-timeout is {attempt} ms: {effect}"
         yield warning("failover-timeout", WHERE, what, f"{set_it} failover-timeout 30000 on each")

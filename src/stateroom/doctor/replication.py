@@ -1,4 +1,4 @@
-"""A primary and its replicas: who is linked and how far behind, and whether a primary that is cut off stops by itself."""
+"""Checks replication: which replicas are linked, how far behind they are, and whether an isolated primary stops writing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from .servers import Server
 
 LAG_WARNING_SECONDS = 3
-"""A replica says each second how far it is."""
+"""A replica reports its offset once a second, so a healthy lag is 0 or 1."""
 LAG_FAULT_SECONDS = 10
 LONGEST_MAX_LAG = 10
 
 
 def judge_primary(primary: Server, settings: Settings) -> list[Finding]:
-    """What a primary says of its replicas."""
+    """Judge the replicas that a primary lists."""
     if not primary.info:
         return []
     linked = [replica for replica in primary.replicas if replica.lag is not None]
@@ -32,36 +32,38 @@ def judge_primary(primary: Server, settings: Settings) -> list[Finding]:
 def _lags(primary: Server) -> Iterator[Finding]:
     for replica in primary.replicas:
         if replica.lag is not None and replica.lag >= LAG_WARNING_SECONDS:
-            say = fault if replica.lag >= LAG_FAULT_SECONDS else warning
-            what = f"replica {replica.address} has said nothing for {replica.lag} s: a failover to it loses as much"
-            yield say("lag", primary.where, what, "see that it runs and does not hang, its disk, and the network between them")
+            judge = fault if replica.lag >= LAG_FAULT_SECONDS else warning
+            what = f"replica {replica.address} has not reported for {replica.lag} s: a failover to it loses the writes of that time"
+            yield judge(
+                "lag", primary.where, what, "check that it runs and does not hang, its disk, and the network between the two"
+            )
 
 
 def _how_many(primary: Server, linked: int, settings: Settings) -> Iterator[Finding]:
-    where, wanted = primary.where, settings.redis_write_replicas or 0
+    where, wanted = primary.where, settings.redis_write_replicas
     if linked == 0:
-        what = "no replica follows it: there is nothing to fail over to"
-        yield fault("no-replica", where, what, "start its replicas, and see their logs (replicaof, masteruser, masterauth)")
+        what = "it has no replica: a failover is impossible"
+        yield fault("no-replica", where, what, "start its replicas, and read their logs (replicaof, masteruser, masterauth)")
     elif linked == 1 and _is_guarded(primary):
-        what = "one replica follows it: promoted, that has none itself and refuses writes (min-replicas-to-write)"
+        what = "it has one replica: if promoted, that replica has none and refuses writes (min-replicas-to-write)"
         yield warning("one-replica", where, what, "run a second replica")
     if 0 < linked < wanted:
         wait = f"{settings.redis_write_replicas_timeout:g} s"
-        what = f"REDIS_WRITE_REPLICAS is {wanted}, with {linked} linked: each sign-in and logout waits {wait} for nothing"
+        what = f"REDIS_WRITE_REPLICAS is {wanted}, but {linked} are linked: each sign-in and logout waits {wait} in vain"
         yield warning("write-replicas", where, what, "run more replicas, or lower REDIS_WRITE_REPLICAS")
 
 
 def judge_min_replicas(server: Server) -> list[Finding]:
-    """Of a primary, and of a replica: it is the next primary."""
+    """Judge min-replicas, on a replica too: it may be the next primary."""
     if not server.info:
         return []
     if not _is_guarded(server):
-        what = "min-replicas-to-write is 0: cut off, it would take writes that are thrown away afterwards"
-        mend = "CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 10, and in redis.conf"
-        return [fault("min-replicas", server.where, what, mend)]
+        what = "min-replicas-to-write is 0: an isolated primary would accept writes, and lose them afterwards"
+        fix = "CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 10, and in redis.conf"
+        return [fault("min-replicas", server.where, what, fix)]
     if not server.is_primary:
         return []
-    return list(_guard(server)) or [ok(server.where, "min-replicas is on: cut off, it stops to take writes")]
+    return list(_guard(server)) or [ok(server.where, "min-replicas is on: an isolated primary stops accepting writes")]
 
 
 def _guard(primary: Server) -> Iterator[Finding]:
@@ -69,22 +71,22 @@ def _guard(primary: Server) -> Iterator[Finding]:
     wanted, lag = int(config.get("min-replicas-to-write", 1)), int(config.get("min-replicas-max-lag", 0))
     good = primary.number("min_slaves_good_slaves")
     if good < wanted:
-        what = f"it refuses writes: min-replicas-to-write asks for {wanted} replica(s) in good order, and has {good}"
-        yield fault("min-replicas-unmet", primary.where, what, "bring its replicas back")
+        what = f"it refuses writes: min-replicas-to-write requires {wanted} healthy replica(s), and there are {good}"
+        yield fault("min-replicas-unmet", primary.where, what, "start its replicas")
     elif wanted > 1 and good == wanted:
-        what = f"min-replicas-to-write is {wanted}, as many as it has: with one away it refuses writes"
+        what = f"min-replicas-to-write is {wanted}, as many as it has: if one fails, it refuses writes"
         yield warning("min-replicas-tight", primary.where, what, "lower it to 1, or run another replica")
     if lag > LONGEST_MAX_LAG:
-        what = f"min-replicas-max-lag is {lag}: cut off, it takes writes for that many seconds, and loses them"
-        mend = f"CONFIG SET min-replicas-max-lag {LONGEST_MAX_LAG}, and in redis.conf"
-        yield warning("min-replicas-lag", primary.where, what, mend)
+        what = f"min-replicas-max-lag is {lag}: an isolated primary accepts writes for that many seconds, and loses them"
+        fix = f"CONFIG SET min-replicas-max-lag {LONGEST_MAX_LAG}, and in redis.conf"
+        yield warning("min-replicas-lag", primary.where, what, fix)
 
 
 def judge_replica(replica: Server) -> list[Finding]:
-    """What a replica says of its primary."""
+    """Judge a replica's link to its primary."""
     if not replica.info:
         return []
-    heard = f"linked to its primary, last heard of {replica.number('master_last_io_seconds_ago')} s ago"
+    heard = f"linked to its primary, last heard from {replica.number('master_last_io_seconds_ago')} s ago"
     return list(_link(replica)) or [ok(replica.where, heard)]
 
 
@@ -92,16 +94,16 @@ def _link(replica: Server) -> Iterator[Finding]:
     where, info = replica.where, replica.info
     if info.get("role") == "slave" and info.get("master_link_status") != "up":
         primary = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
-        what = f"it has no link to {primary}: it gets no sessions, and promoted it would be without them"
-        mend = "see its log: the primary must be in reach, and masteruser and masterauth be what its ACL has"
-        yield fault("replica-not-linked", where, what, mend)
+        what = f"it has no link to {primary}: it receives no sessions, and would lack them if promoted"
+        fix = "read its log: it must reach the primary, and masteruser and masterauth must be in the primary's ACL"
+        yield fault("replica-not-linked", where, what, fix)
     if info.get("slave_read_only") == "0":
-        what = "replica-read-only is no: what is written to it is lost"
+        what = "replica-read-only is no: a write to it is lost"
         yield warning("replica-writable", where, what, "CONFIG SET replica-read-only yes, and in redis.conf")
 
 
 def judge_together(servers: Sequence[Server]) -> Iterator[Finding]:
-    """What must be alike on a primary and its replicas, since each may become the primary."""
+    """Compare the settings that must be equal on all servers, because each may become the primary."""
     where = "Servers"
     replicas = [server for server in servers if "slave_priority" in server.info]
     if replicas and all(replica.info["slave_priority"] == "0" for replica in replicas):
@@ -109,18 +111,18 @@ def judge_together(servers: Sequence[Server]) -> Iterator[Finding]:
         yield fault("priority", where, what, "CONFIG SET replica-priority 100 on those that may be promoted, and in redis.conf")
     users = {(config.get("masteruser"), config.get("masterauth")) for server in servers if (config := server.config) is not None}
     if len(users) > 1:
-        what = "masteruser and masterauth are not the same on all: after a failover one cannot follow"
-        yield fault("masterauth", where, what, "set both on every server, on the primary too")
+        what = "masteruser or masterauth differ: after a failover a server may be unable to replicate"
+        yield fault("masterauth", where, what, "set both to the same values on every server, on the primary too")
     if len({server.info.get("maxmemory") for server in servers if server.info}) > 1:
-        what = "maxmemory is not the same on all: promoted, the one with the least may be full"
-        yield warning("maxmemory-differs", where, what, "set the same on every server")
+        what = "maxmemory differs: the server with the least may be full when it is promoted"
+        yield warning("maxmemory-differs", where, what, "set the same value on every server")
     versions = {server.version for server in servers if server.info}
     if len(versions) > 1:
-        what = f"they are of several versions: {', '.join(sorted(versions))}"
-        mend = "finish the upgrade, replicas first: an older one cannot read what a newer primary sends"
-        yield warning("versions-differ", where, what, mend)
+        what = f"their versions differ: {', '.join(sorted(versions))}"
+        fix = "finish the upgrade, replicas first: an older replica may be unable to read the data of a newer primary"
+        yield warning("versions-differ", where, what, fix)
 
 
 def _is_guarded(server: Server) -> bool:
-    """INFO shows this only where both min-replicas settings are more than 0."""
+    """Whether min-replicas is on. INFO shows this field only if both min-replicas settings are above 0."""
     return "min_slaves_good_slaves" in server.info

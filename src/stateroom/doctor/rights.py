@@ -1,7 +1,7 @@
-"""Which commands the service's user may run on a server: asked without running any of them.
+"""Asks a server which commands the service's user may run, without running them.
 
-A script may ask whether its user may run a command (`redis.acl_check_cmd`, Redis 7.0 and Valkey:
-https://valkey.io/topics/lua-api/). So the question needs no right but EVAL, which the service needs itself.
+A script can ask whether its user may run a command (`redis.acl_check_cmd`, Redis 7.0 and Valkey:
+https://valkey.io/topics/lua-api/). This needs only the right to EVAL, which the service needs anyway.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ return answers"""
 
 
 def needed(prefix: str, *, is_cluster: bool, has_near_cache: bool) -> list[tuple[str, ...]]:
-    """A call of each command that the service runs, on a key of its own."""
+    """One call of each command that the service runs, on a key with the service's prefix."""
     key = f"{prefix}:{{{TAGS[0]}}}:doctor"
     return [
         *((name, key, *rest) for name, rest in _ON_A_KEY.items()),
@@ -49,11 +49,12 @@ def needed(prefix: str, *, is_cluster: bool, has_near_cache: bool) -> list[tuple
 
 
 def name_of(call: Sequence[str]) -> str:
-    """A command as an ACL names it: of some the second word counts too."""
+    """A command as an ACL names it. Some names include the second word."""
     return "|".join(call[:2]) if call[0] in {"CLIENT", "CLUSTER"} else call[0]
 
 
 def question(calls: Sequence[Sequence[str]]) -> Command:
+    """The script call that asks about all these calls. It answers 1 or 0 for each."""
     words: list[Argument] = []
     for call in calls:
         words += [len(call), *call]
@@ -61,8 +62,8 @@ def question(calls: Sequence[Sequence[str]]) -> Command:
 
 
 def judge_rights(where: str, user: str, prefix: str, calls: Sequence[Sequence[str]], reply: Any) -> list[Finding]:
-    """What the answer to `question(calls)` means."""
-    everywhere = "in users.acl of every server (deploy/users.acl has the whole line), then ACL LOAD"
+    """Judge the answer to `question(calls)`."""
+    everywhere = "in users.acl on every server (deploy/users.acl has the whole line), then run ACL LOAD"
     if isinstance(reply, Exception):
         if "unknown command" in str(reply):
             return [
@@ -70,19 +71,17 @@ def judge_rights(where: str, user: str, prefix: str, calls: Sequence[Sequence[st
                     "rights",
                     where,
                     "it has no EVAL, which every write needs",
-                    "take its rename-command away, or use another server",
+                    "remove its rename-command line, or use another server",
                 )
             ]
         if "NOPERM" in str(reply) or "permission" in str(reply).lower():
             return [fault("rights", where, f"user {user} may not run EVAL, which every write needs", f"give it +eval {everywhere}")]
         return [
-            unseen(
-                "rights-unseen", where, f"which commands user {user} may run: {reply}", "ACL GETUSER, as an administrator, shows it"
-            )
+            unseen("rights-unseen", where, f"which commands user {user} may run: {reply}", "run ACL GETUSER as an administrator")
         ]
     refused = [call for call, is_allowed in zip(calls, reply, strict=True) if not is_allowed]
     if not refused:
-        return [ok(where, f"user {user} may run every command it needs on {prefix}:*")]
+        return [ok(where, f"user {user} may run every command that the service needs on {prefix}:*")]
     with_keys = [call for call in calls if call[0] in _ON_A_KEY]
     if all(call in refused for call in with_keys):
         return [

@@ -1,4 +1,4 @@
-"""The Sentinels, each asked by itself: who is the primary, by which epoch, whom else they know."""
+"""Asks each Sentinel for the primary, the epoch of its configuration, and the servers and Sentinels that it knows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..backend.info import parse_info
 from ..backend.sentinel import fields_of
 from ..settings import Address
 from .findings import Finding, fault, warning
-from .reach import Road, Unreached
+from .reach import Connector, Unreached
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -23,7 +23,13 @@ Fields = Mapping[str, str]
 
 @dataclass(slots=True)
 class Sentinel:
-    """What one Sentinel said. `state`: its words on the primary. `quorum`: its answer to CKQUORUM."""
+    """The answers of one Sentinel.
+
+    `reached`: how it was reached, in words. `id`: empty if it may not be asked. `primary`: the address that it names.
+    `state`, `replicas`, `others`: its replies to SENTINEL MASTER, REPLICAS and SENTINELS (https://valkey.io/topics/sentinel/).
+    `quorum`: its reply to SENTINEL CKQUORUM; it begins with "OK" if it can take part in a failover. `is_tilted`: it is in
+    TILT mode. `lacks`: what our user may not do, in words.
+    """
 
     address: Address
     reached: str
@@ -42,48 +48,53 @@ class Sentinel:
 
     @property
     def epoch(self) -> int:
+        """The epoch of its configuration: each failover has a higher one."""
         return int(self.state["config-epoch"])
 
     @property
     def count(self) -> int:
-        """How many Sentinels there are, as far as it knows."""
+        """How many Sentinels it knows, itself included."""
         return self.number("num-other-sentinels") + 1
 
     def number(self, name: str) -> int:
+        """A whole number from `state`; 0 if it is missing."""
         return int(self.state.get(name, 0))
 
 
-async def look_at_all(road: Road, addresses: Sequence[Address], service: str) -> list[Sentinel | Finding]:
-    """Ask all at once; in place of one that says nothing of use, why. In the order of `addresses`."""
-    return list(await asyncio.gather(*(_look(road, address, service) for address in addresses)))
+async def look_at_all(connector: Connector, addresses: Sequence[Address], service: str) -> list[Sentinel | Finding]:
+    """Ask all at the same time. The result has the order of `addresses`.
+
+    A Sentinel that does not answer, or does not know the primary, gets a finding with the reason.
+    """
+    return list(await asyncio.gather(*(_look(connector, address, service) for address in addresses)))
 
 
-async def _look(road: Road, address: Address, service: str) -> Sentinel | Finding:
+async def _look(connector: Connector, address: Address, service: str) -> Sentinel | Finding:
     where = f"Sentinel {address}"
     try:
-        async with road.to(address) as connection:
-            return await _ask(road, connection, address, service)
+        async with connector.connect(address) as connection:
+            return await _ask(connector, connection, address, service)
     except Unreached as why:
-        return road.unreached(where, why)
+        return connector.unreached(where, why)
 
 
-async def _ask(road: Road, connection: AbstractConnection, address: Address, service: str) -> Sentinel | Finding:
+async def _ask(connector: Connector, connection: AbstractConnection, address: Address, service: str) -> Sentinel | Finding:
     where = f"Sentinel {address}"
-    named, state, replicas, others, quorum, own_id, all_known, info = await road.ask(
+    named, state, replicas, others, quorum, own_id, all_known, info = await connector.ask(
         connection,
         *(("SENTINEL", word, service) for word in ("GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS", "SENTINELS", "CKQUORUM")),
         ("SENTINEL", "MYID"), ("SENTINEL", "MASTERS"), ("INFO",),
     )  # fmt: skip
     if isinstance(state, Exception) and "permission" in str(state):
         return fault(
-            "sentinel-rights", where, f"user {road.user} may not ask it: {state}",
+            "sentinel-rights", where, f"user {connector.user} may not run SENTINEL: {state}",
             "give that user +sentinel +subscribe +hello +ping and the channel +switch-master (&*) on every Sentinel",
         )  # fmt: skip
     if isinstance(state, Exception) or not named or isinstance(named, Exception):
         return _knows_no_such_name(where, service, state, all_known)
     sentinel = Sentinel(
         address,
-        road.says(address),
+        connector.describe(address),
         "" if isinstance(own_id, Exception) else own_id.decode(),
         Address(named[0].decode(), int(named[1])),
         _decoded(state),
@@ -105,9 +116,9 @@ async def _ask(road: Road, connection: AbstractConnection, address: Address, ser
 
 def _knows_no_such_name(where: str, service: str, state: Any, all_known: Any) -> Finding:
     if isinstance(state, Exception) and "No such master" not in str(state):
-        return fault("sentinel-unreachable", where, f"it answers {state}", "see that a Sentinel runs there, not a server")
+        return fault("sentinel-unreachable", where, f"it answers {state}", "check that a Sentinel runs there, not a server")
     names = [_decoded(each).get("name", "?") for each in _listed(all_known)]
-    knows = f"it knows {', '.join(names)}" if names else "it watches nothing"
+    knows = f"it knows {', '.join(names)}" if names else "it watches no primary"
     return fault(
         "master-name", where, f"it does not know {service}: {knows}",
         "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line",
@@ -115,7 +126,7 @@ def _knows_no_such_name(where: str, service: str, state: Any, all_known: Any) ->
 
 
 def _listed(reply: Any) -> list[Any]:
-    """RESP3 says a list, or, of all primaries, a map by name."""
+    """The items of a reply. In RESP3 the reply to SENTINEL MASTERS is a map by name."""
     if isinstance(reply, Exception) or not reply:
         return []
     return list(reply.values()) if isinstance(reply, dict) else list(reply)
@@ -125,23 +136,24 @@ def _decoded(fields: Any) -> Fields:
     return {name.decode(): value.decode() for name, value in fields_of(fields).items()}
 
 
-def says(sentinel: Sentinel) -> str:
+def describe(sentinel: Sentinel) -> str:
+    """The line about a Sentinel that answers."""
     return f"reached ({sentinel.reached}); epoch {sentinel.epoch}, names {sentinel.primary}"
 
 
 def judge_alone(sentinel: Sentinel) -> Iterator[Finding]:
-    """What one Sentinel says that hurts by itself."""
+    """Judge one Sentinel without the others."""
     if sentinel.lacks:
         yield fault(
             "sentinel-rights",
             sentinel.where,
-            f"our user may not {', '.join(sentinel.lacks)}: failovers are noticed late",
+            f"our user may not {', '.join(sentinel.lacks)}: the service notices failovers late",
             "give that user +subscribe and the channel +switch-master (&*) on every Sentinel",
         )
     if sentinel.is_tilted:
         yield warning(
             "tilt",
             sentinel.where,
-            "it is in TILT: its clock jumped or its machine stalled, and for 30 s it fails nothing over",
-            "see what holds that machine up, and its clock",
+            "it is in TILT: its clock jumped or its machine stalled, and for 30 s it starts no failover",
+            "find out what stalled that machine, and check its clock",
         )

@@ -1,4 +1,4 @@
-"""One server: what it is asked, in one go, over the connection that the service would use."""
+"""Asks one server everything that the doctor needs, over a connection like the service's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..backend.info import parse_info
 from . import clocks
 from .findings import Finding
-from .reach import Road, Unreached
+from .reach import Connector, Unreached
 from .rights import judge_rights, needed, question
 
 if TYPE_CHECKING:
@@ -24,12 +24,15 @@ CONFIGURED = (
     "appendfsync", "save", "min-replicas-to-write", "min-replicas-max-lag", "masterauth", "masteruser", "replica-priority",
     "stop-writes-on-bgsave-error",
 )  # fmt: skip
-"""What INFO does not tell. `masterauth` is compared, never shown."""
+"""Settings that INFO does not show. `masterauth` is compared, never printed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A replica as its primary sees it: `behind` bytes by what it last said, `lag` seconds ago; None where it is not linked."""
+    """A replica as its primary lists it.
+
+    `lag`: seconds since its last report; None if it is not linked. `behind`: bytes that it lacked then, `0 <= behind`.
+    """
 
     address: str
     lag: int | None
@@ -38,9 +41,11 @@ class Replica:
 
 @dataclass(slots=True)
 class Server:
-    """What one server said. `info` is empty where the user may not ask INFO; `config` None where nobody may CONFIG GET.
+    """The answers of one server.
 
-    `ahead`: seconds that its clock is ahead of this host's. `found`: keys that were asked for, by name.
+    `reached`: how it was reached, in words. `info`: empty if the user may not run INFO. `is_primary`: None if neither ROLE
+    nor INFO answered. `config`: None if no user may run CONFIG GET. `ahead`: how many seconds its clock is ahead of this
+    host's; None if the user may not run TIME. `found`: the replies to GET, by key.
     """
 
     where: str
@@ -54,72 +59,83 @@ class Server:
     found: dict[str, Any] = field(default_factory=dict)
 
     def number(self, name: str, default: int = 0) -> int:
-        """A whole number of INFO."""
+        """A whole number from INFO; `default` if it is missing."""
         text = self.info.get(name, "")
         return int(text) if text.lstrip("-").isdecimal() else default
 
     @property
     def mode(self) -> str:
-        """Standalone, sentinel or cluster: Redis and Valkey name the field differently."""
+        """`standalone`, `sentinel` or `cluster`. Redis and Valkey give the field different names."""
         return self.info.get("redis_mode") or self.info.get("server_mode", "standalone")
 
     @property
     def version(self) -> str:
+        """The product and its version, in words."""
         if "valkey_version" in self.info:
             return f"Valkey {self.info['valkey_version']}"
         return f"Redis {self.info.get('redis_version', 'of an unknown version')}"
 
     @property
     def replicas(self) -> list[Replica]:
-        """Those that are connected to it, in its own words: `slave0:ip=10.0.0.2,port=6379,state=online,offset=7,lag=0`."""
+        """The replicas that INFO lists. A line reads `slave0:ip=10.0.0.2,port=6379,state=online,offset=7,lag=0`."""
         found = []
         for number in range(self.number("connected_slaves")):
-            said = dict(part.split("=", 1) for part in self.info.get(f"slave{number}", "").split(",") if "=" in part)
-            if said:
-                lag = int(said["lag"]) if said.get("state") == "online" else None
-                behind = max(0, self.number("master_repl_offset") - int(said.get("offset", 0)))
-                found.append(Replica(f"{said['ip']}:{said['port']}", lag, behind))
+            fields = dict(part.split("=", 1) for part in self.info.get(f"slave{number}", "").split(",") if "=" in part)
+            if fields:
+                lag = int(fields["lag"]) if fields.get("state") == "online" else None
+                behind = max(0, self.number("master_repl_offset") - int(fields.get("offset", 0)))
+                found.append(Replica(f"{fields['ip']}:{fields['port']}", lag, behind))
         return found
 
 
 async def look_at(
-    road: Road, where: str, address: Address | None, *, admin: Road | None, keys: Sequence[str] = (), is_cluster: bool = False
+    connector: Connector,
+    where: str,
+    address: Address | None,
+    *,
+    admin: Connector | None,
+    keys: Sequence[str] = (),
+    is_cluster: bool = False,
 ) -> Server:
-    """Ask one server. `admin` is asked for what the service's user may not see. Raises `Unreached`."""
-    async with road.to(address) as connection:
-        server = Server(where, address, road.says(address))
-        await _ask(road, connection, server, keys, is_cluster=is_cluster)
-        server.config = await _config(road, connection)
-        server.ahead = await clocks.offset(lambda: _one(road, connection, ("TIME",)))
+    """Ask one server. `admin` connects as a user who may run CONFIG GET. Raises `Unreached`."""
+    async with connector.connect(address) as connection:
+        server = Server(where, address, connector.describe(address))
+        await _ask(connector, connection, server, keys, is_cluster=is_cluster)
+        server.config = await _config(connector, connection)
+        server.ahead = await clocks.offset(lambda: _one(connector, connection, ("TIME",)))
     if server.config is None and admin is not None:
         try:
-            async with admin.to(address) as connection:
+            async with admin.connect(address) as connection:
                 server.config = await _config(admin, connection)
         except Unreached as fault:
             raise Unreached(fault.cause, f"as {admin.user}: {fault.what}", "correct --admin and its password") from fault
     return server
 
 
-async def _ask(road: Road, connection: AbstractConnection, server: Server, keys: Sequence[str], *, is_cluster: bool) -> None:
-    prefix = road.settings.redis_key_prefix
-    calls = needed(prefix, is_cluster=is_cluster, has_near_cache=road.settings.session_cache_max_age > 0)
-    info, role, rights, *found = await road.ask(connection, ("INFO",), ("ROLE",), question(calls), *(("GET", key) for key in keys))
+async def _ask(
+    connector: Connector, connection: AbstractConnection, server: Server, keys: Sequence[str], *, is_cluster: bool
+) -> None:
+    prefix = connector.settings.redis_key_prefix
+    calls = needed(prefix, is_cluster=is_cluster, has_near_cache=connector.settings.session_cache_max_age > 0)
+    info, role, rights, *found = await connector.ask(
+        connection, ("INFO",), ("ROLE",), question(calls), *(("GET", key) for key in keys)
+    )
     if isinstance(info, (bytes, str)):
         server.info = parse_info(info)
     if isinstance(role, list):
         server.is_primary = role[0] == b"master"
     elif server.info:
         server.is_primary = server.info.get("role") == "master"
-    server.rights = judge_rights(server.where, road.user, prefix, calls, rights)
+    server.rights = judge_rights(server.where, connector.user, prefix, calls, rights)
     server.found = dict(zip(keys, found, strict=True))
 
 
-async def _config(road: Road, connection: AbstractConnection) -> Mapping[str, str] | None:
-    reply = await _one(road, connection, ("CONFIG", "GET", *CONFIGURED))
+async def _config(connector: Connector, connection: AbstractConnection) -> Mapping[str, str] | None:
+    reply = await _one(connector, connection, ("CONFIG", "GET", *CONFIGURED))
     if not isinstance(reply, dict):
         return None
     return {name.decode(): value.decode() for name, value in reply.items()}
 
 
-async def _one(road: Road, connection: AbstractConnection, command: Command) -> Any:
-    return (await road.ask(connection, command))[0]
+async def _one(connector: Connector, connection: AbstractConnection, command: Command) -> Any:
+    return (await connector.ask(connection, command))[0]

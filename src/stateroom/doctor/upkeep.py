@@ -1,7 +1,7 @@
-"""What a server keeps through a restart and a full memory: its log, its snapshots, what it evicts.
+"""Checks that a server keeps its data: its append-only file, its snapshots, its memory and what it evicts.
 
-A server that comes back empty as primary empties its replicas too. One that cannot write to its disk refuses writes
-(MISCONF), one that evicts signs users out.
+A primary that restarts empty empties its replicas too. A server that cannot write to its disk refuses writes (MISCONF).
+A server that evicts keys signs users out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from .servers import Server
 
 FULL = 0.95
+"""A fault: this part of the memory is used."""
 FILLING = 0.8
+"""A warning: this part of the memory is used."""
 OLDEST = (7, 0)
+"""The first Redis with functions that we use, such as `redis.acl_check_cmd`."""
 
 
 def judge_upkeep(server: Server) -> list[Finding]:
+    """Judge the version, the disk and the memory of one server."""
     if not server.info:
         return []
     fsync = "" if server.config is None else f" (appendfsync {server.config.get('appendfsync', 'unknown')})"
@@ -27,7 +31,7 @@ def judge_upkeep(server: Server) -> list[Finding]:
     room = f"of {_size(limit)} (maxmemory)" if limit else "without a maxmemory"
     return [
         *_version(server),
-        *(list(_disk(server)) or [ok(server.where, f"AOF is on{fsync}, and what it last wrote to disk is good")]),
+        *(list(_disk(server)) or [ok(server.where, f"AOF is on{fsync}, and its last writes to disk succeeded")]),
         *(list(_memory(server, used, limit)) or [ok(server.where, f"noeviction; {_size(used)} used {room}")]),
     ]
 
@@ -42,24 +46,26 @@ def _version(server: Server) -> Iterator[Finding]:
 def _disk(server: Server) -> Iterator[Finding]:
     where, info, config = server.where, server.info, server.config or {}
     if info.get("aof_enabled") == "0":
-        beside = (
+        snapshots = (
             "" if server.config is None else (", with snapshots only" if config.get("save") else ", and no snapshots are taken")
         )
-        what = f"AOF is off{beside}: a restart loses sessions, and as primary empties its replicas"
+        what = f"AOF is off{snapshots}: a restart loses sessions, and a primary then empties its replicas"
         yield fault("aof-off", where, what, "CONFIG SET appendonly yes, and in redis.conf")
     elif config.get("appendfsync") == "no":
-        what = "appendfsync is no: a crash of the machine loses half a minute of sessions"
+        what = "appendfsync is no: a crash of the machine loses about 30 s of writes"
         yield warning("appendfsync", where, what, "CONFIG SET appendfsync everysec, and in redis.conf")
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         stops = config.get("stop-writes-on-bgsave-error", "yes") == "yes"
         what = f"its last snapshot failed{'; until one succeeds it refuses writes (MISCONF)' if stops else ''}"
-        yield fault("bgsave-failed", where, what, "see its log (full disk, rights of its folder, memory for a fork), then BGSAVE")
+        yield fault(
+            "bgsave-failed", where, what, "read its log (full disk, rights of its folder, memory for a fork), then run BGSAVE"
+        )
     if info.get("aof_last_write_status", "ok") != "ok":
-        what = "it could not write its AOF; until it can it refuses writes (MISCONF)"
-        yield fault("aof-write-failed", where, what, "make room on its disk, and see its log")
+        what = "its last write to the AOF failed; until one succeeds it refuses writes (MISCONF)"
+        yield fault("aof-write-failed", where, what, "free space on its disk, and read its log")
     if info.get("aof_last_bgrewrite_status", "ok") != "ok":
-        what = "its last rewrite of the AOF failed: the file grows, and a start takes ever longer"
-        yield warning("aof-rewrite-failed", where, what, "see its log, make room, then BGREWRITEAOF")
+        what = "its last rewrite of the AOF failed: the file keeps growing, and a restart takes longer"
+        yield warning("aof-rewrite-failed", where, what, "read its log, free space, then run BGREWRITEAOF")
 
 
 def _memory(server: Server, used: int, limit: int) -> Iterator[Finding]:
@@ -69,17 +75,17 @@ def _memory(server: Server, used: int, limit: int) -> Iterator[Finding]:
         yield fault("eviction", server.where, what, "CONFIG SET maxmemory-policy noeviction, and in redis.conf")
     room = limit or server.number("total_system_memory")
     if room and used / room > FILLING:
-        say = fault if used / room > FULL else warning
-        of_what, mend = ("maxmemory", "raise maxmemory") if limit else ("the machine's memory", "give it more")
-        what = f"{used / room:.0%} of {of_what} is used: full, it refuses writes"
-        yield say("memory", server.where, what, f"{mend}, or shorten SESSION_ABSOLUTE_MAX_AGE")
+        judge = fault if used / room > FULL else warning
+        of_what, fix = ("maxmemory", "raise maxmemory") if limit else ("the machine's memory", "give the machine more memory")
+        what = f"{used / room:.0%} of {of_what} is used: a full server refuses writes"
+        yield judge("memory", server.where, what, f"{fix}, or shorten SESSION_ABSOLUTE_MAX_AGE")
 
 
 def judge_unseen(servers: Sequence[Server]) -> Iterator[Finding]:
-    """One line for all: what INFO does not tell, and nobody was allowed to ask."""
+    """One finding for all servers: settings that INFO does not show and no user was allowed to read."""
     if any(server.config is None for server in servers):
-        what = "appendfsync, save, min-replicas-max-lag and masterauth: our user may not CONFIG GET, as it should be"
-        yield unseen("config-unseen", "Servers", what, "`stateroom doctor --admin NAME` looks as an administrator")
+        what = "appendfsync, save, min-replicas-max-lag and masterauth: our user may not run CONFIG GET, and need not"
+        yield unseen("config-unseen", "Servers", what, "run `stateroom doctor --admin NAME` to look as an administrator")
 
 
 def _size(count: float) -> str:

@@ -1,1 +1,1 @@
-"""The means to prove what a failover does: real servers, broken on purpose."""
+"""Drills: they break real servers on purpose and judge what clients of the service notice."""

@@ -1,7 +1,7 @@
-"""A scenario's course as an SVG drawing: everything on one time axis, without scripts.
+"""Draws the course of a scenario as SVG, on one time axis, without scripts.
 
-Colours are names that the page defines, so that it can be dark or light. What the drawing shows stands in words beside
-it too.
+The drawing uses classes whose colours the page defines, so that it can be dark or light. The page also says in words what
+the drawing shows.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ TOLD = {
     "+sdown": "down, says one", "+odown": "down, say enough", "+try-failover": "failover", "+promoted-slave": "promoted",
     "+switch-master": "announced",
 }  # fmt: skip
-"""Events that are drawn with their names."""
+"""The Sentinel events that are drawn, and their names in the drawing."""
 
 KINDS = ("good", "degraded", "refused", "failed")
-"""Of answers, as they are stacked. `refused`: session data that cannot be stored, and is not said to be."""
+"""The kinds of answers, in the order of the stack. `refused`: 503 to a write of session data."""
 
 LABEL, GAP = 15, 12
 BAND = 13
@@ -29,11 +29,11 @@ PLOT = 56
 TICKS = (0.5, 1, 2, 5, 10, 20, 30, 60)
 
 Row = tuple[str, float, Callable[[float], Iterable[str]]]
-"""Its title, its height, and what draws it at a height on the page."""
+"""A row: its title, its height, and a function that draws it, given its upper edge."""
 
 
 class Chart:
-    """Of one outcome, so many pixels wide. `number`: of the drawing on its page, for ids."""
+    """The drawing of one outcome, `width` pixels wide. `number`: of the drawing on its page."""
 
     def __init__(self, outcome: Outcome, width: int, number: str) -> None:
         self._outcome = outcome
@@ -43,7 +43,7 @@ class Chart:
         self._bucket = self._span / (width / 6)
 
     def draw(self) -> str:
-        """The element."""
+        """The SVG element."""
         rows = list(self._rows())
         height = sum(LABEL + size + GAP for _, size, _ in rows) + 34
         parts: list[str] = []
@@ -89,7 +89,7 @@ class Chart:
             yield f'<text class="tick" x="{x:.1f}" y="{bottom + 13:.0f}" text-anchor="{anchor}">{number * step:g} s</text>'
 
     def _marks(self, bottom: float) -> Iterable[str]:
-        """A line through everything for each thing that was done, with its number in the list beside the drawing."""
+        """One vertical line per mark, with the mark's number in the list beside the drawing."""
         last = -math.inf
         level = 0
         for number, mark in enumerate(self._outcome.marks, 1):

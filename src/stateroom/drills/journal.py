@@ -1,6 +1,6 @@
-"""A user database that can be taken away and come back: PostgreSQL where it is installed, else an SQLite file.
+"""A user database that a drill can stop and start: PostgreSQL if it is installed, else an SQLite file.
 
-PostgreSQL is stopped as a server. A file has no server: then the workers are told to behave as if it did not answer.
+An SQLite file has no server that could be stopped. Instead the workers behave as if the database did not answer.
 """
 
 from __future__ import annotations
@@ -19,24 +19,26 @@ from .postgres import Postgres, postgres_folder
 
 @dataclass
 class StoppableJournal:
-    """`url` and `switches` are for the workers; `kind` says what it is."""
+    """A database and the means to stop it. `kind`: its product. `url`: for `DATABASE_URL`. `switches`: options of the workers."""
 
     kind: str
     url: str
     switches: list[str]
-    take_away: Callable[[], None]
-    bring_back: Callable[[], None]
+    stop_it: Callable[[], None]
+    start_it: Callable[[], None]
 
     async def stop(self) -> None:
-        await asyncio.to_thread(self.take_away)
+        """Return when the database no longer answers."""
+        await asyncio.to_thread(self.stop_it)
 
     async def start(self) -> None:
-        await asyncio.to_thread(self.bring_back)
+        """Return when the database answers again."""
+        await asyncio.to_thread(self.start_it)
 
 
 @contextlib.asynccontextmanager
 async def stoppable_journal(folder: Path) -> AsyncIterator[StoppableJournal]:
-    """One that answers when this returns."""
+    """Start a database with the current schema."""
     programs = postgres_folder()
     if programs is None or importlib.util.find_spec("asyncpg") is None:
         switch = folder / "database-away"

@@ -1,4 +1,4 @@
-"""Holding the service to what it has acknowledged, when the dust has settled."""
+"""Judges a drill: compares what the service acknowledged to clients with what it says after the drill."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from .ledger import IDENTITY_KINDS, Answer, Ghost, Ledger, SignedIn, Write
-from .load import COOKIE, PASSWORD
+from .client import COOKIE, PASSWORD
+from .ledger import IDENTITY_KINDS, Answer, Ledger, RevivedSession, SignedIn, Write
 
-DUST_SECONDS = 5.0
-"""How long a session may still be known from its cookie alone before it counts as lost."""
+GRACE_SECONDS = 5.0
+"""After the drill a session may be accepted from its cookie alone for this long. Then it counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class LostWrite:
-    """A value that was acknowledged and is not there. `found`: what is."""
+    """A value that was acknowledged and is not stored. `found`: the value that is stored, or None."""
 
     session: SignedIn
     key: str
@@ -29,26 +29,31 @@ class LostWrite:
 
 @dataclass(slots=True)
 class Verdict:
-    """What clients saw, and what became of what they were told."""
+    """The judgement of one drill."""
 
     requests: Counter[str] = field(default_factory=Counter)
+    """How many, by kind."""
     refused: list[Answer] = field(default_factory=list)
-    """Reads, sign-ins and sign-outs answered by 5xx, or not at all."""
+    """Reads, sign-ins and sign-outs with 5xx or without an answer."""
     slowest: dict[str, float] = field(default_factory=dict)
+    """The longest wait in seconds, by kind (`Answer.waited`)."""
     degraded: int = 0
+    """How many answers were degraded."""
     out: list[Answer] = field(default_factory=list)
-    """Users told that they are signed out who never signed out."""
+    """Answers that told a signed-in user that nobody is signed in."""
     lost: list[SignedIn] = field(default_factory=list)
-    """Sessions that were acknowledged and are gone."""
-    back: list[Ghost] = field(default_factory=list)
-    """Sessions that were ended and are honoured, or stored again."""
+    """Sessions that were acknowledged and are gone. At least one worker does not accept them."""
+    back: list[RevivedSession] = field(default_factory=list)
+    """Sessions whose end was acknowledged, and that are accepted or stored again. One session may stand here several times."""
     writes: int = 0
+    """How many values were acknowledged as stored."""
     lost_writes: list[LostWrite] = field(default_factory=list)
 
     def faults(self, *, slowest: float = 1.0, slowest_login: float | None = None, slowest_logout: float = 1.5) -> list[str]:
-        """What is wrong, in words; nothing if all is well. Lost data is a figure, not a fault.
+        """The faults, in words. A lost value is counted, but is not a fault.
 
-        Bounds are seconds; `slowest_login` is as `slowest` where not given.
+        `slowest`, `slowest_login`, `slowest_logout`: the longest allowed waits, in seconds. `slowest_login` defaults to
+        `slowest`.
         """
         said = []
         if self.refused:
@@ -69,8 +74,8 @@ class Verdict:
 
 
 def weigh(ledger: Ledger) -> Verdict:
-    """What the ledgers say by themselves."""
-    verdict = Verdict(back=list(ledger.ghosts))
+    """The judgement from the ledger alone, without asking a worker."""
+    verdict = Verdict(back=list(ledger.revived))
     for answer in ledger.answers:
         verdict.requests[answer.kind] += 1
         verdict.degraded += answer.is_degraded
@@ -84,7 +89,10 @@ def weigh(ledger: Ledger) -> Verdict:
 
 
 async def judge(ledger: Ledger, workers: Sequence[str], cookie: str = COOKIE) -> Verdict:
-    """What the ledgers say, and what every worker says now of the sessions in them. `cookie`: the name of theirs."""
+    """The judgement from the ledger and from asking every worker about every session.
+
+    `workers`: their URLs. `cookie`: the name of the service's cookie.
+    """
     verdict = weigh(ledger)
     live = [session for session in ledger.sessions if session.is_live]
     ended = [session for session in ledger.sessions if session.ended_at is not None]
@@ -96,7 +104,7 @@ async def judge(ledger: Ledger, workers: Sequence[str], cookie: str = COOKIE) ->
                     verdict.lost.append(session)
             for session in ended:
                 if (await _check(http, url, f"{cookie}={session.cookie}")).get("authenticated") is not False:
-                    verdict.back.append(Ghost(session, worker, -1.0))
+                    verdict.back.append(RevivedSession(session, worker, -1.0))
         for session in live:
             verdict.lost_writes += await _lost_writes(http, workers[0], session, cookie)
         verdict.back += await _still_stored(http, workers[0], ended, cookie)
@@ -104,10 +112,10 @@ async def judge(ledger: Ledger, workers: Sequence[str], cookie: str = COOKIE) ->
 
 
 async def _settled_check(http: aiohttp.ClientSession, url: str, cookie: str) -> dict[str, object]:
-    """Who somebody is once the store answers: a worker that finds it away at this moment says nothing of what is stored."""
-    deadline = time.monotonic() + DUST_SECONDS
-    while (state := await _check(http, url, cookie)).get("degraded") and time.monotonic() < deadline:  # noqa: ASYNC110 (nobody tells)
-        await asyncio.sleep(DUST_SECONDS / 50)
+    """Ask until the answer is not degraded. A worker that cannot reach the store now does not know what is stored."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while (state := await _check(http, url, cookie)).get("degraded") and time.monotonic() < deadline:  # noqa: ASYNC110 (there is no event to wait for)
+        await asyncio.sleep(GRACE_SECONDS / 50)
     return state
 
 
@@ -122,7 +130,7 @@ async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn,
         return []
     async with http.get(f"{url}/drill/data", headers={"Cookie": f"{name}={session.cookie}"}) as response:
         data = (await response.json(content_type=None)).get("data", {})
-    # A later value than the last acknowledged one is there where its answer was lost.
+    # A later value than the last acknowledged one is no fault: it was stored, but its answer was lost.
     return [
         LostWrite(session, key, write, data.get(key))
         for key, write in session.writes.items()
@@ -130,20 +138,20 @@ async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn,
     ]
 
 
-async def _still_stored(http: aiohttp.ClientSession, url: str, ended: Iterable[SignedIn], name: str) -> list[Ghost]:
-    """Ended sessions that are in their user's list: in the store, though perhaps nobody honours them."""
+async def _still_stored(http: aiohttp.ClientSession, url: str, ended: Iterable[SignedIn], name: str) -> list[RevivedSession]:
+    """Ended sessions in their user's list. The store has them, even if no worker accepts them."""
     found = []
     by_user: dict[str, dict[str, SignedIn]] = {}
     for session in ended:
         by_user.setdefault(session.email, {})[session.handle] = session
     for email, handles in by_user.items():
         async with http.post(f"{url}/api/auth/login", json={"email": email, "password": PASSWORD}) as response:
-            if name not in response.cookies:  # nobody can look: it refuses sign-ins
+            if name not in response.cookies:  # The service refuses the sign-in, so its list cannot be read.
                 continue
             cookie = response.cookies[name].value
         async with http.get(f"{url}/api/sessions", headers={"Cookie": f"{name}={cookie}"}) as response:
-            if response.status == 404:  # not every service lists them
+            if response.status == 404:  # This service has no list of sessions.
                 return []
             listed = (await response.json(content_type=None)).get("sessions", [])
-        found += [Ghost(handles[each["id"]], 0, -1.0) for each in listed if each["id"] in handles]
+        found += [RevivedSession(handles[each["id"]], 0, -1.0) for each in listed if each["id"] in handles]
     return found

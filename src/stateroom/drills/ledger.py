@@ -1,4 +1,4 @@
-"""What clients were told: the only witness in a drill. Times are of the monotonic clock, in seconds."""
+"""What the clients of a drill were told. The judge knows nothing else. Times are of the monotonic clock, in seconds."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Literal
 
 Kind = Literal["read", "login", "logout", "write"]
 IDENTITY_KINDS: tuple[Kind, ...] = ("read", "login", "logout")
-"""What must never be refused while Redis is away."""
+"""Requests that must never be refused, even while Redis is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request and what came of it. `status` 0: no answer at all.
+    """One request and its answer.
 
-    `is_out`: a client that was signed in, and had asked for nothing else, was told that it is not.
-    `stood_still`: seconds of `took` in which the client's own process stood still.
+    `worker`: the worker's number. `took`: seconds until the answer. `status`: the HTTP status, or 0 without an answer.
+    `is_out`: the client was signed in and did not sign out, but was told that nobody is signed in. `words`: the error.
+    `who`: the client's email. `stood_still`: seconds of `took` in which the client's own process did not run,
+    `0 <= stood_still <= took`.
     """
 
     kind: Kind
@@ -31,18 +33,18 @@ class Answer:
 
     @property
     def waited(self) -> float:
-        """Seconds for which the service has kept the client waiting."""
+        """Seconds that the service needed."""
         return self.took - self.stood_still
 
     @property
     def is_failed(self) -> bool:
-        """5xx, or no answer."""
+        """Whether the status is 5xx or there was no answer."""
         return self.status == 0 or self.status >= 500
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A value that the service has acknowledged to have stored."""
+    """A value that the service acknowledged as stored."""
 
     value: int
     acknowledged_at: float
@@ -50,7 +52,13 @@ class Write:
 
 @dataclass(slots=True)
 class SignedIn:
-    """A session that the service has acknowledged, from the sign-in to the end."""
+    """A session, from the acknowledged sign-in to its end.
+
+    `cookie`: the newest value. `since`: when the sign-in was acknowledged. `is_degraded`: the sign-in was made without Redis.
+    `handle`: the session's public id; empty if the client never learned it. `logout_asked_at`: when the logout was sent.
+    `ended_at`: when the logout was acknowledged, `logout_asked_at <= ended_at`. `writes`: the last acknowledged value of
+    each key.
+    """
 
     email: str
     cookie: str
@@ -63,13 +71,16 @@ class SignedIn:
 
     @property
     def is_live(self) -> bool:
-        """Whether it must be good. One whose logout got no good answer may be either."""
+        """Whether the session must still be valid. If a logout was sent but not acknowledged, it may be valid or ended."""
         return self.logout_asked_at is None
 
 
 @dataclass(frozen=True, slots=True)
-class Ghost:
-    """An ended session that was honoured by a request sent after its end had been acknowledged."""
+class RevivedSession:
+    """An ended session that a worker accepted in a request sent after the end was acknowledged, or that is stored again.
+
+    `after_seconds`: from the acknowledgement to the request; negative if the judge asked after the drill.
+    """
 
     session: SignedIn
     worker: int
@@ -78,14 +89,14 @@ class Ghost:
 
 @dataclass(slots=True)
 class Ledger:
-    """Of one client, or of all of them put together."""
+    """The entries of one client, or of all clients together."""
 
     answers: list[Answer] = field(default_factory=list)
     sessions: list[SignedIn] = field(default_factory=list)
-    ghosts: list[Ghost] = field(default_factory=list)
+    revived: list[RevivedSession] = field(default_factory=list)
 
     def take(self, other: Ledger) -> None:
-        """Add another's entries."""
+        """Add the entries of another ledger."""
         self.answers += other.answers
         self.sessions += other.sessions
-        self.ghosts += other.ghosts
+        self.revived += other.revived

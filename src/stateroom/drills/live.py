@@ -1,4 +1,4 @@
-"""A drill while it runs: a live view on a terminal, plain lines elsewhere."""
+"""Shows a running drill: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ COLOURS = {
     "settled": "green", "primary": "green", "replica": "blue", "up": "green", "unsettled": "yellow", "read_only": "yellow",
     "away": "red", "none": "red",
 }  # fmt: skip
-MARKS = {"fault": "bold red", "mend": "green", "note": "dim"}
+MARKS = {"fault": "bold red", "fix": "green", "note": "dim"}
 
 
 class View:
-    """What is shown of the scenarios that are played one after the other."""
+    """The output while scenarios are played one after the other. `total`: how many there are."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._console = console
@@ -45,6 +45,7 @@ class View:
 
     @contextlib.asynccontextmanager
     async def showing(self) -> AsyncIterator[None]:
+        """Keep the live view on a terminal up to date inside this context."""
         if not self._console.is_terminal:
             yield
             return
@@ -52,6 +53,7 @@ class View:
             yield
 
     def begin(self, scenario: Scenario, service: str) -> None:
+        """The next scenario begins; its stack starts."""
         self._number += 1
         self._scenario, self._service, self._stage, self._recorder = scenario, service, None, None
         self._began_at = time.monotonic()
@@ -60,12 +62,14 @@ class View:
             self._print(f"[{self._number}/{self._total}] {scenario.name} ({service}): {scenario.says}")
 
     def on_stage(self, stage: Stage, recorder: Recorder) -> None:
+        """The stack runs; the scenario's steps begin."""
         self._stage, self._recorder = stage, recorder
         self._began_at = time.monotonic()
         stage.on_mark = self._on_mark
         recorder.on_event = self._on_event
 
     def end(self, outcome: Outcome) -> None:
+        """The scenario is over. Prints its verdict."""
         verdict = Text("passed", "green") if outcome.has_passed else Text("FAILED: " + "; ".join(outcome.faults), "bold red")
         self._console.print(Text.assemble(f"{outcome.scenario} ({outcome.service}): ", verdict), soft_wrap=True)
         for line in outcome.evidence():
@@ -106,7 +110,7 @@ class View:
         return Group(*parts, table, *self._lines)
 
     def _traffic(self) -> Text:
-        assert self._stage is not None, "it is asked for when there is one"
+        assert self._stage is not None, "it is called only when there is a stage"
         since = time.monotonic() - RATE_SECONDS
         answers = []
         for client in self._stage.load.clients:
@@ -127,7 +131,7 @@ def _states(tracks: Sequence[Track]) -> Text:
 
 
 def table(outcomes: Sequence[Outcome], width: int) -> Table:
-    """One row a scenario and service; where the terminal is narrow, of fewer columns."""
+    """One row per scenario and service. A narrow terminal gets fewer columns."""
     made = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     made.add_column("scenario", no_wrap=True)
     made.add_column("verdict")
@@ -142,6 +146,7 @@ def table(outcomes: Sequence[Outcome], width: int) -> Table:
 
 
 def seconds(value: float | None) -> str:
+    """Seconds, or "-" for None."""
     return "-" if value is None else f"{value:.2f} s"
 
 
@@ -157,4 +162,4 @@ FIGURES: dict[str, Callable[[Outcome], str]] = {
     "degraded": lambda outcome: str(outcome.verdict.degraded),
     "slowest": lambda outcome: seconds(max(outcome.verdict.slowest.values(), default=None)),
 }
-"""What the table tells of an outcome, by the columns' heads."""
+"""The figure in each column, by the column's name."""

@@ -1,4 +1,4 @@
-"""What came of a scenario: its faults, the figures, and the lines of the ledger that prove a fault."""
+"""The outcome of a scenario: its faults, its figures, and the ledger's entries that prove a fault."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ from .stage import Mark, Scenario, Span
 
 LINES = 5
 BUSY = 2.0
+"""Processes per core from which on the times of a drill mean little."""
 LONG_SECONDS = 0.25
+"""A standstill of the drill's process from which on the times of a drill mean little."""
 DETECTING = ("+sdown", "+odown", "+try-failover")
 
 
 @dataclass
 class Outcome:
-    """Of one scenario, on one service. Moments are of the monotonic clock, in seconds; `began_at` is the report's zero."""
+    """The outcome of one scenario on one service.
+
+    `scenario`, `says`: its name and its purpose. `began_at`, `ended_at`: of the monotonic clock, in seconds,
+    `began_at <= ended_at`; the report counts from `began_at`. `marks`, `events` and the tracks are in order of time.
+    `faults`: empty if the scenario passed. `bounds`: the longest allowed wait in seconds, by kind of request.
+    `imperfect`: failed or degraded answers inside a span that must be perfect.
+    """
 
     scenario: str
     says: str
@@ -38,26 +46,27 @@ class Outcome:
     bounds: dict[str, float] = field(default_factory=dict)
     imperfect: list[Answer] = field(default_factory=list)
     load_per_core: float = 0.0
-    """Of the machine, in the last minute: above one or so, processes wait for each other."""
+    """The machine's load average of the last minute, per core. Above about 1, processes wait for each other."""
     stood_still: float = 0.0
-    """Seconds for which the drill's own process did, at most. Clients' times are without that, Redis' are not."""
+    """The longest standstill of the drill's process, in seconds. Clients' times do not include it, Redis' times do."""
 
     @property
     def caution(self) -> str:
-        """What to know before one believes a time that is over its bound."""
+        """Why a wait over its bound may not be the service's fault; empty if the machine was not busy."""
         if self.stood_still > LONG_SECONDS:
-            return f"the machine was busy: the drill itself stood still for {self.stood_still:.1f} s, and its relays with it"
+            return f"the machine was busy: the drill's process, with its relays, stood still for {self.stood_still:.1f} s"
         if self.load_per_core < BUSY:
             return ""
-        return f"the machine was busy: {self.load_per_core:.1f} processes wanted each core, so times say little"
+        return f"the machine was busy: {self.load_per_core:.1f} processes per core, so times mean little"
 
     @property
     def has_passed(self) -> bool:
+        """Whether there is no fault."""
         return not self.faults
 
     @property
     def broken_at(self) -> float | None:
-        """When the primary, or what else the scenario is about, was broken: the last fault before a promotion, or the first."""
+        """When the scenario broke the stack: its last fault before a promotion, or its first fault if there was no promotion."""
         faults = [mark.at for mark in self.marks if mark.kind == "fault"]
         promotion = self._event("+promoted-slave", after=0.0)
         before = [at for at in faults if promotion is None or at < promotion]
@@ -65,17 +74,17 @@ class Outcome:
 
     @property
     def detected_after(self) -> float | None:
-        """Seconds until a Sentinel said that the primary is away, or began a failover."""
+        """Seconds from the fault until a Sentinel reported the primary as down, or began a failover."""
         return self._after(lambda event: event.channel in DETECTING and event.is_of_primary)
 
     @property
     def promoted_after(self) -> float | None:
-        """Seconds until a Sentinel saw the promotion."""
+        """Seconds from the fault until a Sentinel reported the promotion."""
         return self._after(lambda event: event.channel == "+promoted-slave")
 
     @property
     def written_after(self) -> float | None:
-        """Seconds until session data was stored again; None where no write was refused."""
+        """Seconds from the fault until session data could be stored again; None if no write was refused."""
         broken_at = self.broken_at
         if broken_at is None:
             return None
@@ -87,20 +96,21 @@ class Outcome:
 
     @property
     def refused_writes(self) -> int:
+        """How many writes of session data failed."""
         return sum(each.kind == "write" and each.is_failed for each in self.ledger.answers)
 
     @property
     def failed_answers(self) -> int:
-        """5xx and no answer at all, session data included."""
+        """How many requests got 5xx or no answer, writes of session data included."""
         return sum(each.is_failed for each in self.ledger.answers)
 
     @property
     def back(self) -> int:
-        """Sessions that were ended and came back."""
+        """How many ended sessions were accepted or stored again."""
         return len({id(each.session) for each in self.verdict.back})
 
     def figures(self) -> dict[str, object]:
-        """For a file. Seconds are rounded to milliseconds."""
+        """The figures for `drill.json`. Seconds are rounded to milliseconds."""
         seen = self.verdict
         return {
             "scenario": self.scenario, "service": self.service, "passed": self.has_passed, "faults": self.faults,
@@ -118,7 +128,7 @@ class Outcome:
         }  # fmt: skip
 
     def evidence(self) -> list[str]:
-        """Lines of the ledger that prove the faults; a few of each kind."""
+        """Entries of the ledger that prove the faults, at most `LINES` of each kind."""
         seen = self.verdict
         slow = [each for each in self.ledger.answers if each.waited > self.bounds.get(each.kind, float("inf"))]
         return [
@@ -127,8 +137,8 @@ class Outcome:
             *_some(seen.lost, lambda session: f"{self._session(session)} is lost"),
             *_some(
                 {id(each.session): each for each in seen.back}.values(),
-                lambda ghost: f"{self._session(ghost.session)} is back on worker-{ghost.worker}"
-                + (f", {ghost.after_seconds:.3f} s after its end" if ghost.after_seconds >= 0 else ", asked afterwards"),
+                lambda revived: f"{self._session(revived.session)} is back on worker-{revived.worker}"
+                + (f", {revived.after_seconds:.3f} s after its end" if revived.after_seconds >= 0 else ", asked afterwards"),
             ),
         ] if self.faults else []  # fmt: skip
 
@@ -161,7 +171,10 @@ T = TypeVar("T")
 
 
 def weigh_outcome(outcome: Outcome, scenario: Scenario, spans: Sequence[Span], missed: Sequence[str]) -> None:
-    """Fill in what is wrong, by what the scenario expects."""
+    """Set the outcome's faults, by what the scenario expects.
+
+    Removes from `verdict.refused` what a span allows to be refused. `missed`: expectations that were not met, in words.
+    """
     verdict = outcome.verdict
     verdict.refused = [
         answer for answer in verdict.refused
@@ -180,7 +193,7 @@ def weigh_outcome(outcome: Outcome, scenario: Scenario, spans: Sequence[Span], m
     if scenario.keeps_data and verdict.lost_writes:
         said.append(f"{len(verdict.lost_writes)} acknowledged values lost")
     if scenario.degrades and outcome.service == "stateroom" and not verdict.degraded and not said:
-        said.append("nothing was degraded: the drill has broken nothing")
+        said.append("no answer was degraded: the drill broke nothing")
     outcome.faults = [*said, *missed]
 
 

@@ -1,8 +1,8 @@
-"""What a user has today, under the same judge: `python -m stateroom.drills.peer`.
+"""A peer for comparison in drills, an application with aiohttp-session: `python -m stateroom.drills.peer`.
 
-An aiohttp application with aiohttp-session in Redis, found through Sentinel by redis-py, all with their defaults. It
-answers the calls that the drills' clients make. Anybody may sign in with the clients' password: accounts are not what
-is judged.
+Its sessions are in Redis, which redis-py finds through Sentinel. All libraries have their default settings. It answers
+the requests of the drills' clients. Every email address may sign in with the clients' password, because accounts are
+not judged.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from aiohttp import web
 from aiohttp_session import Session, get_session, new_session, setup
 from aiohttp_session.redis_storage import RedisStorage
 from redis.asyncio import Redis
-from redis.asyncio.connection import Connection
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
-from ..settings.values import parse_address
-from .load import COOKIE, PASSWORD
+from ..insides.of_redis import connect_from
+from ..settings import parse_address
+from .client import COOKIE, PASSWORD
 
 STORE = web.AppKey("peer_store", Redis)
 PROBE = "session_id_probe"
@@ -75,7 +75,7 @@ async def data(request: web.Request) -> web.Response:
 
 @routes.get("/drill/state")
 async def state(request: web.Request) -> web.Response:
-    """Whether it can write now: it has no idea of more."""
+    """`settled` if it can write to Redis now, else `away`. It knows no other states."""
     try:
         await request.app[STORE].set(PROBE, 1)
     except (RedisError, OSError, TimeoutError):
@@ -127,8 +127,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stateroom.drills.peer", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--source", help="the address that connections to Redis and Sentinels come from")
     options = parser.parse_args()
-    plain = Connection._connection_arguments  # noqa: SLF001
-    Connection._connection_arguments = lambda self: {**plain(self), "local_addr": (options.source, 0)}  # type: ignore[method-assign]  # noqa: SLF001
+    if options.source is not None:
+        connect_from(options.source)
     web.run_app(make_app(), host=os.environ["HOST"], port=int(os.environ["PORT"]), print=None, access_log=None)
 
 

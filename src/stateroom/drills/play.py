@@ -1,4 +1,4 @@
-"""Playing a scenario: a stack, clients, the scenario's steps, and the judge's word."""
+"""Plays one scenario: starts a stack and clients, runs the scenario's steps, and has the judge judge."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .stage import Scenario, Stage
 
 BEFORE_SECONDS = 1.5
 AFTER_SECONDS = 1.0
-"""What the clients see while all is well, before and after."""
+"""How long the clients run before the first step and after the last."""
 
 
 async def play(
@@ -32,7 +32,11 @@ async def play(
     environment: Mapping[str, str] | None = None,
     on_stage: Callable[[Stage, Recorder], None] = lambda *_: None,
 ) -> Outcome:
-    """Play it in this folder. `without`, `environment`: protections taken away. `on_stage` is called when it begins."""
+    """Play a scenario in this folder.
+
+    `service`: which of `workers.SERVICES`. `without`: protections that the workers do without. `environment`: more settings.
+    `on_stage` is called before the first step.
+    """
     async with contextlib.AsyncExitStack() as exits:
         options: dict[str, Any] = {}
         journal = None
@@ -49,19 +53,19 @@ async def play(
         stage = Stage(made, load, folder, journal)
         recorder = Recorder(made)
         on_stage(stage, recorder)
-        async with recorder.looking():
+        async with recorder.recording():
             began_at = time.monotonic()
             async with load.steady():
                 await asyncio.sleep(BEFORE_SECONDS)
                 try:
                     await scenario.plays(stage)
-                except TimeoutError as error:  # something that it waits for has not come: the judge has his say all the same
+                except TimeoutError as error:  # The scenario waited in vain. The judge still judges.
                     stage.missed.append(str(error) or "the scenario waited for something in vain")
                 await asyncio.sleep(AFTER_SECONDS)
             ended_at = time.monotonic()
             ledger = load.ledger()
         verdict = await judge(ledger, urls)
-        if scenario.looks is not None and service == "stateroom":  # it looks at what only ours has
+        if scenario.looks is not None and service == "stateroom":  # It checks what only Stateroom has.
             await scenario.looks(stage, verdict)
     outcome = Outcome(
         scenario.name, scenario.says, service, began_at, ended_at, verdict, ledger,

@@ -1,4 +1,4 @@
-"""Ports for servers that are about to start."""
+"""Chooses ports for servers that are about to start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
-# What Linux gives to outgoing connections unless told otherwise: Documentation/networking/ip-sysctl.rst.
+# By default Linux gives outgoing connections ports from here on: Documentation/networking/ip-sysctl.rst.
 OUTGOING = 32768
 LOWEST = 10_000
 
@@ -27,12 +27,12 @@ def take_share(number: int, count: int) -> None:
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A port that nobody listens on, that this process has not given before, and that no outgoing connection takes.
+    """A port that is free, that this process has not returned before, and that no outgoing connection will use.
 
-    A port that the kernel chooses (`bind` to 0) is from the range that it also gives to outgoing connections: one of
-    those may have it before the server that it was meant for has started.
+    If the kernel chose the port (`bind` to 0), it would be from the range of outgoing connections. One of those could
+    take it before the server has started.
 
-    OSError: there is none left.
+    Raises `OSError` if no port is found.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     first, step = _share
@@ -50,7 +50,7 @@ def free_port(host: str = LOOPBACK) -> int:
 
 
 def _outgoing() -> int:
-    """The first port that outgoing connections get."""
+    """The first port of the range for outgoing connections."""
     try:
         lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""A PostgreSQL server on loopback: a process of its own, that dies with us.
+"""Runs a PostgreSQL server on loopback. The kernel stops it if our process dies.
 
-PostgreSQL refuses to run as root: then it runs as `postgres` or `nobody`.
+PostgreSQL refuses to run as root. If we are root, it runs as `postgres` or `nobody`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .ports import LOOPBACK, free_port
 
 USER, PASSWORD = "stateroom", "a password of no secret"
 STOP_SECONDS = 10.0
-# Nothing here needs to survive the machine.
+# The data need not survive a crash of the machine.
 OPTIONS = (
     "fsync=off",
     "full_page_writes=off",
@@ -33,7 +33,7 @@ OPTIONS = (
 
 
 def postgres_folder() -> Path | None:
-    """The folder of PostgreSQL's programs; None where it is not installed. Debian keeps them off the PATH."""
+    """The folder of PostgreSQL's programs; None if it is not installed. On Debian they are not on the PATH."""
     found = shutil.which("initdb")
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     path = debian[-1] if debian else Path(found) if found else None
@@ -41,7 +41,7 @@ def postgres_folder() -> Path | None:
 
 
 class Postgres:
-    """One server, with databases made on demand. A context manager: starts it, and leaves nothing behind."""
+    """A server. As a context manager it starts the server, then stops it and deletes its data."""
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
@@ -67,7 +67,7 @@ class Postgres:
         shutil.rmtree(self._folder)
 
     def start(self) -> None:
-        """Start, if it does not run, and return when it takes connections."""
+        """Start it if it does not run, and return when it accepts connections."""
         if self._process is not None and self._process.poll() is None:
             return
         settings = [part for option in OPTIONS for part in ("-c", option)]
@@ -84,7 +84,7 @@ class Postgres:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End it and every connection to it (PostgreSQL's "fast" shutdown)."""
+        """Stop it and close every connection to it (PostgreSQL's "fast" shutdown)."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -97,22 +97,24 @@ class Postgres:
             process.wait()
 
     def pause(self) -> None:
-        """Stop the process that takes connections: clients connect to it and hear nothing."""
+        """Stop, with SIGSTOP, the process that accepts connections. Clients connect and get no answer."""
         assert self._process is not None, "the server was not started"
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Continue after `pause`."""
         assert self._process is not None, "the server was not started"
         self._process.send_signal(signal.SIGCONT)
 
     def make_database(self) -> str:
-        """The URL of a new, empty database."""
+        """Create an empty database. Returns its URL."""
         self._databases += 1
         name = f"test{self._databases}"
         self._call("createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, name)
         return self.url(name)
 
     def url(self, database: str, *, password: str = PASSWORD, scheme: str = "postgresql") -> str:
+        """A `DATABASE_URL` for one of its databases."""
         return f"{scheme}://{USER}:{password.replace(' ', '%20')}@{LOOPBACK}:{self.port}/{database}"
 
     @property
@@ -135,7 +137,7 @@ class Postgres:
 
 
 def _owner() -> str | None:
-    """Who runs the server: ourselves, unless that is root."""
+    """The user to run the server as; None if our own user will do."""
     if os.geteuid():
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}

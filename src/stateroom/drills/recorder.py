@@ -1,7 +1,7 @@
-"""What happens in a stack while it is drilled: Sentinels' events, servers' roles, the store as each worker sees it.
+"""Records a stack during a drill: the Sentinels' events, the servers' roles, and the store state that each worker reports.
 
-It asks the servers and Sentinels themselves, not by way of the relays, so that it sees both sides of a partition.
-Times are of the monotonic clock, in seconds.
+It connects to servers and Sentinels directly, past the relays, so that it sees both sides of a partition. Times are of
+the monotonic clock, in seconds.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from functools import partial
 
 from redis.exceptions import RedisError
 
+from .node import Node
 from .stack import Stack, role
-from .topology import Node
 
-LOOK_SECONDS = 0.25
+ASK_SECONDS = 0.25
 LISTEN_AGAIN_SECONDS = 0.1
 CANCEL_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a Sentinel published."""
+    """One message that a Sentinel published. `words`: its text (https://valkey.io/topics/sentinel/, "Pub/Sub messages")."""
 
     at: float
     sentinel: str
@@ -35,28 +35,34 @@ class Event:
 
     @property
     def is_of_primary(self) -> bool:
+        """Whether it concerns the primary, not a replica or a Sentinel."""
         return self.words.startswith("master ")
 
 
 @dataclass(slots=True)
 class Track:
-    """What somebody was, and since when: entries only where it changed."""
+    """The states of one process over time.
+
+    `changes`: (time, state), in order of time; two neighbours never have the same state.
+    """
 
     name: str
     changes: list[tuple[float, str]] = field(default_factory=list)
 
     @property
     def now(self) -> str:
+        """The last state; empty before the first."""
         return self.changes[-1][1] if self.changes else ""
 
-    def note(self, at: float, value: str) -> None:
+    def add(self, at: float, value: str) -> None:
+        """Add a state, if it differs from the last."""
         if value != self.now:
             self.changes.append((at, value))
 
 
 @dataclass
 class Recorder:
-    """Looks until it is left."""
+    """Records while inside `recording()`. There is one track per worker, server and Sentinel, in the order of the stack."""
 
     stack: Stack
     events: list[Event] = field(default_factory=list)
@@ -66,7 +72,8 @@ class Recorder:
     on_event: Callable[[Event], None] = lambda _: None
 
     @contextlib.asynccontextmanager
-    async def looking(self) -> AsyncIterator[None]:
+    async def recording(self) -> AsyncIterator[None]:
+        """Record inside this context."""
         self.workers = [Track(worker.folder.name) for worker in self.stack.workers]
         self.servers = [Track(node.name) for node in self.stack.nodes]
         self.sentinels = [Track(node.name) for node in self.stack.sentinels]
@@ -74,7 +81,7 @@ class Recorder:
         for track, worker in zip(self.workers, self.stack.workers, strict=True):
             tasks.append(asyncio.create_task(_follow(track, worker.state)))
         for track, node in zip(self.servers, self.stack.nodes, strict=True):
-            tasks.append(asyncio.create_task(_follow(track, partial(_what, node))))
+            tasks.append(asyncio.create_task(_follow(track, partial(_role, node))))
         for track, node in zip(self.sentinels, self.stack.sentinels, strict=True):
             tasks.append(asyncio.create_task(_follow(track, partial(_is_up, node))))
         try:
@@ -104,7 +111,7 @@ class Recorder:
 
 
 async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
-    """More than once: redis-py waits by `asyncio.wait_for`, which before Python 3.12 may take a cancellation for itself."""
+    """Cancel tasks, repeatedly: redis-py uses `asyncio.wait_for`, which before Python 3.12 can swallow a cancellation."""
     left = set(tasks)
     while left:
         for task in left:
@@ -112,16 +119,16 @@ async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
         _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECONDS)
 
 
-async def _follow(track: Track, look: Callable[[], Awaitable[str]]) -> None:
+async def _follow(track: Track, ask: Callable[[], Awaitable[str]]) -> None:
     while True:
-        looked_at = time.monotonic()
-        track.note(looked_at, await look())
-        await asyncio.sleep(max(0.0, looked_at + LOOK_SECONDS - time.monotonic()))
+        asked_at = time.monotonic()
+        track.add(asked_at, await ask())
+        await asyncio.sleep(max(0.0, asked_at + ASK_SECONDS - time.monotonic()))
 
 
-async def _what(node: Node) -> str:
-    said = await role(node)
-    return {"master": "primary", "away": "away"}.get(said, "replica")
+async def _role(node: Node) -> str:
+    answer = await role(node)
+    return {"master": "primary", "away": "away"}.get(answer, "replica")
 
 
 async def _is_up(node: Node) -> str:

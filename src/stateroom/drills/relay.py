@@ -1,7 +1,7 @@
-"""A TCP relay before a server, to cut the network as a partition does: bytes stop, nobody is told.
+"""A TCP relay in front of a server. It can cut the network as a partition does: bytes stop, and neither end is told.
 
-The sides of a partition are told apart by where connections come from. What was under way is held, not lost: when
-the partition heals it goes on, as TCP does. Or it is lost, where the server is to die with what it had not passed on.
+The relay knows the sides of a partition by the address that a connection comes from. Data under way is held, and arrives
+when the partition heals, as with TCP. Or it is dropped (`lose`), if the server is to die before it has passed it on.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ CHUNK_BYTES = 64 * 1024
 
 
 class Relay:
-    """Listens on `at` and passes everything on to `target`, but for what comes from hosts that are cut off."""
+    """Listens on `at` and relays connections to `target`, except those from hosts that are cut off.
+
+    `source`: the address that it connects from.
+    """
 
     def __init__(self, at: Address, target: Address, *, source: str | None = None) -> None:
         self.at = at
         self._target = target
         self._source = source
         self._cut: frozenset[str] = frozenset()
+        # By host. Set while its data may pass.
         self._passages: dict[str, asyncio.Event] = {}
+        # The host of each relayed connection.
         self._under_way: dict[asyncio.Task[None], str] = {}
         self._server: asyncio.Server | None = None
 
@@ -42,19 +47,19 @@ class Relay:
         await self._server.wait_closed()
 
     def cut(self, hosts: Iterable[str]) -> None:
-        """Hold everything from and to these hosts."""
+        """Hold all data from and to these hosts."""
         self._cut = frozenset(hosts)
         for host in self._cut:
             self._passage(host).clear()
 
     def heal(self) -> None:
-        """Let everything through again, what was held first."""
+        """Let all data pass again, the held data first."""
         self._cut = frozenset()
         for passage in self._passages.values():
             passage.set()
 
     def lose(self) -> None:
-        """End the connections that are held, with what they hold, and let new ones through."""
+        """Close the connections that are held, drop their data, and let new connections pass."""
         for task, host in self._under_way.items():
             if host in self._cut:
                 task.cancel()
@@ -75,7 +80,7 @@ class Relay:
         try:
             await self._relay(reader, writer, self._passage(host))
         except asyncio.CancelledError:
-            writer.transport.abort()  # not raised on: asyncio's streams would log it
+            writer.transport.abort()  # The error is not raised again: asyncio's streams would log it.
         finally:
             del self._under_way[task]
 
@@ -85,13 +90,13 @@ class Relay:
         try:
             inner_reader, inner_writer = await asyncio.open_connection(self._target.host, self._target.port, local_addr=local)
         except OSError:
-            writer.transport.abort()  # nobody listens there: the caller is refused as far as we can
+            writer.transport.abort()  # The server does not listen. Closing is the nearest to a refused connection.
             return
         there = asyncio.create_task(_pump(reader, inner_writer, passage))
         back = asyncio.create_task(_pump(inner_reader, writer, passage))
         try:
             await asyncio.wait([there, back], return_when=asyncio.FIRST_COMPLETED)
-            await passage.wait()  # neither end hears of the other's death through a partition
+            await passage.wait()  # In a partition neither end notices that the other has closed.
         finally:
             for task in (there, back):
                 task.cancel()

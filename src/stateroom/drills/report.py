@@ -1,4 +1,4 @@
-"""Drills' outcomes as one page that needs nothing else: no script, no font, no address."""
+"""Writes the outcomes of drills as one HTML page, which needs no script, font or network."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ WIDE, NARROW = 900, 340
 STYLE = Path(__file__).with_name("report.css")
 COLUMNS = ("detect", "promote", "first write", "requests", "failed", "lost", "back", "told out", "degraded", "slowest")
 MEANINGS = {
-    "detect, promote, first write": "from the fault to a Sentinel's word that the primary is away, to a promotion, and to the "
-    "first value that the service has stored after it had to refuse one; - where there was none",
-    "requests": "what the clients have asked",
-    "failed": "sign-ins, sign-outs and questions who one is that were answered by 5xx or not at all",
+    "detect, promote, first write": "from the fault until a Sentinel reports the primary as down, until a promotion, and until the "
+    "service stores a value again after it refused one; - if there was none",
+    "requests": "requests of all clients",
+    "failed": "sign-ins, sign-outs and session checks with 5xx or without an answer",
     "lost": "sessions that were acknowledged and are gone",
-    "back": "sessions whose end was acknowledged, and that were honoured or stored again",
-    "told out": "users told that they are signed out who never signed out",
-    "degraded": "answers given without Redis, and marked so",
+    "back": "sessions whose end was acknowledged, and that were accepted or stored again",
+    "told out": "answers that told a signed-in user that nobody is signed in",
+    "degraded": "answers given without Redis, and marked as degraded",
     "slowest": "the slowest answer of all",
 }
 
 
 def write(outcomes: Sequence[Outcome], folder: Path) -> Path:
-    """`drill.html` and `drill.json` in this folder; the page's path."""
+    """Write `drill.html` and `drill.json` to this folder. Returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(outcomes, folder / "drill.json")
     path = folder / "drill.html"
@@ -37,11 +37,13 @@ def write(outcomes: Sequence[Outcome], folder: Path) -> Path:
 
 
 def write_json(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Write the figures of all outcomes."""
     text = json.dumps([outcome.figures() for outcome in outcomes], indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def page(outcomes: Sequence[Outcome]) -> str:
+    """The HTML page."""
     ours = [each for each in outcomes if each.service == "stateroom"]
     failed = [each for each in ours if not each.has_passed]
     head = f"{len(failed)} of {len(ours)} scenarios failed" if failed else f"All {len(ours)} scenarios passed"
@@ -74,7 +76,7 @@ def _table(outcomes: Sequence[Outcome]) -> str:
     return (
         f'<section><h2>Figures</h2><div class="scroll" tabindex="0" role="region" aria-label="Figures">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        f"<details><summary>What the columns say</summary><dl>{meanings}</dl></details></section>\n"
+        f"<details><summary>What the columns mean</summary><dl>{meanings}</dl></details></section>\n"
     )
 
 

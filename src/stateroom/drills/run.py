@@ -1,4 +1,4 @@
-"""Several scenarios, one after the other, on ours and on a peer; whatever ends the run, nothing of it stays behind."""
+"""Plays several scenarios, one after the other, on Stateroom and on a peer. No process or file is left behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def has_peer() -> bool:
-    """Whether the peer can be played."""
+    """Whether the peer is installed."""
     return importlib.util.find_spec("aiohttp_session") is not None
 
 
@@ -34,7 +34,10 @@ async def play_all(
     without: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> tuple[list[Outcome], Path | None]:
-    """Play them; the outcomes, and the folder with the logs where something failed."""
+    """Play the scenarios. Returns the outcomes and, if Stateroom failed one, the folder with the logs.
+
+    `peer`: play the peer too. `without`: protections that Stateroom's workers do without. `environment`: more settings.
+    """
     outcomes: list[Outcome] = []
     with scratch() as folder:
         async with view.showing():
@@ -57,7 +60,7 @@ async def play_all(
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end. SIGTERM, as Ctrl-C does, ends it in order. Raises `KeyboardInterrupt` then."""
+    """Run a coroutine to its end. SIGTERM and Ctrl-C cancel it; then this raises `KeyboardInterrupt`."""
 
     async def main() -> T:
         task = asyncio.ensure_future(work)

@@ -1,7 +1,7 @@
-"""Where a drill's servers keep their data: in memory, where there is room.
+"""Folders for the data of a drill's servers: in memory, if there is room.
 
-A drill breaks processes and networks, not machines. On a slow disk each end that SQLite commits waits for its turn,
-and what a drill would measure is the disk.
+A drill breaks processes and networks, not machines. On a slow disk every commit of SQLite waits, so the drill would
+measure the disk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ROOM_BYTES = 256 << 20
 
 
 def memory() -> Path | None:
-    """The file system in memory; None where it has no room, or where TMPDIR says what to use instead."""
+    """The file system in memory; None if it has too little room, or if TMPDIR is set and names another place."""
     if "TMPDIR" in os.environ:
         return None
     try:
@@ -30,7 +30,7 @@ def memory() -> Path | None:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A new folder that is nobody else's, gone afterwards."""
+    """A new folder, deleted at the end."""
     folder = Path(tempfile.mkdtemp(prefix="stateroom-drill-", dir=memory()))
     try:
         yield folder
@@ -39,6 +39,6 @@ def scratch() -> Iterator[Path]:
 
 
 def keep(folder: Path, to: Path) -> None:
-    """Move what is in the folder out of memory."""
+    """Move the folder's content out of memory."""
     for each in folder.iterdir():
         shutil.move(each, to)

@@ -1,4 +1,4 @@
-"""Servers and Sentinels from the files that operators get, each behind a relay whose address it announces."""
+"""Makes servers and Sentinels from the shipped configuration files. Each is behind a relay, whose address it announces."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from pathlib import Path
 from ..backend.dial import Dialer
 from ..sessions.sealing.key_ring import new_key
 from ..settings import Address
+from .node import Node
 from .ports import LOOPBACK
-from .topology import SERVICE_NAME, Node
+from .topology import SERVICE_NAME
 
 DOWN_AFTER_MS = 1000
 SOURCES = {"redis.conf": "deploy/redis.conf", "users.acl": "deploy/users.acl", "sentinel.conf": "sentinel.conf"}
 
 
 def shipped(name: str) -> Path:
-    """One of the files that operators get: in a wheel it lies beside this module, in a checkout where it is kept."""
+    """A configuration file that is shipped to operators. A wheel has it beside this module, a checkout in its own place."""
     installed = Path(__file__).with_name("files") / name
     return installed if installed.exists() else Path(__file__).parents[3] / SOURCES[name]
 
 
 def make_server(folder: Path, binary: str, number: int, relayed: Sequence[Address], passwords: Mapping[str, str]) -> Node:
-    """A server from the shipped configuration; the first begins as the primary."""
+    """A server with the shipped configuration. Number 0 begins as the primary."""
     data = folder / "data"
     data.mkdir(parents=True)
     users = shipped("users.acl").read_text(encoding="utf-8")
@@ -43,7 +44,7 @@ def make_server(folder: Path, binary: str, number: int, relayed: Sequence[Addres
 
 
 def make_sentinel(folder: Path, binary: str, number: int, relayed: Sequence[Address], passwords: Mapping[str, str]) -> Node:
-    """A Sentinel from the shipped configuration, but for its down-after."""
+    """A Sentinel with the shipped configuration, except for `down-after-milliseconds`."""
     at = relayed[3 + number]
     folder.mkdir(parents=True)
     text = shipped("sentinel.conf").read_text(encoding="utf-8")
@@ -66,7 +67,7 @@ def make_sentinel(folder: Path, binary: str, number: int, relayed: Sequence[Addr
 
 
 def make_environment(folder: Path, sentinels: Sequence[Address], passwords: Mapping[str, str], *, user: str) -> dict[str, str]:
-    """The settings of the service's processes. `user`: who they are in Redis; a peer names its keys as it likes."""
+    """The settings of the service's processes. `user`: their ACL user. A peer needs one that may use any key."""
     return {
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "HOST": LOOPBACK,

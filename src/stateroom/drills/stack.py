@@ -1,9 +1,9 @@
-"""What a drill breaks: a primary, two replicas, three Sentinels and the service, as real processes.
+"""The stack that a drill breaks: a primary, two replicas, three Sentinels and the service, as real processes.
 
 Servers and Sentinels start from the shipped files (`deploy/redis.conf`, `deploy/users.acl`, `sentinel.conf`), with
-down-after lowered to a second. A relay stands before each of them, and it is the relays' addresses that they
-announce, so that all traffic passes there. Each process has a loopback address of its own to connect from, by which
-the relays tell the sides of a partition apart.
+down-after lowered to one second. In front of each is a relay. The servers announce the relays' addresses, so all
+traffic passes through relays. Each process connects from its own loopback address, by which the relays tell the sides
+of a partition apart.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from pathlib import Path
 from redis.exceptions import RedisError, ResponseError
 
 from ..settings import Address
+from .node import Node, running, server_binary, until
 from .ports import LOOPBACK, free_port
 from .relay import Relay
 from .shipped import make_environment, make_sentinel, make_server
-from .topology import SERVICE_NAME, Node, running, server_binary, until
+from .topology import SERVICE_NAME
 from .workers import SERVICES, Worker
 
 PROBE_SECONDS = 0.005
@@ -32,7 +33,7 @@ ROLE_SECONDS = 0.5
 
 @dataclass
 class Stack:
-    """Everything that runs. A relay for each node, in their order: first of the servers, then of the Sentinels."""
+    """All processes. `relays`: one per node, first those of `nodes`, then those of `sentinels`, in the same order."""
 
     nodes: list[Node]
     sentinels: list[Node]
@@ -40,7 +41,7 @@ class Stack:
     workers: list[Worker]
 
     async def primary(self, among: Collection[Node] | None = None) -> Node:
-        """The server that the Sentinels name, once it says itself that it is a primary."""
+        """Wait until most Sentinels name a server that says itself that it is a primary, and return it."""
         found: list[Node] = []
 
         async def is_found() -> bool:
@@ -55,7 +56,7 @@ class Stack:
         return found[0]
 
     async def first_write(self, among: Sequence[Node]) -> tuple[Node, float]:
-        """Try to write until one of these servers takes it: which, and when, on the monotonic clock."""
+        """Try to write until one of these servers accepts it. Returns that server and the time, of the monotonic clock."""
         while True:
             for node in among:
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
@@ -64,15 +65,15 @@ class Stack:
             await asyncio.sleep(PROBE_SECONDS)
 
     async def settled(self, workers: Sequence[Worker] | None = None) -> None:
-        """Return when these workers, or all, find the store settled."""
+        """Return when these workers, or all, report the store as settled."""
 
         async def is_settled() -> bool:
             return all([await each.state() == "settled" for each in workers or self.workers])
 
-        await until(is_settled, "the workers find the store settled", seconds=60)
+        await until(is_settled, "the workers report the store as settled", seconds=60)
 
     async def all_well(self) -> None:
-        """Return when every server that runs is linked and every worker finds the store settled."""
+        """Return when every server runs, every replica is linked and every worker reports the store as settled."""
 
         async def is_well() -> bool:
             if not all(node.is_running for node in self.nodes):
@@ -84,7 +85,7 @@ class Stack:
         await self.settled()
 
     async def fail_over(self, *, coordinated: bool) -> bool:
-        """Have a Sentinel make another server the primary; whether it was coordinated, which Valkey 9 offers."""
+        """Tell a Sentinel to promote another server. Whether the failover was coordinated, which needs Valkey 9."""
         sentinel = next(each for each in self.sentinels if each.is_running)
         if coordinated:
             with contextlib.suppress(ResponseError):
@@ -94,12 +95,12 @@ class Stack:
         return False
 
     def hold_replication_back(self, primary: Node) -> None:
-        """From now on nothing that the primary writes reaches its replicas. They still answer."""
+        """From now on no write of the primary reaches its replicas. The replicas still answer."""
         replicas = [node for node in self.nodes if node is not primary]
         self._relay_of(primary).cut(_source(node) for node in replicas)
 
     def lose_replication(self, primary: Node) -> None:
-        """What was held back never arrives: the primary is dead."""
+        """Drop the writes that were held back, because the primary is dead."""
         self._relay_of(primary).lose()
 
     def partition(self, nodes: Collection[Node], workers: Collection[Worker]) -> None:
@@ -111,14 +112,16 @@ class Stack:
             relay.cut((there - here) if node in nodes else here)
 
     def heal(self) -> None:
+        """End the partition. Data that was held arrives now."""
         for relay in self.relays:
             relay.heal()
 
     async def stop_redis(self) -> None:
-        """All servers at once, in order, so that their disks are whole. The Sentinels stay."""
+        """Stop all servers with SIGTERM, so that their data on disk is complete. The Sentinels keep running."""
         await asyncio.gather(*(node.stop() for node in self.nodes))
 
     async def start_redis(self) -> None:
+        """Start all servers."""
         await asyncio.gather(*(node.start() for node in self.nodes))
 
     def copy_disks(self, to: Path) -> None:
@@ -127,7 +130,7 @@ class Stack:
             shutil.copytree(_data(node), to / node.folder.name)
 
     def put_disks_back(self, source: Path) -> None:
-        """Replace the servers' data by a copy. They must not run."""
+        """Replace the servers' data by a copy. The servers must not run."""
         for node in self.nodes:
             shutil.rmtree(_data(node))
             shutil.copytree(source / node.folder.name, _data(node))
@@ -154,11 +157,11 @@ async def stack(
     switches: Mapping[int, Sequence[str]] | None = None,
     service: str = "stateroom",
 ) -> AsyncIterator[Stack]:
-    """Start it all; it is whole when this returns.
+    """Run a stack. On entry every replica is linked and every worker reports the store as settled.
 
-    `without`: protections that the workers do without. `switches`: more for `stateroom.drills.worker`, by worker.
-    `database_urls`: each worker's way to the users and the journal; one SQLite file in the folder where not given.
-    `service`: which of `SERVICES`.
+    `workers`: how many. `without`: protections that the workers do without. `environment`: more settings. `switches`: more
+    options of `stateroom.drills.worker`, by the worker's number. `database_urls`: the `DATABASE_URL` of each worker; by
+    default one SQLite file in the folder. `service`: which of `SERVICES`.
     """
     passwords = {user: secrets.token_urlsafe(16) for user in ("stateroom", "sentinel", "replica", "drill")}
     binary = server_binary()
@@ -188,7 +191,7 @@ async def stack(
         await until(lambda: _is_whole(made), "every replica and Sentinel is known")
         for worker in made.workers:
             exits.push_async_callback(worker.stop)
-        for worker in made.workers:  # one after the other: the first makes the schema
+        for worker in made.workers:  # One after the other, because the first creates the schema.
             await worker.start()
         await made.all_well()
         yield made
@@ -206,7 +209,7 @@ async def _is_whole(made: Stack) -> bool:
 
 
 async def role(node: Node) -> str:
-    """`master`, or how a replica's link is: `connected`, `connect`, `sync`; `away` where it does not answer."""
+    """`master`, or the state of a replica's link (`connected`, `connect`, `sync`), or `away` if it does not answer."""
     try:
         async with asyncio.timeout(ROLE_SECONDS):
             reply = await node.call("ROLE")

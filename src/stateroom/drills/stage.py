@@ -1,4 +1,4 @@
-"""What a scenario plays on, and what it is: a name, a purpose, steps, and what is expected of the service meanwhile.
+"""A scenario (name, purpose, steps, expectations), and the stage on which its steps act.
 
     @scenario("two-kills", "The primary is killed, and so is its successor.", degrades=True)
     async def two_kills(stage: Stage) -> None:
@@ -9,7 +9,7 @@
             await stage.start(primary)
             await stage.whole()
 
-Clients are at it from before the first step until after the last.
+Clients send requests from before the first step until after the last.
 """
 
 from __future__ import annotations
@@ -26,26 +26,29 @@ from .journal import StoppableJournal
 from .judge import Verdict
 from .ledger import Answer, Kind
 from .load import Load
+from .node import Node
 from .stack import Stack
-from .topology import Node
 from .workers import Worker
 
 QUICK_HASHES = {"BCRYPT_ROUNDS": "4"}
-"""Many can sign in within a second."""
+"""Many clients can sign in within a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that was done to the stack."""
+    """Something that the scenario did to the stack, for the report. `at`: of the monotonic clock, in seconds."""
 
     at: float
-    kind: Literal["fault", "mend", "note"]
+    kind: Literal["fault", "fix", "note"]
     words: str
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in which more, or less, is expected than otherwise."""
+    """A time with its own expectations, `began_at <= ended_at`, of the monotonic clock, in seconds.
+
+    `refusable`: requests that may be refused. `must_be_perfect`: no answer may fail or be degraded.
+    """
 
     words: str
     began_at: float
@@ -54,16 +57,21 @@ class Span:
     must_be_perfect: bool = False
 
     def has(self, moment: float) -> bool:
+        """Whether this moment is inside."""
         return self.began_at <= moment <= self.ended_at
 
     def has_whole(self, answer: Answer) -> bool:
-        """Whether it was asked and answered inside: what is under way at the end meets what comes next."""
+        """Whether the request was sent and answered inside. A request under way at the end also meets the next step."""
         return self.began_at <= answer.asked_at and answer.asked_at + answer.took <= self.ended_at
 
 
 @dataclass
 class Stage:
-    """A running stack with clients. `folder`: for what a scenario keeps; `journal`: where the scenario may stop it."""
+    """A running stack with clients.
+
+    `folder`: for the scenario's own files. `journal`: set if the scenario `needs_journal`. `marks`, `spans`: in order of
+    time. `missed`: expectations that were not met, in words. `on_mark` is called for each new mark.
+    """
 
     stack: Stack
     load: Load
@@ -74,80 +82,87 @@ class Stage:
     missed: list[str] = field(default_factory=list)
     on_mark: Callable[[Mark], None] = lambda _: None
 
-    def mark(self, words: str, kind: Literal["fault", "mend", "note"] = "note") -> None:
-        """Write down, for the report, what happens now."""
+    def mark(self, words: str, kind: Literal["fault", "fix", "note"] = "note") -> None:
+        """Add a line to the report, with the present time."""
         mark = Mark(time.monotonic(), kind, words)
         self.marks.append(mark)
         self.on_mark(mark)
 
     def expect(self, words: str, *, is_so: bool) -> None:
-        """Of what no client sees. `words` say what is wrong if it is not so."""
+        """Expect something that no client sees. `words` become a fault if `is_so` is false."""
         if not is_so:
             self.missed.append(words)
 
     @contextlib.contextmanager
     def perfect(self, words: str) -> Iterator[None]:
-        """Inside, no answer may fail or be degraded, session data included."""
+        """Inside this context no answer may fail or be degraded, writes of session data included."""
         began_at = time.monotonic()
         yield
         self.spans.append(Span(words, began_at, time.monotonic(), must_be_perfect=True))
 
     @contextlib.contextmanager
     def refusing(self, words: str, *kinds: Kind) -> Iterator[None]:
-        """Inside, requests of these kinds may be refused."""
+        """Inside this context requests of these kinds may be refused."""
         began_at = time.monotonic()
         yield
         self.spans.append(Span(words, began_at, time.monotonic(), kinds))
 
     async def kill(self, *nodes: Node) -> None:
+        """Kill with SIGKILL."""
         self.mark(f"{_names(nodes)} killed", "fault")
         await asyncio.gather(*(node.kill() for node in nodes))
 
     async def stop(self, *nodes: Node) -> None:
-        """In order."""
+        """Stop with SIGTERM: the nodes can write their data to disk."""
         self.mark(f"{_names(nodes)} stopped", "fault")
         await asyncio.gather(*(node.stop() for node in nodes))
 
     async def start(self, *nodes: Node) -> None:
+        """Start, and return when all answer."""
         await asyncio.gather(*(node.start() for node in nodes))
-        self.mark(f"{_names(nodes)} started", "mend")
+        self.mark(f"{_names(nodes)} started", "fix")
 
     def hang(self, node: Node) -> None:
+        """Stop the process with SIGSTOP: its connections stay open, and it answers nothing."""
         self.mark(f"{node.name} hangs (SIGSTOP)", "fault")
         node.pause()
 
     def resume(self, node: Node) -> None:
+        """Continue a process that hangs."""
         node.resume()
-        self.mark(f"{node.name} goes on (SIGCONT)", "mend")
+        self.mark(f"{node.name} continues (SIGCONT)", "fix")
 
     def partition(self, nodes: Collection[Node], workers: Collection[Worker]) -> None:
+        """Cut these off from all others. Among themselves they still reach each other."""
         self.mark(f"{_names([*nodes, *workers])} cut off from the others", "fault")
         self.stack.partition(nodes, workers)
 
     def heal(self) -> None:
+        """End the partition."""
         self.stack.heal()
-        self.mark("the network is whole again", "mend")
+        self.mark("the network is whole again", "fix")
 
     async def promoted(self, besides: Node) -> Node:
-        """Another server, once it takes writes as the primary."""
+        """Wait until another server than `besides` accepts writes, and return it."""
         promoted, _ = await self.stack.first_write([node for node in self.stack.nodes if node is not besides])
-        self.mark(f"{promoted.name} takes writes")
+        self.mark(f"{promoted.name} accepts writes")
         return promoted
 
     async def settled(self, workers: Collection[Worker] | None = None) -> None:
+        """Wait until these workers, or all, report the store as settled."""
         await self.stack.settled(None if workers is None else list(workers))
 
     async def whole(self) -> None:
-        """Every server is linked and every worker finds the store settled."""
+        """Wait until every replica is linked and every worker reports the store as settled."""
         await self.stack.all_well()
         self.mark("the stack is whole")
 
     async def everybody_asks(self) -> None:
-        """Each signed-in client once, as browsers do: that is what brings a lost session back."""
+        """Let each signed-in client send one request. A request makes a worker store a lost session again."""
         await asyncio.gather(*(client.read() for client in self.load.clients if client.session is not None))
 
     async def restored(self) -> float:
-        """Sessions that have come back, of all workers."""
+        """How many sessions all workers together have stored again."""
         return sum([await worker.metric("stateroom_sessions_restored_total") or 0.0 for worker in self.stack.workers])
 
 
@@ -157,10 +172,13 @@ Look = Callable[[Stage, Verdict], Awaitable[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """`degrades`: there must be degraded answers, else nothing was broken. `keeps_data`: no acknowledged value is lost.
+    """A scenario.
 
-    `load`: how many clients, over `Load`'s own. `looks`: what is looked at afterwards; it uses `Stage.expect`.
-    Bounds are seconds that one answer may take.
+    `name`: on the command line. `says`: what happens, in one sentence. `plays`: its steps. `degrades`: some answers must be
+    degraded, else the scenario broke nothing. `keeps_data`: no acknowledged value may be lost. `needs_journal`: the steps
+    stop the user database. `is_for_peers`: it can be played on a peer too. `load`: arguments of `Load`, in place of its
+    defaults. `environment`: more settings of the service. `looks`: checks after the drill; it uses `Stage.expect`.
+    `slowest`, `slowest_login`, `slowest_logout`: seconds that one answer may take.
     """
 
     name: str
@@ -179,7 +197,7 @@ class Scenario:
 
 
 def scenario(name: str, says: str, **expects: object) -> Callable[[Steps], Scenario]:
-    """Make a scenario of its steps; `expects` are the other members of `Scenario`."""
+    """Decorate a scenario's steps. `expects`: the other fields of `Scenario`."""
 
     def made(plays: Steps) -> Scenario:
         return Scenario(name=name, says=says, plays=plays, **expects)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""When a process stands still: a virtual machine that gets no processor, a call that holds the event loop up.
+"""Notices when a process stands still: its machine gives it no processor, or a call blocks its event loop.
 
-A drill's clients and relays live in its own process, so that an answer waits there though nobody who is drilled has kept
-it waiting. Its workers tell theirs when they are asked. Times are of the monotonic clock, in seconds.
+A drill's clients and relays run in the drill's own process. If that process stands still, an answer waits there although
+the service sent it in time. The workers report their own standstills when the drill asks. Times are of the monotonic
+clock, in seconds.
 """
 
 from __future__ import annotations
@@ -13,27 +14,37 @@ from collections.abc import AsyncIterator
 
 TICK_SECONDS = 0.01
 LEAST_SECONDS = 0.05
-"""A shorter one is a busy loop."""
+"""A shorter delay is normal for a busy event loop."""
 
 
 class Standstills:
-    """Noticed while it is watching."""
+    """The standstills of this process, while inside `watching()`.
+
+    `spans`: (begin, end), in order of time, each at least `LEAST_SECONDS` long.
+    """
 
     def __init__(self) -> None:
         self.spans: list[tuple[float, float]] = []
+        # When the watching task should run next; infinite while nothing watches.
         self._due = float("inf")
 
     @property
     def longest(self) -> float:
+        """Seconds of the longest standstill; 0 if there was none."""
         return max((end - begin for begin, end in self.spans), default=0.0)
 
     def within(self, begin: float, end: float) -> float:
-        """Seconds between these moments. Whoever asks may have woken before we have: `end` is now, at the latest."""
+        """Seconds between these moments in which the process stood still. `end` must not be later than now.
+
+        After a standstill the caller may run before the watching task. So a standstill that the task has not yet recorded
+        counts too.
+        """
         spans = [*self.spans, (self._due, end)] if end - self._due >= LEAST_SECONDS else self.spans
         return sum(max(0.0, min(end, until) - max(begin, since)) for since, until in spans)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
+        """Watch inside this context."""
         task = asyncio.create_task(self._watch())
         try:
             yield

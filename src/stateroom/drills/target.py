@@ -1,7 +1,7 @@
-"""A stack that runs already: clients at its address, and a failover asked of its Sentinels.
+"""Drills a stack that already runs: clients send requests to it, and its Sentinels are told to fail over.
 
-Only what can be asked for over the wire, and what Sentinel itself mends, is done there: SENTINEL FAILOVER. Servers are
-neither stopped nor written to; accounts under `drill.invalid` are left in its user database.
+The only fault is SENTINEL FAILOVER, which needs no access to the machines and which Sentinel completes by itself. The
+drill stops no server and writes to none. The clients' accounts, under `drill.invalid`, stay in the user database.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from redis.exceptions import RedisError
 from ..backend.dial import Dialer
 from ..errors import StateroomError
 from ..settings import Address
+from .client import PASSWORD
 from .judge import judge
-from .load import PASSWORD, Load
+from .load import Load
+from .node import until
 from .outcome import Outcome, weigh_outcome
 from .stage import Mark, Scenario
-from .topology import until
 
 STEADY_SECONDS = 3.0
 FAILOVER_SECONDS = 60.0
 
 
 class TargetError(StateroomError):
-    """The addresses are not of a stack that can be drilled; the message says what to do."""
+    """The stack at these addresses cannot be drilled. The message says what to do."""
 
 
 class Target:
-    """`url`: of the service, or of the proxy before it. `dialer`: with the Sentinels' credentials."""
+    """The stack. `url`: of the service, or of the proxy in front of it. `dialer`: has the Sentinels' credentials."""
 
     def __init__(self, url: str, sentinels: Sequence[Address], name: str, dialer: Dialer) -> None:
         self.url = url.rstrip("/")
@@ -44,15 +45,15 @@ class Target:
         self._dialer = dialer
 
     async def primary(self) -> str:
-        """Who most Sentinels name. Raises `TargetError`."""
+        """The address that most Sentinels name. Raises `TargetError`."""
         named = Counter(await asyncio.gather(*(self._named(sentinel) for sentinel in self.sentinels)))
         address, votes = named.most_common(1)[0]
         if not address or votes * 2 <= len(self.sentinels):
-            raise TargetError(f"no majority of the Sentinels names a primary of {self._name}; look with `stateroom doctor`")
+            raise TargetError(f"no majority of the Sentinels names a primary of {self._name}; run `stateroom doctor`")
         return address
 
     async def fail_over(self) -> None:
-        """Raises `TargetError` where a Sentinel refuses."""
+        """Tell a Sentinel to fail over. Raises `TargetError` if it refuses."""
         try:
             await self._ask(self.sentinels[0], "SENTINEL", "FAILOVER", self._name)
         except (RedisError, OSError, TimeoutError) as error:
@@ -75,7 +76,7 @@ class Target:
 
 
 async def cookie_of(url: str, domain: str) -> str:
-    """What a service calls its cookie, learnt from a registration. Raises `TargetError`."""
+    """The name of the service's cookie, learned from a registration. Raises `TargetError`."""
     body = {"email": f"prober@{domain}", "password": PASSWORD, "name": "Drill"}
     try:
         async with aiohttp.ClientSession() as http, http.post(f"{url}/api/auth/register", json=body) as response:
@@ -88,7 +89,7 @@ async def cookie_of(url: str, domain: str) -> str:
 
 
 async def drill(target: Target, scenario: Scenario) -> Outcome:
-    """A failover, though nothing is amiss, under a light load. Raises `TargetError`."""
+    """Fail over a healthy stack under a light load. Raises `TargetError`."""
     before = await target.primary()
     domain = f"{os.getpid()}-{time.time_ns()}.drill.invalid"
     cookie = await cookie_of(target.url, domain)
@@ -114,7 +115,7 @@ async def drill(target: Target, scenario: Scenario) -> Outcome:
         ended_at = time.monotonic()
         ledger = load.ledger()
         outcome = Outcome(scenario.name, scenario.says, "stateroom", began_at, ended_at, marks=marks, ledger=ledger)
-        # Each session is asked after more than once: a proxy takes the processes in turn.
+        # Ask about each session twice, because a proxy takes the processes in turn.
         outcome.verdict = await judge(ledger, [target.url] * 2, cookie)
     weigh_outcome(outcome, scenario, (), ())
     return outcome

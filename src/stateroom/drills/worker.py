@@ -1,8 +1,8 @@
 """The service as a drill runs it: `python -m stateroom.drills.worker`.
 
-It is `stateroom serve` with routes that write session data, and what only a drill wants: `--without` takes a protection
-away, to see that the judge notices; `--source` gives its connections an address of their own, by which a relay tells
-the sides of a partition apart; `--database-switch` names a file, and while that is there the database does not answer.
+It is `stateroom serve` with routes that write session data, and with options that only a drill needs. `--without` disables
+a protection, to prove that the judge notices. `--source` sets the address that it connects from, by which a relay knows
+the sides of a partition. `--database-switch` names a file: while it exists, the database does not answer.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from redis.asyncio.connection import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .. import SESSIONS, get_session
 from ..app import make_app
 from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError, StoreUnavailable
+from ..insides.of_redis import connect_from
 from ..serving.process import run
 from ..sessions.protocol.load import Loader
 from ..sessions.protocol.replay import Replay
@@ -80,19 +80,19 @@ async def _never_ended(*_: Any, **__: Any) -> None:
 
 
 def _without_trust() -> None:
-    """The word of the store or the cookie is enough; the journal is not asked."""
+    """Trust every session in the store and every credential, without the journal."""
     Trust.vouches = lambda *_: True  # type: ignore[method-assign]
     Trust.why_ended = _never_ended  # type: ignore[method-assign]
     Trust.why_ended_by_journal = _never_ended  # type: ignore[method-assign]
 
 
 def _without_replay() -> None:
-    """Nothing is deleted from the store that the journal has ended."""
+    """Do not delete from the store the sessions that the journal has ended."""
     Replay._replay = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _without_restore() -> None:
-    """What the store does not have is gone."""
+    """Treat a session that the store does not have as expired."""
 
     async def missing(self: Loader, record: Any, *_: Any) -> None:
         self._ended(record, "expired")
@@ -101,12 +101,12 @@ def _without_restore() -> None:
 
 
 def _without_second_look() -> None:
-    """A session is stored again on the first word of the journal."""
+    """Store a session again without asking the journal a second time."""
     Restore._second_look = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _without_unsettled() -> None:
-    """A store in doubt is not asked at all."""
+    """Do not ask an unsettled store at all."""
     plain = Loader.load
 
     async def load(self: Loader, record: Any, credential: Any, client_notes: Any, **named: Any) -> None:
@@ -120,7 +120,7 @@ def _without_unsettled() -> None:
 
 
 def _slow_restore(seconds: float) -> None:
-    """Widen the window between a restore's first question to the journal and its write."""
+    """Wait between a restore's first question to the journal and its write, so that a logout can come between them."""
     at_once = SessionStore.restore
 
     async def later(self: SessionStore, *args: Any, **named: Any) -> bool | None:
@@ -131,7 +131,7 @@ def _slow_restore(seconds: float) -> None:
 
 
 def _leave_what_is_found() -> None:
-    """Whoever is shown an ended session that is stored deletes it: the judge is to see what was missing, not to mend it."""
+    """Do not delete ended sessions that a request finds in the store. The judge must find them, not remove them."""
 
     async def leave(*_: object) -> None:
         return
@@ -149,22 +149,17 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
 
 
 def _switch_database(switch: Path) -> None:
-    """A file has no server that could be stopped."""
+    """Make the database unavailable while this file exists. An SQLite file has no server that could be stopped."""
     plain = Database.connect
 
     @contextlib.asynccontextmanager
     async def connect(self: Database) -> AsyncIterator[AsyncConnection]:
         if await asyncio.to_thread(switch.exists):
-            raise DatabaseUnavailable("the drill has taken the database away")
+            raise DatabaseUnavailable("the drill has made the database unavailable")
         async with plain(self) as connection:
             yield connection
 
     Database.connect = connect  # type: ignore[method-assign]
-
-
-def _connect_from(source: str) -> None:
-    plain = Connection._connection_arguments  # noqa: SLF001
-    Connection._connection_arguments = lambda self: {**plain(self), "local_addr": (source, 0)}  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _make(settings: Settings) -> web.Application:
@@ -180,7 +175,7 @@ def main() -> None:
     parser.add_argument("--without", action="append", default=[], choices=PROTECTIONS)
     parser.add_argument("--source", help="the address that connections to Redis and Sentinels come from")
     parser.add_argument("--slow-restore", type=float, help="seconds between a restore's first question and its write")
-    parser.add_argument("--database-switch", type=Path, help="while this file is there the database does not answer")
+    parser.add_argument("--database-switch", type=Path, help="while this file exists the database does not answer")
     options = parser.parse_args()
     if options.database_switch is not None:
         _switch_database(options.database_switch)
@@ -191,7 +186,7 @@ def main() -> None:
     if options.without:
         _leave_what_is_found()
     if options.source is not None:
-        _connect_from(options.source)
+        connect_from(options.source)
     try:
         run(Settings.load(), _make)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""The processes of a service that a drill puts clients on: ours, or a peer's under the same judge."""
+"""The processes of the drilled service: Stateroom, or a peer that is judged by the same rules."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from pathlib import Path
 import aiohttp
 
 from ..settings import Settings
+from .node import killed_with_parent, until
 from .ports import LOOPBACK, free_port
-from .topology import killed_with_parent, until
 
 READY_SECONDS = 30.0
 SERVICE_STOP_SECONDS = 15.0
 ASK_TIMEOUT = aiohttp.ClientTimeout(total=3.0)
 
 SERVICES = {"stateroom": "stateroom.drills.worker", "aiohttp-session": "stateroom.drills.peer"}
-"""What can be drilled, and the module that runs it."""
+"""The services that can be drilled, and the module that runs each."""
 
 
 @dataclass
 class Worker:
-    """One process of a service. `source`: where its connections come from; `module`: what it runs."""
+    """One process of a service.
+
+    `source`: the address that it connects from. `environment`: its settings. `switches`: its options. `module`: what it runs.
+    """
 
     folder: Path
     source: str
@@ -42,6 +45,7 @@ class Worker:
         return f"http://{LOOPBACK}:{self.port}"
 
     async def start(self) -> None:
+        """Start, and return when `/readyz` answers 200."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "worker.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -53,21 +57,22 @@ class Worker:
         await until(self.is_ready, f"{self.url} answers (log: {self.folder}/worker.log)", seconds=READY_SECONDS)
 
     async def is_ready(self) -> bool:
+        """Whether `/readyz` answers 200. Raises `RuntimeError` if the process has ended."""
         assert self._process is not None, "the worker was not started"
         if self._process.returncode is not None:
             raise RuntimeError(f"the worker ended with {self._process.returncode}: see {self.folder}/worker.log")
         return await self._get("/readyz") is not None
 
     async def state(self) -> str:
-        """The store as this process sees it; `none` where the process does not answer."""
+        """The state of the store as this process reports it; `none` if the process does not answer."""
         return await self._get("/drill/state") or "none"
 
     async def longest_standstill(self) -> float:
-        """Seconds that its event loop was held up for, at most, since this was asked last; 0 for less than 0.05."""
+        """The longest standstill of its event loop since the last call, in seconds; 0 if none was as long as 0.05 s."""
         return float(await self._get("/drill/standstill") or "nan")
 
     async def metric(self, sample: str) -> float | None:
-        """A figure of its `/metrics`, by name and labels as they stand there."""
+        """A figure from its `/metrics`. `sample`: its name and labels, as written there."""
         for line in (await self._get("/metrics") or "").splitlines():
             name, _, value = line.rpartition(" ")
             if name == sample:
@@ -75,6 +80,7 @@ class Worker:
         return None
 
     async def stop(self) -> None:
+        """Stop with SIGTERM, so that it drains."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -94,6 +100,6 @@ class Worker:
 
 
 def _surroundings() -> dict[str, str]:
-    """The environment without settings of ours: a drill must not reach what they name."""
+    """The environment without Stateroom's settings. A drill must not connect to the servers that they name."""
     own = {name.upper() for name in Settings.model_fields}
     return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in own}

@@ -1,7 +1,7 @@
-"""The database schema's history, shipped with the package and applied by alembic.
+"""The revisions of the database schema. They are part of the package, and alembic runs them.
 
-Releases run side by side while a fleet is upgraded: a revision only adds what the release before it can do without.
-So a schema that is newer than this release is good enough for it.
+Two releases run side by side during an upgrade. So a revision only adds things that the release before it does not need,
+and a release works with a schema that is newer than itself.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 UPGRADE_LOCK = 7305283
-"""Any number that nobody else locks in the same PostgreSQL database."""
+"""Any number that no other application locks in the same PostgreSQL database."""
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the schema to the newest revision, in the connection's transaction; a newer one is left alone."""
+    """Bring the schema to the newest revision in the connection's transaction. A newer schema is not changed."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
     if is_behind(current(connection)):
-        _apply(connection)
+        _run_revisions(connection)
 
 
 def current(connection: Connection) -> str | None:
-    """The schema's revision, where alembic keeps it; None where there is none yet."""
+    """The schema's revision, as alembic stores it; None if there is no schema yet."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.execute(select(column("version_num")).select_from(table("alembic_version"))).scalar()
@@ -36,18 +36,18 @@ def current(connection: Connection) -> str | None:
 
 
 def is_behind(revision: str | None) -> bool:
-    """Whether this release needs a newer schema. A revision that it does not know is a later release's."""
+    """Whether this release needs a newer schema. A revision that this release does not know is from a later release."""
     known = revisions()
     return revision is None or revision in known[:-1]
 
 
 def revisions() -> list[str]:
-    """What this release knows, the newest last, by the names of the files: r0001_….py."""
+    """The revisions that this release knows, oldest first. They come from the names of the files: r0001_….py."""
     return sorted(path.name[1:].partition("_")[0] for path in (_FOLDER / "versions").glob("r*.py"))
 
 
-def _apply(connection: Connection) -> None:
-    from alembic import command  # takes a quarter of a second to import, and few processes need it
+def _run_revisions(connection: Connection) -> None:
+    from alembic import command  # its import takes a quarter of a second, and few processes need it
     from alembic.config import Config
 
     config = Config()

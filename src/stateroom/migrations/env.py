@@ -1,4 +1,4 @@
-"""What alembic runs: the migrations, on the connection that it is handed."""
+"""Alembic runs this file. It runs the migrations on the connection that it gets from us."""
 
 from alembic import context
 

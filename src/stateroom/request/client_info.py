@@ -1,4 +1,4 @@
-"""What a session notes of its client at sign-in: address, user agent, device type, location. Other requests note nothing."""
+"""What a session notes of its client when it is stored at sign-in, or again: address, user agent, device type, location."""
 
 from __future__ import annotations
 

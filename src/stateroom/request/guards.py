@@ -54,7 +54,8 @@ def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded
 def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bool = True, access_token: bool = True) -> None:
     """What `require_auth` checks.
 
-    Raises `SignInRequired`, `SessionEnded`, `NotByAccessToken`, `ReauthenticationRequired`, `StoreUnavailable`.
+    Raises `SignInRequired`, `SessionEnded`, `NotByAccessToken`, `ReauthenticationRequired`, `StoreUnavailable`,
+    `DatabaseUnavailable`.
     """
     current = get_request_session(request)
     record = current.record

@@ -1,4 +1,4 @@
-"""What runs beside the requests: compare clocks, sweep what has expired, measure, prune the journal.
+"""What runs beside the requests: compare clocks, sweep, write down waiting ends, check streams, measure, prune the journal.
 
 One task for each process. The journal's tail and its replay have tasks of their own. A step that fails is tried again at
 the next turn, and does not keep the others from their turn.

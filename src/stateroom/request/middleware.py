@@ -32,7 +32,7 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
     budget_seconds = settings.redis_read_timeout
 
     @web.middleware
-    async def sessions(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def with_session(request: web.Request, handler: Handler) -> web.StreamResponse:
         current: RequestSession | None = None
         try:
             is_unsafe = request.method not in SAFE_METHODS
@@ -70,7 +70,7 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
                 frontend.streams.discard(current.stream)
         return response
 
-    return sessions
+    return with_session
 
 
 def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:

@@ -85,7 +85,10 @@ class OldSessions:
         return None if raw is None else self._read(raw)
 
     async def redirect(self, value: str, old: OldSession, adopted: Adopted) -> bool:
-        """Replace the old session by a redirect. Whether the key now leads to this very session, whoever has written that."""
+        """Replace the old session by a redirect. Whether the key now leads to this very session.
+
+        Another request may have written the redirect.
+        """
         ref = adopted.ref
         mark = msgspec.json.encode({"user": ref.user, "carried_to": ref.handle, "created": adopted.created_ms})
         return await _ask(self._redis.eval(_REPLACE, 1, self.secret(value), old.raw, mark, REDIRECT_SECONDS)) == mark  # type: ignore[no-any-return]

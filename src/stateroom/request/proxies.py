@@ -6,25 +6,24 @@ no trusted proxy itself: what stands left of it, the client may have written.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import structlog
 from multidict import istr
 
+from ..addresses import is_in, network_around, parse_client
+
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from ..settings import Network, Settings
+    from ..addresses import Network
+    from ..settings import Settings
 
 log = structlog.get_logger(__name__)
 
 FORWARDING_HEADERS = tuple(
     istr(name) for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
 )
-_WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
-"""How Azure's gateways and IIS write an IPv4 address."""
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
@@ -48,70 +47,60 @@ class Proxies:
         self._has_warned = False
 
     def address(self, request: web.Request) -> str | None:
-        """The client's address, or None where there is none (a unix socket)."""
-        peer = request.remote
-        if not self._is_from_trusted(request):
-            return peer
+        """The client's address; None if it has none (a unix socket)."""
+        peer = parse_client(request.remote)
+        if peer is None:
+            return request.remote
+        if not self._accept_headers(request):
+            return str(peer)
         hops = [hop.strip() for header in request.headers.getall("X-Forwarded-For", ()) for hop in header.split(",")]
         for hop in reversed(hops):
-            address = _parse(hop)
+            address = parse_client(hop)
             if address is None:
-                return peer
-            if not any(address in network for network in self._networks if network.version == address.version):
-                return str(address)
-            peer = str(address)
-        return peer
+                break
+            peer = address
+            if not is_in(address, self._networks):
+                break
+        return str(peer)
 
     def kept_address(self, request: web.Request) -> str:
         """What `SESSION_ADDRESS` lets a session remember of it: all, the network (/24, /48), or nothing."""
         return kept_form(self.address(request), self._kept)
 
     def forwarded(self, request: web.Request, name: str) -> str:
-        """The last value of a header that a trusted proxy has set; empty where none has."""
-        return _last(request, name) if self._is_from_trusted(request) else ""
+        """The last value of a header that a trusted proxy has set; empty if none has."""
+        return _last(request, name) if self._accept_headers(request) else ""
 
     def origin(self, request: web.Request) -> str:
         """`scheme://host[:port]` that the client used."""
         scheme, host = request.scheme, request.host
-        if self._is_from_trusted(request):
+        if self._accept_headers(request):
             scheme = _last(request, "X-Forwarded-Proto") or scheme
             host = _last(request, "X-Forwarded-Host") or host
         return f"{scheme}://{host}".lower()
 
-    def _is_from_trusted(self, request: web.Request) -> bool:
-        if self._networks:
-            peer = _parse(request.remote or "")
-            if peer is not None and any(peer in network for network in self._networks if network.version == peer.version):
-                return True
+    def _accept_headers(self, request: web.Request) -> bool:
+        """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""
+        if self._networks and is_in(parse_client(request.remote), self._networks):
+            return True
         if not self._has_warned and is_forwarded(request):
             self._has_warned = True
             log.warning(
                 "forwarding_headers_ignored",
                 peer=kept_form(request.remote, self._kept),
-                mend="if this is your proxy, add its network to TRUSTED_PROXIES",
+                fix="if this is your proxy, add its network to TRUSTED_PROXIES",
             )
         return False
 
 
 def kept_form(address: str | None, kept: Kept) -> str:
     """An address as `SESSION_ADDRESS` lets sessions and logs keep it: all, the network (/24, /48), or nothing."""
-    parsed = _parse(address or "")
+    parsed = parse_client(address)
     if parsed is None or kept == "off":
         return ""
     if kept == "full":
         return str(parsed)
-    prefix = IPV4_PREFIX_KEPT if parsed.version == 4 else IPV6_PREFIX_KEPT
-    return str(ipaddress.ip_network((parsed, prefix), strict=False).network_address)
-
-
-def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    text = text.strip().removeprefix("[").split("]", 1)[0]
-    try:
-        address = ipaddress.ip_address(text.split("%", 1)[0])
-    except ValueError:
-        with_port = _WITH_PORT.fullmatch(text)
-        return _parse(with_port[1]) if with_port else None
-    return getattr(address, "ipv4_mapped", None) or address
+    return str(network_around(parsed, ipv4_prefix=IPV4_PREFIX_KEPT, ipv6_prefix=IPV6_PREFIX_KEPT).network_address)
 
 
 def _last(request: web.Request, name: str) -> str:

@@ -2,8 +2,8 @@
 
 A response that stays open is registered here while its handler runs. New rows of the journal's tail close the responses
 whose session they end, within a read's interval, on every worker, also while Redis is unavailable. The store is asked
-now and then for the rest: sessions that expired, that ended without a journal, and those whose end another worker
-acknowledged while the journal was unavailable, by the tombstone that such an end leaves.
+now and then for the rest: for sessions that expired or ended without a journal, and, while the journal is unavailable,
+for the tombstones of sessions that another worker has ended.
 """
 
 from __future__ import annotations

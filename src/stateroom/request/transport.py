@@ -30,9 +30,9 @@ class CookieJar:
     """Reads and writes the session cookie of one application, with its attributes."""
 
     def __init__(self, settings: Settings, opens: Callable[[str], bool]) -> None:
-        """`opens`: whether a bearer is one of ours. Otherwise it belongs to an application behind a proxy that asks us."""
+        """`opens`: whether a bearer is one of ours. Behind a proxy that asks us, an application may have bearers of its own."""
         self._opens = opens
-        self.name = settings.session_name or "session_id"
+        self.name = settings.session_name
         self._needle = f"{self.name}="
         attributes = f"; Path={settings.cookie_path}"
         if settings.cookie_domain:
@@ -62,11 +62,6 @@ class CookieJar:
         """Have the browser drop the cookie."""
         headers.add("Set-Cookie", f"{self._needle}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT{self._tail}")
         headers.setdefault("Cache-Control", "no-store")
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether the cookie is for https only."""
-        return self._is_secure
 
     @property
     def _tail(self) -> str:

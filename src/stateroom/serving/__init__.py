@@ -1,1 +1,1 @@
-"""The service as processes: one in the foreground, or several workers and the process that looks after them."""
+"""Runs the service: as one process in the foreground, or as several workers and a supervisor."""

@@ -1,7 +1,7 @@
-"""Letting requests that are still arriving arrive, before aiohttp shuts their connections.
+"""Waits for the bodies of running requests before aiohttp shuts down.
 
-aiohttp's shutdown waits for handlers but drops whatever comes in meanwhile: a handler that waits for the rest of its
-request's body would wait until the shutdown's time is up, and fail. So bodies are let in first.
+aiohttp's shutdown waits for handlers, but it drops data that arrives meanwhile. A handler that waits for the rest of its
+request's body would wait until the shutdown's time is up, and then fail. So we wait for the bodies first.
 """
 
 from __future__ import annotations
@@ -10,27 +10,26 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from ..insides import of_aiohttp
+
 if TYPE_CHECKING:
     from aiohttp import web
-    from aiohttp.web_protocol import RequestHandler
 
 POLL_SECONDS = 0.01
 
 
-async def bodies_arrived(runner: web.AppRunner, *, timeout_seconds: float) -> None:
-    """Take no more connections, and wait until every request under way has its body, for so long at most."""
+async def bodies_arrived(runner: web.ServerRunner, *, timeout_seconds: float) -> None:
+    """Accept no more connections, and wait until every running request has its whole body, at most `timeout_seconds`.
+
+    With an aiohttp whose insides we do not know, it does not wait.
+    """
     for site in list(runner.sites):
         await site.stop()
     server = runner.server
-    if server is None:
+    if server is None or not of_aiohttp.is_known():
         return
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_seconds):
-            # aiohttp tells nobody when a body is complete; waiting for handlers would have no end under load.
-            while any(_awaits_body(connection) for connection in server.connections):  # noqa: ASYNC110
+            # aiohttp has no event for a complete body. Under load, waiting for all handlers would never end.
+            while any(of_aiohttp.awaits_body(connection) for connection in server.connections):  # noqa: ASYNC110
                 await asyncio.sleep(POLL_SECONDS)
-
-
-def _awaits_body(connection: RequestHandler) -> bool:
-    request = getattr(connection, "_current_request", None)  # private: without it we drain as aiohttp does
-    return request is not None and not request.content.is_eof()

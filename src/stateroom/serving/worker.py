@@ -1,7 +1,7 @@
-"""One of several workers: `python -m stateroom.serving.worker`, started by the supervisor.
+"""One of several workers. The supervisor starts it with `python -m stateroom.serving.worker`.
 
-It says on its standard output when it is ready, and drains when its standard input ends: then whoever started it is
-gone.
+The worker writes a line to its standard output when it is ready. When its standard input ends, the supervisor is dead, and
+the worker drains.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .process import loop_factory, serve
 
 READY = b"ready\n"
 WRONG_SETTINGS = 2
-"""The exit status for them, as of the command line."""
+"""The exit status for invalid settings. The command line has it too."""
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ async def _work(settings: Settings, listeners: Listeners, options: argparse.Name
 
 def _say_ready() -> None:
     os.write(1, READY)
-    os.dup2(2, 1)  # nobody reads on
+    os.dup2(2, 1)  # the supervisor does not read any more lines
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class SessionManager:
     """Sessions of one application.
 
-    Calls that ask Redis raise `StoreUnavailable`, calls that ask the journal `DatabaseUnavailable`. Both are refused so
-    until the application has started.
+    A call that asks Redis raises `StoreUnavailable`, and a call that asks the journal `DatabaseUnavailable`, if there is no
+    answer. There is none before the application has started.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -75,7 +75,7 @@ class SessionManager:
     async def load(
         self, value: str, client_notes: ClientNotesOf = dict, *, may_copy: bool = True, may_be_token: bool = True
     ) -> Session:
-        """The session of a sealed value, or of an access token. It raises nothing: what is asked of the session does.
+        """The session of a sealed value, or of an access token. This call raises nothing. Attributes of the session may.
 
         If the value does not open, it is an anonymous visitor's session. If it opens and the session is gone, `ended` says
         why. While Redis is unavailable it may be `degraded`: the user is known, the data is not. If not even that can be
@@ -144,8 +144,8 @@ class SessionManager:
     ) -> None:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
-        While the store takes no writes the session is degraded: only its sealed value carries it, and it is stored as soon
-        as the store can tell that it lost it. `generation`: the user's, read before the password was looked up.
+        While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
+        request, as a session that Redis has lost is. `generation`: the user's, read before the password was looked up.
         Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
         """
         await self._parts.sign_ins.sign_in(

@@ -1,4 +1,4 @@
-"""What the sessions of one process need now and then: a sweep, a comparison of clocks, a shorter journal."""
+"""What the sessions of one process need now and then: a sweep, a comparison of clocks, a pruned journal."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from ..errors import StoreUnavailable
 from .model.timestamps import expires_ms
 
 if TYPE_CHECKING:
-    from .journal.tail import Listener
     from .model.identity import SessionRef
     from .wiring import Parts
 
@@ -29,10 +28,6 @@ class SessionWatch:
     def is_journal_away(self) -> bool:
         """Whether the journal does not answer."""
         return self._parts.tail.is_away
-
-    def listen(self, listener: Listener) -> None:
-        """Call this with each read's new rows of the journal, before anybody else acts on them."""
-        self._parts.tail.listen(listener)
 
     def reason(self, ref: SessionRef, generation: int) -> str | None:
         """Why this session ended, as far as this process has heard."""

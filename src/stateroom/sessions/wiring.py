@@ -77,7 +77,7 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         clock,
         max_bytes=settings.session_max_bytes,
         timeout=settings.redis_read_timeout,
-        durability=Durability(settings.redis_write_replicas or 0, settings.redis_write_replicas_timeout, count_shortfall),
+        durability=Durability(settings.redis_write_replicas, settings.redis_write_replicas_timeout, count_shortfall),
     )
     tail = Tail(journal, clock, lease_ms=lease.milliseconds)
     lookup = Lookup(journal, lambda: tail.is_away)
@@ -139,7 +139,7 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         sign_ins=sign_ins,
         metrics=metrics,
         clock=clock,
-        renew_ms=int((settings.session_renew_interval or 0) * 1000),
+        renew_ms=int(settings.session_renew_interval * 1000),
     )
     return Parts(
         settings=settings,
@@ -147,7 +147,7 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         client=client,
         clock=clock,
         key_names=key_names,
-        key_ring=KeyRing(load_keys(settings), settings.session_name or ""),
+        key_ring=KeyRing(load_keys(settings), settings.session_name),
         access_tokens=AccessTokens(settings, clock) if settings.jwt_keys else None,
         lease=lease,
         store=store,

@@ -1,7 +1,14 @@
-"""Every setting of a process: `settings.py` lists them, `values.py` says what each kind of value looks like."""
+"""Every setting of a process.
 
-from .settings import DEFAULT_LEASE_SECONDS, SHORTEST_LEASE_SECONDS, RedisMode, Settings
-from .values import COOKIE_KEY_BYTES, JWT_KEY_MIN_BYTES, Address, Network, decode_cookie_key
+`fields.py` lists them; `places.py`, `durations.py`, `keys.py` and `values.py` say what each kind of value looks like.
+`settings.py` reads them, `implied.py` fills in what they imply, `checks.py` refuses what does not fit together.
+"""
+
+from .fields import DEFAULT_LEASE_SECONDS, SHORTEST_LEASE_SECONDS, RedisMode
+from .keys import COOKIE_KEY_BYTES, JWT_KEY_MIN_BYTES, decode_cookie_key
+from .names import MisspeltSettingWarning
+from .places import Address, parse_address
+from .settings import Settings
 
 __all__ = [
     "COOKIE_KEY_BYTES",
@@ -9,8 +16,9 @@ __all__ = [
     "JWT_KEY_MIN_BYTES",
     "SHORTEST_LEASE_SECONDS",
     "Address",
-    "Network",
+    "MisspeltSettingWarning",
     "RedisMode",
     "Settings",
     "decode_cookie_key",
+    "parse_address",
 ]

@@ -1,23 +1,19 @@
-"""What no single setting can tell: settings that need, exclude or contradict each other.
+"""Settings that need, exclude or contradict each other.
 
-Each check raises `SettingsError` with one line that names the setting, what is wrong and the mend.
+Each check raises `SettingsError` with one line that names the setting, what is wrong and how to fix it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..errors import SettingsError
-from .values import split_url
-
-if TYPE_CHECKING:
-    from .settings import Settings
+from .fields import SettingsFields
+from .places import split_url
 
 _EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
 _TLS_PARTS = ("ca", "cert", "key", "server_name")
 
 
-def check_together(settings: Settings) -> None:
+def check_together(settings: SettingsFields) -> None:
     """Raises `SettingsError` for the first thing that does not fit together."""
     _check_redis(settings)
     _check_redis_url(settings)
@@ -28,7 +24,7 @@ def check_together(settings: Settings) -> None:
     _check_listeners(settings)
 
 
-def _check_listeners(settings: Settings) -> None:
+def _check_listeners(settings: SettingsFields) -> None:
     if (settings.metrics_host is None) != (settings.metrics_port is None):
         raise SettingsError("METRICS_HOST and METRICS_PORT go together; set both or neither")
     hosts = {settings.host, settings.metrics_host}
@@ -36,7 +32,7 @@ def _check_listeners(settings: Settings) -> None:
         raise SettingsError(f"METRICS_PORT and PORT are both {settings.port}; choose another for the metrics")
 
 
-def _check_redis(settings: Settings) -> None:
+def _check_redis(settings: SettingsFields) -> None:
     mode = settings.redis_mode
     if "redis_mode" not in settings.model_fields_set and settings.redis_sentinels and settings.redis_cluster_nodes:
         raise SettingsError("REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set; unset one, or say which with REDIS_MODE")
@@ -50,7 +46,7 @@ def _check_redis(settings: Settings) -> None:
         raise SettingsError("REDIS_MIN_IDLE is larger than REDIS_POOL_SIZE; lower the former or raise the latter")
 
 
-def _check_redis_url(settings: Settings) -> None:
+def _check_redis_url(settings: SettingsFields) -> None:
     if settings.redis_url is None:
         return
     parts = split_url(settings.redis_url.get_secret_value())
@@ -72,7 +68,7 @@ def _check_redis_url(settings: Settings) -> None:
             raise SettingsError(f"REDIS_URL and {name.upper()} both say where Redis is; unset one of them")
 
 
-def _check_tls(settings: Settings) -> None:
+def _check_tls(settings: SettingsFields) -> None:
     for prefix in ("redis_tls", "redis_sentinel_tls"):
         if getattr(settings, f"{prefix}_key") is not None and getattr(settings, f"{prefix}_cert") is None:
             name = prefix.upper()
@@ -85,12 +81,12 @@ def _check_tls(settings: Settings) -> None:
             raise SettingsError(f"REDIS_TLS_{part.upper()} is set, but connections would be in the clear; set REDIS_TLS=true")
 
 
-def _is_secured_by_url(settings: Settings) -> bool:
+def _is_secured_by_url(settings: SettingsFields) -> bool:
     return settings.redis_url is not None and settings.redis_url.get_secret_value().startswith("rediss:")
 
 
-def _check_cookies(settings: Settings) -> None:
-    name, is_secure = settings.session_name or "", settings.is_cookie_secure
+def _check_cookies(settings: SettingsFields) -> None:
+    name, is_secure = settings.session_name, settings.is_cookie_secure
     prefix = name.lower()  # browsers heed the prefixes in any case (RFC 6265bis, 4.1.3)
     if prefix.startswith("__host-") and settings.cookie_domain:
         raise SettingsError("SESSION_NAME begins with __Host-, which forbids COOKIE_DOMAIN; unset it or use a __Secure- name")
@@ -104,7 +100,7 @@ def _check_cookies(settings: Settings) -> None:
         raise SettingsError("COOKIE_KEYS must be set; make a key with `stateroom keys` and give the same to every host")
 
 
-def _check_database(settings: Settings) -> None:
+def _check_database(settings: SettingsFields) -> None:
     if settings.database_url is None and settings.redis_mode in {"sentinel", "cluster"}:
         raise SettingsError(
             f"DATABASE_URL must be set with REDIS_MODE={settings.redis_mode}: hosts must share users and the revocation "
@@ -116,10 +112,10 @@ def _check_database(settings: Settings) -> None:
         )
 
 
-def _check_lifetimes(settings: Settings) -> None:
+def _check_lifetimes(settings: SettingsFields) -> None:
     if settings.session_max_age > settings.session_absolute_max_age:
         raise SettingsError("SESSION_MAX_AGE is longer than SESSION_ABSOLUTE_MAX_AGE; raise the latter or lower the former")
-    if settings.session_renew_interval and settings.session_renew_interval >= settings.session_max_age:
+    if settings.session_renew_interval >= settings.session_max_age:
         raise SettingsError("SESSION_RENEW_INTERVAL must be shorter than SESSION_MAX_AGE; leave it unset for a tenth of it")
     if settings.degraded_max_age > settings.session_max_age:
         raise SettingsError("DEGRADED_MAX_AGE is longer than SESSION_MAX_AGE; lower it")

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic_settings import EnvSettingsSource
 
 from ..errors import SettingsError
+from .names import look_at_names
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
-
-FOREIGN_COOKIE_SETTINGS = ("COOKIE_HASH_KEY", "COOKIE_BLOCK_KEY")
-"""What other session services call their keys: ignored in silence, they would be missed only in production."""
 
 
 class FromFiles(EnvSettingsSource):
@@ -23,11 +21,10 @@ class FromFiles(EnvSettingsSource):
     def __init__(self, settings_cls: type[BaseSettings], dotenv: Mapping[str, str | None]) -> None:
         super().__init__(settings_cls)
         self._places = (self.env_vars, dotenv)
-        for name in FOREIGN_COOKIE_SETTINGS:
-            if any(place.get(name.lower()) for place in self._places):
-                raise SettingsError(f"{name} is not a setting of Stateroom; make a key with `stateroom keys` and set COOKIE_KEYS")
+        for place in self._places:
+            look_at_names(place, settings_cls.model_fields)
 
-    # Not `get_field_value`: errors of that are wrapped in one of pydantic's, which says nothing of the mend.
+    # Not `get_field_value`: pydantic wraps what that raises in an error of its own, which does not say how to fix it.
     def __call__(self) -> dict[str, Any]:
         found = {name: self._value(name) for name in self.settings_cls.model_fields}
         return {name: value for name, value in found.items() if value is not None}
@@ -41,7 +38,7 @@ class FromFiles(EnvSettingsSource):
             if path:
                 return _read(name, Path(path))
             if place.get(key):
-                return None  # said outright in the environment: that beats a file named in `.env`
+                return None  # set in the environment: that beats a file named in `.env`
         return None
 
 

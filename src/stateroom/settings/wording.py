@@ -1,4 +1,4 @@
-"""One line for a value that does not fit: the setting, what is wrong, the mend. Never the value: it may be a secret."""
+"""One line for a value that does not fit: the setting, what is wrong, how to fix it. Never the value: it may be a secret."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BOUNDS = {
 
 
 def first_problem(error: ValidationError, fields: Mapping[str, FieldInfo]) -> str:
-    """The line for one of them; the others are told at the next starts."""
+    """The line for the first one. The next startup names the next one."""
     problem = error.errors(include_input=False, include_url=False)[0]
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     if problem["type"] == "value_error":
-        return f"{name.upper()}: {problem['ctx']['error']}"  # our own words, which end with the mend
+        return f"{name.upper()}: {problem['ctx']['error']}"  # our own words, which end with the fix
     is_told = problem["type"] == "literal_error" or problem["type"].startswith("bool")
     example = "" if is_told or name not in fields else _example(fields[name])
     return f"{name.upper()}: {_what_is_wrong(problem)}{example}"

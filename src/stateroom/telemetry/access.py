@@ -1,7 +1,7 @@
-"""The access log: a line a request, cheap enough to be left on.
+"""The access log: one line for each request, cheap enough for production.
 
-structlog and logging take 30 us for a line, as long as a whole session check. Where lines are JSON this writes them
-itself, in the same form; on a terminal structlog does.
+structlog and logging need 30 us for a line, as long as a whole session check. So JSON lines are written here directly,
+in the form that structlog would give them. On a terminal structlog writes them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import msgspec
 import structlog
 
 AccessLine = Callable[[str, str, int, float, str], None]
-"""Writes one: method, route, status, milliseconds, request id."""
+"""Writes one line. Arguments: method, route, status, milliseconds, request id."""
 
 _NAME = "stateroom.access"
 _log = structlog.get_logger(_NAME)
 
 
 class JsonLines(logging.StreamHandler[TextIO]):
-    """The handler of a process whose log is JSON."""
+    """The log handler of a process that logs JSON."""
 
 
 def access_line() -> AccessLine:
-    """What writes the access lines of this process, as its logging is configured now."""
+    """Return the function that writes this process' access lines. It depends on how logging is configured now."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, JsonLines):
             return _json_line(handler.stream)
@@ -52,7 +52,7 @@ def _json_line(stream: TextIO) -> AccessLine:
         )
         try:
             stream.write(f"{line.decode()}\n")
-        except OSError:  # nobody reads our log: no reason to fail a request
+        except OSError:  # a log that nobody reads must not fail a request
             return
 
     return write

@@ -1,8 +1,8 @@
-"""Counters and histograms for what happens on every request.
+"""Counters and histograms that change at every request.
 
-prometheus-client's own take a lock and a microsecond for each figure, several times a request; in files shared by
-workers, twice that. These take a list index: an event loop has one thread, and `flush` hands over what came together
-since the last time, when somebody scrapes or a few times a second.
+prometheus-client's own need a lock and a microsecond for each figure, and twice that in files that workers share. The ones
+here only change a number in memory, because an event loop has one thread. `flush` passes the figures on to
+prometheus-client: at each scrape, and with several workers a few times a second.
 """
 
 from __future__ import annotations
@@ -10,17 +10,26 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from time import time
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.registry import CollectorRegistry
 from prometheus_client.samples import Exemplar
 
+from ..insides import of_prometheus
+
 ChildT = TypeVar("ChildT")
+
+_EXEMPLAR_LABEL = "request_id"
+_LONGEST_EXEMPLAR = 128 - len(_EXEMPLAR_LABEL)
+"""Characters of an exemplar's value. OpenMetrics allows 128 for names and values of its labels together.
+
+https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#exemplars
+"""
 
 
 class HotCount:
-    """One counter's figure. `pending`: counted since the last flush."""
+    """One counter. `pending`: the count since the last flush; `0 <= pending`."""
 
     __slots__ = ("_counter", "pending")
 
@@ -37,8 +46,20 @@ class HotCount:
             self.pending = 0
 
 
+class Distribution(Protocol):
+    """One histogram. `observe_request` also makes the request the exemplar of its bucket."""
+
+    def observe(self, value: float) -> None: ...
+    def observe_request(self, value: float, request_id: str) -> None: ...
+    def flush(self) -> None: ...
+
+
 class HotDistribution:
-    """One histogram's figures."""
+    """One histogram, whose observations are added up until the next flush.
+
+    `_counts[i]`: observations in bucket `i` since the last flush; the last bucket has no bound. `_sum`: their sum.
+    `_exemplars`: the last request of each bucket: its id, its value, when it was observed (seconds since the epoch).
+    """
 
     __slots__ = ("_bounds", "_counts", "_exemplars", "_histogram", "_sum")
 
@@ -54,30 +75,44 @@ class HotDistribution:
         self._sum += value
 
     def observe_request(self, value: float, request_id: str) -> None:
-        """The same, with the request as the bucket's example."""
         bucket = bisect_left(self._bounds, value)
         self._counts[bucket] += 1
         self._sum += value
         self._exemplars[bucket] = (request_id, value, time())
 
     def flush(self) -> None:
-        # prometheus-client has no public way to add many observations at once.
-        histogram = self._histogram
         if not any(self._counts):
             return
-        histogram._sum.inc(self._sum)  # noqa: SLF001
+        histogram = self._histogram
+        of_prometheus.add_observations(histogram, self._sum, {bucket: count for bucket, count in enumerate(self._counts) if count})
         self._sum = 0.0
-        for bucket, count in enumerate(self._counts):
-            if count:
-                histogram._buckets[bucket].inc(count)  # noqa: SLF001
-                self._counts[bucket] = 0
+        self._counts = [0] * len(self._counts)
         for bucket, (request_id, value, at) in self._exemplars.items():
-            histogram._buckets[bucket].set_exemplar(Exemplar({"request_id": request_id}, value, at))  # noqa: SLF001
+            if len(request_id) <= _LONGEST_EXEMPLAR:
+                of_prometheus.set_exemplar(histogram, bucket, Exemplar({_EXEMPLAR_LABEL: request_id}, value, at))
         self._exemplars.clear()
 
 
+class PlainDistribution:
+    """One histogram, whose observations are passed on at once. This is the only way that prometheus-client documents."""
+
+    __slots__ = ("_histogram",)
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+
+    def observe(self, value: float) -> None:
+        self._histogram.observe(value)
+
+    def observe_request(self, value: float, request_id: str) -> None:
+        self._histogram.observe(value, {_EXEMPLAR_LABEL: request_id} if len(request_id) <= _LONGEST_EXEMPLAR else None)
+
+    def flush(self) -> None:
+        """Do nothing, because nothing is held back."""
+
+
 class Children(dict[tuple[str, ...], ChildT]):
-    """A metric's children by their label values, each made when first asked for."""
+    """A metric's children by their label values. Each child is made at its first use."""
 
     def __init__(self, make: Callable[[tuple[str, ...]], ChildT]) -> None:
         super().__init__()
@@ -89,14 +124,16 @@ class Children(dict[tuple[str, ...], ChildT]):
 
 
 def hot_counter(registry: CollectorRegistry, name: str, text: str, labels: Sequence[str]) -> Children[HotCount]:
-    """A counter, by label values."""
+    """Make a counter, and return its children by label values."""
     counter = Counter(name, text, labels, registry=registry)
     return Children(lambda values: HotCount(counter.labels(*values)))
 
 
 def hot_histogram(
     registry: CollectorRegistry, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]
-) -> Children[HotDistribution]:
-    """A histogram, by label values."""
+) -> Children[Distribution]:
+    """Make a histogram, and return its children by label values."""
     histogram = Histogram(name, text, labels, buckets=bounds, registry=registry)
+    if not of_prometheus.is_known():
+        return Children(lambda values: PlainDistribution(histogram.labels(*values)))
     return Children(lambda values: HotDistribution(histogram.labels(*values), bounds))

@@ -1,7 +1,7 @@
-"""Logs: one JSON line an event off a terminal, colours on one.
+"""Logs: coloured lines on a terminal, elsewhere one JSON line for each event.
 
-`structlog` and the standard library's loggers leave by the same road. Text from clients is encoded as JSON (on a
-terminal: by `repr`), so that no client can write a line of its own. Security events are named by `security_event`.
+`structlog` and the standard library's loggers write through the same handler. Text from clients is encoded as JSON (on a
+terminal: by `repr`), so that no client can forge a line. `security_event` logs security events.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _security = structlog.get_logger("stateroom.security")
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send this process' logs to stderr as the settings say."""
+    """Send this process' logs to stderr, with the level and format that the settings name."""
     as_json = settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
     level = getattr(logging, settings.log_level.upper())
     shared: list[Processor] = [
@@ -37,7 +37,7 @@ def configure_logging(settings: Settings) -> None:
     rendered: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        # Its default traceback shows local variables: passwords and tokens are among them.
+        # structlog's default traceback shows local variables, and passwords and tokens are among them.
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
     )
     handler = JsonLines(sys.stderr) if as_json else logging.StreamHandler(sys.stderr)
@@ -49,7 +49,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))  # a dozen lines at each start, of no use to anyone
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))  # else a dozen useless lines at each start
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -59,8 +59,8 @@ def configure_logging(settings: Settings) -> None:
 
 
 def security_event(name: str, **fields: Any) -> None:
-    """One line for what a security officer asks about: sign_in, sign_in_failed, throttled, sign_out, revoke, …
+    """Log one security event: sign_in, sign_in_failed, throttled, sign_out, revoke and others.
 
-    Fields are public: the session's handle, the user's id, the address; never a password, token, cookie or key.
+    Pass only public fields: the session's handle, the user's id, the address. Never pass a password, token, cookie or key.
     """
     _security.info(name, security=True, **fields)

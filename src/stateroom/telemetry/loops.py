@@ -1,4 +1,4 @@
-"""What a process does beside its requests goes on as long as the process does: an error ends a turn, not the loop."""
+"""Keeps a process' background loops running: an unexpected error ends one round of a loop, not the loop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
-"""After an error that nobody foresaw: one line of the log a second, and no busy loop."""
+"""The pause after an unexpected error, so that a fault that stays writes one log line a second and does not use a core."""
 
 
 async def keep_going(loop: Callable[[], Awaitable[None]], name: str, metrics: Metrics) -> None:
-    """Run a loop until it returns; where an error ends it, say so and begin it again. `name`: one of `metrics.LOOPS`."""
+    """Run a loop until it returns. After an error, log and count the error and start the loop again.
+
+    `name`: one of `metrics.LOOPS`.
+    """
     while True:
         try:
             await loop()

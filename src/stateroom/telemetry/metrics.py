@@ -1,10 +1,12 @@
-"""What Stateroom counts and measures, for Prometheus.
+"""The metrics that Stateroom gives to Prometheus.
 
-One `Metrics` an application, with a registry of its own, so that a process can hold several (tests do). Children of
-labelled metrics are looked up once: `metrics.session_loads["hit"].inc()`. Labels never hold an id, address or email.
+Each application has one `Metrics` with its own registry, so a process can hold several applications, as tests do.
+Children of labelled metrics are looked up once: `metrics.session_loads["hit"].inc()`. Labels never hold an id, an address
+or an email.
 
-With several workers on a host (`workers.py`), `mode` says how a gauge's figures become one: those of connections and
-queues are added up (`livesum`), of states the worst is taken (`livemin`, `livemax`), of what all see alike the latest.
+With several workers on a host (`workers.py`), the `mode` of a gauge says how their figures become one. Connections and
+queues are added up (`livesum`). For a state, the worst one is taken (`livemin`, `livemax`). If all workers see the same
+figure, the latest is taken (`livemostrecent`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from .hot import HotCount, HotDistribution, hot_counter, hot_histogram
+from .hot import Distribution, HotCount, hot_counter, hot_histogram
 from .workers import all_workers, is_shared
 
 PREFIX = "stateroom"
@@ -41,7 +43,7 @@ END_REASONS = ("logout", "revoked", "password", "disabled", "expired", "rotated"
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
 """From the best to the worst."""
-LOOPS = ("journal tail", "journal apply", "housekeeping", "figures", "cluster topology")
+LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology")
 LOGIN_RESULTS = ("success", "failure", "throttled", "degraded")
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
@@ -49,7 +51,7 @@ Mode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 
 
 class Children(dict[str, MetricT], Generic[MetricT]):
-    """A metric's children by its one label, each made when first asked for and kept."""
+    """A metric's children by its one label. Each child is made at its first use and kept."""
 
     def __init__(self, metric: MetricT, known: Iterable[str] = ()) -> None:
         super().__init__()
@@ -63,16 +65,17 @@ class Children(dict[str, MetricT], Generic[MetricT]):
 
 
 class Metrics:
-    """Every metric of one application. Whatever reads `registry` sees the figures of that moment.
+    """All metrics of one application. A reader of `registry` gets the figures of that moment.
 
-    `is_shared`: this process is one of several workers; `registry` then has its own figures only, `scraped` all.
+    `is_shared`: this process is one of several workers. Then `registry` has only the figures of this worker, and `scraped`
+    has those of all workers.
     """
 
     def __init__(self, version: str = "") -> None:  # noqa: PLR0915 (a list)
         self.is_shared = is_shared()
         self.registry = registry = CollectorRegistry()
         self._samplers: list[Callable[[], None]] = []
-        registry.register(_Refreshing(self.refresh))  # the first: those after it are read when it has run
+        registry.register(_Refreshing(self.refresh))  # registered first, so that it runs before the others are read
         self.scraped = all_workers(f"{PREFIX}_store_state", "state", STORE_STATES[::-1]) if self.is_shared else registry
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -85,77 +88,87 @@ class Metrics:
             return Histogram(f"{PREFIX}_{name}", text, labels, buckets=buckets, registry=registry)
 
         self.sessions_active = gauge(
-            "sessions_active", "Live sessions of the whole fleet; NaN while unknown", mode="livemostrecent"
+            "sessions_active", "Live sessions of the whole deployment; NaN while unknown", mode="livemostrecent"
         )
-        self.sessions_created = counter("sessions_created", "Sessions stored anew")
-        self.sessions_restored = counter("sessions_restored", "Sessions that Redis had lost, stored again")
+        self.sessions_created = counter("sessions_created", "New sessions stored")
+        self.sessions_restored = counter("sessions_restored", "Sessions stored again after Redis had lost them")
         self.sessions_ended = Children(counter("sessions_ended", "Sessions ended, by reason", "reason"), END_REASONS)
-        self.session_lifetime = histogram("session_lifetime_seconds", "From creation to end", LIFETIME_BUCKETS)
-        self.session_bytes = histogram("session_bytes", "Serialised data of a session, at save", BYTES_BUCKETS)
+        self.session_lifetime = histogram("session_lifetime_seconds", "Time from a session's creation to its end", LIFETIME_BUCKETS)
+        self.session_bytes = histogram("session_bytes", "Size of a session's serialised data when it is saved", BYTES_BUCKETS)
         loads = hot_counter(registry, f"{PREFIX}_session_loads", "Session loads, by result", ["result"])
         self.session_loads = {result: loads[result,] for result in LOAD_RESULTS}
-        self.session_cache_hits = HotCount(counter("session_cache_hits", "Loads that a copy answered, without a Redis command"))
+        self.session_cache_hits = HotCount(counter("session_cache_hits", "Session loads from a copy, without a Redis command"))
         copied: dict[tuple[str, ...], HotCount] = {(): self.session_cache_hits}
 
-        self.logins = Children(counter("logins", "Sign-ins tried, by result", "result"), LOGIN_RESULTS)
-        self.password_hash_duration = histogram("password_hash_duration_seconds", "One bcrypt computation", HASH_BUCKETS)
-        self.password_hash_queue_depth = gauge("password_hash_queue_depth", "Computations that wait for a thread")
-        self.password_hash_refusals = counter("password_hash_refusals", "Computations refused because too many wait")
+        self.logins = Children(counter("logins", "Attempts to sign in, by result", "result"), LOGIN_RESULTS)
+        self.password_hash_duration = histogram("password_hash_duration_seconds", "Time of one bcrypt computation", HASH_BUCKETS)
+        self.password_hash_queue_depth = gauge("password_hash_queue_depth", "Password hashes that wait for a thread")
+        self.password_hash_refusals = counter("password_hash_refusals", "Password hashes refused because too many were waiting")
 
         self.redis_up = gauge("redis_up", "1 while Redis answers", mode="livemin")
         self.redis_circuit_state = gauge("redis_circuit_state", "0 closed, 1 half open, 2 open", mode="livemax")
         self.redis_command_duration = hot_histogram(
-            registry, f"{PREFIX}_redis_command_duration_seconds", "From asking to the reply", ["command"], REDIS_BUCKETS
+            registry, f"{PREFIX}_redis_command_duration_seconds", "Time from a command to its reply", ["command"], REDIS_BUCKETS
         )
         self.redis_errors = Children(counter("redis_errors", "Faults of the store, by kind", "kind"))
         self.store_state = Children(
-            gauge("store_state", "1 for the state that the store is in", "state", mode="livemax"), STORE_STATES
+            gauge("store_state", "1 for the present state of the store, 0 for the others", "state", mode="livemax"), STORE_STATES
         )
-        self.redis_wait_shortfalls = counter("redis_wait_shortfalls", "Identity writes that too few replicas had in time")
+        self.redis_wait_shortfalls = counter("redis_wait_shortfalls", "Identity writes that too few replicas confirmed in time")
         self.journal_tail_age = gauge(
-            "journal_tail_age_seconds", "Since the last good read of the journal began; NaN without one", mode="livemax"
+            "journal_tail_age_seconds",
+            "Time since the last successful read of the journal began; NaN without a journal",
+            mode="livemax",
         )
-        self.revocations_pending = gauge("revocations_pending", "Acknowledged ends that wait for the journal to come back")
-        self.redis_failovers = counter("redis_failovers", "Changes of primary that a process followed")
+        self.revocations_pending = gauge("revocations_pending", "Acknowledged ends that are not written to the journal yet")
+        self.redis_failovers = counter("redis_failovers", "Changes of the primary that this process followed")
         self.sentinel_up = Children(gauge("sentinel_up", "1 while this Sentinel answers", "sentinel", mode="livemin"))
-        self.redis_connections_opened = counter("redis_connections_opened", "Connections made to primaries")
-        self.redis_multiplexer_pending = gauge("redis_multiplexer_pending", "Commands on the shared connection without a reply yet")
+        self.redis_connections_opened = counter("redis_connections_opened", "Connections opened to primaries")
+        self.redis_multiplexer_pending = gauge(
+            "redis_multiplexer_pending", "Commands on the shared connection that have no reply yet"
+        )
         self.redis_pool_connections = Children(gauge("redis_pool_connections", "Pooled connections", "state"), ("idle", "in_use"))
-        self.redis_pool_connections_max = gauge("redis_pool_connections_max", "Most connections the pool may have")
+        self.redis_pool_connections_max = gauge("redis_pool_connections_max", "Maximum number of pooled connections")
         self.redis_pool_pending = gauge("redis_pool_pending", "Callers that wait for a pooled connection")
         self.redis_pool_acquire_duration = histogram(
-            "redis_pool_acquire_duration_seconds", "Wait for a pooled connection", REDIS_BUCKETS
+            "redis_pool_acquire_duration_seconds", "Time that a caller waited for a pooled connection", REDIS_BUCKETS
         )
-        self.redis_pool_timeouts = counter("redis_pool_timeouts", "Waits for a pooled connection that were given up")
+        self.redis_pool_timeouts = counter("redis_pool_timeouts", "Waits for a pooled connection that timed out")
         self.redis_evicted_keys = gauge(
             "redis_evicted_keys",
-            "Keys that the primaries have evicted since their start; NaN while unknown",
+            "Keys that the primaries have evicted since they started; NaN while unknown",
             mode="livemostrecent",
         )
         self.redis_memory_used = gauge(
-            "redis_memory_used_bytes", "Memory of the fullest primary; NaN while unknown", mode="livemostrecent"
+            "redis_memory_used_bytes", "Memory used by the fullest primary; NaN while unknown", mode="livemostrecent"
         )
         self.redis_memory_max = gauge(
-            "redis_memory_max_bytes", "Its maxmemory, 0 without a limit; NaN while unknown", mode="livemostrecent"
+            "redis_memory_max_bytes",
+            "maxmemory of the fullest primary, 0 without a limit; NaN while unknown",
+            mode="livemostrecent",
         )
         self.redis_connected_replicas = gauge(
-            "redis_connected_replicas", "Replicas of the primary that has fewest; NaN while unknown", mode="livemostrecent"
+            "redis_connected_replicas", "Replicas of the primary with the fewest; NaN while unknown", mode="livemostrecent"
         )
 
         self.http_requests = hot_counter(registry, "http_requests", "Requests answered", ["method", "route", "code"])
         self.http_request_duration = hot_histogram(
-            registry, "http_request_duration_seconds", "From a request's headers to its answer", ["method", "route"], HTTP_BUCKETS
+            registry,
+            "http_request_duration_seconds",
+            "Time from a request's headers to its answer",
+            ["method", "route"],
+            HTTP_BUCKETS,
         )
-        self._hot: tuple[dict[tuple[str, ...], HotCount] | dict[tuple[str, ...], HotDistribution], ...] = (
+        self._hot: tuple[dict[tuple[str, ...], HotCount] | dict[tuple[str, ...], Distribution], ...] = (
             loads, copied, self.redis_command_duration, self.http_requests, self.http_request_duration,
         )  # fmt: skip
 
         self.loop_errors = Children(
-            counter("loop_errors", "Turns of a process' own loops that an error ended which nobody foresaw", "loop"), LOOPS
+            counter("loop_errors", "Unexpected errors that ended one round of a background loop", "loop"), LOOPS
         )
-        gauge("workers", "Processes of this host that serve").set(1)
+        gauge("workers", "Serving processes on this host").set(1)
         self.worker_restarts = counter("worker_restarts", "Workers started in place of one that died")
-        gauge("build_info", "Always 1; says what runs", "version", "python", mode="livemax").labels(
+        gauge("build_info", "Always 1; the labels name the versions", "version", "python", mode="livemax").labels(
             version, platform.python_version()
         ).set(1)
         if self.is_shared:
@@ -166,11 +179,11 @@ class Metrics:
             GCCollector(registry=registry)
 
     def sample(self, sampler: Callable[[], None]) -> None:
-        """Have this called before figures are read, to set gauges of what is true at that moment."""
+        """Register a function that is called before figures are read. It sets gauges to their values at that moment."""
         self._samplers.append(sampler)
 
     def refresh(self) -> None:
-        """Bring every figure up to date. With several workers each does so a few times a second."""
+        """Bring every figure up to date. With several workers, each worker calls this a few times a second."""
         for sampler in self._samplers:
             sampler()
         for children in self._hot:
@@ -179,7 +192,7 @@ class Metrics:
 
 
 class _Refreshing(Collector):
-    """Has no metrics: comes first in a registry and refreshes those of the others."""
+    """Has no metrics of its own. It is the first in the registry and refreshes the others' figures."""
 
     def __init__(self, refresh: Callable[[], None]) -> None:
         self._refresh = refresh
@@ -193,7 +206,7 @@ class _Refreshing(Collector):
 
 
 class _ProcessFigures:
-    """What `ProcessCollector` tells of one process, so that it can be added up over workers."""
+    """The figures of `ProcessCollector` for one worker, as metrics that can be added up over all workers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._collector = ProcessCollector(registry=None)

@@ -1,4 +1,4 @@
-"""Around each request: its id, its metrics, its line in the access log."""
+"""Gives each request its id, its metrics and its line in the access log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from multidict import istr
 
+from ..addresses import is_in, parse_client
 from ..problems import REQUEST_ID
 from ..ready import ReadyResponse
 from .access import access_line
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..ready import CommonLines
     from ..settings import Settings
-    from .hot import HotCount, HotDistribution
+    from .hot import Distribution, HotCount
     from .metrics import Metrics
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -35,25 +36,26 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 
 def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLines) -> Middleware:
-    """The outermost middleware. A request id is taken over from trusted proxies only."""
+    """The outermost middleware. It accepts a request id only from a trusted proxy."""
     new_id = _ids().__next__
     trusts_ids = bool(settings.trusted_proxies)
     logs_access = settings.log_level in {"debug", "info"}
     log_line = access_line()
-    has_exemplars = not metrics.is_shared  # files that workers share hold none
+    has_exemplars = not metrics.is_shared  # the files that workers share cannot hold exemplars
 
-    series: dict[tuple[str, AbstractRoute, int], tuple[HotCount, HotDistribution]] = {}
+    series: dict[tuple[str, AbstractRoute, int], tuple[HotCount, Distribution]] = {}
 
-    def series_of(method: str, route: AbstractRoute, code: int) -> tuple[HotCount, HotDistribution]:
+    def series_of(method: str, route: AbstractRoute, code: int) -> tuple[HotCount, Distribution]:
         label, pattern = method if method in METHODS else OTHER, _pattern(route)
         found = metrics.http_requests[label, pattern, str(code)], metrics.http_request_duration[label, pattern]
-        if label is method and route.resource is not None:  # of these there are not many, whatever clients send
+        if label is method and route.resource is not None:  # clients cannot make many of these combinations
             series[method, route, code] = found
         return found
 
     def given_id(request: web.Request) -> str | None:
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        return given if _REQUEST_ID.fullmatch(given) and _is_from_trusted(request, settings) else None
+        is_taken = _REQUEST_ID.fullmatch(given) is not None and is_in(parse_client(request.remote), settings.trusted_proxies)
+        return given if is_taken else None
 
     @web.middleware
     async def telemetry(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -91,22 +93,12 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
 
 
 def _pattern(route: AbstractRoute) -> str:
-    """What stands for the path: one of the client's own would be an endless label."""
+    """The route's pattern. The path itself would give a label without limit, because clients choose it."""
     return UNMATCHED if route.resource is None else route.resource.canonical
 
 
 def _ids() -> Iterator[str]:
-    """Random ids without end: the system is asked for many at once."""
+    """Random ids without end. One system call gives 256 of them."""
     while True:
         block = os.urandom(16 * 256).hex()
         yield from (block[at : at + 32] for at in range(0, len(block), 32))
-
-
-def _is_from_trusted(request: web.Request, settings: Settings) -> bool:
-    import ipaddress
-
-    try:
-        peer = ipaddress.ip_address(request.remote or "")
-    except ValueError:
-        return False
-    return any(peer in network for network in settings.trusted_proxies if network.version == peer.version)

@@ -1,9 +1,12 @@
 """One `/metrics` for all workers of a host.
 
-Each worker keeps its figures in files of a folder that all share (prometheus_client's multiprocess mode), and
-whichever is scraped adds them up. A worker's files bear its number, not its process id: the one that takes the place
-of a dead worker goes on with its counters, which therefore never go down, and files don't pile up. What only a living
-worker can have (connections, states) goes with it.
+Each worker keeps its figures in files of a shared folder (prometheus_client's multiprocess mode). The worker that is
+scraped adds them up. The files of a worker are named by its number and not by its process id. So the worker that replaces a
+dead one goes on with its counters: counters never decrease, and the number of files does not grow. Figures that only a
+living worker has, such as connections and states, are deleted when it dies.
+
+prometheus-client does not document how to name the files (`insides/of_prometheus.py`). With a version whose insides we do
+not know, they are named by the process id: the files of dead workers remain, and their counters with them.
 
 https://prometheus.github.io/client_python/multiprocess/
 """
@@ -15,14 +18,13 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Metric, PlatformCollector, multiprocess, values
+from prometheus_client import CollectorRegistry, Metric, PlatformCollector, multiprocess
 from prometheus_client.registry import Collector
+
+from ..insides import of_prometheus
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that names the folder, in the environment of each worker."""
-
-FILE_KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemin", "gauge_livemax", "gauge_livemostrecent")
-_FILE_BYTES = 1 << 20
 
 
 def is_shared() -> bool:
@@ -31,25 +33,24 @@ def is_shared() -> bool:
 
 
 def join(number: int) -> None:
-    """Make this process worker `number`. Comes before the first metric is made."""
-    folder = Path(os.environ[FOLDER])
-    for kind in FILE_KINDS:
-        _make_whole(folder / f"{kind}_{number}.db")
-    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+    """Make this process worker `number`. Call this before the first metric is made."""
+    if of_prometheus.is_known():
+        of_prometheus.name_files_by(number, Path(os.environ[FOLDER]))
 
 
-def leave(folder: Path, number: int) -> None:
-    """Drop what was true of a worker only while it lived. For the process that started it."""
-    multiprocess.mark_process_dead(number, str(folder))  # type: ignore[no-untyped-call]
+def leave(folder: Path, number: int, process_id: int) -> None:
+    """Delete the figures of a dead worker that are true only of a living one. The process that started it calls this."""
+    file_name = number if of_prometheus.is_known() else process_id
+    multiprocess.mark_process_dead(file_name, str(folder))  # type: ignore[no-untyped-call]
 
 
 def clear_away() -> None:
-    """Remove the folder that is shared. For a worker, where the process that made it cannot any more."""
+    """Delete the shared folder. A worker calls this if the process that made the folder is dead."""
     shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
 
 
 def all_workers(metric: str, label: str, worst_first: Sequence[str]) -> CollectorRegistry:
-    """A registry of the figures of all workers. Of the states that `metric` tells by `label` only the worst is 1."""
+    """A registry with the figures of all workers. Of the states of `metric`, named by `label`, only the worst is 1."""
     registry = CollectorRegistry()
     PlatformCollector(registry=registry)
     registry.register(_AllWorkers(metric, label, worst_first))
@@ -61,23 +62,13 @@ class _AllWorkers(Collector):
         self._metric, self._label, self._worst_first = metric, label, worst_first
 
     def collect(self) -> Iterable[Metric]:
-        for family in multiprocess.MultiProcessCollector(None).collect():  # type: ignore[no-untyped-call]
+        for family in multiprocess.MultiProcessCollector(CollectorRegistry()).collect():  # type: ignore[no-untyped-call]
             if family.name == self._metric:
                 self._keep_worst(family)
             yield family
 
     def _keep_worst(self, family: Metric) -> None:
-        """Each worker has one of the states; of those that any has, the worst is the host's."""
+        """Set the worst state that any worker has to 1, and all others to 0."""
         had = {sample.labels[self._label] for sample in family.samples if sample.value}
         worst = next((state for state in self._worst_first if state in had), None)
         family.samples = [sample._replace(value=float(sample.labels[self._label] == worst)) for sample in family.samples]
-
-
-def _make_whole(path: Path) -> None:
-    """Have an empty file there at its full size at once: a reader must not find it half made."""
-    if path.exists():
-        return
-    draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
-        file.truncate(_FILE_BYTES)
-    draft.rename(path)

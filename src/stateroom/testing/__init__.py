@@ -1,4 +1,4 @@
-"""For the tests of applications that use Stateroom: no server, no sleeping.
+"""Helps to test an application that uses Stateroom, without a server and without waiting.
 
     app = make_app()
     stateroom.setup(app, testing.settings(), client_factory=testing.fake_redis)
@@ -7,7 +7,7 @@
     testing.clock(app).move(hours=2)
     with testing.redis_down(app): ...
 
-`pytest_plugins = ["stateroom.testing.plugin"]` has the same as fixtures.
+`pytest_plugins = ["stateroom.testing.plugin"]` adds fixtures.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 
 def settings(**values: Any) -> Settings:
-    """Settings for a test: nothing from the environment's `.env`, no database, plain-http cookies, a fresh key."""
+    """Settings for a test: no `.env` file, no database, cookies without Secure, a new cookie key.
+
+    `values`: settings by name, in lower case. Raises `SettingsError` for an invalid value.
+    """
     defaults: dict[str, Any] = {
         "_env_file": None,
         "redis_mode": "single",
@@ -48,7 +51,7 @@ def settings(**values: Any) -> Settings:
 
 
 def fake_redis(settings: Settings) -> redis.asyncio.Redis:
-    """A client factory: a Redis of its own in this process, by fakeredis (the extra `embedded`)."""
+    """A client factory for `setup`: a new fakeredis in this process. Needs the extra `embedded`."""
     import fakeredis
 
     return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
@@ -61,35 +64,38 @@ async def sign_in_as(
     data: Mapping[str, Any] | None = None,
     remember: bool = False,
 ) -> Session:
-    """Sign a test client in without a password: a stored session, its cookie in the client's jar."""
+    """Sign a test client in, without a password. Stores a session and puts its cookie into the client's jar.
+
+    `data`: the session's data. `remember`: keep the user signed in for longer. Raises what `SessionManager.create` raises.
+    """
     app = client.app
     assert app is not None, "the client has no application"
     manager = app[SESSIONS]
     session = await manager.create(user_id, data=data, remember=remember)
-    name = manager.settings.session_name or "session_id"
+    name = manager.settings.session_name
     client.session.cookie_jar.update_cookies({name: manager.seal(session)}, client.make_url("/"))
     return session
 
 
 class MovableClock:
-    """Moves time for the sessions of one application. What is stored does not notice, but what asks does."""
+    """Moves the time of one application's sessions. Stored times stay as they are, so sessions age."""
 
     def __init__(self, app: web.Application) -> None:
         self._clock = app[PARTS].clock
 
     def move(self, **duration: float) -> None:
-        """Go on by so much, in the words of `datetime.timedelta`: `move(minutes=5)`."""
+        """Move time forward. `duration`: arguments of `datetime.timedelta`, as in `move(minutes=5)`."""
         self._clock.skew_ms += int(timedelta(**duration).total_seconds() * 1000)
 
 
 def clock(app: web.Application) -> MovableClock:
-    """The application's clock, to move."""
+    """The application's clock. The application must be set up."""
     return MovableClock(app)
 
 
 @contextlib.contextmanager
 def redis_down(app: web.Application) -> Iterator[None]:
-    """Inside, Redis cannot be reached; the application must have started."""
+    """Inside this context Redis is unavailable. The application must have started."""
 
     async def down(*_: Any, **__: Any) -> Any:
         raise StoreUnavailable("Redis is down, for a test")

@@ -1,4 +1,4 @@
-"""Fixtures for pytest: `pytest_plugins = ["stateroom.testing.plugin"]` in a conftest.py."""
+"""Fixtures for pytest. Put `pytest_plugins = ["stateroom.testing.plugin"]` into conftest.py."""
 
 from __future__ import annotations
 

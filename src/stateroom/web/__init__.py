@@ -1,1 +1,1 @@
-"""Pages for people: sign-in, registration, the account. They take the same steps as the JSON API, and work without JavaScript."""
+"""The HTML pages: sign-in, registration, the account. They use the JSON API's `use_cases` and work without JavaScript."""

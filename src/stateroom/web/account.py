@@ -1,6 +1,6 @@
-"""`/account`: who somebody is, where they are signed in, their password.
+"""`/account`: the user's profile, devices and password.
 
-Whatever cannot be looked up while a store is away, the page says so, and shows the rest.
+If a store is unavailable, the page says which details are missing, and shows the others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REVOKE, REVOKE_OTHERS = "revoke", "revoke-others"
 @routes.get("/account")
 async def show_account(request: web.Request) -> web.StreamResponse:
     check_auth(request)
-    return page(request, "account.html", **await _everything(request))
+    return page(request, "account.html", **await _account_context(request))
 
 
 @routes.get("/account/password")
@@ -38,8 +38,8 @@ async def show_account(request: web.Request) -> web.StreamResponse:
 @routes.get("/account/revoke")
 @routes.get("/account/revoke-others")
 @routes.get("/account/sign-out")
-async def show_account_after_all(request: web.Request) -> web.StreamResponse:
-    """The addresses of its forms: somebody has come back to one."""
+async def redirect_to_account(request: web.Request) -> web.StreamResponse:
+    """Redirect to the account. A browser may open the address of a form again with GET."""
     return see_other(HOME)
 
 
@@ -52,7 +52,7 @@ async def change_password(request: web.Request) -> web.StreamResponse:
     except StateroomError as error:
         _raise_if_signed_out(error)
         filled = Filled(form, words.of_form(error, is_signed_in=True))
-        return refused(request, "account.html", error, **await _everything(request, password_form=filled))
+        return refused(request, "account.html", error, **await _account_context(request, password_form=filled))
     return await _done(request, "Every other device was signed out.", said_before="Password changed.")
 
 
@@ -68,7 +68,7 @@ async def revoke_others(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/account/confirm")
 async def confirm(request: web.Request) -> web.StreamResponse:
-    """The password, given again for a step that asks for a fresh sign-in; then the step."""
+    """Check the password again, for a step that needs a fresh sign-in. Then take that step."""
     form = await read_form(request)
     check_auth(request)
     try:
@@ -76,7 +76,7 @@ async def confirm(request: web.Request) -> web.StreamResponse:
     except StateroomError as error:
         _raise_if_signed_out(error)
         filled = Filled(form, words.of_form(error, is_signed_in=True))
-        return refused(request, "confirm.html", error, **await _about_confirming(request, form), form=filled)
+        return refused(request, "confirm.html", error, **await _confirm_context(request, form), form=filled)
     return await _take_step(request, form.get("then", ""), form)
 
 
@@ -95,7 +95,7 @@ async def _take_step(request: web.Request, step: str, form: Mapping[str, str]) -
             case "revoke-others":
                 return await _done(request, _how_many(await use_cases.revoke_all_others(request)))
     except ReauthenticationRequired:
-        about = await _about_confirming(request, {**form, "then": step})
+        about = await _confirm_context(request, {**form, "then": step})
         return page(request, "confirm.html", **about, form=Filled())
     return see_other(HOME)
 
@@ -118,9 +118,9 @@ def _how_many(revoked: int | None) -> str:
 
 
 async def _done(request: web.Request, text: str, *, said_before: str = "") -> web.StreamResponse:
-    """The account, with a message left for it. Where none can be left, the page itself is the answer.
+    """Leave a message and redirect to the account. If no message can be stored, answer with the account page itself.
 
-    `said_before`: what the step itself has left, or would have.
+    `said_before`: the message that the step itself leaves. The page shows it too, because it could not be stored either.
     """
     session = get_session(request)
     try:
@@ -129,12 +129,12 @@ async def _done(request: web.Request, text: str, *, said_before: str = "") -> we
     except StoreUnavailable:
         session.discard_changes()
         notice = "\n".join(filter(None, (said_before, text)))
-        return page(request, "account.html", **await _everything(request, notice=notice))
+        return page(request, "account.html", **await _account_context(request, notice=notice))
     return see_other(HOME)
 
 
-async def _everything(request: web.Request, *, password_form: Filled | None = None, notice: str = "") -> dict[str, Any]:
-    """What the account page shows: what the API tells, None for what cannot be looked up."""
+async def _account_context(request: web.Request, *, password_form: Filled | None = None, notice: str = "") -> dict[str, Any]:
+    """The values for the account page's template. None stands for details that are unavailable now."""
     session = get_session(request)
     settings = request.app[SESSIONS].settings
     flashes = await use_cases.take_messages_if_possible(request)
@@ -152,7 +152,7 @@ async def _everything(request: web.Request, *, password_form: Filled | None = No
     }
 
 
-async def _about_confirming(request: web.Request, form: Mapping[str, str]) -> dict[str, Any]:
+async def _confirm_context(request: web.Request, form: Mapping[str, str]) -> dict[str, Any]:
     return {
         "user": await _user(request),
         "then": form.get("then", ""),
@@ -181,6 +181,6 @@ async def _devices(request: web.Request) -> list[dict[str, Any]] | None:
 
 
 def _raise_if_signed_out(error: StateroomError) -> None:
-    """A session that has ended leads to the sign-in; what else is refused is said on the page."""
+    """Raise errors that lead to the sign-in page. The account page shows the others."""
     if isinstance(error, Unauthenticated) and not isinstance(error, InvalidCredentials):
         raise error

@@ -1,4 +1,4 @@
-"""Forms as browsers send them: from our own pages only, small, and with whatever a client makes of them."""
+"""Reads forms. They must come from our own pages and be small."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAX_FIELDS = 20
 
 
 async def read_form(request: web.Request) -> Mapping[str, str]:
-    """The fields, each once.
+    """Read the fields of a form. If a field comes twice, the last value counts.
 
-    Raises `ForeignOrigin`, `BadInput`, 415 for what is no plain form, 413 for what is too large.
+    Raises `ForeignOrigin`, `BadInput`, 415 if the body is not a plain form, and what `read_whole` raises.
     """
     _check_is_ours(request)
     if request.content_type != FORM:
@@ -35,7 +35,7 @@ async def read_form(request: web.Request) -> Mapping[str, str]:
 
 
 def _check_is_ours(request: web.Request) -> None:
-    """Other sites are refused before; `CORS_ORIGINS` may call the API, but the forms are for our pages alone."""
+    """Refuse a form of another origin. `CORS_ORIGINS` may call the API, but they may not send our forms."""
     origin = request.headers.get("Origin")
     ours = request.app[SESSIONS].settings.public_origins or {browser_origin(request)}
     if origin is not None and origin.lower() not in ours:
@@ -43,15 +43,19 @@ def _check_is_ours(request: web.Request) -> None:
 
 
 class Filled:
-    """A form as a page shows it: what was typed, never a password, and what is wrong with it."""
+    """A form for a page: the user's input without passwords, and the errors.
+
+    `errors`: an error with an empty field concerns the whole form.
+    """
 
     def __init__(self, values: Mapping[str, str] | None = None, errors: list[FieldError] | None = None) -> None:
         self.values = {name: value for name, value in (values or {}).items() if "password" not in name}
         self.errors = errors or []
 
     def value(self, field: str) -> str:
+        """The user's input in a field; empty if there is none."""
         return self.values.get(field, "")
 
     def error(self, field: str) -> str:
-        """What is wrong with a field; empty where nothing is."""
+        """The error of one field; empty if the field is good."""
         return " ".join(each.message for each in self.errors if each.field == field)

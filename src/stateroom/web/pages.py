@@ -1,4 +1,4 @@
-"""The pages' composition: their routes, and what an application needs to serve them."""
+"""Adds the pages to an application: their routes, their templates, and pages for problems."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def page_routes() -> list[web.AbstractRouteDef]:
-    """Every page, the steps that its forms take, and its files. OpenAPI describes programs' calls and has none of these."""
+    """All routes for browsers: pages, forms and static files. The OpenAPI document leaves them out."""
     return [route for each in (signing_in, account, static_files) for route in each.routes]
 
 
 def setup_pages(app: web.Application) -> Callable[[web.Request, web.Response], web.Response]:
-    """Add the pages to an application that has accounts; what it returns shows problems as pages."""
+    """Add the pages to an application that has accounts. Returns the function that turns problems into pages."""
     setup_templates(app)
     for route in page_routes():
         route.register(app.router)

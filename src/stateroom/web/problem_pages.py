@@ -1,6 +1,6 @@
-"""A problem on a page's address is a page: whatever raised it, nobody who sent a form is shown JSON.
+"""Shows problems as pages, so that no browser user sees JSON.
 
-Who must sign in first is led to where that is done.
+If the user must sign in first, the answer is a redirect to the sign-in page.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _SIGN_IN = {"sign-in-required", "session-ended"}
 
 
 def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response], web.Response]:
-    """What makes a page of a problem's document, where a page is due. `paths`: the pages'."""
+    """Return the function that turns a problem document into a page, if the request is for a page.
+
+    `paths`: the paths of all pages.
+    """
 
     def present(request: web.Request, problem: web.Response) -> web.Response:
         return _as_page(request, problem) if request.path in paths or _is_lost(request) else problem
@@ -32,7 +35,7 @@ def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response
 
 
 def _is_lost(request: web.Request) -> bool:
-    """Somebody opens an address that leads nowhere."""
+    """Whether a browser has opened an address that does not exist."""
     is_unknown = isinstance(request.match_info.http_exception, web.HTTPNotFound)
     return is_unknown and "text/html" in request.headers.get("Accept", "") and not request.path.startswith(_FOR_PROGRAMS)
 
@@ -61,5 +64,5 @@ def _as_page(request: web.Request, problem: web.Response) -> web.Response:
 
 
 def _way_back(request: web.Request) -> str:
-    """A form cannot be sent again from there; and home is where a sign-in leads anyway."""
+    """The address to return to after a sign-in. Empty for a form, which cannot be sent again, and for the default address."""
     return request.path_qs if request.method == "GET" and request.path_qs != HOME else ""

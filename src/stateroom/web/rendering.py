@@ -1,4 +1,4 @@
-"""A page as an answer: its template, the headers that guard it, and what every page says of the session."""
+"""Renders a page: its template, its security headers, and the facts of the session that every page shows."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 )
 WARNING_SECONDS = 120
-"""How long before a session's end its page warns; half of its lifetime where that is less."""
+"""How long before the session's end a page warns. If half of the idle lifetime is shorter, that is used."""
 
 OWN = "stateroom"
-"""`stateroom/base.html` is ours, whatever an application puts in the place of `base.html` (docs/pages.md)."""
+"""The prefix of our own templates: `stateroom/base.html` is ours although an application replaces `base.html` (docs/pages.md)."""
 
 _PASSED_ON = ("Retry-After", "WWW-Authenticate", "Allow")
 
@@ -58,41 +58,44 @@ def page(
     leads_to: str = "/",
     **context: Any,
 ) -> web.Response:
-    """The page as it is now. No cache may keep it. `leads_to`: where its form's answer may send the browser."""
+    """Render a page for the session. No cache may keep it.
+
+    `leads_to`: the address to which the answer to the page's form may redirect.
+    """
     state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
     return _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
 
 
 def refused(request: web.Request, template: str, error: StateroomError, **context: Any) -> web.Response:
-    """A page that says what is wrong, with the status and headers that the API answers with."""
+    """Render a page that shows an error, with the status and headers of the API's answer to this error."""
     problem = problem_response(error, request)
     return page(request, template, status=problem.status, headers=passed_on(problem), **context)
 
 
 def bare_page(request: web.Request, template: str, *, status: int, headers: Mapping[str, str], **context: Any) -> web.Response:
-    """A page that asks nothing of the session."""
+    """Render a page without reading the session."""
     state = {"is_degraded": False, "watch": None, **context}
     return _rendered(request, template, state, status, {**headers, "Content-Security-Policy": POLICY})
 
 
 def passed_on(problem: web.StreamResponse) -> dict[str, str]:
-    """What a page keeps of a problem's headers."""
+    """The headers of a problem document that its page has too."""
     return {name: problem.headers[name] for name in _PASSED_ON if name in problem.headers}
 
 
 def see_other(location: str) -> web.Response:
-    """After a form: the browser asks for a page."""
+    """The answer to a form: the browser opens another page with GET."""
     return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 def login_url(back: str = "", *, signed_out: str = "") -> str:
-    """The sign-in, with where to go afterwards, and why somebody is there."""
+    """The address of the sign-in page. `back`: the page to open afterwards. `signed_out`: why the session has ended."""
     query = "&".join(f"{name}={quote(value)}" for name, value in (("signed-out", signed_out), ("rd", back)) if value)
     return f"/login?{query}" if query else "/login"
 
 
 def is_signed_in(request: web.Request) -> bool | None:
-    """None where it cannot be known."""
+    """Whether somebody is signed in; None if it cannot be known now."""
     try:
         return get_session(request).is_signed_in
     except Unavailable:
@@ -108,7 +111,7 @@ def _rendered(request: web.Request, template: str, state: dict[str, Any], status
 
 
 def _policy(leads_to: str) -> str:
-    """Browsers hold the redirect after a form to `form-action` too."""
+    """The Content-Security-Policy. Browsers apply `form-action` also to a redirect after a form."""
     if leads_to.startswith("/"):
         return POLICY
     target = urlsplit(leads_to)
@@ -120,7 +123,7 @@ def _is_degraded(request: web.Request) -> bool:
 
 
 def _watch(request: web.Request) -> dict[str, int] | None:
-    """What the page's script needs to warn of the session's end."""
+    """The values that the page's script needs to warn before the session's end. Times are in seconds."""
     session = get_session(request)
     if not is_signed_in(request) or not isinstance(session.user_id, int):
         return None

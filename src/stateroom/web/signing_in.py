@@ -1,4 +1,4 @@
-"""`/login` and `/register`."""
+"""The sign-in page `/login` and the registration page `/register`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .rendering import is_signed_in, page, refused, see_other
 
 routes = web.RouteTableDef()
 
-_TOLD_BY_PAGES = {"logout", "expired"}
-"""What an address may say of why somebody is here: their own doing, and what no cookie is left to tell."""
+_REASONS_IN_QUERY = {"logout", "expired"}
+"""The reasons that our pages put into the address of the sign-in page. In these two cases the cookie may be gone."""
 
 
 @routes.get("/login")
@@ -26,7 +26,7 @@ async def show_login(request: web.Request) -> web.StreamResponse:
     back = _back(request, request.query.get("rd", ""))
     if is_signed_in(request):
         return see_other(back)
-    return page(request, "login.html", leads_to=back, **_about(request, back), form=Filled(), reason=_reason(request))
+    return page(request, "login.html", leads_to=back, **_page_context(request, back), form=Filled(), reason=_reason(request))
 
 
 @routes.post("/login")
@@ -39,7 +39,7 @@ async def login(request: web.Request) -> web.StreamResponse:
         await use_cases.log_in(request, email, password, remember="remember" in form)
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
-        return refused(request, "login.html", error, leads_to=back, **_about(request, back), form=filled, reason="")
+        return refused(request, "login.html", error, leads_to=back, **_page_context(request, back), form=filled, reason="")
     return see_other(back)
 
 
@@ -48,7 +48,7 @@ async def show_registration(request: web.Request) -> web.StreamResponse:
     back = _back(request, request.query.get("rd", ""))
     if is_signed_in(request):
         return see_other(back)
-    return page(request, "register.html", leads_to=back, **_about(request, back), form=Filled())
+    return page(request, "register.html", leads_to=back, **_page_context(request, back), form=Filled())
 
 
 @routes.post("/register")
@@ -59,11 +59,11 @@ async def register(request: web.Request) -> web.StreamResponse:
         await use_cases.register(request, form.get("email", ""), form.get("password", ""), form.get("name", ""))
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
-        return refused(request, "register.html", error, leads_to=back, **_about(request, back), form=filled)
+        return refused(request, "register.html", error, leads_to=back, **_page_context(request, back), form=filled)
     return see_other(back)
 
 
-def _about(request: web.Request, back: str) -> dict[str, Any]:
+def _page_context(request: web.Request, back: str) -> dict[str, Any]:
     settings = request.app[SESSIONS].settings
     return {
         "back": back,
@@ -74,24 +74,24 @@ def _about(request: web.Request, back: str) -> dict[str, Any]:
 
 
 def _back(request: web.Request, asked: str) -> str:
-    """Where the sign-in leads: where somebody came from, if that is a place to send people to."""
+    """The address to open after the sign-in: the requested one if we may redirect there, else the account."""
     return safe_return(request.app[SESSIONS].settings, asked, own_origin=browser_origin(request)) or HOME
 
 
 def _reason(request: web.Request) -> str:
-    """Why somebody who was signed in is so no more: as the cookie and the journal tell."""
+    """The sentence that says why the session has ended; empty if none has ended, or it cannot be known now."""
     try:
         ended = get_session(request).ended
     except Unavailable:
         ended = None
     if ended is None:
         told = request.query.get("signed-out", "")
-        ended = told if told in _TOLD_BY_PAGES else None
+        ended = told if told in _REASONS_IN_QUERY else None
     return words.why_signed_out(ended, request.app[SESSIONS].settings) if ended is not None else ""
 
 
 def _check_filled(**fields: str) -> None:
-    """What is left empty counts as no attempt."""
+    """Raise `BadInput` if a field is empty. Such a form does not count as an attempt to sign in."""
     empty = tuple(FieldError(name, "is missing") for name, value in fields.items() if not value)
     if empty:
         raise BadInput(errors=empty)

@@ -1,4 +1,4 @@
-"""`/static/…`: what pages need besides themselves. Their addresses name their content, so browsers may keep them."""
+"""`/static/…`: the pages' style, script and icon. Each address contains a hash of the content, so browsers may keep the files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _VERSIONS = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in
 
 
 def static_url(name: str) -> str:
-    """Where a page finds the file: another address for another content."""
+    """The address of a file. It changes when the file's content changes."""
     return f"/static/{name}?v={_VERSIONS[name]}"
 
 
 @routes.get("/static/{name}")
-@background  # a renewed cookie must not come with what caches keep
+@background  # no renewed cookie: caches keep this answer
 async def static_file(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     if name not in _FILES:

@@ -1,4 +1,4 @@
-"""What pages say, in plain words: why somebody was signed out, what is wrong, how long to wait, what a device is."""
+"""The sentences on the pages: why a session has ended, what went wrong, how long to wait, names of devices."""
 
 from __future__ import annotations
 
@@ -29,64 +29,64 @@ LABELS = {
 }
 
 _REASONS = {
-    "expired": "Your session has expired. Sign in to go on.",
+    "expired": "Your session has expired. Please sign in again.",
     "logout": "You have signed out.",
-    "revoked": "This device was signed out from another device, or by an administrator. Sign in to go on.",
-    "password": "Your password was changed, so every other device was signed out. Sign in with the new password.",
-    "disabled": "This account was disabled. Ask whoever runs this service.",
-    "rotated": "This session was replaced by a newer one. Sign in to go on.",
+    "revoked": "This device was signed out from another device, or by an administrator. Please sign in again.",
+    "password": "Your password was changed, so every other device was signed out. Please sign in with the new password.",
+    "disabled": "This account was disabled. Please ask the people who run this service.",
+    "rotated": "This session was replaced by a newer one. Please sign in again.",
 }
 
 
 class Words(NamedTuple):
+    """The title and the text of a page."""
+
     title: str
     text: str
 
 
-_STORE = Words(
-    "We cannot look that up at the moment",
-    "The storage of sessions cannot be reached. You have not been signed out, and nothing is lost.",
-)
+_UNAVAILABLE = Words("This is temporarily unavailable", "You have not been signed out, and nothing is lost.")
 _PROBLEMS = {
-    "session-storage-degraded": _STORE,
-    "database-unavailable": Words("We cannot look that up at the moment", "The accounts cannot be reached. Nothing is lost."),
-    "saturated": Words("Many people are signing in", "There is more to do than can be done at once."),
-    "too-many-attempts": Words("Too many attempts", "To keep accounts safe, attempts are limited."),
-    "foreign-origin": Words("That came from another site", "Nothing was changed. Open the page here and send it again."),
-    "not-found": Words("There is no such page", "The address may be mistyped, or what it led to is gone."),
+    "session-storage-degraded": _UNAVAILABLE,
+    "database-unavailable": _UNAVAILABLE,
+    "saturated": Words("Many people are signing in", "We can't check all passwords at once."),
+    "too-many-attempts": Words("Too many attempts", "We limit attempts to keep accounts safe."),
+    "foreign-origin": Words("That came from another site", "Nothing was changed. Open the page here and send the form again."),
+    "not-found": Words("There is no such page", "The address may be mistyped, or the page is gone."),
     "method-not-allowed": Words("That does not work here", "This address is not meant to be opened this way."),
-    "session-too-large": Words("Your session holds too much", "It takes no more. Sign out and in again."),
+    "session-too-large": Words("Your session is full", "No more data fits in it. Please sign out and sign in again."),
 }
 _BY_STATUS = {
-    413: Words("That was too much", "What was sent is larger than this page takes."),
-    500: Words("Something went wrong", "The fault is ours. It has been noted under the number of this request."),
+    413: Words("That was too much", "You sent more than this page accepts."),
+    500: Words("Something went wrong", "This is our fault. It was logged with the number of this request."),
 }
-_OTHERS = Words("That did not work", "The page cannot make anything of what was sent.")
+_OTHERS = Words("That did not work", "This page could not read your request.")
 
 
 def why_signed_out(reason: str, settings: Settings) -> str:
-    """One or two sentences for a session's end."""
+    """One or two sentences that say why a session has ended."""
     if reason == "limit":
         return (
             f"You signed in on another device. {devices_at_once(settings.session_max_per_user)}, "
-            "so the oldest one, this one, was signed out."
+            "so this device, the oldest one, was signed out."
         )
     return _REASONS.get(reason, _REASONS["expired"])
 
 
 def devices_at_once(limit: int) -> str:
-    """`SESSION_MAX_PER_USER`; another host may have no limit yet, or none any more."""
+    """The clause about `SESSION_MAX_PER_USER`. Without a limit it names no number: then another host has a limit."""
     return f"You can be signed in on {counted(limit, 'device')} at once" if limit else "The number of devices is limited"
 
 
 def of_problem(slug: str, status: int) -> Words:
+    """The title and text of the page for a problem."""
     return _PROBLEMS.get(slug) or _BY_STATUS.get(status) or _OTHERS
 
 
 def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldError]:
-    """What is wrong with what was filled in, by field; the field is empty where it is none's fault.
+    """The errors of a form, by field. The field is empty if the error concerns no field.
 
-    `is_signed_in`: the form asked for the password of somebody who is.
+    `is_signed_in`: the form is for a signed-in user and asks for the current password.
     """
     match error:
         case BadInput(errors=errors) if errors:
@@ -96,7 +96,7 @@ def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldE
         case InvalidCredentials():
             return [FieldError("password", "The email address or the password is wrong.")]
         case Conflict() if is_signed_in:
-            return [FieldError("", "The password was changed from elsewhere a moment ago.")]
+            return [FieldError("", "Your password was changed a moment ago, in another window or on another device.")]
         case Conflict():
             return [FieldError("email", "There is an account with this email address. Sign in, or use another address.")]
         case TooManyAttempts(retry_after=seconds):
@@ -104,18 +104,18 @@ def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldE
         case Saturated(retry_after=seconds):
             return [FieldError("", f"Many people are signing in. Try again in {duration(seconds)}.")]
         case DatabaseUnavailable():
-            return [FieldError("", "The accounts cannot be reached at the moment. Nothing was changed; try again soon.")]
+            return [FieldError("", "Accounts are temporarily unavailable. Nothing was changed. Please try again soon.")]
     words = of_problem(error.slug, error.status)
     return [FieldError("", f"{words.title}. {words.text}")]
 
 
 def _place(error: FieldError) -> int:
-    """Where its field stands on the page."""
+    """The position of the error's field on the page."""
     return list(LABELS).index(error.field)
 
 
 def duration(seconds: float) -> str:
-    """`40 seconds`, `5 minutes`, `30 days`; rounded up, so that who waits that long has waited enough."""
+    """A duration as `40 seconds`, `5 minutes` or `30 days`. It is rounded up, so that nobody waits too short a time."""
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds > 1.5 * size or seconds == size:
             return counted(int(-(-seconds // size)), unit)
@@ -123,11 +123,12 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
+    """A number and a noun, for example `1 device` or `2 devices`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def ago(then: str, now: datetime | None = None) -> str:
-    """How long ago an RFC 3339 time was, as one would say it."""
+    """How long ago an RFC 3339 time was, for example `5 minutes ago`."""
     past = (now or datetime.now(UTC)) - datetime.fromisoformat(then)
     if past < timedelta(minutes=2):
         return "just now"
@@ -136,15 +137,15 @@ def ago(then: str, now: datetime | None = None) -> str:
 
 
 def moment(then: str) -> str:
-    """An RFC 3339 time for people. A script may say it in their own time zone."""
+    """An RFC 3339 time in a readable form, in UTC. The page's script replaces it by the browser's time zone."""
     when = datetime.fromisoformat(then)
     return f"{when.day} {when:%b %Y, %H:%M} UTC"
 
 
 @lru_cache(maxsize=1024)
 def device_name(user_agent: str) -> str:
-    """`Firefox on Linux`: what a browser says it is, shortened."""
-    from ua_parser import parse  # as in sessions/metadata.py, whose start has read its rules
+    """A short name for a device, for example `Firefox on Linux`, from the browser's user agent."""
+    from ua_parser import parse  # its rules were read at startup already, by request/client_info.py
 
     found = parse(user_agent)
     agent = found.user_agent.family if found.user_agent else ""

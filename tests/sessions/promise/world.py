@@ -51,7 +51,7 @@ class SentinelClient(FakeClient):
         self.delays_next_write = False
         self.watcher = SentinelWatcher(
             [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1), Metrics(),
-            lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_news=self._believe,
+            lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_update=self._believe,
         )  # fmt: skip
 
     def hear(self) -> None:
@@ -60,7 +60,7 @@ class SentinelClient(FakeClient):
             primary, epoch = self._world.named[number]
             is_cut = number in self.cut_sentinels
             sentinel.answer = None if is_cut else Answer(primary, epoch, self._world.clock.now)
-        self.watcher._weigh()
+        self.watcher._update()
 
     def _find(self) -> tuple[Node | None, float]:
         primary = self.watcher.primary

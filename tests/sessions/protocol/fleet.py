@@ -15,7 +15,7 @@ from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.database import Database
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node, until
 from stateroom.errors import DatabaseUnavailable, Unavailable
 from stateroom.sessions.journal.interface import EndsJournal
 from stateroom.sessions.journal.sql import Journal
@@ -90,7 +90,7 @@ class Worker:
                 await self.replay.turn()
             return self.manager.store_state() == "settled"
 
-        await topology.until(is_settled, "the store is settled")
+        await until(is_settled, "the store is settled")
 
     def unsettle(self) -> None:
         """As after a new connection, before the journal was replayed over it."""

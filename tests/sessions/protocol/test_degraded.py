@@ -17,11 +17,12 @@ from redis.exceptions import ResponseError
 
 from stateroom import SESSIONS, Unavailable, testing
 from stateroom.drills import topology
-from stateroom.drills.topology import Node
+from stateroom.drills.node import Node, until
 from stateroom.errors import DatabaseUnavailable, StoreUnavailable
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.session import Session
+from stateroom.sessions.sealing.key_ring import OPENED_AT_MOST
 from stateroom.setup import setup
 from stateroom.telemetry import loops
 
@@ -106,7 +107,7 @@ async def test_a_logout_with_the_id_before_a_rotation_ends_what_it_became(place:
     async def is_deleted() -> bool:
         return await place.manager.count_active() == 0
 
-    await topology.until(is_deleted, "the journal is applied to the store")
+    await until(is_deleted, "the journal is applied to the store")
 
 
 async def test_a_rotation_that_redis_left_half_way_is_whole_in_the_end(place: Place) -> None:
@@ -134,6 +135,27 @@ async def test_while_redis_is_away_data_is_an_error_and_identity_is_not(place: P
     assert (await place.manager.load(cookie))["cart"] == 1
 
 
+@pytest.mark.parametrize("forgets", ["keys that are read again", "many other values"])
+async def test_a_bearer_that_a_worker_saw_a_moment_ago_stays_good_whatever_the_key_ring_forgets(place: Place, forgets: str) -> None:
+    """Its value was sealed long ago, and never again: only what the worker saw in Redis makes it good."""
+    value, _ = await place.sign_in()
+    for _ in range(20):
+        testing.clock(place.app).move(minutes=1)
+        assert (await place.manager.load(value)).user_id == "ada"
+    if forgets == "many other values":
+        other = await place.manager.create("bob")
+        for _ in range(OPENED_AT_MOST + 1):
+            assert place.manager.opens(place.manager.seal(other))
+    else:
+        place.manager.replace_keys(place.manager.settings.key_ring)
+    with testing.redis_down(place.app):
+        session = await place.manager.load(value)
+        assert (session.user_id, session.degraded) == ("ada", True)
+    testing.clock(place.app).move(seconds=place.manager.settings.degraded_max_age + 1)
+    with testing.redis_down(place.app), pytest.raises(Unavailable):
+        _ = (await place.manager.load(value)).user_id
+
+
 async def test_a_server_that_somebodys_script_keeps_busy_is_a_fault_of_the_store_and_passes(place: Place) -> None:
     cookie, _ = await place.sign_in()
     await place.node.call("CONFIG", "SET", "busy-reply-threshold", 50)
@@ -142,7 +164,7 @@ async def test_a_server_that_somebodys_script_keeps_busy_is_a_fault_of_the_store
     async def is_busy() -> bool:
         return (await place.manager.load(cookie)).degraded
 
-    await topology.until(is_busy, "the script has run for longer than the server waits")
+    await until(is_busy, "the script has run for longer than the server waits")
     with pytest.raises(StoreUnavailable) as caught:
         await place.manager.ping()
     assert caught.value.kind == "busy"
@@ -164,12 +186,12 @@ async def test_an_error_that_nobody_foresaw_ends_no_loop(place: Place, monkeypat
     calls = 0
     is_done = asyncio.Event()
 
-    async def fails_once(*args: Any) -> Any:
+    async def fails_once(*args: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise ResponseError("ERR unforeseen")
-        result = await real(*args)
+        result = await real(*args, **named)
         is_done.set()
         return result
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stateroom.database import Database
-from stateroom.drills import topology
+from stateroom.drills import node, topology
 from stateroom.errors import Conflict, DatabaseUnavailable, Unavailable
 from stateroom.sessions.model.session import record_of
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
@@ -34,7 +34,7 @@ async def test_without_the_journal_it_takes_the_replica_that_should_have_the_end
         async def is_linked() -> bool:
             return bool((await replica.call("ROLE"))[3] == b"connected")
 
-        await topology.until(is_linked, "the replica follows")
+        await node.until(is_linked, "the replica follows")
         worker = await fleet.join(redis_write_replicas=1, redis_write_replicas_timeout=0.3)
         first, _ = await worker.sign_in()
         second, _ = await worker.sign_in()

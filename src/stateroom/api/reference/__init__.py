@@ -1,4 +1,4 @@
-"""`/docs`: a page that reads the OpenAPI document. Its own files are all it needs; it works offline."""
+"""`/docs`: a page that shows the OpenAPI document. It needs no files of other hosts, so it works offline."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ async def page(request: web.Request) -> web.Response:
 
 
 @routes.get("/docs/reference.js")
-@operation("Its script", {200: "text/javascript"}, uses_session=False)
+@operation("The script of /docs", {200: "text/javascript"}, uses_session=False)
 async def script(request: web.Request) -> web.Response:
     return _file("reference.js", "text/javascript")
 
 
 @routes.get("/docs/reference.css")
-@operation("Its style", {200: "text/css"}, uses_session=False)
+@operation("The style sheet of /docs", {200: "text/css"}, uses_session=False)
 async def style(request: web.Request) -> web.Response:
     return _file("reference.css", "text/css")
 

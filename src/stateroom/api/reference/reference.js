@@ -1,4 +1,4 @@
-// Shows the OpenAPI document, and tries operations in this origin. Text only ever becomes text: nothing is parsed as HTML.
+// Shows the OpenAPI document, and sends requests to this origin. All text is shown as text; nothing is parsed as HTML.
 
 const make = (name, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(name), properties);

@@ -1,4 +1,4 @@
-"""The scenarios that come with Stateroom, in the order in which they are played, and those of a user's file."""
+"""Finds scenarios: the built-in ones, in the order in which they are played, and those in a user's file."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ SCENARIOS = {
 
 
 class UnknownScenario(StateroomError):
-    """No scenario has this name, or a file has none."""
+    """There is no scenario with this name, or a file has no scenario."""
 
 
 def find(name: str) -> list[Scenario]:
-    """The scenario of this name, or those of a Python file. Raises `UnknownScenario`."""
+    """The scenario with this name, or all scenarios of a Python file. Raises `UnknownScenario`."""
     if name in SCENARIOS:
         return [SCENARIOS[name]]
     path = Path(name)
     if path.suffix != ".py":
-        raise UnknownScenario(f"there is no scenario {name}; there are {', '.join(SCENARIOS)}, and files that end in .py")
+        raise UnknownScenario(f"there is no scenario {name}; the scenarios are {', '.join(SCENARIOS)}, and files that end in .py")
     spec = importlib.util.spec_from_file_location(f"stateroom_drill_{path.stem}", path)
     assert spec is not None, "a .py file has a loader"
     assert spec.loader is not None, "a .py file has a loader"

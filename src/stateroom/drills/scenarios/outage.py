@@ -1,4 +1,4 @@
-"""A whole store is away, and comes back: as it was, empty, or from an old disk; and the journal in its turn."""
+"""Scenarios in which a whole store is unavailable: Redis comes back as it was, empty or from an old disk; or the journal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LOGOUTS = 50
 
 async def _degraded_sign_ins(stage: Stage, _: Verdict) -> None:
     sessions = stage.load.ledger().sessions
-    stage.expect("nobody signed in while Redis was away", is_so=any(session.is_degraded for session in sessions))
+    stage.expect("nobody signed in while Redis was unavailable", is_so=any(session.is_degraded for session in sessions))
 
 
 def all_redis_down_for(away_seconds: float) -> Scenario:
-    """The scenario, with an outage of this length."""
+    """The scenario `all-redis-down` with an outage of this length, in seconds."""
 
     @scenario(
         "all-redis-down", f"All three servers are stopped for {away_seconds:g} s; the Sentinels stay.",
@@ -64,7 +64,7 @@ async def full_restart_from_disk(stage: Stage) -> None:
 
 async def _were_restored(stage: Stage, verdict: Verdict) -> None:
     if not verdict.lost:
-        stage.expect("no session came back: the drill has lost none", is_so=await stage.restored() > 0)
+        stage.expect("no session was stored again: the drill lost none", is_so=await stage.restored() > 0)
 
 
 @scenario("flush", "FLUSHALL on the primary: every session is gone from Redis.", looks=_were_restored)
@@ -83,16 +83,16 @@ async def journal_away(stage: Stage) -> None:
     journal = stage.journal
     assert journal is not None, "the scenario asks for one"
     before = _logouts(stage)
-    # There are no users to ask. A logout needs the replicas' word: without it, it must say so rather than hold.
-    with stage.refusing("the journal away", "login"):
+    # A sign-in needs the users in the database. A logout needs confirmations of replicas: without them it fails, not waits.
+    with stage.refusing("the journal is unavailable", "login"):
         stage.mark(f"{journal.kind} stopped", "fault")
         await journal.stop()
         await asyncio.sleep(JOURNAL_AWAY_SECONDS)
         ended = _logouts(stage) - before
         await journal.start()
-        stage.mark(f"{journal.kind} started", "mend")
+        stage.mark(f"{journal.kind} started", "fix")
         await stage.everybody_asks()
-    stage.expect("nobody could sign out while the journal was away", is_so=ended > 0)
+    stage.expect("nobody could sign out while the journal was unavailable", is_so=ended > 0)
     await stage.whole()
 
 

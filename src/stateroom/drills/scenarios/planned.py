@@ -1,12 +1,12 @@
-"""What operators do on purpose, under load."""
+"""Scenarios of planned work by operators, under load."""
 
 from __future__ import annotations
 
+from ..node import Node
 from ..stage import Stage, scenario
-from ..topology import Node
 
 
-@scenario("rolling-restart", "Every server and Sentinel is restarted, one at a time, the primary last: it hands over first.")
+@scenario("rolling-restart", "Every server and Sentinel is restarted, one at a time. The primary hands over before its restart.")
 async def rolling_restart(stage: Stage) -> None:
     primary = await stage.stack.primary()
     for replica in [node for node in stage.stack.nodes if node is not primary]:
@@ -17,18 +17,18 @@ async def rolling_restart(stage: Stage) -> None:
         await _restart(stage, sentinel)
 
 
-@scenario("manual-failover", "SENTINEL FAILOVER, though nothing is amiss.")
+@scenario("manual-failover", "SENTINEL FAILOVER on a healthy stack.")
 async def manual_failover(stage: Stage) -> None:
     await hand_over(stage, await stage.stack.primary(), coordinated=False)
 
 
 async def hand_over(stage: Stage, primary: Node, *, coordinated: bool) -> None:
-    """Another server becomes the primary, and this one its replica."""
+    """Make another server the primary, and this one its replica."""
     stage.mark(f"SENTINEL FAILOVER{' COORDINATED' if coordinated else ''}", "fault")
     if await stage.stack.fail_over(coordinated=coordinated) != coordinated:
-        stage.mark("the Sentinels know no COORDINATED (Valkey 9 does): a plain failover")
+        stage.mark("the Sentinels do not know COORDINATED, which needs Valkey 9: a plain failover")
     await stage.promoted(primary)
-    # Until the Sentinels have said so the old primary is still theirs: who stops it now has them fail over once more.
+    # Wait until the Sentinels name the new primary. If the old one stopped earlier, they would fail over again.
     await stage.stack.primary([node for node in stage.stack.nodes if node is not primary])
     await stage.whole()
 

@@ -1,4 +1,4 @@
-"""The primary goes away: dead, hung, cut off, or dead with what it alone knew."""
+"""Scenarios in which the primary fails: it dies, hangs, is cut off, or dies with writes that it had not replicated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..judge import Verdict
 from ..stage import QUICK_HASHES, Stage, scenario
 
 MAX_LAG_SECONDS = 10.0
-"""min-replicas-max-lag of the shipped configuration."""
+"""`min-replicas-max-lag` in the shipped configuration."""
 APART_SECONDS = MAX_LAG_SECONDS + 4
 LOGINS = LOGOUTS = 20
 
@@ -24,15 +24,15 @@ async def kill_primary(stage: Stage) -> None:
     await stage.whole()
 
 
-# A re-authentication computes a hash and waits for a lease: six at once take their time on two processors.
+# A re-authentication computes a hash and waits for a lease. Six at once take several seconds on two processors.
 @scenario(
-    "hang-primary", "The primary is stopped (SIGSTOP): connections stay open and nothing answers. Later it goes on.",
+    "hang-primary", "The primary is stopped (SIGSTOP): connections stay open, and it answers nothing. Later it continues.",
     degrades=True, slowest_login=5.0, slowest_logout=5.0, load={"signers": 4, "logins": 2},
 )  # fmt: skip
 async def hang_primary(stage: Stage) -> None:
     primary = await stage.stack.primary()
     stage.hang(primary)
-    # Each of these is under way when the server stops; some are prepared there and never claimed.
+    # All six are under way when the server stops. Some have prepared a new session there that nobody claims.
     await asyncio.gather(*(client.reauthenticate() for client in stage.load.readers[:6]))
     await stage.promoted(primary)
     await stage.settled()
@@ -42,7 +42,7 @@ async def hang_primary(stage: Stage) -> None:
 
 @scenario(
     "partition-primary",
-    "The primary is cut off with a Sentinel and a worker on its side, and goes on taking writes there.",
+    "The primary is cut off, with a Sentinel and a worker on its side, and still accepts writes there.",
     degrades=True, load={"signers": 8},
 )  # fmt: skip
 async def partition_primary(stage: Stage) -> None:
@@ -53,25 +53,25 @@ async def partition_primary(stage: Stage) -> None:
     await stage.settled([stage.stack.workers[1]])
     ended_before = _ended_there(stage)
     await asyncio.sleep(max(0.0, parted_at + APART_SECONDS - time.monotonic()))
-    stage.expect("nobody was signed out on the other side", is_so=_ended_there(stage) > ended_before)
+    stage.expect("nobody signed out on the side with the majority", is_so=_ended_there(stage) > ended_before)
     stage.heal()
     await stage.whole()
 
 
 def _ended_there(stage: Stage) -> set[int]:
-    """The sessions that were ended on the side that has the majority."""
+    """The sessions that were ended on the side with the majority."""
     there = [client for client in stage.load.signers if client.worker == 1]
     return {id(session) for client in there for session in client.ledger.sessions if session.ended_at is not None}
 
 
 async def _were_restored(stage: Stage, verdict: Verdict) -> None:
     if not verdict.faults():
-        stage.expect("no session came back: the drill has held nothing back", is_so=await stage.restored() >= LOGINS)
+        stage.expect("no session was stored again: the drill held nothing back", is_so=await stage.restored() >= LOGINS)
 
 
 @scenario(
     "lagging-replica",
-    "Replication is held back while people sign in and out; then the primary dies with what it alone knew.",
+    "Replication is held back while users sign in and out; then the primary dies with writes that it had not replicated.",
     load={"readers": 4, "reads": 40, "signers": LOGINS + LOGOUTS, "logins": 0.01}, environment=QUICK_HASHES,
     looks=_were_restored,
 )  # fmt: skip

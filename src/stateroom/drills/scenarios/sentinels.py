@@ -1,4 +1,4 @@
-"""Sentinels are gone: few enough to do without, and too many for a failover."""
+"""Scenarios in which Sentinels fail: a minority, and a majority, without which there is no failover."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ALONE_SECONDS = 4.0
 WITHOUT_PRIMARY_SECONDS = 4.0
 
 
-@scenario("sentinel-minority-down", "One Sentinel of three is dead when the primary dies too.", degrades=True)
+@scenario("sentinel-minority-down", "One of three Sentinels is dead when the primary dies.", degrades=True)
 async def sentinel_minority_down(stage: Stage) -> None:
     sentinel = stage.stack.sentinels[0]
     with stage.perfect("one Sentinel down, the primary up"):
@@ -27,8 +27,8 @@ async def sentinel_minority_down(stage: Stage) -> None:
 
 @scenario(
     "sentinel-majority-down",
-    "Two Sentinels of three are dead. The primary lives at first, and nobody notices; then it dies, and none is promoted "
-    "until the Sentinels are back.",
+    "Two of three Sentinels are dead. At first the primary lives, and no answer fails. Then it dies, and no server is "
+    "promoted until the Sentinels run again.",
     degrades=True,
 )  # fmt: skip
 async def sentinel_majority_down(stage: Stage) -> None:

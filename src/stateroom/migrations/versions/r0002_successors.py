@@ -1,4 +1,4 @@
-"""What a rotated session became, so that a logout that comes a moment too late ends that."""
+"""The new id of a rotated session, so that a logout that arrives just after the rotation ends the new session."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Each worker reads the raised generations at its start: a few rows among many."""
+"""An index of the raised generations. Each worker reads them at startup, and they are few of the journal's rows."""
 
 import sqlalchemy as sa
 from alembic import op

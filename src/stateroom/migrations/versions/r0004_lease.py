@@ -1,4 +1,4 @@
-"""The deployment's lease, beside its id: a worker with another lease must not start."""
+"""The deployment's lease, stored beside its id. A worker with another lease must not start."""
 
 import sqlalchemy as sa
 from alembic import op

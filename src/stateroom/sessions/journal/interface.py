@@ -13,7 +13,7 @@ from typing import Protocol
 from ..model.identity import SessionRef
 from ..model.rows import EndRow, InTransaction, Row
 
-REASONS_REMEMBERED = 10_000
+ROWS_REMEMBERED = 10_000
 
 
 class EndsJournal(Protocol):
@@ -88,18 +88,21 @@ class EndsJournal(Protocol):
 
 
 class NoJournal:
-    """With `DATABASE_URL=none` ends are as durable as Redis is. Their reasons are remembered for a while."""
+    """With `DATABASE_URL=none` ends are as durable as Redis is. This process remembers its own for a while.
+
+    `_rows`: the first end of each session; at most `ROWS_REMEMBERED`, the oldest is dropped first.
+    """
 
     has_journal = False
 
     def __init__(self) -> None:
-        self._reasons: OrderedDict[SessionRef, str] = OrderedDict()
+        self._rows: OrderedDict[SessionRef, EndRow] = OrderedDict()
 
     async def record(self, rows: Sequence[EndRow]) -> None:
         for row in rows:
-            self._reasons.setdefault(SessionRef(row.user, row.handle), row.reason)
-        while len(self._reasons) > REASONS_REMEMBERED:
-            self._reasons.popitem(last=False)
+            self._rows.setdefault(SessionRef(row.user, row.handle), row)
+        while len(self._rows) > ROWS_REMEMBERED:
+            self._rows.popitem(last=False)
 
     async def raise_generation(
         self,
@@ -122,6 +125,8 @@ class NoJournal:
         expires_at: int,
         in_transaction: InTransaction | None = None,
     ) -> bool:
+        if SessionRef(rotation.user, rotation.handle) in self._rows:
+            return False
         await self.record([rotation])
         return True
 
@@ -129,7 +134,8 @@ class NoJournal:
         return 0
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
-        return self._reasons.get(ref)
+        row = self._rows.get(ref)
+        return None if row is None else row.reason
 
     async def newest(self, limit: int) -> list[Row]:
         return []
@@ -141,8 +147,8 @@ class NoJournal:
         return []
 
     async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
-        known = [(ref, self._reasons[ref]) for ref in refs if ref in self._reasons]
-        return [Row(0, ref.user, ref.handle, None, reason, 0, 0) for ref, reason in known], {}
+        known = [self._rows[ref] for ref in refs if ref in self._rows]
+        return [Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at, row.successor) for row in known], {}
 
     async def of_user(self, user: str) -> list[Row]:
         return []

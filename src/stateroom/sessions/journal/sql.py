@@ -2,8 +2,8 @@
 
 Redis replicates asynchronously: a promoted replica may lack the last deletions. So each end is a row in the user
 database until the session would have expired anyway. A row ends one session: user and handle must both match. A row
-without a handle ends every session of the user whose generation is older than the row's. The row of a rotated session
-names its successor.
+without a handle ends every session of the user whose generation is older than the row's. The row of a rotation
+names the session's new handle.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 
 assert GAP_SECONDS > CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, "tails would stop looking for rows that still come"
 
-SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
+ROW_NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
 session_ends = Table(
     "session_ends",
     metadata,
-    Column("seq", SEQUENCE, primary_key=True, autoincrement=True),
+    Column("seq", ROW_NUMBER, primary_key=True, autoincrement=True),
     Column("user_key", String(256), nullable=False),
     Column("handle", String(64), nullable=True),
     Column("generation", BigInteger, nullable=True),

@@ -12,7 +12,7 @@ class Sighting:
     """Times are milliseconds since the epoch, by Redis' clock.
 
     `key`: the session's key in Redis, computed once.
-    `seen_ms`: when the store last had the session; 0 if this worker never saw it. It never decreases.
+    `seen_ms`: when the store last had the session; 0 if this worker never saw it.
     `renewed_ms`: the last renewal that this worker knows of. A sealed value may know less: behind some proxies, and for
     bearers, it is never sealed anew.
     `facts`, `timestamps`: what the store said last, as it was said and as numbers; empty and None if it said nothing.

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 TOMBSTONE_MARGIN_MS = 60_000
-"""A tombstone outlives by this the age at which no credential restores a session any more: clocks differ."""
-assert TOMBSTONE_MARGIN_MS > 0
+"""How much longer than `DEGRADED_MAX_AGE` a tombstone stays, because clocks differ. Older credentials restore nothing."""
 
 
 class Ends:
@@ -66,7 +65,7 @@ class Ends:
         self._trust = trust
         self._clock = clock
         self._lease = lease
-        self._replicas = settings.redis_write_replicas or 0
+        self._replicas = settings.redis_write_replicas
         self._is_journal_required = settings.journal_required
         self._tombstone_ms = 1000 * settings.degraded_max_age + TOMBSTONE_MARGIN_MS
         self._copied_seconds = KNOWN_SECONDS if settings.session_cache_max_age else 0.0
@@ -85,7 +84,7 @@ class Ends:
             return await self._end_without_journal(ref, row)
         ended, is_confirmed = await self._delete(ref)
         if ref.user and (ended is None or not is_confirmed):
-            # Perhaps it got a new id a moment ago. Then the end is meant for the new one.
+            # Perhaps it got a new id a moment ago: then the end is meant for the new one. Only the journal tells for certain.
             ends = [await self.end(each, reason, deadline=deadline) for each in await self._successors(ref)]
             if ends:
                 return next((each for each in ends if each is not None), None)
@@ -141,7 +140,7 @@ class Ends:
             return None
         for each in ended:
             self.count(reason, each)
-        if not self._trust.has_journal:
+        if not self._trust.has_journal:  # the stand-in remembers the reasons
             await self._journal.record([self._row(SessionRef(user, each.handle), reason, 0) for each in ended])
         if not (is_settled and self._is_still_settled(glimpse)):
             await self._lease.passed_since(committed_at)
@@ -193,7 +192,7 @@ class Ends:
         glimpse = self._client.standing(self._store.key(ref)).glimpse
         if self._is_journal_required or not self._trust.is_settled(glimpse):
             raise DatabaseUnavailable("the journal does not answer")
-        # Another worker may reach the journal before this one: the tombstone tells it of the end meanwhile.
+        # Another worker may reach the journal sooner than this worker. Until then the tombstone tells it of the end.
         ended, reached = await self._store.delete(ref, tombstone_ms=self._tombstone_ms, reason=row.reason)
         if reached < self._replicas or not self._is_still_settled(glimpse):
             raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")

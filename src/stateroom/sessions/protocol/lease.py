@@ -35,22 +35,21 @@ class Lease:
         return round(self.seconds * 1000)
 
     async def passed_since(self, moment: float) -> None:
-        """Return one lease after this moment of the monotonic clock. There is no event to wait for: other workers learn by then."""
+        """Return one lease after this moment of the monotonic clock. By then the other workers know, and none tells this one."""
         await asyncio.sleep(max(0.0, moment + self.seconds - time.monotonic()))
 
 
-async def check_lease(lease: Lease, journal: EndsJournal) -> bool:
-    """See that the whole deployment has this lease. False if the journal cannot be asked now.
+async def check_lease(lease: Lease, journal: EndsJournal) -> None:
+    """See that the whole deployment has this lease. If the journal does not answer, its tail checks that later.
 
     Raises `SettingsError`.
     """
     try:
         agreed = await journal.agree_on_lease(lease.milliseconds)
     except DatabaseUnavailable:
-        return False
+        return
     if agreed != lease.milliseconds:
         raise SettingsError(
             f"JOURNAL_LEASE: {lease.seconds:g} s here, {agreed / 1000:g} s in the user database, and two leases undo logouts; "
             f"set it to {agreed / 1000:g}, or stop every worker and run `stateroom db lease {lease.seconds:g}`"
         )
-    return True

@@ -183,7 +183,7 @@ class Loader:
                 await self._clear_away(ref, reason)
 
     async def _clear_away(self, ref: SessionRef, reason: str) -> None:
-        """The journal was replayed, and the store has the session all the same: it was stored later, or no index named it."""
+        """Delete an ended session that the replay did not find: it was stored after that, or the user's index lacked it."""
         if reason != "rotated":  # a rotated one may be on its way to its new id, and still holds the data
             with contextlib.suppress(StoreUnavailable):
                 await self._store.delete_without_waiting(ref)
@@ -195,13 +195,12 @@ class Loader:
         if not credential.user:
             self._results["miss"].inc()
             return
-        is_good_alone = self._trust.is_good_alone(credential, sighting)
         try:
             self._replay.hurry_unless_covered(glimpse)
             if not self._trust.is_settled(glimpse):
                 fault = StoreUnavailable("the store is not settled and has no such session")
                 await self._load_by_journal(record, credential, sighting, fault)
-            elif not is_good_alone:
+            elif not self._trust.is_good_alone(credential, sighting):
                 self._ended(record, await self._reason_of_miss(credential))
             else:
                 await self._store_again(record, credential, sighting, client_notes)

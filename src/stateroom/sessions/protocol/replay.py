@@ -46,7 +46,8 @@ class ShardProgress:
     `seen`: the connection over which `cursor` was read or written; None before the first.
     `cursor`: every row up to this number is in the store; it never decreases over one connection, except to 0 for a
     journal that was replaced.
-    `covered`: the connection over which the tail covers the store; None if none does. It is `seen`, or an older one.
+    `covered`: the connection over which the tail covers the store; None if none does. If it is not the present connection,
+    it counts for nothing.
     `is_away`: the shard did not answer in this turn.
     """
 
@@ -92,17 +93,17 @@ class Replay:
         return progress is not None and progress.covered is glimpse and glimpse.standing.glimpse is glimpse
 
     def hurry_unless_covered(self, glimpse: Glimpse) -> None:
-        """Take the next turn now if there is a connection that is not covered."""
-        if not self.covers(glimpse):
+        """Take the next turn now if this connection is in use and not covered."""
+        if glimpse.connection_epoch and not self.covers(glimpse):
             self._wake.set()
 
     async def run(self) -> None:
         """Replay until cancelled."""
         while True:
             is_done = False
+            self._wake.clear()  # before the turn: what happens during it needs another one
             with contextlib.suppress(Unavailable):
                 is_done = await self.turn()
-            self._wake.clear()
             if not is_done:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue

@@ -3,8 +3,8 @@
 The store is settled and says that there is no such session, but its credential was confirmed a moment ago, and the
 journal has no end for it. Then it is stored again under its token, without its data. It stays pending until the journal
 has been asked once more, for an end that was committed while it was being stored. Parallel first requests are
-harmless, and so is a response that gets lost. Nobody comes back who should be out, because every end and every rotation
-is in the journal.
+harmless, and so is a response that gets lost. Nobody comes back who should be out: every end and every rotation is in
+the journal, or has left a tombstone.
 """
 
 from __future__ import annotations
@@ -109,4 +109,5 @@ class Restore:
         return reason
 
     async def _second_look(self, ref: SessionRef, generation: int) -> str | None:
+        """By itself, so that a drill can leave it out (drills/worker.py): then ended sessions come back."""
         return await self._trust.why_ended_by_journal(ref, generation)

@@ -53,7 +53,7 @@ class Saver:
         delta = record.delta()
         if not record.is_stored:
             if delta:
-                await self._sign_ins.store_anew(record, None, {}, remember=False)
+                await self._sign_ins.create(record, None, {}, remember=False)
             return bool(delta)
         renew = renew and record.renewed_ms < self.renewal_horizon()
         if not delta:
@@ -104,7 +104,7 @@ class Saver:
         return taken
 
     async def renew(self, record: SessionRecord) -> bool:
-        """Slide the idle lifetime. False if the session is gone. The request does not fail if the store is unavailable."""
+        """Slide the idle lifetime. False if the session is gone or the store is unavailable: the request does not fail then."""
         try:
             renewed = await self._store.renew(record.ref, interval_ms=self.renew_ms)
         except StoreUnavailable as fault:

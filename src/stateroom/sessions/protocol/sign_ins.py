@@ -87,7 +87,7 @@ class SignIns:
             # Parallel requests may have written since it was loaded: take that along.
             with contextlib.suppress(StoreUnavailable):
                 record.refresh(await self._store.load(old) or {})
-        new, over_limit = await self.store_anew(record, user_id, client_notes, remember=remember, generation=generation)
+        new, over_limit = await self.create(record, user_id, client_notes, remember=remember, generation=generation)
         try:
             if user:
                 await self._check_current(new, generation)
@@ -95,7 +95,7 @@ class SignIns:
                 await self._ends.end(SessionRef(user, handle), "limit")
             if old is not None:
                 await self._ends.end(old, "rotated")
-        except (SessionEnded, Unavailable):  # what the client came with is as good as before
+        except (SessionEnded, Unavailable):  # nobody is signed in: the client keeps the value that it came with
             await self._withdraw(new)
             record.forget()
             raise
@@ -150,7 +150,7 @@ class SignIns:
         self._metrics.sessions_ended["rotated"].inc()
         return committed_at
 
-    async def store_anew(
+    async def create(
         self,
         record: SessionRecord,
         user_id: UserId | None,
@@ -241,9 +241,10 @@ class SignIns:
         return None
 
     async def _check_not_ended(self, old: SessionRef, new: SessionRef, *, is_unclaimed: bool = False) -> None:
-        """The copy must not outlive a logout that came between, nor another rotation that came first.
+        """Raises `SessionEnded` if the old session ended by more than this rotation; the copy is withdrawn then.
 
-        `is_unclaimed`: the copy could not become the session; then any other rotation's copy has. Raises `SessionEnded`.
+        A logout may have come between. Of two rotations the first row counts, unless this one's copy could not become the
+        session (`is_unclaimed`): then another rotation's copy has.
         """
         rows, _ = await self._journal.look_up([old])
         for number, row in enumerate(rows):

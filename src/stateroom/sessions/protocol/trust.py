@@ -115,7 +115,7 @@ class Trust:
         return self.has_journal and self._degraded_ms > 0
 
     def state(self, client: RedisClient, store: SessionStore) -> StoreState:
-        """The store as this worker sees it; of several shards, the worst."""
+        """The store as this worker sees it. It is settled if every shard is, and away if no shard was ever connected."""
         if not client.is_available:
             return "away"
         if store.is_refusing:

@@ -37,7 +37,7 @@ MAX_VALUE_LENGTH = 2048
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
 _HEAD_BYTES = 1 + _KEY_ID_BYTES
-_OPENED_AT_MOST = 20_000
+OPENED_AT_MOST = 20_000
 
 
 def fresh_token() -> bytes:
@@ -98,7 +98,7 @@ class KeyRing:
         credential = self._unseal(value)
         if credential is not None:
             self._opened[value] = credential
-            if len(self._opened) > _OPENED_AT_MOST:
+            if len(self._opened) > OPENED_AT_MOST:
                 self._opened.popitem(last=False)
         return credential
 

@@ -70,12 +70,12 @@ class Writes:
         """`run`, and wait for replicas. Too few are no reason to fail: the sealed value and the journal carry the session."""
 
         async def run(timed: Sequence[Argument]) -> list[Any]:
-            reply, _ = await self.run_whenever(script, keys, timed)
+            reply, _ = await self.run_without_deadline(script, keys, timed)
             return reply
 
         return await self._in_time(keys, args, run)
 
-    async def run_whenever(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], int]:
+    async def run_without_deadline(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], int]:
         """Run a script without a deadline: an end is good however late it comes. Returns its reply and the number of replicas."""
         wanted = self._durability
         if not wanted.replicas:

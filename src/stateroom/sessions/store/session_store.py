@@ -205,7 +205,7 @@ class SessionStore:
         """
         keys = [*self._key_names.of_session(ref), self._key_names.tombstone(ref)]
         args: list[Argument] = [self._clock.skew_ms, 0, ref.handle, ref.user, tombstone_ms or "", reason]
-        reply, reached = await self._writes.run_whenever("finish", keys, args)
+        reply, reached = await self._writes.run_without_deadline("finish", keys, args)
         if reply[0] != _OK:
             return None, reached
         return Ended(user_id_of(ref.user), ref.handle, int(reply[1]), int(reply[2])), reached
@@ -219,7 +219,9 @@ class SessionStore:
         """Delete the user's sessions of a lower generation (None: of any), except the one with the handle `spare`."""
         index, expiries = self._key_names.of_user(user)
         least = _ALL_GENERATIONS if generation is None else generation
-        reply, _ = await self._writes.run_whenever("end_older", [index, expiries], [self._clock.skew_ms, 0, user, least, spare])
+        reply, _ = await self._writes.run_without_deadline(
+            "end_older", [index, expiries], [self._clock.skew_ms, 0, user, least, spare]
+        )
         now = int(reply[-1])
         near = self._client.standing(index).near
         if near is not None:  # the script has found their keys itself
@@ -236,7 +238,7 @@ class SessionStore:
         return None if reason is None else reason.decode()
 
     async def exists(self, ref: SessionRef) -> bool:
-        """Whether this user has the session. The key is not enough: many users share a tag."""
+        """Whether this user has the session. Its key does not tell: it holds the user's tag, which many users share."""
         fields = await self.load(ref)
         return fields is not None and fields.get(USER, b"") == ref.user.encode()
 
@@ -310,5 +312,5 @@ class SessionStore:
             )
 
     def _has_expired(self, fields: Fields) -> bool:
-        """For tests that move the clock: Redis' own expiry does not know of it."""
+        """Whether the session would have expired if Redis' clock were where a test has moved it (`stateroom.testing`)."""
         return expires_ms(fields) <= self._clock.now_ms()

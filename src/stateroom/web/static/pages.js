@@ -1,6 +1,5 @@
-// What pages do besides: times in the reader's own zone, passwords to look at, one form for two clicks, and a word before
-// the session ends.
-// All of it can be done without: pages work with scripts off.
+// Additions to the pages: times in the reader's time zone, a button that shows a password, protection against double clicks,
+// and a warning before the session ends. The pages work without this script.
 
 for (const each of document.querySelectorAll("time[data-moment]")) {
   const format = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
@@ -18,7 +17,7 @@ for (const button of document.querySelectorAll("button.reveal")) {
   input.form.addEventListener("submit", () => { input.type = "password"; });
 }
 
-// A form is sent once, however often its button is clicked: the second would come with a cookie that the first replaces.
+// A form is sent once although its button is clicked twice: the first request replaces the cookie that the second would send.
 for (const form of document.forms) {
   let sentAt = -Infinity;
   form.addEventListener("submit", (event) => {
@@ -28,18 +27,18 @@ for (const form of document.forms) {
 }
 
 const UNRENEWED = { "X-Session-Renew": "no" };
-const told = document.body.dataset;
-if (told.back) goOn(told.back);
-if (told.expiresIn) watch(Number(told.user), Number(told.expiresIn), Number(told.warnBefore));
+const data = document.body.dataset;
+if (data.back) leaveIfSignedIn(data.back);
+if (data.expiresIn) watch(Number(data.user), Number(data.expiresIn), Number(data.warnBefore));
 
-// A strict cookie does not come with a link from another site; it comes with what our own page asks. Who is signed in
-// after all goes on.
-async function goOn(back) {
+// A browser does not send a strict cookie when the user follows a link from another site, but it sends it with requests of
+// our own page. So the sign-in page asks again, and leaves if the user is signed in.
+async function leaveIfSignedIn(back) {
   const check = await checkSession(UNRENEWED);
   if (check && check.authenticated) location.replace(back);
 }
 
-// What the API says of the session; null where it says nothing.
+// The API's facts about the session; null if there is no answer.
 async function checkSession(headers) {
   try {
     const answer = await fetch("/api/auth/check", { headers, cache: "no-store", credentials: "same-origin" });
@@ -49,26 +48,26 @@ async function checkSession(headers) {
   }
 }
 
-// Asks now and then how long the session lives, in a way that does not prolong it: another page may have done so, or
-// another device may have ended it. Warns `warnBefore` seconds before its end.
+// Asks from time to time how long the session lives, without extending it. Another page may have extended it, or another
+// device may have ended it. Warns `warnBefore` seconds before its end.
 function watch(user, expiresIn, warnBefore) {
   const ASK_EVERY = 60, ASK_OFTEN = 15, ASK_SOON = 2, LAST_CALL = 30;
   const bar = document.getElementById("expiry"), text = document.getElementById("expiry-text");
   const stay = document.getElementById("stay"), announcer = document.getElementById("announcer");
   const degraded = document.getElementById("degraded");
   let endsAt = now() + expiresIn, askAt = now() + Math.min(ASK_EVERY, Math.max(0, expiresIn - warnBefore));
-  let announced = Infinity, inVain = "", asked = Promise.resolve(true);
+  let announced = Infinity, failure = "", asked = Promise.resolve(true);
 
   stay.addEventListener("click", async () => {
-    // A renewal comes with the answer's cookie: only the next answer counts it.
+    // The first answer renews the cookie and still has the old time. The second answer has the new time.
     const isReached = await ask({}) && await ask(UNRENEWED);
-    if (!isReached) inVain = "The service cannot be reached; try again.";
+    if (!isReached) failure = "We can't reach the service. Please try again.";
     else if (left() > warnBefore) announce("You stay signed in.");
-    else if (degraded.hidden) inVain = "It has reached its longest time; sign in again afterwards.";
-    else inVain = "It cannot be prolonged at the moment; try again.";
+    else if (degraded.hidden) failure = "It can't be extended any more. Please sign in again when it has ended.";
+    else failure = "It can't be extended right now. Please try again.";
     announced = Infinity;
     tick();
-    stay.hidden = isReached && degraded.hidden && inVain !== "";
+    stay.hidden = isReached && degraded.hidden && failure !== "";
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) tick(); });
   setInterval(tick, 1000);
@@ -79,11 +78,11 @@ function watch(user, expiresIn, warnBefore) {
     bar.hidden = seconds > warnBefore;
     if (bar.hidden) {
       announced = Infinity;
-      inVain = "";
+      failure = "";
       stay.hidden = false;
       return;
     }
-    text.textContent = `Your session ends in ${inWords(seconds)}. ${inVain || "Stay signed in?"}`;
+    text.textContent = `Your session ends in ${inWords(seconds)}. ${failure || "Stay signed in?"}`;
     const step = seconds <= LAST_CALL ? LAST_CALL : warnBefore;
     if (step < announced) {
       announced = step;
@@ -91,7 +90,7 @@ function watch(user, expiresIn, warnBefore) {
     }
   }
 
-  // One after the other: whether there was an answer.
+  // Sends one question after the other. Resolves to whether there was an answer.
   function ask(headers) {
     askAt = now() + (left() > warnBefore ? Math.min(ASK_EVERY, left() - warnBefore) : Math.max(ASK_SOON, Math.min(ASK_OFTEN, left())));
     asked = asked.then(() => askNow(headers), () => askNow(headers));
@@ -108,7 +107,7 @@ function watch(user, expiresIn, warnBefore) {
     return true;
   }
 
-  // The sign-in page says why; where the cookie has gone with the session it cannot know.
+  // The sign-in page says why the session has ended. If the cookie has expired too, the page needs the reason in its address.
   function leave(reason) {
     location.replace(reason ? "/login" : "/login?signed-out=expired");
   }

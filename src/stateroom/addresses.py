@@ -1,0 +1,85 @@
+"""The only place that reads client addresses and networks: trusted proxies, `/metrics`, request ids, throttling, settings.
+
+The rest of the package gets its answers here because the parts of the service must agree on who a client is. On a
+listener for both families (`HOST=::`) an IPv4 client arrives as `::ffff:192.0.2.1` (RFC 4291, section 2.5.5.2). A
+reader that does not know this form takes a trusted proxy for a stranger.
+
+This module needs nothing of the settings: its callers hand over their networks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import TypeAlias
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+_IN_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::[0-9]+)?")
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
+"""Azure's gateways and IIS write an IPv4 address so."""
+
+
+def parse_client(text: str | None) -> IPAddress | None:
+    """The address of a client, or None if the text is no address.
+
+    Understands `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, each also as a mapped
+    IPv4 address (`::ffff:192.0.2.1` is `192.0.2.1`) and with a zone (`fe80::1%eth0` is `fe80::1`): a zone names an
+    interface of this machine and says nothing about the client.
+    """
+    if text is None:
+        return None
+    text = text.strip()
+    enclosed = _IN_BRACKETS.fullmatch(text) or _WITH_PORT.fullmatch(text)
+    try:
+        address = ipaddress.ip_address(_without_zone(enclosed[1] if enclosed else text))
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if address.version == 6 else address
+
+
+def parse_network(text: str) -> Network:
+    """A network in CIDR form, or a single address. A mapped network (`::ffff:10.0.0.0/104`) is the IPv4 one.
+
+    Raises `ValueError`, also for bits set behind the prefix (`10.0.0.1/8`) and for a zone: it would be ignored.
+    """
+    if "%" in text:
+        raise ValueError("a network has no zone")
+    network = ipaddress.ip_network(text.strip())
+    if network.version == 4 or not network.subnet_of(_MAPPED):
+        return network
+    mapped = network.network_address.ipv4_mapped
+    assert mapped is not None, "an address of ::ffff:0:0/96 is a mapped one"
+    return ipaddress.ip_network((mapped, network.prefixlen - _MAPPED.prefixlen))
+
+
+def is_in(address: IPAddress | None, networks: Iterable[Network]) -> bool:
+    """Whether one of these networks has the address. No network has None."""
+    return address is not None and any(address in network for network in networks if network.version == address.version)
+
+
+def is_loopback(text: str | None) -> bool:
+    """Whether a client is on this machine."""
+    address = parse_client(text)
+    return address is not None and address.is_loopback
+
+
+def network_around(address: IPAddress, *, ipv4_prefix: int, ipv6_prefix: int) -> Network:
+    """The network of that size that has the address."""
+    return ipaddress.ip_network((address, ipv4_prefix if address.version == 4 else ipv6_prefix), strict=False)
+
+
+def is_ipv6(text: str) -> bool:
+    """Whether this is an IPv6 address as a listener or a server has it: without brackets and port, perhaps with a zone."""
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _without_zone(text: str) -> str:
+    return text.partition("%")[0]

@@ -1,0 +1,147 @@
+"""Every setting with its type and its default, in one class.
+
+Names are those of the environment (`REDIS_HOST`), in lower case here (`settings.redis_host`). There is no default
+secret. The type of a setting has None only where None means something to its reader. `implied.py` replaces the default
+of a setting that depends on others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
+from .keys import CookieKeys, JwtKeys, decode_cookie_key
+from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
+from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, ExistingFile, Folder, KeyPrefix
+
+DEFAULT_LEASE_SECONDS = 0.5
+SHORTEST_LEASE_SECONDS = 0.4
+"""A shorter lease would be over before the journal is read twice (sessions/protocol/lease.py)."""
+
+RedisMode = Literal["embedded", "single", "sentinel", "cluster"]
+
+
+class SettingsFields(BaseSettings):
+    """The settings without their sources and without the checks between them; `Settings` adds both."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    # Listeners
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+    metrics_host: Host | None = Field(default=None, examples=["127.0.0.1"])
+    metrics_port: Port | None = Field(default=None, examples=[9090])
+    metrics_token: SecretStr | None = None
+    trusted_proxies: Networks = ()
+    public_origins: Origins = ()
+    return_hosts: ReturnHosts = ()
+    login_url: LoginUrl = "/login"
+    cors_origins: Origins = ()
+
+    # Redis
+    redis_mode: Annotated[RedisMode, AnyCase] = "embedded"
+    redis_url: SecretStr | None = None
+    redis_host: Host = "localhost"
+    redis_port: ServerPort = 6379
+    redis_db: Annotated[int, Field(ge=0)] = 0
+    redis_username: str | None = None
+    redis_password: SecretStr | None = None
+    redis_sentinels: Addresses = ()
+    redis_master_name: str = "mymaster"
+    redis_sentinel_username: str | None = None
+    redis_sentinel_password: SecretStr | None = None
+    redis_cluster_nodes: Addresses = ()
+    redis_tls: bool = False
+    redis_tls_ca: ExistingFile | None = None
+    redis_tls_cert: ExistingFile | None = None
+    redis_tls_key: ExistingFile | None = None
+    redis_tls_server_name: str | None = None
+    redis_sentinel_tls: bool = False
+    redis_sentinel_tls_ca: ExistingFile | None = None
+    redis_sentinel_tls_cert: ExistingFile | None = None
+    redis_sentinel_tls_key: ExistingFile | None = None
+    redis_sentinel_tls_server_name: str | None = None
+    redis_key_prefix: KeyPrefix = "session"
+    redis_pool_size: Annotated[int, Field(ge=1, le=10_000)] = 20
+    redis_min_idle: Annotated[int, Field(ge=0)] = 2
+    redis_dial_timeout: Wait = 0.5
+    redis_read_timeout: Wait = 0.5
+    redis_write_timeout: Wait = 0.5
+    redis_write_replicas: Annotated[int, Field(ge=0)] = 0
+    redis_write_replicas_timeout: Wait = 0.1
+
+    # Sessions
+    session_name: CookieName = "session_id"
+    session_max_age: WholeSeconds = 3600
+    session_absolute_max_age: WholeSeconds = 43200
+    session_renew_interval: Seconds = 60
+    session_remember_max_age: WholeSeconds = 2_592_000
+    session_address: Annotated[Literal["full", "truncated", "off"], AnyCase] = "full"
+    session_cache_max_age: Delay = 0
+    session_max_per_user: Annotated[int, Field(ge=0)] = 0
+    session_max_bytes: Annotated[int, Field(ge=1)] = 16384
+
+    # Cookies
+    cookie_keys: CookieKeys = ()
+    cookie_secure: bool | None = None
+    cookie_domain: CookieDomain | None = None
+    cookie_path: CookiePath = "/"
+    cookie_samesite: Annotated[Literal["Strict", "Lax", "None"], Capitalised] = "Strict"
+
+    # State
+    database_url: SecretStr | None = None
+    journal_required: bool = False
+    journal_lease: Annotated[Seconds, Field(ge=SHORTEST_LEASE_SECONDS, le=10)] = DEFAULT_LEASE_SECONDS
+    state_dir: Folder = Path("var")
+    degraded_max_age: WholeDelay = 300
+
+    # Accounts
+    password_min_length: Annotated[int, Field(ge=1, le=1024)] = 8
+    password_blocklist: str | None = None
+    bcrypt_rounds: Annotated[int, Field(ge=4, le=31)] = 12
+    password_pepper: SecretStr | None = None
+    fresh_max_age: WholeSeconds = 900
+    login_attempts: Annotated[int, Field(ge=1)] = 10
+    login_attempts_per_address: Annotated[int, Field(ge=1)] = 100
+    login_window: WholeSeconds = 300
+    geoip_database: ExistingFile | None = None
+
+    # Process
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"
+    log_format: Annotated[Literal["json", "console"], AnyCase] | None = None
+    drain_delay: Delay = 0
+
+    # Tokens
+    jwt_keys: JwtKeys = ()
+    jwt_max_age: WholeSeconds = 300
+    jwt_issuer: str = "stateroom"
+    jwt_audience: str = "stateroom"
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.redis_mode == "embedded"
+
+    @property
+    def is_cookie_secure(self) -> bool:
+        """Whether cookies carry `Secure` from the first request on."""
+        return not self.is_embedded if self.cookie_secure is None else self.cookie_secure
+
+    @property
+    def has_database(self) -> bool:
+        """False with `DATABASE_URL=none`: library use without accounts and journal."""
+        return self.database_url is None or self.database_url.get_secret_value().lower() != "none"
+
+    @property
+    def key_ring(self) -> tuple[bytes, ...]:
+        """The cookie keys as bytes, the sealing one first."""
+        return tuple(decode_cookie_key(key.get_secret_value()) for key in self.cookie_keys)

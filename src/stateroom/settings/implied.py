@@ -1,0 +1,47 @@
+"""What the given settings imply for the others: defaults that no constant can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .fields import RedisMode, SettingsFields
+
+
+def fill_in(settings: SettingsFields) -> None:
+    """Give each setting of `IMPLIED` that nobody has set its value."""
+    for name, imply in IMPLIED.items():
+        if name not in settings.model_fields_set:
+            settings.__dict__[name] = imply(settings)  # the model is frozen for everybody else
+
+
+def _redis_mode(settings: SettingsFields) -> RedisMode:
+    if settings.redis_sentinels:
+        return "sentinel"
+    if settings.redis_cluster_nodes:
+        return "cluster"
+    if settings.model_fields_set & {"redis_url", "redis_host", "redis_port"}:
+        return "single"
+    return "embedded"
+
+
+def _session_name(settings: SettingsFields) -> str:
+    if not settings.is_cookie_secure:
+        return "session_id"
+    if settings.cookie_domain or settings.cookie_path != "/":
+        return "__Secure-session"
+    return "__Host-session"
+
+
+IMPLIED: Mapping[str, Callable[[SettingsFields], Any]] = {
+    "redis_mode": _redis_mode,  # first: others depend on it
+    "redis_write_replicas": lambda settings: 1 if settings.redis_mode == "sentinel" else 0,
+    "redis_sentinel_tls": lambda settings: settings.redis_tls,
+    "redis_sentinel_tls_ca": lambda settings: settings.redis_tls_ca,
+    "redis_sentinel_tls_cert": lambda settings: settings.redis_tls_cert,
+    "redis_sentinel_tls_key": lambda settings: settings.redis_tls_key,
+    "redis_sentinel_tls_server_name": lambda settings: settings.redis_tls_server_name,
+    "session_renew_interval": lambda settings: min(60.0, settings.session_max_age / 10),
+    "degraded_max_age": lambda settings: min(settings.degraded_max_age, settings.session_max_age),
+    "session_name": _session_name,
+}

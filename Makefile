@@ -13,7 +13,10 @@ run: $(VENV)/.installed
 	@$(BIN)/stateroom serve
 
 # Tests that measure time, or that need the machine's browser, containers or fixed ports, run after the others and alone.
-SERIAL := $(addprefix tests/,drills sessions/promise browser proxies containers serving)
+SERIAL := $(addprefix tests/,drills sessions/promise sessions/journal/test_journal_scale.py browser proxies containers serving)
+SERIAL_TEST := tests/accounts/test_accounts.py::test_unknown_user_and_wrong_password_take_the_same_time
+
+PARALLEL := -n 2 --dist loadfile --deselect=$(SERIAL_TEST)
 
 # These tests run mostly in one process and measure no times: counting lines doubles a test's CPU time.
 COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/sealing tests/settings tests/telemetry tests/web
@@ -21,9 +24,9 @@ COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/seal
 # `make test COVERAGE=1` also counts the lines that the tests in COVERED run, and prints a table.
 test: $(VENV)/.installed-dev
 	@status=0; \
-	$(if $(COVERAGE),$(BIN)/python -m pytest -n 2 --dist loadfile $(COVERED) --cov --cov-report= || status=$$?;) \
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(SERIAL) $(if $(COVERAGE),$(COVERED))) || status=$$?; \
-	$(BIN)/python -m pytest $(SERIAL) || status=$$?; \
+	$(if $(COVERAGE),$(BIN)/python -m pytest $(PARALLEL) $(COVERED) --cov --cov-report= || status=$$?;) \
+	$(BIN)/python -m pytest $(PARALLEL) $(addprefix --ignore=,$(SERIAL) $(if $(COVERAGE),$(COVERED))) || status=$$?; \
+	$(BIN)/python -m pytest $(SERIAL) $(SERIAL_TEST) || status=$$?; \
 	$(if $(COVERAGE),$(BIN)/python -m tests.covered || status=$$?;) \
 	exit $$status
 

@@ -46,9 +46,10 @@ def test_the_session_in_which_all_passed_writes_the_note(notes: Notes) -> None:
     assert notes.noted == [notes.digest()]
 
 
-def test_a_failure_elsewhere_does_not_matter(notes: Notes, pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("arguments", [[], ["drills", "test_other.py::test_it"]])
+def test_a_failure_elsewhere_does_not_matter(notes: Notes, pytester: pytest.Pytester, arguments: list[str]) -> None:
     pytester.makepyfile(test_other="def test_it(): assert False")
-    notes.run()
+    notes.run(*arguments)
     assert len(notes.noted) == 1
 
 

@@ -32,7 +32,9 @@ class PassNote:
         ours = [item for item in session.items if self._is_ours(item)]
         self._tests = {item.nodeid for item in ours}
         all_files = set(self._folder.glob("test_*.py"))
-        if {item.path for item in ours} != all_files or any("::" in argument for argument in session.config.args):
+        begin = session.config.invocation_params.dir
+        single = [begin / argument.split("::")[0] for argument in session.config.args if "::" in argument]
+        if {item.path for item in ours} != all_files or any(path.is_relative_to(self._folder) for path in single):
             self._is_whole = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -73,7 +73,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> dict[str, Any]:
         if piece is None:
             break
         packed += piece
-    with contextlib.suppress(msgspec.DecodeError, zlib.error):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, zlib.error):
         if packed[:1] == _DEFLATED:
             packed = zlib.decompressobj(_WINDOW_BITS, zdict=_WORDS).decompress(packed[1:], _LARGEST_NOTES)
         found = msgspec.json.decode(packed)

@@ -64,7 +64,7 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["nonsense"], "there is no scenario nonsense; there are kill-primary"),
+        (["nonsense"], "there is no scenario nonsense; the scenarios are kill-primary"),
         (["./none.py"], "there is no file ./none.py"),
         (["./empty.py"], "has no scenario"),
         (["--target", "http://127.0.0.1:1"], "--target needs --sentinels, and --sentinels needs --target"),

@@ -171,7 +171,7 @@ def end_behind_a_slow_link(world: World) -> None:
 
 
 def end_behind_a_link_that_stands_still(world: World) -> None:
-    """The same, and it is on its way for long."""
+    """End a session that a worker has copied, behind a slow link."""
     _end_of_what_is_copied(world, seconds=0.4)
 
 

@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from sqlalchemy import MetaData, NullPool, event
@@ -27,6 +27,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from . import migrations
 from .errors import DatabaseUnavailable, SettingsError
+from .sqlite.direct import Step
+from .sqlite.file import set_pragmas
+from .sqlite.readers import Readers
+from .sqlite.writer import Writer
 
 if TYPE_CHECKING:
     from asyncpg import Connection as PostgresConnection
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 POOL_SIZE = 5
 POOL_OVERFLOW = 5
@@ -69,6 +75,8 @@ class Database:
         self._sqlite = _sqlite_url(settings)
         self._dsn = "" if self._sqlite is not None else _postgres_dsn(settings)
         self._engine: AsyncEngine | None = None
+        self._writer: Writer | None = None
+        self._readers: Readers | None = None
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # of SQLite, one a connection
 
     @property
@@ -134,6 +142,32 @@ class Database:
         async with self.connect() as connection:
             return await connection.run_sync(migrations.current)
 
+    async def write(self, step: Step[T]) -> T:
+        """Run a step in a transaction. Returns what the step returned, when the transaction is committed.
+
+        `step`: an async function of a connection. On SQLite it runs in another thread, and shares its transaction with
+        steps that came at the same time: it must await nothing but its connection. If it raises, only what it wrote is
+        undone, and the error is raised here. It runs once at most. It returns values, not a result that is still open.
+        Raises `DatabaseUnavailable`. Then the step may or may not be committed.
+        """
+        with _faults():
+            if self._sqlite is None:
+                async with self.begin() as connection:
+                    return await step(connection)
+            if self._writer is None:
+                self._writer = Writer(self._path, begin_seconds=CONNECT_TIMEOUT_SECONDS, commit_seconds=STATEMENT_TIMEOUT_SECONDS)
+            return await self._writer.write(step)
+
+    async def read(self, step: Step[T]) -> T:
+        """Run a step that only reads, and return what it returned. `step`: as in `write`. Raises `DatabaseUnavailable`."""
+        with _faults():
+            if self._sqlite is None:
+                async with self.connect() as connection:
+                    return await step(connection)
+            if self._readers is None:
+                self._readers = Readers(self._path, seconds=CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS)
+            return await self._readers.read(step)
+
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A connection in a transaction, which commits at the end of the block and rolls back after an exception."""
@@ -153,12 +187,23 @@ class Database:
 
     async def aclose(self) -> None:
         """Close all connections. This waits for statements that still run in SQLite's threads."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            await writer.aclose(CONNECT_TIMEOUT_SECONDS)
+        if self._readers is not None:
+            readers, self._readers = self._readers, None
+            await readers.aclose()
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()
             # A statement goes on in its thread when its caller has given up. At its end the thread calls the event loop,
             # so the loop must still run.
             await asyncio.gather(*(asyncio.to_thread(each.join, CONNECT_TIMEOUT_SECONDS) for each in self._threads))
+
+    @property
+    def _path(self) -> Path:
+        assert self._sqlite is not None
+        return Path(str(self._sqlite.database))
 
     async def _upgrade(self) -> None:
         # A migration may take long, and it waits for another process that migrates now.
@@ -268,11 +313,7 @@ def _folder_faults(setting: str, path: Path) -> Iterator[None]:
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
+    set_pragmas(connection)
 
 
 def _locked(path: Path) -> contextlib.AbstractContextManager[object]:

@@ -304,16 +304,19 @@ async def test_a_request_without_a_cookie_sends_nothing_to_the_database(
     assert service.app is not None
     database = service.app[DATABASE]
     asked: list[str] = []
-    connect = database.connect
 
-    def noted() -> Any:
-        task = asyncio.current_task()
-        name = task.get_name() if task is not None else ""
-        if not name.startswith("stateroom "):  # Background tasks have names.
-            asked.append(name)
-        return connect()
+    def noted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def calling(*arguments: Any) -> Any:
+            task = asyncio.current_task()
+            name = task.get_name() if task is not None else ""
+            if not name.startswith("stateroom "):  # Background tasks have names.
+                asked.append(name)
+            return call(*arguments)
 
-    monkeypatch.setattr(database, "connect", noted)
+        return calling
+
+    for call in ("connect", "begin", "read", "write"):
+        monkeypatch.setattr(database, call, noted(getattr(database, call)))
     for path in ("/api/auth/check", "/api/flashes", "/livez", "/readyz", "/"):
         async with service.get(path) as response:
             assert response.status == 200

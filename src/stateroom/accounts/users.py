@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import builtins
 import re
 import time
 from dataclasses import dataclass
@@ -90,10 +90,13 @@ class Users:
             "password_hash": password_hash,
             "created_at": _now_ms(),
         }
+
+        async def step(connection: AsyncConnection) -> User:
+            user_id = (await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one()
+            return User(**(await connection.execute(_USERS.where(users.c.id == user_id))).mappings().one())
+
         try:
-            async with self._database.begin() as connection:
-                user_id = (await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one()
-                return User(**(await connection.execute(_USERS.where(users.c.id == user_id))).mappings().one())
+            return await self._database.write(step)
         except IntegrityError:
             raise Conflict("an account with this email exists") from None
 
@@ -109,8 +112,11 @@ class Users:
 
     async def list(self) -> list[User]:
         """All users, by id."""
-        async with self._database.connect() as connection:
+
+        async def step(connection: AsyncConnection) -> builtins.list[User]:
             return [User(**row) for row in (await connection.execute(_USERS.order_by(users.c.id))).mappings()]
+
+        return await self._database.read(step)
 
     async def set_password_hash(
         self, user_id: int, password_hash: str, *, seen: str, within: AsyncConnection | None = None
@@ -132,17 +138,24 @@ class Users:
 
     async def erase(self, user_id: int) -> None:
         """Delete the account. Its id is never given to another user."""
-        async with self._database.begin() as connection:
+
+        async def step(connection: AsyncConnection) -> None:
             await connection.execute(delete(users).where(users.c.id == user_id))
 
+        await self._database.write(step)
+
     async def _one(self, condition: Any) -> User | None:
-        async with self._database.connect() as connection:
+        async def step(connection: AsyncConnection) -> User | None:
             row = (await connection.execute(_USERS.where(condition))).mappings().one_or_none()
-        return None if row is None else User(**row)
+            return None if row is None else User(**row)
+
+        return await self._database.read(step)
 
     async def _set(self, condition: Any, within: AsyncConnection | None, **values: Any) -> bool:
-        async with self._database.begin() if within is None else contextlib.nullcontext(within) as connection:
+        async def step(connection: AsyncConnection) -> bool:
             return bool((await connection.execute(update(users).where(condition).values(**values))).rowcount)
+
+        return await (self._database.write(step) if within is None else step(within))
 
 
 def normal_email(email: str) -> str:

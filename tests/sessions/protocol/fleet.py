@@ -7,9 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
-from typing import Any, Protocol, cast
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import Any, Protocol, TypeVar, cast
 
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
@@ -27,11 +25,14 @@ from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.wiring import wire
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Settings
+from stateroom.sqlite.direct import Step
 from stateroom.telemetry.metrics import Metrics
 from stateroom.testing import settings
 
 from .. import fake_redis
 from ..fake_journal import FakeJournal, Table
+
+T = TypeVar("T")
 
 PERSISTENT = {"appendonly": "yes", "appendfsync": "always"}
 PREFIX = "test"
@@ -53,17 +54,13 @@ class DatabaseLine:
         self._database = database
         self.is_cut = False
 
-    @contextlib.asynccontextmanager
-    async def connect(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self, step: Step[T]) -> T:
         self._check()
-        async with self._database.connect() as connection:
-            yield connection
+        return await self._database.read(step)
 
-    @contextlib.asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, step: Step[T]) -> T:
         self._check()
-        async with self._database.begin() as connection:
-            yield connection
+        return await self._database.write(step)
 
     def _check(self) -> None:
         if self.is_cut:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     Index,
     Integer,
+    Select,
     String,
     Table,
     and_,
@@ -85,6 +86,10 @@ _RAISE = text(
 """Make it one higher, and at least `least`: a restored database may have forgotten some."""
 
 
+class _HasEnded(Exception):
+    """The session has ended."""
+
+
 class Journal:
     """See `EndsJournal`, whose calls these are."""
 
@@ -94,8 +99,10 @@ class Journal:
         self._database = database
 
     async def record(self, rows: Sequence[EndRow]) -> None:
-        async with self._database.begin() as connection:
+        async def step(connection: AsyncConnection) -> None:
             await connection.execute(insert(session_ends), [_values(row) for row in rows])
+
+        await self._database.write(step)
 
     async def raise_generation(
         self,
@@ -107,11 +114,13 @@ class Journal:
         expires_at: int,
         in_transaction: InTransaction | None = None,
     ) -> int:
-        async with self._database.begin() as connection:
+        async def step(connection: AsyncConnection) -> int:
             generation = await _raise(connection, user, reason, seen=seen, ended_at=ended_at, expires_at=expires_at)
             if in_transaction is not None:
                 await in_transaction(connection)
             return generation
+
+        return await self._database.write(step)
 
     async def rotate(
         self,
@@ -124,94 +133,120 @@ class Journal:
     ) -> bool:
         ends = session_ends.c
         ended = select(ends.seq).where(ends.user_key == rotation.user, ends.handle == rotation.handle).limit(1)
-        async with self._database.connect() as connection, connection.begin() as transaction:
+
+        async def step(connection: AsyncConnection) -> None:
             # Of two that come at once the second waits here, for the row of the user's generation.
             now = int((await connection.execute(_HOLD, {"user": rotation.user})).scalar_one())
             if now > generation or (await connection.execute(ended)).scalar_one_or_none() is not None:
-                await transaction.rollback()
-                return False
+                raise _HasEnded
             if revokes is not None:
                 await _raise(connection, rotation.user, revokes, seen=generation, ended_at=rotation.ended_at, expires_at=expires_at)
             await connection.execute(insert(session_ends), [_values(rotation)])
             if in_transaction is not None:
                 await in_transaction(connection)
-            return True
+
+        try:
+            await self._database.write(step)
+        except _HasEnded:
+            return False
+        return True
 
     async def generation(self, user: str) -> int:
         query = select(session_generations.c.generation).where(session_generations.c.user_key == user)
-        async with self._database.connect() as connection:
+
+        async def step(connection: AsyncConnection) -> int:
             return int((await connection.execute(query)).scalar_one_or_none() or 0)
+
+        return await self._database.read(step)
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         ends = session_ends.c
         ended = or_(ends.handle == ref.handle, and_(ends.handle.is_(None), ends.generation > generation))
         query = select(ends.reason).where(ends.user_key == ref.user, ended).order_by(ends.seq).limit(1)
-        async with self._database.connect() as connection:
+
+        async def step(connection: AsyncConnection) -> str | None:
             return (await connection.execute(query)).scalar_one_or_none()
 
+        return await self._database.read(step)
+
     async def newest(self, limit: int) -> list[Row]:
-        async with self._database.connect() as connection:
-            found = await connection.execute(select(session_ends).order_by(session_ends.c.seq.desc()).limit(limit))
-            return [Row(*each) for each in reversed(found.all())]
+        return (await self._rows(select(session_ends).order_by(session_ends.c.seq.desc()).limit(limit)))[::-1]
 
     async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
         ends = session_ends.c
         wanted = and_(ends.handle.is_(None), ends.seq > after, ends.expires_at > needed_at)
-        async with self._database.connect() as connection:
-            found = await connection.execute(select(session_ends).where(wanted).order_by(ends.seq).limit(limit))
-            return [Row(*each) for each in found]
+        return await self._rows(select(session_ends).where(wanted).order_by(ends.seq).limit(limit))
 
     async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
         seq = session_ends.c.seq
         wanted = or_(seq > after, seq.in_(sorted(gaps))) if gaps else seq > after
-        async with self._database.connect() as connection:
-            found = await connection.execute(select(session_ends).where(wanted).order_by(seq).limit(limit))
-            return [Row(*each) for each in found]
+        return await self._rows(select(session_ends).where(wanted).order_by(seq).limit(limit))
 
     async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
         ends, generations = session_ends.c, session_generations.c
         by_session = select(session_ends).where(tuple_(ends.user_key, ends.handle).in_(refs)).order_by(ends.seq)
         by_user = select(session_generations).where(generations.user_key.in_({ref.user for ref in refs}))
-        async with self._database.connect() as connection:
+
+        async def step(connection: AsyncConnection) -> tuple[list[Row], dict[str, int]]:
             rows = [Row(*each) for each in await connection.execute(by_session)]
             return rows, {user: int(generation) for user, generation in await connection.execute(by_user)}
 
+        return await self._database.read(step)
+
     async def of_user(self, user: str) -> list[Row]:
-        query = select(session_ends).where(session_ends.c.user_key == user).order_by(session_ends.c.seq)
-        async with self._database.connect() as connection:
-            return [Row(*each) for each in await connection.execute(query)]
+        return await self._rows(select(session_ends).where(session_ends.c.user_key == user).order_by(session_ends.c.seq))
 
     async def fleet_id(self) -> str:
+        async def step(connection: AsyncConnection) -> None:
+            await connection.execute(insert(fleet).values(id=secrets.token_hex(16)))
+
         known = await self.known_fleet_id()
         if known is None:
-            async with self._database.begin() as connection:
-                await connection.execute(insert(fleet).values(id=secrets.token_hex(16)))
+            await self._database.write(step)
             known = await self.known_fleet_id()  # several hosts may have made one at once
         return str(known)
 
     async def agree_on_lease(self, lease_ms: int) -> int:
         own = fleet.c.id == await self.fleet_id()
-        async with self._database.begin() as connection:
+
+        async def step(connection: AsyncConnection) -> int:
             await connection.execute(update(fleet).where(own, fleet.c.lease_ms.is_(None)).values(lease_ms=lease_ms))
             return int((await connection.execute(select(fleet.c.lease_ms).where(own))).scalar_one())
+
+        return await self._database.write(step)
 
     async def set_lease(self, lease_ms: int) -> None:
         """Change the deployment's lease. No worker may be running."""
         own = fleet.c.id == await self.fleet_id()
-        async with self._database.begin() as connection:
+
+        async def step(connection: AsyncConnection) -> None:
             await connection.execute(update(fleet).where(own).values(lease_ms=lease_ms))
+
+        await self._database.write(step)
 
     async def known_fleet_id(self) -> str | None:
         """The fleet's id if there is one yet; this call makes none."""
-        async with self._database.connect() as connection:
+
+        async def step(connection: AsyncConnection) -> str | None:
             known: str | None = (await connection.execute(select(func.min(fleet.c.id)))).scalar_one()
-        return known
+            return known
+
+        return await self._database.read(step)
 
     async def prune(self, now: int, limit: int) -> int:
         ends = session_ends.c
         due = select(ends.seq).where(ends.expires_at < now).limit(limit).scalar_subquery()
-        async with self._database.begin() as connection:
+
+        async def step(connection: AsyncConnection) -> int:
             return (await connection.execute(delete(session_ends).where(ends.seq.in_(due)))).rowcount
+
+        return await self._database.write(step)
+
+    async def _rows(self, query: Select[Any]) -> list[Row]:
+        async def step(connection: AsyncConnection) -> list[Row]:
+            return [Row(*each) for each in await connection.execute(query)]
+
+        return await self._database.read(step)
 
 
 def generation_of(user_id: ColumnElement[int]) -> ColumnElement[int]:

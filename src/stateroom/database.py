@@ -192,7 +192,7 @@ class Database:
             await writer.aclose(CONNECT_TIMEOUT_SECONDS)
         if self._readers is not None:
             readers, self._readers = self._readers, None
-            await readers.aclose()
+            await readers.aclose(CONNECT_TIMEOUT_SECONDS)
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()

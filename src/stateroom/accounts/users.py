@@ -12,9 +12,11 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Integer,
+    Select,
     String,
     Table,
     UniqueConstraint,
+    bindparam,
     delete,
     insert,
     select,
@@ -53,6 +55,10 @@ users = Table(
     sqlite_autoincrement=True,  # an id is never given to a second user
 )
 _USERS = select(users, SessionManager.generation_column(users.c.id).label("generation"))
+_BY_EMAIL = _USERS.where(users.c.email == bindparam("email"))
+_BY_ID = _USERS.where(users.c.id == bindparam("id"))
+_CREATE = insert(users).returning(users.c.id)
+"""Building a statement takes longer than executing it, so those of each sign-in are built once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +98,8 @@ class Users:
         }
 
         async def step(connection: AsyncConnection) -> User:
-            user_id = (await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one()
-            return User(**(await connection.execute(_USERS.where(users.c.id == user_id))).mappings().one())
+            user_id = (await connection.execute(_CREATE, values)).scalar_one()
+            return User(**(await connection.execute(_BY_ID, {"id": user_id})).mappings().one())
 
         try:
             return await self._database.write(step)
@@ -104,11 +110,11 @@ class Users:
         """The user with this email, in any spelling of upper and lower case; None if there is none."""
         if email_errors(email):  # no user has it, and PostgreSQL refuses NUL characters
             return None
-        return await self._one(users.c.email == normal_email(email))
+        return await self._one(_BY_EMAIL, {"email": normal_email(email)})
 
     async def by_id(self, user_id: int) -> User | None:
         """The user with this id; None if there is none."""
-        return await self._one(users.c.id == user_id)
+        return await self._one(_BY_ID, {"id": user_id})
 
     async def list(self) -> list[User]:
         """All users, by id."""
@@ -144,9 +150,9 @@ class Users:
 
         await self._database.write(step)
 
-    async def _one(self, condition: Any) -> User | None:
+    async def _one(self, query: Select[Any], values: dict[str, Any]) -> User | None:
         async def step(connection: AsyncConnection) -> User | None:
-            row = (await connection.execute(_USERS.where(condition))).mappings().one_or_none()
+            row = (await connection.execute(query, values)).mappings().one_or_none()
             return None if row is None else User(**row)
 
         return await self._database.read(step)

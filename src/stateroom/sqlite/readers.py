@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TypeVar
 
 from ..errors import DatabaseUnavailable
 from .direct import Step, run
 from .file import Opened, open_file
+from .job import Job, settle
 
 T = TypeVar("T")
 
@@ -18,52 +19,63 @@ READERS = 4
 
 
 class Readers:
-    """Each thread has a connection of its own, which cannot write."""
+    """Threads, each with a connection of its own that cannot write. They are started by the first step.
+
+    `_jobs`: steps that no thread has begun, and a None for each thread that must end.
+    """
 
     def __init__(self, path: Path, *, seconds: float) -> None:
         self._path = path
         self._seconds = seconds
-        self._executor = ThreadPoolExecutor(READERS, "stateroom-sqlite-read")
-        self._own = threading.local()
-        self._all: list[Opened] = []
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     async def read(self, step: Step[T]) -> T:
         """Run a step that reads, in another thread. It awaits its connection only, and returns no open result.
 
         Raises what the step raises, and `DatabaseUnavailable` if it takes too long.
         """
-        reading = asyncio.get_running_loop().run_in_executor(self._executor, self._run, step)
-        done, _ = await asyncio.wait([reading], timeout=self._seconds)
-        if not done:
-            reading.cancel()  # it does not begin any more; a statement that runs goes on to its end
-            raise DatabaseUnavailable("the user database does not answer: a query takes too long")
-        return reading.result()
-
-    async def aclose(self) -> None:
-        """Wait for statements that still run, and close the connections."""
-        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
-        for each in self._all:
-            each.close()
-
-    def _run(self, step: Step[T]) -> T:
-        opened: Opened | None = getattr(self._own, "opened", None)
-        if opened is not None and not opened.is_at_its_path():
-            self._drop(opened)
-            opened = None
-        if opened is None:
-            opened = open_file(self._path)
-            opened.raw.execute("PRAGMA query_only = ON")
-            self._own.opened = opened
-            self._all.append(opened)
+        job = Job(step)
+        late = DatabaseUnavailable("the user database does not answer: a query takes too long")
+        job.timer = job.loop.call_later(self._seconds, job.fail, late)
+        self._jobs.put(job)
+        if not self._threads:
+            self._threads = [
+                threading.Thread(target=self._work, name="stateroom sqlite reader", daemon=True) for _ in range(READERS)
+            ]
+            for each in self._threads:
+                each.start()
         try:
-            result = run(step, opened.connection)
-            opened.connection.rollback()  # ends what SQLAlchemy takes for a transaction
-        except Exception:
-            self._drop(opened)
-            raise
-        return result
+            result: T = await job.future
+            return result
+        finally:
+            job.timer.cancel()
 
-    def _drop(self, opened: Opened) -> None:
-        self._own.opened = None
-        self._all.remove(opened)
-        opened.close()
+    async def aclose(self, seconds: float) -> None:
+        """Wait for what still runs, and close the connections. If a statement hangs, this returns after so many seconds."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        await asyncio.gather(*(asyncio.to_thread(each.join, seconds) for each in self._threads))
+
+    def _work(self) -> None:
+        opened: Opened | None = None
+        while (job := self._jobs.get()) is not None:
+            if job.future.done():  # its caller has gone
+                continue
+            try:
+                if opened is not None and not opened.is_at_its_path():
+                    opened.close()
+                    opened = None
+                if opened is None:
+                    opened = open_file(self._path)
+                    opened.raw.execute("PRAGMA query_only = ON")
+                job.result = run(job.step, opened.connection)
+                opened.connection.rollback()  # ends what SQLAlchemy takes for a transaction
+            except Exception as error:  # noqa: BLE001 (the caller raises it)
+                job.error = error
+                if opened is not None:
+                    opened.close()
+                    opened = None
+            settle([job])
+        if opened is not None:
+            opened.close()

@@ -8,15 +8,16 @@ failure that a neighbour may have caused, before the commit has returned.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 import threading
 from pathlib import Path
-from typing import Any, TypeVar
+from queue import SimpleQueue
+from typing import TypeVar
 
 from ..errors import DatabaseUnavailable
 from .direct import Step, run
 from .file import Opened, open_file
+from .job import Job, settle
 from .turns import Turns
 
 T = TypeVar("T")
@@ -28,8 +29,9 @@ GROUP = 256
 class Writer:
     """See `write`. One event loop uses it; the thread is started by the first step.
 
-    `_waiting`: steps that the thread has not taken, in the order in which they came. `_changed` guards it and
-    `_is_closing`. `_opened`: the thread's connection; None before the first step and after a fault.
+    `_waiting`: steps that the thread has not taken, in the order in which they came. `_lock` guards it, `_is_idle` and
+    `_is_closing`. `_is_idle`: the thread waits for something in `_wake`. `_opened`: the thread's connection; None before
+    the first step and after a fault.
     """
 
     def __init__(self, path: Path, *, begin_seconds: float, commit_seconds: float) -> None:
@@ -37,8 +39,10 @@ class Writer:
         self._begin_seconds = begin_seconds
         self._commit_seconds = commit_seconds
         self._turns = Turns(path)
-        self._changed = threading.Condition()
-        self._waiting: dict[_Member, None] = {}
+        self._lock = threading.Lock()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._waiting: dict[Job, None] = {}
+        self._is_idle = False
         self._is_closing = False
         self._thread: threading.Thread | None = None
         self._opened: Opened | None = None
@@ -52,83 +56,90 @@ class Writer:
         Raises what the step raises. Raises `DatabaseUnavailable` if the step could not begin in time: then it never does.
         Raises it too if the commit failed or takes too long: then it may or may not be committed.
         """
-        member = _Member(step, asyncio.get_running_loop())
-        self._add(member)
+        job = Job(step)
+        self._add(job)
+        job.timer = job.loop.call_later(self._begin_seconds, self._lose_patience, job)
         try:
-            await asyncio.wait([member.future], timeout=self._begin_seconds)
-            if not member.future.done():
-                if self._is_withdrawn(member):
-                    raise DatabaseUnavailable("the user database does not answer: others write to it")
-                await asyncio.wait([member.future], timeout=self._commit_seconds)
-            if not member.future.done():
-                raise DatabaseUnavailable("the user database does not answer: a commit takes too long")
+            result: T = await job.future
+            return result
         except asyncio.CancelledError:
-            self._is_withdrawn(member)
+            self._is_withdrawn(job)
             raise
-        return member.future.result()  # type: ignore[no-any-return]
+        finally:
+            job.timer.cancel()
 
     async def aclose(self, seconds: float) -> None:
         """Commit what waits, and end the thread. If it hangs, this returns after so many seconds."""
-        with self._changed:
+        with self._lock:
             self._is_closing = True
-            self._changed.notify()
+        self._wake.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, seconds)
 
-    def _add(self, member: _Member) -> None:
-        with self._changed:
+    def _add(self, job: Job) -> None:
+        with self._lock:
             if self._is_closing:
                 raise DatabaseUnavailable("the user database is closed")
-            self._waiting[member] = None
-            self._changed.notify()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="stateroom sqlite writer", daemon=True)
-                self._thread.start()
+            self._waiting[job] = None
+            is_idle, self._is_idle = self._is_idle, False
+        if is_idle:
+            self._wake.put(None)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="stateroom sqlite writer", daemon=True)
+            self._thread.start()
 
-    def _is_withdrawn(self, member: _Member) -> bool:
+    def _is_withdrawn(self, job: Job) -> bool:
         """Whether the thread has not taken this step, and now never will."""
-        with self._changed:
-            is_waiting = member in self._waiting
-            self._waiting.pop(member, None)
-            return is_waiting
+        with self._lock:
+            self._waiting.pop(job, None)
+            return not job.is_begun
+
+    def _lose_patience(self, job: Job) -> None:
+        if self._is_withdrawn(job):
+            job.fail(DatabaseUnavailable("the user database does not answer: others write to it"))
+        else:
+            error = DatabaseUnavailable("the user database does not answer: a commit takes too long")
+            job.timer = job.loop.call_later(self._commit_seconds, job.fail, error)
 
     # The thread
 
     def _work(self) -> None:
         while self._is_awaited():
             with self._turns.one():
-                members = self._commit_group()
-            _deliver(members)
+                jobs = self._commit_group()
+            settle(jobs)
         self._close()
         self._turns.close()
 
     def _is_awaited(self) -> bool:
         """Wait for steps. False if there are none, and there will be none."""
-        with self._changed:
-            while not self._waiting and not self._is_closing:
-                self._changed.wait()
-            return bool(self._waiting)
+        while True:
+            with self._lock:
+                if self._waiting or self._is_closing:
+                    return bool(self._waiting)
+                self._is_idle = True
+            self._wake.get()
 
-    def _commit_group(self) -> list[_Member]:
+    def _commit_group(self) -> list[Job]:
         """Write all steps that wait, and return them with their outcomes: none if the file is locked."""
-        members: list[_Member] = []
+        jobs: list[Job] = []
         try:
             opened = self._current()
             with opened.connection.begin():
                 opened.raw.execute("BEGIN IMMEDIATE")
-                members = self._take()
-                _run_all(members, opened)
+                jobs = self._take()
+                _run_all(jobs, opened)
             if not opened.is_at_its_path():
                 raise FileNotFoundError(f"{self._path} was replaced")  # noqa: TRY301 (handled as other faults of the file are)
         except Exception as error:  # noqa: BLE001 (everybody who waits must hear of it)
             self._close()
-            if not members and _is_busy(error):
+            if not jobs and _is_busy(error):
                 return []  # each step waits as long as it has patience
-            members = members or self._take()
-            for member in members:
-                member.error = DatabaseUnavailable(f"the user database does not answer: {type(error).__name__}")
-                member.error.__cause__ = error
-        return members
+            jobs = jobs or self._take()
+            for job in jobs:
+                job.error = DatabaseUnavailable(f"the user database does not answer: {type(error).__name__}")
+                job.error.__cause__ = error
+        return jobs
 
     def _current(self) -> Opened:
         """The connection, to the file that is at the path now."""
@@ -143,60 +154,27 @@ class Writer:
             opened, self._opened = self._opened, None
             opened.close()
 
-    def _take(self) -> list[_Member]:
-        with self._changed:
-            members = list(self._waiting)[:GROUP]
-            for member in members:
-                del self._waiting[member]
-            return members
+    def _take(self) -> list[Job]:
+        with self._lock:
+            jobs = list(self._waiting)[:GROUP]
+            for job in jobs:
+                del self._waiting[job]
+                job.is_begun = True
+            return jobs
 
 
-class _Member:
-    """A step of a group, and what became of it."""
-
-    __slots__ = ("error", "future", "loop", "result", "step")
-
-    def __init__(self, step: Step[Any], loop: asyncio.AbstractEventLoop) -> None:
-        self.step = step
-        self.loop = loop
-        self.future: asyncio.Future[Any] = loop.create_future()
-        self.result: Any = None
-        self.error: Exception | None = None
-
-    def settle(self) -> None:
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
-            self.future.exception()  # whoever waited may have gone
-
-
-def _run_all(members: list[_Member], opened: Opened) -> None:
+def _run_all(jobs: list[Job], opened: Opened) -> None:
     """Run the steps inside the transaction. Raises if the whole transaction is lost."""
-    for member in members:
+    for job in jobs:
         opened.raw.execute("SAVEPOINT step")
         try:
-            member.result = run(member.step, opened.connection)
+            job.result = run(job.step, opened.connection)
         except Exception as error:
             if not opened.raw.in_transaction:  # a full disk, say: https://www.sqlite.org/lang_transaction.html
                 raise
-            member.error = error
+            job.error = error
             opened.raw.execute("ROLLBACK TO step")
         opened.raw.execute("RELEASE step")
-
-
-def _deliver(members: list[_Member]) -> None:
-    """Tell the callers, in one step of their event loop."""
-
-    def settle() -> None:
-        for member in members:
-            member.settle()
-
-    if members:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            members[0].loop.call_soon_threadsafe(settle)
 
 
 def _is_busy(error: Exception) -> bool:

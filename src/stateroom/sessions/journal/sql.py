@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    bindparam,
     cast,
     delete,
     func,
@@ -73,6 +74,8 @@ session_generations = Table(
 fleet = Table("fleet", metadata, Column("id", String(64), primary_key=True), Column("lease_ms", BigInteger, nullable=True))
 """The deployment: its id and its lease. Hosts that start at once may each insert a row; the least id is everybody's."""
 
+_RECORD = insert(session_ends)
+_GENERATION = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user"))
 _HOLD = text(
     "INSERT INTO session_generations (user_key, generation) VALUES (:user, 0) "
     "ON CONFLICT (user_key) DO UPDATE SET generation = session_generations.generation RETURNING generation"
@@ -100,7 +103,7 @@ class Journal:
 
     async def record(self, rows: Sequence[EndRow]) -> None:
         async def step(connection: AsyncConnection) -> None:
-            await connection.execute(insert(session_ends), [_values(row) for row in rows])
+            await connection.execute(_RECORD, [_values(row) for row in rows])
 
         await self._database.write(step)
 
@@ -152,10 +155,9 @@ class Journal:
         return True
 
     async def generation(self, user: str) -> int:
-        query = select(session_generations.c.generation).where(session_generations.c.user_key == user)
 
         async def step(connection: AsyncConnection) -> int:
-            return int((await connection.execute(query)).scalar_one_or_none() or 0)
+            return int((await connection.execute(_GENERATION, {"user": user})).scalar_one_or_none() or 0)
 
         return await self._database.read(step)
 

@@ -1,0 +1,51 @@
+"""A step that a thread runs for a caller on an event loop, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from .direct import Step
+
+
+class Job:
+    """Compared by identity. The thread sets `result` or `error`, and then calls `settle`.
+
+    `timer`: what ends the caller's patience. `is_begun`: whether the thread has it; then it is not left out any more.
+    """
+
+    __slots__ = ("error", "future", "is_begun", "loop", "result", "step", "timer")
+
+    def __init__(self, step: Step[Any]) -> None:
+        self.step = step
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.timer: asyncio.TimerHandle | None = None
+        self.is_begun = False
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def fail(self, error: Exception) -> None:
+        """Raise this to the caller, unless it has its answer or has gone."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def _settle(self) -> None:
+        if self.error is not None:
+            self.fail(self.error)
+        elif not self.future.done():
+            self.future.set_result(self.result)
+
+
+def settle(jobs: Sequence[Job]) -> None:
+    """Tell the callers, who share a loop, in one step of it. A thread calls this."""
+
+    def tell() -> None:
+        for job in jobs:
+            job._settle()  # noqa: SLF001
+
+    if jobs:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            jobs[0].loop.call_soon_threadsafe(tell)

@@ -124,6 +124,7 @@ async def _run(
         stack.push_async_callback(database.aclose)
         await database.prepare()
         await check_lease(parts.lease, parts.journal)
+        parts.deployment.id = await parts.journal.fleet_id()
     await frontend.client_info.start()
     stack.callback(frontend.client_info.close)
     stack.push_async_callback(parts.client.aclose)

@@ -9,6 +9,7 @@ import structlog
 
 from .journal.lookup import Lookup
 from .journal.tail import Tail
+from .model.deployment import Deployment
 from .protocol.ends import Ends
 from .protocol.lease import Lease
 from .protocol.load import Loader
@@ -41,6 +42,7 @@ class Parts:
 
     settings: Settings
     metrics: Metrics
+    deployment: Deployment
     client: RedisClient
     clock: RedisClock
     key_names: KeyNames
@@ -68,6 +70,7 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         metrics.redis_wait_shortfalls.inc()
         log.warning("redis_wait_shortfall", step=script, replicas=reached, wanted=settings.redis_write_replicas)
 
+    deployment = Deployment(settings.deployment)
     clock = RedisClock()
     key_names = KeyNames(settings.redis_key_prefix)
     lease = Lease(settings.journal_lease)
@@ -144,6 +147,7 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
     return Parts(
         settings=settings,
         metrics=metrics,
+        deployment=deployment,
         client=client,
         clock=clock,
         key_names=key_names,

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
-from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, ExistingFile, Folder, KeyPrefix
+from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, DeploymentName, ExistingFile, Folder, KeyPrefix
 
 DEFAULT_LEASE_SECONDS = 0.5
 SHORTEST_LEASE_SECONDS = 0.4
@@ -99,6 +99,7 @@ class SettingsFields(BaseSettings):
     cookie_samesite: Annotated[Literal["Strict", "Lax", "None"], Capitalised] = "Strict"
 
     # State
+    deployment: DeploymentName = ""
     database_url: SecretStr | None = None
     journal_required: bool = False
     journal_lease: Annotated[Seconds, Field(ge=SHORTEST_LEASE_SECONDS, le=10)] = DEFAULT_LEASE_SECONDS

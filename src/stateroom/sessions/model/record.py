@@ -35,6 +35,7 @@ class SessionRecord(SessionData):
     token: bytes | None = None
     user_id: UserId | None = None
     generation: int = 0
+    epoch: str = ""
     is_persistent: bool = False
     degraded: bool = False
     restored: bool = False
@@ -64,7 +65,7 @@ class SessionRecord(SessionData):
         self.ref = credential.ref
         (
             self.generation, self.created_ms, self.auth_ms, self.renewed_ms,
-            self.idle_ms, self.deadline_ms, self.expires_ms,
+            self.idle_ms, self.deadline_ms, self.expires_ms, self.epoch,
         ) = timestamps  # fmt: skip
 
     def fill_from_credential(
@@ -72,7 +73,7 @@ class SessionRecord(SessionData):
     ) -> None:
         """Take over who it is from the credential alone. What the session holds is unknown."""
         self.token, self.ref, self.user_id = credential.token, credential.ref, credential.user_id
-        self.is_persistent, self.generation = credential.is_persistent, credential.generation
+        self.is_persistent, self.generation, self.epoch = credential.is_persistent, credential.generation, credential.epoch
         self.auth_ms, self.deadline_ms, self.idle_ms = credential.auth_time, credential.deadline, credential.idle_ms
         self.created_ms, self.renewed_ms, self.expires_ms = created_ms, renewed_ms, expires_ms
         self.confirmed_ms = confirmed_ms

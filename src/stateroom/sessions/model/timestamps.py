@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import NamedTuple
 
-from .fields import CREATED, DEADLINE, GENERATION, IDLE, RENEWED, SIGNED_IN, USER, Fields
+from .fields import CREATED, DEADLINE, EPOCH, GENERATION, IDLE, RENEWED, SIGNED_IN, USER, Fields
 
 _always_there = itemgetter(CREATED, RENEWED, IDLE, DEADLINE)
 
@@ -14,7 +14,7 @@ Facts = tuple[bytes, ...]
 
 
 class Timestamps(NamedTuple):
-    """Milliseconds since the epoch, except the idle lifetime (milliseconds) and the user's generation (a count)."""
+    """Milliseconds since 1970, except the idle lifetime (milliseconds), the user's generation (a count) and the epoch."""
 
     generation: int
     created: int
@@ -23,23 +23,23 @@ class Timestamps(NamedTuple):
     idle: int
     deadline: int
     expires: int
+    epoch: str
 
 
 def facts_of(fields: Fields) -> Facts:
     """Raises `KeyError` if these are not a session's fields. At most requests they are equal to the last request's."""
     get = fields.get
-    return *_always_there(fields), get(USER, b""), get(SIGNED_IN, b"0"), get(GENERATION, b"0")
+    return *_always_there(fields), get(USER, b""), get(SIGNED_IN, b"0"), get(GENERATION, b"0"), get(EPOCH, b"")
 
 
 def read_facts(facts: Facts, user: str) -> Timestamps:
     """The numbers. Raises `ValueError` if the session belongs to another user key, or cannot be read."""
-    created, renewed, idle, deadline, owner, signed_in, generation = facts
+    created, renewed, idle, deadline, owner, signed_in, generation, epoch = facts
     if owner.decode() != user:
         raise ValueError("another user's session")
     last, lifetime, end = int(renewed), int(idle), int(deadline)
-    return Timestamps(
-        int(generation), int(created), int(signed_in), last, lifetime, end, expires=expiry(last, idle=lifetime, deadline=end)
-    )
+    expires = expiry(last, idle=lifetime, deadline=end)
+    return Timestamps(int(generation), int(created), int(signed_in), last, lifetime, end, expires, epoch.decode())
 
 
 def expires_ms(fields: Fields) -> int:

@@ -26,7 +26,6 @@ from .sessions.adoption import Adoption
 from .sessions.figures import Figures
 from .sessions.journal.interface import EndsJournal, NoJournal
 from .sessions.manager import SessionManager
-from .sessions.protocol.lease import check_lease
 from .sessions.upkeep import Upkeep
 from .sessions.watch import SessionWatch
 from .sessions.wiring import Parts, wire
@@ -76,7 +75,7 @@ def install(
         from .sessions.journal.sql import Journal
 
         app[DATABASE] = Database(settings)
-        journal = Journal(app[DATABASE])
+        journal = Journal(app[DATABASE], settings.longest_session_ms)
     parts = wire(settings, metrics, client, journal)
     manager = SessionManager(parts)
     proxies = Proxies(settings)
@@ -123,20 +122,20 @@ async def _run(
     if database is not None:
         stack.push_async_callback(database.aclose)
         await database.prepare()
-        await check_lease(parts.lease, parts.journal)
-        parts.deployment.id = await parts.journal.fleet_id()
+        await parts.membership.ask_database()
     await frontend.client_info.start()
     stack.callback(frontend.client_info.close)
     stack.push_async_callback(parts.client.aclose)
     await parts.client.start()
+    await parts.membership.ask_redis()
     stack.push_async_callback(frontend.streams.aclose)
     if parts.journal.has_journal:
         parts.tail.listen(frontend.streams.hear)
         stack.push_async_callback(parts.lookup.aclose)
         stack.push_async_callback(parts.tail.aclose)
-        await parts.replay.check_fleet()
         await stack.enter_async_context(_task(parts.tail.run, "journal tail", metrics))
         await stack.enter_async_context(_task(parts.replay.run, "journal replay", metrics))
+        await stack.enter_async_context(_task(parts.epochs.run, "epochs", metrics))
     await stack.enter_async_context(_task(housekeeping.run, "housekeeping", metrics))
     if metrics.is_shared:
         await stack.enter_async_context(_task(figures.keep_fresh, "figures", metrics))

@@ -43,7 +43,7 @@ class Accounts:
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self.users = Users(database)
+        self.users = Users(database, settings.longest_session_ms)
         self.throttle = Throttle(client, settings)
         self._passwords = Passwords(settings, metrics, threads=hashing_threads)
         # (email, address) -> the task that takes back the count of their last good attempt. It removes itself when it ends.

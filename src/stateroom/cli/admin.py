@@ -88,7 +88,7 @@ def set_lease(seconds: float) -> None:
         database = Database(settings)
         try:
             await database.prepare()
-            await Journal(database).set_lease(round(settings.journal_lease * 1000))
+            await Journal(database, settings.longest_session_ms).set_lease(round(settings.journal_lease * 1000))
             print(f"the lease is {settings.journal_lease:g} s; start every worker with JOURNAL_LEASE={settings.journal_lease:g}")
         finally:
             await database.aclose()

@@ -141,20 +141,22 @@ class SessionManager:
         metadata: Mapping[str, str],
         remember: bool = False,
         generation: int | None = None,
+        epoch: str | None = None,
     ) -> None:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
         While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
-        request, as a session that Redis has lost is. `generation`: the user's, read before the password was looked up.
+        request, as a session that Redis has lost is. `generation`: the user's, and `epoch`: the deployment's, both read
+        before the password was looked up.
         Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
         """
         await self._parts.sign_ins.sign_in(
-            record_of(session), user_id, client_notes=metadata, remember=remember, generation=generation
+            record_of(session), user_id, client_notes=metadata, remember=remember, generation=generation, epoch=epoch
         )
 
     async def generation(self, user_id: UserId) -> int:
         """How often all of a user's sessions were ended. Raises `DatabaseUnavailable`."""
-        return await self._parts.journal.generation(user_key(user_id))
+        return (await self._parts.journal.current(user_key(user_id))).generation
 
     async def rotate(self, session: Session, *, signs_in: bool = False) -> None:
         """Give a stored session a new id, after any change of privilege; its data stays.
@@ -175,7 +177,7 @@ class SessionManager:
         record = record_of(session)
         ref = record.ending_ref
         if ref is not None:
-            await self._parts.ends.end(ref, reason, deadline=record.deadline_ms)
+            await self._parts.ends.end(ref, reason)
         record.forget()
 
     # A user's sessions
@@ -235,6 +237,17 @@ class SessionManager:
     async def kept_of_user(self, user_id: UserId) -> KeptOfUser:
         """Everything that is kept of the user's sessions. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
         return await kept_of_user(self._parts, user_id)
+
+    async def end_everybody(self) -> int | None:
+        """End every session of the deployment, whoever's. Returns how many ended, None if unknown. Raises `DatabaseUnavailable`."""
+        return await self._parts.ends.everybody()
+
+    @staticmethod
+    def epoch_column() -> ColumnElement[str]:
+        """SQL for the deployment's epoch, for a query that reads a user at once."""
+        from .journal.sql import current_epoch
+
+        return current_epoch()
 
     @staticmethod
     def generation_column(user_id: ColumnElement[int]) -> ColumnElement[int]:

@@ -9,10 +9,13 @@ import structlog
 
 from .journal.lookup import Lookup
 from .journal.tail import Tail
+from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
 from .model.deployment import Deployment
 from .protocol.ends import Ends
+from .protocol.epochs import Epochs
 from .protocol.lease import Lease
 from .protocol.load import Loader
+from .protocol.membership import Membership
 from .protocol.replay import Replay
 from .protocol.restore import Restore
 from .protocol.save import Saver
@@ -53,6 +56,8 @@ class Parts:
     journal: EndsJournal
     tail: Tail
     lookup: Lookup
+    membership: Membership
+    epochs: Epochs
     replay: Replay
     trust: Trust
     ends: Ends
@@ -82,20 +87,28 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         timeout=settings.redis_read_timeout,
         durability=Durability(settings.redis_write_replicas, settings.redis_write_replicas_timeout, count_shortfall),
     )
-    tail = Tail(journal, clock, lease_ms=lease.milliseconds)
-    lookup = Lookup(journal, lambda: tail.is_away)
+    looks = TwoLooks(settings.degraded_max_age + BEYOND_DEGRADED_SECONDS)
+    tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
+    lookup = Lookup(journal, deployment, lambda: tail.is_away)
+    membership = Membership(client=client, journal=journal, deployment=deployment, key_names=key_names, lease=lease)
+    epochs = Epochs(client=client, journal=journal, tail=tail, deployment=deployment, key_names=key_names, clock=clock)
     replay = Replay(
         client=client,
         store=store,
         journal=journal,
         tail=tail,
         key_names=key_names,
-        is_fleet=settings.redis_mode in {"sentinel", "cluster"},
+        membership=membership,
+        epochs=epochs,
+        metrics=metrics,
     )
     trust = Trust(
         tail=tail,
         lookup=lookup,
         replay=replay,
+        membership=membership,
+        epochs=epochs,
+        deployment=deployment,
         clock=clock,
         lease=lease,
         has_journal=journal.has_journal,
@@ -112,6 +125,7 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         trust=trust,
         clock=clock,
         lease=lease,
+        epochs=epochs,
     )
     restore = Restore(store=store, trust=trust, metrics=metrics)
     loader = Loader(
@@ -130,6 +144,7 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         metrics=metrics,
         store=store,
         journal=journal,
+        deployment=deployment,
         trust=trust,
         ends=ends,
         loader=loader,
@@ -158,6 +173,8 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         journal=journal,
         tail=tail,
         lookup=lookup,
+        membership=membership,
+        epochs=epochs,
         replay=replay,
         trust=trust,
         ends=ends,

@@ -143,6 +143,11 @@ class SettingsFields(BaseSettings):
         return self.database_url is None or self.database_url.get_secret_value().lower() != "none"
 
     @property
+    def longest_session_ms(self) -> int:
+        """How long a session lives at most, milliseconds."""
+        return 1000 * max(self.session_absolute_max_age, self.session_remember_max_age)
+
+    @property
     def key_ring(self) -> tuple[bytes, ...]:
         """The cookie keys as bytes, the sealing one first."""
         return tuple(decode_cookie_key(key.get_secret_value()) for key in self.cookie_keys)

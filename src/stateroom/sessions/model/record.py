@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .data import NOBODY, SessionData
+from .deployment import Current
 
 if TYPE_CHECKING:
     from ...errors import Unavailable
@@ -132,6 +133,11 @@ class SessionRecord(SessionData):
         if self.fault is not None:
             raise self.fault
         return self.user_id is not None
+
+    @property
+    def carried(self) -> Current:
+        """What it was made with, and what ends it if that changes."""
+        return Current(self.generation, self.epoch)
 
     @property
     def ending_ref(self) -> SessionRef | None:

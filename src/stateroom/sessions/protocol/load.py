@@ -97,7 +97,7 @@ class Loader:
         if self._client.standing(key) is not standing:  # a Cluster's shard has answered for another one
             glimpse = UNKNOWN.glimpse
         if self._store.is_there(fields) and self._fill(record, credential, fields, sighting):
-            if PENDING not in fields and self._trust.vouches(glimpse, credential.ref, record.generation, now):
+            if PENDING not in fields and self._trust.vouches(glimpse, credential.ref, record.generation, record.epoch, now):
                 self._hit(record, sighting)
             else:
                 await self._check_doubtful(record, credential, sighting, glimpse, is_pending=PENDING in fields)
@@ -113,7 +113,7 @@ class Loader:
 
         Raises `StoreUnavailable` if Redis lost it: the next request stores it again. Raises `DatabaseUnavailable`.
         """
-        reason = await self._trust.why_ended_by_journal(record.ref, record.generation)
+        reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
         if reason is None and record.ref.user and self._trust.has_journal and record.expires_ms > self._clock.now_ms():
             raise StoreUnavailable("Redis lost the session a moment ago; its next request stores it again")
         return reason or "expired"
@@ -125,9 +125,11 @@ class Loader:
         if fields is None or PENDING in fields:
             return False
         trust, ref = self._trust, credential.ref
-        if trust.has_journal and not trust.vouches(standing.glimpse, ref, credential.generation, time.monotonic()):
-            return False
         if not self._fill(record, credential, fields, sighting):
+            return False
+        now_monotonic = time.monotonic()
+        if trust.has_journal and not trust.vouches(standing.glimpse, ref, record.generation, record.epoch, now_monotonic):
+            record.forget()
             return False
         now = self._clock.now_ms()
         if record.expires_ms <= now:  # the server tells when it has cleared it away, which may be later
@@ -167,9 +169,9 @@ class Loader:
         ref = credential.ref
         try:
             if is_pending and self._trust.has_journal:
-                reason = await self._restore.settle_pending(ref, record.generation)
+                reason = await self._restore.settle_pending(ref, record.carried)
             else:
-                reason = await self._trust.why_ended(glimpse, ref, record.generation)
+                reason = await self._trust.why_ended(glimpse, ref, record.carried)
         except Unavailable as fault:
             record.forget()
             self._unknown(record, credential, fault)
@@ -210,7 +212,7 @@ class Loader:
     async def _reason_of_miss(self, credential: Credential) -> str:
         """The reason for the 401 that is due anyway, if somebody knows it."""
         try:
-            return await self._trust.why_ended_by_journal(credential.ref, credential.generation) or "expired"
+            return await self._trust.why_ended_by_journal(credential.ref, credential.carried) or "expired"
         except DatabaseUnavailable:
             return "expired"
 
@@ -253,7 +255,7 @@ class Loader:
             self._ended(record, "expired")
             return
         is_good_alone = self._trust.is_good_alone(credential, sighting)
-        reason = await self._trust.why_ended_by_journal(credential.ref, credential.generation)
+        reason = await self._trust.why_ended_by_journal(credential.ref, credential.carried)
         if reason is not None:
             self._ended(record, reason)
         elif is_good_alone:

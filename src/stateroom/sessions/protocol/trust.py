@@ -8,6 +8,7 @@ can be known the answer is 503.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import DatabaseUnavailable, StoreUnavailable
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
     from ..journal.tail import Tail
     from ..model.clock import Clock
     from ..model.credential import Credential
+    from ..model.deployment import Current, Deployment
     from ..model.identity import SessionRef
     from ..model.sighting import Sighting
     from ..store.session_store import SessionStore
+    from .epochs import Epochs
     from .lease import Lease
+    from .membership import Membership
     from .replay import Replay
 
 StoreState = Literal["settled", "unsettled", "read_only", "away"]
@@ -40,6 +44,9 @@ class Trust:
         tail: Tail,
         lookup: Lookup,
         replay: Replay,
+        membership: Membership,
+        epochs: Epochs,
+        deployment: Deployment,
         clock: Clock,
         lease: Lease,
         has_journal: bool,
@@ -49,13 +56,16 @@ class Trust:
         self._tail = tail
         self._lookup = lookup
         self._replay = replay
+        self._membership = membership
+        self._epochs = epochs
+        self._deployment = deployment
         self._clock = clock
         self._lease_seconds = lease.seconds
         self._degraded_ms = degraded_ms
         self._is_journal_required = is_journal_required
         self.has_journal = has_journal
 
-    def vouches(self, glimpse: Glimpse, ref: SessionRef, generation: int, now: float) -> bool:
+    def vouches(self, glimpse: Glimpse, ref: SessionRef, generation: int, epoch: str, now: float) -> bool:
         """Whether all is well: the store is settled over this very connection, and the fresh tail does not end the session.
 
         `now`: by the monotonic clock.
@@ -65,34 +75,36 @@ class Trust:
             now < glimpse.standing.believed_until
             and now - tail.read_at < self._lease_seconds
             and self._replay.covers(glimpse)
+            and epoch == self._deployment.epoch
             and ref not in tail.ended
-            and (ref.user not in tail.generations or not tail.generations[ref.user].ends(ref, generation))
+            and (ref.user not in tail.generations or (tail.generations[ref.user].generation or 0) <= generation)
             and not tail.unwritten
+            and tail.restored is None
         )
 
     def is_settled(self, glimpse: Glimpse) -> bool:
         """Whether what came over this connection is what every other worker sees."""
         return glimpse.standing.is_believed and (not self.has_journal or self._replay.covers(glimpse))
 
-    async def why_ended(self, glimpse: Glimpse, ref: SessionRef, generation: int) -> str | None:
+    async def why_ended(self, glimpse: Glimpse, ref: SessionRef, carried: Current) -> str | None:
         """Why a session that the store has must not be trusted; None if it is good.
 
         Raises `StoreUnavailable`, `DatabaseUnavailable` if that cannot be known.
         """
         if not self.has_journal:
             return None
-        if self._replay.is_foreign:
-            raise StoreUnavailable("Redis holds the sessions of another fleet", kind="refused")
+        if self._membership.is_foreign:
+            raise StoreUnavailable("Redis holds the sessions of another deployment", kind="refused")
         self._replay.hurry_unless_covered(glimpse)
         if self.is_settled(glimpse):
             await self._freshen()
-            if self.is_settled(glimpse):
-                return self._tail.reason(ref, generation)
-        return await self.why_ended_by_journal(ref, generation)
+            if self.is_settled(glimpse) and self._tail.restored is None and self._has_epoch(glimpse, carried.epoch):
+                return self._tail.reason(ref, carried)
+        return await self.why_ended_by_journal(ref, carried)
 
-    async def why_ended_by_journal(self, ref: SessionRef, generation: int) -> str | None:
-        """What the journal, asked now, says of a session. Raises `DatabaseUnavailable`."""
-        return self._tail.reason(ref, generation) or await self._lookup.ask(ref, generation)
+    async def why_ended_by_journal(self, ref: SessionRef, carried: Current) -> str | None:
+        """What the journal, asked now, says of a session that carries this. Raises `DatabaseUnavailable`."""
+        return self._tail.reason(ref, carried) or await self._lookup.ask(ref, carried)
 
     def confirmed_ms(self, credential: Credential, sighting: Sighting) -> int:
         """When the credential's session was last known to be good."""
@@ -108,6 +120,12 @@ class Trust:
             and now < sighting.renewed_ms + credential.idle_ms
             and now < credential.deadline
         )
+
+    def _has_epoch(self, glimpse: Glimpse, epoch: str) -> bool:
+        """Whether this is the deployment's epoch: by a fresh tail, or by the settled store while the journal is unavailable."""
+        if self._tail.age < self._lease_seconds:
+            return epoch == self._deployment.epoch
+        return self._epochs.seen(glimpse, not_before=time.monotonic() - self._lease_seconds) == epoch
 
     @property
     def carries_degraded(self) -> bool:

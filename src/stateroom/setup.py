@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from .backend.client import ClientFactory
     from .database import Database
+    from .sessions.protocol.unknown_users import KnownUsers
 
 CANCEL_AGAIN_SECONDS = 0.5
 
@@ -48,14 +49,22 @@ DATABASE: web.AppKey[Database] = web.AppKey("stateroom_database")
 PARTS = web.AppKey("stateroom_parts", Parts)
 
 
-def setup(app: web.Application, settings: Settings | None = None, *, client_factory: ClientFactory | None = None) -> None:
+def setup(
+    app: web.Application,
+    settings: Settings | None = None,
+    *,
+    client_factory: ClientFactory | None = None,
+    known_users: KnownUsers | None = None,
+) -> None:
     """Give the application sessions: middleware, manager, and the stores they need while it runs.
 
     `settings`: from the environment if not given. `client_factory`: makes the Redis client in place of the one that
     `REDIS_MODE` names; it may return a `redis.asyncio.Redis`, also a fake one.
+    `known_users`: which of these user ids the application's table of users has. After the user database was restored from a
+    backup, sessions of users whom it lacks are ended as `unknown-user`. Without this function nobody's session is ended so.
     Raises `SettingsError`.
     """
-    install(app, settings, client_factory=client_factory)
+    install(app, settings, client_factory=client_factory, known_users=known_users)
 
 
 def install(
@@ -63,6 +72,7 @@ def install(
     settings: Settings | None = None,
     *,
     client_factory: ClientFactory | None = None,
+    known_users: KnownUsers | None = None,
     origin_exempt: Collection[Callable[..., Any]] = (),
 ) -> None:
     """`setup`, for an application that has handlers which must not check the request's origin: forward auth."""
@@ -76,7 +86,7 @@ def install(
 
         app[DATABASE] = Database(settings)
         journal = Journal(app[DATABASE], settings.longest_session_ms)
-    parts = wire(settings, metrics, client, journal)
+    parts = wire(settings, metrics, client, journal, known_users)
     manager = SessionManager(parts)
     proxies = Proxies(settings)
     frontend = Frontend(

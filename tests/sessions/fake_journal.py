@@ -142,7 +142,9 @@ class FakeJournal:
     async def recommit(self, rows: Sequence[Row]) -> int:
         await self._ask()
         async with self.table.turns[""]:
-            lacking = [row for row in rows if row.reason != REGISTERED and not any(_does_same(row, each) for each in self._in_order())]
+            lacking = [
+                row for row in rows if row.reason != REGISTERED and not any(_does_same(row, each) for each in self._in_order())
+            ]
             await self._commit([self.table.renumbered(row) for row in lacking])
             word = self.table.deployment.restored or secrets.token_hex(8)
             self.table.deployment = self.table.deployment._replace(restored=word)
@@ -186,6 +188,11 @@ class FakeJournal:
         lease = lease_ms if known.lease_ms is None else known.lease_ms
         self.table.deployment = known._replace(lease_ms=lease, name=name if known.name is None else known.name)
         return self.table.deployment
+
+    async def set_restored(self, *, seen: str) -> None:
+        await self._ask()
+        if self.table.deployment.restored == seen:
+            self.table.deployment = self.table.deployment._replace(restored=None)
 
     async def prune(self, due_at: int, limit: int) -> int:
         return 0

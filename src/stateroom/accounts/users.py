@@ -24,14 +24,17 @@ from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
 from ..errors import Conflict, FieldError
-from ..sessions.journal.sql import registration
+from ..sessions.journal.sql import check_primary, registration
 from ..sessions.manager import SessionManager
 from ..sessions.model.identity import user_key
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..database import Database
+    from ..sessions.model.identity import UserId
 
 MAX_EMAIL_LENGTH = 254
 MAX_NAME_LENGTH = 200
@@ -126,6 +129,13 @@ class Users:
     async def by_id(self, user_id: int) -> User | None:
         """The user with this id; None if there is none."""
         return await self._one(users.c.id == user_id)
+
+    async def known(self, ids: Collection[UserId]) -> set[UserId]:
+        """Those of these ids that users have. Raises `DatabaseUnavailable`, also for a standby, which may lack the newest."""
+        numbers = [each for each in ids if isinstance(each, int)]
+        async with self._database.connect() as connection:
+            await check_primary(connection)
+            return set((await connection.execute(select(users.c.id).where(users.c.id.in_(numbers)))).scalars())
 
     async def list(self) -> list[User]:
         """All users, by id."""

@@ -58,6 +58,7 @@ class Housekeeping:
         await self._attempt("look_whose", upkeep.look_whose)
         await self._attempt("sweep", self._sweep)
         await self._attempt("flush", upkeep.flush_ends)
+        await self._attempt("end_unknown_users", upkeep.end_unknown_users)
         await self._attempt("check_streams", self._streams.check)
         sweeps = upkeep.sweeps
         if turn % TURNS_PER_COUNT == 0 or not sweeps:

@@ -242,6 +242,10 @@ class SessionManager:
         """End every session of the deployment, whoever's. Returns how many ended, None if unknown. Raises `DatabaseUnavailable`."""
         return await self._parts.ends.everybody()
 
+    def report_unknown(self, user_id: UserId) -> None:
+        """The application did not find the user of a session. If a second look confirms that, the user's sessions are ended."""
+        self._parts.unknown_users.report(user_key(user_id))
+
     @staticmethod
     def epoch_column() -> ColumnElement[str]:
         """SQL for the deployment's epoch, for a query that reads a user at once."""

@@ -42,6 +42,10 @@ class Upkeep:
         """See that Redis belongs to this deployment, and write the deployment's id back if Redis has lost it."""
         await self._parts.membership.look_at_all()
 
+    async def end_unknown_users(self) -> None:
+        """End the sessions of users whom the user database does not know, once that is certain."""
+        await self._parts.unknown_users.turn(sweeps=self.sweeps)
+
     async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:
         """Become the process that sweeps, unless another one is; whether this one is it now."""
         replay = self._parts.replay

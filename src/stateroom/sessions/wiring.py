@@ -23,6 +23,7 @@ from .protocol.sightings import Sightings
 from .protocol.sign_ins import SignIns
 from .protocol.sweep import Sweeper
 from .protocol.trust import Trust
+from .protocol.unknown_users import KnownUsers, UnknownUsers
 from .sealing.access_tokens import AccessTokens
 from .sealing.key_ring import KeyRing, load_keys
 from .store.key_names import KeyNames
@@ -66,10 +67,13 @@ class Parts:
     sign_ins: SignIns
     saver: Saver
     sweeper: Sweeper
+    unknown_users: UnknownUsers
 
 
-def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: EndsJournal) -> Parts:
-    """All parts, over these two stores. Raises `SettingsError`."""
+def wire(
+    settings: Settings, metrics: Metrics, client: RedisClient, journal: EndsJournal, known_users: KnownUsers | None = None
+) -> Parts:
+    """All parts, over these two stores. `known_users`: asks the application's table of users. Raises `SettingsError`."""
 
     def count_shortfall(script: str, reached: int) -> None:
         metrics.redis_wait_shortfalls.inc()
@@ -127,6 +131,15 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         lease=lease,
         epochs=epochs,
     )
+    unknown_users = UnknownUsers(
+        journal=journal,
+        tail=tail,
+        store=store,
+        ends=ends,
+        known_users=known_users,
+        least_seconds=settings.degraded_max_age,
+    )
+    lookup.unknown = unknown_users.check
     restore = Restore(store=store, trust=trust, metrics=metrics)
     loader = Loader(
         settings=settings,
@@ -183,4 +196,5 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         sign_ins=sign_ins,
         saver=saver,
         sweeper=Sweeper(store=store, ends=ends),
+        unknown_users=unknown_users,
     )

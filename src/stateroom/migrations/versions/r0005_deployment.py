@@ -1,6 +1,6 @@
 """One deployment, its epoch, ids that are never given twice, and rows that can be told apart after a restore.
 
-`fleet` keeps one row: the column `only` is 1 there and unique. The release before this one reads its id as it did.
+`fleet` keeps one row: the column `singleton` is 1 there and unique. The release before this one reads its id as it did.
 User ids have no default and no sequence any more: this release draws them at random. So the release before this one
 cannot register users on this schema; everything else goes on working.
 """
@@ -20,18 +20,18 @@ def upgrade() -> None:
     op.add_column("session_ends", sa.Column("nonce", sa.String(32), nullable=True))
     op.add_column("session_ends", sa.Column("epoch", sa.String(32), nullable=True))
     op.create_index("uq_session_ends_nonce", "session_ends", ["nonce"], unique=True)
-    op.add_column("fleet", sa.Column("only", sa.Integer, nullable=True))
+    op.add_column("fleet", sa.Column("singleton", sa.Integer, nullable=True))
     op.add_column("fleet", sa.Column("name", sa.String(200), nullable=True))
     op.add_column("fleet", sa.Column("epoch", sa.String(32), nullable=False, server_default=""))
     op.add_column("fleet", sa.Column("restored", sa.String(32), nullable=True))
-    op.create_index("uq_fleet_only", "fleet", ["only"], unique=True)
+    op.create_index("uq_fleet_singleton", "fleet", ["singleton"], unique=True)
     _keep_one_deployment(op.get_bind())
     _take_the_sequence_off_user_ids()
 
 
 def downgrade() -> None:
-    op.drop_index("uq_fleet_only", "fleet")
-    for column in ("restored", "epoch", "name", "only"):
+    op.drop_index("uq_fleet_singleton", "fleet")
+    for column in ("restored", "epoch", "name", "singleton"):
         op.drop_column("fleet", column)
     op.drop_index("uq_session_ends_nonce", "session_ends")
     for column in ("epoch", "nonce"):
@@ -42,10 +42,10 @@ def downgrade() -> None:
 def _keep_one_deployment(connection: sa.Connection) -> None:
     """Hosts of the release before may have made several; the least id was everybody's. A new database gets one here."""
     if connection.execute(sa.text("SELECT min(id) FROM fleet")).scalar() is None:
-        connection.execute(sa.text("INSERT INTO fleet (id, only) VALUES (:id, 1)"), {"id": secrets.token_hex(16)})
+        connection.execute(sa.text("INSERT INTO fleet (id, singleton) VALUES (:id, 1)"), {"id": secrets.token_hex(16)})
         return
-    connection.execute(sa.text("UPDATE fleet SET only = 1 WHERE id = (SELECT min(id) FROM fleet)"))
-    connection.execute(sa.text("DELETE FROM fleet WHERE only IS NULL"))
+    connection.execute(sa.text("UPDATE fleet SET singleton = 1 WHERE id = (SELECT min(id) FROM fleet)"))
+    connection.execute(sa.text("DELETE FROM fleet WHERE singleton IS NULL"))
 
 
 def _take_the_sequence_off_user_ids() -> None:

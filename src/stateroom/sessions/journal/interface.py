@@ -110,6 +110,9 @@ class EndsJournal(Protocol):
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
         """The deployment's row; its lease and its name are these if it had none. None if there is no row."""
 
+    async def set_restored(self, *, seen: str) -> None:
+        """What a restore of the database left behind is cleared up, unless another restore was found meanwhile."""
+
     async def prune(self, due_at: int, limit: int) -> int:
         """Drop rows that were due then, at most so many and never the newest. Returns how many."""
 
@@ -190,6 +193,9 @@ class NoJournal:
 
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
         return None
+
+    async def set_restored(self, *, seen: str) -> None:
+        return
 
     async def prune(self, due_at: int, limit: int) -> int:
         return 0

@@ -87,13 +87,13 @@ fleet = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("lease_ms", BigInteger, nullable=True),
-    Column("only", Integer, nullable=True),
+    Column("singleton", Integer, nullable=True),
     Column("name", String(200), nullable=True),
     Column("epoch", String(32), nullable=False, server_default=""),
     Column("restored", String(32), nullable=True),
-    Index("uq_fleet_only", "only", unique=True),
+    Index("uq_fleet_singleton", "singleton", unique=True),
 )
-"""The deployment: one row, in which `only` is 1. `stateroom db upgrade` makes it, and nothing at run time."""
+"""The deployment: one row, in which `singleton` is 1. `stateroom db upgrade` makes it, and nothing at run time."""
 
 _HOLD = text(
     "INSERT INTO session_generations (user_key, generation) VALUES (:user, 0) "
@@ -111,8 +111,8 @@ _AT_LEAST = text(
     "ON CONFLICT (user_key) DO UPDATE SET generation = CASE WHEN session_generations.generation < excluded.generation "
     "THEN excluded.generation ELSE session_generations.generation END"
 )
-_EPOCH = select(fleet.c.epoch).where(fleet.c.only == 1)
-_DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.only == 1)
+_EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
+_DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
 
 
@@ -189,7 +189,7 @@ class Journal:
             after = secrets.token_hex(8)
             row = {"user_key": "", "reason": reason, "ended_at": ended_at, "epoch": before, "successor": after}
             await connection.execute(insert(session_ends).values(row | self._stamp(expires_at=TO_THE_LAST)))
-            await connection.execute(update(fleet).where(fleet.c.only == 1).values(epoch=after))
+            await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(epoch=after))
         return EpochChange(before, after)
 
     async def recommit(self, rows: Sequence[Row]) -> int:
@@ -201,7 +201,7 @@ class Journal:
                     count += 1
                     await self._commit_again(connection, row)
             word = func.coalesce(fleet.c.restored, secrets.token_hex(8))
-            await connection.execute(update(fleet).where(fleet.c.only == 1).values(restored=word))
+            await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(restored=word))
         return count
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
@@ -232,7 +232,7 @@ class Journal:
             rows = [Row(*each) for each in found]
             if checked:
                 query = select(seq, session_ends.c.nonce).where(seq.in_(sorted(checked)))
-                nonces = dict((await connection.execute(query)).tuples().all())
+                nonces = {each.seq: each.nonce for each in await connection.execute(query)}
             return Reading(rows, nonces, await _deployment(connection))
 
     async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
@@ -254,23 +254,22 @@ class Journal:
         async with self._database.begin() as connection:
             known = await _deployment(connection)
             if known is not None and None in {known.lease_ms, known.name}:
-                await connection.execute(update(fleet).where(fleet.c.only == 1).values(values))
+                await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(values))
                 known = await _deployment(connection)
             return known
 
     async def set_lease(self, lease_ms: int) -> None:
         """Change the deployment's lease. No worker may be running."""
         async with self._database.begin() as connection:
-            await connection.execute(update(fleet).where(fleet.c.only == 1).values(lease_ms=lease_ms))
+            await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(lease_ms=lease_ms))
 
     async def set_identity(self, deployment_id: str, name: str) -> None:
         """Make this database another deployment's. No worker may be running."""
         async with self._database.begin() as connection:
-            await connection.execute(update(fleet).where(fleet.c.only == 1).values(id=deployment_id, name=name))
+            await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(id=deployment_id, name=name))
 
     async def set_restored(self, *, seen: str) -> None:
-        """What a restore of the database left behind is cleared up, unless another restore was found meanwhile."""
-        query = update(fleet).where(fleet.c.only == 1, fleet.c.restored == seen).values(restored=None)
+        query = update(fleet).where(fleet.c.singleton == 1, fleet.c.restored == seen).values(restored=None)
         async with self._database.begin() as connection:
             await connection.execute(query)
 
@@ -314,7 +313,7 @@ class Journal:
         if row.generation is not None:
             await connection.execute(_AT_LEAST, {"user": row.user, "least": row.generation})
         if row.epoch is not None:
-            behind = and_(fleet.c.only == 1, fleet.c.epoch == row.epoch)
+            behind = and_(fleet.c.singleton == 1, fleet.c.epoch == row.epoch)
             await connection.execute(update(fleet).where(behind).values(epoch=row.successor))
 
 
@@ -338,21 +337,25 @@ def current_epoch() -> ColumnElement[str]:
 
 
 async def _deployment(connection: AsyncConnection) -> DeploymentRow | None:
-    """Whose journal this is. Raises `DatabaseUnavailable` for a standby: it may lack what was committed before."""
+    """Whose journal this is. Raises as `check_primary`."""
     row = (await connection.execute(_DEPLOYMENT)).one_or_none()
+    await check_primary(connection)
+    return None if row is None else DeploymentRow(*row)
+
+
+async def check_primary(connection: AsyncConnection) -> None:
+    """Raises `DatabaseUnavailable` for a standby of PostgreSQL: it may lack what was committed before."""
     if connection.dialect.name == "postgresql" and (await connection.execute(_IN_RECOVERY)).scalar_one():
         raise DatabaseUnavailable("the user database is a standby, which does not have the last commits")
-    return None if row is None else DeploymentRow(*row)
 
 
 def _same_as(row: Row) -> Select[tuple[int]]:
     """The number of this row, or of one that does the same."""
     ends = session_ends.c
-    does_same = (
-        and_(ends.user_key == row.user, ends.handle == row.handle)
-        if row.handle is not None
-        else and_(ends.user_key == row.user, ends.handle.is_(None), ends.generation >= row.generation)
-    )
     if row.epoch is not None:
         does_same = ends.epoch == row.epoch
+    elif row.handle is not None:
+        does_same = and_(ends.user_key == row.user, ends.handle == row.handle)
+    else:
+        does_same = and_(ends.user_key == row.user, ends.handle.is_(None), ends.generation >= (row.generation or 0))
     return select(ends.seq).where(does_same).limit(1)

@@ -143,8 +143,10 @@ class Tail:
         return self._deployment.epoch
 
     def last_until(self, seq: int) -> Row | None:
-        """The last row that is held up to this number."""
-        return max((row for row in self._rows if row.seq <= seq), key=lambda row: row.seq, default=None)
+        """The row that was read last among those up to this number; None if it is not held."""
+        if seq <= self.floor:
+            return None
+        return next((row for row in reversed(self._rows) if row.seq <= seq), None)
 
     def after(self, seq: int) -> list[Row]:
         """Rows numbered higher than `seq`, which must be the floor or above it."""

@@ -8,10 +8,7 @@ that lie far apart by the monotonic clock, which nobody sets, with no jump of an
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import NamedTuple
 
 BEYOND_DEGRADED_SECONDS = 300.0
 """How much farther apart than `DEGRADED_MAX_AGE` the looks are."""
@@ -28,16 +25,8 @@ class _Look(NamedTuple):
 class TwoLooks:
     """`apart_seconds`: how far apart the looks are."""
 
-    def __init__(
-        self,
-        apart_seconds: float,
-        *,
-        wall: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, apart_seconds: float) -> None:
         self._apart_seconds = apart_seconds
-        self._wall = wall
-        self._monotonic = monotonic
         self._first: _Look | None = None
 
     def look(self, now_ms: int) -> int | None:
@@ -45,7 +34,7 @@ class TwoLooks:
 
         `now_ms`: the time by the clock that rows expire by, milliseconds since the epoch.
         """
-        now = _Look(self._monotonic(), self._wall(), now_ms)
+        now = _Look(time.monotonic(), time.time(), now_ms)
         first = self._first
         if first is None:
             self._first = now

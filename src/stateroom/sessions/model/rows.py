@@ -17,8 +17,10 @@ InTransaction: TypeAlias = "Callable[[AsyncConnection], Awaitable[None]]"
 """What a caller writes in the same transaction as a row. It undoes the whole by raising."""
 
 
-EVERYBODY, REGISTERED = "everybody", "registered"
-"""Reasons of rows that end no single session: everybody's was ended; a user was registered, which ends nothing."""
+EVERYBODY, REGISTERED, UNKNOWN_USER = "everybody", "registered", "unknown-user"
+"""Reasons of rows that end no single session: everybody's was ended; a user was registered, which ends nothing; the user
+database does not know a user.
+"""
 
 TO_THE_LAST = 2**53
 """When a row expires that is never pruned."""

@@ -72,7 +72,7 @@ class Membership:
         """See that Redis belongs to the same deployment, as far as it answers now. Raises `SettingsError`."""
         for shard in self._client.shards():
             with contextlib.suppress(Unavailable):
-                await self.look(shard)
+                await self._compare(shard)
         if self._foreign:
             raise SettingsError(f"DATABASE_URL: Redis holds the sessions of a deployment with another user database; {_ADOPT}")
 
@@ -83,18 +83,24 @@ class Membership:
 
     async def look(self, shard: str) -> None:
         """Compare the id in one primary with ours, learn it from there, or write it back. Raises `StoreUnavailable`."""
+        was_foreign = self.is_foreign
+        found = await self._compare(shard)
+        if self.is_foreign and not was_foreign:
+            log.error("foreign_deployment", ours=self._deployment.id, found=found, fix=_ADOPT)
+
+    async def _compare(self, shard: str) -> str | None:
         found = await self._read(shard)
         if found is None:
             found = await self._write_back(shard)
         if found is None:
-            return
+            return None
         if self._deployment.id is None:
             self._deployment.id = found
         if found == self._deployment.id:
             self._foreign.discard(shard)
-        elif shard not in self._foreign:
+        else:
             self._foreign.add(shard)
-            log.error("foreign_deployment", ours=self._deployment.id, found=found, fix=_ADOPT)
+        return found
 
     async def claim(self) -> None:
         """Make every primary this deployment's, whoever's it was. Raises `StoreUnavailable`."""

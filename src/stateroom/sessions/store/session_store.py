@@ -250,6 +250,18 @@ class SessionStore:
                 at += looked_at - len(members)
                 is_more = looked_at == _ENDED_AT_ONCE
 
+    async def users(self) -> set[str]:
+        """The user keys of everybody who has a session, as the expiry indexes name them."""
+        users: set[str] = set()
+        for key in self._key_names.expiries:
+            at, is_more = 0, True
+            while is_more:
+                members = await self._client.execute(key, "ZRANGE", key, at, at + _LISTED_AT_MOST - 1)
+                users.update(member.decode().split(":", 2)[2] for member in members)
+                at += _LISTED_AT_MOST
+                is_more = len(members) == _LISTED_AT_MOST
+        return users - {""}
+
     async def tombstone(self, ref: SessionRef) -> str | None:
         """Why a session was ended whose end the journal may not have yet; None if it has no tombstone."""
         key = self._key_names.tombstone(ref)

@@ -109,7 +109,7 @@ def bearer_value(request: web.Request) -> str:
     Raises `ValueError` while nothing is stored, and if the request came with an access token.
     """
     current = get_request_session(request)
-    return current.manager.seal(current.session)
+    return current.manager.seal(current.session, "bearer")
 
 
 def access_token(request: web.Request) -> AccessToken:

@@ -11,6 +11,7 @@ from .journal.lookup import Lookup
 from .journal.tail import Tail
 from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
 from .model.deployment import Deployment
+from .model.lifetimes import Lifetimes
 from .protocol.ends import Ends
 from .protocol.epochs import Epochs
 from .protocol.lease import Lease
@@ -179,7 +180,13 @@ def wire(
         client=client,
         clock=clock,
         key_names=key_names,
-        key_ring=KeyRing(load_keys(settings), settings.session_name),
+        key_ring=KeyRing(
+            load_keys(settings),
+            settings.session_name,
+            deployment,
+            Lifetimes.of(settings),
+            seals_former=settings.cookie_format == 1,
+        ),
         access_tokens=AccessTokens(settings, clock) if settings.jwt_keys else None,
         lease=lease,
         store=store,

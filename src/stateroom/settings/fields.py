@@ -96,6 +96,7 @@ class SettingsFields(BaseSettings):
     cookie_secure: bool | None = None
     cookie_domain: CookieDomain | None = None
     cookie_path: CookiePath = "/"
+    cookie_format: Annotated[int, Field(ge=1, le=2)] = 2
     cookie_samesite: Annotated[Literal["Strict", "Lax", "None"], Capitalised] = "Strict"
 
     # State

@@ -26,6 +26,7 @@ class SessionRecord(SessionData):
     `sighting`: what this worker saw of the session in Redis; None if it was not loaded for a credential.
     `restored`: Redis had lost the session until this request. `ended`: why the session has ended that the request brought.
     `evicted`: how many of the user's sessions this request's sign-in has ended (`SESSION_MAX_PER_USER`).
+    `must_reseal`: the release before sealed what the request brought; the response brings a value of this release.
     `known_ms`: when it was loaded from the store; 0 if it was not.
     `confirmed_ms`: if the credential alone tells of it, when the store last had it; 0 if this request has asked the store.
     All times are milliseconds since the epoch, by Redis' clock; 0 while nothing is stored. `idle_ms` is a duration.
@@ -45,6 +46,7 @@ class SessionRecord(SessionData):
     fault: Unavailable | None = None
     unknown_ref: SessionRef | None = None
     sighting: Sighting | None = None
+    must_reseal: bool = False
     known_ms: int = 0
     confirmed_ms: int = 0
     created_ms: int = 0
@@ -66,8 +68,10 @@ class SessionRecord(SessionData):
         self.ref = credential.ref
         (
             self.generation, self.created_ms, self.auth_ms, self.renewed_ms,
-            self.idle_ms, self.deadline_ms, self.expires_ms, self.epoch,
+            self.idle_ms, self.deadline_ms, self.expires_ms, self.epoch, _,
         ) = timestamps  # fmt: skip
+        if credential.is_legacy:
+            self.must_reseal = True
 
     def fill_from_credential(
         self, credential: Credential, *, created_ms: int, renewed_ms: int, expires_ms: int, confirmed_ms: int

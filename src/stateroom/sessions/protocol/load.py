@@ -17,6 +17,7 @@ from ...backend.near_cache import HEARD_SECONDS
 from ...backend.standing import UNKNOWN
 from ...errors import DatabaseUnavailable, StoreUnavailable, Unavailable
 from ..model.fields import PENDING
+from ..model.lifetimes import Lifetimes
 from ..model.timestamps import expiry, facts_of, read_facts
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ class Loader:
         self._restore = restore
         self._sightings = sightings
         self._clock = clock
-        self._lifetime_ms = 1000 * settings.session_absolute_max_age
-        self._persistent_lifetime_ms = 1000 * settings.session_remember_max_age
+        self._lifetimes = Lifetimes.of(settings)
         self._results = metrics.session_loads
         self._hits = metrics.session_loads["hit"]
         self._cache_hits = metrics.session_cache_hits
@@ -143,13 +143,15 @@ class Loader:
         return True
 
     def _fill(self, record: SessionRecord, credential: Credential, fields: Fields, sighting: Sighting) -> bool:
-        """Whether the fields are a session of the credential's user. Unreadable fields are a missing session."""
+        """Whether the fields are a live session of the credential's user. Unreadable fields are a missing session."""
         try:
             facts = facts_of(fields)
             timestamps = sighting.timestamps
             if timestamps is None or facts != sighting.facts:  # at most requests they are equal
-                timestamps = read_facts(facts, credential.user)
+                timestamps = read_facts(facts, credential.user, self._lifetimes, is_persistent=credential.is_persistent)
                 sighting.facts, sighting.timestamps = facts, timestamps
+            if timestamps.is_bounded and timestamps.expires <= self._clock.now_ms():
+                return False  # Redis keeps it for longer than the settings allow
             record.fill(credential, fields, timestamps, sighting)
         except (KeyError, ValueError):
             record.forget()
@@ -280,4 +282,7 @@ class Loader:
         self._results["degraded"].inc()
 
     def _created_ms(self, credential: Credential) -> int:
-        return credential.deadline - (self._persistent_lifetime_ms if credential.is_persistent else self._lifetime_ms)
+        """When the session was made. A token, and a value of the release before, do not say; then by today's settings."""
+        lifetimes = self._lifetimes
+        longest = lifetimes.persistent_ms if credential.is_persistent else lifetimes.absolute_ms
+        return credential.created_ms or credential.deadline - longest

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .membership import Membership
     from .replay import Replay
 
+FUTURE_MS = 5000
+"""How much later than this worker's the clock may be by which another worker sealed a value: both go by Redis'."""
+
 StoreState = Literal["settled", "unsettled", "read_only", "away"]
 
 
@@ -107,16 +110,19 @@ class Trust:
         return self._tail.reason(ref, carried) or await self._lookup.ask(ref, carried)
 
     def confirmed_ms(self, credential: Credential, sighting: Sighting) -> int:
-        """When the credential's session was last known to be good."""
-        return max(credential.issued_at, sighting.seen_ms)
+        """When the credential's session was last known to be good. A legacy credential proves nothing of itself."""
+        return sighting.seen_ms if credential.is_legacy else max(credential.issued_at, sighting.seen_ms)
 
     def is_good_alone(self, credential: Credential, sighting: Sighting) -> bool:
         """Whether a signed-in user's credential may stand for its session: it was confirmed not long ago."""
         if not self._degraded_ms or not self.has_journal or not credential.user:
             return False
+        if credential.is_legacy and not sighting.seen_ms:
+            return False
         now = self._clock.now_ms()
         return (
-            now - self.confirmed_ms(credential, sighting) <= self._degraded_ms
+            credential.issued_at <= now + FUTURE_MS
+            and now - self.confirmed_ms(credential, sighting) <= self._degraded_ms
             and now < sighting.renewed_ms + credential.idle_ms
             and now < credential.deadline
         )

@@ -20,9 +20,10 @@ from .telemetry.requests import telemetry_middleware
 from .web.pages import setup_pages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from .backend.client import ClientFactory
+    from .sessions.model.identity import UserId
 
 
 def make_app(
@@ -39,7 +40,11 @@ def make_app(
             "DATABASE_URL=none is for library use, and the service needs a user database; unset it, or name a database"
         )
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    install(app, settings, client_factory=client_factory, origin_exempt=forward.HANDLERS)
+
+    async def known_users(ids: Collection[UserId]) -> Collection[UserId]:
+        return await app[ACCOUNTS].users.known(ids)
+
+    install(app, settings, client_factory=client_factory, known_users=known_users, origin_exempt=forward.HANDLERS)
     headers = security_headers(settings)
     app.on_response_prepare.append(set_on_prepare(headers))
     common = CommonLines(headers, stands_for=app.on_response_prepare)
@@ -49,7 +54,14 @@ def make_app(
         outer.append(cors_middleware(settings))
     outer.append(problems_middleware(setup_pages(app)))
     app.middlewares[:0] = outer
-    app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[CLIENT], app[METRICS], hashing_threads=hashing_threads)
+    app[ACCOUNTS] = Accounts(
+        settings,
+        app[DATABASE],
+        app[CLIENT],
+        app[METRICS],
+        report_unknown=app[SESSIONS].report_unknown,
+        hashing_threads=hashing_threads,
+    )
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)
     for route in api_routes():

@@ -57,7 +57,15 @@ async def make(servers: Servers, fake: RedisClient, users_database: Database) ->
 
     def making(metrics: Metrics | None = None, **values: Any) -> Accounts:
         quick = {"bcrypt_rounds": 4, "login_attempts": 3, "login_attempts_per_address": 1000}
-        made.append(Accounts(servers.settings("fakeredis", **(quick | values)), users_database, fake, metrics or Metrics()))
+        made.append(
+            Accounts(
+                servers.settings("fakeredis", **(quick | values)),
+                users_database,
+                fake,
+                metrics or Metrics(),
+                report_unknown=lambda _: None,
+            )
+        )
         return made[-1]
 
     yield making

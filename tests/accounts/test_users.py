@@ -14,7 +14,7 @@ from stateroom.sessions.model.identity import user_key
 
 @pytest.fixture
 def users(database: Database) -> Users:
-    return Users(database)
+    return Users(database, 10**9)
 
 
 async def ada(users: Users, email: str = "ada@example.com") -> User:
@@ -34,7 +34,7 @@ async def test_a_new_user_is_found_by_id_and_by_address(users: Users) -> None:
 async def test_a_user_comes_with_the_generation_of_their_sessions(users: Users, database: Database) -> None:
     one, other = await ada(users), await ada(users, "bob@example.com")
     assert (one.generation, other.generation) == (0, 0)
-    await Journal(database).raise_generation(user_key(one.id), "password", ended_at=0, expires_at=1)
+    await Journal(database, 10**9).raise_generation(user_key(one.id), "password", ended_at=0)
     assert [each.generation for each in await users.list()] == [1, 0]
     found = await users.by_id(one.id), await users.by_email(one.email)
     assert [each.generation for each in found if each is not None] == [1, 1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, NotFound, TooManyAttempts, Unavailable
+from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, TooManyAttempts, Unavailable
 from ..request.proxies import kept_form
 from ..telemetry.logging import security_event
 from .passwords import MAX_PASSWORD_LENGTH, Passwords
@@ -19,7 +19,7 @@ from .throttle import Throttle, network_of
 from .users import User, Users, email_errors, name_errors, normal_email
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,11 +39,20 @@ class Accounts:
     """Users and their passwords, with throttled sign-ins. It knows nothing of sessions."""
 
     def __init__(
-        self, settings: Settings, database: Database, client: RedisClient, metrics: Metrics, *, hashing_threads: int | None = None
+        self,
+        settings: Settings,
+        database: Database,
+        client: RedisClient,
+        metrics: Metrics,
+        *,
+        report_unknown: Callable[[int], None],
+        hashing_threads: int | None = None,
     ) -> None:
+        """`report_unknown`: is told of a session's user whom the database does not have."""
         self._settings = settings
+        self._report_unknown = report_unknown
         self._metrics = metrics
-        self.users = Users(database)
+        self.users = Users(database, settings.longest_session_ms)
         self.throttle = Throttle(client, settings)
         self._passwords = Passwords(settings, metrics, threads=hashing_threads)
         # (email, address) -> the task that takes back the count of their last good attempt. It removes itself when it ends.
@@ -93,7 +102,7 @@ class Accounts:
         self._metrics.logins["degraded" if degraded else "success"].inc()
 
     async def verify_password(self, user_id: int, password: str, address: str | None) -> User:
-        """Return the user if this is the right password. Raises as `authenticate`, and `NotFound`."""
+        """Return the user if this is the right password. Raises as `authenticate`."""
         user = await self.get(user_id)
         async with self._attempt(user.email, address):
             return await self._verified(user.email, password, address, user)
@@ -123,10 +132,14 @@ class Accounts:
         return user, store
 
     async def get(self, user_id: int) -> User:
-        """Return a user from the database. Raises `NotFound`, `DatabaseUnavailable`."""
+        """Return a session's user from the database. Raises `DatabaseUnavailable`, also if the database has no such user.
+
+        Then it was probably restored from a backup, and the session is ended as soon as that is certain.
+        """
         user = await self.users.by_id(user_id)
         if user is None:
-            raise NotFound("there is no such user")
+            self._report_unknown(user_id)
+            raise DatabaseUnavailable("the user database does not know this user; it may have been restored from a backup")
         self._remember(user)
         return user
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import (
     BigInteger,
     Column,
-    Integer,
     Select,
     String,
     Table,
@@ -26,12 +26,17 @@ from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
 from ..errors import Conflict, FieldError
+from ..sessions.journal.sql import check_primary, note_registration
 from ..sessions.manager import SessionManager
+from ..sessions.model.identity import user_key
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..database import Database
+    from ..sessions.model.identity import UserId
 
 MAX_EMAIL_LENGTH = 254
 MAX_NAME_LENGTH = 200
@@ -45,19 +50,26 @@ EMAIL_PATTERN = (
 users = Table(
     "users",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("email", String(MAX_EMAIL_LENGTH), nullable=False),
     Column("name", String(MAX_NAME_LENGTH), nullable=False),
     Column("password_hash", String(200), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger, nullable=True),
     UniqueConstraint("email", name="uq_users_email"),
-    sqlite_autoincrement=True,  # an id is never given to a second user
 )
-_USERS = select(users, SessionManager.generation_column(users.c.id).label("generation"))
+"""Ids are random (`_new_id`): a sequence would give one again after the database was restored from a backup."""
+
+LEAST_ID, GREATEST_ID = 2**32, 2**53 - 1
+"""JSON numbers above 2^53 lose digits in JavaScript (RFC 8259, section 6)."""
+_USERS = select(
+    users,
+    SessionManager.generation_column(users.c.id).label("generation"),
+    SessionManager.epoch_column().label("epoch"),
+)
 _BY_EMAIL = _USERS.where(users.c.email == bindparam("email"))
 _BY_ID = _USERS.where(users.c.id == bindparam("id"))
-_CREATE = insert(users).returning(users.c.id)
+_CREATE = insert(users)
 """Building a statement takes longer than executing it, so those of each sign-in are built once."""
 
 
@@ -65,7 +77,8 @@ _CREATE = insert(users).returning(users.c.id)
 class User:
     """A user. `created_at` and `disabled_at` are in milliseconds since the epoch.
 
-    `generation`: how often all sessions of the user had been ended at the moment when this row was read.
+    `generation`: how often all sessions of the user had been ended at the moment when this row was read, and `epoch`: the
+    deployment's then.
     """
 
     id: int
@@ -75,6 +88,7 @@ class User:
     created_at: int
     disabled_at: int | None
     generation: int = 0
+    epoch: str = ""
 
     @property
     def is_disabled(self) -> bool:
@@ -85,12 +99,19 @@ class User:
 class Users:
     """The table of users. Each call raises `DatabaseUnavailable`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, longest_session_ms: int) -> None:
         self._database = database
+        self._longest_session_ms = longest_session_ms
 
-    async def create(self, email: str, name: str, password_hash: str) -> User:
-        """Store a new user. Raises `Conflict` if there is an account with this email."""
+    async def create(self, email: str, name: str, password_hash: str, *, user_id: int | None = None) -> User:
+        """Store a new user, and note in the journal that there is one. `user_id`: a random one by default.
+
+        Raises `Conflict` if there is an account with this email or this id.
+        """
+        if user_id is None:
+            user_id = new_id()
         values: dict[str, Any] = {
+            "id": user_id,
             "email": normal_email(email),
             "name": name,
             "password_hash": password_hash,
@@ -98,7 +119,10 @@ class Users:
         }
 
         async def step(connection: AsyncConnection) -> User:
-            user_id = (await connection.execute(_CREATE, values)).scalar_one()
+            await connection.execute(_CREATE, values)
+            await note_registration(
+                connection, user_key(user_id), longest_ms=self._longest_session_ms, registered_at=values["created_at"]
+            )
             return User(**(await connection.execute(_BY_ID, {"id": user_id})).mappings().one())
 
         try:
@@ -115,6 +139,16 @@ class Users:
     async def by_id(self, user_id: int) -> User | None:
         """The user with this id; None if there is none."""
         return await self._one(_BY_ID, {"id": user_id})
+
+    async def known(self, ids: Collection[UserId]) -> set[UserId]:
+        """Those of these ids that users have. Raises `DatabaseUnavailable`, also for a standby, which may lack the newest."""
+        numbers = [each for each in ids if isinstance(each, int)]
+
+        async def step(connection: AsyncConnection) -> set[UserId]:
+            await check_primary(connection)
+            return set((await connection.execute(select(users.c.id).where(users.c.id.in_(numbers)))).scalars())
+
+        return await self._database.read(step)
 
     async def list(self) -> list[User]:
         """All users, by id."""
@@ -162,6 +196,11 @@ class Users:
             return bool((await connection.execute(update(users).where(condition).values(**values))).rowcount)
 
         return await (self._database.write(step) if within is None else step(within))
+
+
+def new_id() -> int:
+    """A user's id. Among a million users the chance that a new one has the id of another is one in nine thousand million."""
+    return LEAST_ID + secrets.randbelow(GREATEST_ID - LEAST_ID + 1)
 
 
 def normal_email(email: str) -> str:

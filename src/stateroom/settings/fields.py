@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
-from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, ExistingFile, Folder, KeyPrefix
+from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, DeploymentName, ExistingFile, Folder, KeyPrefix
 
 DEFAULT_LEASE_SECONDS = 0.5
 SHORTEST_LEASE_SECONDS = 0.4
@@ -96,9 +96,11 @@ class SettingsFields(BaseSettings):
     cookie_secure: bool | None = None
     cookie_domain: CookieDomain | None = None
     cookie_path: CookiePath = "/"
+    cookie_format: Annotated[int, Field(ge=1, le=2)] = 2
     cookie_samesite: Annotated[Literal["Strict", "Lax", "None"], Capitalised] = "Strict"
 
     # State
+    deployment: DeploymentName = ""
     database_url: SecretStr | None = None
     journal_required: bool = False
     journal_lease: Annotated[Seconds, Field(ge=SHORTEST_LEASE_SECONDS, le=10)] = DEFAULT_LEASE_SECONDS
@@ -140,6 +142,11 @@ class SettingsFields(BaseSettings):
     def has_database(self) -> bool:
         """False with `DATABASE_URL=none`: library use without accounts and journal."""
         return self.database_url is None or self.database_url.get_secret_value().lower() != "none"
+
+    @property
+    def longest_session_ms(self) -> int:
+        """How long a session lives at most, milliseconds."""
+        return 1000 * max(self.session_absolute_max_age, self.session_remember_max_age)
 
     @property
     def key_ring(self) -> tuple[bytes, ...]:

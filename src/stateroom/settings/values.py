@@ -17,6 +17,8 @@ MAX_COOKIE_NAME_LENGTH = 128
 
 _NO_COOKIE_NAME = set('()<>@,;:\\"/[]?={} \t')
 
+MAX_DEPLOYMENT_LENGTH = 200
+
 
 def _cookie_domain(text: str) -> str:
     if not is_host_name(text.removeprefix(".")):
@@ -58,6 +60,14 @@ def _file(path: Path) -> Path:
     return path
 
 
+def _deployment(name: str) -> str:
+    if len(name) > MAX_DEPLOYMENT_LENGTH or not all("!" <= each <= "~" for each in name):
+        raise ValueError(
+            f"must have at most {MAX_DEPLOYMENT_LENGTH} ASCII characters and no space, for example production or https://example.com"
+        )
+    return name
+
+
 def _folder(path: Path) -> Path:
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is not a folder; name one, or a place where one can be made")
@@ -68,6 +78,7 @@ CookieName = Annotated[str, AfterValidator(_cookie_name)]
 CookieDomain = Annotated[str, AfterValidator(_cookie_domain)]
 CookiePath = Annotated[str, AfterValidator(_cookie_path)]
 KeyPrefix = Annotated[str, AfterValidator(_key_prefix)]
+DeploymentName = Annotated[str, AfterValidator(_deployment)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 AnyCase = BeforeValidator(_lower)

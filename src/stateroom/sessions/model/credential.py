@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .deployment import Current
 from .identity import SessionRef, UserId
 
 
@@ -17,6 +18,9 @@ class Credential:
     `deadline`: the absolute end. `idle_ms`: the idle lifetime.
     `issued_at`: when the value was sealed. `renewed_ms`: the last renewal that the value tells of.
     `is_persistent`: the browser keeps it ("remember me").
+    `epoch`: the deployment's when the session was made; "everybody out" changes the deployment's (journal/tail.py).
+    `created_ms`: when the session was made; 0 if the value does not say.
+    `is_legacy`: the release before sealed it, bound to no deployment: it opens a stored session and stands for nothing alone.
     """
 
     token: bytes
@@ -29,11 +33,19 @@ class Credential:
     is_persistent: bool
     ref: SessionRef
     renewed_ms: int
+    epoch: str = ""
+    created_ms: int = 0
+    is_legacy: bool = False
 
     @property
     def handle(self) -> str:
         """The session's public id."""
         return self.ref.handle
+
+    @property
+    def carried(self) -> Current:
+        """What it was sealed with."""
+        return Current(self.generation, self.epoch)
 
     @property
     def user(self) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     delete,
+    func,
     insert,
     select,
     update,
@@ -27,6 +28,7 @@ from ..errors import Conflict, FieldError
 from ..sessions.journal.sql import check_primary, registration
 from ..sessions.manager import SessionManager
 from ..sessions.model.identity import user_key
+from .passwords import PEPPERED, PasswordKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -130,6 +132,16 @@ class Users:
         """The user with this id; None if there is none."""
         return await self._one(users.c.id == user_id)
 
+    async def password_kinds(self) -> set[PasswordKind]:
+        """How the stored passwords were hashed."""
+        hashed = users.c.password_hash
+        # bcrypt's "$2b$12$", then 53 characters: https://en.wikipedia.org/wiki/Bcrypt#Description
+        cost = func.substr(hashed, func.length(hashed) - 55, 2)
+        is_peppered = hashed.startswith(f"{PEPPERED}$")
+        async with self._database.connect() as connection:
+            found = await connection.execute(select(is_peppered, cost).distinct())
+            return {PasswordKind(bool(peppered), int(rounds)) for peppered, rounds in found if rounds.isdigit()}
+
     async def known(self, ids: Collection[UserId]) -> set[UserId]:
         """Those of these ids that users have. Raises `DatabaseUnavailable`, also for a standby, which may lack the newest."""
         numbers = [each for each in ids if isinstance(each, int)]
@@ -138,9 +150,9 @@ class Users:
             return set((await connection.execute(select(users.c.id).where(users.c.id.in_(numbers)))).scalars())
 
     async def list(self) -> list[User]:
-        """All users, by id."""
+        """All users, the oldest account first."""
         async with self._database.connect() as connection:
-            return [User(**row) for row in (await connection.execute(_USERS.order_by(users.c.id))).mappings()]
+            return [User(**row) for row in (await connection.execute(_USERS.order_by(users.c.created_at, users.c.id))).mappings()]
 
     async def set_password_hash(
         self, user_id: int, password_hash: str, *, seen: str, within: AsyncConnection | None = None

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
 from .accounts import ACCOUNTS, Accounts
+from .accounts.stored import look_at_stored
 from .api import auth, forward, health, metrics, openapi, profile, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
@@ -85,7 +86,6 @@ def make_metrics_app(service: web.Application) -> web.Application:
 
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
     accounts = app[ACCOUNTS]
-    if app[SESSIONS].settings.is_embedded:
-        await accounts.ensure_demo_user()
+    await look_at_stored(accounts, app[SESSIONS])
     yield
     await accounts.aclose()

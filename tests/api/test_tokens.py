@@ -33,6 +33,9 @@ KEY, OTHER_KEY = "a-signing-key-of-more-than-32-bytes", "another-signing-key-of-
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
 
 
+pytestmark = pytest.mark.usefixtures("counted_ids")
+
+
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
     async with topology.single(tmp_path / "server") as server:

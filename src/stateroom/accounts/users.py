@@ -18,6 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
     bindparam,
     delete,
+    func,
     insert,
     select,
     update,
@@ -29,6 +30,7 @@ from ..errors import Conflict, FieldError
 from ..sessions.journal.sql import check_primary, note_registration
 from ..sessions.manager import SessionManager
 from ..sessions.model.identity import user_key
+from .passwords import PEPPERED, PasswordKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -140,6 +142,16 @@ class Users:
         """The user with this id; None if there is none."""
         return await self._one(_BY_ID, {"id": user_id})
 
+    async def password_kinds(self) -> set[PasswordKind]:
+        """How the stored passwords were hashed."""
+        hashed = users.c.password_hash
+        # bcrypt's "$2b$12$", then 53 characters: https://en.wikipedia.org/wiki/Bcrypt#Description
+        cost = func.substr(hashed, func.length(hashed) - 55, 2)
+        is_peppered = hashed.startswith(f"{PEPPERED}$")
+        async with self._database.connect() as connection:
+            found = await connection.execute(select(is_peppered, cost).distinct())
+            return {PasswordKind(bool(peppered), int(rounds)) for peppered, rounds in found if rounds.isdigit()}
+
     async def known(self, ids: Collection[UserId]) -> set[UserId]:
         """Those of these ids that users have. Raises `DatabaseUnavailable`, also for a standby, which may lack the newest."""
         numbers = [each for each in ids if isinstance(each, int)]
@@ -151,10 +163,11 @@ class Users:
         return await self._database.read(step)
 
     async def list(self) -> list[User]:
-        """All users, by id."""
+        """All users, the oldest account first."""
 
         async def step(connection: AsyncConnection) -> builtins.list[User]:
-            return [User(**row) for row in (await connection.execute(_USERS.order_by(users.c.id))).mappings()]
+            query = _USERS.order_by(users.c.created_at, users.c.id)
+            return [User(**row) for row in (await connection.execute(query)).mappings()]
 
         return await self._database.read(step)
 

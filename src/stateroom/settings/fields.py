@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ..addresses import is_loopback
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
@@ -132,6 +133,11 @@ class SettingsFields(BaseSettings):
     @property
     def is_embedded(self) -> bool:
         return self.redis_mode == "embedded"
+
+    @property
+    def has_demo_user(self) -> bool:
+        """Whether there is a demo user, whose password is public: in embedded mode on a loopback address only."""
+        return self.is_embedded and (self.host == "localhost" or is_loopback(self.host))
 
     @property
     def is_cookie_secure(self) -> bool:

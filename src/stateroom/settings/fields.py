@@ -137,7 +137,12 @@ class SettingsFields(BaseSettings):
     @property
     def has_demo_user(self) -> bool:
         """Whether there is a demo user, whose password is public: in embedded mode on a loopback address only."""
-        return self.is_embedded and (self.host == "localhost" or is_loopback(self.host))
+        return self.is_embedded and self.is_on_loopback
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether only this machine reaches the public listener."""
+        return self.host == "localhost" or is_loopback(self.host)
 
     @property
     def is_cookie_secure(self) -> bool:

@@ -53,6 +53,8 @@ ROWS_AT_START = 1000
 ROWS_AT_ONCE = 2000
 ROWS_KEPT = 20_000
 ROWS_CHECKED = 200
+OWN_ROWS_SECONDS = 5.0
+"""Longer than a read may be away from the next one, as long as the journal answers."""
 assert ROWS_AT_START <= ROWS_KEPT
 
 Listener = Callable[[Sequence[Row]], None]
@@ -70,7 +72,7 @@ class Tail:
     `has_read`: whether a read has succeeded. `is_away`: the last read failed.
     `restored`: a random word while sessions may be left of users whom a restored database lacks; None in good times.
     `restarts`: how often the tail has started over, because the database went back. It never decreases.
-    `_rows`: what is held, in the order of reading. `_highest`: the highest number read. `_gaps`: skipped numbers below
+    `_own`: what this worker has committed lately, and when. `_rows`: what is held, in the order of reading. `_highest`: the highest number read. `_gaps`: skipped numbers below
     `_highest`, and when each was first missed. `_checked`: the last rows that came, which must still be there: number,
     nonce and when the row is due. `_is_suspect`: the next read starts over.
     """
@@ -86,6 +88,7 @@ class Tail:
         self.restored: str | None = None
         self.restarts = 0
         self._rows: deque[Row] = deque()
+        self._own: deque[tuple[float, Row]] = deque()
         self._gaps: dict[int, float] = {}
         self._highest = 0
         self._listeners: list[Listener] = []
@@ -109,6 +112,13 @@ class Tail:
         self.unwritten[ref] = row
         for listener in self._listeners:
             listener([row])
+
+    def remember(self, row: Row) -> None:
+        """This worker has committed a row. Until a read brings it, only this worker could commit it again after a restore."""
+        now = time.monotonic()
+        self._own.append((now, row))
+        while now - self._own[0][0] > OWN_ROWS_SECONDS:
+            self._own.popleft()
 
     @property
     def highest(self) -> int:
@@ -201,7 +211,8 @@ class Tail:
 
     async def _start_over(self) -> None:
         """Commit again what the restored database lacks, and forget everything."""
-        held = sorted({*self._rows, *self.generations.values()}, key=lambda row: row.seq)
+        own = [row for _, row in self._own]
+        held = [*sorted({*self._rows, *self.generations.values()}, key=lambda row: row.seq), *own]
         count = await self._journal.recommit(held)
         log.warning("database_restored", recommitted=count, fix="docs/runbook.md: the user database was restored from a backup")
         self._rows.clear()

@@ -69,6 +69,7 @@ class Ends:
         self._trust = trust
         self._clock = clock
         self._lease = lease
+        self._longest_ms = settings.longest_session_ms
         self._replicas = settings.redis_write_replicas
         self._is_journal_required = settings.journal_required
         self._tombstone_ms = 1000 * settings.degraded_max_age + TOMBSTONE_MARGIN_MS
@@ -116,12 +117,18 @@ class Ends:
         row = replace(self._row(old, "rotated"), successor=new.handle)
         self._check_journal()
         is_first = await self._journal.rotate(row, carried, revokes=revokes, in_transaction=in_transaction)
-        return time.monotonic() if is_first else None
+        if not is_first:
+            return None
+        self._remember(row)
+        if revokes is not None:
+            self._remember_raised(old.user, carried.generation + 1, revokes)
+        return time.monotonic()
 
     async def raise_generation(self, user: str, reason: str, in_transaction: InTransaction | None = None) -> tuple[int, float]:
         """Commit the end of all sessions that a user has now: the generation of the next ones, and when that was."""
         seen, now = await self._newest_generation(user), self._clock.now_ms()
         generation = await self._journal.raise_generation(user, reason, seen=seen, ended_at=now, in_transaction=in_transaction)
+        self._remember_raised(user, generation, reason)
         return generation, time.monotonic()
 
     async def delete_older(self, user: str, generation: int | None, reason: str, *, spare: str, committed_at: float) -> int | None:
@@ -155,6 +162,8 @@ class Ends:
             count = await self._store.count_active()
         change = await self._journal.change_epoch(EVERYBODY, ended_at=self._clock.now_ms())
         committed_at = time.monotonic()
+        now = self._clock.now_ms()
+        self._tail.remember(Row(0, "", None, None, EVERYBODY, now, TO_THE_LAST, change.after, epoch=change.before))
         await self._epochs.publish(change.after)
         await self._lease.passed_since(committed_at)
         await self.outlast_copies()
@@ -186,7 +195,16 @@ class Ends:
     async def _commit(self, row: EndRow) -> float:
         self._check_journal()
         await self._journal.record([row])
+        self._remember(row)
         return time.monotonic()
+
+    def _remember(self, row: EndRow) -> None:
+        until = row.ended_at + self._longest_ms
+        self._tail.remember(Row(0, row.user, row.handle, None, row.reason, row.ended_at, until, row.successor))
+
+    def _remember_raised(self, user: str, generation: int, reason: str) -> None:
+        now = self._clock.now_ms()
+        self._tail.remember(Row(0, user, None, generation, reason, now, now + self._longest_ms))
 
     async def _delete(self, ref: SessionRef) -> tuple[Ended | None, bool]:
         """Delete from the store. Returns what was there, and whether every other worker must see that it is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -45,10 +46,16 @@ class Table:
         nonce = secrets.token_hex(8)
         return Row(self.last_seq, user, handle, generation, reason, 0, expires_at, successor, nonce, epoch)
 
+    def copy(self) -> Table:
+        """A backup."""
+        made = copy.copy(self)
+        made.rows, made.generations = dict(self.rows), dict(self.generations)
+        return made
+
     def renumbered(self, row: Row) -> Row:
         """A row again, under the next number."""
         self.last_seq += 1
-        return row._replace(seq=self.last_seq)
+        return row._replace(seq=self.last_seq, nonce=row.nonce or secrets.token_hex(8))
 
     def show(self, row: Row) -> None:
         """Commit a row."""
@@ -81,9 +88,12 @@ class FakeJournal:
         return self.table.number(row.user, row.handle, None, row.reason, row.successor)
 
     async def _commit(self, rows: Sequence[Row]) -> None:
-        await asyncio.sleep(self.table.commit_seconds)
+        table = self.table
+        await asyncio.sleep(table.commit_seconds)
         if self.is_cut:
             raise DatabaseUnavailable("cut before the commit")
+        if table is not self.table:
+            raise DatabaseUnavailable("the database's file was replaced")  # as `Database` finds by the file's inode
         for row in rows:
             self.table.show(row)
 
@@ -142,9 +152,10 @@ class FakeJournal:
     async def recommit(self, rows: Sequence[Row]) -> int:
         await self._ask()
         async with self.table.turns[""]:
-            lacking = [
-                row for row in rows if row.reason != REGISTERED and not any(_does_same(row, each) for each in self._in_order())
-            ]
+            lacking: list[Row] = []
+            for row in rows:
+                if row.reason != REGISTERED and not any(_does_same(row, each) for each in [*self._in_order(), *lacking]):
+                    lacking.append(row)
             await self._commit([self.table.renumbered(row) for row in lacking])
             word = self.table.deployment.restored or secrets.token_hex(8)
             self.table.deployment = self.table.deployment._replace(restored=word)

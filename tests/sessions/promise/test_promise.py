@@ -15,6 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, preco
 from stateroom.errors import StateroomError
 from stateroom.sessions.model.session import Session, record_of
 
+from ..fake_journal import Table
 from .world import SENTINELS, World
 
 # Each takes two seconds; a campaign of thousands is for a night: PROMISE_EXAMPLES=5000.
@@ -292,6 +293,60 @@ class PromiseWithCaches(Promise):
         self.under_way.append(self.world.start(busy()))
 
 
+class PromiseWithRestores(Promise):
+    """The user database goes back to a backup, whole or half; everybody is signed out; a name leads to a wrong database."""
+
+    @initialize()
+    def begin(self) -> None:
+        super().begin()
+        self.backup: Table | None = None
+
+    @rule(worker=a_worker)
+    def everybody_out(self, worker: int) -> None:
+        async def act() -> None:
+            everybody = [each for kept in self.kept for each in kept.line()]
+            for kept in everybody:
+                kept.may_be_out = kept.is_asked_out = True
+            try:
+                await self.world.workers[worker].manager.end_everybody()
+            except StateroomError:
+                return
+            for kept in everybody:
+                if kept.cookie:
+                    kept.ended_at = kept.ended_at or self.world.clock.now
+
+        self.world.do(act())
+
+    @rule()
+    def back_up(self) -> None:
+        self.backup = self.world.table.copy()
+
+    @precondition(lambda self: self.backup is not None)
+    @rule(what=st.sampled_from(["whole", "rows", "generations"]))
+    def restore_database(self, what: str) -> None:
+        """While it is noticed a sign-in may be refused: its user's generation was read from the older database."""
+        assert self.backup is not None
+        self.finish()
+        older = self.backup.copy()
+        if what == "rows":
+            older.generations, older.deployment = dict(self.world.table.generations), self.world.table.deployment
+        elif what == "generations":
+            older.rows, older.last_seq = dict(self.world.table.rows), self.world.table.last_seq
+        self.world.restore_database(older)
+        for kept in self.kept:
+            self.load_everywhere(kept)
+        self.world.advance(1.0)
+
+    def load_everywhere(self, kept: Kept) -> None:
+        for worker in range(WORKERS):
+            self.world.do(self._load(kept, worker))
+
+    @rule(worker=a_worker, wrong=st.booleans())
+    def wrong_database(self, worker: int, *, wrong: bool) -> None:
+        self.finish()
+        self.world.wrong_database(worker, is_wrong=wrong)
+
+
 async def _all(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks)
 
@@ -307,5 +362,7 @@ TestPromise = pytest.mark.timeout(60 + 10 * EXAMPLES)(Promise.TestCase)
 TestPromise.settings = COMMON
 TestPromiseWithCaches = pytest.mark.timeout(60 + 10 * EXAMPLES)(PromiseWithCaches.TestCase)
 TestPromiseWithCaches.settings = COMMON
+TestPromiseWithRestores = pytest.mark.timeout(60 + 10 * EXAMPLES)(PromiseWithRestores.TestCase)
+TestPromiseWithRestores.settings = COMMON
 TestPromiseWithoutJournal = pytest.mark.timeout(60 + 10 * EXAMPLES)(PromiseWithoutJournal.TestCase)
 TestPromiseWithoutJournal.settings = COMMON

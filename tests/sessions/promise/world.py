@@ -22,6 +22,7 @@ from stateroom.errors import StoreUnavailable, Unavailable
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.session import Session
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.upkeep import Upkeep
 from stateroom.sessions.wiring import wire
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Address
@@ -102,7 +103,14 @@ class Worker:
         self.manager = SessionManager(self.parts)
         self.parts.replay.sweeps = number == 0
         self.tasks = [
-            asyncio.ensure_future(work) for work in (self._listen(), self.parts.tail.run(), self.parts.replay.run(), self._flush())
+            asyncio.ensure_future(work)
+            for work in (
+                self._listen(),
+                self.parts.tail.run(),
+                self.parts.replay.run(),
+                self.parts.epochs.run(),
+                self._flush(),
+            )
         ]
 
     async def _listen(self) -> None:
@@ -113,9 +121,11 @@ class Worker:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _flush(self) -> None:
+        upkeep = Upkeep(self.parts)
         while True:
-            with contextlib.suppress(Unavailable):
-                await self.parts.ends.flush()
+            for step in (upkeep.flush_ends, upkeep.prune_journal, upkeep.look_whose, upkeep.calibrate):
+                with contextlib.suppress(Unavailable):
+                    await step()
             await asyncio.sleep(1.0)
 
     async def load(self, cookie: str) -> Session:
@@ -206,6 +216,19 @@ class World:
             node.load(state)
         for worker in self.workers:
             worker.client.drop()
+
+    def restore_database(self, backup: Table) -> None:
+        """The database becomes what it was: its file is replaced, so that a commit under way fails."""
+        self.table = backup.copy()
+        self.table.commit_seconds = 0.002
+        for worker in self.workers:
+            worker.journal.table = self.table
+
+    def wrong_database(self, worker: int, *, is_wrong: bool) -> None:
+        """For a moment a name leads one worker to another deployment's database, which is empty."""
+        other = Table()
+        other.deployment = other.deployment._replace(id="another", lease_ms=int(1000 * LEASE_SECONDS), name="")
+        self.workers[worker].journal.table = other if is_wrong else self.table
 
     def deliver_late(self) -> None:
         """What a hung server was sent arrives there now."""

@@ -334,6 +334,7 @@ class Journal:
         values = row._asdict()
         del values["seq"]
         values["user_key"] = values.pop("user")
+        values["nonce"] = row.nonce or secrets.token_hex(8)
         await connection.execute(insert(session_ends).values(values))
         if row.generation is not None:
             await connection.execute(_AT_LEAST, {"user": row.user, "least": row.generation})

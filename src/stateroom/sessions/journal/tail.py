@@ -72,9 +72,10 @@ class Tail:
     `has_read`: whether a read has succeeded. `is_away`: the last read failed.
     `restored`: a random word while sessions may be left of users whom a restored database lacks; None in good times.
     `restarts`: how often the tail has started over, because the database went back. It never decreases.
-    `_own`: what this worker has committed lately, and when. `_rows`: what is held, in the order of reading. `_highest`: the highest number read. `_gaps`: skipped numbers below
-    `_highest`, and when each was first missed. `_checked`: the last rows that came, which must still be there: number,
-    nonce and when the row is due. `_is_suspect`: the next read starts over.
+    `_own`: what this worker has committed lately, and when. `_rows`: what is held, in the order of reading.
+    `_highest`: the highest number read. `_gaps`: skipped numbers below `_highest`, and when each was first missed.
+    `_checked`: the last rows that came, which must still be there: number, nonce and when the row is due.
+    `_is_suspect`: the next read starts over.
     """
 
     def __init__(self, journal: EndsJournal, clock: Clock, deployment: Deployment, *, lease_ms: int, looks: TwoLooks) -> None:

@@ -28,6 +28,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    exists,
     func,
     insert,
     literal,
@@ -44,7 +45,7 @@ from ..model.deployment import Current, DeploymentRow
 from ..model.identity import NUMBER, SessionRef
 from ..model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 from .database_time import NowMs
-from .interface import EpochChange, LookedUp, Reading
+from .interface import EpochChange, LookedUp, Reading, Successors
 from .tail import GAP_SECONDS
 
 if TYPE_CHECKING:
@@ -123,6 +124,20 @@ _END = insert(session_ends).values(
     | {"expires_at": NowMs() + bindparam("longest_ms", type_=BigInteger())}
 )
 """Built once: building a statement takes longer than executing it."""
+
+
+def _successors() -> Select[tuple[str, bool]]:
+    """Every handle that followed one, and whether it has ended. UNION drops repetitions, so a circle ends the query too."""
+    ends = session_ends.c
+    of_user = and_(ends.user_key == bindparam("user"), ends.successor.is_not(None))
+    chain = select(ends.successor.label("handle")).where(of_user, ends.handle == bindparam("handle")).cte("chain", recursive=True)
+    chain = chain.union(select(ends.successor).join(chain, ends.handle == chain.c.handle).where(of_user))
+    own = session_ends.alias("own").c
+    is_ended = exists().where(own.user_key == bindparam("user"), own.handle == chain.c.handle)
+    return select(chain.c.handle, is_ended.label("is_ended")).limit(bindparam("limit", type_=Integer()))
+
+
+_SUCCESSORS = _successors()
 
 
 class _HasEnded(Exception):
@@ -255,6 +270,14 @@ class Journal:
             rows = [Row(*each) for each in await connection.execute(by_session)]
             known = {user: int(generation) for user, generation in await connection.execute(by_user)}
             return LookedUp(rows, known, await _deployment(connection))
+
+        return await self._database.read(step)
+
+    async def successors(self, ref: SessionRef, limit: int) -> Successors:
+        async def step(connection: AsyncConnection) -> Successors:
+            found = (await connection.execute(_SUCCESSORS, {"user": ref.user, "handle": ref.handle, "limit": limit + 1})).all()
+            not_ended = [SessionRef(ref.user, each.handle) for each in found if not each.is_ended]
+            return Successors(not_ended, is_complete=len(found) <= limit)
 
         return await self._database.read(step)
 

@@ -268,9 +268,8 @@ class SignIns:
         """
         found = await self._journal.look_up([old, new])
         for number, row in enumerate(found.rows):
-            if row.handle == new.handle or (
-                row.successor != new.handle and (row.reason != "rotated" or number == 0 or is_unclaimed)
-            ):
+            is_another = row.successor != new.handle and (row.reason != "rotated" or number == 0 or is_unclaimed)
+            if is_another or row.handle == new.handle:
                 await self._withdraw(new)
                 raise SessionEnded(row.reason)
 

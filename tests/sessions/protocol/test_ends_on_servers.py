@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -87,7 +88,7 @@ async def test_revoking_what_cannot_be_looked_up_is_recorded_and_what_is_not_the
 async def rotated(fleet: Fleet, first: SessionRef, times: int) -> SessionRef:
     """The journal says that a session was rotated so often. Returns the last one."""
     handles = [first.handle, *(f"rotated-{number}" for number in range(times))]
-    pairs = zip(handles, handles[1:], strict=False)
+    pairs = itertools.pairwise(handles)
     await fleet.journal.record([EndRow(first.user, old, "rotated", 0, successor=new) for old, new in pairs])
     return SessionRef(first.user, handles[-1])
 

@@ -155,7 +155,7 @@ def stateroom(folder: Path, store: Valkey) -> dict[str, str]:
     }
 
 
-BURST = {
+BURST: dict[str, Any] = {
     "BCRYPT_ROUNDS": "4",
     "LOGIN_ATTEMPTS": "1000000",
     "LOGIN_ATTEMPTS_PER_ADDRESS": "1000000",

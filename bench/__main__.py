@@ -27,7 +27,7 @@ DEFAULTS = {
     "rounds": (5, 15),
     "seconds": (3, 4),
     "connections": ([1, 8, 64, 512], [against.CONNECTIONS]),
-    "rows": (list(ROWS), [row for row in ROWS if row.key in ("service", "library")]),
+    "rows": ([row for row in ROWS if row.script is None], [row for row in ROWS if row.key in ("service", "library")]),
 }
 """The values of options that are not given: for a comparison with peers, and with another commit."""
 
@@ -150,6 +150,8 @@ def _options() -> argparse.Namespace:
             setattr(options, name, beside_a_commit if options.against else alone)
     if min(options.rounds, options.seconds) < 1:
         arguments.error("--rounds and --seconds are at least 1")
+    if not options.against and (scripted := [row.key for row in options.rows if row.script is not None]):
+        arguments.error(f"{', '.join(scripted)}: sends no checks, so it goes with --against only")
     if options.against:
         if options.publish or options.connections != [against.CONNECTIONS]:
             arguments.error("--publish and --connections do not go with --against")

@@ -55,17 +55,21 @@ def run(commit: str, rows: Sequence[Row], *, rounds: int, seconds: int, limit: f
 def one_round(number: int, row: Row, here: Tree, there: Tree, seconds: int) -> Pair:
     """Two new servers, warmed and loaded in turn: one first in even rounds, the other in odd ones."""
     order = [here, there] if number % 2 == 0 else [there, here]
+    connections = row.connections or CONNECTIONS
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         targets = [(tree, stack.enter_context(_started(row, tree, folder / str(at)))) for at, tree in enumerate(order)]
         for _, target in targets:
-            load(target.port, seconds=WARM_SECONDS, connections=CONNECTIONS, cookie=target.cookie)
+            load(target.port, seconds=WARM_SECONDS, connections=connections, cookie=target.cookie, script=row.script)
         slices: dict[Tree, list[Round]] = {here: [], there: []}
         for _ in range(0, seconds, SLICE_SECONDS):
             for tree, target in targets:
                 slices[tree].append(
-                    measure(target.pids(), target.port, seconds=SLICE_SECONDS, connections=CONNECTIONS, cookie=target.cookie)
-                )
+                    measure(
+                        target.pids(), target.port,
+                        seconds=SLICE_SECONDS, connections=connections, cookie=target.cookie, script=row.script,
+                    )
+                )  # fmt: skip
             targets.reverse()
     return Pair(Measured.of(slices[here]), Measured.of(slices[there]))
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from stateroom.errors import DatabaseUnavailable
-from stateroom.sessions.journal.interface import EpochChange, LookedUp, Reading
+from stateroom.sessions.journal.interface import EpochChange, LookedUp, Reading, Successors
 from stateroom.sessions.model.deployment import Current, DeploymentRow
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
@@ -188,6 +188,17 @@ class FakeJournal:
         users = {ref.user for ref in refs}
         generations = {user: number for user, number in self.table.generations.items() if user in users}
         return LookedUp(rows, generations, self.table.deployment)
+
+    async def successors(self, ref: SessionRef, limit: int) -> Successors:
+        await self._ask()
+        rows = [row for row in self._in_order() if row.user == ref.user]
+        following = {row.handle: row.successor for row in rows if row.successor is not None}
+        handle, found = following.get(ref.handle), list[str]()
+        while handle is not None and len(found) <= limit:
+            found.append(handle)
+            handle = following.get(handle)
+        ended = {row.handle for row in rows}
+        return Successors([SessionRef(ref.user, each) for each in found if each not in ended], is_complete=len(found) <= limit)
 
     async def of_user(self, user: str) -> list[Row]:
         await self._ask()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stateroom.database import Database
 from stateroom.drills import node, topology
 from stateroom.errors import Conflict, DatabaseUnavailable, Unavailable
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.model.rows import EndRow
 from stateroom.sessions.model.session import record_of
+from stateroom.sessions.protocol import ends
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 
 from . import rotations
@@ -79,6 +83,44 @@ async def test_revoking_what_cannot_be_looked_up_is_recorded_and_what_is_not_the
     await worker.settle()
     assert (await worker.manager.load(value)).ended == "revoked"
     assert await worker.copies() == []
+
+
+async def rotated(fleet: Fleet, first: SessionRef, times: int) -> SessionRef:
+    """The journal says that a session was rotated so often. Returns the last one."""
+    handles = [first.handle, *(f"rotated-{number}" for number in range(times))]
+    pairs = itertools.pairwise(handles)
+    await fleet.journal.record([EndRow(first.user, old, "rotated", 0, successor=new) for old, new in pairs])
+    return SessionRef(first.user, handles[-1])
+
+
+async def test_an_old_handle_of_a_session_that_was_rotated_1500_times_ends_it_while_redis_is_away(fleet: Fleet) -> None:
+    worker = await fleet.join()
+    session, _ = await worker.sign_in("ada")
+    first = record_of(session).ref
+    last = await rotated(fleet, first, 1500)
+    await fleet.node.kill()
+    assert await worker.manager.revoke("ada", first.handle) is None
+    assert await fleet.reason(last) == "revoked"
+
+
+async def test_a_session_with_more_successors_than_are_followed_ends_with_all_of_its_user(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await fleet.join()
+    session, _ = await worker.sign_in("ada")
+    _, other = await worker.sign_in("ada")
+    first = record_of(session).ref
+    monkeypatch.setattr(ends, "SUCCESSORS", 5)
+    last = await rotated(fleet, first, 5)
+    await fleet.node.kill()
+    await worker.manager.revoke("ada", first.handle)
+    assert (await fleet.reason(last), (await fleet.journal.current(first.user)).generation) == ("revoked", 0)
+    await fleet.journal.record([EndRow(last.user, last.handle, "rotated", 0, successor="one-more")])
+    await worker.manager.revoke("ada", first.handle)
+    assert (await fleet.journal.current(first.user)).generation == 1
+    await fleet.node.start()
+    await worker.settle()
+    assert (await worker.manager.load(other)).ended == "revoked"
 
 
 async def test_ending_all_of_a_user_while_redis_is_away_holds_when_it_is_back(fleet: Fleet) -> None:

@@ -41,6 +41,13 @@ class LookedUp(NamedTuple):
     deployment: DeploymentRow | None
 
 
+class Successors(NamedTuple):
+    """`not_ended`: those that have no end of their own. `is_complete`: false if there are more successors than were read."""
+
+    not_ended: Sequence[SessionRef]
+    is_complete: bool
+
+
 class EndsJournal(Protocol):
     """The journal. Each call raises `DatabaseUnavailable`."""
 
@@ -103,6 +110,9 @@ class EndsJournal(Protocol):
 
     async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
         """What the journal has of these sessions."""
+
+    async def successors(self, ref: SessionRef, limit: int) -> Successors:
+        """What rotations have made of a session, or tried to make: all that followed it, at most so many."""
 
     async def of_user(self, user: str) -> list[Row]:
         """Every row of a user, in order."""
@@ -187,6 +197,17 @@ class NoJournal:
         known = [self._rows[ref] for ref in refs if ref in self._rows]
         rows = [Row(0, row.user, row.handle, None, row.reason, row.ended_at, TO_THE_LAST, row.successor) for row in known]
         return LookedUp(rows, {}, None)
+
+    async def successors(self, ref: SessionRef, limit: int) -> Successors:
+        at = ref
+        for _ in range(limit + 1):
+            row = self._rows.get(at)
+            if row is None:
+                return Successors([] if at == ref else [at], is_complete=True)
+            if row.successor is None:
+                return Successors([], is_complete=True)
+            at = SessionRef(ref.user, row.successor)
+        return Successors([], is_complete=False)
 
     async def of_user(self, user: str) -> list[Row]:
         return []

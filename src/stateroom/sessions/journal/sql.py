@@ -28,6 +28,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    exists,
     func,
     insert,
     literal,
@@ -44,7 +45,8 @@ from ..model.deployment import Current, DeploymentRow
 from ..model.identity import NUMBER, SessionRef
 from ..model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 from .database_time import NowMs
-from .interface import EpochChange, LookedUp, Reading
+from .generations import AT_LEAST, HOLD, RAISE
+from .interface import EpochChange, LookedUp, Reading, Successors
 from .tail import GAP_SECONDS
 
 if TYPE_CHECKING:
@@ -95,22 +97,6 @@ fleet = Table(
 )
 """The deployment: one row, in which `singleton` is 1. `stateroom db upgrade` makes it, and nothing at run time."""
 
-_HOLD = text(
-    "INSERT INTO session_generations (user_key, generation) VALUES (:user, 0) "
-    "ON CONFLICT (user_key) DO UPDATE SET generation = session_generations.generation RETURNING generation"
-)
-"""Read the generation, and let nobody else change it before the transaction ends."""
-_RAISE = text(
-    "INSERT INTO session_generations (user_key, generation) VALUES (:user, :least) "
-    "ON CONFLICT (user_key) DO UPDATE SET generation = CASE WHEN session_generations.generation < excluded.generation "
-    "THEN excluded.generation ELSE session_generations.generation + 1 END RETURNING generation"
-)
-"""Make it one higher, and at least `least`: a restored database may have forgotten some."""
-_AT_LEAST = text(
-    "INSERT INTO session_generations (user_key, generation) VALUES (:user, :least) "
-    "ON CONFLICT (user_key) DO UPDATE SET generation = CASE WHEN session_generations.generation < excluded.generation "
-    "THEN excluded.generation ELSE session_generations.generation END"
-)
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
 _DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
@@ -123,6 +109,29 @@ _END = insert(session_ends).values(
     | {"expires_at": NowMs() + bindparam("longest_ms", type_=BigInteger())}
 )
 """Built once: building a statement takes longer than executing it."""
+
+
+def _successors() -> Select[tuple[str, bool]]:
+    """Every handle that followed one, and whether it has ended. UNION drops repetitions, so a circle ends the query too.
+
+    A handle has one successor at most: `rotate` refuses a session that has an end. It is looked up by a subquery, because
+    PostgreSQL may read the whole table for each step of a recursive join.
+    """
+    ends = session_ends.c
+    of_user = and_(ends.user_key == bindparam("user"), ends.successor.is_not(None))
+    chain = select(ends.successor.label("handle")).where(of_user, ends.handle == bindparam("handle")).cte("chain", recursive=True)
+    following = select(ends.successor).where(of_user, ends.handle == chain.c.handle).order_by(ends.seq).limit(1).scalar_subquery()
+    chain = chain.union(select(following).where(chain.c.handle.is_not(None)))
+    own = session_ends.alias("own").c
+    is_ended = exists().where(own.user_key == bindparam("user"), own.handle == chain.c.handle)
+    return (
+        select(chain.c.handle, is_ended.label("is_ended"))
+        .where(chain.c.handle.is_not(None))
+        .limit(bindparam("limit", type_=Integer()))
+    )
+
+
+_SUCCESSORS = _successors()
 
 
 class _HasEnded(Exception):
@@ -163,7 +172,7 @@ class Journal:
 
         async def step(connection: AsyncConnection) -> None:
             # Of two that come at once the second waits here, for the row of the user's generation.
-            generation = int((await connection.execute(_HOLD, {"user": rotation.user})).scalar_one())
+            generation = int((await connection.execute(HOLD, {"user": rotation.user})).scalar_one())
             epoch = (await connection.execute(_EPOCH)).scalar_one_or_none()
             is_over = generation > current.generation or epoch != current.epoch
             if is_over or (await connection.execute(ended)).scalar_one_or_none() is not None:
@@ -189,7 +198,7 @@ class Journal:
 
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
         async def step(connection: AsyncConnection) -> EpochChange:
-            await connection.execute(_HOLD, {"user": ""})  # two at once take turns
+            await connection.execute(HOLD, {"user": ""})  # two at once take turns
             before = str((await connection.execute(_EPOCH)).scalar_one())
             after = secrets.token_hex(8)
             row = {"user_key": "", "reason": reason, "ended_at": ended_at, "epoch": before, "successor": after}
@@ -202,7 +211,7 @@ class Journal:
     async def recommit(self, rows: Sequence[Row]) -> int:
         async def step(connection: AsyncConnection) -> int:
             count = 0
-            await connection.execute(_HOLD, {"user": ""})  # workers that find it out together take turns
+            await connection.execute(HOLD, {"user": ""})  # workers that find it out together take turns
             for row in rows:
                 if row.reason != REGISTERED and await connection.scalar(_same_as(row)) is None:
                     count += 1
@@ -255,6 +264,14 @@ class Journal:
             rows = [Row(*each) for each in await connection.execute(by_session)]
             known = {user: int(generation) for user, generation in await connection.execute(by_user)}
             return LookedUp(rows, known, await _deployment(connection))
+
+        return await self._database.read(step)
+
+    async def successors(self, ref: SessionRef, limit: int) -> Successors:
+        async def step(connection: AsyncConnection) -> Successors:
+            found = (await connection.execute(_SUCCESSORS, {"user": ref.user, "handle": ref.handle, "limit": limit + 1})).all()
+            not_ended = [SessionRef(ref.user, each.handle) for each in found if not each.is_ended]
+            return Successors(not_ended, is_complete=len(found) <= limit)
 
         return await self._database.read(step)
 
@@ -325,7 +342,7 @@ class Journal:
         return {"expires_at": NowMs() + self._longest_ms, "nonce": secrets.token_hex(8)} | given
 
     async def _raise(self, connection: AsyncConnection, user: str, reason: str, *, seen: int, ended_at: int) -> int:
-        generation = int((await connection.execute(_RAISE, {"user": user, "least": seen + 1})).scalar_one())
+        generation = int((await connection.execute(RAISE, {"user": user, "least": seen + 1})).scalar_one())
         row = {"user_key": user, "generation": generation, "reason": reason, "ended_at": ended_at}
         await connection.execute(insert(session_ends).values(row | self._stamp()))
         return generation
@@ -337,7 +354,7 @@ class Journal:
         values["nonce"] = row.nonce or secrets.token_hex(8)
         await connection.execute(insert(session_ends).values(values))
         if row.generation is not None:
-            await connection.execute(_AT_LEAST, {"user": row.user, "least": row.generation})
+            await connection.execute(AT_LEAST, {"user": row.user, "least": row.generation})
         if row.epoch is not None:
             behind = and_(fleet.c.singleton == 1, fleet.c.epoch == row.epoch)
             await connection.execute(update(fleet).where(behind).values(epoch=row.successor))

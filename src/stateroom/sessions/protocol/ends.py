@@ -23,6 +23,8 @@ from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, TO_THE_LAST, EndRow, Row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...backend.client import RedisClient
     from ...backend.standing import Glimpse
     from ...settings import Settings
@@ -41,6 +43,9 @@ log = structlog.get_logger(__name__)
 
 TOMBSTONE_MARGIN_MS = 60_000
 """How much longer than `DEGRADED_MAX_AGE` a tombstone stays, because clocks differ. Older credentials restore nothing."""
+
+SUCCESSORS = 10_000
+"""How many rotations of one session are followed: one in four minutes for a month. With more, all of the user's sessions end."""
 
 
 class Ends:
@@ -82,15 +87,20 @@ class Ends:
         """
         row = self._row(ref, reason)
         try:
-            committed_at = await self._commit(row)
+            committed_at = await self._commit([row])
         except DatabaseUnavailable:
             return await self._end_without_journal(ref, row)
         ended, is_confirmed = await self._delete(ref)
         if ref.user and (ended is None or not is_confirmed):
-            # Perhaps it got a new id a moment ago: then the end is meant for the new one. Only the journal tells for certain.
-            ends = [await self.end(each, reason) for each in await self._successors(ref)]
-            if ends:
-                return next((each for each in ends if each is not None), None)
+            # Perhaps it got a new id since: then the end is meant for the new one. Only the journal tells for certain.
+            # A successor may be rotated until its own end is committed, so the journal is asked until there is no other.
+            while (found := await self._journal.successors(ref, SUCCESSORS)).not_ended or not found.is_complete:
+                if not found.is_complete:
+                    return await self._end_all_of(ref.user, reason, ended)
+                committed_at = await self._commit([self._row(each, reason) for each in found.not_ended])
+                deletions = [await self._delete(each) for each in found.not_ended]
+                is_confirmed = all(each for _, each in deletions)
+                ended = next((each for each, _ in deletions if each is not None), ended)
         if ref.user:  # an anonymous visitor's session gives no rights that somebody could go on using
             if not is_confirmed:
                 await self._lease.passed_since(committed_at)
@@ -192,10 +202,11 @@ class Ends:
             self._metrics.sessions_ended[reason].inc()
             self._metrics.session_lifetime.observe(ended.lifetime_seconds)
 
-    async def _commit(self, row: EndRow) -> float:
+    async def _commit(self, rows: Sequence[EndRow]) -> float:
         self._check_journal()
-        await self._journal.record([row])
-        self._remember(row)
+        await self._journal.record(rows)
+        for row in rows:
+            self._remember(row)
         return time.monotonic()
 
     def _remember(self, row: EndRow) -> None:
@@ -241,10 +252,13 @@ class Ends:
         """Whether the store was settled, over one connection, from the glimpse until now."""
         return glimpse.still_holds() and self._trust.is_settled(glimpse)
 
-    async def _successors(self, ref: SessionRef) -> list[SessionRef]:
-        """What rotations have made of a session, or tried to make. Raises `DatabaseUnavailable`."""
-        found = await self._journal.look_up([ref])
-        return [SessionRef(ref.user, row.successor) for row in found.rows if row.successor is not None]
+    async def _end_all_of(self, user: str, reason: str, ended: Ended | None) -> Ended | None:
+        """End every session of a user, because one of them has more successors than are followed."""
+        log.warning("rotated_too_often", user=user, limit=SUCCESSORS)
+        generation, committed_at = await self.raise_generation(user, reason)
+        await self.delete_older(user, generation, reason, spare="", committed_at=committed_at)
+        self.count(reason, ended)
+        return ended
 
     async def _newest_generation(self, user: str) -> int:
         """As the tail and the store have it."""

@@ -266,9 +266,10 @@ class SignIns:
         A logout may have come between. Of two rotations the first row counts, unless this one's copy could not become the
         session (`is_unclaimed`): then another rotation's copy has.
         """
-        found = await self._journal.look_up([old])
+        found = await self._journal.look_up([old, new])
         for number, row in enumerate(found.rows):
-            if row.successor != new.handle and (row.reason != "rotated" or number == 0 or is_unclaimed):
+            is_another = row.successor != new.handle and (row.reason != "rotated" or number == 0 or is_unclaimed)
+            if is_another or row.handle == new.handle:
                 await self._withdraw(new)
                 raise SessionEnded(row.reason)
 

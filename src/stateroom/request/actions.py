@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NotFound, SignInRequired, StoreUnavailable
+from ..sessions.manager import check_can_rotate
 from ..sessions.model.identity import user_id_of
 from ..telemetry.logging import security_event
 from .client import kept_address
@@ -116,14 +117,15 @@ def access_token(request: web.Request) -> AccessToken:
     """A JSON Web Token for the request's session: for services that verify those, and for rendering on a server.
 
     It is good for `JWT_MAX_AGE` at most, and for nothing once the session has ended. Store it nowhere: mint one when you
-    need it. Raises `SignInRequired`, `NotFound` if `JWT_KEYS` is not set, `StoreUnavailable` while Redis cannot confirm the
-    session: the token would make it good for longer.
+    need it. Raises `SignInRequired`, `NotFound` if tokens are off (`JWT_KEYS`), `NotByAccessToken` if an access token opened
+    the session, `StoreUnavailable` while Redis cannot confirm the session: the token would make it good for longer.
     """
     current = get_request_session(request)
     if not current.manager.has_access_tokens:
         raise NotFound("access tokens are off; JWT_KEYS turns them on")
     current, _ = _signed_in(request)
-    if current.record.confirmed_ms:
+    check_can_rotate(current.session)
+    if current.record.degraded or current.record.confirmed_ms:
         raise StoreUnavailable("a token is minted only for a session that the store has confirmed")
     return AccessToken(*current.manager.mint_access_token(current.session))
 

@@ -12,6 +12,7 @@ from .model.listing import SessionInfo
 from .model.record import SessionRecord
 from .model.session import Session, record_of
 from .sealing.access_tokens import looks_like_token
+from .sealing.token_keys import key_set
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .protocol.restore import ClientNotesOf
     from .protocol.trust import StoreState
     from .sealing.key_ring import Purpose
+    from .sealing.token_keys import TokenKey
     from .wiring import Parts
 
 
@@ -313,6 +315,17 @@ class SessionManager:
         if self._parts.access_tokens is None:
             raise ValueError("access tokens are off; JWT_KEYS turns them on")
         return self._parts.access_tokens.mint(record_of(session))
+
+    def public_token_keys(self) -> dict[str, Any]:
+        """The public keys of access tokens as a JSON Web Key Set (RFC 7517). Raises `ValueError` if tokens are off."""
+        if self._parts.access_tokens is None:
+            raise ValueError("access tokens are off; JWT_KEYS turns them on")
+        return key_set(self._parts.access_tokens.keys)
+
+    def replace_token_keys(self, keys: Sequence[TokenKey]) -> None:
+        """Use these keys of access tokens from now on: the first signs, all verify. Has no effect if tokens are off."""
+        if self._parts.access_tokens is not None and keys:
+            self._parts.access_tokens.replace(keys)
 
     def replace_keys(self, keys: Sequence[bytes]) -> None:
         """Use these cookie keys from now on: the first seals, all open. Values of other keys no longer open."""

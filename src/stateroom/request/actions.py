@@ -36,6 +36,7 @@ async def sign_in(
     transport: Transport = "cookie",
     generation: int | None = None,
     epoch: str | None = None,
+    degraded: bool = True,
 ) -> Session:
     """Sign this user in. The session gets a new id and the old one is dead at once. An anonymous visitor's data stays.
 
@@ -45,6 +46,7 @@ async def sign_in(
     `generation`: what `SessionManager.generation` returned before the password was looked up. If all of the user's
     sessions are ended after that, this sign-in is refused. Without it, a sign-in with the old password may outlive the
     change of password. `epoch`: the deployment's, if it was read together with that.
+    `degraded=False`: if Redis cannot store the session, refuse instead; the session that the request came with stays.
     Raises `SessionEnded` for such a refusal, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in then.
     `TypeError` for a user id of another type; None is one of them, because that is what a failed look-up returns.
     """
@@ -52,7 +54,9 @@ async def sign_in(
         raise TypeError("a user id is a str or an int, not None")
     current = get_request_session(request)
     noted = current.frontend.client_info.of(request)
-    await current.manager.sign_in(current.session, user_id, metadata=noted, remember=remember, generation=generation, epoch=epoch)
+    await current.manager.sign_in(
+        current.session, user_id, metadata=noted, remember=remember, generation=generation, epoch=epoch, degraded=degraded
+    )
     current.transport = transport
     current.reissue = True
     security_event("sign_in", session=current.record.ref.handle, user_id=user_id, address=noted.get("ip_address", ""))

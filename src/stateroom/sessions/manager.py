@@ -156,16 +156,23 @@ class SessionManager:
         remember: bool = False,
         generation: int | None = None,
         epoch: str | None = None,
+        degraded: bool = True,
     ) -> None:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
         While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
         request, as a session that Redis has lost is. `generation`: the user's, and `epoch`: the deployment's, both read
-        before the password was looked up.
+        before the password was looked up. `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
         Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
         """
         await self._parts.sign_ins.sign_in(
-            record_of(session), user_id, client_notes=metadata, remember=remember, generation=generation, epoch=epoch
+            record_of(session),
+            user_id,
+            client_notes=metadata,
+            remember=remember,
+            generation=generation,
+            epoch=epoch,
+            degraded=degraded,
         )
 
     async def generation(self, user_id: UserId) -> int:

@@ -162,7 +162,7 @@ async def test_a_token_stores_no_lost_session_again(client: ServiceClient, node:
     status, profile = await call(client, "GET", "/api/profile", token=token)
     assert (status, profile["session"]["degraded"]) == (200, True)
     status, problem = await call(client, "DELETE", f"/api/sessions/{HANDLE_OF_NOTHING}", token=token)
-    assert (status, problem["type"]) == (503, "urn:stateroom:problem:store-unavailable"), problem
+    assert (status, problem["type"]) == (503, "urn:stateroom:problem:session-storage-degraded"), problem
     assert await node.call("KEYS", "*:s:*") == []
 
 

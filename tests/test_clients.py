@@ -31,8 +31,8 @@ def program(language: str, name: str) -> str:
     return found
 
 
-def run(words: list[str], folder: Path, base: str) -> str:
-    credentials = {"B": base, "EMAIL": "demo@example.com", "PASSWORD": "password123"}
+def run(words: list[str], folder: Path, base: str, **more: str) -> str:
+    credentials = {"B": base, "EMAIL": "demo@example.com", "PASSWORD": "password123"} | more
     done = subprocess.run(words, cwd=folder, env=os.environ | credentials, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -87,6 +87,21 @@ def busy(serving: Serving) -> Iterator[str]:
 def test_python_walks_also_where_it_has_to_wait(busy: str, tmp_path: Path, library: str) -> None:
     (tmp_path / "walk.py").write_text(program("python", f"import {library}"), encoding="utf-8")
     assert re.fullmatch(WALK, run([sys.executable, "walk.py"], tmp_path, busy))
+
+
+def test_another_service_verifies_a_token(serving: Serving, tmp_path: Path) -> None:
+    base = f"http://127.0.0.1:{serving.port}"
+    body = json.dumps({"email": "demo@example.com", "password": "password123"}).encode()
+    with urlopen(Request(f"{base}/api/auth/token", body, {"Content-Type": "application/json"}), timeout=30) as response:
+        minted = json.load(response)
+    (tmp_path / "verify.py").write_text(program("python", "import jwt"), encoding="utf-8")
+    words = [sys.executable, "verify.py"]
+    told = run(words, tmp_path, base, TOKEN=minted["access_token"])
+    assert told == f"user {minted['user']['id']} in session {minted['session_id']}\n"
+    header, claims, signature = minted["access_token"].split(".")
+    forged = f"{header}.{claims}.{signature[::-1]}"
+    with pytest.raises(AssertionError, match=r"jwt\.exceptions"):
+        run(words, tmp_path, base, TOKEN=forged)
 
 
 def test_javascript_walks_also_where_it_has_to_wait(busy: str, tmp_path: Path) -> None:

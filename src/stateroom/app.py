@@ -9,7 +9,7 @@ from aiohttp import web
 from . import METRICS, SESSIONS, Settings, SettingsError
 from .accounts import ACCOUNTS, Accounts
 from .accounts.stored import look_at_stored
-from .api import auth, forward, health, metrics, openapi, profile, reference, sessions
+from .api import auth, forward, health, keys, metrics, openapi, profile, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
 from .api.health import READINESS, Readiness
@@ -73,7 +73,9 @@ def make_app(
 
 def api_routes() -> list[web.AbstractRouteDef]:
     """All routes of the service for programs. `page_routes` has those for browsers."""
-    return [route for each in (auth, profile, sessions, health, forward, metrics, openapi, reference) for route in each.routes]
+    return [
+        route for each in (auth, profile, sessions, health, keys, forward, metrics, openapi, reference) for route in each.routes
+    ]
 
 
 def make_metrics_app(service: web.Application) -> web.Application:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,9 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import stateroom
 from stateroom import SESSIONS, Settings, StoreUnavailable, access_token, bearer_value, get_session, sign_in, testing
@@ -24,12 +29,14 @@ from stateroom.sessions.model.deployment import Deployment
 from stateroom.sessions.model.lifetimes import Lifetimes
 from stateroom.sessions.model.session import record_of
 from stateroom.sessions.sealing.key_ring import KeyRing
+from stateroom.sessions.sealing.token_keys import TokenKey, load_token_keys, new_token_key
+from stateroom.settings import decode_jwt_key
 
 from ..conftest import ServiceClient
 from ..patience import settled
 from ..servers import Servers
 
-KEY, OTHER_KEY = "a-signing-key-of-more-than-32-bytes", "another-signing-key-of-over-32-bytes"
+KEY, OTHER_KEY = new_token_key(), new_token_key()
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
 
 
@@ -90,7 +97,8 @@ async def test_a_token_is_as_good_as_the_cookie(client: ServiceClient) -> None:
 async def test_a_token_says_what_rfc_9068_asks_for(client: ServiceClient) -> None:
     token = await minted(client)
     assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
-    claims = jwt.decode(token, KEY, algorithms=["HS256"], audience="stateroom", issuer="stateroom")
+    public = decode_jwt_key(KEY).public_key()
+    claims = jwt.decode(token, public, algorithms=["EdDSA"], audience="stateroom", issuer="stateroom")
     assert claims["sub"] == "1"
     assert {"iss", "aud", "exp", "nbf", "iat", "sid", "auth_time"} <= set(claims)
     assert ADA["email"] not in json.dumps(claims)
@@ -145,12 +153,49 @@ async def test_a_token_is_refused_when_a_failover_brings_the_session_back(client
     assert (status, problem["reason"]) == (401, "logout")
 
 
-async def test_a_session_that_redis_lost_comes_back_by_its_token(client: ServiceClient, node: Node) -> None:
+async def test_a_token_stores_no_lost_session_again(client: ServiceClient, node: Node) -> None:
+    """For its few minutes it says who it is. It proves no fresh sign-in then, and its session stays lost."""
     await settled(app_of(client))
     token = await minted(client)
     for key in await node.call("KEYS", "*:s:*"):
         await node.call("DEL", key)
-    assert (await call(client, "GET", "/api/profile", token=token))[0] == 200
+    status, profile = await call(client, "GET", "/api/profile", token=token)
+    assert (status, profile["session"]["degraded"]) == (200, True)
+    status, problem = await call(client, "DELETE", f"/api/sessions/{HANDLE_OF_NOTHING}", token=token)
+    assert (status, problem["type"]) == (503, "urn:stateroom:problem:session-storage-degraded"), problem
+    assert await node.call("KEYS", "*:s:*") == []
+
+
+async def test_a_token_of_a_lost_session_is_good_for_degraded_max_age(
+    client: ServiceClient, settings: Settings, node: Node
+) -> None:
+    """Whatever this worker saw of the session, and however long the token lives."""
+    changed = {"jwt_max_age": 600, "degraded_max_age": 100}
+    longer = Settings(**(settings.model_dump(exclude_unset=True) | {"_env_file": None} | changed))
+    async with TestClient(TestServer(make_app(longer))) as other:
+        await settled(app_of(other))
+        token = await minted(other)
+        clock = testing.clock(app_of(other))
+        clock.move(seconds=90)
+        assert (await call(other, "GET", "/api/profile", token=token))[1]["session"]["degraded"] is False
+        for key in await node.call("KEYS", "*:s:*"):
+            await node.call("DEL", key)
+        assert (await call(other, "GET", "/api/profile", token=token))[0] == 200
+        clock.move(seconds=15)
+        status, problem = await call(other, "GET", "/api/profile", token=token)
+        assert (status, problem.get("reason")) == (401, "expired")
+
+
+async def test_a_tombstone_ends_a_token(client: ServiceClient, node: Node) -> None:
+    """Another worker ended the session while the journal was unavailable to it, so the journal has no row yet."""
+    await settled(app_of(client))
+    token = await minted(client)
+    parts = app_of(client)[SESSIONS]._parts
+    credential = app_of(client)[SESSIONS]._open(token, "bearer")
+    assert credential is not None
+    await parts.store.delete(credential.ref, tombstone_ms=60_000, reason="logout")
+    status, problem = await call(client, "GET", "/api/profile", token=token)
+    assert (status, problem.get("reason")) == (401, "logout")
 
 
 async def test_a_new_session_id_leaves_the_token_behind(client: ServiceClient) -> None:
@@ -243,7 +288,7 @@ async def test_a_value_does_not_get_younger_while_redis_is_away(settings: Settin
             token = access_token(request).value
         except StoreUnavailable:
             token = None
-        cookie = request.app[SESSIONS]._parts.key_ring.open(bearer_value(request))
+        cookie = request.app[SESSIONS]._parts.key_ring.open(bearer_value(request), "bearer")
         assert cookie is not None
         return web.json_response({"degraded": session.degraded, "token": token, "issued_at": cookie.issued_at})
 
@@ -273,44 +318,107 @@ async def test_a_token_is_good_for_its_time(client: ServiceClient) -> None:
     assert (await call(client, "GET", "/api/profile", token=token))[0] == 401
 
 
-def forged(token: str, key: str = KEY, algorithm: str = "HS256", header: dict[str, Any] | None = None, **claims: Any) -> str:
-    real = jwt.get_unverified_header(token)
-    content = jwt.decode(token, options={"verify_signature": False}) | claims
-    kept = {name: value for name, value in (real | (header or {})).items() if name != "alg" and value is not None}
-    return jwt.encode({name: value for name, value in content.items() if value is not None}, key, algorithm, headers=kept)
+def encoded(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
-@pytest.mark.parametrize(
-    "forge",
-    [
-        lambda token: forged(token, OTHER_KEY),
-        lambda token: forged(token, KEY * 2, "HS512"),
-        lambda token: forged(token, "", "none"),
-        lambda token: forged(token, header={"typ": "JWT"}),
-        lambda token: forged(token, header={"kid": "00000000"}),
-        lambda token: forged(token, header={"kid": None}),
-        lambda token: forged(token, iss="somebody"),
-        lambda token: forged(token, aud="something"),
-        lambda token: forged(token, aud=None),
-        lambda token: forged(token, exp=None),
-        lambda token: forged(token, exp="soon"),
-        lambda token: forged(token, nbf=2**40),
-        lambda token: forged(token, session=None),
-        lambda token: forged(token, session=["i1"]),
-        lambda token: forged(token, session=[1, 2, 3, 4, 5, 6, 7]),
-        lambda token: token[:-2],
-        lambda token: token + "A" * 3000,
-        lambda token: f"{token.split('.')[0]}..{token.split('.')[2]}",
-        lambda token: f"{base64.urlsafe_b64encode(b'[]').decode().rstrip('=')}.{token.split('.', 1)[1]}",
-        lambda token: "a.b.c",
-        lambda token: "..",
-    ],
-)
-async def test_what_was_not_minted_here_is_an_anonymous_visitor(client: ServiceClient, forge: Callable[[str], str]) -> None:
+def signed(header: bytes, content: bytes, key: str = KEY) -> str:
+    """A token made by hand, as no library makes it. The signature is right."""
+    text = f"{encoded(header)}.{encoded(content)}"
+    return f"{text}.{encoded(decode_jwt_key(key).sign(text.encode()))}"
+
+
+def forged(token: str, key: str = KEY, header: dict[str, Any] | None = None, **claims: Any) -> str:
+    """The token with these members instead (None: without them), signed with this key."""
+    parts = [json.loads(base64.urlsafe_b64decode(part + "==")) for part in token.split(".")[:2]]
+    made = [real | changed for real, changed in zip(parts, (header or {}, claims), strict=True)]
+    kept = [{name: value for name, value in each.items() if value is not None} for each in made]
+    return signed(json.dumps(kept[0]).encode(), json.dumps(kept[1]).encode(), key)
+
+
+def rewritten(token: str, old: str, new: str) -> str:
+    """The claims with other text, for what `json.dumps` does not write."""
+    header, content = (base64.urlsafe_b64decode(part + "==") for part in token.split(".")[:2])
+    changed = re.sub(old.encode(), new.encode(), content)
+    assert changed != content
+    return signed(header, changed)
+
+
+def by_hmac(token: str, secret: bytes) -> str:
+    header = json.loads(base64.urlsafe_b64decode(token.split(".", maxsplit=1)[0] + "==")) | {"alg": "HS256"}
+    text = f"{encoded(json.dumps(header).encode())}.{token.split('.')[1]}"
+    return f"{text}.{encoded(hmac.digest(secret, text.encode(), 'sha256'))}"
+
+
+PUBLIC = decode_jwt_key(KEY).public_key()
+RAW = PUBLIC.public_bytes(Encoding.Raw, PublicFormat.Raw)
+PEM = PUBLIC.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+FORGERIES: dict[str, Callable[[str], str]] = {
+    "another key": lambda token: forged(token, OTHER_KEY),
+    "another key, its id": lambda token: forged(token, OTHER_KEY, {"kid": TokenKey(decode_jwt_key(OTHER_KEY)).id}),
+    "none": lambda token: encoded(b'{"alg":"none","typ":"at+jwt"}') + f".{token.split('.')[1]}.",
+    "none, signed": lambda token: forged(token, header={"alg": "none"}),
+    "HS256, public key": lambda token: by_hmac(token, RAW),
+    "HS256, public PEM": lambda token: by_hmac(token, PEM),
+    "HS256, signed": lambda token: forged(token, header={"alg": "HS256"}),
+    "typ": lambda token: forged(token, header={"typ": "JWT"}),
+    "no typ": lambda token: forged(token, header={"typ": None}),
+    "kid": lambda token: forged(token, header={"kid": "00000000"}),
+    "no kid": lambda token: forged(token, header={"kid": None}),
+    "kid of another type": lambda token: forged(token, header={"kid": [1]}),
+    "crit": lambda token: forged(token, header={"crit": ["exp"]}),
+    "jwk": lambda token: forged(token, OTHER_KEY, {"jwk": TokenKey(decode_jwt_key(OTHER_KEY)).jwk}),
+    "iss": lambda token: forged(token, iss="somebody"),
+    "aud": lambda token: forged(token, aud="something"),
+    "aud list": lambda token: forged(token, aud=["stateroom"]),
+    "no aud": lambda token: forged(token, aud=None),
+    "no exp": lambda token: forged(token, exp=None),
+    "exp word": lambda token: forged(token, exp="soon"),
+    "exp float": lambda token: forged(token, exp=1e18),
+    "exp true": lambda token: forged(token, exp=True),
+    "exp 1e400": lambda token: rewritten(token, '"exp": ?[0-9]+', '"exp":1e400'),
+    "exp NaN": lambda token: rewritten(token, '"exp": ?[0-9]+', '"exp":NaN'),
+    "exp huge": lambda token: rewritten(token, '"exp": ?[0-9]+', '"exp":' + "9" * 400),
+    "exp negative": lambda token: forged(token, exp=-1),
+    "exp beyond JWT_MAX_AGE": lambda token: forged(
+        token, exp=json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["iat"] + 301
+    ),
+    "no iat": lambda token: forged(token, iat=None),
+    "iat and exp in the future": lambda token: forged(token, iat=2**40, exp=2**40 + 300),
+    "nbf": lambda token: forged(token, nbf=2**40),
+    "no auth_time": lambda token: forged(token, auth_time=None),
+    "auth_time 1e400": lambda token: rewritten(token, '"auth_time": ?[0-9]+', '"auth_time":1e400'),
+    "auth_time in the future": lambda token: forged(token, auth_time=2**40),
+    "sub": lambda token: forged(token, sub="2"),
+    "sid": lambda token: forged(token, sid="A" * 22),
+    "no session": lambda token: forged(token, session=None),
+    "short session": lambda token: forged(token, session=["i1"]),
+    "session of numbers": lambda token: forged(token, session=[1, 2, 3, 4, 5, 6, 7, 8]),
+    "session of nobody": lambda token: forged(token, session=["", "A" * 22, 0, 1, 1, 1, False, 0], sid="A" * 22, sub="None"),
+    "another deployment": lambda token: forged(token, dep="AAAA"),
+    "no deployment": lambda token: forged(token, dep=None),
+    "nested claims": lambda token: signed(base64.urlsafe_b64decode(token.split(".")[0] + "=="), b'{"x":' + b"[" * 1100),
+    "nested header": lambda token: signed(b'{"x":' + b"[" * 1300, b"{}"),
+    "claims no object": lambda token: signed(base64.urlsafe_b64decode(token.split(".")[0] + "=="), b"[]"),
+    "claims no UTF-8": lambda token: signed(base64.urlsafe_b64decode(token.split(".")[0] + "=="), bytes([0x22, 0xFF, 0x22])),
+    "cut": lambda token: token[:-2],
+    "signs in the base64": lambda token: token[:-10] + "*" + token[-10:],
+    "too long": lambda token: token + "A" * 3000,
+    "no claims": lambda token: f"{token.split('.')[0]}..{token.split('.')[2]}",
+    "header no object": lambda token: f"{encoded(b'[]')}.{token.split('.', 1)[1]}",
+    "letters": lambda token: "a.b.c",
+    "dots": lambda token: "..",
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+async def test_what_was_not_minted_here_is_an_anonymous_visitor(client: ServiceClient, name: str) -> None:
     token = await minted(client)
-    status, problem = await call(client, "GET", "/api/profile", token=forge(token))
+    status, problem = await call(client, "GET", "/api/profile", token=FORGERIES[name](token))
     assert (status, problem["type"]) == (401, "urn:stateroom:problem:sign-in-required")
     assert (await call(client, "GET", "/api/profile", token=token))[0] == 200
+    assert (await call(client, "GET", "/api/profile", token=forged(token)))[0] == 200, "the test's own way of signing is right"
 
 
 async def test_keys_are_rotated_by_putting_a_new_one_first(settings: Settings, client: ServiceClient) -> None:
@@ -322,7 +430,87 @@ async def test_keys_are_rotated_by_putting_a_new_one_first(settings: Settings, c
             assert jwt.get_unverified_header(await minted(other))["kid"] != jwt.get_unverified_header(token)["kid"]
 
 
+async def test_the_public_keys_verify_without_this_library(settings: Settings, client: ServiceClient) -> None:
+    """By the cryptography package alone, with what `/.well-known/jwks.json` says."""
+    token = await minted(client)
+    async with client.get("/.well-known/jwks.json") as response:
+        assert (response.status, response.headers["Cache-Control"]) == (200, "public, max-age=300")
+        found = (await response.json())["keys"]
+    [key] = found
+    assert set(key) == {"kty", "crv", "x", "use", "alg", "kid"}
+    thumbprint = hashlib.sha256(f'{{"crv":"Ed25519","kty":"OKP","x":"{key["x"]}"}}'.encode()).digest()
+    assert key["kid"] == encoded(thumbprint) == jwt.get_unverified_header(token)["kid"]
+    text, signature = token.rsplit(".", 1)
+    public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key["x"] + "=="))
+    public.verify(base64.urlsafe_b64decode(signature + "=="), text.encode())
+
+
+def test_the_thumbprint_is_that_of_rfc_8037() -> None:
+    """Appendix A.1 to A.3."""
+    seed = base64.urlsafe_b64decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
+    key = TokenKey(Ed25519PrivateKey.from_private_bytes(seed))
+    assert (key.jwk["x"], key.id) == (
+        "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+    )  # fmt: skip
+
+
+async def test_embedded_mode_makes_a_key_and_keeps_it(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, state_dir=tmp_path)
+    [key] = load_token_keys(settings)
+    assert [each.id for each in load_token_keys(settings)] == [key.id]
+    assert (tmp_path / "jwt.key").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_token_mints_no_token(settings: Settings) -> None:
+    async def enter(request: web.Request) -> web.Response:
+        await sign_in(request, 1)
+        return web.json_response({"token": access_token(request).value})
+
+    async def again(request: web.Request) -> web.Response:
+        return web.json_response({"token": access_token(request).value})
+
+    app = web.Application()
+    stateroom.setup(app, settings)
+    app.add_routes([web.get("/enter", enter), web.get("/again", again)])
+    async with TestClient(TestServer(app)) as client:
+        token = (await call(client, "GET", "/enter"))[1]["token"]
+        client.session.cookie_jar.clear()
+        status, problem = await call(client, "GET", "/again", token=token)
+        assert (status, problem["type"]) == (403, "urn:stateroom:problem:not-by-access-token")
+
+
+async def test_no_token_after_a_degraded_sign_in(settings: Settings, node: Node) -> None:
+    """Redis takes no writes: the session is in its cookie alone, and the store cannot confirm it."""
+    seen: list[bool] = []
+
+    async def enter(request: web.Request) -> web.Response:
+        seen.append((await sign_in(request, 1)).degraded)
+        return web.json_response({"token": access_token(request).value})
+
+    app = web.Application()
+    stateroom.setup(app, settings)
+    app.add_routes([web.get("/enter", enter)])
+    async with TestClient(TestServer(app)) as client:
+        await settled(app_of(client))
+        await node.call("CONFIG", "SET", "min-replicas-to-write", 1)
+        assert (await call(client, "GET", "/enter"))[0] == 503
+        assert seen == [True]
+
+
+async def test_no_token_while_redis_takes_no_writes_and_nobody_is_signed_out(client: ServiceClient, node: Node) -> None:
+    await settled(app_of(client))
+    credentials = {"email": ADA["email"], "password": ADA["password"]}
+    assert (await call(client, "POST", "/api/auth/login", credentials))[0] == 200
+    await node.call("CONFIG", "SET", "min-replicas-to-write", 1)
+    async with client.post("/api/auth/token", json=credentials) as response:
+        assert (response.status, "Set-Cookie" in response.headers) == (503, False)
+    await node.call("CONFIG", "SET", "min-replicas-to-write", 0)
+    assert (await call(client, "GET", "/api/profile"))[0] == 200, "the session of the cookie is still there"
+    assert (await call(client, "POST", "/api/auth/token", credentials))[0] == 200
+
+
 async def test_tokens_are_off_without_keys(service: ServiceClient) -> None:
+    assert (await call(service, "GET", "/.well-known/jwks.json"))[0] == 404
     status, problem = await call(service, "POST", "/api/auth/token", {"email": ADA["email"], "password": ADA["password"]})
     assert status == 404
     assert "JWT_KEYS" in problem["detail"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import stateroom
-from stateroom.settings import decode_cookie_key
+from stateroom.settings import decode_cookie_key, decode_jwt_key
 
 from ..commands import Command
 
@@ -39,6 +39,8 @@ def test_keys_prints_a_fresh_key_that_cookie_keys_takes(command: Command) -> Non
     keys = [command("keys").stdout.strip() for _ in range(2)]
     assert keys[0] != keys[1]
     assert [len(decode_cookie_key(key)) for key in keys] == [32, 32]
+    first, second = (decode_jwt_key(command("keys", "--jwt").stdout.strip()).public_key() for _ in range(2))
+    assert first != second
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import aiohttp
 import pytest
 
 from stateroom.drills.stack import Stack, stack
+from stateroom.sessions.sealing.token_keys import new_token_key
 
 USERS = 10
 PASSWORD = "correct horse battery"
-JWT = {"BCRYPT_ROUNDS": "4", "JWT_KEYS": "a-signing-key-of-more-than-32-bytes"}
+JWT = {"BCRYPT_ROUNDS": "4", "JWT_KEYS": new_token_key()}
 
 
 async def minted(http: aiohttp.ClientSession, url: str, number: int) -> str:

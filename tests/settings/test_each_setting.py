@@ -9,12 +9,16 @@ import pytest
 
 from stateroom.errors import SettingsError
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.sealing.token_keys import new_token_key
 from stateroom.settings import Settings
 
 A_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
 """In the names of tests, which must be the same in each process of a test run."""
 SECRET = "hunter2-correct-horse"
 SHORT_JWT_KEY = "hunter2-too-short"
+A_JWT_KEY = base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + bytes(range(32))).decode()
+OF_ANOTHER_KIND = base64.b64encode(bytes.fromhex("302e020100300506032b656e04220420") + bytes(range(32))).decode()
+"""X25519 (RFC 8410, section 3): it signs nothing."""
 
 WRONG: dict[str, tuple[str, ...]] = {
     "HOST": ("http://localhost", "127.0.0.1:8080", "two words", "fe80::xyz"),
@@ -130,7 +134,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "LOG_LEVEL": ("loud",),
     "LOG_FORMAT": ("xml",),
     "DRAIN_DELAY": ("x", "-1", "inf", "nan"),
-    "JWT_KEYS": (",,", SHORT_JWT_KEY, f"{'k' * 32},{SHORT_JWT_KEY}"),
+    "JWT_KEYS": (",,", SHORT_JWT_KEY, f"{A_JWT_KEY},{SHORT_JWT_KEY}", "k" * 32, A_KEY, OF_ANOTHER_KIND),
     "JWT_MAX_AGE": ("x", "0"),
 }
 
@@ -228,7 +232,7 @@ def test_settings_show_no_secret() -> None:
     settings = Settings(
         redis_url=f"redis://:{SECRET}@host",
         cookie_keys=(new_key(),),
-        jwt_keys=(SECRET * 2,),
+        jwt_keys=(new_token_key(),),
         password_pepper=SECRET,
         metrics_token=SECRET,
         redis_sentinel_password=SECRET,

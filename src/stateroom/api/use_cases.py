@@ -56,14 +56,22 @@ async def log_in(request: web.Request, email: str, password: str, *, remember: b
 
 
 async def sign_in_as(
-    request: web.Request, user: User, *, remember: bool = False, transport: Literal["cookie", "bearer"] = "cookie"
+    request: web.Request,
+    user: User,
+    *,
+    remember: bool = False,
+    transport: Literal["cookie", "bearer"] = "cookie",
+    degraded: bool = True,
 ) -> Session:
     """Sign in a user whose password was right.
 
     Raises `InvalidCredentials` if the password has changed or the user was disabled since then, and what `sign_in` raises.
     """
     try:
-        return await sign_in(request, user.id, remember=remember, transport=transport, generation=user.generation, epoch=user.epoch)
+        return await sign_in(
+            request, user.id, remember=remember, transport=transport, generation=user.generation, epoch=user.epoch,
+            degraded=degraded,
+        )  # fmt: skip
     except SessionEnded:
         raise request.app[ACCOUNTS].refusal(user.id, client_address(request)) from None
 

@@ -29,6 +29,12 @@ _SESSION = {
 }
 
 
+_PUBLIC_KEY = {
+    "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "use": "sig", "alg": "EdDSA",
+    "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+}  # fmt: skip
+
+
 class User(TypedDict):
     __pydantic_config__ = _as(_USER)  # type: ignore[misc]
     id: int
@@ -70,6 +76,23 @@ class Token(TypedDict):
     token_type: Literal["Bearer"]
     expires_in: Annotated[int, Field(description="Seconds.")]
     session_id: Handle
+
+
+class PublicKey(TypedDict):
+    """The public half of a key that signs access tokens (RFC 8037)."""
+
+    __pydantic_config__ = _as(_PUBLIC_KEY)  # type: ignore[misc]
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    use: Literal["sig"]
+    alg: Literal["EdDSA"]
+    kid: Annotated[str, Field(description="The key's thumbprint (RFC 7638).")]
+
+
+class KeySet(TypedDict):
+    __pydantic_config__ = _as({"keys": [_PUBLIC_KEY]})  # type: ignore[misc]
+    keys: list[PublicKey]
 
 
 class Message(TypedDict):

@@ -137,11 +137,12 @@ def doctor(
 
 
 @app.command()
-def keys() -> None:
+def keys(jwt: Annotated[bool, typer.Option("--jwt", help="A private key for JWT_KEYS.")] = False) -> None:
     """Print a new cookie key for COOKIE_KEYS."""
     from ..sessions.sealing.key_ring import new_key
+    from ..sessions.sealing.token_keys import new_token_key
 
-    print(new_key())
+    print(new_token_key() if jwt else new_key())
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NotFound, SignInRequired, StoreUnavailable
+from ..sessions.manager import check_can_rotate
 from ..sessions.model.identity import user_id_of
 from ..telemetry.logging import security_event
 from .client import kept_address
@@ -35,6 +36,7 @@ async def sign_in(
     transport: Transport = "cookie",
     generation: int | None = None,
     epoch: str | None = None,
+    degraded: bool = True,
 ) -> Session:
     """Sign this user in. The session gets a new id and the old one is dead at once. An anonymous visitor's data stays.
 
@@ -44,6 +46,7 @@ async def sign_in(
     `generation`: what `SessionManager.generation` returned before the password was looked up. If all of the user's
     sessions are ended after that, this sign-in is refused. Without it, a sign-in with the old password may outlive the
     change of password. `epoch`: the deployment's, if it was read together with that.
+    `degraded=False`: if Redis cannot store the session, refuse instead; the session that the request came with stays.
     Raises `SessionEnded` for such a refusal, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in then.
     `TypeError` for a user id of another type; None is one of them, because that is what a failed look-up returns.
     """
@@ -51,7 +54,9 @@ async def sign_in(
         raise TypeError("a user id is a str or an int, not None")
     current = get_request_session(request)
     noted = current.frontend.client_info.of(request)
-    await current.manager.sign_in(current.session, user_id, metadata=noted, remember=remember, generation=generation, epoch=epoch)
+    await current.manager.sign_in(
+        current.session, user_id, metadata=noted, remember=remember, generation=generation, epoch=epoch, degraded=degraded
+    )
     current.transport = transport
     current.reissue = True
     security_event("sign_in", session=current.record.ref.handle, user_id=user_id, address=noted.get("ip_address", ""))
@@ -116,14 +121,15 @@ def access_token(request: web.Request) -> AccessToken:
     """A JSON Web Token for the request's session: for services that verify those, and for rendering on a server.
 
     It is good for `JWT_MAX_AGE` at most, and for nothing once the session has ended. Store it nowhere: mint one when you
-    need it. Raises `SignInRequired`, `NotFound` if `JWT_KEYS` is not set, `StoreUnavailable` while Redis cannot confirm the
-    session: the token would make it good for longer.
+    need it. Raises `SignInRequired`, `NotFound` if tokens are off (`JWT_KEYS`), `NotByAccessToken` if an access token opened
+    the session, `StoreUnavailable` while Redis cannot confirm the session: the token would make it good for longer.
     """
     current = get_request_session(request)
     if not current.manager.has_access_tokens:
         raise NotFound("access tokens are off; JWT_KEYS turns them on")
     current, _ = _signed_in(request)
-    if current.record.confirmed_ms:
+    check_can_rotate(current.session)
+    if current.record.degraded or current.record.confirmed_ms:
         raise StoreUnavailable("a token is minted only for a session that the store has confirmed")
     return AccessToken(*current.manager.mint_access_token(current.session))
 

@@ -67,6 +67,8 @@ def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bo
         check_can_rotate(current.session)
     if record.degraded and not degraded:
         raise StoreUnavailable("this needs the session store")
+    if fresh is not None and record.is_stored and not record.is_sealable and not record.known_ms:
+        raise StoreUnavailable("an access token proves a fresh sign-in only while the store has its session")
     if fresh is not None and current.manager.clock.now_ms() - record.auth_ms > fresh * 1000:
         raise ReauthenticationRequired(f"this needs a sign-in or re-authentication within {fresh:g} s")
 

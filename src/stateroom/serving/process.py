@@ -23,6 +23,7 @@ from ..backend.embedded import try_lock
 from ..errors import SettingsError
 from ..insides import untested
 from ..sessions.sealing.key_ring import load_keys
+from ..sessions.sealing.token_keys import load_token_keys
 from ..settings import Settings
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
@@ -102,14 +103,16 @@ def handle_signals(stop: asyncio.Event, on_hangup: Callable[[], None]) -> None:
 
 
 def reread_keys(app: web.Application) -> None:
-    """Use the cookie keys that the settings name now. If they are invalid, log that and keep the old keys."""
+    """Use the keys of cookies and tokens that the settings name now. If they are invalid, log that and keep the old keys."""
     try:
-        keys = load_keys(Settings.load())
+        settings = Settings.load()
+        keys, token_keys = load_keys(settings), load_token_keys(settings)
     except SettingsError as error:
         log.error("cookie_keys_kept", reason=str(error))
         return
     app[SESSIONS].replace_keys(keys)
-    log.info("cookie_keys_read", keys=len(keys))
+    app[SESSIONS].replace_token_keys(token_keys)
+    log.info("cookie_keys_read", keys=len(keys), token_keys=len(token_keys))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from .model.listing import SessionInfo
 from .model.record import SessionRecord
 from .model.session import Session, record_of
 from .sealing.access_tokens import looks_like_token
+from .sealing.token_keys import key_set
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .protocol.restore import ClientNotesOf
     from .protocol.trust import StoreState
     from .sealing.key_ring import Purpose
+    from .sealing.token_keys import TokenKey
     from .wiring import Parts
 
 
@@ -154,16 +156,23 @@ class SessionManager:
         remember: bool = False,
         generation: int | None = None,
         epoch: str | None = None,
+        degraded: bool = True,
     ) -> None:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
         While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
         request, as a session that Redis has lost is. `generation`: the user's, and `epoch`: the deployment's, both read
-        before the password was looked up.
+        before the password was looked up. `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
         Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
         """
         await self._parts.sign_ins.sign_in(
-            record_of(session), user_id, client_notes=metadata, remember=remember, generation=generation, epoch=epoch
+            record_of(session),
+            user_id,
+            client_notes=metadata,
+            remember=remember,
+            generation=generation,
+            epoch=epoch,
+            degraded=degraded,
         )
 
     async def generation(self, user_id: UserId) -> int:
@@ -313,6 +322,17 @@ class SessionManager:
         if self._parts.access_tokens is None:
             raise ValueError("access tokens are off; JWT_KEYS turns them on")
         return self._parts.access_tokens.mint(record_of(session))
+
+    def public_token_keys(self) -> dict[str, Any]:
+        """The public keys of access tokens as a JSON Web Key Set (RFC 7517). Raises `ValueError` if tokens are off."""
+        if self._parts.access_tokens is None:
+            raise ValueError("access tokens are off; JWT_KEYS turns them on")
+        return key_set(self._parts.access_tokens.keys)
+
+    def replace_token_keys(self, keys: Sequence[TokenKey]) -> None:
+        """Use these keys of access tokens from now on: the first signs, all verify. Has no effect if tokens are off."""
+        if self._parts.access_tokens is not None and keys:
+            self._parts.access_tokens.replace(keys)
 
     def replace_keys(self, keys: Sequence[bytes]) -> None:
         """Use these cookie keys from now on: the first seals, all open. Values of other keys no longer open."""

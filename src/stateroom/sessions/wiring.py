@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,6 +28,7 @@ from .protocol.trust import Trust
 from .protocol.unknown_users import KnownUsers, UnknownUsers
 from .sealing.access_tokens import AccessTokens
 from .sealing.key_ring import KeyRing, load_keys
+from .sealing.token_keys import load_token_keys
 from .store.key_names import KeyNames
 from .store.redis_clock import RedisClock
 from .store.scripts import Durability
@@ -187,7 +189,7 @@ def wire(
             Lifetimes.of(settings),
             seals_former=settings.cookie_format == 1,
         ),
-        access_tokens=AccessTokens(settings, clock) if settings.jwt_keys else None,
+        access_tokens=_access_tokens(settings, clock, deployment),
         lease=lease,
         store=store,
         journal=journal,
@@ -205,3 +207,11 @@ def wire(
         sweeper=Sweeper(store=store, ends=ends),
         unknown_users=unknown_users,
     )
+
+
+def _access_tokens(settings: Settings, clock: RedisClock, deployment: Deployment) -> AccessTokens | None:
+    """None if tokens are off: without keys, and in embedded mode, which makes its own key, also without PyJWT."""
+    if not settings.jwt_keys and not find_spec("jwt"):
+        return None
+    keys = load_token_keys(settings)
+    return AccessTokens(keys, settings, clock, deployment, Lifetimes.of(settings)) if keys else None

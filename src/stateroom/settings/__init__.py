@@ -5,7 +5,7 @@
 """
 
 from .fields import DEFAULT_LEASE_SECONDS, SHORTEST_LEASE_SECONDS, RedisMode
-from .keys import COOKIE_KEY_BYTES, JWT_KEY_MIN_BYTES, decode_cookie_key
+from .keys import COOKIE_KEY_BYTES, decode_cookie_key, decode_jwt_key
 from .names import MisspeltSettingWarning
 from .places import Address, parse_address
 from .settings import Settings
@@ -13,12 +13,12 @@ from .settings import Settings
 __all__ = [
     "COOKIE_KEY_BYTES",
     "DEFAULT_LEASE_SECONDS",
-    "JWT_KEY_MIN_BYTES",
     "SHORTEST_LEASE_SECONDS",
     "Address",
     "MisspeltSettingWarning",
     "RedisMode",
     "Settings",
     "decode_cookie_key",
+    "decode_jwt_key",
     "parse_address",
 ]

@@ -6,13 +6,16 @@ import base64
 import binascii
 from typing import Annotated
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from .lists import split_list
 
 COOKIE_KEY_BYTES = 32
-JWT_KEY_MIN_BYTES = 32
+_PKCS8_BYTES = 48
+"""An Ed25519 private key as RFC 8410 encodes it."""
 
 
 def decode_cookie_key(text: str) -> bytes:
@@ -26,10 +29,28 @@ def decode_cookie_key(text: str) -> bytes:
     return key
 
 
-def _keys(value: object) -> object:
+def decode_jwt_key(text: str) -> Ed25519PrivateKey:
+    """A private key as `stateroom keys --jwt` prints it: PKCS #8 in base64. Raises `ValueError`.
+
+    Nothing else is taken. 32 random bytes would also do as such a key, but those may be the secret of an earlier release,
+    which the services have that verify tokens: they could go on minting.
+    """
+    try:
+        raw = base64.b64decode(text, validate=True)
+        key = load_der_private_key(raw, password=None) if len(raw) == _PKCS8_BYTES else None
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(  # noqa: TRY004 (pydantic takes it for a wrong value)
+            "a key is no Ed25519 private key, and shared secrets are no longer taken; make one with `stateroom keys --jwt`"
+        )
+    return key
+
+
+def _keys(value: object, command: str = "stateroom keys") -> object:
     parts = split_list(value)
     if parts == () and value:
-        raise ValueError("has no key between its commas; make one with `stateroom keys`, or unset it")
+        raise ValueError(f"has no key between its commas; make one with `{command}`, or unset it")
     return parts
 
 
@@ -42,12 +63,10 @@ def _cookie_keys(value: object) -> object:
 
 
 def _jwt_keys(value: object) -> object:
-    parts = _keys(value)
+    parts = _keys(value, "stateroom keys --jwt")
     if isinstance(parts, (tuple, list)):
         for part in parts:
-            text = part.get_secret_value() if isinstance(part, SecretStr) else part
-            if len(text.encode()) < JWT_KEY_MIN_BYTES:
-                raise ValueError("a key is shorter than 32 bytes; make one with `stateroom keys`")
+            decode_jwt_key(part.get_secret_value() if isinstance(part, SecretStr) else part)
     return parts
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ...backend.budget import spend
+from ...backend.budget import spend, within_budget
 from ...backend.near_cache import HEARD_SECONDS
 from ...backend.standing import UNKNOWN
 from ...errors import DatabaseUnavailable, StoreUnavailable, Unavailable
@@ -201,7 +201,9 @@ class Loader:
             return
         try:
             self._replay.hurry_unless_covered(glimpse)
-            if not self._trust.is_settled(glimpse):
+            if not credential.token:
+                await self._load_missing_by_token(record, credential, sighting, glimpse)
+            elif not self._trust.is_settled(glimpse):
                 fault = StoreUnavailable("the store is not settled and has no such session")
                 await self._load_by_journal(record, credential, sighting, fault)
             elif not self._trust.is_good_alone(credential, sighting):
@@ -210,6 +212,23 @@ class Loader:
                 await self._store_again(record, credential, sighting, client_notes)
         except Unavailable as fault:
             self._unknown(record, credential, fault)
+
+    async def _load_missing_by_token(
+        self, record: SessionRecord, credential: Credential, sighting: Sighting, glimpse: Glimpse
+    ) -> None:
+        """An access token stores no lost session again. For its few minutes it says who it is, unless the session has ended.
+
+        Raises `DatabaseUnavailable`, and `StoreUnavailable` if the store cannot say whether there is a tombstone.
+        """
+        if self._trust.is_settled(glimpse) and not self._trust.is_good_alone(credential, sighting):
+            self._ended(record, await self._reason_of_miss(credential))
+            return
+        reason = await within_budget(self._store.tombstone(credential.ref))
+        if reason is not None:
+            self._ended(record, reason)
+            return
+        fault = StoreUnavailable("Redis does not have the session, and an access token does not store it again")
+        await self._load_by_journal(record, credential, sighting, fault)
 
     async def _reason_of_miss(self, credential: Credential) -> str:
         """The reason for the 401 that is due anyway, if somebody knows it."""

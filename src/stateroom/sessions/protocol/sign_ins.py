@@ -77,6 +77,7 @@ class SignIns:
         remember: bool = False,
         generation: int | None = None,
         epoch: str | None = None,
+        degraded: bool = True,
     ) -> None:
         """Make `record` a session of this user, under a new id. `SessionManager.sign_in` says what the arguments mean."""
         user, old = user_key(user_id), record.ending_ref
@@ -94,7 +95,7 @@ class SignIns:
             # Parallel requests may have written since it was loaded: take that along.
             with contextlib.suppress(StoreUnavailable):
                 record.refresh(await self._store.load(old) or {})
-        new, over_limit = await self.create(record, user_id, client_notes, remember=remember, carried=carried)
+        new, over_limit = await self.create(record, user_id, client_notes, remember=remember, carried=carried, degraded=degraded)
         try:
             if user:
                 await self._check_current(new, carried)
@@ -164,6 +165,7 @@ class SignIns:
         *,
         remember: bool,
         carried: Current | None = None,
+        degraded: bool = True,
     ) -> tuple[SessionRef, tuple[str, ...]]:
         """Store the session under a new id. Returns that, and the handles of the user's sessions over the limit."""
         user = user_key(user_id)
@@ -191,7 +193,7 @@ class SignIns:
             )
         except StoreUnavailable as error:
             # If lost sessions are stored again, the sealed value carries it alone; otherwise nobody is signed in by it.
-            if not user or not self._trust.carries_degraded:
+            if not user or not degraded or not self._trust.carries_degraded:
                 raise
             fault = error
             now = self._clock.now_ms()

@@ -110,7 +110,12 @@ class Trust:
         return self._tail.reason(ref, carried) or await self._lookup.ask(ref, carried)
 
     def confirmed_ms(self, credential: Credential, sighting: Sighting) -> int:
-        """When the credential's session was last known to be good. A legacy credential proves nothing of itself."""
+        """When the credential's session was last known to be good. A legacy credential proves nothing of itself.
+
+        A token is good for its own few minutes: what this worker saw of its session makes it good for no longer.
+        """
+        if not credential.token:
+            return credential.issued_at
         return sighting.seen_ms if credential.is_legacy else max(credential.issued_at, sighting.seen_ms)
 
     def is_good_alone(self, credential: Credential, sighting: Sighting) -> bool:

@@ -1,0 +1,27 @@
+"""The public keys of access tokens, for services that verify those (RFC 7517)."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from .. import SESSIONS
+from ..errors import NotFound
+from . import views
+from .answers import answer
+from .operations import operation
+
+routes = web.RouteTableDef()
+
+CACHE_SECONDS = 300
+"""How long verifiers may keep the keys. A new key is published for so long before it signs (docs/operations.md)."""
+
+
+@routes.get("/.well-known/jwks.json")
+@operation("The public keys of access tokens", {200: views.KeySet}, 404, uses_session=False)
+async def public_keys(request: web.Request) -> web.Response:
+    manager = request.app[SESSIONS]
+    if not manager.has_access_tokens:
+        raise NotFound("access tokens are off; JWT_KEYS turns them on")
+    response = answer(manager.public_token_keys())
+    response.headers["Cache-Control"] = f"public, max-age={CACHE_SECONDS}"
+    return response

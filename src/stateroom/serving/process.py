@@ -22,6 +22,7 @@ from ..app import make_app, make_metrics_app
 from ..backend.embedded import try_lock
 from ..errors import SettingsError
 from ..insides import untested
+from ..private import own_folder
 from ..sessions.sealing.key_ring import load_keys
 from ..settings import Settings
 from ..telemetry.logging import configure_logging
@@ -119,8 +120,8 @@ def state_lock(settings: Settings) -> Iterator[None]:
         yield
         return
     lock: TextIO | None
+    own_folder(settings.state_dir)
     try:
-        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = try_lock(settings.state_dir / "serve.lock")
     except OSError as error:
         raise SettingsError(

@@ -11,7 +11,7 @@ import contextlib
 import os
 import stat
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
 import structlog
 
@@ -66,12 +66,18 @@ def own_temporary_folder(folder: Path) -> None:
         )
 
 
+@overload
+def open_private(path: Path, mode: Literal["w", "a"]) -> TextIO: ...
+@overload
+def open_private(path: Path, mode: Literal["ab"]) -> BinaryIO: ...
 def open_private(path: Path, mode: str) -> IO[Any]:
     """Open a file for writing that only we can open, also if it was there with another mode. A symbolic link is refused.
 
     Raises `OSError`.
     """
-    file = open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, FILE_MODE))  # noqa: PTH123, SIM115
+    file: IO[Any] = open(  # noqa: PTH123, SIM115
+        path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, FILE_MODE)
+    )
     try:
         if os.fstat(file.fileno()).st_mode & _NOT_OWNER:
             os.fchmod(file.fileno(), FILE_MODE)
@@ -108,7 +114,8 @@ def _close_folder(folder: Path, setting: str) -> None:
         # Kubernetes gives a volume to a group (fsGroup), and the owner stays root. The files in it are ours alone.
         if found.st_mode & _OTHERS:
             raise SettingsError(
-                f"{setting}: {folder} belongs to another user, and everybody can open it; name a folder in it, which Stateroom makes"
+                f"{setting}: {folder} belongs to another user, and everybody can open it; "
+                "name a folder in it, which Stateroom makes"
             )
         return
     foreign = next((path.name for path in folder.iterdir() if not _is_ours(path.name) and path.name != _OF_FILE_SYSTEM), None)

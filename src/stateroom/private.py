@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
@@ -75,7 +76,7 @@ def open_private(path: Path, mode: str) -> IO[Any]:
 
     Raises `OSError`.
     """
-    file: IO[Any] = open(  # noqa: PTH123, SIM115
+    file: IO[Any] = open(  # noqa: SIM115
         path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, FILE_MODE)
     )
     try:
@@ -95,7 +96,7 @@ def close_file(path: Path, *, denied: int = _NOT_OWNER) -> None:
 def _check_way(folder: Path, setting: str) -> None:
     """Raise `SettingsError` if another user can decide where the path leads."""
     way = [folder.absolute(), *folder.absolute().parents]
-    for entry, parent in zip(way, way[1:], strict=False):
+    for entry, parent in pairwise(way):
         if not parent.stat().st_mode & _OTHERS_WRITE:
             continue
         found = entry.lstat()

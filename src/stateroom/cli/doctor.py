@@ -34,15 +34,15 @@ _LABEL_WIDTH = max(len(level) for level in Level)
 def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool:
     """Examine the stores and print the report. Whether there is no fault. Raises `SettingsError`."""
     settings = Settings.load()
+    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # By default glibc waits ten seconds for a name server.
+    administrator = _administrator(admin, password_file)
     check_anything_exists(settings)
     stores = NamedStores.of(settings)
-    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # By default glibc waits ten seconds for a name server.
-    report = asyncio.run(examine(settings, _administrator(admin, password_file)))
+    report = asyncio.run(examine(settings, administrator))
     if as_json:
         print(json.dumps({**stores.document(), **_document(report)}, indent=2, ensure_ascii=False))
     else:
-        print(f"stateroom: {stores}", file=sys.stderr)
-        _print(report)
+        _print(report, stores)
     return report.is_good
 
 
@@ -71,9 +71,10 @@ def _document(report: Report) -> dict[str, object]:
     }
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, stores: NamedStores) -> None:
     """Print the findings, grouped by what was examined. On a terminal, wrap lines and use colours."""
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(Text(f"store: {stores.store}\ndatabase: {stores.database}"))
     groups: dict[str, list[Finding]] = {}
     for finding in report.findings:
         groups.setdefault(finding.where, []).append(finding)

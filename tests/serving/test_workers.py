@@ -208,9 +208,14 @@ def test_a_worker_that_cannot_start_is_tried_ever_more_slowly(tmp_path: Path) ->
         until(lambda: len(ended(service)) == 3, "it died, and twice could not start")
         assert [json.loads(line)["restart_in_seconds"] for line in ended(service)] == [0.0, 0.5, 2.0]
         assert service.call("GET", "/api/auth/check", cookie=cookie)[1]["authenticated"]
+        # It died before it had read its settings, so it could not count itself.
+        assert service.metric("stateroom_worker_restarts_total") == 2
+        assert (service.metric("stateroom_workers"), service.metric("stateroom_workers_wanted")) == (1, 2)
         file.write_text(key)
         service.wait_for('"worker_restarted"')
         assert set(service.workers) == {0, 1}
+        assert service.metric("stateroom_worker_restarts_total") == 3
+        assert (service.metric("stateroom_workers"), service.metric("stateroom_workers_wanted")) == (2, 2)
         assert service.stop() == 0
 
 

@@ -107,9 +107,8 @@ def set_lease(seconds: float) -> None:
         try:
             await database.prepare()
             await Journal(database).set_lease(round(settings.journal_lease * 1000))
-            print(
-                f"the lease in {NamedStores.of(settings).database} is {settings.journal_lease:g} s; start every worker with JOURNAL_LEASE={settings.journal_lease:g}"
-            )
+            place, lease = NamedStores.of(settings).database, f"{settings.journal_lease:g}"
+            print(f"the lease in {place} is {lease} s; start every worker with JOURNAL_LEASE={lease}")
         finally:
             await database.aclose()
 

@@ -92,6 +92,11 @@ class Database:
             self._engine = self._make_engine()
         return self._engine
 
+    def take_url(self, settings: Settings) -> None:
+        """Make new connections with the URL of these settings: its password was rotated. Raises `SettingsError`."""
+        if self._sqlite is None:
+            self._dsn = _postgres_dsn(settings)
+
     async def prepare(self) -> None:
         """Bring an SQLite schema up to date. On PostgreSQL only check that the schema is up to date.
 

@@ -1,4 +1,6 @@
-"""One serving process: it takes its locks, serves, and drains on SIGTERM. On SIGHUP it reads the cookie keys again."""
+"""One serving process: it takes its locks, serves, and drains on SIGTERM.
+
+On SIGHUP it reads the files that the settings name again."""
 
 from __future__ import annotations
 
@@ -14,7 +16,6 @@ import structlog
 from aiohttp import web
 from prometheus_client import disable_created_metrics
 
-from .. import SESSIONS
 from ..accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
 from ..api.health import READINESS
 from ..api.security_headers import security_headers
@@ -23,8 +24,8 @@ from ..backend.embedded import try_lock
 from ..errors import SettingsError
 from ..insides import untested
 from ..private import own_folder
-from ..sessions.sealing.key_ring import load_keys
 from ..settings import Settings
+from ..setup import FILES
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
 from .listeners import BACKLOG, Listeners, listen
@@ -57,7 +58,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM, SIGINT or `stop`, then drain. `on_ready` is called when it serves. Raises `SettingsError`."""
     stop = stop or asyncio.Event()
-    handle_signals(stop, lambda: reread_keys(app))
+    handle_signals(stop, app[FILES].reread)
     disable_created_metrics()  # type: ignore[no-untyped-call] # else each counter has a second series that hardly anyone uses
     if libraries := untested():
         log.warning("untested_versions", libraries=libraries, see="docs/operations.md")
@@ -100,17 +101,6 @@ def handle_signals(stop: asyncio.Event, on_hangup: Callable[[], None]) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the supervisor blocks it until now
-
-
-def reread_keys(app: web.Application) -> None:
-    """Use the cookie keys that the settings name now. If they are invalid, log that and keep the old keys."""
-    try:
-        keys = load_keys(Settings.load())
-    except SettingsError as error:
-        log.error("cookie_keys_kept", reason=str(error))
-        return
-    app[SESSIONS].replace_keys(keys)
-    log.info("cookie_keys_read", keys=len(keys))
 
 
 @contextlib.contextmanager

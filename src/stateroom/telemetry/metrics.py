@@ -43,7 +43,7 @@ END_REASONS = ("logout", "revoked", "password", "disabled", "expired", "rotated"
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
 """From the best to the worst."""
-LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology")
+LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files")
 LOGIN_RESULTS = ("success", "failure", "throttled", "degraded")
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)

@@ -45,6 +45,11 @@ class AccessTokens:
         self._issuer, self._audience = settings.jwt_issuer, settings.jwt_audience
         self._opened: OrderedDict[str, tuple[Credential, int, int]] = OrderedDict()
 
+    def take_keys(self, settings: Settings) -> None:
+        """Use the keys of these settings from now on. Tokens of other keys open nothing any more."""
+        self._keys = {_key_id(key): key for key in (each.get_secret_value().encode() for each in settings.jwt_keys)}
+        self._opened.clear()
+
     def mint(self, record: SessionRecord) -> tuple[str, int]:
         """A token for a signed-in session, and how many seconds it is good."""
         now = self._clock.now_ms()

@@ -69,7 +69,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="PORT")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port")] = 1,
 ) -> None:
-    """Run the service in the foreground. SIGTERM drains it. SIGHUP makes it read the cookie keys again."""
+    """Run the service in the foreground. SIGTERM drains it. SIGHUP makes it read its files again."""
     from ..private import hide_new_files
     from ..serving import process, supervisor
     from ..settings import Settings

@@ -1,6 +1,7 @@
 """One serving process: it takes its locks, serves, and drains on SIGTERM.
 
-On SIGHUP it reads the files that the settings name again."""
+On SIGHUP it reads the files that the settings name again.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ class SettingsFiles:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._secrets = {name: path for name, path in files_in_environment(Settings, **settings.given).items() if name not in settings.given}
+        self._secrets = {
+            name: path for name, path in files_in_environment(Settings, **settings.given).items() if name not in settings.given
+        }
         paths = {name: getattr(settings, name) for name in Settings.model_fields}
         self._paths = {name: path for name, path in paths.items() if isinstance(path, Path) and name != "state_dir"}
         self._functions: list[tuple[frozenset[str], Apply]] = []

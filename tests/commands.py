@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +35,7 @@ class Serving:
     """A running `stateroom serve`. As a context manager it always stops it."""
 
     def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
+        self.folder = folder
         self._log = folder / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
@@ -123,12 +124,14 @@ class Serving:
     def wait(self) -> int:
         return self._process.wait(TIMEOUT_SECONDS)
 
-    def call(self, method: str, path: str, body: object = None, *, cookie: str = "") -> tuple[int, dict[str, Any], str]:
+    def call(
+        self, method: str, path: str, body: object = None, *, cookie: str = "", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, Any], str]:
         """The status, the body, and the cookie that was set."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
         try:
-            headers = {"Content-Type": "application/json"} | ({"Cookie": cookie} if cookie else {})
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            sent = {"Content-Type": "application/json"} | ({"Cookie": cookie} if cookie else {}) | dict(headers or {})
+            connection.request(method, path, None if body is None else json.dumps(body), sent)
             response = connection.getresponse()
             text = response.read().decode()
             document = json.loads(text) if "json" in (response.getheader("Content-Type") or "") else {"text": text}

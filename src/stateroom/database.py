@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from . import migrations
 from .errors import DatabaseUnavailable, SettingsError
+from .private import close_file, open_private, own_folder
 from .sqlite.direct import Step
 from .sqlite.file import set_pragmas
 from .sqlite.readers import Readers
@@ -99,6 +100,11 @@ class Database:
             self._engine = self._make_engine()
         return self._engine
 
+    def take_url(self, settings: Settings) -> None:
+        """Make new connections with the URL of these settings: its password was rotated. Raises `SettingsError`."""
+        if self._sqlite is None:
+            self._dsn = _postgres_dsn(settings)
+
     async def prepare(self) -> None:
         """Bring an SQLite schema up to date. On PostgreSQL only check that the schema is up to date.
 
@@ -121,8 +127,7 @@ class Database:
         if self._sqlite is not None and self._sqlite.database:
             path = Path(self._sqlite.database)
             with _folder_faults(self._setting, path):
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+                self._make_file(path)
                 with await asyncio.to_thread(_locked, path.with_name(f".{path.name}.upgrade")):
                     await self._upgrade()
             return
@@ -216,6 +221,17 @@ class Database:
                     await connection.run_sync(migrations.upgrade)
         finally:
             await engine.dispose()
+
+    def _make_file(self, path: Path) -> None:
+        """Make the SQLite file. SQLite gives its journals the mode of the file: https://sqlite.org/tempfiles.html."""
+        if self._setting == "STATE_DIR":
+            own_folder(path.parent)
+        else:  # The folder is not ours. Operators may let a group read the file, for backups.
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            if each.exists():
+                close_file(each, denied=0o007)
 
     def _connect_sqlite(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
         # aiosqlite has a thread for each connection and tells nobody which, but it makes the connection there.
@@ -317,6 +333,6 @@ def _set_pragmas(connection: Any, _: Any) -> None:
 
 
 def _locked(path: Path) -> contextlib.AbstractContextManager[object]:
-    file = path.open("w")
+    file = open_private(path, "w")
     fcntl.flock(file, fcntl.LOCK_EX)
     return file

@@ -26,10 +26,12 @@ from .sessions.adoption import Adoption
 from .sessions.figures import Figures
 from .sessions.journal.interface import EndsJournal, NoJournal
 from .sessions.manager import SessionManager
+from .sessions.sealing.key_ring import load_keys
+from .sessions.sealing.token_keys import load_token_keys
 from .sessions.upkeep import Upkeep
 from .sessions.watch import SessionWatch
 from .sessions.wiring import Parts, wire
-from .settings import Settings
+from .settings import Settings, SettingsFiles
 from .telemetry.loops import keep_going
 from .telemetry.metrics import Metrics
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 CANCEL_AGAIN_SECONDS = 0.5
 
 SETTINGS = web.AppKey("stateroom_settings", Settings)
+FILES = web.AppKey("stateroom_files", SettingsFiles)
 METRICS = web.AppKey("stateroom_metrics", Metrics)
 CLIENT: web.AppKey[RedisClient] = web.AppKey("stateroom_client")
 DATABASE: web.AppKey[Database] = web.AppKey("stateroom_database")
@@ -78,16 +81,21 @@ def install(
     """`setup`, for an application that has handlers which must not check the request's origin: forward auth."""
     settings = settings or Settings.load()
     metrics = Metrics(__version__)
-    client = make_client(settings, client_factory, metrics=metrics)
+    files = SettingsFiles(settings)
+    client = make_client(settings, client_factory, metrics=metrics, files=files)
     journal: EndsJournal = NoJournal()
     if settings.has_database:
         from .database import Database
         from .sessions.journal.sql import Journal
 
         app[DATABASE] = Database(settings)
+        files.on_change("database_url", app[DATABASE].take_url)
         journal = Journal(app[DATABASE], settings.longest_session_ms)
     parts = wire(settings, metrics, client, journal, known_users)
     manager = SessionManager(parts)
+    files.on_change("cookie_keys", lambda now: manager.replace_keys(load_keys(now)))
+    if parts.access_tokens is not None:
+        files.on_change("jwt_keys", lambda now: manager.replace_token_keys(load_token_keys(now)))
     proxies = Proxies(settings)
     frontend = Frontend(
         manager=manager,
@@ -99,6 +107,7 @@ def install(
         renew_ms=parts.saver.renew_ms,
     )
     app[SETTINGS] = settings
+    app[FILES] = files
     app[METRICS] = metrics
     app[CLIENT] = client
     app[PARTS] = parts
@@ -113,6 +122,7 @@ def install(
     async def running(app: web.Application) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             await _run(stack, parts, frontend, database=app.get(DATABASE), housekeeping=housekeeping, figures=figures)
+            await stack.enter_async_context(_task(files.watch, "settings files", metrics))
             yield
 
     app.cleanup_ctx.append(running)

@@ -53,7 +53,8 @@ def test_sessions_are_listed_and_revoked_by_user_or_all(serving: Serving, comman
     assert serving.call("GET", "/api/profile", cookie=serving.sign_in())[0] == 200
 
 
-def test_administration_needs_no_running_service(command: Command) -> None:
+def test_administration_needs_no_running_service(serving: Serving, command: Command) -> None:
+    assert serving.stop() == 0
     assert command("users", "list").stdout == "1\tdemo@example.com\tDemo\tactive\n"
 
 

@@ -95,7 +95,7 @@ def test_without_redis_nothing_is_shown_in_part_and_erasing_holds_all_the_same(
     assert (status, problem["reason"]) == (401, "disabled")
 
 
-def test_without_the_database_nothing_is_done_and_one_line_says_so(command: Command) -> None:
+def test_without_the_database_nothing_is_done_and_one_line_says_so(serving: Serving, command: Command) -> None:
     away = {"DATABASE_URL": "postgresql://somebody@127.0.0.1:1/nothing", "REDIS_MODE": "embedded", "COOKIE_KEYS": new_key()}
     for arguments in (("export", ADA["email"]), ("erase", ADA["email"], "--yes")):
         done = command("users", *arguments, **away)

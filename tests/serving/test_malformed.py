@@ -64,3 +64,54 @@ def test_it_is_told_so_and_nothing_of_it_is_repeated(service: Serving, sent: str
     assert "Traceback" not in service.output
     assert "request_malformed" in line
     assert service.metric(counted) == before + 1
+
+
+def post(body: str, *headers: str, path: str = "/api/auth/login", kind: str = "application/json") -> str:
+    lines = "".join(f"{each}\r\n" for each in headers)
+    length = "" if "chunked" in lines else f"Content-Length: {len(body)}\r\n"
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n{lines}{length}\r\n{body}"
+
+
+FORM = "application/x-www-form-urlencoded"
+CODINGS = ("gzip", "deflate", "br", "zstd", "unknown")
+ODD = {
+    **{
+        f"{coding} of {path}": post(SECRET * 9, f"Content-Encoding: {coding}", path=path)
+        for coding in CODINGS
+        for path in ("/api/auth/login", "/nothing")
+    },
+    "JSON": post("{" + SECRET),
+    "not UTF-8": post('{"email": "\xff"}'),
+    "deep JSON": post("[" * 60_000),
+    "charset": post("{}", kind="application/json; charset=nonsense"),
+    "content type": post("{}", kind="\xff/;;;="),
+    "form": post(SECRET + "=%ff&&=;", path="/login", kind=f"{FORM}; charset=nonsense"),
+    "multipart": post(f"--x\r\n{SECRET}", path="/login", kind="multipart/form-data; boundary=x"),
+    "multipart without boundary": post(f"--x\r\n{SECRET}", path="/login", kind="multipart/form-data"),
+    "late chunk": post(f"3\r\nabc\r\n{SECRET}\r\n", "Transfer-Encoding: chunked"),
+    "late chunk of nothing": post(f"3\r\nabc\r\n{SECRET}\r\n", "Transfer-Encoding: chunked", path="/nothing"),
+    "trailer": post(f"0\r\n{SECRET}\r\n\r\n", "Transfer-Encoding: chunked"),
+    "coding of the transfer": post("3\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: gzip, chunked"),
+    "expectation": post("{}", "Expect: nonsense"),
+    "many headers": "GET / HTTP/1.1\r\nHost: a\r\n" + "X-A: b\r\n" * 20_000 + "\r\n",
+    "much in headers": "GET / HTTP/1.1\r\nHost: a\r\n" + f"X-A: {'a' * 8000}\r\n" * 200 + "\r\n",
+    "host": "GET /auth/forward HTTP/1.1\r\nHost: [::1\r\nConnection: close\r\n\r\n",
+    "origin": post("", "Origin: http://[", path="/api/auth/logout"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_no_request_of_a_stranger_logs_a_traceback_or_more_than_its_line(service: Serving, kind: str) -> None:
+    before = service.output
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as sock:
+        try:
+            sock.sendall(ODD[kind].encode("latin-1"))
+            received = b"".join(iter(lambda: sock.recv(4096), b""))
+        except ConnectionError:  # It answers and closes before it has read all.
+            received = b""
+    assert not received or 400 <= int(received.split()[1]) < 500, received
+    assert service.call("GET", "/livez")[0] == 200  # Its line comes after all lines of the request.
+    told = [line for line in service.output[len(before) :].splitlines() if '"/livez"' not in line]
+    assert len(told) <= 1, told
+    assert not told or (json.loads(told[0])["event"] in {"request", "request_malformed"} and len(told[0]) < 300)
+    assert SECRET not in service.output

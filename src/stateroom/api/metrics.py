@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from .. import METRICS, SESSIONS, is_forwarded
+from .. import METRICS, is_forwarded
 from ..addresses import is_loopback
 from ..errors import NotFound
+from ..setup import FILES
 from .operations import operation
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ routes = web.RouteTableDef()
 @routes.get("/metrics")
 @operation("Metrics for Prometheus", {200: "text/plain"}, 404, uses_session=False)
 async def public_metrics(request: web.Request) -> web.Response:
-    if not _may_read(request, request.app[SESSIONS].settings):
+    if not _may_read(request, request.app[FILES].settings):
         raise NotFound("there is nothing at this path")
     return await metrics(request)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .cluster import ClusterClient
-from .dial import Dialer
+from .dial import Dialer, LiveDialer
 from .embedded import embedded_client
 from .plain import PlainClient, warn_of_no_invalidations
 from .sentinel import SentinelWatcher
@@ -21,12 +21,14 @@ from .server import ServerClient
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-    from ..settings import Address, Settings
+    from ..settings import Address, Settings, SettingsFiles
     from ..telemetry.metrics import Metrics
     from .client import ClientFactory, RedisClient
 
 
-def make_client(settings: Settings, factory: ClientFactory | None = None, *, metrics: Metrics) -> RedisClient:
+def make_client(
+    settings: Settings, factory: ClientFactory | None = None, *, metrics: Metrics, files: SettingsFiles | None = None
+) -> RedisClient:
     """Return the client that the settings name, or the one that `factory` makes. It is not started yet.
 
     Raises `SettingsError`, and `TypeError` if the factory is a coroutine function.
@@ -46,24 +48,26 @@ def make_client(settings: Settings, factory: ClientFactory | None = None, *, met
         case "embedded":
             return embedded_client(settings, metrics)
         case "single":
-            dialer = Dialer.to_servers(settings)
+            dialer = LiveDialer(Dialer.to_servers, "redis_", settings, files)
             return ServerClient(lambda: dialer.dial(must_be_primary=True), settings, metrics)
         case "sentinel":
-            return SentinelClient(settings, metrics)
+            return SentinelClient(settings, metrics, files)
         case "cluster":
-            return ClusterClient(settings.redis_cluster_nodes, Dialer.to_servers(settings), settings, metrics)
+            return ClusterClient(
+                settings.redis_cluster_nodes, LiveDialer(Dialer.to_servers, "redis_", settings, files), settings, metrics
+            )
 
 
 class SentinelClient(ServerClient):
     """`RedisClient` of the primary that the Sentinels name. It follows a failover by itself."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._servers = Dialer.to_servers(settings)
+    def __init__(self, settings: Settings, metrics: Metrics, files: SettingsFiles | None = None) -> None:
+        self._servers = LiveDialer(Dialer.to_servers, "redis_", settings, files)
         super().__init__(self._open, settings, metrics)
         self.watcher = SentinelWatcher(
             settings.redis_sentinels,
             settings.redis_master_name,
-            Dialer.to_sentinels(settings),
+            LiveDialer(Dialer.to_sentinels, "redis_sentinel_", settings, files),
             metrics,
             lease_seconds=settings.journal_lease,
             on_switch=self._switch,

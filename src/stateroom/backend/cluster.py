@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, Script
-    from .dial import Dialer
+    from .dial import Dialer, LiveDialer
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ def _slots_of_numbers() -> tuple[int, ...]:
 class ClusterClient:
     """`RedisClient` of a Cluster."""
 
-    def __init__(self, start_nodes: Sequence[Address], dialer: Dialer, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, start_nodes: Sequence[Address], dialer: Dialer | LiveDialer, settings: Settings, metrics: Metrics) -> None:
         self._start_nodes = tuple(start_nodes)
         self._dialer = dialer
         self._settings = settings

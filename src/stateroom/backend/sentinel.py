@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from ..telemetry.metrics import Metrics
-    from .dial import Dialer
+    from .dial import Dialer, LiveDialer
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Sentinel:
     `finished_at`: when the last question that has an answer or a fault was sent. It never decreases; 0 before the first.
     """
 
-    def __init__(self, address: Address, service: str, dialer: Dialer, on_answer: Callable[[], None]) -> None:
+    def __init__(self, address: Address, service: str, dialer: Dialer | LiveDialer, on_answer: Callable[[], None]) -> None:
         self.address = address
         self.answer: Answer | None = None
         self.fault = "not asked yet"
@@ -155,7 +155,7 @@ class SentinelWatcher:
         self,
         addresses: Sequence[Address],
         service: str,
-        dialer: Dialer,
+        dialer: Dialer | LiveDialer,
         metrics: Metrics,
         *,
         lease_seconds: float,

@@ -12,6 +12,8 @@ import typer
 from .. import __version__
 from ..errors import SettingsError, StateroomError
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document.")]
+
 app = typer.Typer(name="stateroom", no_args_is_help=True, pretty_exceptions_enable=False)
 users = typer.Typer(no_args_is_help=True, help="Users of the service.")
 sessions = typer.Typer(no_args_is_help=True, help="Sessions of the service's users.")
@@ -67,9 +69,12 @@ def serve(
     port: Annotated[int | None, typer.Option(help="PORT")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port")] = 1,
 ) -> None:
-    """Run the service in the foreground. SIGTERM drains it. SIGHUP makes it read the cookie keys again."""
+    """Run the service in the foreground. SIGTERM drains it. SIGHUP makes it read its files again."""
+    from ..private import hide_new_files
     from ..serving import process, supervisor
     from ..settings import Settings
+
+    hide_new_files()
 
     given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
     settings = Settings.for_service(**given)
@@ -126,7 +131,7 @@ def drill(  # noqa: PLR0917 (options have names)
 
 @app.command()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document.")] = False,
+    as_json: AsJson = False,
     admin: Annotated[str | None, typer.Option(help="ACL user of the servers who may run CONFIG GET.")] = None,
     admin_password_file: Annotated[Path | None, typer.Option(help="File with that user's password; by default asked for.")] = None,
 ) -> None:
@@ -166,59 +171,60 @@ def healthcheck() -> None:
 
 
 @users.command("list")
-def list_users() -> None:
+def list_users(as_json: AsJson = False) -> None:
     """Print all users: id, email, name, state."""
     from .admin import list_users, run
 
-    run(list_users)
+    run(list_users, as_json=as_json)
 
 
 @users.command()
-def disable(email: str) -> None:
+def disable(email: str, as_json: AsJson = False) -> None:
     """Disable an account and end all its sessions."""
     from .admin import disable_user, run
 
-    run(lambda service: disable_user(service, email))
+    run(lambda service: disable_user(service, email), as_json=as_json)
 
 
 @users.command()
-def enable(email: str) -> None:
+def enable(email: str, as_json: AsJson = False) -> None:
     """Enable an account again."""
     from .admin import enable_user, run
 
-    run(lambda service: enable_user(service, email))
+    run(lambda service: enable_user(service, email), as_json=as_json)
 
 
 @users.command()
-def export(email: str) -> None:
+def export(email: str, as_json: AsJson = False) -> None:
     """Print all data about a user, as JSON."""
     from .admin import run
     from .privacy import export_user
 
-    run(lambda service: export_user(service, email))
+    run(lambda service: export_user(service, email), as_json=as_json)
 
 
 @users.command()
-def erase(email: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False) -> None:
+def erase(email: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False, as_json: AsJson = False) -> None:
     """End a user's sessions for good, and delete the account and all data that names the user."""
     from .admin import run
     from .privacy import erase_user
 
     if not yes:
         typer.confirm(f"Delete the account {email} and end all its sessions? This cannot be undone.", abort=True)
-    run(lambda service: erase_user(service, email))
+    run(lambda service: erase_user(service, email), as_json=as_json)
 
 
 @sessions.command("list")
 def list_sessions(
     user: Annotated[str | None, typer.Option(help="Email of one user.")] = None,
     all_users: Annotated[bool, typer.Option("--all", help="Every user.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the live sessions."""
     from .admin import list_sessions, run
 
     _check_choice(user, all_users=all_users)
-    run(lambda service: list_sessions(service, user))
+    run(lambda service: list_sessions(service, user), as_json=as_json)
 
 
 @sessions.command()
@@ -226,17 +232,18 @@ def revoke(
     user: Annotated[str | None, typer.Option(help="Email of one user.")] = None,
     all_users: Annotated[bool, typer.Option("--all", help="Everybody's, in one step.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """End sessions for good."""
     from .admin import revoke_everybody, revoke_sessions, run
 
     _check_choice(user, all_users=all_users)
     if user is not None:
-        run(lambda service: revoke_sessions(service, user))
+        run(lambda service: revoke_sessions(service, user), as_json=as_json)
         return
     if not yes:
         typer.confirm("Sign everybody out, on every device? This cannot be undone.", abort=True)
-    run(revoke_everybody)
+    run(revoke_everybody, as_json=as_json)
 
 
 @database.command()

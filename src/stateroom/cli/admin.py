@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,15 @@ from ..app import make_app
 from ..backend.clients import make_client
 from ..database import Database
 from ..errors import NotFound, SettingsError
+from ..private import hide_new_files
 from ..request.request_session import SESSIONS
 from ..sessions.journal.sql import Journal
 from ..sessions.wiring import wire
 from ..settings import Settings
 from ..telemetry.logging import configure_logging, security_event
 from ..telemetry.metrics import Metrics
+from .answer import Answer
+from .named_stores import NamedStores, check_database_exists, check_exist
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -57,29 +61,42 @@ class Service:
         return await self.sessions.revoke_all(user.id, reason="disabled", in_transaction=disable)
 
 
-def run(action: Callable[[Service], Awaitable[None]]) -> None:
-    """Start a service without a listener, run the action, and stop the service."""
-    settings = Settings.load()
+def run(action: Callable[[Service], Awaitable[Answer]], *, as_json: bool = False) -> None:
+    """Start a service without a listener, run the action, stop the service, and print what the action has found.
+
+    Raises `SettingsError` if the settings name a store or a database that does not exist. It creates neither.
+    """
+    settings = _prepared(Settings.load())
+    check_exist(settings)
     configure_logging(settings)
+    stores = NamedStores.of(settings)
+    print(f"stateroom: {stores}", file=sys.stderr)
 
-    async def act() -> None:
+    async def act() -> Answer:
         async with _connected(settings) as service:
-            await action(service)
+            return await action(service)
 
-    asyncio.run(act())
+    asyncio.run(act()).show(stores, as_json=as_json)
+
+
+def _prepared(settings: Settings) -> Settings:
+    """Files that a command makes in the service's folder, such as SQLite's journals, are for the service's user alone."""
+    hide_new_files()
+    return settings
 
 
 def upgrade_database() -> None:
     """Upgrade the user database to the current schema, and print its revision."""
-    settings = Settings.load()
+    settings = _prepared(Settings.load())
     if not settings.has_database:
         raise SettingsError("DATABASE_URL is none: there is no database to upgrade; name one")
+    check_database_exists(settings)
 
     async def upgrade() -> None:
         database = Database(settings)
         try:
             await database.upgrade()
-            print(f"the schema is at {await database.revision()}")
+            print(f"the schema of {NamedStores.of(settings).database} is at {await database.revision()}")
         finally:
             await database.aclose()
 
@@ -88,70 +105,86 @@ def upgrade_database() -> None:
 
 def set_lease(seconds: float) -> None:
     """Change the lease that the journal keeps for the whole deployment, in seconds."""
-    settings = Settings(journal_lease=seconds)
+    settings = _prepared(Settings(journal_lease=seconds))
     if not settings.has_database:
         raise SettingsError("DATABASE_URL is none: there is no database that keeps a lease; name one")
+    check_database_exists(settings)
 
     async def change() -> None:
         database = Database(settings)
         try:
             await database.prepare()
             await Journal(database, settings.longest_session_ms).set_lease(round(settings.journal_lease * 1000))
-            print(f"the lease is {settings.journal_lease:g} s; start every worker with JOURNAL_LEASE={settings.journal_lease:g}")
+            place, lease = NamedStores.of(settings).database, f"{settings.journal_lease:g}"
+            print(f"the lease in {place} is {lease} s; start every worker with JOURNAL_LEASE={lease}")
         finally:
             await database.aclose()
 
     asyncio.run(change())
 
 
-async def list_users(service: Service) -> None:
-    """Print one line per user. Raises `DatabaseUnavailable`."""
-    for user in await service.accounts.users.list():
-        print(f"{user.id}\t{user.email}\t{user.name}\t{'disabled' if user.is_disabled else 'active'}")
+async def list_users(service: Service) -> Answer:
+    """One line per user. Raises `DatabaseUnavailable`."""
+    users = await service.accounts.users.list()
+    return Answer(
+        [f"{user.id}\t{user.email}\t{user.name}\t{'disabled' if user.is_disabled else 'active'}" for user in users],
+        {"users": [_user(user) for user in users]},
+    )
 
 
-async def disable_user(service: Service, email: str) -> None:
+async def disable_user(service: Service, email: str) -> Answer:
     """Disable an account and end its sessions. Raises `NotFound`, `DatabaseUnavailable`."""
     user = await service.user(email)
     count = await service.disable(user)
     security_event("disable", user_id=user.id, count=count)
-    print(f"{user.email} is disabled; {'all' if count is None else count} sessions ended")
+    line = f"{user.email} is disabled; {'all' if count is None else count} sessions ended"
+    return Answer([line], {"user": {**_user(user), "disabled": True}, "sessions_ended": count})
 
 
-async def enable_user(service: Service, email: str) -> None:
+async def enable_user(service: Service, email: str) -> Answer:
     """Enable an account again. Raises `NotFound`, `DatabaseUnavailable`."""
     user = await service.user(email)
     await service.accounts.users.enable(user.id)
     security_event("enable", user_id=user.id)
-    print(f"{user.email} is enabled")
+    return Answer([f"{user.email} is enabled"], {"user": {**_user(user), "disabled": False}})
 
 
-async def list_sessions(service: Service, email: str | None) -> None:
-    """Print one line per live session of one user, or of all. Raises `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`."""
-    for user in await service.chosen(email):
-        for each in await service.sessions.list(user.id):
-            print(f"{user.email}\t{each.id}\t{each.last_access:%Y-%m-%dT%H:%M:%SZ}\t{each.ip_address}\t{each.device_type}")
+async def list_sessions(service: Service, email: str | None) -> Answer:
+    """One line per live session of one user, or of all. Raises `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`."""
+    listed = [(user, each) for user in await service.chosen(email) for each in await service.sessions.list(user.id)]
+    return Answer(
+        [
+            f"{user.email}\t{each.id}\t{each.last_access:%Y-%m-%dT%H:%M:%SZ}\t{each.ip_address}\t{each.device_type}"
+            for user, each in listed
+        ],
+        {
+            "sessions": [
+                {"user": user.email, "id": each.id, "last_access": each.last_access.isoformat(), "ip_address": each.ip_address,
+                 "device_type": each.device_type}
+                for user, each in listed
+            ]
+        },
+    )  # fmt: skip
 
 
-async def revoke_sessions(service: Service, email: str) -> None:
+async def revoke_sessions(service: Service, email: str) -> Answer:
     """End the sessions of one user. Raises `NotFound`, `DatabaseUnavailable`."""
     user = await service.user(email)
     count = await service.sessions.revoke_all(user.id, reason="revoked")
     security_event("revoke_all", user_id=user.id, count=count)
-    print(_ended(count))
+    return _ended(count)
 
 
-async def revoke_everybody(service: Service) -> None:
+async def revoke_everybody(service: Service) -> Answer:
     """End every session of the deployment, whoever's, also those of accounts that are gone. Raises `DatabaseUnavailable`."""
     count = await service.sessions.end_everybody()
     security_event("everybody_out", count=count)
-    print(_ended(count))
+    return _ended(count)
 
 
-def _ended(count: int | None) -> str:
-    if count is None:
-        return "sessions ended; their number is unknown, because Redis is unavailable"
-    return f"{count} sessions ended"
+def _ended(count: int | None) -> Answer:
+    line = "sessions ended; their number is unknown, because Redis is unavailable" if count is None else f"{count} sessions ended"
+    return Answer([line], {"sessions_ended": count})
 
 
 def adopt(*, has_new_identity: bool) -> None:
@@ -186,6 +219,10 @@ def adopt(*, has_new_identity: bool) -> None:
         print(f"{database.place} and its Redis are one deployment now; every session that was there has ended")
 
     asyncio.run(act())
+
+
+def _user(user: User) -> dict[str, object]:
+    return {"id": user.id, "email": user.email, "name": user.name, "disabled": user.is_disabled}
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,7 @@ from ..doctor.findings import Finding, Level
 from ..doctor.stores import Administrator
 from ..errors import SettingsError
 from ..settings import Settings
+from .named_stores import NamedStores, check_anything_exists
 
 _STYLES = {Level.OK: "green", Level.UNSEEN: "cyan", Level.WARNING: "yellow", Level.FAULT: "bold red"}
 _COUNTED = {
@@ -34,11 +35,14 @@ def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool
     """Examine the stores and print the report. Whether there is no fault. Raises `SettingsError`."""
     settings = Settings.load()
     os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # By default glibc waits ten seconds for a name server.
-    report = asyncio.run(examine(settings, _administrator(admin, password_file)))
+    administrator = _administrator(admin, password_file)
+    check_anything_exists(settings)
+    stores = NamedStores.of(settings)
+    report = asyncio.run(examine(settings, administrator))
     if as_json:
-        print(json.dumps(_document(report), indent=2, ensure_ascii=False))
+        print(json.dumps({**stores.document(), **_document(report)}, indent=2, ensure_ascii=False))
     else:
-        _print(report)
+        _print(report, stores)
     return report.is_good
 
 
@@ -67,9 +71,10 @@ def _document(report: Report) -> dict[str, object]:
     }
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, stores: NamedStores) -> None:
     """Print the findings, grouped by what was examined. On a terminal, wrap lines and use colours."""
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(Text(f"store: {stores.store}\ndatabase: {stores.database}"))
     groups: dict[str, list[Finding]] = {}
     for finding in report.findings:
         groups.setdefault(finding.where, []).append(finding)

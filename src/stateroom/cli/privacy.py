@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import StoreUnavailable
 from ..sessions.model.rows import REGISTERED
 from ..telemetry.logging import security_event
+from .answer import Answer
 
 if TYPE_CHECKING:
     from ..accounts import User
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from .admin import Service
 
 
-async def export_user(service: Service, email: str) -> None:
-    """Print all data about a user, or nothing.
+async def export_user(service: Service, email: str) -> Answer:
+    """All data about a user, or nothing.
 
     Raises `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
@@ -54,10 +55,10 @@ async def export_user(service: Service, email: str) -> None:
         },
     }
     security_event("export", user_id=user.id)
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    return Answer([json.dumps(document, indent=2, ensure_ascii=False)], document)
 
 
-async def erase_user(service: Service, email: str) -> None:
+async def erase_user(service: Service, email: str) -> Answer:
     """Erase a user. The account is deleted last, so that the command can be repeated if it fails halfway.
 
     Raises `NotFound`, `DatabaseUnavailable`.
@@ -67,9 +68,10 @@ async def erase_user(service: Service, email: str) -> None:
     count = await service.disable(user)
     await service.accounts.users.erase(user.id)
     security_event("erase", user_id=user.id, count=count)
-    print(f"{user.email} is erased; {'all' if count is None else count} sessions ended")
+    lines = [f"{user.email} is erased; {'all' if count is None else count} sessions ended"]
     if count is None:
-        print("Redis is unavailable: the data of those sessions is deleted when it is available again, or when they expire")
+        lines.append("Redis is unavailable: the data of those sessions is deleted when it is available again, or when they expire")
+    return Answer(lines, {"erased": user.email, "sessions_ended": count})
 
 
 async def _forget_failures(service: Service, user: User) -> None:

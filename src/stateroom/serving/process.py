@@ -1,4 +1,7 @@
-"""One serving process: it takes its locks, serves, and drains on SIGTERM. On SIGHUP it reads the cookie keys again."""
+"""One serving process: it takes its locks, serves, and drains on SIGTERM.
+
+On SIGHUP it reads the files that the settings name again.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ import structlog
 from aiohttp import web
 from prometheus_client import disable_created_metrics
 
-from .. import SESSIONS
 from ..accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
 from ..api.health import READINESS
 from ..api.security_headers import security_headers
@@ -22,9 +24,9 @@ from ..app import make_app, make_metrics_app
 from ..backend.embedded import try_lock
 from ..errors import SettingsError
 from ..insides import untested
-from ..sessions.sealing.key_ring import load_keys
-from ..sessions.sealing.token_keys import load_token_keys
+from ..private import own_folder
 from ..settings import Settings
+from ..setup import FILES
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
 from .listeners import BACKLOG, Listeners, listen
@@ -57,7 +59,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM, SIGINT or `stop`, then drain. `on_ready` is called when it serves. Raises `SettingsError`."""
     stop = stop or asyncio.Event()
-    handle_signals(stop, lambda: reread_keys(app))
+    handle_signals(stop, app[FILES].reread)
     disable_created_metrics()  # type: ignore[no-untyped-call] # else each counter has a second series that hardly anyone uses
     if libraries := untested():
         log.warning("untested_versions", libraries=libraries, see="docs/operations.md")
@@ -102,19 +104,6 @@ def handle_signals(stop: asyncio.Event, on_hangup: Callable[[], None]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the supervisor blocks it until now
 
 
-def reread_keys(app: web.Application) -> None:
-    """Use the keys of cookies and tokens that the settings name now. If they are invalid, log that and keep the old keys."""
-    try:
-        settings = Settings.load()
-        keys, token_keys = load_keys(settings), load_token_keys(settings)
-    except SettingsError as error:
-        log.error("cookie_keys_kept", reason=str(error))
-        return
-    app[SESSIONS].replace_keys(keys)
-    app[SESSIONS].replace_token_keys(token_keys)
-    log.info("cookie_keys_read", keys=len(keys), token_keys=len(token_keys))
-
-
 @contextlib.contextmanager
 def state_lock(settings: Settings) -> Iterator[None]:
     """Lock `STATE_DIR` in embedded mode, because two services must not use one folder. Raises `SettingsError`."""
@@ -122,8 +111,8 @@ def state_lock(settings: Settings) -> Iterator[None]:
         yield
         return
     lock: TextIO | None
+    own_folder(settings.state_dir)
     try:
-        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = try_lock(settings.state_dir / "serve.lock")
     except OSError as error:
         raise SettingsError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from .. import METRICS
 from ..insides import of_aiohttp
@@ -104,6 +104,14 @@ class _Connection(web.RequestHandler):
     def __init__(self, refuse: Refuse, server: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
         self._refuse = refuse
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log no traceback for a body that cannot be decoded: anybody can send one, and it has a line in the access log."""
+        error = kw.get("exc_info")
+        if isinstance(error, (web.RequestPayloadError, HttpProcessingError)):
+            log.debug("request_malformed", kind=type(error.__cause__ or error).__name__)
+        else:
+            super().log_exception(*args, **kw)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

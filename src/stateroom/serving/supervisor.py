@@ -118,9 +118,9 @@ class Supervisor:
             await asyncio.gather(*keepers, stopped, return_exceptions=True)
             await self._end()
 
-    async def _start(self, worker: Worker, *switches: str) -> None:
+    async def _start(self, worker: Worker) -> None:
         worker.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "stateroom.serving.worker", str(worker.number), "--of", str(len(self._workers)), *switches,
+            sys.executable, "-P", "-m", "stateroom.serving.worker", str(worker.number), "--of", str(len(self._workers)),
             env=self._environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, preexec_fn=_hold_hangups_back,
         )  # fmt: skip
         worker.started_at = time.monotonic()
@@ -148,7 +148,8 @@ class Supervisor:
             log.error("worker_died", worker=worker.number, status=status, restart_in_seconds=pause)
             await asyncio.sleep(pause)
             try:
-                await self._start(worker, "--replaces-a-dead-one")
+                await self._start(worker)
+                telemetry.count_restart(self._metrics_folder)
             except OSError as error:  # no memory or too many processes: it is tried again
                 log.error("worker_not_started", worker=worker.number, reason=str(error))
                 continue

@@ -29,7 +29,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stateroom.serving.worker")
     parser.add_argument("number", type=int)
     parser.add_argument("--of", type=int, required=True, dest="count")
-    parser.add_argument("--replaces-a-dead-one", action="store_true")
     options = parser.parse_args()
     workers.join(options.number)
     try:
@@ -44,8 +43,7 @@ def main() -> None:
 
 async def _work(settings: Settings, listeners: Listeners, options: argparse.Namespace) -> None:
     app = make_app(settings, hashing_threads=max(1, ((os.cpu_count() or 1) - 1) // options.count))
-    if options.replaces_a_dead_one:
-        app[METRICS].worker_restarts.inc()
+    app[METRICS].workers_wanted.set(options.count)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

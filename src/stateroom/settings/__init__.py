@@ -5,6 +5,7 @@
 """
 
 from .fields import DEFAULT_LEASE_SECONDS, SHORTEST_LEASE_SECONDS, RedisMode
+from .files import SettingsFiles
 from .keys import COOKIE_KEY_BYTES, decode_cookie_key, decode_jwt_key
 from .names import MisspeltSettingWarning
 from .places import Address, parse_address
@@ -18,6 +19,7 @@ __all__ = [
     "MisspeltSettingWarning",
     "RedisMode",
     "Settings",
+    "SettingsFiles",
     "decode_cookie_key",
     "decode_jwt_key",
     "parse_address",

@@ -7,9 +7,10 @@ fix it, and never holds a secret.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from ..errors import SettingsError
@@ -28,6 +29,8 @@ class Settings(SettingsFields):
     were left out. A name in the environment or `.env` that is nearly that of a setting is a `MisspeltSettingWarning`.
     """
 
+    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
+
     def __init__(self, **values: Any) -> None:
         refuse_unknown(values, type(self).model_fields)
         given = {name: value for name, value in values.items() if value is not None or name not in IMPLIED}
@@ -39,6 +42,18 @@ class Settings(SettingsFields):
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise SettingsError(f".env cannot be read: {reason}; correct it or move it away") from None
         check_together(self)
+        self._given = values
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The keyword arguments that these settings were made with."""
+        return self._given
+
+    def read_again(self) -> Self:
+        """The settings as files, environment and `.env` say them now, with the same keyword arguments. Raises `SettingsError`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MisspeltSettingWarning)
+            return type(self)(**self._given)
 
     @classmethod
     def load(cls) -> Self:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from ..errors import SettingsError
 from .names import look_at_names
@@ -29,17 +30,37 @@ class FromFiles(EnvSettingsSource):
         found = {name: self._value(name) for name in self.settings_cls.model_fields}
         return {name: value for name, value in found.items() if value is not None}
 
+    def paths(self) -> dict[str, Path]:
+        """The files that settings are read from, by the setting's name in lower case."""
+        found = {name: self._path(name) for name in self.settings_cls.model_fields}
+        return {name: path for name, path in found.items() if path is not None}
+
     def _value(self, key: str) -> str | None:
+        path = self._path(key)
+        return None if path is None else _read(key.upper(), path)
+
+    def _path(self, key: str) -> Path | None:
         name = key.upper()
         for place in self._places:
             path = place.get(f"{key}_file")
             if path and place.get(key):
                 raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them")
             if path:
-                return _read(name, Path(path))
+                return Path(path)
             if place.get(key):
                 return None  # set in the environment: that beats a file named in `.env`
         return None
+
+
+def files_in_environment(settings_cls: type[BaseSettings], **given: Any) -> dict[str, Path]:
+    """The files that `NAME_FILE` names in the environment or in `.env`, by the setting's name in lower case.
+
+    `given`: the keyword arguments that the settings were made with; `_env_file` names another file than `.env`.
+    """
+    place = {"env_file": given["_env_file"]} if "_env_file" in given else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each misspelt name was reported when the settings were read
+        return FromFiles(settings_cls, DotEnvSettingsSource(settings_cls, **place).env_vars).paths()
 
 
 def _read(name: str, path: Path) -> str:

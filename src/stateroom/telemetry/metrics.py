@@ -43,7 +43,7 @@ END_REASONS = ("logout", "revoked", "password", "disabled", "expired", "rotated"
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
 """From the best to the worst."""
-LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology")
+LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files")
 LOGIN_RESULTS = ("success", "failure", "throttled", "degraded")
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
@@ -76,7 +76,9 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._samplers: list[Callable[[], None]] = []
         registry.register(_Refreshing(self.refresh))  # registered first, so that it runs before the others are read
-        self.scraped = all_workers(f"{PREFIX}_store_state", "state", STORE_STATES[::-1]) if self.is_shared else registry
+        self.scraped = registry
+        if self.is_shared:
+            self.scraped = all_workers(f"{PREFIX}_store_state", "state", STORE_STATES[::-1], restarts=f"{PREFIX}_worker_restarts")
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
@@ -167,7 +169,9 @@ class Metrics:
             counter("loop_errors", "Unexpected errors that ended one round of a background loop", "loop"), LOOPS
         )
         gauge("workers", "Serving processes on this host").set(1)
-        self.worker_restarts = counter("worker_restarts", "Workers started in place of one that died")
+        self.workers_wanted = gauge("workers_wanted", "Serving processes that this host should have", mode="livemax")
+        self.workers_wanted.set(1)
+        counter("worker_restarts", "Workers started in place of one that died")
         gauge("build_info", "Always 1; the labels name the versions", "version", "python", mode="livemax").labels(
             version, platform.python_version()
         ).set(1)

@@ -23,6 +23,9 @@ from prometheus_client.registry import Collector
 
 from ..insides import of_prometheus
 
+_RESTARTS = "restarts"
+"""The name of the supervisor's file in the shared folder."""
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that names the folder, in the environment of each worker."""
 
@@ -44,27 +47,43 @@ def leave(folder: Path, number: int, process_id: int) -> None:
     multiprocess.mark_process_dead(file_name, str(folder))  # type: ignore[no-untyped-call]
 
 
+def count_restart(folder: Path) -> None:
+    """Count one more worker that was started in place of a dead one. Only the supervisor calls this.
+
+    The worker itself cannot count it: it may die before it has read its settings.
+    """
+    draft = folder / f"{_RESTARTS}.draft"
+    draft.write_text(str(_restarts(folder) + 1), encoding="ascii")
+    draft.rename(folder / _RESTARTS)
+
+
 def clear_away() -> None:
     """Delete the shared folder. A worker calls this if the process that made the folder is dead."""
     shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
 
 
-def all_workers(metric: str, label: str, worst_first: Sequence[str]) -> CollectorRegistry:
-    """A registry with the figures of all workers. Of the states of `metric`, named by `label`, only the worst is 1."""
+def all_workers(metric: str, label: str, worst_first: Sequence[str], *, restarts: str) -> CollectorRegistry:
+    """A registry with the figures of all workers. Of the states of `metric`, named by `label`, only the worst is 1.
+
+    `restarts`: the counter that the supervisor keeps.
+    """
     registry = CollectorRegistry()
     PlatformCollector(registry=registry)
-    registry.register(_AllWorkers(metric, label, worst_first))
+    registry.register(_AllWorkers(metric, label, worst_first, restarts))
     return registry
 
 
 class _AllWorkers(Collector):
-    def __init__(self, metric: str, label: str, worst_first: Sequence[str]) -> None:
-        self._metric, self._label, self._worst_first = metric, label, worst_first
+    def __init__(self, metric: str, label: str, worst_first: Sequence[str], restarts: str) -> None:
+        self._metric, self._label, self._worst_first, self._restarts = metric, label, worst_first, restarts
 
     def collect(self) -> Iterable[Metric]:
         for family in multiprocess.MultiProcessCollector(CollectorRegistry()).collect():  # type: ignore[no-untyped-call]
             if family.name == self._metric:
                 self._keep_worst(family)
+            elif family.name == self._restarts:
+                count = float(_restarts(Path(os.environ[FOLDER])))
+                family.samples = [sample._replace(value=count) for sample in family.samples]
             yield family
 
     def _keep_worst(self, family: Metric) -> None:
@@ -72,3 +91,10 @@ class _AllWorkers(Collector):
         had = {sample.labels[self._label] for sample in family.samples if sample.value}
         worst = next((state for state in self._worst_first if state in had), None)
         family.samples = [sample._replace(value=float(sample.labels[self._label] == worst)) for sample in family.samples]
+
+
+def _restarts(folder: Path) -> int:
+    try:
+        return int((folder / _RESTARTS).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return 0

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ...errors import DatabaseUnavailable, SettingsError
+from ...private import open_private, own_folder
 from ...settings import COOKIE_KEY_BYTES, Settings, decode_cookie_key
 from ..model.credential import Credential
 from ..model.identity import SessionRef, UserId, handle_of, user_key
@@ -209,10 +210,9 @@ def new_key() -> str:
 
 def _kept_key(path: Path) -> bytes:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(path.parent)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with open_private(draft, "w") as file:
             file.write(new_key() + "\n")
         try:
             os.link(draft, path)  # the first to link wins, whole

@@ -14,7 +14,8 @@ from aiohttp import web
 from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, NotFound, TooManyAttempts, Unavailable
 from ..request.proxies import kept_form
 from ..telemetry.logging import security_event
-from .passwords import MAX_PASSWORD_LENGTH, Passwords
+from .limits import ChangeLimits
+from .passwords import KIND_LENGTH, LOCKED, MAX_PASSWORD_LENGTH, Passwords
 from .throttle import Throttle, network_of
 from .users import User, Users, email_errors, name_errors, normal_email
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 USERS_REMEMBERED = 10_000
 IDENTITY_SECONDS = 60.0
 """How old a name or an email in forward auth's headers may be."""
+DEMO_ID = 1
 DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
 
 
@@ -45,6 +47,7 @@ class Accounts:
         self._metrics = metrics
         self.users = Users(database)
         self.throttle = Throttle(client, settings)
+        self.limits = ChangeLimits(client, settings)
         self._passwords = Passwords(settings, metrics, threads=hashing_threads)
         # (email, address) -> the task that takes back the count of their last good attempt. It removes itself when it ends.
         self._forgiving: dict[tuple[str, str | None], asyncio.Task[None]] = {}
@@ -164,13 +167,44 @@ class Accounts:
         if len(self._known) > USERS_REMEMBERED:
             self._known.popitem(last=False)
 
+    async def survey(self) -> None:
+        """Look at the stored password hashes. Raises `SettingsError` if PASSWORD_PEPPER is missing, and `DatabaseUnavailable`."""
+        self._passwords.survey(await self.users.hash_kinds(KIND_LENGTH))
+
     async def ensure_demo_user(self) -> None:
-        """Make the demo user of embedded mode, unless it exists."""
-        if await self.users.by_email(DEMO_EMAIL) is None:
-            try:
-                await self.users.create(DEMO_EMAIL, DEMO_NAME, await self._passwords.hash(DEMO_PASSWORD))
-            except Conflict:
-                return
+        """Make the demo user if nobody has its email and id, or unlock it. Raises `DatabaseUnavailable`."""
+        user = await self.users.by_email(DEMO_EMAIL)
+        if user is not None and user.password_hash == LOCKED:
+            await self.users.set_password_hash(user.id, await self._passwords.hash(DEMO_PASSWORD), seen=LOCKED)
+        elif user is None and await self.users.by_id(DEMO_ID) is None:
+            with contextlib.suppress(Conflict):  # another worker has made it
+                demo_hash = await self._passwords.hash(DEMO_PASSWORD)
+                await self.users.create(DEMO_EMAIL, DEMO_NAME, demo_hash, user_id=DEMO_ID)
+
+    async def demo_user_to_lock(self) -> tuple[User, InTransaction] | None:
+        """The demo account, and a function that locks it; None if there is no such account, or if it is locked already.
+
+        The email alone does not identify it: its owner may have changed the password. Its id does not either, because an
+        earlier release gave any id. With both the email and the published password, anybody can sign in to the account,
+        whoever made it. The function is called in the transaction that ends the sessions; it raises `Conflict` if the
+        password has changed. Raises `DatabaseUnavailable`, `Saturated`.
+        """
+        user = await self.users.by_email(DEMO_EMAIL)
+        if user is None or user.password_hash == LOCKED or not await self._passwords.verify(DEMO_PASSWORD, user.password_hash):
+            return None
+
+        async def lock(connection: AsyncConnection) -> None:
+            if not await self.users.set_password_hash(user.id, LOCKED, seen=user.password_hash, within=connection):
+                raise Conflict("the demo account was changed by another process")
+
+        return user, lock
+
+    def _is_shut_out(self, user: User, password: str) -> bool:
+        """Whether these are the demo user's published credentials, where it may not sign in.
+
+        Startup locks the account, but it may not have reached the database, or another process may unlock the account.
+        """
+        return user.email == DEMO_EMAIL and password == DEMO_PASSWORD and not self._settings.has_demo_user
 
     @contextlib.asynccontextmanager
     async def _attempt(self, email: str, address: str | None) -> AsyncIterator[None]:
@@ -209,7 +243,7 @@ class Accounts:
             current = await self.users.by_id(user.id)
             if current is not None and current.password_hash != stored:
                 return await self._verified(email, password, address, current)
-            if current is not None and not current.is_disabled:
+            if current is not None and not current.is_disabled and not self._is_shut_out(current, password):
                 self._remember(current)
                 self._forgive(email, address)
                 return await self._rehashed(current, password, address)

@@ -1,8 +1,13 @@
 """Passwords: the rules for new ones, and bcrypt in threads beside the event loop.
 
 bcrypt takes at most 72 bytes. So a password is first turned into 44 characters: base64 of its SHA-256, or of its
-HMAC-SHA256 with `PASSWORD_PEPPER` as the key. The stored hash says which of the two it is (`sha256$…`, `pepper$…`), so a
-pepper can be added later. Every character of a password counts, NUL bytes too.
+HMAC-SHA256 with `PASSWORD_PEPPER` as the key. The stored hash says which of the two it is (`sha256$…`, `p:1a2b$…`), so a
+pepper can be added later. The four digits tell whether the pepper is still the one that was used. Earlier releases wrote
+`pepper$…`, without these digits. Every character of a password counts, NUL bytes too.
+
+Every check does the work of the most costly hash, because the time must not tell whether an account exists. A hash of
+cost c takes 2^c steps. After a check at a lower cost, the costs c, c + 1, … up to the highest one but one are computed too.
+The sum of all steps is 2^highest, whatever c is.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import hashlib
 import hmac
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -24,11 +30,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import bcrypt
+import structlog
 
 from ..errors import FieldError, Saturated, SettingsError, TooManyAttempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
@@ -40,10 +47,20 @@ NICENESS = 10
 """Hashing threads have a lower priority than the event loop, so that many sign-ins do not slow session checks down."""
 assert WAITING_PER_THREAD >= 2, "one client may have half of the queue, which must be at least one place"
 
-_PLAIN, _PEPPERED = "sha256", "pepper"
+_PLAIN, _PEPPERED_BEFORE = "sha256", "pepper"
+_KIND = re.compile(r"(sha256|pepper|p:[0-9a-f]{4})\$\$2b\$([0-9]{2})\$")
+KIND_LENGTH = 14
+"""How many characters at the beginning of a stored hash say its kind: the pre-hash and the cost."""
+assert len(_PLAIN) == len(_PEPPERED_BEFORE) == len("p:1a2b") == KIND_LENGTH - len("$$2b$12$")
 
 # An invented salt and hash in the form of bcrypt's.
-_NOBODYS_SALT_AND_HASH = "." * 21 + "O" + "." * 31
+_NOBODYS_SALT = "." * 21 + "O"
+_NOBODYS_SALT_AND_HASH = _NOBODYS_SALT + "." * 31
+
+LOCKED = f"{_PLAIN}$$2b$12${_NOBODYS_SALT_AND_HASH}"
+"""A stored hash that no password has. Earlier releases understand it too."""
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -66,9 +83,9 @@ class Passwords:
         self._shares: Counter[str] = Counter()
         # How long the last computation took; a guess before the first. It only serves for Retry-After.
         self._seconds_each = 0.25
-        # The hash for an unknown user, so that checking takes as long as for a known one. No password has this hash.
-        # It is not computed, because that would make startup a quarter of a second longer.
-        self._decoy = f"{_PLAIN}$$2b${self._rounds:02d}${_NOBODYS_SALT_AND_HASH}"
+        # The cost of the work that every check does: the highest one known. self._rounds <= _highest.
+        self._highest = self._rounds
+        self._pepper_tag = _PLAIN if self._pepper is None else f"p:{_check_digits(self._pepper)}"
 
     async def aclose(self) -> None:
         """End the hashing threads. Computations that have not begun are cancelled."""
@@ -101,35 +118,62 @@ class Passwords:
             if not self._shares[who]:
                 del self._shares[who]
 
+    def survey(self, kinds: Iterable[str]) -> None:
+        """Learn from the database what is stored: the first `KIND_LENGTH` characters of each hash, each kind once.
+
+        Raises `SettingsError` if passwords were stored with a pepper that `PASSWORD_PEPPER` does not hold.
+        """
+        for kind in kinds:
+            known = _KIND.fullmatch(kind)
+            if known is None:
+                continue
+            if not self._has_pepper_of(known[1]):
+                if self._pepper is None:
+                    raise SettingsError("PASSWORD_PEPPER is not set, but passwords were stored with it; set it again")
+                raise SettingsError("PASSWORD_PEPPER differs from the one that passwords were stored with; set that one again")
+            self._highest = max(self._highest, int(known[2]))
+
     async def hash(self, password: str) -> str:
         """Return the hash to store for a password. Raises `Saturated`."""
-        tag = _PEPPERED if self._pepper is not None else _PLAIN
-        prepared = self._prepare(password, tag)
+        prepared = self._prepare(password, self._pepper_tag)
         hashed = await self._compute(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._rounds)))
-        return f"{tag}${hashed.decode()}"
+        return f"{self._pepper_tag}${hashed.decode()}"
 
     async def verify(self, password: str, stored: str | None) -> bool:
         """Whether this is the password of the stored hash. Raises `Saturated`.
 
-        `stored` is None for an unknown user: then the answer is no, after as long a time.
+        `stored` is None for an unknown user: then the answer is no, after as much work. A hash that cannot be checked, because
+        the pepper is missing, gives the same answer, so that nobody learns from it who has an account.
         """
-        known = stored or self._decoy
-        tag, _, hashed = known.partition("$")
-        prepared = self._prepare(password, tag)
-        matches = await self._compute(lambda: bcrypt.checkpw(prepared, hashed.encode()))
-        return matches and stored is not None
+        known = _KIND.match(stored or "")
+        if known is not None and not self._has_pepper_of(known[1]):
+            log.error("password_pepper_missing", fix="set PASSWORD_PEPPER to the value that passwords were stored with")
+            known = None
+        if known is None or stored is None:
+            prepared, salt = self._prepare(password, self._pepper_tag), _salt(self._highest)
+            await self._compute(lambda: bcrypt.hashpw(prepared, salt))
+            return False
+        hashed, cost = stored.partition("$")[2].encode(), int(known[2])
+        self._highest = max(self._highest, cost)
+        prepared, rest = self._prepare(password, known[1]), range(cost, self._highest)
+        return await self._compute(lambda: _checked(prepared, hashed, rest))
 
     def needs_rehash(self, stored: str) -> bool:
         """Whether the settings for hashing have changed since this hash was stored."""
-        tag, _, hashed = stored.partition("$")
-        wanted = _PEPPERED if self._pepper is not None else _PLAIN
-        return tag != wanted or int(hashed.split("$")[2]) != self._rounds
+        known = _KIND.match(stored)
+        if known is None or int(known[2]) != self._rounds:
+            return True
+        # A hash of an earlier release with the pepper stays as it is, because that release may still run on other hosts.
+        return known[1] != self._pepper_tag and (self._pepper is None or known[1] != _PEPPERED_BEFORE)
+
+    def _has_pepper_of(self, tag: str) -> bool:
+        """Whether a pre-hash of this kind can be computed now. Without check digits, any pepper may be the right one."""
+        return tag in {_PLAIN, self._pepper_tag} or (tag == _PEPPERED_BEFORE and self._pepper is not None)
 
     def _prepare(self, password: str, tag: str) -> bytes:
         raw = password.encode("utf-8", "surrogatepass")
-        if tag == _PEPPERED:
-            if self._pepper is None:
-                raise SettingsError("PASSWORD_PEPPER is not set, but passwords were stored with it; set it again")
+        if tag != _PLAIN:
+            assert self._pepper is not None, "callers have asked _has_pepper_of"
             digest = hmac.digest(self._pepper, raw, "sha256")
         else:
             digest = hashlib.sha256(raw).digest()
@@ -159,6 +203,22 @@ class Passwords:
     def _timed(work: Callable[[], T]) -> tuple[T, float]:
         began = time.perf_counter()
         return work(), time.perf_counter() - began
+
+
+def _check_digits(pepper: bytes) -> str:
+    """Digits that tell one pepper from another. They are 16 bits, so that they do not help anybody to guess it."""
+    return hmac.digest(pepper, b"stateroom: which pepper is this", "sha256").hex()[:4]
+
+
+def _salt(cost: int) -> bytes:
+    return f"$2b${cost:02d}${_NOBODYS_SALT}".encode()
+
+
+def _checked(prepared: bytes, hashed: bytes, more: Iterable[int]) -> bool:
+    matches = bcrypt.checkpw(prepared, hashed)
+    for cost in more:
+        bcrypt.hashpw(prepared, _salt(cost))
+    return matches
 
 
 def _lower_priority() -> None:

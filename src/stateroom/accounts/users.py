@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     delete,
+    func,
     insert,
     select,
     update,
@@ -27,6 +28,8 @@ from ..errors import Conflict, FieldError
 from ..sessions.manager import SessionManager
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..database import Database
@@ -82,18 +85,20 @@ class Users:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, email: str, name: str, password_hash: str) -> User:
-        """Store a new user. Raises `Conflict` if there is an account with this email."""
+    async def create(self, email: str, name: str, password_hash: str, *, user_id: int | None = None) -> User:
+        """Store a new user. `user_id`: only for the demo user. Raises `Conflict` if there is an account with this email or id."""
         values: dict[str, Any] = {
             "email": normal_email(email),
             "name": name,
             "password_hash": password_hash,
             "created_at": _now_ms(),
         }
+        if user_id is not None:
+            values["id"] = user_id
         try:
             async with self._database.begin() as connection:
-                user_id = (await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one()
-                return User(**(await connection.execute(_USERS.where(users.c.id == user_id))).mappings().one())
+                made = (await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one()
+                return User(**(await connection.execute(_USERS.where(users.c.id == made))).mappings().one())
         except IntegrityError:
             raise Conflict("an account with this email exists") from None
 
@@ -111,6 +116,12 @@ class Users:
         """All users, by id."""
         async with self._database.connect() as connection:
             return [User(**row) for row in (await connection.execute(_USERS.order_by(users.c.id))).mappings()]
+
+    async def hash_kinds(self, length: int) -> Sequence[str]:
+        """How stored password hashes begin: the first `length` characters, each beginning once."""
+        beginning = func.substr(users.c.password_hash, 1, length)
+        async with self._database.connect() as connection:
+            return (await connection.execute(select(beginning).distinct())).scalars().all()
 
     async def set_password_hash(
         self, user_id: int, password_hash: str, *, seen: str, within: AsyncConnection | None = None

@@ -137,7 +137,9 @@ def announce(settings: Settings, listeners: Listeners) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     lines = [f"stateroom listens on http://{host}:{listeners.public.getsockname()[1]}"]
     if settings.is_embedded:
-        lines += [f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}", f"state is kept in {settings.state_dir.resolve()}"]
+        if settings.has_demo_user:
+            lines.append(f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}")
+        lines.append(f"state is kept in {settings.state_dir.resolve()}")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ..addresses import is_loopback
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
@@ -90,6 +91,9 @@ class SettingsFields(BaseSettings):
     session_cache_max_age: Delay = 0
     session_max_per_user: Annotated[int, Field(ge=0)] = 0
     session_max_bytes: Annotated[int, Field(ge=1)] = 16384
+    session_changes_per_user: Annotated[int, Field(ge=0)] = 300
+    session_changes_per_address: Annotated[int, Field(ge=0)] = 30_000
+    session_changes_window: WholeSeconds = 300
 
     # Cookies
     cookie_keys: CookieKeys = ()
@@ -130,6 +134,11 @@ class SettingsFields(BaseSettings):
     @property
     def is_embedded(self) -> bool:
         return self.redis_mode == "embedded"
+
+    @property
+    def has_demo_user(self) -> bool:
+        """Whether the demo user may sign in: only in embedded mode, and only if other machines cannot reach us."""
+        return self.is_embedded and (self.host.lower() == "localhost" or is_loopback(self.host))
 
     @property
     def is_cookie_secure(self) -> bool:

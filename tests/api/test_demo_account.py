@@ -17,7 +17,7 @@ from ..servers import Servers
 
 DEMO = {"email": DEMO_EMAIL, "password": DEMO_PASSWORD}
 KEY = new_key()
-EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 (the image's default)
+EVERY_ADDRESS = "0.0.0.0"
 
 Elsewhere = Callable[..., Serving]
 

@@ -68,6 +68,7 @@ def main() -> None:
 def both() -> Iterator[None]:
     """Run the service and the other application, each with its own embedded server."""
     unlimited = {"LOGIN_ATTEMPTS_PER_ADDRESS": "1000000", "LOGIN_ATTEMPTS": "1000000", "BCRYPT_ROUNDS": "12"}
+    unlimited |= {"SESSION_CHANGES_PER_USER": "0", "SESSION_CHANGES_PER_ADDRESS": "0", "SESSION_MAX_PER_USER": "0"}
     unlimited["TRUSTED_PROXIES"] = "127.0.0.1"
     other = [sys.executable, "-P", str(HERE / "executor.py"), str(EXECUTOR_PORT)]
     with (

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
+import structlog
 from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
 from .accounts import ACCOUNTS, Accounts
-from .accounts.stored import look_at_stored
 from .api import auth, forward, health, keys, metrics, openapi, profile, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
 from .api.health import READINESS, Readiness
 from .api.problems import problems_middleware
 from .api.security_headers import security_headers, set_on_prepare
+from .errors import Conflict, Unavailable
 from .ready import CommonLines
 from .setup import CLIENT, DATABASE, install
 from .telemetry.requests import telemetry_middleware
@@ -27,6 +30,13 @@ if TYPE_CHECKING:
     from .sessions.model.identity import UserId
 
 
+log = structlog.get_logger(__name__)
+
+SESSIONS_OF_A_USER = 100
+"""The service's `SESSION_MAX_PER_USER`. The library has no limit by default, because its users know their application."""
+RETRY_SECONDS = 1.0
+
+
 def make_app(
     settings: Settings | None = None, *, client_factory: ClientFactory | None = None, hashing_threads: int | None = None
 ) -> web.Application:
@@ -36,6 +46,8 @@ def make_app(
     `hashing_threads`: how many passwords may be hashed at once. The default is the number of cores less one.
     """
     settings = settings or Settings.load()
+    if "session_max_per_user" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"session_max_per_user": SESSIONS_OF_A_USER})
     if not settings.has_database:
         raise SettingsError(
             "DATABASE_URL=none is for library use, and the service needs a user database; unset it, or name a database"
@@ -87,7 +99,40 @@ def make_metrics_app(service: web.Application) -> web.Application:
 
 
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
-    accounts = app[ACCOUNTS]
-    await look_at_stored(accounts, app[SESSIONS])
+    late: asyncio.Task[None] | None = None
+    try:
+        await _prepare_accounts(app)
+    except Unavailable:  # the service starts without its database, too
+        late = asyncio.create_task(_prepare_later(app), name="stateroom accounts")
     yield
-    await accounts.aclose()
+    if late is not None:
+        late.cancel()
+        await asyncio.gather(late, return_exceptions=True)
+    await app[ACCOUNTS].aclose()
+
+
+async def _prepare_accounts(app: web.Application) -> None:
+    """Look at the stored passwords and at the demo user. Raises `SettingsError`, `Unavailable`."""
+    accounts, manager = app[ACCOUNTS], app[SESSIONS]
+    await accounts.survey()
+    if manager.settings.has_demo_user:
+        await accounts.ensure_demo_user()
+    elif (found := await accounts.demo_user_to_lock()) is not None:
+        user, lock = found
+        with contextlib.suppress(Conflict):  # another process has locked it, or its owner has changed the password
+            await manager.revoke_all(user.id, reason="disabled", in_transaction=lock)
+            log.warning(
+                "demo_account_locked", email=user.email, fix="nothing to do; it can sign in on an embedded loopback service only"
+            )
+
+
+async def _prepare_later(app: web.Application) -> None:
+    while True:
+        await asyncio.sleep(RETRY_SECONDS)
+        try:
+            await _prepare_accounts(app)
+        except Unavailable:
+            continue
+        except SettingsError as error:  # too late to stop startup
+            log.error("wrong_setting", reason=str(error))
+        return

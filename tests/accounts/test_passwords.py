@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stateroom.accounts.passwords import MAX_PASSWORD_LENGTH, NICENESS, WAITING_PER_THREAD, Passwords
+from stateroom.accounts.passwords import KIND_LENGTH, MAX_PASSWORD_LENGTH, NICENESS, WAITING_PER_THREAD, Passwords
 from stateroom.errors import Saturated, SettingsError
 from stateroom.telemetry.metrics import Metrics
 
@@ -94,7 +95,7 @@ async def test_a_pepper_may_be_added_later(make: Make) -> None:
     assert await after.verify("correct horse", old)
     assert after.needs_rehash(old)
     new = await after.hash("correct horse")
-    assert new.startswith("pepper$$2b$04$")
+    assert re.match(r"p:[0-9a-f]{4}\$\$2b\$04\$", new)
     assert await after.verify("correct horse", new)
     assert not after.needs_rehash(new)
 
@@ -102,9 +103,28 @@ async def test_a_pepper_may_be_added_later(make: Make) -> None:
 async def test_a_peppered_hash_is_worth_nothing_without_its_pepper(make: Make) -> None:
     stored = await make(password_pepper="of the house").hash("correct horse")
     assert not await make(password_pepper="another").verify("correct horse", stored)
-    assert not await make().verify("correct horse", stored.replace("pepper$", "sha256$"))
-    with pytest.raises(SettingsError, match="PASSWORD_PEPPER is not set"):
-        await make().verify("correct horse", stored)
+    assert not await make().verify("correct horse", "sha256" + stored[6:])
+    assert not await make().verify("correct horse", stored)
+
+
+async def test_startup_refuses_passwords_whose_pepper_is_missing(make: Make) -> None:
+    pepper = make(password_pepper="of the house")
+    kind = (await pepper.hash("correct horse"))[:KIND_LENGTH]
+    pepper.survey([kind, "pepper$$2b$04$", "sha256$$2b$04$", ""])
+    for of_a_release in (kind, "pepper$$2b$04$"):
+        with pytest.raises(SettingsError, match="PASSWORD_PEPPER is not set, but"):
+            make().survey([of_a_release])
+    with pytest.raises(SettingsError, match="PASSWORD_PEPPER differs from"):
+        make(password_pepper="another").survey([kind])
+    make(password_pepper="another").survey(["pepper$$2b$04$"])
+
+
+async def test_a_hash_of_an_earlier_release_with_the_pepper_is_good_and_stays(make: Make) -> None:
+    pepper = make(password_pepper="of the house")
+    before = "pepper" + (await pepper.hash("correct horse"))[6:]
+    assert await pepper.verify("correct horse", before)
+    assert not await pepper.verify("wrong horse", before)
+    assert not pepper.needs_rehash(before)
 
 
 async def test_other_rounds_ask_for_a_new_hash(make: Make) -> None:

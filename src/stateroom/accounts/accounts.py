@@ -14,7 +14,8 @@ from aiohttp import web
 from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, TooManyAttempts, Unavailable
 from ..request.proxies import kept_form
 from ..telemetry.logging import security_event
-from .passwords import MAX_PASSWORD_LENGTH, Passwords
+from .limits import ChangeLimits
+from .passwords import KIND_LENGTH, LOCKED, MAX_PASSWORD_LENGTH, Passwords
 from .throttle import Throttle, network_of
 from .users import User, Users, email_errors, name_errors, normal_email
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 USERS_REMEMBERED = 10_000
 IDENTITY_SECONDS = 60.0
 """How old a name or an email in forward auth's headers may be."""
-DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME, DEMO_ID = "demo@example.com", "password123", "Demo", 1
+DEMO_ID = 1
+DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
 
 
 class Accounts:
@@ -54,7 +56,8 @@ class Accounts:
         self._metrics = metrics
         self.users = Users(database, settings.longest_session_ms)
         self.throttle = Throttle(client, settings)
-        self.passwords = Passwords(settings, metrics, threads=hashing_threads)
+        self.limits = ChangeLimits(client, settings)
+        self._passwords = Passwords(settings, metrics, threads=hashing_threads)
         # (email, address) -> the task that takes back the count of their last good attempt. It removes itself when it ends.
         self._forgiving: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         # User id -> until when `identity` may answer from `_known`, by the monotonic clock: at most IDENTITY_SECONDS from now.
@@ -67,7 +70,7 @@ class Accounts:
     async def aclose(self) -> None:
         """Finish the throttle's steps and end the hashing threads."""
         await asyncio.gather(*self._forgiving.values(), return_exceptions=True)
-        await self.passwords.aclose()
+        await self._passwords.aclose()
 
     async def register(self, email: str, password: str, name: str, address: str | None) -> User:
         """Make a new user. `address`: the client's IP address.
@@ -76,14 +79,14 @@ class Accounts:
         has an account, or fill the database with accounts.
         Raises `BadInput`, `Conflict`, `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
         """
-        errors = [*email_errors(email), *self.passwords.errors(password), *name_errors(name)]
+        errors = [*email_errors(email), *self._passwords.errors(password), *name_errors(name)]
         if errors:
             raise BadInput(errors=tuple(errors))
         email = normal_email(email)
         async with self._attempt(email, address):
             if await self.users.by_email(email) is not None:  # before the costly hash; the table's constraint decides
                 raise Conflict("an account with this email exists")
-            user = await self.users.create(email, name.strip(), await self.passwords.hash(password))
+            user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
         self._in_background((email, address), self.throttle.acquit(email, address))
         return user
 
@@ -119,11 +122,11 @@ class Accounts:
         The caller calls the function in the transaction in which it ends the user's sessions, so that both happen or none.
         The function raises `Conflict` if the password has changed meanwhile. Raises as `authenticate`, and `BadInput`.
         """
-        errors = self.passwords.errors(new, "new_password")
+        errors = self._passwords.errors(new, "new_password")
         if errors:
             raise BadInput(errors=tuple(errors))
         user = await self.verify_password(user_id, current, address)
-        new_hash = await self.passwords.hash(new)
+        new_hash = await self._passwords.hash(new)
 
         async def store(connection: AsyncConnection) -> None:
             if not await self.users.set_password_hash(user_id, new_hash, seen=user.password_hash, within=connection):
@@ -177,6 +180,45 @@ class Accounts:
         if len(self._known) > USERS_REMEMBERED:
             self._known.popitem(last=False)
 
+    async def survey(self) -> None:
+        """Look at the stored password hashes. Raises `SettingsError` if PASSWORD_PEPPER is missing, and `DatabaseUnavailable`."""
+        self._passwords.survey(await self.users.hash_kinds(KIND_LENGTH))
+
+    async def ensure_demo_user(self) -> None:
+        """Make the demo user if nobody has its email and id, or unlock it. Raises `DatabaseUnavailable`."""
+        user = await self.users.by_email(DEMO_EMAIL)
+        if user is not None and user.password_hash == LOCKED:
+            await self.users.set_password_hash(user.id, await self._passwords.hash(DEMO_PASSWORD), seen=LOCKED)
+        elif user is None and await self.users.by_id(DEMO_ID) is None:
+            with contextlib.suppress(Conflict):  # another worker has made it
+                demo_hash = await self._passwords.hash(DEMO_PASSWORD)
+                await self.users.create(DEMO_EMAIL, DEMO_NAME, demo_hash, user_id=DEMO_ID)
+
+    async def demo_user_to_lock(self) -> tuple[User, InTransaction] | None:
+        """The demo account, and a function that locks it; None if there is no such account, or if it is locked already.
+
+        The email alone does not identify it: its owner may have changed the password. Its id does not either, because an
+        earlier release gave any id. With both the email and the published password, anybody can sign in to the account,
+        whoever made it. The function is called in the transaction that ends the sessions; it raises `Conflict` if the
+        password has changed. Raises `DatabaseUnavailable`, `Saturated`.
+        """
+        user = await self.users.by_email(DEMO_EMAIL)
+        if user is None or user.password_hash == LOCKED or not await self._passwords.verify(DEMO_PASSWORD, user.password_hash):
+            return None
+
+        async def lock(connection: AsyncConnection) -> None:
+            if not await self.users.set_password_hash(user.id, LOCKED, seen=user.password_hash, within=connection):
+                raise Conflict("the demo account was changed by another process")
+
+        return user, lock
+
+    def _is_shut_out(self, user: User, password: str) -> bool:
+        """Whether these are the demo user's published credentials, where it may not sign in.
+
+        Startup locks the account, but it may not have reached the database, or another process may unlock the account.
+        """
+        return user.email == DEMO_EMAIL and password == DEMO_PASSWORD and not self._settings.has_demo_user
+
     @contextlib.asynccontextmanager
     async def _attempt(self, email: str, address: str | None) -> AsyncIterator[None]:
         """Count an attempt before it is made. If we could not carry it out, take the count back."""
@@ -184,7 +226,7 @@ class Accounts:
             await asyncio.wait([self._forgiving[email, address]])
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(self.passwords.share(network_of(address)))
+                stack.enter_context(self._passwords.share(network_of(address)))
                 await self.throttle.reserve(email, address)
             except TooManyAttempts:
                 self._metrics.logins["throttled"].inc()
@@ -208,15 +250,13 @@ class Accounts:
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
         """Return the user, read again after the check. The attempt is counted already; a good one is taken back."""
         stored = user.password_hash if user is not None else None
-        if email == DEMO_EMAIL and password == DEMO_PASSWORD and not self._settings.has_demo_user:
-            stored = None  # everybody knows it: startup disables the account, if the database answers then
-        matches = await self.passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
+        matches = await self._passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
         if user is not None and matches:
             # Hashing takes long. A user who was disabled meanwhile, or has another password now, must not get in.
             current = await self.users.by_id(user.id)
             if current is not None and current.password_hash != stored:
                 return await self._verified(email, password, address, current)
-            if current is not None and not current.is_disabled:
+            if current is not None and not current.is_disabled and not self._is_shut_out(current, password):
                 self._remember(current)
                 self._forgive(email, address)
                 return await self._rehashed(current, password, address)
@@ -227,10 +267,10 @@ class Accounts:
 
     async def _rehashed(self, user: User, password: str, address: str | None) -> User:
         """Store a new hash if the settings for hashing have changed. If it cannot be done now, a later sign-in does it."""
-        if not self.passwords.needs_rehash(user.password_hash):
+        if not self._passwords.needs_rehash(user.password_hash):
             return user
         try:
-            new_hash = await self.passwords.hash(password)
+            new_hash = await self._passwords.hash(password)
             is_stored = await self.users.set_password_hash(user.id, new_hash, seen=user.password_hash)
         except Unavailable:
             return user

@@ -1,8 +1,13 @@
 """Passwords: the rules for new ones, and bcrypt in threads beside the event loop.
 
 bcrypt takes at most 72 bytes. So a password is first turned into 44 characters: base64 of its SHA-256, or of its
-HMAC-SHA256 with `PASSWORD_PEPPER` as the key. The stored hash says which of the two it is (`sha256$…`, `pepper$…`), so a
-pepper can be added later. Every character of a password counts, NUL bytes too.
+HMAC-SHA256 with `PASSWORD_PEPPER` as the key. The stored hash says which of the two it is (`sha256$…`, `p:1a2b$…`), so a
+pepper can be added later. The four digits tell whether the pepper is still the one that was used. Earlier releases wrote
+`pepper$…`, without these digits. Every character of a password counts, NUL bytes too.
+
+Every check does the work of the most costly hash, because the time must not tell whether an account exists. A hash of
+cost c takes 2^c steps. After a check at a lower cost, the costs c, c + 1, … up to the highest one but one are computed too.
+The sum of all steps is 2^highest, whatever c is.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import hashlib
 import hmac
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -21,7 +27,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import bcrypt
 import structlog
@@ -29,12 +35,10 @@ import structlog
 from ..errors import FieldError, Saturated, SettingsError, TooManyAttempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
-
-log = structlog.get_logger(__name__)
 
 MAX_PASSWORD_LENGTH = 1024
 WAITING_PER_THREAD = 32
@@ -43,19 +47,22 @@ NICENESS = 10
 """Hashing threads have a lower priority than the event loop, so that many sign-ins do not slow session checks down."""
 assert WAITING_PER_THREAD >= 2, "one client may have half of the queue, which must be at least one place"
 
-PLAIN, PEPPERED = "sha256", "pepper"
+_PLAIN, _PEPPERED_BEFORE = "sha256", "pepper"
+_KIND = re.compile(r"(sha256|pepper|p:[0-9a-f]{4})\$\$2b\$([0-9]{2})\$")
+KIND_LENGTH = 14
+"""How many characters at the beginning of a stored hash say its kind: the pre-hash and the cost."""
+assert len(_PLAIN) == len(_PEPPERED_BEFORE) == len("p:1a2b") == KIND_LENGTH - len("$$2b$12$")
 
 # An invented salt and hash in the form of bcrypt's.
-_NOBODYS_SALT_AND_HASH = "." * 21 + "O" + "." * 31
+_NOBODYS_SALT = "." * 21 + "O"
+_NOBODYS_SALT_AND_HASH = _NOBODYS_SALT + "." * 31
+
+LOCKED = f"{_PLAIN}$$2b$12${_NOBODYS_SALT_AND_HASH}"
+"""A stored hash that no password has. Earlier releases understand it too."""
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-
-class PasswordKind(NamedTuple):
-    """Whether `PASSWORD_PEPPER` is in the hash, and bcrypt's cost (`BCRYPT_ROUNDS` of the time)."""
-
-    is_peppered: bool
-    rounds: int
 
 
 class Passwords:
@@ -76,8 +83,9 @@ class Passwords:
         self._shares: Counter[str] = Counter()
         # How long the last computation took; a guess before the first. It only serves for Retry-After.
         self._seconds_each = 0.25
-        # Every check takes as long as one of this cost: the highest that is stored or set. `_rounds <= _level`.
-        self._level = self._rounds
+        # The cost of the work that every check does: the highest one known. self._rounds <= _highest.
+        self._highest = self._rounds
+        self._pepper_tag = _PLAIN if self._pepper is None else f"p:{_check_digits(self._pepper)}"
 
     async def aclose(self) -> None:
         """End the hashing threads. Computations that have not begun are cancelled."""
@@ -110,54 +118,62 @@ class Passwords:
             if not self._shares[who]:
                 del self._shares[who]
 
+    def survey(self, kinds: Iterable[str]) -> None:
+        """Learn from the database what is stored: the first `KIND_LENGTH` characters of each hash, each kind once.
+
+        Raises `SettingsError` if passwords were stored with a pepper that `PASSWORD_PEPPER` does not hold.
+        """
+        for kind in kinds:
+            known = _KIND.fullmatch(kind)
+            if known is None:
+                continue
+            if not self._has_pepper_of(known[1]):
+                if self._pepper is None:
+                    raise SettingsError("PASSWORD_PEPPER is not set, but passwords were stored with it; set it again")
+                raise SettingsError("PASSWORD_PEPPER differs from the one that passwords were stored with; set that one again")
+            self._highest = max(self._highest, int(known[2]))
+
     async def hash(self, password: str) -> str:
         """Return the hash to store for a password. Raises `Saturated`."""
-        tag = PEPPERED if self._pepper is not None else PLAIN
-        prepared = self._prepare(password, tag)
+        prepared = self._prepare(password, self._pepper_tag)
         hashed = await self._compute(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._rounds)))
-        return f"{tag}${hashed.decode()}"
+        return f"{self._pepper_tag}${hashed.decode()}"
 
     async def verify(self, password: str, stored: str | None) -> bool:
         """Whether this is the password of the stored hash. Raises `Saturated`.
 
-        `stored` is None for an unknown user: then the answer is no. Each check takes as long as any other, whatever cost was
-        stored: a check of cost c is followed by dummies of the costs c, c+1, … up to the highest cost less one, and
-        2^c + 2^c + 2^(c+1) + … is 2^highest.
+        `stored` is None for an unknown user: then the answer is no, after as much work. A hash that cannot be checked, because
+        the pepper is missing, gives the same answer, so that nobody learns from it who has an account.
         """
-        tag, _, hashed = (stored or f"{PLAIN}${_decoy(self._level)}").partition("$")
-        if tag == PEPPERED and self._pepper is None:
-            log.error("pepper_missing", fix="passwords were stored with PASSWORD_PEPPER; set it again")
-            tag, hashed, stored = PLAIN, _decoy(self._level), None
-        prepared, rounds = self._prepare(password, tag), _rounds_of(hashed)
-        self._level = max(self._level, rounds)
-        costs = range(rounds, self._level)
-
-        def check() -> bool:
-            matches = bcrypt.checkpw(prepared, hashed.encode())
-            for cost in costs:
-                bcrypt.checkpw(prepared, _decoy(cost).encode())
-            return matches
-
-        return await self._compute(check) and stored is not None
-
-    def know_stored(self, kinds: Collection[PasswordKind]) -> None:
-        """How the stored passwords were hashed: no check is quicker than the slowest of them."""
-        self._level = max([self._rounds, *(each.rounds for each in kinds)])
-
-    @property
-    def has_pepper(self) -> bool:
-        """Whether `PASSWORD_PEPPER` is set."""
-        return self._pepper is not None
+        known = _KIND.match(stored or "")
+        if known is not None and not self._has_pepper_of(known[1]):
+            log.error("password_pepper_missing", fix="set PASSWORD_PEPPER to the value that passwords were stored with")
+            known = None
+        if known is None or stored is None:
+            prepared, salt = self._prepare(password, self._pepper_tag), _salt(self._highest)
+            await self._compute(lambda: bcrypt.hashpw(prepared, salt))
+            return False
+        hashed, cost = stored.partition("$")[2].encode(), int(known[2])
+        self._highest = max(self._highest, cost)
+        prepared, rest = self._prepare(password, known[1]), range(cost, self._highest)
+        return await self._compute(lambda: _checked(prepared, hashed, rest))
 
     def needs_rehash(self, stored: str) -> bool:
         """Whether the settings for hashing have changed since this hash was stored."""
-        tag, _, hashed = stored.partition("$")
-        wanted = PEPPERED if self._pepper is not None else PLAIN
-        return tag != wanted or _rounds_of(hashed) != self._rounds
+        known = _KIND.match(stored)
+        if known is None or int(known[2]) != self._rounds:
+            return True
+        # A hash of an earlier release with the pepper stays as it is, because that release may still run on other hosts.
+        return known[1] != self._pepper_tag and (self._pepper is None or known[1] != _PEPPERED_BEFORE)
+
+    def _has_pepper_of(self, tag: str) -> bool:
+        """Whether a pre-hash of this kind can be computed now. Without check digits, any pepper may be the right one."""
+        return tag in {_PLAIN, self._pepper_tag} or (tag == _PEPPERED_BEFORE and self._pepper is not None)
 
     def _prepare(self, password: str, tag: str) -> bytes:
         raw = password.encode("utf-8", "surrogatepass")
-        if tag == PEPPERED and self._pepper is not None:
+        if tag != _PLAIN:
+            assert self._pepper is not None, "callers have asked _has_pepper_of"
             digest = hmac.digest(self._pepper, raw, "sha256")
         else:
             digest = hashlib.sha256(raw).digest()
@@ -189,13 +205,20 @@ class Passwords:
         return work(), time.perf_counter() - began
 
 
-def _decoy(rounds: int) -> str:
-    """A hash of this cost that no password has. It is not computed, because that would take as long as a check."""
-    return f"$2b${rounds:02d}${_NOBODYS_SALT_AND_HASH}"
+def _check_digits(pepper: bytes) -> str:
+    """Digits that tell one pepper from another. They are 16 bits, so that they do not help anybody to guess it."""
+    return hmac.digest(pepper, b"stateroom: which pepper is this", "sha256").hex()[:4]
 
 
-def _rounds_of(hashed: str) -> int:
-    return int(hashed.split("$")[2])
+def _salt(cost: int) -> bytes:
+    return f"$2b${cost:02d}${_NOBODYS_SALT}".encode()
+
+
+def _checked(prepared: bytes, hashed: bytes, more: Iterable[int]) -> bool:
+    matches = bcrypt.checkpw(prepared, hashed)
+    for cost in more:
+        bcrypt.hashpw(prepared, _salt(cost))
+    return matches
 
 
 def _lower_priority() -> None:

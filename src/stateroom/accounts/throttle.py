@@ -37,7 +37,7 @@ class Throttle:
         self._prefix = settings.redis_key_prefix
         self._limits = (settings.login_attempts, settings.login_attempts_per_address)
         self._window = float(settings.login_window)
-        self._local = _LocalCounts()
+        self._local = LocalCounts()
 
     async def reserve(self, email: str, address: str | None) -> None:
         """Count an attempt, unless a limit is reached. Raises `TooManyAttempts` then."""
@@ -83,12 +83,12 @@ class Throttle:
 
     def _keys(self, email: str, address: str | None) -> tuple[str, str]:
         """The keys of both counts. They contain hashes instead of addresses, and are in one Cluster slot."""
-        network = _digest(network_of(address))
-        account = _digest(email)
+        network = digest(network_of(address))
+        account = digest(email)
         return f"{self._prefix}:{{t{network}}}:{account}", f"{self._prefix}:{{t{network}}}:all"
 
 
-class _LocalCounts:
+class LocalCounts:
     """Counts in this process' memory. If there are too many, the key that was counted longest ago is dropped."""
 
     def __init__(self) -> None:
@@ -96,7 +96,8 @@ class _LocalCounts:
         # len(_counts) <= MAX_LOCAL_COUNTS. The key that was counted last is at the end.
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def reserve(self, keys: tuple[str, str], limits: tuple[int, int], window: float) -> float:
+    def reserve(self, keys: tuple[str, ...], limits: tuple[int, ...], window: float) -> float:
+        """Count each key, unless one has reached its limit. Returns how many seconds to wait; 0 if the keys were counted."""
         now = time.monotonic()
         seen = [self._counts.get(key, (0, 0.0)) for key in keys]
         seen = [(count, until) if until > now else (0, now + window) for count, until in seen]
@@ -109,13 +110,15 @@ class _LocalCounts:
                 self._counts.popitem(last=False)
         return wait
 
-    def give_back(self, keys: tuple[str, str]) -> None:
+    def give_back(self, keys: tuple[str, ...]) -> None:
+        """Take one count of each key back."""
         for key in keys:
             count, until = self._counts.get(key, (0, 0.0))
             if count:
                 self._counts[key] = (count - 1, until)
 
     def forget(self, key: str) -> None:
+        """Drop a key's count."""
         self._counts.pop(key, None)
 
 
@@ -127,5 +130,6 @@ def network_of(address: str | None) -> str:
     return str(parsed) if parsed.version == 4 else str(network_around(parsed, ipv4_prefix=32, ipv6_prefix=IPV6_PREFIX))
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """What stands for an address or an account in the name of a key."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]

@@ -30,10 +30,9 @@ from ..errors import Conflict, FieldError
 from ..sessions.journal.sql import check_primary, note_registration
 from ..sessions.manager import SessionManager
 from ..sessions.model.identity import user_key
-from .passwords import PEPPERED, PasswordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -142,16 +141,6 @@ class Users:
         """The user with this id; None if there is none."""
         return await self._one(_BY_ID, {"id": user_id})
 
-    async def password_kinds(self) -> set[PasswordKind]:
-        """How the stored passwords were hashed."""
-        hashed = users.c.password_hash
-        # bcrypt's "$2b$12$", then 53 characters: https://en.wikipedia.org/wiki/Bcrypt#Description
-        cost = func.substr(hashed, func.length(hashed) - 55, 2)
-        is_peppered = hashed.startswith(f"{PEPPERED}$")
-        async with self._database.connect() as connection:
-            found = await connection.execute(select(is_peppered, cost).distinct())
-            return {PasswordKind(bool(peppered), int(rounds)) for peppered, rounds in found if rounds.isdigit()}
-
     async def known(self, ids: Collection[UserId]) -> set[UserId]:
         """Those of these ids that users have. Raises `DatabaseUnavailable`, also for a standby, which may lack the newest."""
         numbers = [each for each in ids if isinstance(each, int)]
@@ -168,6 +157,15 @@ class Users:
         async def step(connection: AsyncConnection) -> builtins.list[User]:
             query = _USERS.order_by(users.c.created_at, users.c.id)
             return [User(**row) for row in (await connection.execute(query)).mappings()]
+
+        return await self._database.read(step)
+
+    async def hash_kinds(self, length: int) -> Sequence[str]:
+        """How stored password hashes begin: the first `length` characters, each beginning once."""
+        beginning = func.substr(users.c.password_hash, 1, length)
+
+        async def step(connection: AsyncConnection) -> Sequence[str]:
+            return (await connection.execute(select(beginning).distinct())).scalars().all()
 
         return await self._database.read(step)
 

@@ -22,7 +22,7 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/sessions/{id}")
-@operation("End one of the user's sessions", {200: views.Revoked, 202: views.Revoked}, 404, needs_sign_in=True)
+@operation("End one of the user's sessions", {200: views.Revoked, 202: views.Revoked}, 404, 429, needs_sign_in=True)
 async def revoke_session(request: web.Request) -> web.Response:
     if await use_cases.revoke(request, request.match_info["id"]):
         return answer({"message": "session revoked", "revoked": 1})
@@ -30,7 +30,7 @@ async def revoke_session(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/sessions")
-@operation("End all other sessions of the user: this session gets a new id", {200: views.OthersRevoked}, needs_sign_in=True)
+@operation("End all other sessions of the user: this session gets a new id", {200: views.OthersRevoked}, 429, needs_sign_in=True)
 async def revoke_other_sessions(request: web.Request) -> web.Response:
     revoked = await use_cases.revoke_all_others(request)
     return answer({"message": "other sessions revoked", "revoked": revoked, **for_bearers(request)})

@@ -35,9 +35,11 @@ _HANDLE = re.compile(r"[A-Za-z0-9_-]{22}")
 
 async def register(request: web.Request, email: str, password: str, name: str) -> User:
     """Make an account and sign in. Raises what `Accounts.register` and `sign_in` raise."""
-    user = await request.app[ACCOUNTS].register(email, password, name, client_address(request))
+    accounts, address = request.app[ACCOUNTS], client_address(request)
+    await accounts.limits.take("password", None, address)  # before the account is made
+    user = await accounts.register(email, password, name, address)
     _leave_message(request, f"Welcome, {user.name}.")
-    await sign_in_as(request, user)
+    await _sign_in(request, user)
     return user
 
 
@@ -65,8 +67,21 @@ async def sign_in_as(
 ) -> Session:
     """Sign in a user whose password was right.
 
-    Raises `InvalidCredentials` if the password has changed or the user was disabled since then, and what `sign_in` raises.
+    Raises `InvalidCredentials` if the password has changed or the user was disabled since then, `TooManyAttempts` if there were
+    too many sign-ins, and what `sign_in` raises.
     """
+    await request.app[ACCOUNTS].limits.take("password", user.id, client_address(request))
+    return await _sign_in(request, user, remember=remember, transport=transport, degraded=degraded)
+
+
+async def _sign_in(
+    request: web.Request,
+    user: User,
+    *,
+    remember: bool = False,
+    transport: Literal["cookie", "bearer"] = "cookie",
+    degraded: bool = True,
+) -> Session:
     try:
         return await sign_in(
             request, user.id, remember=remember, transport=transport, generation=user.generation, epoch=user.epoch,
@@ -82,7 +97,9 @@ async def confirm_password(request: web.Request, password: str) -> User:
     Raises what `check_auth`, `Accounts.verify_password` and `reauthenticate` raise.
     """
     check_auth(request, access_token=False)
-    user = await request.app[ACCOUNTS].verify_password(signed_in_user_id(request), password, client_address(request))
+    accounts, address = request.app[ACCOUNTS], client_address(request)
+    user = await accounts.verify_password(signed_in_user_id(request), password, address)
+    await accounts.limits.take("password", user.id, address)
     await reauthenticate(request)
     return user
 
@@ -94,7 +111,9 @@ async def change_password(request: web.Request, current: str, new: str) -> tuple
     Raises what `check_auth`, `Accounts.change_password` and `revoke_others` raise.
     """
     check_auth(request, access_token=False)
-    user, store = await request.app[ACCOUNTS].change_password(signed_in_user_id(request), current, new, client_address(request))
+    accounts, address = request.app[ACCOUNTS], client_address(request)
+    user, store = await accounts.change_password(signed_in_user_id(request), current, new, address)
+    await accounts.limits.take("password", user.id, address)
     revoked = await revoke_others(request, reason="password", in_transaction=store)
     _leave_message(request, "Password changed.")
     return user, revoked
@@ -103,13 +122,14 @@ async def change_password(request: web.Request, current: str, new: str) -> tuple
 async def revoke(request: web.Request, handle: str) -> bool:
     """End one of the user's sessions. False if Redis is unavailable, and it is unknown whether the user had this session.
 
-    Raises `ReauthenticationRequired`, `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`.
+    Raises `ReauthenticationRequired`, `NotFound`, `TooManyAttempts`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
     check_fresh(request)
     if handle == get_session(request).id:
         await sign_out(request)
         return True
     user_id = signed_in_user_id(request)
+    await request.app[ACCOUNTS].limits.take("session", user_id, client_address(request))
     found = await request.app[SESSIONS].revoke(user_id, handle) if _HANDLE.fullmatch(handle) else False
     if found is False:
         raise NotFound("you have no such session")
@@ -120,9 +140,12 @@ async def revoke(request: web.Request, handle: str) -> bool:
 async def revoke_all_others(request: web.Request) -> int | None:
     """End all other sessions of the user, and return how many; None if they cannot be counted.
 
-    Raises `ReauthenticationRequired`, and what `revoke_others` raises.
+    A request that has nothing to end is counted too: while Redis has lost a session, its cookie may still be good, so nobody
+    knows that there is nothing to end, and a row is written.
+    Raises `ReauthenticationRequired`, `TooManyAttempts`, and what `revoke_others` raises.
     """
     check_fresh(request)
+    await request.app[ACCOUNTS].limits.take("session", signed_in_user_id(request), client_address(request))
     return await revoke_others(request)
 
 

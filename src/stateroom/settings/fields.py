@@ -91,6 +91,9 @@ class SettingsFields(BaseSettings):
     session_cache_max_age: Delay = 0
     session_max_per_user: Annotated[int, Field(ge=0)] = 0
     session_max_bytes: Annotated[int, Field(ge=1)] = 16384
+    session_changes_per_user: Annotated[int, Field(ge=0)] = 300
+    session_changes_per_address: Annotated[int, Field(ge=0)] = 30_000
+    session_changes_window: WholeSeconds = 300
 
     # Cookies
     cookie_keys: CookieKeys = ()

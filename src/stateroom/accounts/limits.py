@@ -1,0 +1,59 @@
+"""Limits what one account and one address can write: sign-ins, new session ids, revoked sessions.
+
+Each of these steps writes sessions and rows of the journal, and a signed-in user may repeat them as fast as the network
+allows. A sign-out is not limited: it ends one session and needs its cookie, so there are never more of them than sign-ins.
+
+Steps that need the password and steps that need only a session are counted apart. Whoever has stolen a cookie can use up
+the second count, and the owner can still sign in and change the password, which ends every session. If Redis is
+unavailable, each worker counts by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from ..backend.client import RedisClient, Script
+from ..errors import StoreUnavailable, TooManyAttempts
+from .throttle import LocalCounts, digest, network_of
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+Kind = Literal["password", "session"]
+"""What a step needs: the account's password, or only a session."""
+
+_TAKE = Script.read(f"{__package__}.lua", "take")
+
+
+class ChangeLimits:
+    """Counts changes in Redis. If Redis is unavailable, it counts in this process."""
+
+    def __init__(self, client: RedisClient, settings: Settings) -> None:
+        self._client = client
+        self._prefix = settings.redis_key_prefix
+        self._per_user = settings.session_changes_per_user
+        self._per_address = settings.session_changes_per_address
+        self._window = float(settings.session_changes_window)
+        self._local = LocalCounts()
+
+    async def take(self, kind: Kind, user_id: int | None, address: str | None) -> None:
+        """Count one change of a user from an address. `user_id`: None if the account is not made yet.
+
+        Raises `TooManyAttempts` if one of both limits is reached. A change that the account's limit refuses still counts for
+        the address.
+        """
+        await self._take(f"a{digest(network_of(address))}", self._per_address)
+        if user_id is not None:
+            await self._take(f"{kind[0]}{digest(str(user_id))}", self._per_user)
+
+    async def _take(self, who: str, limit: int) -> None:
+        if not limit:
+            return
+        key = f"{self._prefix}:{{c{who}}}:changes"
+        try:
+            wait = int(await self._client.run(_TAKE, [key], [limit, int(self._window * 1000)])) / 1000
+        except StoreUnavailable:
+            wait = self._local.reserve((key,), (limit,), self._window)
+        if wait > 0:
+            raise TooManyAttempts(max(1, math.ceil(wait)))

@@ -23,6 +23,7 @@ from stateroom.drills.ports import free_port
 from stateroom.errors import SettingsError
 from stateroom.serving import supervisor
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.sealing.token_keys import new_token_key
 from stateroom.settings import Settings
 
 from ..commands import Command, Serving, environment
@@ -194,6 +195,34 @@ def test_cookie_keys_are_rotated_without_a_restart(tmp_path: Path, arguments: li
         assert who(by_new) == {True}
         read("no-key", '"settings_files_kept"')
         assert who(by_new) == {True}
+        assert new not in service.output
+        assert service.stop() == 0
+
+
+def test_token_keys_are_rotated_without_a_restart(tmp_path: Path) -> None:
+    """The new key is published, then it signs, then the old one is gone; a wrong one changes nothing."""
+    file, old, new = tmp_path / "token-keys", new_token_key(), new_token_key()
+    file.write_text(old)
+    with Serving(tmp_path, JWT_KEYS_FILE=file) as service:
+
+        def published() -> list[str]:
+            return [key["kid"] for key in service.call("GET", "/.well-known/jwks.json")[1]["keys"]]
+
+        def read(text: str, said: str) -> None:
+            before = service.output.count(said)
+            file.write_text(text)
+            service.signal(signal.SIGHUP)
+            until(lambda: service.output.count(said) == before + 1, f"it says {said}")
+
+        [first] = published()
+        read(f"{old},{new}", '"cookie_keys_read"')
+        _, second = published()
+        read(f"{new},{old}", '"cookie_keys_read"')
+        assert published() == [second, first]
+        read(new, '"cookie_keys_read"')
+        assert published() == [second]
+        read("no-key", '"cookie_keys_kept"')
+        assert published() == [second]
         assert new not in service.output
         assert service.stop() == 0
 

@@ -83,7 +83,7 @@ def install(
         journal = Journal(app[DATABASE])
     parts = wire(settings, metrics, client, journal)
     manager = SessionManager(parts)
-    files.on_change("metrics_token", lambda now: None)  # whoever checks a token looks at `files.settings`
+    files.on_change("metrics_token", lambda _: None)  # whoever checks a token looks at `files.settings`
     files.on_change("cookie_keys", lambda now: manager.replace_keys(load_keys(now)))
     if parts.access_tokens is not None:
         files.on_change("jwt_keys", parts.access_tokens.take_keys)

@@ -93,6 +93,7 @@ def install(
         journal = Journal(app[DATABASE], settings.longest_session_ms)
     parts = wire(settings, metrics, client, journal, known_users)
     manager = SessionManager(parts)
+    files.on_change("metrics_token", lambda _: None)  # whoever checks a token looks at `files.settings`
     files.on_change("cookie_keys", lambda now: manager.replace_keys(load_keys(now)))
     if parts.access_tokens is not None:
         files.on_change("jwt_keys", lambda now: manager.replace_token_keys(load_token_keys(now)))

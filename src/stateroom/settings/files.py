@@ -38,9 +38,8 @@ class SettingsFiles:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._secrets = {
-            name: path for name, path in files_in_environment(Settings, **settings.given).items() if name not in settings.given
-        }
+        given = settings.given
+        self._secrets = {name: path for name, path in files_in_environment(Settings, **given).items() if name not in given}
         paths = {name: getattr(settings, name) for name in Settings.model_fields}
         self._paths = {name: path for name, path in paths.items() if isinstance(path, Path) and name != "state_dir"}
         self._functions: list[tuple[frozenset[str], Apply]] = []
@@ -68,7 +67,7 @@ class SettingsFiles:
     def reread(self) -> None:
         """Read every file, whether it has changed or not."""
         self._seen = {name: _fingerprint(path) for name, path in self._files.items()}
-        self._read({name for names, _ in self._functions for name in names} | self._files.keys())
+        self._read({name for names, _ in self._functions for name in names})
 
     async def watch(self) -> None:
         """Look at the files every `LOOK_SECONDS`, for ever."""
@@ -77,6 +76,10 @@ class SettingsFiles:
             self.look()
 
     def _read(self, changed: set[str]) -> None:
+        used = {name for names, _ in self._functions for name in names}
+        if unused := sorted(changed - used):
+            log.warning("settings_files_need_restart", settings=[name.upper() for name in unused])
+        changed &= used
         kept = self._take_over(changed)
         for names, function in self._functions:
             touched = sorted(names & (changed - kept))

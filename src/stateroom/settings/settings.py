@@ -42,7 +42,7 @@ class Settings(SettingsFields):
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise SettingsError(f".env cannot be read: {reason}; correct it or move it away") from None
         check_together(self)
-        self._given = values
+        self._given = given
 
     @property
     def given(self) -> Mapping[str, Any]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..addresses import is_loopback_name
 from .fields import RedisMode, SettingsFields
+
+DEFAULT_METRICS_HOST, DEFAULT_METRICS_PORT = "127.0.0.1", 9464
+"""9464 is the port of OpenTelemetry's Prometheus exporter (its specification, "OTEL_EXPORTER_PROMETHEUS_PORT")."""
 
 
 def fill_in(settings: SettingsFields) -> None:
@@ -33,8 +37,20 @@ def _session_name(settings: SettingsFields) -> str:
     return "__Host-session"
 
 
+def _metrics_host(settings: SettingsFields) -> str | None:
+    """A listener of its own where the public one is not for this machine alone, or where its port is set."""
+    is_own = settings.metrics_port is not None or not is_loopback_name(settings.host)
+    return DEFAULT_METRICS_HOST if is_own else None
+
+
+def _metrics_port(settings: SettingsFields) -> int | None:
+    return DEFAULT_METRICS_PORT if settings.metrics_host is not None else None
+
+
 IMPLIED: Mapping[str, Callable[[SettingsFields], Any]] = {
     "redis_mode": _redis_mode,  # first: others depend on it
+    "metrics_host": _metrics_host,
+    "metrics_port": _metrics_port,  # after the host
     "redis_write_replicas": lambda settings: 1 if settings.redis_mode == "sentinel" else 0,
     "redis_sentinel_tls": lambda settings: settings.redis_tls,
     "redis_sentinel_tls_ca": lambda settings: settings.redis_tls_ca,

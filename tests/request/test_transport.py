@@ -4,6 +4,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
+from stateroom.request.proxies import Proxies
 from stateroom.request.transport import CookieJar, read_bearer
 from stateroom.settings import Settings
 
@@ -11,7 +12,8 @@ KEY = "A" * 43
 
 
 def jar(**values: object) -> CookieJar:
-    return CookieJar(Settings(_env_file=None, **values), opens=lambda value: value == "ours")
+    settings = Settings(_env_file=None, **values)
+    return CookieJar(settings, opens=lambda value: value == "ours", proxies=Proxies(settings))
 
 
 def read(*headers: str) -> str | None:

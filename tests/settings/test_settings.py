@@ -222,8 +222,6 @@ class TestCookies:
         ({"redis_sentinels": "10.0.0.1:26379", "database_url": None}, "DATABASE_URL must be set with REDIS_MODE=sentinel"),
         ({"redis_cluster_nodes": "10.0.0.1:6379", "database_url": None}, "DATABASE_URL must be set with REDIS_MODE=cluster"),
         ({"journal_required": True}, "JOURNAL_REQUIRED needs a database, but DATABASE_URL is none; name a database"),
-        ({"metrics_host": "127.0.0.1"}, "METRICS_HOST and METRICS_PORT go together; set both or neither"),
-        ({"metrics_port": 9090}, "METRICS_HOST and METRICS_PORT go together; set both or neither"),
         ({"metrics_host": "127.0.0.1", "metrics_port": 8080, "host": "127.0.0.1"}, "METRICS_PORT and PORT are both 8080; choose"),
         ({"metrics_host": "10.0.0.1", "metrics_port": 8080, "host": "0.0.0.0"}, "METRICS_PORT and PORT are both 8080; choose"),
         ({"redis_pool_size": 1}, "REDIS_MIN_IDLE is larger than REDIS_POOL_SIZE; lower the former or raise the latter"),

@@ -16,9 +16,9 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from .. import METRICS, SESSIONS, is_forwarded
-from ..setup import SETTINGS
 from ..addresses import host_of, is_loopback, is_loopback_name
 from ..errors import NotFound
+from ..setup import SETTINGS
 from .operations import operation
 
 if TYPE_CHECKING:

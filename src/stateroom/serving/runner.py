@@ -117,7 +117,7 @@ class _Server(web.Server):
     def closed(self, transport: asyncio.Transport) -> None:
         self._open.discard(transport)
 
-    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 (aiohttp's name)
+    async def shutdown(self, timeout: float | None = None) -> None:
         """Wait at most `timeout` seconds for handlers, then cancel them. aiohttp alone would wait twice as long."""
         try:
             async with asyncio.timeout(timeout):

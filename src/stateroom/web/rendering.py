@@ -11,6 +11,7 @@ from aiohttp import web
 
 from .. import SESSIONS, Unavailable, get_session
 from ..problems import problem_response
+from ..request.cookie_fate import remove_trace
 from . import words
 from .static_files import static_url
 
@@ -63,7 +64,10 @@ def page(
     `leads_to`: the address to which the answer to the page's form may redirect.
     """
     state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
-    return _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
+    response = _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
+    if is_signed_in(request):
+        remove_trace(request, response)
+    return response
 
 
 def refused(request: web.Request, template: str, error: StateroomError, **context: Any) -> web.Response:

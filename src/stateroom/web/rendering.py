@@ -9,9 +9,8 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
-from .. import SESSIONS, Unavailable, get_session
+from .. import SESSIONS, Unavailable, cookie_fate, get_session
 from ..problems import problem_response
-from ..request.cookie_fate import remove_trace
 from . import words
 from .static_files import static_url
 
@@ -66,7 +65,7 @@ def page(
     state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
     response = _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
     if is_signed_in(request):
-        remove_trace(request, response)
+        cookie_fate.remove_trace(request, response)
     return response
 
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
-from .. import SESSIONS, browser_origin, get_session
+from .. import SESSIONS, browser_origin, cookie_fate, get_session
 from ..api import use_cases
 from ..api.safe_redirect import safe_return
 from ..errors import BadInput, FieldError, StateroomError, Unavailable
-from ..request.cookie_fate import leave_trace, lost_here, lost_there
 from . import words
 from .forms import Filled, read_form
 from .problem_pages import HOME
@@ -26,12 +25,12 @@ _REASONS_IN_QUERY = {"logout", "expired"}
 async def show_login(request: web.Request) -> web.StreamResponse:
     back = _back(request, request.query.get("rd", ""))
     if is_signed_in(request):
-        loss = lost_there(request, back)
+        loss = cookie_fate.lost_there(request, back)
         if loss is None:
             return _sent_away(back)
         return page(request, "cookie_lost.html", text=words.why_lost(loss))
     reason = _reason(request)
-    loss = None if reason else lost_here(request)
+    loss = None if reason else cookie_fate.lost_here(request)
     lost = words.why_lost(loss) if loss is not None else ""
     return page(request, "login.html", leads_to=back, **_page_context(request, back), form=Filled(), reason=reason, lost=lost)
 
@@ -73,7 +72,7 @@ async def register(request: web.Request) -> web.StreamResponse:
 def _sent_away(back: str) -> web.Response:
     """Redirect somebody who is signed in. If the browser loses our cookie on the way, it comes back with the trace."""
     answer = see_other(back)
-    leave_trace(answer)
+    cookie_fate.leave_trace(answer)
     return answer
 
 

@@ -18,8 +18,7 @@ from ..errors import (
 )
 
 if TYPE_CHECKING:
-    from .. import Settings
-    from ..request.cookie_fate import Loss
+    from .. import Settings, cookie_fate
 
 LABELS = {
     "name": "Name",
@@ -74,7 +73,7 @@ def why_signed_out(reason: str, settings: Settings) -> str:
     return _REASONS.get(reason, _REASONS["expired"])
 
 
-def why_lost(loss: Loss) -> str:
+def why_lost(loss: cookie_fate.Loss) -> str:
     """Why somebody who has signed in is not signed in, and what to do."""
     because = {
         "http": "keeps our cookie only over https, and this address is plain http",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
@@ -69,12 +71,17 @@ def test_only_remembered_sessions_outlive_the_browser() -> None:
     assert "; Max-Age=60;" in written(max_age=60)
 
 
-def test_embedded_cookies_turn_secure_with_the_first_proxied_request() -> None:
-    embedded = jar()
+def test_embedded_cookies_turn_secure_with_the_first_request_of_a_trusted_proxy() -> None:
+    transport = mock.Mock()
+    transport.get_extra_info.side_effect = {"peername": ("127.0.0.1", 5)}.get
+    embedded = jar(trusted_proxies=("127.0.0.1/32",))
     headers: CIMultiDict[str] = CIMultiDict()
     embedded.write(headers, "VALUE", max_age=None)
     assert "Secure" not in headers.popone("Set-Cookie")
-    assert embedded.read_value(make_mocked_request("GET", "/", headers={"X-Forwarded-Proto": "https"})) == (None, "cookie")
+    assert embedded.read_value(make_mocked_request("GET", "/", headers={"X-Forwarded-Proto": "https"}, transport=transport)) == (
+        None,
+        "cookie",
+    )
     embedded.write(headers, "VALUE", max_age=None)
     assert headers["Set-Cookie"].endswith("; Secure")
 

@@ -67,6 +67,11 @@ def _ask(port: int, path: str, *, close: bool = False) -> socket.socket:
     return sock
 
 
+def _read_to_the_end(sock: socket.socket) -> None:
+    while sock.recv(1_000_000):
+        pass
+
+
 def _run(work: object) -> None:
     with asyncio.Runner(loop_factory=loop_factory()) as loop:
         loop.run(work)  # type: ignore[arg-type]
@@ -86,8 +91,7 @@ def test_a_client_that_never_reads_is_cut(tmp_path: Path, monkeypatch: pytest.Mo
                     while runner.server.transports():  # type: ignore[union-attr]
                         await asyncio.sleep(0.05)
                 with pytest.raises(ConnectionResetError):
-                    while sock.recv(1_000_000):
-                        pass
+                    _read_to_the_end(sock)
 
     _run(work())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,13 +63,13 @@ Open = Callable[..., Awaitable[Browser]]
 
 
 @pytest.fixture
-async def open_browser(servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient) -> AsyncIterator[Open]:
+async def open_browser(servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient) -> Open:
     async def make(scheme: str, host: str, **values: Any) -> Browser:
         settings = servers.service_settings(tmp_path, trusted_proxies=("127.0.0.1/32",), **values)
         client = await aiohttp_client(make_app(settings), cookie_jar=DummyCookieJar())
         return Browser(client, scheme, host)
 
-    yield make
+    return make
 
 
 @pytest.mark.parametrize(

@@ -140,4 +140,3 @@ def test_a_client_that_never_reads_does_not_hold_sigterm_up(tmp_path: Path) -> N
             service.signal(signal.SIGTERM)
             assert service.wait() == 0
             assert time.monotonic() - begun < DRAIN_SECONDS
-        assert "stalled_client_cut" in service.output

@@ -130,13 +130,12 @@ def test_a_handler_that_never_ends_holds_a_shutdown_up_no_longer_than_its_bound(
 
 
 def test_a_client_that_never_reads_does_not_hold_sigterm_up(tmp_path: Path) -> None:
-    with Serving(tmp_path) as service:
-        with contextlib.closing(_ask(service.port, "/api/openapi.json")) as sock:
-            sock.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                for _ in range(100_000):
-                    sock.send(b"GET /api/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
-            begun = time.monotonic()
-            service.signal(signal.SIGTERM)
-            assert service.wait() == 0
-            assert time.monotonic() - begun < DRAIN_SECONDS
+    with Serving(tmp_path) as service, contextlib.closing(_ask(service.port, "/api/openapi.json")) as sock:
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(100_000):
+                sock.send(b"GET /api/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+        begun = time.monotonic()
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+        assert time.monotonic() - begun < DRAIN_SECONDS

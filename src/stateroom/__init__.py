@@ -18,6 +18,7 @@ from .errors import (
     StoreUnavailable,
     Unavailable,
 )
+from .request import cookie_fate
 from .request.actions import (
     AccessToken,
     access_token,
@@ -65,6 +66,7 @@ __all__ = [
     "carry_over",
     "check_auth",
     "client_address",
+    "cookie_fate",
     "flash",
     "forwarded",
     "get_session",

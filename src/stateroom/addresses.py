@@ -67,6 +67,17 @@ def is_loopback(text: str | None) -> bool:
     return address is not None and address.is_loopback
 
 
+def is_loopback_name(host: str) -> bool:
+    """Whether a host names this machine alone: `localhost`, names below it (RFC 6761, section 6.3), or a loopback address."""
+    name = host.lower().removesuffix(".")
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name)
+
+
+def host_of(header: str) -> str:
+    """The host in a `Host` header, without its port and brackets. `parse_client` reads addresses with a port too."""
+    return header.strip() if header.startswith("[") else header.strip().rpartition(":")[0] or header.strip()
+
+
 def network_around(address: IPAddress, *, ipv4_prefix: int, ipv6_prefix: int) -> Network:
     """The network of that size that has the address."""
     return ipaddress.ip_network((address, ipv4_prefix if address.version == 4 else ipv6_prefix), strict=False)

@@ -19,7 +19,7 @@ from .api.problems import problems_middleware
 from .api.security_headers import security_headers, set_on_prepare
 from .errors import Conflict, Unavailable
 from .ready import CommonLines
-from .setup import CLIENT, DATABASE, install
+from .setup import CLIENT, DATABASE, SETTINGS, install
 from .telemetry.requests import telemetry_middleware
 from .web.pages import setup_pages
 
@@ -94,7 +94,8 @@ def make_metrics_app(service: web.Application) -> web.Application:
     """Make the application for `METRICS_HOST` and `METRICS_PORT`. It serves only the service's metrics."""
     app = web.Application()
     app[METRICS] = service[METRICS]
-    app.router.add_get("/metrics", metrics.metrics)
+    app[SETTINGS] = service[SETTINGS]
+    app.router.add_get("/metrics", metrics.own_metrics)
     return app
 
 

@@ -100,7 +100,7 @@ def install(
     proxies = Proxies(settings)
     frontend = Frontend(
         manager=manager,
-        jar=CookieJar(settings, proxies, manager.opens),
+        jar=CookieJar(settings, manager.opens, proxies),
         proxies=proxies,
         client_info=ClientInfo(proxies, settings.geoip_database),
         streams=Streams(SessionWatch(parts), parts.clock),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stateroom.serving.process import DRAIN_SECONDS
 from stateroom.settings import Settings
 
 from ..conftest import require_tool
@@ -42,6 +43,12 @@ def test_everything_is_there() -> None:
         *(f"redis-{number}" for number in range(3)), *(f"sentinel-{number}" for number in range(3)),
         "postgres", "upgrade", "stateroom-0", "stateroom-1", "nginx", "prometheus", "grafana",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["stateroom-0", "stateroom-1"])
+def test_the_service_is_given_the_time_that_a_drain_takes(name: str) -> None:
+    delay = float(SERVICES[name]["environment"].get("DRAIN_DELAY", 0))
+    assert float(SERVICES[name]["stop_grace_period"].removesuffix("s")) > delay + DRAIN_SECONDS
 
 
 def test_only_nginx_and_grafana_are_published_and_on_loopback() -> None:

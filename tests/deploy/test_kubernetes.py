@@ -17,8 +17,7 @@ import pytest
 import yaml
 
 from stateroom import Settings, SettingsError
-from stateroom.serving.process import BODY_SECONDS
-from stateroom.serving.runner import SHUTDOWN_SECONDS
+from stateroom.serving.process import DRAIN_SECONDS
 
 from .promql import ROOT, load, metrics_of, rules
 
@@ -228,7 +227,7 @@ def test_secrets_are_not_committed() -> None:
 
 def test_a_pod_is_given_the_time_that_a_drain_takes() -> None:
     pod, delay = template(DEPLOYMENT)["spec"], float(_settings_env()["DRAIN_DELAY"])
-    assert pod["terminationGracePeriodSeconds"] >= delay + BODY_SECONDS + SHUTDOWN_SECONDS
+    assert pod["terminationGracePeriodSeconds"] > delay + DRAIN_SECONDS
     ready = _container(DEPLOYMENT)["readinessProbe"]
     assert ready["periodSeconds"] * ready["failureThreshold"] <= delay, "requests would still come when they are refused"
     assert ready["httpGet"]["path"] == "/readyz"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
@@ -13,7 +15,7 @@ KEY = "A" * 43
 
 def jar(**values: object) -> CookieJar:
     settings = Settings(_env_file=None, **values)
-    return CookieJar(settings, Proxies(settings), opens=lambda value: value == "ours")
+    return CookieJar(settings, opens=lambda value: value == "ours", proxies=Proxies(settings))
 
 
 def read(*headers: str) -> str | None:
@@ -67,6 +69,21 @@ def test_a_domain_makes_it_a_secure_cookie_of_that_domain() -> None:
 def test_only_remembered_sessions_outlive_the_browser() -> None:
     assert "Max-Age" not in written()
     assert "; Max-Age=60;" in written(max_age=60)
+
+
+def test_embedded_cookies_turn_secure_with_the_first_request_of_a_trusted_proxy() -> None:
+    transport = mock.Mock()
+    transport.get_extra_info.side_effect = {"peername": ("127.0.0.1", 5)}.get
+    embedded = jar(trusted_proxies=("127.0.0.1/32",))
+    headers: CIMultiDict[str] = CIMultiDict()
+    embedded.write(headers, "VALUE", max_age=None)
+    assert "Secure" not in headers.popone("Set-Cookie")
+    assert embedded.read_value(make_mocked_request("GET", "/", headers={"X-Forwarded-Proto": "https"}, transport=transport)) == (
+        None,
+        "cookie",
+    )
+    embedded.write(headers, "VALUE", max_age=None)
+    assert headers["Set-Cookie"].endswith("; Secure")
 
 
 def test_clearing_takes_the_same_attributes() -> None:

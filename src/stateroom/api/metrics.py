@@ -1,9 +1,9 @@
 """`/metrics`, only for Prometheus.
 
-It has a listener of its own (`METRICS_HOST`, `METRICS_PORT`) unless the public one is on a loopback address; there it
-answers every client. On the public listener it answers clients that have `METRICS_TOKEN`. If there is no other listener, it
-also answers loopback peers whose request came through no proxy and under a loopback name: a page of another site can lead
-its own name to 127.0.0.1 (DNS rebinding), and a proxy on this host may set no forwarding header.
+On the public listener it answers clients that have `METRICS_TOKEN`, and loopback peers whose request came through no proxy
+and names this machine as its host. With a listener of its own (`METRICS_HOST`, `METRICS_PORT`) it answers every client of that
+listener. If that listens on loopback, a request must name this machine there too: the browser of somebody who works on this
+machine reaches it, and a page under a foreign name that resolves to 127.0.0.1 (DNS rebinding) could read the answer.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from .. import METRICS, is_forwarded
-from ..addresses import is_loopback
+from ..addresses import host_of, is_loopback, is_loopback_name
 from ..errors import NotFound
-from ..setup import FILES
+from ..setup import FILES, SETTINGS
 from .operations import operation
 
 if TYPE_CHECKING:
@@ -33,6 +33,15 @@ routes = web.RouteTableDef()
 async def public_metrics(request: web.Request) -> web.Response:
     if not _may_read(request, request.app[FILES].settings):
         raise NotFound("there is nothing at this path")
+    return await metrics(request)
+
+
+async def own_metrics(request: web.Request) -> web.Response:
+    """`/metrics` on a listener of its own. A request without `Host` (HTTP/1.0) is no browser's."""
+    settings = request.config_dict[SETTINGS]
+    host = request.headers.get("Host")
+    if is_loopback_name(settings.metrics_host or "") and host is not None and not is_loopback_name(host_of(host)):
+        raise web.HTTPNotFound
     return await metrics(request)
 
 
@@ -58,10 +67,9 @@ def _may_read(request: web.Request, settings: Settings) -> bool:
         given = request.headers.get("Authorization", "")
         if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {token.get_secret_value()}".encode()):
             return True
-    is_ours = settings.metrics_port is None and is_loopback(request.remote)
-    return is_ours and not is_forwarded(request) and _is_loopback_name(request)
-
-
-def _is_loopback_name(request: web.Request) -> bool:
-    name = request.url.host  # without the port; a Host that is no host name is None
-    return name == "localhost" or is_loopback(name)
+    return (
+        settings.metrics_port is None
+        and not is_forwarded(request)
+        and is_loopback(request.remote)
+        and is_loopback_name(host_of(request.headers.get("Host", "")))
+    )

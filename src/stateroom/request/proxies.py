@@ -44,6 +44,7 @@ class Proxies:
     def __init__(self, settings: Settings) -> None:
         self._networks: tuple[Network, ...] = settings.trusted_proxies
         self._kept = settings.session_address
+        self._is_embedded = settings.is_embedded
         self._has_warned = False
 
     def is_forwarded(self, request: web.Request) -> bool:
@@ -67,6 +68,10 @@ class Proxies:
                 break
         return str(peer)
 
+    def is_by_trusted_proxy(self, request: web.Request) -> bool:
+        """Whether a trusted proxy has forwarded the request. Headers of others say nothing: any client can send them."""
+        return is_forwarded(request) and self._accept_headers(request)
+
     def kept_address(self, request: web.Request) -> str:
         """What `SESSION_ADDRESS` lets a session remember of it: all, the network (/24, /48), or nothing."""
         return kept_form(self.address(request), self._kept)
@@ -89,11 +94,10 @@ class Proxies:
             return True
         if not self._has_warned and is_forwarded(request):
             self._has_warned = True
-            log.warning(
-                "forwarding_headers_ignored",
-                peer=kept_form(request.remote, self._kept),
-                fix="if this is your proxy, add its network to TRUSTED_PROXIES",
-            )
+            fix = "if this is your proxy, add its network to TRUSTED_PROXIES"
+            if self._is_embedded:
+                fix += "; until then cookies have no Secure, unless COOKIE_SECURE is set"
+            log.warning("forwarding_headers_ignored", peer=kept_form(request.remote, self._kept), fix=fix)
         return False
 
 

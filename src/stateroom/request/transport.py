@@ -28,7 +28,7 @@ _COOKIE, _AUTHORIZATION = istr("Cookie"), istr("Authorization")
 class CookieJar:
     """Reads and writes the session cookie of one application, with its attributes."""
 
-    def __init__(self, settings: Settings, proxies: Proxies, opens: Callable[[str], bool]) -> None:
+    def __init__(self, settings: Settings, opens: Callable[[str], bool], proxies: Proxies) -> None:
         """`opens`: whether a bearer is one of ours. Behind a proxy that asks us, an application may have bearers of its own."""
         self._opens = opens
         self._proxies = proxies
@@ -44,7 +44,7 @@ class CookieJar:
 
     def read_value(self, request: web.Request) -> tuple[str | None, Transport]:
         """The sealed value of a request, if it has one, and how it came. A bearer of ours is preferred to the cookie."""
-        if self._may_turn_secure and not self._is_secure and self._proxies.is_forwarded(request):
+        if self._may_turn_secure and not self._is_secure and self._proxies.is_by_trusted_proxy(request):
             self._is_secure = True
         if _AUTHORIZATION in request.headers:
             value = read_bearer(request)
@@ -62,6 +62,11 @@ class CookieJar:
         """Have the browser drop the cookie."""
         headers.add("Set-Cookie", f"{self._needle}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT{self._tail}")
         headers.setdefault("Cache-Control", "no-store")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether cookies carry `Secure` now."""
+        return self._is_secure
 
     @property
     def _tail(self) -> str:

@@ -30,14 +30,19 @@ from ..setup import FILES
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
 from .listeners import BACKLOG, Listeners, listen
-from .runner import Runner
+from .runner import CANCEL_SECONDS, SHUTDOWN_SECONDS, Runner
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
 log = structlog.get_logger(__name__)
 
 BODY_SECONDS = 5.0
+CLOSING_SECONDS = 5.0
+"""How long the stores may take to be closed, and the embedded server to stop. The supervisor kills a worker that takes longer."""
+DRAIN_SECONDS = BODY_SECONDS + SHUTDOWN_SECONDS + 2 * CANCEL_SECONDS + CLOSING_SECONDS
+"""A service ends so long after `DRAIN_DELAY` at most, whatever its clients do. Grace periods of manifests must be longer."""
 GC_THRESHOLDS = (50_000, 20, 100)
 """Requests leave few reference cycles. With Python's defaults, garbage collection takes a tenth of a session check."""
 
@@ -81,10 +86,14 @@ async def serve(
         log.info("draining", delay_seconds=settings.drain_delay)
         await asyncio.sleep(settings.drain_delay)  # load balancers see readyz fail before connections are refused
         for runner, _ in runners:
-            await bodies_arrived(runner, timeout_seconds=BODY_SECONDS)
+            runner.hurry()
+        await asyncio.gather(*(bodies_arrived(runner, timeout_seconds=BODY_SECONDS) for runner, _ in runners))
     finally:
-        for runner, _ in reversed(runners):
-            await runner.cleanup()
+        # Together, because each may take all the time that a shutdown has.
+        ends = await asyncio.gather(*(runner.cleanup() for runner, _ in runners), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
 
 def handle_signals(stop: asyncio.Event, on_hangup: Callable[[], None]) -> None:
@@ -126,13 +135,18 @@ def state_lock(settings: Settings) -> Iterator[None]:
 
 def announce(settings: Settings, listeners: Listeners) -> None:
     """Print the service's address, and in embedded mode the demo user and the state folder."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    lines = [f"stateroom listens on http://{host}:{listeners.public.getsockname()[1]}"]
+    lines = [f"stateroom listens on {_url(settings.host, listeners.public)}"]
     if settings.has_demo_user:
         lines.append(f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}")
     if settings.is_embedded:
         lines.append(f"state is kept in {settings.state_dir.resolve()}")
+    if listeners.metrics is not None:
+        lines.append(f"metrics are at {_url(settings.metrics_host or '', listeners.metrics)}/metrics")
     print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _url(host: str, sock: socket.socket) -> str:
+    return f"http://[{host}]:{sock.getsockname()[1]}" if ":" in host else f"http://{host}:{sock.getsockname()[1]}"
 
 
 def loop_factory() -> type[asyncio.AbstractEventLoop] | None:

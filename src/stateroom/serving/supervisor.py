@@ -26,8 +26,7 @@ from ..errors import SettingsError
 from ..telemetry import workers as telemetry
 from ..telemetry.logging import configure_logging
 from .listeners import Listeners, reserve
-from .process import BODY_SECONDS, announce, handle_signals, state_lock
-from .runner import SHUTDOWN_SECONDS
+from .process import DRAIN_SECONDS, announce, handle_signals, state_lock
 from .worker import READY
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ log = structlog.get_logger(__name__)
 RESTART_PAUSE_SECONDS = (0.0, 0.5, 2.0, 5.0)
 GOOD_LIFE_SECONDS = 60.0
 """After a longer life, a worker's death is not counted together with its earlier deaths."""
-GRACE_SECONDS = 5.0
 
 
 def run(settings: Settings, count: int) -> None:
@@ -194,7 +192,7 @@ def _environment(settings: Settings, listeners: Listeners, folder: Path) -> dict
 
 
 def _patience(settings: Settings) -> float:
-    return settings.drain_delay + BODY_SECONDS + SHUTDOWN_SECONDS + GRACE_SECONDS
+    return settings.drain_delay + DRAIN_SECONDS
 
 
 @contextlib.contextmanager

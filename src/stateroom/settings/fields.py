@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ..addresses import is_loopback
+from ..addresses import is_loopback_name
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
@@ -41,7 +41,7 @@ class SettingsFields(BaseSettings):
     host: Host = "127.0.0.1"
     port: Port = 8080
     metrics_host: Host | None = Field(default=None, examples=["127.0.0.1"])
-    metrics_port: Port | None = Field(default=None, examples=[9090])
+    metrics_port: Port | None = Field(default=None, examples=[9464])
     metrics_token: SecretStr | None = None
     trusted_proxies: Networks = ()
     public_origins: Origins = ()
@@ -140,12 +140,7 @@ class SettingsFields(BaseSettings):
     @property
     def has_demo_user(self) -> bool:
         """Whether there is a demo user, whose password is public: in embedded mode on a loopback address only."""
-        return self.is_embedded and self.is_on_loopback
-
-    @property
-    def is_on_loopback(self) -> bool:
-        """Whether only this machine reaches the public listener."""
-        return self.host == "localhost" or is_loopback(self.host)
+        return self.is_embedded and is_loopback_name(self.host)
 
     @property
     def is_cookie_secure(self) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..addresses import is_loopback_name
 from .fields import RedisMode, SettingsFields
 
-DEFAULT_METRICS_PORT = 9464
-"""https://github.com/prometheus/prometheus/wiki/Default-port-allocations"""
+DEFAULT_METRICS_HOST, DEFAULT_METRICS_PORT = "127.0.0.1", 9464
+"""9464 is the port of OpenTelemetry's Prometheus exporter (its specification, "OTEL_EXPORTER_PROMETHEUS_PORT")."""
 
 
 def fill_in(settings: SettingsFields) -> None:
@@ -37,25 +38,25 @@ def _session_name(settings: SettingsFields) -> str:
 
 
 def _metrics_host(settings: SettingsFields) -> str | None:
-    if settings.metrics_port is not None or not settings.is_on_loopback:
-        return "127.0.0.1"
-    return None
+    """A listener of its own where the public one is not for this machine alone, or where its port is set."""
+    is_own = settings.metrics_port is not None or not is_loopback_name(settings.host)
+    return DEFAULT_METRICS_HOST if is_own else None
 
 
 def _metrics_port(settings: SettingsFields) -> int | None:
-    return None if settings.metrics_host is None else DEFAULT_METRICS_PORT
+    return DEFAULT_METRICS_PORT if settings.metrics_host is not None else None
 
 
 IMPLIED: Mapping[str, Callable[[SettingsFields], Any]] = {
     "redis_mode": _redis_mode,  # first: others depend on it
+    "metrics_host": _metrics_host,
+    "metrics_port": _metrics_port,  # after the host
     "redis_write_replicas": lambda settings: 1 if settings.redis_mode == "sentinel" else 0,
     "redis_sentinel_tls": lambda settings: settings.redis_tls,
     "redis_sentinel_tls_ca": lambda settings: settings.redis_tls_ca,
     "redis_sentinel_tls_cert": lambda settings: settings.redis_tls_cert,
     "redis_sentinel_tls_key": lambda settings: settings.redis_tls_key,
     "redis_sentinel_tls_server_name": lambda settings: settings.redis_tls_server_name,
-    "metrics_host": _metrics_host,
-    "metrics_port": _metrics_port,  # after the host: it depends on it
     "session_renew_interval": lambda settings: min(60.0, settings.session_max_age / 10),
     "degraded_max_age": lambda settings: min(settings.degraded_max_age, settings.session_max_age),
     "session_name": _session_name,

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+from ..addresses import parse_client
 from .places import is_host_name
 
 MAX_COOKIE_NAME_LENGTH = 128
@@ -23,7 +24,19 @@ MAX_DEPLOYMENT_LENGTH = 200
 def _cookie_domain(text: str) -> str:
     if not is_host_name(text.removeprefix(".")):
         raise ValueError("must be a domain alone; write for example example.com, or unset it")
+    bare = text.strip(".").lower()
+    if parse_client(bare) is not None:
+        raise ValueError("is an address, and browsers keep no cookie for one; unset it, or name a domain such as example.com")
+    if _is_public_suffix(bare):
+        raise ValueError("is a public suffix: browsers drop its cookies; name your own domain below it, or unset it")
     return text
+
+
+def _is_public_suffix(domain: str) -> bool:
+    """Whether strangers own the names directly below a domain, as with `co.uk` (https://publicsuffix.org)."""
+    from publicsuffixlist import PublicSuffixList  # reading its list takes 80 ms, and few need it
+
+    return PublicSuffixList().is_public(domain)
 
 
 def _cookie_name(name: str) -> str:

@@ -9,7 +9,7 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
-from .. import SESSIONS, Unavailable, get_session
+from .. import SESSIONS, Unavailable, cookie_fate, get_session
 from ..problems import problem_response
 from . import words
 from .static_files import static_url
@@ -63,7 +63,10 @@ def page(
     `leads_to`: the address to which the answer to the page's form may redirect.
     """
     state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
-    return _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
+    response = _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
+    if is_signed_in(request):
+        cookie_fate.remove_trace(request, response)
+    return response
 
 
 def refused(request: web.Request, template: str, error: StateroomError, **context: Any) -> web.Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .. import SESSIONS, browser_origin, get_session
+from .. import SESSIONS, browser_origin, cookie_fate, get_session
 from ..api import use_cases
 from ..api.safe_redirect import safe_return
 from ..errors import BadInput, FieldError, StateroomError, Unavailable
@@ -25,8 +25,14 @@ _REASONS_IN_QUERY = {"logout", "expired"}
 async def show_login(request: web.Request) -> web.StreamResponse:
     back = _back(request, request.query.get("rd", ""))
     if is_signed_in(request):
-        return see_other(back)
-    return page(request, "login.html", leads_to=back, **_page_context(request, back), form=Filled(), reason=_reason(request))
+        loss = cookie_fate.lost_there(request, back)
+        if loss is None:
+            return _sent_away(back)
+        return page(request, "cookie_lost.html", text=words.why_lost(loss))
+    reason = _reason(request)
+    loss = None if reason else cookie_fate.lost_here(request)
+    lost = words.why_lost(loss) if loss is not None else ""
+    return page(request, "login.html", leads_to=back, **_page_context(request, back), form=Filled(), reason=reason, lost=lost)
 
 
 @routes.post("/login")
@@ -39,8 +45,8 @@ async def login(request: web.Request) -> web.StreamResponse:
         await use_cases.log_in(request, email, password, remember="remember" in form)
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
-        return refused(request, "login.html", error, leads_to=back, **_page_context(request, back), form=filled, reason="")
-    return see_other(back)
+        return refused(request, "login.html", error, leads_to=back, **_page_context(request, back), form=filled, reason="", lost="")
+    return _sent_away(back)
 
 
 @routes.get("/register")
@@ -60,7 +66,14 @@ async def register(request: web.Request) -> web.StreamResponse:
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
         return refused(request, "register.html", error, leads_to=back, **_page_context(request, back), form=filled)
-    return see_other(back)
+    return _sent_away(back)
+
+
+def _sent_away(back: str) -> web.Response:
+    """Redirect somebody who is signed in. If the browser loses our cookie on the way, it comes back with the trace."""
+    answer = see_other(back)
+    cookie_fate.leave_trace(answer)
+    return answer
 
 
 def _page_context(request: web.Request, back: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ..errors import (
 )
 
 if TYPE_CHECKING:
-    from .. import Settings
+    from .. import Settings, cookie_fate
 
 LABELS = {
     "name": "Name",
@@ -71,6 +71,17 @@ def why_signed_out(reason: str, settings: Settings) -> str:
             "so this device, the oldest one, was signed out."
         )
     return _REASONS.get(reason, _REASONS["expired"])
+
+
+def why_lost(loss: cookie_fate.Loss) -> str:
+    """Why somebody who has signed in is not signed in, and what to do."""
+    because = {
+        "http": "keeps our cookie only over https, and this address is plain http",
+        "domain": "refused our cookie, because it is for another domain",
+        "other-host": f"does not send our cookie to {loss.host}",
+        "unknown": "did not send our cookie back",
+    }[loss.cause]
+    return f"You signed in, but your browser {because}. For the people who run this service: {loss.fix}."
 
 
 def devices_at_once(limit: int) -> str:

@@ -1,0 +1,114 @@
+"""What became of our cookie in the browser.
+
+A browser that drops our cookie says nothing: somebody signs in with the right password and sees the sign-in page again, and
+forward auth sends them round in a circle. So the answer to a sign-in also sets a trace: a cookie without a secret and without
+the attributes because of which browsers drop cookies. If the trace comes back and the session cookie does not, the session
+cookie was dropped, and the settings and the address tell why (RFC 6265, section 5.3; RFC 6265bis, sections 4.1.3 and 5.7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+import structlog
+
+from .request_session import FRONTEND
+from .transport import read_cookie
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ..settings import Settings
+
+log = structlog.get_logger(__name__)
+
+TRACE = "stateroom_signed_in"
+TRACE_SECONDS = 60
+"""How long a sign-in, or a redirect of somebody who is signed in, is remembered."""
+
+Cause = Literal["http", "domain", "other-host", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why the session cookie does not arrive. `host`: where it should. `fix`: what the operator does, with the setting's name."""
+
+    cause: Cause
+    host: str
+    fix: str
+
+
+def leave_trace(response: web.StreamResponse) -> None:
+    """Remember in the browser that it was given the session cookie just now, or sent away because it had it."""
+    # Lax, because forward auth of another site may send the browser back to us.
+    response.set_cookie(TRACE, "1", max_age=TRACE_SECONDS, path="/", httponly=True, samesite="Lax")
+
+
+def remove_trace(request: web.Request, response: web.StreamResponse) -> None:
+    """Called where the session cookie has arrived, so that a sign-out soon after is not taken for a loss."""
+    if TRACE in request.cookies:
+        response.del_cookie(TRACE, path="/", httponly=True, samesite="Lax")
+
+
+def lost_here(request: web.Request) -> Loss | None:
+    """Why the cookie of a sign-in a moment ago did not come back to us. None if it did, or if there was no sign-in."""
+    frontend = request.app[FRONTEND]
+    if read_cookie(request, f"{TRACE}=") is None or _is_sent(request, frontend.jar.name):
+        return None
+    settings = frontend.manager.settings
+    return _told(_loss(settings, frontend.proxies.origin(request), "", is_secure=frontend.jar.is_secure))
+
+
+def lost_there(request: web.Request, target: str) -> Loss | None:
+    """Why our cookie, which we have, does not reach the address `target` that sent the browser back to us. None if it may."""
+    frontend = request.app[FRONTEND]
+    if read_cookie(request, f"{TRACE}=") is None or target.startswith("/"):
+        return None
+    own = _host(frontend.proxies.origin(request))
+    loss = _loss(frontend.manager.settings, target, own, is_secure=frontend.jar.is_secure)
+    return None if loss.cause == "unknown" else _told(loss)
+
+
+def _loss(settings: Settings, address: str, set_by: str, *, is_secure: bool) -> Loss:
+    """`address`: where the cookie should arrive. `set_by`: the host that sets it; empty if that is the same."""
+    host, domain = _host(address), (settings.cookie_domain or "").removeprefix(".").lower()
+    if is_secure and urlsplit(address).scheme == "http":
+        fix = (
+            f"open {host} over https; if browsers do, let the proxy send X-Forwarded-Proto and name it in TRUSTED_PROXIES; "
+            "for plain http in a trusted network set COOKIE_SECURE=false"
+        )
+        return Loss("http", host, fix)
+    if domain and host != domain and not host.endswith(f".{domain}"):
+        return Loss(
+            "domain", host, f"COOKIE_DOMAIN is {domain}, and {host} is not in it; name a domain that both are in, or unset it"
+        )
+    if not domain and set_by and host != set_by:
+        return Loss(
+            "other-host", host, f"the cookie belongs to {set_by} alone; set COOKIE_DOMAIN to a domain that {host} is in too"
+        )
+    fix = "let the browser accept cookies of this site, and let no proxy take Set-Cookie off"
+    if domain:
+        fix += f"; browsers may know {domain} as a public suffix: then name a domain of your own in COOKIE_DOMAIN"
+    if settings.cookie_path != "/":
+        fix += f"; COOKIE_PATH is {settings.cookie_path}, and the pages are under /"
+    return Loss("unknown", host, fix)
+
+
+def _told(loss: Loss) -> Loss:
+    log.warning("cookie_lost", cause=loss.cause, host=loss.host, fix=loss.fix)
+    return loss
+
+
+def _is_sent(request: web.Request, name: str) -> bool:
+    return any(
+        pair.partition("=")[0].strip() == name for header in request.headers.getall("Cookie", ()) for pair in header.split(";")
+    )
+
+
+def _host(address: str) -> str:
+    try:
+        return (urlsplit(address).hostname or "").lower()
+    except ValueError:
+        return ""

@@ -155,7 +155,15 @@ class Outcome:
 
     def _line(self, answer: Answer) -> str:
         status = answer.status or "no answer"
-        said = " as another user" if answer.is_another else " told signed out" if answer.is_out else " degraded" if answer.is_degraded else ""
+        said = (
+            " as another user"
+            if answer.is_another
+            else " told signed out"
+            if answer.is_out
+            else " degraded"
+            if answer.is_degraded
+            else ""
+        )
         words = f" ({answer.words})" if answer.words else ""
         at = answer.asked_at - self.began_at
         return (

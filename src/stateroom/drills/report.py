@@ -83,7 +83,13 @@ def _table(outcomes: Sequence[Outcome]) -> str:
 
 def _row(outcome: Outcome) -> str:
     seen = outcome.verdict
-    wrong = {"failed": len(seen.refused), "lost": len(seen.lost), "back": outcome.back, "told out": len(seen.out), "other": outcome.strangers}
+    wrong = {
+        "failed": len(seen.refused),
+        "lost": len(seen.lost),
+        "back": outcome.back,
+        "told out": len(seen.out),
+        "other": outcome.strangers,
+    }
     values = {
         "detect": seconds(outcome.detected_after), "promote": seconds(outcome.promoted_after),
         "first write": seconds(outcome.written_after), "requests": sum(seen.requests.values()), **wrong,

@@ -2,7 +2,8 @@
 
 It is `stateroom serve` with routes that write session data, and with options that only a drill needs. `--without` disables
 a protection, to prove that the judge notices. `--source` sets the address that it connects from, by which a relay knows
-the sides of a partition. `--database-switch` names a file: while it exists, the database does not answer.
+the sides of a partition. `--database-switch` names a file: while it exists, the database does not answer. `--second-look`
+shortens a wait of a minute.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -148,6 +150,13 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
 }
 
 
+def _second_look_after(seconds: float) -> None:
+    """Wait this long between the two looks that find a user unknown. Releases without such looks have nothing to shorten."""
+    name = "stateroom.sessions.protocol.unknown_users"
+    if importlib.util.find_spec(name) is not None:
+        importlib.import_module(name).SECOND_LOOK_SECONDS = seconds  # type: ignore[attr-defined]
+
+
 def _switch_database(switch: Path) -> None:
     """Make the database unavailable while this file exists. An SQLite file has no server that could be stopped."""
     plain = Database.connect
@@ -176,7 +185,10 @@ def main() -> None:
     parser.add_argument("--source", help="the address that connections to Redis and Sentinels come from")
     parser.add_argument("--slow-restore", type=float, help="seconds between a restore's first question and its write")
     parser.add_argument("--database-switch", type=Path, help="while this file exists the database does not answer")
+    parser.add_argument("--second-look", type=float, help="seconds between the two looks that find a user unknown")
     options = parser.parse_args()
+    if options.second_look is not None:
+        _second_look_after(options.second_look)
     if options.database_switch is not None:
         _switch_database(options.database_switch)
     if options.slow_restore is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -71,6 +72,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def counted_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users are numbered 1, 2, …: for tests of something else, which must know an id beforehand."""
+    monkeypatch.setattr("stateroom.accounts.users.new_id", itertools.count(1).__next__)
 
 
 @pytest.fixture(params=["aiohttp is known", "aiohttp is unknown"])

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
 from .accounts import ACCOUNTS, Accounts
+from .accounts.stored import look_at_stored
 from .api import auth, forward, health, metrics, openapi, profile, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
@@ -20,9 +21,10 @@ from .telemetry.requests import telemetry_middleware
 from .web.pages import setup_pages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from .backend.client import ClientFactory
+    from .sessions.model.identity import UserId
 
 
 def make_app(
@@ -39,7 +41,11 @@ def make_app(
             "DATABASE_URL=none is for library use, and the service needs a user database; unset it, or name a database"
         )
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    install(app, settings, client_factory=client_factory, origin_exempt=forward.HANDLERS)
+
+    async def known_users(ids: Collection[UserId]) -> Collection[UserId]:
+        return await app[ACCOUNTS].users.known(ids)
+
+    install(app, settings, client_factory=client_factory, known_users=known_users, origin_exempt=forward.HANDLERS)
     headers = security_headers(settings)
     app.on_response_prepare.append(set_on_prepare(headers))
     common = CommonLines(headers, stands_for=app.on_response_prepare)
@@ -49,7 +55,14 @@ def make_app(
         outer.append(cors_middleware(settings))
     outer.append(problems_middleware(setup_pages(app)))
     app.middlewares[:0] = outer
-    app[ACCOUNTS] = Accounts(settings, app[DATABASE], app[CLIENT], app[METRICS], hashing_threads=hashing_threads)
+    app[ACCOUNTS] = Accounts(
+        settings,
+        app[DATABASE],
+        app[CLIENT],
+        app[METRICS],
+        report_unknown=app[SESSIONS].report_unknown,
+        hashing_threads=hashing_threads,
+    )
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)
     for route in api_routes():
@@ -73,7 +86,6 @@ def make_metrics_app(service: web.Application) -> web.Application:
 
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
     accounts = app[ACCOUNTS]
-    if app[SESSIONS].settings.is_embedded:
-        await accounts.ensure_demo_user()
+    await look_at_stored(accounts, app[SESSIONS])
     yield
     await accounts.aclose()

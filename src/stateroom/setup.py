@@ -26,7 +26,6 @@ from .sessions.adoption import Adoption
 from .sessions.figures import Figures
 from .sessions.journal.interface import EndsJournal, NoJournal
 from .sessions.manager import SessionManager
-from .sessions.protocol.lease import check_lease
 from .sessions.upkeep import Upkeep
 from .sessions.watch import SessionWatch
 from .sessions.wiring import Parts, wire
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from .backend.client import ClientFactory
     from .database import Database
+    from .sessions.protocol.unknown_users import KnownUsers
 
 CANCEL_AGAIN_SECONDS = 0.5
 
@@ -49,14 +49,22 @@ DATABASE: web.AppKey[Database] = web.AppKey("stateroom_database")
 PARTS = web.AppKey("stateroom_parts", Parts)
 
 
-def setup(app: web.Application, settings: Settings | None = None, *, client_factory: ClientFactory | None = None) -> None:
+def setup(
+    app: web.Application,
+    settings: Settings | None = None,
+    *,
+    client_factory: ClientFactory | None = None,
+    known_users: KnownUsers | None = None,
+) -> None:
     """Give the application sessions: middleware, manager, and the stores they need while it runs.
 
     `settings`: from the environment if not given. `client_factory`: makes the Redis client in place of the one that
     `REDIS_MODE` names; it may return a `redis.asyncio.Redis`, also a fake one.
+    `known_users`: which of these user ids the application's table of users has. After the user database was restored from a
+    backup, sessions of users whom it lacks are ended as `unknown-user`. Without this function nobody's session is ended so.
     Raises `SettingsError`.
     """
-    install(app, settings, client_factory=client_factory)
+    install(app, settings, client_factory=client_factory, known_users=known_users)
 
 
 def install(
@@ -64,6 +72,7 @@ def install(
     settings: Settings | None = None,
     *,
     client_factory: ClientFactory | None = None,
+    known_users: KnownUsers | None = None,
     origin_exempt: Collection[Callable[..., Any]] = (),
 ) -> None:
     """`setup`, for an application that has handlers which must not check the request's origin: forward auth."""
@@ -76,13 +85,13 @@ def install(
         from .sessions.journal.sql import Journal
 
         app[DATABASE] = Database(settings)
-        journal = Journal(app[DATABASE])
-    parts = wire(settings, metrics, client, journal)
+        journal = Journal(app[DATABASE], settings.longest_session_ms)
+    parts = wire(settings, metrics, client, journal, known_users)
     manager = SessionManager(parts)
     proxies = Proxies(settings)
     frontend = Frontend(
         manager=manager,
-        jar=CookieJar(settings, manager.opens),
+        jar=CookieJar(settings, proxies, manager.opens),
         proxies=proxies,
         client_info=ClientInfo(proxies, settings.geoip_database),
         streams=Streams(SessionWatch(parts), parts.clock),
@@ -123,20 +132,20 @@ async def _run(
     if database is not None:
         stack.push_async_callback(database.aclose)
         await database.prepare()
-        await check_lease(parts.lease, parts.journal)
-        parts.deployment.id = await parts.journal.fleet_id()
+        await parts.membership.ask_database()
     await frontend.client_info.start()
     stack.callback(frontend.client_info.close)
     stack.push_async_callback(parts.client.aclose)
     await parts.client.start()
+    await parts.membership.ask_redis()
     stack.push_async_callback(frontend.streams.aclose)
     if parts.journal.has_journal:
         parts.tail.listen(frontend.streams.hear)
         stack.push_async_callback(parts.lookup.aclose)
         stack.push_async_callback(parts.tail.aclose)
-        await parts.replay.check_fleet()
         await stack.enter_async_context(_task(parts.tail.run, "journal tail", metrics))
         await stack.enter_async_context(_task(parts.replay.run, "journal replay", metrics))
+        await stack.enter_async_context(_task(parts.epochs.run, "epochs", metrics))
     await stack.enter_async_context(_task(housekeeping.run, "housekeeping", metrics))
     if metrics.is_shared:
         await stack.enter_async_context(_task(figures.keep_fresh, "figures", metrics))

@@ -34,6 +34,9 @@ EMAIL, PASSWORD, ADDRESS = "ada@example.com", "correct horse", "192.0.2.1"
 Make = Callable[..., Accounts]
 
 
+pytestmark = pytest.mark.usefixtures("counted_ids")
+
+
 @pytest.fixture
 async def fake(servers: Servers) -> AsyncIterator[RedisClient]:
     client = make_client(servers.settings("fakeredis"), Servers.fake_redis, metrics=Metrics())
@@ -57,7 +60,15 @@ async def make(servers: Servers, fake: RedisClient, users_database: Database) ->
 
     def making(metrics: Metrics | None = None, **values: Any) -> Accounts:
         quick = {"bcrypt_rounds": 4, "login_attempts": 3, "login_attempts_per_address": 1000}
-        made.append(Accounts(servers.settings("fakeredis", **(quick | values)), users_database, fake, metrics or Metrics()))
+        made.append(
+            Accounts(
+                servers.settings("fakeredis", **(quick | values)),
+                users_database,
+                fake,
+                metrics or Metrics(),
+                report_unknown=lambda _: None,
+            )
+        )
         return made[-1]
 
     yield making
@@ -202,8 +213,8 @@ async def test_one_address_does_not_fill_the_queue_for_everybody(make: Make, mon
         await release.wait()
         return False
 
-    monkeypatch.setattr(ours._passwords, "verify", held)
-    share = ours._passwords._threads * WAITING_PER_THREAD // 2
+    monkeypatch.setattr(ours.passwords, "verify", held)
+    share = ours.passwords._threads * WAITING_PER_THREAD // 2
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         asking = [
             group.create_task(refusal(ours.authenticate(EMAIL, PASSWORD, f"2001:db8::{number:x}"))) for number in range(share + 1)
@@ -215,7 +226,7 @@ async def test_one_address_does_not_fill_the_queue_for_everybody(make: Make, mon
         others = group.create_task(refusal(ours.authenticate(EMAIL, PASSWORD, "2001:db8:0:1::1")))
         release.set()
     assert isinstance(others.result(), InvalidCredentials)
-    assert not ours._passwords._shares
+    assert not ours.passwords._shares
 
 
 async def refusal(asked: Awaitable[Any]) -> Exception:
@@ -233,7 +244,7 @@ async def test_an_attempt_that_could_not_be_made_does_not_count(accounts: Accoun
     async def away(*_: object) -> User | None:
         raise DatabaseUnavailable
 
-    for owner, name, fault in ((accounts._passwords, "verify", full), (accounts.users, "by_email", away)):
+    for owner, name, fault in ((accounts.passwords, "verify", full), (accounts.users, "by_email", away)):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fault)
             for _ in range(10):
@@ -256,7 +267,7 @@ async def test_a_password_that_is_changed_while_it_is_verified_is_the_old_one(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = await ada(accounts)
-    fresh = await accounts._passwords.hash("a better horse")
+    fresh = await accounts.passwords.hash("a better horse")
 
     async def change() -> None:
         assert await accounts.users.set_password_hash(user.id, fresh, seen=user.password_hash)
@@ -270,7 +281,7 @@ async def test_a_password_that_is_changed_while_it_is_verified_is_the_old_one(
 
 def _meanwhile(accounts: Accounts, patch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
     """Run something once, after a user is read and before the first hash ends."""
-    verify = accounts._passwords.verify
+    verify = accounts.passwords.verify
     waiting = [happens]
 
     async def verify_slowly(password: str, stored: str | None) -> bool:
@@ -279,7 +290,7 @@ def _meanwhile(accounts: Accounts, patch: pytest.MonkeyPatch, happens: Callable[
             await waiting.pop()()
         return result
 
-    patch.setattr(accounts._passwords, "verify", verify_slowly)
+    patch.setattr(accounts.passwords, "verify", verify_slowly)
 
 
 async def test_new_settings_reach_a_stored_hash_at_the_next_sign_in(make: Make) -> None:
@@ -305,13 +316,13 @@ async def test_a_password_that_is_changed_while_its_hash_is_renewed_is_the_old_o
     earlier = make()
     await ada(earlier)
     later = make(bcrypt_rounds=5)
-    hash_again = later._passwords.hash
+    hash_again = later.passwords.hash
 
     async def hash_slowly(password: str) -> str:
         await change_password(earlier, "a better horse")
         return await hash_again(password)
 
-    monkeypatch.setattr(later._passwords, "hash", hash_slowly)
+    monkeypatch.setattr(later.passwords, "hash", hash_slowly)
     with pytest.raises(InvalidCredentials):
         await later.authenticate(EMAIL, PASSWORD, ADDRESS)
 
@@ -324,7 +335,7 @@ async def test_a_hash_that_cannot_be_renewed_now_fails_no_sign_in(make: Make, mo
         raise Saturated
 
     with monkeypatch.context() as patch:
-        patch.setattr(later._passwords, "hash", full)
+        patch.setattr(later.passwords, "hash", full)
         assert await later.authenticate(EMAIL, PASSWORD, ADDRESS) == user
     assert (await later.authenticate(EMAIL, PASSWORD, ADDRESS)).password_hash != user.password_hash
 
@@ -372,16 +383,16 @@ async def test_of_two_changes_at_once_one_wins(accounts: Accounts) -> None:
     assert (await accounts.authenticate(EMAIL, won[0], ADDRESS)).id == user.id
 
 
-async def test_the_demo_user_is_made_once_and_its_password_is_left_alone(make: Make) -> None:
-    accounts = make(redis_mode="embedded")
-    await asyncio.gather(accounts.ensure_demo_user(), accounts.ensure_demo_user())
-    user = await accounts.authenticate(DEMO_EMAIL, DEMO_PASSWORD, ADDRESS)
-    assert user.name == "Demo"
-    await change_password(accounts, "a better horse", current=DEMO_PASSWORD)
-    await accounts.ensure_demo_user()
-    with pytest.raises(InvalidCredentials):
-        await accounts.authenticate(DEMO_EMAIL, DEMO_PASSWORD, ADDRESS)
-    assert len(await accounts.users.list()) == 1
+async def test_the_demo_password_signs_in_on_a_loopback_address_in_embedded_mode_only(make: Make) -> None:
+    there = make(redis_mode="embedded")
+    await there.users.create(DEMO_EMAIL, "Demo", await there.passwords.hash(DEMO_PASSWORD))
+    assert (await there.authenticate(DEMO_EMAIL, DEMO_PASSWORD, ADDRESS)).name == "Demo"
+    for elsewhere in (make(redis_mode="single"), make(redis_mode="embedded", host="0.0.0.0")):
+        with pytest.raises(InvalidCredentials):
+            await elsewhere.authenticate(DEMO_EMAIL, DEMO_PASSWORD, ADDRESS)
+    own = "a better horse"
+    await change_password(there, own, current=DEMO_PASSWORD)
+    assert (await make(redis_mode="single").authenticate(DEMO_EMAIL, own, ADDRESS)).name == "Demo", "it is somebody's own now"
 
 
 async def test_an_endless_password_costs_no_more_than_a_long_one(accounts: Accounts) -> None:

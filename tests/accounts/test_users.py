@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from stateroom.accounts.users import MAX_EMAIL_LENGTH, User, Users, email_errors, name_errors
+from stateroom.accounts.users import GREATEST_ID, LEAST_ID, MAX_EMAIL_LENGTH, User, Users, email_errors, name_errors
 from stateroom.database import Database
 from stateroom.errors import Conflict
 from stateroom.sessions.journal.sql import Journal
@@ -14,7 +14,7 @@ from stateroom.sessions.model.identity import user_key
 
 @pytest.fixture
 def users(database: Database) -> Users:
-    return Users(database)
+    return Users(database, 10**9)
 
 
 async def ada(users: Users, email: str = "ada@example.com") -> User:
@@ -24,17 +24,18 @@ async def ada(users: Users, email: str = "ada@example.com") -> User:
 async def test_a_new_user_is_found_by_id_and_by_address(users: Users) -> None:
     before = int(time.time() * 1000)
     user = await ada(users)
-    assert (user.id, user.email, user.name, user.password_hash) == (1, "ada@example.com", "Ada", "sha256$hash")
+    assert (user.email, user.name, user.password_hash) == ("ada@example.com", "Ada", "sha256$hash")
+    assert LEAST_ID <= user.id <= GREATEST_ID
     assert before <= user.created_at <= int(time.time() * 1000)
     assert not user.is_disabled
-    assert await users.by_id(1) == user
+    assert await users.by_id(user.id) == user
     assert await users.by_email("ada@example.com") == user
 
 
 async def test_a_user_comes_with_the_generation_of_their_sessions(users: Users, database: Database) -> None:
     one, other = await ada(users), await ada(users, "bob@example.com")
     assert (one.generation, other.generation) == (0, 0)
-    await Journal(database).raise_generation(user_key(one.id), "password", ended_at=0, expires_at=1)
+    await Journal(database, 10**9).raise_generation(user_key(one.id), "password", ended_at=0)
     assert [each.generation for each in await users.list()] == [1, 0]
     found = await users.by_id(one.id), await users.by_email(one.email)
     assert [each.generation for each in found if each is not None] == [1, 1]

@@ -18,6 +18,8 @@ from stateroom.errors import BadInput
 
 from ..conftest import ServiceClient
 
+pytestmark = pytest.mark.usefixtures("counted_ids")
+
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
 CREDENTIALS = {"email": ADA["email"], "password": ADA["password"]}
 

@@ -17,6 +17,8 @@ from stateroom.app import make_app
 from ..conftest import ServiceClient
 from ..servers import Servers
 
+pytestmark = pytest.mark.usefixtures("counted_ids")
+
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
 PAGE = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
 ORIGINAL = {

@@ -67,6 +67,17 @@ async def test_what_happened_is_counted(service: ServiceClient) -> None:
     assert figure(text, "stateroom_redis_pool_connections_max") == 20
 
 
+@pytest.mark.parametrize("name", ["attacker.example", "attacker.example:8080", "127.0.0.1.attacker.example", "[", "10.0.0.1", ""])
+async def test_another_hosts_name_reads_nothing(service: ServiceClient, name: str) -> None:
+    """A page of another site can lead its own name here (DNS rebinding); a proxy on this host may set no header."""
+    assert await status(service, Host=name) in {400, 404}
+
+
+@pytest.mark.parametrize("name", ["localhost", "localhost:8080", "127.0.0.1", "127.1.2.3:80", "[::1]:8080"])
+async def test_a_loopback_name_reads(service: ServiceClient, name: str) -> None:
+    assert await status(service, Host=name) == 200
+
+
 async def test_labels_name_no_path_method_or_id_of_the_clients_own(service: ServiceClient) -> None:
     for method, path in [("GET", "/no/such/ada@example.com"), ("PROPFIND", "/livez"), ("DELETE", "/api/sessions/a-handle")]:
         async with service.request(method, path) as response:

@@ -20,6 +20,8 @@ from stateroom import SESSIONS, Settings, StoreUnavailable, access_token, bearer
 from stateroom.app import make_app
 from stateroom.drills import topology
 from stateroom.drills.node import Node
+from stateroom.sessions.model.deployment import Deployment
+from stateroom.sessions.model.lifetimes import Lifetimes
 from stateroom.sessions.model.session import record_of
 from stateroom.sessions.sealing.key_ring import KeyRing
 
@@ -29,6 +31,9 @@ from ..servers import Servers
 
 KEY, OTHER_KEY = "a-signing-key-of-more-than-32-bytes", "another-signing-key-of-over-32-bytes"
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
+
+
+pytestmark = pytest.mark.usefixtures("counted_ids")
 
 
 @pytest.fixture
@@ -214,7 +219,7 @@ def test_an_empty_token_is_neither_sealed_nor_opened() -> None:
     contents: Any = {
         "user_id": 1, "generation": 0, "auth_time": 1, "deadline": 2, "idle_ms": 3, "issued_at": 4, "is_persistent": False,
     }  # fmt: skip
-    ring = KeyRing([bytes(32)], "session_id")
+    ring = KeyRing([bytes(32)], "session_id", _deployment(), Lifetimes(10**9, 10**9, 10**9))
     with pytest.raises(ValueError, match="empty token"):
         ring.seal(b"", **contents)
     value = ring.seal(bytes(32), **contents)
@@ -331,3 +336,9 @@ async def test_no_token_while_redis_is_away(client: ServiceClient, node: Node) -
     assert (await call(client, "GET", "/api/auth/check", token=token))[1]["degraded"]
     status, _ = await call(client, "POST", "/api/auth/token", {"email": ADA["email"], "password": ADA["password"]})
     assert status == 503
+
+
+def _deployment() -> Deployment:
+    deployment = Deployment()
+    deployment.id = "one"
+    return deployment

@@ -12,7 +12,6 @@ from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Level
 from stateroom.doctor.stores import Administrator
 from stateroom.drills.node import until
-from stateroom.sessions.journal.sql import Journal
 
 from .conftest import Good, found, only, paused
 
@@ -110,7 +109,6 @@ async def test_a_fleet_with_another_database_is_found(good: Good, tmp_path: Path
     database = Database(settings)
     await database.upgrade()
     finding = await only(settings, "fleet")  # A database without an id would make a new one.
-    await Journal(database).fleet_id()
     await database.aclose()
     assert await only(settings, "fleet") == finding
     assert "give every host the same DATABASE_URL" in finding.fix

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from stateroom import SESSIONS, get_session, require_auth, sign_in
 from stateroom.drills.node import until
 from stateroom.request.request_session import FRONTEND
+from stateroom.sessions.model.deployment import Current
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.setup import setup
 
@@ -68,7 +69,7 @@ async def test_a_socket_that_opens_after_its_sessions_end_was_heard_is_not_left_
         await manager.revoke("ada", handle)
 
     async def is_heard() -> bool:
-        return manager._parts.tail.reason(SessionRef("sada", handle), 0) == "revoked"
+        return manager._parts.tail.reason(SessionRef("sada", handle), Current(0, "")) == "revoked"
 
     await until(is_heard, "the tail has the end")
     app[GATE].set()

@@ -4,6 +4,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
+from stateroom.request.proxies import Proxies
 from stateroom.request.transport import CookieJar, read_bearer
 from stateroom.settings import Settings
 
@@ -11,7 +12,8 @@ KEY = "A" * 43
 
 
 def jar(**values: object) -> CookieJar:
-    return CookieJar(Settings(_env_file=None, **values), opens=lambda value: value == "ours")
+    settings = Settings(_env_file=None, **values)
+    return CookieJar(settings, Proxies(settings), opens=lambda value: value == "ours")
 
 
 def read(*headers: str) -> str | None:
@@ -65,16 +67,6 @@ def test_a_domain_makes_it_a_secure_cookie_of_that_domain() -> None:
 def test_only_remembered_sessions_outlive_the_browser() -> None:
     assert "Max-Age" not in written()
     assert "; Max-Age=60;" in written(max_age=60)
-
-
-def test_embedded_cookies_turn_secure_with_the_first_proxied_request() -> None:
-    embedded = jar()
-    headers: CIMultiDict[str] = CIMultiDict()
-    embedded.write(headers, "VALUE", max_age=None)
-    assert "Secure" not in headers.popone("Set-Cookie")
-    assert embedded.read_value(make_mocked_request("GET", "/", headers={"X-Forwarded-Proto": "https"})) == (None, "cookie")
-    embedded.write(headers, "VALUE", max_age=None)
-    assert headers["Set-Cookie"].endswith("; Secure")
 
 
 def test_clearing_takes_the_same_attributes() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from stateroom.errors import DatabaseUnavailable
+from stateroom.sessions.journal.interface import EpochChange, LookedUp, Reading
+from stateroom.sessions.model.deployment import Current, DeploymentRow
 from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.model.rows import EndRow, InTransaction, Row
+from stateroom.sessions.model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 
 ASK_SECONDS = 0.002
 
@@ -25,21 +28,36 @@ class Table:
         self.turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.last_seq = 0
         self.commit_seconds = 0.002
-        self.lease_ms: int | None = None
+        self.deployment = DeploymentRow("fleet", None, None, "", None)
 
     def number(
-        self, user: str, handle: str | None, generation: int | None, reason: str, until: int, successor: str | None = None
+        self,
+        user: str,
+        handle: str | None,
+        generation: int | None,
+        reason: str,
+        successor: str | None = None,
+        epoch: str | None = None,
+        expires_at: int = TO_THE_LAST,
     ) -> Row:
         """A row that nobody sees yet."""
         self.last_seq += 1
-        return Row(self.last_seq, user, handle, generation, reason, 0, until, successor)
+        nonce = secrets.token_hex(8)
+        return Row(self.last_seq, user, handle, generation, reason, 0, expires_at, successor, nonce, epoch)
+
+    def renumbered(self, row: Row) -> Row:
+        """A row again, under the next number."""
+        self.last_seq += 1
+        return row._replace(seq=self.last_seq)
 
     def show(self, row: Row) -> None:
         """Commit a row."""
         self.rows[row.seq] = row
         self.last_seq = max(self.last_seq, row.seq)
         if row.generation is not None:
-            self.generations[row.user] = row.generation
+            self.generations[row.user] = max(row.generation, self.generations.get(row.user, 0))
+        if row.epoch is not None and row.epoch == self.deployment.epoch:
+            self.deployment = self.deployment._replace(epoch=row.successor or "")
 
 
 class FakeJournal:
@@ -60,7 +78,7 @@ class FakeJournal:
         return [row for _, row in sorted(self.table.rows.items())]
 
     def _of_end(self, row: EndRow) -> Row:
-        return self.table.number(row.user, row.handle, None, row.reason, row.expires_at, row.successor)
+        return self.table.number(row.user, row.handle, None, row.reason, row.successor)
 
     async def _commit(self, rows: Sequence[Row]) -> None:
         await asyncio.sleep(self.table.commit_seconds)
@@ -81,23 +99,21 @@ class FakeJournal:
         *,
         seen: int = 0,
         ended_at: int,
-        expires_at: int,
         in_transaction: InTransaction | None = None,
     ) -> int:
         assert in_transaction is None, "there is no connection to write with"
         await self._ask()
         async with self.table.turns[user]:
             generation = max(self.table.generations.get(user, 0), seen) + 1
-            await self._commit([self.table.number(user, None, generation, reason, expires_at)])
+            await self._commit([self.table.number(user, None, generation, reason)])
         return generation
 
     async def rotate(
         self,
         rotation: EndRow,
-        generation: int,
+        current: Current,
         *,
         revokes: str | None,
-        expires_at: int,
         in_transaction: InTransaction | None = None,
     ) -> bool:
         assert in_transaction is None, "there is no connection to write with"
@@ -106,53 +122,88 @@ class FakeJournal:
         async with self.table.turns[user]:
             is_ended = any((row.user, row.handle) == (user, rotation.handle) for row in self.table.rows.values())
             now = self.table.generations.get(user, 0)
-            if is_ended or now > generation:
+            if is_ended or now > current.generation or self.table.deployment.epoch != current.epoch:
                 return False
-            raised = [] if revokes is None else [self.table.number(user, None, generation + 1, revokes, expires_at)]
+            raised = [] if revokes is None else [self.table.number(user, None, current.generation + 1, revokes)]
             await self._commit([*raised, self._of_end(rotation)])
         return True
 
-    async def generation(self, user: str) -> int:
+    async def current(self, user: str) -> Current:
         await self._ask()
-        return self.table.generations.get(user, 0)
+        return Current(self.table.generations.get(user, 0), self.table.deployment.epoch)
+
+    async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
+        await self._ask()
+        async with self.table.turns[""]:
+            before, after = self.table.deployment.epoch, secrets.token_hex(8)
+            await self._commit([self.table.number("", None, None, reason, after, before)])
+        return EpochChange(before, after)
+
+    async def recommit(self, rows: Sequence[Row]) -> int:
+        await self._ask()
+        async with self.table.turns[""]:
+            lacking = [
+                row for row in rows if row.reason != REGISTERED and not any(_does_same(row, each) for each in self._in_order())
+            ]
+            await self._commit([self.table.renumbered(row) for row in lacking])
+            word = self.table.deployment.restored or secrets.token_hex(8)
+            self.table.deployment = self.table.deployment._replace(restored=word)
+        return len(lacking)
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         await self._ask()
-        return next((row.reason for row in self._in_order() if row.ends(ref, generation)), None)
+        return next((row.reason for row in self._in_order() if row.epoch is None and row.ends(ref, Current(generation, ""))), None)
 
     async def newest(self, limit: int) -> list[Row]:
         await self._ask()
         return self._in_order()[-limit:]
 
-    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
+    async def raised(self, after: int, limit: int) -> list[Row]:
         await self._ask()
-        rows = [row for row in self._in_order() if row.seq > after and row.handle is None and row.expires_at > needed_at]
+        rows = [row for row in self._in_order() if row.seq > after and row.handle is None and row.reason != REGISTERED]
         return rows[:limit]
 
-    async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
+    async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
+        wanted, asked = set(gaps), set(checked)  # as the statement is sent: they are the tail's own
         await self._ask()
-        wanted = set(gaps)  # as the statement was sent: gaps is the tail's own
-        return [row for row in self._in_order() if row.seq > after or row.seq in wanted][:limit]
+        rows = [row for row in self._in_order() if row.seq > after or row.seq in wanted][:limit]
+        nonces = {row.seq: row.nonce for row in self._in_order() if row.seq in asked}
+        return Reading(rows, nonces, self.table.deployment)
 
-    async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
+    async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
         await self._ask()
         keys: set[tuple[str, str | None]] = set(refs)
         rows = [row for row in self._in_order() if (row.user, row.handle) in keys]
         users = {ref.user for ref in refs}
-        return rows, {user: number for user, number in self.table.generations.items() if user in users}
+        generations = {user: number for user, number in self.table.generations.items() if user in users}
+        return LookedUp(rows, generations, self.table.deployment)
 
     async def of_user(self, user: str) -> list[Row]:
         await self._ask()
         return [row for row in self._in_order() if row.user == user]
 
-    async def fleet_id(self) -> str:
+    async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
         await self._ask()
-        return "fleet"
+        known = self.table.deployment
+        lease = lease_ms if known.lease_ms is None else known.lease_ms
+        self.table.deployment = known._replace(lease_ms=lease, name=name if known.name is None else known.name)
+        return self.table.deployment
 
-    async def agree_on_lease(self, lease_ms: int) -> int:
+    async def set_restored(self, *, seen: str) -> None:
         await self._ask()
-        self.table.lease_ms = self.table.lease_ms or lease_ms
-        return self.table.lease_ms
+        if self.table.deployment.restored == seen:
+            self.table.deployment = self.table.deployment._replace(restored=None)
 
-    async def prune(self, now: int, limit: int) -> int:
+    async def prune(self, due_at: int, limit: int) -> int:
         return 0
+
+    async def now_ms(self) -> int:
+        return 0
+
+
+def _does_same(row: Row, other: Row) -> bool:
+    if row.epoch is not None:
+        return other.epoch == row.epoch
+    if row.handle is not None:
+        return (other.user, other.handle) == (row.user, row.handle)
+    return other.user == row.user and other.handle is None and (other.generation or 0) >= (row.generation or 0)

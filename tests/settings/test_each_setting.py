@@ -113,6 +113,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "COOKIE_SECURE": ("maybe",),
     "COOKIE_DOMAIN": ("https://example.com", "example.com; HttpOnly", "example.com/path"),
     "COOKIE_PATH": ("app", "/a;b", "/a b"),
+    "COOKIE_FORMAT": ("x", "0", "3"),
     "COOKIE_SAMESITE": ("sometimes", "none"),
     "DEPLOYMENT": ("a name", "produktion-\u00fc", "x" * 201),
     "JOURNAL_LEASE": ("0.3", "11", "soon", "nan", "-1", "100ms", "1m"),

@@ -114,8 +114,30 @@ def test_none_in_code_leaves_it_to_the_other_settings() -> None:
     assert settings.redis_sentinel_tls is False
 
 
+@pytest.mark.parametrize(
+    ("given", "listener"),
+    [
+        ({}, (None, None)),
+        ({"host": "localhost"}, (None, None)),
+        ({"host": "::1"}, (None, None)),
+        ({"host": "0.0.0.0"}, ("127.0.0.1", 9464)),
+        ({"host": "192.0.2.1", "metrics_port": 9090}, ("127.0.0.1", 9090)),
+        ({"metrics_port": 9090}, ("127.0.0.1", 9090)),
+        ({"metrics_host": "192.0.2.1"}, ("192.0.2.1", 9464)),
+    ],
+)
+def test_metrics_have_a_listener_of_their_own_where_others_reach_the_public_one(given: dict[str, Any], listener: object) -> None:
+    settings = Settings(**given)
+    assert (settings.metrics_host, settings.metrics_port) == listener
+
+
 def test_every_implied_setting_has_a_value_of_its_type() -> None:
-    may_be_none = {"redis_sentinel_tls_ca", "redis_sentinel_tls_cert", "redis_sentinel_tls_key", "redis_sentinel_tls_server_name"}
+    may_be_none = {"metrics_host", "metrics_port"} | {
+        "redis_sentinel_tls_ca",
+        "redis_sentinel_tls_cert",
+        "redis_sentinel_tls_key",
+        "redis_sentinel_tls_server_name",
+    }
     for settings in (Settings(), production(redis_host="redis"), production(redis_sentinels="10.0.0.1:26379")):
         assert {name for name in IMPLIED if getattr(settings, name) is None} == may_be_none
     types = {name: str(Settings.model_fields[name].annotation) for name in IMPLIED}
@@ -222,8 +244,6 @@ class TestCookies:
         ({"redis_sentinels": "10.0.0.1:26379", "database_url": None}, "DATABASE_URL must be set with REDIS_MODE=sentinel"),
         ({"redis_cluster_nodes": "10.0.0.1:6379", "database_url": None}, "DATABASE_URL must be set with REDIS_MODE=cluster"),
         ({"journal_required": True}, "JOURNAL_REQUIRED needs a database, but DATABASE_URL is none; name a database"),
-        ({"metrics_host": "127.0.0.1"}, "METRICS_HOST and METRICS_PORT go together; set both or neither"),
-        ({"metrics_port": 9090}, "METRICS_HOST and METRICS_PORT go together; set both or neither"),
         ({"metrics_host": "127.0.0.1", "metrics_port": 8080, "host": "127.0.0.1"}, "METRICS_PORT and PORT are both 8080; choose"),
         ({"metrics_host": "10.0.0.1", "metrics_port": 8080, "host": "0.0.0.0"}, "METRICS_PORT and PORT are both 8080; choose"),
         ({"redis_pool_size": 1}, "REDIS_MIN_IDLE is larger than REDIS_POOL_SIZE; lower the former or raise the latter"),

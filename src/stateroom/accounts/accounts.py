@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, NotFound, TooManyAttempts, Unavailable
+from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, TooManyAttempts, Unavailable
 from ..request.proxies import kept_form
 from ..telemetry.logging import security_event
 from .passwords import MAX_PASSWORD_LENGTH, Passwords
@@ -19,7 +19,7 @@ from .throttle import Throttle, network_of
 from .users import User, Users, email_errors, name_errors, normal_email
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,20 +32,29 @@ if TYPE_CHECKING:
 USERS_REMEMBERED = 10_000
 IDENTITY_SECONDS = 60.0
 """How old a name or an email in forward auth's headers may be."""
-DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
+DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME, DEMO_ID = "demo@example.com", "password123", "Demo", 1
 
 
 class Accounts:
     """Users and their passwords, with throttled sign-ins. It knows nothing of sessions."""
 
     def __init__(
-        self, settings: Settings, database: Database, client: RedisClient, metrics: Metrics, *, hashing_threads: int | None = None
+        self,
+        settings: Settings,
+        database: Database,
+        client: RedisClient,
+        metrics: Metrics,
+        *,
+        report_unknown: Callable[[int], None],
+        hashing_threads: int | None = None,
     ) -> None:
+        """`report_unknown`: is told of a session's user whom the database does not have."""
         self._settings = settings
+        self._report_unknown = report_unknown
         self._metrics = metrics
-        self.users = Users(database)
+        self.users = Users(database, settings.longest_session_ms)
         self.throttle = Throttle(client, settings)
-        self._passwords = Passwords(settings, metrics, threads=hashing_threads)
+        self.passwords = Passwords(settings, metrics, threads=hashing_threads)
         # (email, address) -> the task that takes back the count of their last good attempt. It removes itself when it ends.
         self._forgiving: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         # User id -> until when `identity` may answer from `_known`, by the monotonic clock: at most IDENTITY_SECONDS from now.
@@ -58,7 +67,7 @@ class Accounts:
     async def aclose(self) -> None:
         """Finish the throttle's steps and end the hashing threads."""
         await asyncio.gather(*self._forgiving.values(), return_exceptions=True)
-        await self._passwords.aclose()
+        await self.passwords.aclose()
 
     async def register(self, email: str, password: str, name: str, address: str | None) -> User:
         """Make a new user. `address`: the client's IP address.
@@ -67,14 +76,14 @@ class Accounts:
         has an account, or fill the database with accounts.
         Raises `BadInput`, `Conflict`, `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
         """
-        errors = [*email_errors(email), *self._passwords.errors(password), *name_errors(name)]
+        errors = [*email_errors(email), *self.passwords.errors(password), *name_errors(name)]
         if errors:
             raise BadInput(errors=tuple(errors))
         email = normal_email(email)
         async with self._attempt(email, address):
             if await self.users.by_email(email) is not None:  # before the costly hash; the table's constraint decides
                 raise Conflict("an account with this email exists")
-            user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
+            user = await self.users.create(email, name.strip(), await self.passwords.hash(password))
         self._in_background((email, address), self.throttle.acquit(email, address))
         return user
 
@@ -93,7 +102,7 @@ class Accounts:
         self._metrics.logins["degraded" if degraded else "success"].inc()
 
     async def verify_password(self, user_id: int, password: str, address: str | None) -> User:
-        """Return the user if this is the right password. Raises as `authenticate`, and `NotFound`."""
+        """Return the user if this is the right password. Raises as `authenticate`."""
         user = await self.get(user_id)
         async with self._attempt(user.email, address):
             return await self._verified(user.email, password, address, user)
@@ -110,11 +119,11 @@ class Accounts:
         The caller calls the function in the transaction in which it ends the user's sessions, so that both happen or none.
         The function raises `Conflict` if the password has changed meanwhile. Raises as `authenticate`, and `BadInput`.
         """
-        errors = self._passwords.errors(new, "new_password")
+        errors = self.passwords.errors(new, "new_password")
         if errors:
             raise BadInput(errors=tuple(errors))
         user = await self.verify_password(user_id, current, address)
-        new_hash = await self._passwords.hash(new)
+        new_hash = await self.passwords.hash(new)
 
         async def store(connection: AsyncConnection) -> None:
             if not await self.users.set_password_hash(user_id, new_hash, seen=user.password_hash, within=connection):
@@ -123,10 +132,14 @@ class Accounts:
         return user, store
 
     async def get(self, user_id: int) -> User:
-        """Return a user from the database. Raises `NotFound`, `DatabaseUnavailable`."""
+        """Return a session's user from the database. Raises `DatabaseUnavailable`, also if the database has no such user.
+
+        Then it was probably restored from a backup, and the session is ended as soon as that is certain.
+        """
         user = await self.users.by_id(user_id)
         if user is None:
-            raise NotFound("there is no such user")
+            self._report_unknown(user_id)
+            raise DatabaseUnavailable("the user database does not know this user; it may have been restored from a backup")
         self._remember(user)
         return user
 
@@ -164,14 +177,6 @@ class Accounts:
         if len(self._known) > USERS_REMEMBERED:
             self._known.popitem(last=False)
 
-    async def ensure_demo_user(self) -> None:
-        """Make the demo user of embedded mode, unless it exists."""
-        if await self.users.by_email(DEMO_EMAIL) is None:
-            try:
-                await self.users.create(DEMO_EMAIL, DEMO_NAME, await self._passwords.hash(DEMO_PASSWORD))
-            except Conflict:
-                return
-
     @contextlib.asynccontextmanager
     async def _attempt(self, email: str, address: str | None) -> AsyncIterator[None]:
         """Count an attempt before it is made. If we could not carry it out, take the count back."""
@@ -179,7 +184,7 @@ class Accounts:
             await asyncio.wait([self._forgiving[email, address]])
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(self._passwords.share(network_of(address)))
+                stack.enter_context(self.passwords.share(network_of(address)))
                 await self.throttle.reserve(email, address)
             except TooManyAttempts:
                 self._metrics.logins["throttled"].inc()
@@ -203,7 +208,9 @@ class Accounts:
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
         """Return the user, read again after the check. The attempt is counted already; a good one is taken back."""
         stored = user.password_hash if user is not None else None
-        matches = await self._passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
+        if email == DEMO_EMAIL and password == DEMO_PASSWORD and not self._settings.has_demo_user:
+            stored = None  # everybody knows it: startup disables the account, if the database answers then
+        matches = await self.passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
         if user is not None and matches:
             # Hashing takes long. A user who was disabled meanwhile, or has another password now, must not get in.
             current = await self.users.by_id(user.id)
@@ -220,10 +227,10 @@ class Accounts:
 
     async def _rehashed(self, user: User, password: str, address: str | None) -> User:
         """Store a new hash if the settings for hashing have changed. If it cannot be done now, a later sign-in does it."""
-        if not self._passwords.needs_rehash(user.password_hash):
+        if not self.passwords.needs_rehash(user.password_hash):
             return user
         try:
-            new_hash = await self._passwords.hash(password)
+            new_hash = await self.passwords.hash(password)
             is_stored = await self.users.set_password_hash(user.id, new_hash, seen=user.password_hash)
         except Unavailable:
             return user

@@ -21,17 +21,20 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import bcrypt
+import structlog
 
 from ..errors import FieldError, Saturated, SettingsError, TooManyAttempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 MAX_PASSWORD_LENGTH = 1024
 WAITING_PER_THREAD = 32
@@ -40,12 +43,19 @@ NICENESS = 10
 """Hashing threads have a lower priority than the event loop, so that many sign-ins do not slow session checks down."""
 assert WAITING_PER_THREAD >= 2, "one client may have half of the queue, which must be at least one place"
 
-_PLAIN, _PEPPERED = "sha256", "pepper"
+PLAIN, PEPPERED = "sha256", "pepper"
 
 # An invented salt and hash in the form of bcrypt's.
 _NOBODYS_SALT_AND_HASH = "." * 21 + "O" + "." * 31
 
 T = TypeVar("T")
+
+
+class PasswordKind(NamedTuple):
+    """Whether `PASSWORD_PEPPER` is in the hash, and bcrypt's cost (`BCRYPT_ROUNDS` of the time)."""
+
+    is_peppered: bool
+    rounds: int
 
 
 class Passwords:
@@ -66,9 +76,8 @@ class Passwords:
         self._shares: Counter[str] = Counter()
         # How long the last computation took; a guess before the first. It only serves for Retry-After.
         self._seconds_each = 0.25
-        # The hash for an unknown user, so that checking takes as long as for a known one. No password has this hash.
-        # It is not computed, because that would make startup a quarter of a second longer.
-        self._decoy = f"{_PLAIN}$$2b${self._rounds:02d}${_NOBODYS_SALT_AND_HASH}"
+        # Every check takes as long as one of this cost: the highest that is stored or set. `_rounds <= _level`.
+        self._level = self._rounds
 
     async def aclose(self) -> None:
         """End the hashing threads. Computations that have not begun are cancelled."""
@@ -103,7 +112,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Return the hash to store for a password. Raises `Saturated`."""
-        tag = _PEPPERED if self._pepper is not None else _PLAIN
+        tag = PEPPERED if self._pepper is not None else PLAIN
         prepared = self._prepare(password, tag)
         hashed = await self._compute(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._rounds)))
         return f"{tag}${hashed.decode()}"
@@ -111,25 +120,44 @@ class Passwords:
     async def verify(self, password: str, stored: str | None) -> bool:
         """Whether this is the password of the stored hash. Raises `Saturated`.
 
-        `stored` is None for an unknown user: then the answer is no, after as long a time.
+        `stored` is None for an unknown user: then the answer is no. Each check takes as long as any other, whatever cost was
+        stored: a check of cost c is followed by dummies of the costs c, c+1, … up to the highest cost less one, and
+        2^c + 2^c + 2^(c+1) + … is 2^highest.
         """
-        known = stored or self._decoy
-        tag, _, hashed = known.partition("$")
-        prepared = self._prepare(password, tag)
-        matches = await self._compute(lambda: bcrypt.checkpw(prepared, hashed.encode()))
-        return matches and stored is not None
+        tag, _, hashed = (stored or f"{PLAIN}${_decoy(self._level)}").partition("$")
+        if tag == PEPPERED and self._pepper is None:
+            log.error("pepper_missing", fix="passwords were stored with PASSWORD_PEPPER; set it again")
+            tag, hashed, stored = PLAIN, _decoy(self._level), None
+        prepared, rounds = self._prepare(password, tag), _rounds_of(hashed)
+        self._level = max(self._level, rounds)
+        costs = range(rounds, self._level)
+
+        def check() -> bool:
+            matches = bcrypt.checkpw(prepared, hashed.encode())
+            for cost in costs:
+                bcrypt.checkpw(prepared, _decoy(cost).encode())
+            return matches
+
+        return await self._compute(check) and stored is not None
+
+    def know_stored(self, kinds: Collection[PasswordKind]) -> None:
+        """How the stored passwords were hashed: no check is quicker than the slowest of them."""
+        self._level = max([self._rounds, *(each.rounds for each in kinds)])
+
+    @property
+    def has_pepper(self) -> bool:
+        """Whether `PASSWORD_PEPPER` is set."""
+        return self._pepper is not None
 
     def needs_rehash(self, stored: str) -> bool:
         """Whether the settings for hashing have changed since this hash was stored."""
         tag, _, hashed = stored.partition("$")
-        wanted = _PEPPERED if self._pepper is not None else _PLAIN
-        return tag != wanted or int(hashed.split("$")[2]) != self._rounds
+        wanted = PEPPERED if self._pepper is not None else PLAIN
+        return tag != wanted or _rounds_of(hashed) != self._rounds
 
     def _prepare(self, password: str, tag: str) -> bytes:
         raw = password.encode("utf-8", "surrogatepass")
-        if tag == _PEPPERED:
-            if self._pepper is None:
-                raise SettingsError("PASSWORD_PEPPER is not set, but passwords were stored with it; set it again")
+        if tag == PEPPERED and self._pepper is not None:
             digest = hmac.digest(self._pepper, raw, "sha256")
         else:
             digest = hashlib.sha256(raw).digest()
@@ -159,6 +187,15 @@ class Passwords:
     def _timed(work: Callable[[], T]) -> tuple[T, float]:
         began = time.perf_counter()
         return work(), time.perf_counter() - began
+
+
+def _decoy(rounds: int) -> str:
+    """A hash of this cost that no password has. It is not computed, because that would take as long as a check."""
+    return f"$2b${rounds:02d}${_NOBODYS_SALT_AND_HASH}"
+
+
+def _rounds_of(hashed: str) -> int:
+    return int(hashed.split("$")[2])
 
 
 def _lower_priority() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import (
     BigInteger,
     Column,
-    Integer,
     String,
     Table,
     UniqueConstraint,
     delete,
+    func,
     insert,
     select,
     update,
@@ -24,12 +25,18 @@ from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
 from ..errors import Conflict, FieldError
+from ..sessions.journal.sql import check_primary, registration
 from ..sessions.manager import SessionManager
+from ..sessions.model.identity import user_key
+from .passwords import PEPPERED, PasswordKind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..database import Database
+    from ..sessions.model.identity import UserId
 
 MAX_EMAIL_LENGTH = 254
 MAX_NAME_LENGTH = 200
@@ -43,23 +50,31 @@ EMAIL_PATTERN = (
 users = Table(
     "users",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("email", String(MAX_EMAIL_LENGTH), nullable=False),
     Column("name", String(MAX_NAME_LENGTH), nullable=False),
     Column("password_hash", String(200), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger, nullable=True),
     UniqueConstraint("email", name="uq_users_email"),
-    sqlite_autoincrement=True,  # an id is never given to a second user
 )
-_USERS = select(users, SessionManager.generation_column(users.c.id).label("generation"))
+"""Ids are random (`_new_id`): a sequence would give one again after the database was restored from a backup."""
+
+LEAST_ID, GREATEST_ID = 2**32, 2**53 - 1
+"""JSON numbers above 2^53 lose digits in JavaScript (RFC 8259, section 6)."""
+_USERS = select(
+    users,
+    SessionManager.generation_column(users.c.id).label("generation"),
+    SessionManager.epoch_column().label("epoch"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class User:
     """A user. `created_at` and `disabled_at` are in milliseconds since the epoch.
 
-    `generation`: how often all sessions of the user had been ended at the moment when this row was read.
+    `generation`: how often all sessions of the user had been ended at the moment when this row was read, and `epoch`: the
+    deployment's then.
     """
 
     id: int
@@ -69,6 +84,7 @@ class User:
     created_at: int
     disabled_at: int | None
     generation: int = 0
+    epoch: str = ""
 
     @property
     def is_disabled(self) -> bool:
@@ -79,12 +95,19 @@ class User:
 class Users:
     """The table of users. Each call raises `DatabaseUnavailable`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, longest_session_ms: int) -> None:
         self._database = database
+        self._longest_session_ms = longest_session_ms
 
-    async def create(self, email: str, name: str, password_hash: str) -> User:
-        """Store a new user. Raises `Conflict` if there is an account with this email."""
+    async def create(self, email: str, name: str, password_hash: str, *, user_id: int | None = None) -> User:
+        """Store a new user, and note in the journal that there is one. `user_id`: a random one by default.
+
+        Raises `Conflict` if there is an account with this email or this id.
+        """
+        if user_id is None:
+            user_id = new_id()
         values: dict[str, Any] = {
+            "id": user_id,
             "email": normal_email(email),
             "name": name,
             "password_hash": password_hash,
@@ -92,7 +115,9 @@ class Users:
         }
         try:
             async with self._database.begin() as connection:
-                user_id = (await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one()
+                await connection.execute(insert(users).values(values))
+                noted = registration(user_key(user_id), longest_ms=self._longest_session_ms, registered_at=values["created_at"])
+                await connection.execute(noted)
                 return User(**(await connection.execute(_USERS.where(users.c.id == user_id))).mappings().one())
         except IntegrityError:
             raise Conflict("an account with this email exists") from None
@@ -107,10 +132,27 @@ class Users:
         """The user with this id; None if there is none."""
         return await self._one(users.c.id == user_id)
 
-    async def list(self) -> list[User]:
-        """All users, by id."""
+    async def password_kinds(self) -> set[PasswordKind]:
+        """How the stored passwords were hashed."""
+        hashed = users.c.password_hash
+        # bcrypt's "$2b$12$", then 53 characters: https://en.wikipedia.org/wiki/Bcrypt#Description
+        cost = func.substr(hashed, func.length(hashed) - 55, 2)
+        is_peppered = hashed.startswith(f"{PEPPERED}$")
         async with self._database.connect() as connection:
-            return [User(**row) for row in (await connection.execute(_USERS.order_by(users.c.id))).mappings()]
+            found = await connection.execute(select(is_peppered, cost).distinct())
+            return {PasswordKind(bool(peppered), int(rounds)) for peppered, rounds in found if rounds.isdigit()}
+
+    async def known(self, ids: Collection[UserId]) -> set[UserId]:
+        """Those of these ids that users have. Raises `DatabaseUnavailable`, also for a standby, which may lack the newest."""
+        numbers = [each for each in ids if isinstance(each, int)]
+        async with self._database.connect() as connection:
+            await check_primary(connection)
+            return set((await connection.execute(select(users.c.id).where(users.c.id.in_(numbers)))).scalars())
+
+    async def list(self) -> list[User]:
+        """All users, the oldest account first."""
+        async with self._database.connect() as connection:
+            return [User(**row) for row in (await connection.execute(_USERS.order_by(users.c.created_at, users.c.id))).mappings()]
 
     async def set_password_hash(
         self, user_id: int, password_hash: str, *, seen: str, within: AsyncConnection | None = None
@@ -143,6 +185,11 @@ class Users:
     async def _set(self, condition: Any, within: AsyncConnection | None, **values: Any) -> bool:
         async with self._database.begin() if within is None else contextlib.nullcontext(within) as connection:
             return bool((await connection.execute(update(users).where(condition).values(**values))).rowcount)
+
+
+def new_id() -> int:
+    """A user's id. Among a million users the chance that a new one has the id of another is one in nine thousand million."""
+    return LEAST_ID + secrets.randbelow(GREATEST_ID - LEAST_ID + 1)
 
 
 def normal_email(email: str) -> str:

@@ -1,7 +1,9 @@
 """`/metrics`, only for Prometheus.
 
-On the public listener it answers clients that have `METRICS_TOKEN`, and loopback peers whose request came through no proxy.
-With a listener of its own (`METRICS_HOST`, `METRICS_PORT`) it answers every client of that listener.
+It has a listener of its own (`METRICS_HOST`, `METRICS_PORT`) unless the public one is on a loopback address; there it
+answers every client. On the public listener it answers clients that have `METRICS_TOKEN`. If there is no other listener, it
+also answers loopback peers whose request came through no proxy and under a loopback name: a page of another site can lead
+its own name to 127.0.0.1 (DNS rebinding), and a proxy on this host may set no forwarding header.
 """
 
 from __future__ import annotations
@@ -55,4 +57,10 @@ def _may_read(request: web.Request, settings: Settings) -> bool:
         given = request.headers.get("Authorization", "")
         if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {token.get_secret_value()}".encode()):
             return True
-    return settings.metrics_port is None and not is_forwarded(request) and is_loopback(request.remote)
+    is_ours = settings.metrics_port is None and is_loopback(request.remote)
+    return is_ours and not is_forwarded(request) and _is_loopback_name(request)
+
+
+def _is_loopback_name(request: web.Request) -> bool:
+    name = request.url.host  # without the port; a Host that is no host name is None
+    return name == "localhost" or is_loopback(name)

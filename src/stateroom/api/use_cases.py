@@ -63,7 +63,7 @@ async def sign_in_as(
     Raises `InvalidCredentials` if the password has changed or the user was disabled since then, and what `sign_in` raises.
     """
     try:
-        return await sign_in(request, user.id, remember=remember, transport=transport, generation=user.generation)
+        return await sign_in(request, user.id, remember=remember, transport=transport, generation=user.generation, epoch=user.epoch)
     except SessionEnded:
         raise request.app[ACCOUNTS].refusal(user.id, client_address(request)) from None
 

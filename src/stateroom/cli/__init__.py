@@ -223,13 +223,19 @@ def list_sessions(
 @sessions.command()
 def revoke(
     user: Annotated[str | None, typer.Option(help="Email of one user.")] = None,
-    all_users: Annotated[bool, typer.Option("--all", help="Every user.")] = False,
+    all_users: Annotated[bool, typer.Option("--all", help="Everybody's, in one step.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
     """End sessions for good."""
-    from .admin import revoke_sessions, run
+    from .admin import revoke_everybody, revoke_sessions, run
 
     _check_choice(user, all_users=all_users)
-    run(lambda service: revoke_sessions(service, user))
+    if user is not None:
+        run(lambda service: revoke_sessions(service, user))
+        return
+    if not yes:
+        typer.confirm("Sign everybody out, on every device? This cannot be undone.", abort=True)
+    run(revoke_everybody)
 
 
 @database.command()
@@ -246,6 +252,21 @@ def lease(seconds: Annotated[float, typer.Argument(help="The new JOURNAL_LEASE o
     from .admin import set_lease
 
     set_lease(seconds)
+
+
+@database.command()
+def adopt(
+    new_identity: Annotated[
+        bool, typer.Option("--new-identity", help="Make a copied database a deployment of its own first.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Take over a Redis that belongs to another user database, and end every session in it. Stop every worker first."""
+    from .admin import adopt
+
+    if not yes:
+        typer.confirm("Take over the Redis of these settings and end every session in it? This cannot be undone.", abort=True)
+    adopt(has_new_identity=new_identity)
 
 
 def _check_choice(user: str | None, *, all_users: bool) -> None:

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from .. import __version__
 from ..accounts import ACCOUNTS, Accounts, User
 from ..app import make_app
+from ..backend.clients import make_client
 from ..database import Database
 from ..errors import NotFound, SettingsError
 from ..request.request_session import SESSIONS
 from ..sessions.journal.sql import Journal
+from ..sessions.wiring import wire
 from ..settings import Settings
 from ..telemetry.logging import configure_logging, security_event
+from ..telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..sessions.manager import SessionManager
+
+
+MAX_EPOCHS = 10_000
 
 
 class Service:
@@ -88,7 +96,7 @@ def set_lease(seconds: float) -> None:
         database = Database(settings)
         try:
             await database.prepare()
-            await Journal(database).set_lease(round(settings.journal_lease * 1000))
+            await Journal(database, settings.longest_session_ms).set_lease(round(settings.journal_lease * 1000))
             print(f"the lease is {settings.journal_lease:g} s; start every worker with JOURNAL_LEASE={settings.journal_lease:g}")
         finally:
             await database.aclose()
@@ -125,15 +133,59 @@ async def list_sessions(service: Service, email: str | None) -> None:
             print(f"{user.email}\t{each.id}\t{each.last_access:%Y-%m-%dT%H:%M:%SZ}\t{each.ip_address}\t{each.device_type}")
 
 
-async def revoke_sessions(service: Service, email: str | None) -> None:
-    """End the sessions of one user, or of all. Raises `NotFound`, `DatabaseUnavailable`."""
-    total, is_known = 0, True
-    for user in await service.chosen(email):
-        count = await service.sessions.revoke_all(user.id, reason="revoked")
-        security_event("revoke_all", user_id=user.id, count=count)
-        total += count or 0
-        is_known &= count is not None
-    print(f"{total} sessions ended" if is_known else "sessions ended; their number is unknown, because Redis is unavailable")
+async def revoke_sessions(service: Service, email: str) -> None:
+    """End the sessions of one user. Raises `NotFound`, `DatabaseUnavailable`."""
+    user = await service.user(email)
+    count = await service.sessions.revoke_all(user.id, reason="revoked")
+    security_event("revoke_all", user_id=user.id, count=count)
+    print(_ended(count))
+
+
+async def revoke_everybody(service: Service) -> None:
+    """End every session of the deployment, whoever's, also those of accounts that are gone. Raises `DatabaseUnavailable`."""
+    count = await service.sessions.end_everybody()
+    security_event("everybody_out", count=count)
+    print(_ended(count))
+
+
+def _ended(count: int | None) -> str:
+    if count is None:
+        return "sessions ended; their number is unknown, because Redis is unavailable"
+    return f"{count} sessions ended"
+
+
+def adopt(*, has_new_identity: bool) -> None:
+    """Make the Redis of the settings this user database's own, and end every session in it.
+
+    `has_new_identity`: first make the database another deployment, as a copy of a database must be. No worker may be running.
+    """
+    settings = Settings.load()
+    if not settings.has_database:
+        raise SettingsError("DATABASE_URL is none: there is no database that could adopt a store; name one")
+    configure_logging(settings)
+
+    async def act() -> None:
+        database = Database(settings)
+        journal = Journal(database, settings.longest_session_ms)
+        client = make_client(settings, None, metrics=Metrics(__version__))
+        parts = wire(settings, client=client, metrics=Metrics(__version__), journal=journal)
+        try:
+            await database.prepare()
+            if has_new_identity:
+                await journal.set_identity(secrets.token_hex(16), settings.deployment)
+            await parts.membership.ask_database()
+            await client.start()
+            await parts.membership.claim()
+            await parts.ends.everybody()
+            for epoch in [row.epoch for row in await journal.raised(0, MAX_EPOCHS) if row.epoch is not None]:
+                async for _ in parts.store.delete_epoch(epoch):
+                    pass
+        finally:
+            await client.aclose()
+            await database.aclose()
+        print(f"{database.place} and its Redis are one deployment now; every session that was there has ended")
+
+    asyncio.run(act())
 
 
 @contextlib.asynccontextmanager

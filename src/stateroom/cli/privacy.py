@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnavailable
+from ..sessions.model.rows import REGISTERED
 from ..telemetry.logging import security_event
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ async def export_user(service: Service, email: str) -> None:
                 **({"became": row.successor} if row.successor else {}),
             }
             for row in kept.ends
+            if row.reason != REGISTERED
         ],
         "times_all_sessions_were_ended": kept.generation,
         "failed_sign_ins": {

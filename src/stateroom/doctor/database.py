@@ -72,7 +72,8 @@ async def _look(database: Database, settings: Settings) -> DatabaseFindings:
     looked = DatabaseFindings([ok(WHERE, f"{database.place}: reached, schema {revision} is current")], is_known=True)
     if not database.is_sqlite:
         looked.findings += await _postgres(database)
-    looked.fleet_id = await Journal(database).known_fleet_id()
+    deployment = await Journal(database, settings.longest_session_ms).known_deployment()
+    looked.fleet_id = None if deployment is None else deployment.id
     return looked
 
 

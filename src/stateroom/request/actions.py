@@ -34,6 +34,7 @@ async def sign_in(
     remember: bool = False,
     transport: Transport = "cookie",
     generation: int | None = None,
+    epoch: str | None = None,
 ) -> Session:
     """Sign this user in. The session gets a new id and the old one is dead at once. An anonymous visitor's data stays.
 
@@ -42,7 +43,7 @@ async def sign_in(
     `transport="bearer"`: no cookie is set; hand out `bearer_value(request)` instead.
     `generation`: what `SessionManager.generation` returned before the password was looked up. If all of the user's
     sessions are ended after that, this sign-in is refused. Without it, a sign-in with the old password may outlive the
-    change of password.
+    change of password. `epoch`: the deployment's, if it was read together with that.
     Raises `SessionEnded` for such a refusal, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in then.
     `TypeError` for a user id of another type; None is one of them, because that is what a failed look-up returns.
     """
@@ -50,7 +51,7 @@ async def sign_in(
         raise TypeError("a user id is a str or an int, not None")
     current = get_request_session(request)
     noted = current.frontend.client_info.of(request)
-    await current.manager.sign_in(current.session, user_id, metadata=noted, remember=remember, generation=generation)
+    await current.manager.sign_in(current.session, user_id, metadata=noted, remember=remember, generation=generation, epoch=epoch)
     current.transport = transport
     current.reissue = True
     security_event("sign_in", session=current.record.ref.handle, user_id=user_id, address=noted.get("ip_address", ""))
@@ -108,7 +109,7 @@ def bearer_value(request: web.Request) -> str:
     Raises `ValueError` while nothing is stored, and if the request came with an access token.
     """
     current = get_request_session(request)
-    return current.manager.seal(current.session)
+    return current.manager.seal(current.session, "bearer")
 
 
 def access_token(request: web.Request) -> AccessToken:

@@ -55,8 +55,10 @@ class Housekeeping:
         turn, self._turn = self._turn, self._turn + 1
         upkeep = self._upkeep
         await self._attempt("calibrate", upkeep.calibrate)
+        await self._attempt("look_whose", upkeep.look_whose)
         await self._attempt("sweep", self._sweep)
         await self._attempt("flush", upkeep.flush_ends)
+        await self._attempt("end_unknown_users", upkeep.end_unknown_users)
         await self._attempt("check_streams", self._streams.check)
         sweeps = upkeep.sweeps
         if turn % TURNS_PER_COUNT == 0 or not sweeps:

@@ -47,10 +47,12 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
                     value,
                     lambda: client_info.of(request),
                     may_copy=not is_unsafe,
-                    may_be_token=transport == "bearer",
+                    purpose=transport,
                 )
             record = record_of(session)
-            request[REQUEST_SESSION] = current = RequestSession(frontend, session, record, transport, record.token)
+            request[REQUEST_SESSION] = current = RequestSession(
+                frontend, session, record, transport, record.token, reissue=record.must_reseal
+            )
             response = await handler(request)
             if needs_commit(current, response):
                 await commit(request, current, response)
@@ -129,7 +131,7 @@ def put_cookie(current: RequestSession, response: web.StreamResponse, *, ended: 
         current.frontend.jar.clear(response.headers)
     elif current.must_reissue and not ended:
         max_age = record.idle_ms // 1000 if record.is_persistent else None
-        current.frontend.jar.write(response.headers, current.manager.seal(current.session), max_age=max_age)
+        current.frontend.jar.write(response.headers, current.manager.seal(current.session, "cookie"), max_age=max_age)
 
 
 async def _commit_raised(

@@ -46,6 +46,10 @@ class Proxies:
         self._kept = settings.session_address
         self._has_warned = False
 
+    def is_forwarded(self, request: web.Request) -> bool:
+        """Whether a trusted proxy has forwarded the request. Anybody else may write the headers of one."""
+        return self._accept_headers(request) and is_forwarded(request)
+
     def address(self, request: web.Request) -> str | None:
         """The client's address; None if it has none (a unix socket)."""
         peer = parse_client(request.remote)

@@ -36,7 +36,7 @@ class Stream:
 
     def __init__(self, request: web.Request, response: web.StreamResponse, record: SessionRecord) -> None:
         self.ref = record.ref
-        self.generation = record.generation
+        self.carried = record.carried
         self.expires_ms = record.expires_ms
         self._response = response
         self._task = request.task
@@ -81,7 +81,7 @@ class Streams:
 
     def check_open(self, record: SessionRecord) -> None:
         """Raises `SessionEnded` if the session's end was heard since it was loaded: that found no stream to close."""
-        reason = self._watch.reason(record.ref, record.generation)
+        reason = self._watch.reason(record.ref, record.carried)
         if reason is not None:
             raise SessionEnded(reason)
 
@@ -100,7 +100,7 @@ class Streams:
         for row in rows:
             streams = self._all() if row.handle is None else list(self._open.get(row.handle, ()))
             for stream in streams:
-                if row.ends(stream.ref, stream.generation):
+                if row.ends(stream.ref, stream.carried):
                     self._close(stream, row.reason)
 
     async def check(self) -> None:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 from multidict import istr
 
-from .proxies import is_forwarded
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
     from ..settings import Settings
+    from .proxies import Proxies
 
 Transport = Literal["cookie", "bearer"]
 
@@ -29,9 +28,10 @@ _COOKIE, _AUTHORIZATION = istr("Cookie"), istr("Authorization")
 class CookieJar:
     """Reads and writes the session cookie of one application, with its attributes."""
 
-    def __init__(self, settings: Settings, opens: Callable[[str], bool]) -> None:
+    def __init__(self, settings: Settings, proxies: Proxies, opens: Callable[[str], bool]) -> None:
         """`opens`: whether a bearer is one of ours. Behind a proxy that asks us, an application may have bearers of its own."""
         self._opens = opens
+        self._proxies = proxies
         self.name = settings.session_name
         self._needle = f"{self.name}="
         attributes = f"; Path={settings.cookie_path}"
@@ -39,12 +39,12 @@ class CookieJar:
             attributes += f"; Domain={settings.cookie_domain}"
         self._attributes = f"{attributes}; HttpOnly; SameSite={settings.cookie_samesite}"
         self._is_secure = settings.is_cookie_secure
-        # An embedded service is for plain http on this machine, until a request comes through a proxy.
+        # An embedded service is for plain http on this machine, until a request comes through a trusted proxy.
         self._may_turn_secure = settings.is_embedded and settings.cookie_secure is None
 
     def read_value(self, request: web.Request) -> tuple[str | None, Transport]:
         """The sealed value of a request, if it has one, and how it came. A bearer of ours is preferred to the cookie."""
-        if self._may_turn_secure and not self._is_secure and is_forwarded(request):
+        if self._may_turn_secure and not self._is_secure and self._proxies.is_forwarded(request):
             self._is_secure = True
         if _AUTHORIZATION in request.headers:
             value = read_bearer(request)

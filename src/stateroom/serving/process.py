@@ -136,8 +136,10 @@ def announce(settings: Settings, listeners: Listeners) -> None:
     """Print the service's address, and in embedded mode the demo user and the state folder."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     lines = [f"stateroom listens on http://{host}:{listeners.public.getsockname()[1]}"]
+    if settings.has_demo_user:
+        lines.append(f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}")
     if settings.is_embedded:
-        lines += [f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}", f"state is kept in {settings.state_dir.resolve()}"]
+        lines.append(f"state is kept in {settings.state_dir.resolve()}")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 

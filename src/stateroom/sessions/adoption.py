@@ -53,7 +53,7 @@ class Adoption:
         fields: dict[str, Argument] = {data_field(key): encode_value(key, each) for key, each in data.items()}
         parts.store.check_data(fields)
         if user_id is not None:
-            fields |= {**sign_in_fields(credential.generation, credential.auth_time), **pack(client_notes)}
+            fields |= {**sign_in_fields(credential.carried, credential.auth_time), **pack(client_notes)}
         now = credential.issued_at
         outcome = await parts.restore.store_unless_ended(credential, created_ms=now, renewed_ms=now, fields=lambda: fields)
         if outcome.fields is None:
@@ -84,5 +84,5 @@ class Adoption:
         return Credential(
             token, user_id, generation=0, auth_time=0, deadline=now + settings.session_absolute_max_age * 1000,
             idle_ms=settings.session_max_age * 1000, issued_at=now, is_persistent=False,
-            ref=SessionRef(user_key(user_id), handle_of(token)), renewed_ms=now,
+            ref=SessionRef(user_key(user_id), handle_of(token)), renewed_ms=now, created_ms=now, epoch=self._parts.deployment.epoch,
         )  # fmt: skip

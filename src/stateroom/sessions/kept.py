@@ -39,7 +39,7 @@ async def kept_of_user(parts: Parts, user_id: UserId) -> KeptOfUser:
     """Raises `StoreUnavailable`, `DatabaseUnavailable` rather than leave something out."""
     user = user_key(user_id)
     sessions = [_kept(handle, fields) for handle, fields in await parts.store.of_user(user)]
-    return KeptOfUser(sessions, await parts.journal.of_user(user), await parts.journal.generation(user))
+    return KeptOfUser(sessions, await parts.journal.of_user(user), (await parts.journal.current(user)).generation)
 
 
 def _kept(handle: str, fields: Fields) -> KeptSession:

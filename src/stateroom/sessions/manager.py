@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NotByAccessToken, StoreUnavailable
+from ..errors import DatabaseUnavailable, NotByAccessToken, StoreUnavailable
 from .kept import KeptOfUser, kept_of_user
 from .model.identity import SessionRef, UserId, user_key
 from .model.listing import SessionInfo
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .model.rows import InTransaction
     from .protocol.restore import ClientNotesOf
     from .protocol.trust import StoreState
+    from .sealing.key_ring import Purpose
     from .wiring import Parts
 
 
@@ -73,7 +74,7 @@ class SessionManager:
         return session
 
     async def load(
-        self, value: str, client_notes: ClientNotesOf = dict, *, may_copy: bool = True, may_be_token: bool = True
+        self, value: str, client_notes: ClientNotesOf = dict, *, may_copy: bool = True, purpose: Purpose = "cookie"
     ) -> Session:
         """The session of a sealed value, or of an access token. This call raises nothing. Attributes of the session may.
 
@@ -81,10 +82,14 @@ class SessionManager:
         why. While Redis is unavailable it may be `degraded`: the user is known, the data is not. If not even that can be
         known, everything that is asked of the session raises why.
         `client_notes`: returns what a session that is stored again notes of its client. `may_copy`: a copy of it is good
-        enough (`SESSION_CACHE_MAX_AGE`). `may_be_token`: false for the value of a cookie.
+        enough (`SESSION_CACHE_MAX_AGE`). `purpose`: what the value came as. A bearer may be an access token too.
         """
         record = SessionRecord()
-        credential = self._open(value) if may_be_token else self._parts.key_ring.open(value)
+        try:
+            credential = self._open(value, purpose)
+        except DatabaseUnavailable as fault:
+            record.fail(fault)
+            return Session(record, self._parts.saver)
         if credential is None:
             self._parts.metrics.session_loads["invalid"].inc()
         else:
@@ -93,12 +98,16 @@ class SessionManager:
 
     def opens(self, value: str) -> bool:
         """Whether a bearer is one of ours, whatever has become of its session."""
-        return self._open(value) is not None
+        try:
+            return self._open(value, "bearer") is not None
+        except DatabaseUnavailable:  # it looks like ours
+            return True
 
-    def seal(self, session: Session) -> str:
-        """The value that opens a stored session: for a cookie, or a bearer.
+    def seal(self, session: Session, purpose: Purpose = "cookie") -> str:
+        """The value that opens a stored session: for a cookie, or for a bearer. One is no good as the other.
 
-        Raises `ValueError` if nothing is stored, or if an access token opened the session: that is good for minutes only.
+        Raises `DatabaseUnavailable` while it is unknown which deployment this is. Raises `ValueError` if nothing is stored,
+        or if an access token opened the session: that is good for minutes only.
         """
         record = record_of(session)
         if not record.token:
@@ -107,6 +116,7 @@ class SessionManager:
             raise ValueError("the session is not stored; write to it, or sign in, first")
         return self._parts.key_ring.seal(
             record.token,
+            purpose,
             user_id=record.user_id,
             generation=record.generation,
             auth_time=record.auth_ms,
@@ -114,6 +124,8 @@ class SessionManager:
             idle_ms=record.idle_ms,
             issued_at=record.confirmed_ms or self._parts.clock.now_ms(),
             is_persistent=record.is_persistent,
+            epoch=record.epoch,
+            created_ms=record.created_ms,
         )
 
     async def save(self, session: Session, *, renew: bool = False) -> bool:
@@ -141,20 +153,22 @@ class SessionManager:
         metadata: Mapping[str, str],
         remember: bool = False,
         generation: int | None = None,
+        epoch: str | None = None,
     ) -> None:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
         While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
-        request, as a session that Redis has lost is. `generation`: the user's, read before the password was looked up.
+        request, as a session that Redis has lost is. `generation`: the user's, and `epoch`: the deployment's, both read
+        before the password was looked up.
         Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
         """
         await self._parts.sign_ins.sign_in(
-            record_of(session), user_id, client_notes=metadata, remember=remember, generation=generation
+            record_of(session), user_id, client_notes=metadata, remember=remember, generation=generation, epoch=epoch
         )
 
     async def generation(self, user_id: UserId) -> int:
         """How often all of a user's sessions were ended. Raises `DatabaseUnavailable`."""
-        return await self._parts.journal.generation(user_key(user_id))
+        return (await self._parts.journal.current(user_key(user_id))).generation
 
     async def rotate(self, session: Session, *, signs_in: bool = False) -> None:
         """Give a stored session a new id, after any change of privilege; its data stays.
@@ -175,7 +189,7 @@ class SessionManager:
         record = record_of(session)
         ref = record.ending_ref
         if ref is not None:
-            await self._parts.ends.end(ref, reason, deadline=record.deadline_ms)
+            await self._parts.ends.end(ref, reason)
         record.forget()
 
     # A user's sessions
@@ -236,6 +250,21 @@ class SessionManager:
         """Everything that is kept of the user's sessions. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
         return await kept_of_user(self._parts, user_id)
 
+    async def end_everybody(self) -> int | None:
+        """End every session of the deployment, whoever's. Returns how many ended, None if unknown. Raises `DatabaseUnavailable`."""
+        return await self._parts.ends.everybody()
+
+    def report_unknown(self, user_id: UserId) -> None:
+        """The application did not find the user of a session. If a second look confirms that, the user's sessions are ended."""
+        self._parts.unknown_users.report(user_key(user_id))
+
+    @staticmethod
+    def epoch_column() -> ColumnElement[str]:
+        """SQL for the deployment's epoch, for a query that reads a user at once."""
+        from .journal.sql import current_epoch
+
+        return current_epoch()
+
     @staticmethod
     def generation_column(user_id: ColumnElement[int]) -> ColumnElement[int]:
         """SQL for the generation of the user whose number is in this column, for a query that reads both at once."""
@@ -289,11 +318,11 @@ class SessionManager:
         """Use these cookie keys from now on: the first seals, all open. Values of other keys no longer open."""
         self._parts.key_ring.replace(keys)
 
-    def _open(self, value: str) -> Credential | None:
+    def _open(self, value: str, purpose: Purpose) -> Credential | None:
         tokens = self._parts.access_tokens
-        if tokens is not None and looks_like_token(value):
+        if tokens is not None and purpose == "bearer" and looks_like_token(value):
             return tokens.open(value)
-        return self._parts.key_ring.open(value)
+        return self._parts.key_ring.open(value, purpose)
 
 
 def check_can_rotate(session: Session) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
+
 if TYPE_CHECKING:
     from .wiring import Parts
 
@@ -15,6 +17,7 @@ class Upkeep:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._looks = TwoLooks(parts.settings.degraded_max_age + BEYOND_DEGRADED_SECONDS)
 
     @property
     def sweeps(self) -> bool:
@@ -31,7 +34,17 @@ class Upkeep:
 
     async def prune_journal(self) -> int:
         """Drop journal rows that no session needs any more, a bounded number of them. Returns how many."""
-        return await self._parts.journal.prune(self._parts.clock.now_ms(), PRUNED_AT_ONCE)
+        journal = self._parts.journal
+        due_at = self._looks.look(await journal.now_ms())
+        return 0 if due_at is None else await journal.prune(due_at, PRUNED_AT_ONCE)
+
+    async def look_whose(self) -> None:
+        """See that Redis belongs to this deployment, and write the deployment's id back if Redis has lost it."""
+        await self._parts.membership.look_at_all()
+
+    async def end_unknown_users(self) -> None:
+        """End the sessions of users whom the user database does not know, once that is certain."""
+        await self._parts.unknown_users.turn(sweeps=self.sweeps)
 
     async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:
         """Become the process that sweeps, unless another one is; whether this one is it now."""

@@ -9,6 +9,7 @@ from ..errors import StoreUnavailable
 from .model.timestamps import expires_ms
 
 if TYPE_CHECKING:
+    from .model.deployment import Current
     from .model.identity import SessionRef
     from .wiring import Parts
 
@@ -29,9 +30,9 @@ class SessionWatch:
         """Whether the journal does not answer."""
         return self._parts.tail.is_away
 
-    def reason(self, ref: SessionRef, generation: int) -> str | None:
-        """Why this session ended, as far as this process has heard."""
-        return self._parts.tail.reason(ref, generation)
+    def reason(self, ref: SessionRef, carried: Current) -> str | None:
+        """Why this session, which carries that, has ended, as far as this process has heard."""
+        return self._parts.tail.reason(ref, carried)
 
     async def expiry_of(self, ref: SessionRef) -> int | None:
         """When the stored session expires (milliseconds since the epoch); None if it is gone. Raises `StoreUnavailable`."""

@@ -9,10 +9,14 @@ import structlog
 
 from .journal.lookup import Lookup
 from .journal.tail import Tail
+from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
 from .model.deployment import Deployment
+from .model.lifetimes import Lifetimes
 from .protocol.ends import Ends
+from .protocol.epochs import Epochs
 from .protocol.lease import Lease
 from .protocol.load import Loader
+from .protocol.membership import Membership
 from .protocol.replay import Replay
 from .protocol.restore import Restore
 from .protocol.save import Saver
@@ -20,6 +24,7 @@ from .protocol.sightings import Sightings
 from .protocol.sign_ins import SignIns
 from .protocol.sweep import Sweeper
 from .protocol.trust import Trust
+from .protocol.unknown_users import KnownUsers, UnknownUsers
 from .sealing.access_tokens import AccessTokens
 from .sealing.key_ring import KeyRing, load_keys
 from .store.key_names import KeyNames
@@ -53,6 +58,8 @@ class Parts:
     journal: EndsJournal
     tail: Tail
     lookup: Lookup
+    membership: Membership
+    epochs: Epochs
     replay: Replay
     trust: Trust
     ends: Ends
@@ -61,10 +68,13 @@ class Parts:
     sign_ins: SignIns
     saver: Saver
     sweeper: Sweeper
+    unknown_users: UnknownUsers
 
 
-def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: EndsJournal) -> Parts:
-    """All parts, over these two stores. Raises `SettingsError`."""
+def wire(
+    settings: Settings, metrics: Metrics, client: RedisClient, journal: EndsJournal, known_users: KnownUsers | None = None
+) -> Parts:
+    """All parts, over these two stores. `known_users`: asks the application's table of users. Raises `SettingsError`."""
 
     def count_shortfall(script: str, reached: int) -> None:
         metrics.redis_wait_shortfalls.inc()
@@ -82,20 +92,28 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         timeout=settings.redis_read_timeout,
         durability=Durability(settings.redis_write_replicas, settings.redis_write_replicas_timeout, count_shortfall),
     )
-    tail = Tail(journal, clock, lease_ms=lease.milliseconds)
-    lookup = Lookup(journal, lambda: tail.is_away)
+    looks = TwoLooks(settings.degraded_max_age + BEYOND_DEGRADED_SECONDS)
+    tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
+    lookup = Lookup(journal, deployment, lambda: tail.is_away)
+    membership = Membership(client=client, journal=journal, deployment=deployment, key_names=key_names, lease=lease)
+    epochs = Epochs(client=client, journal=journal, tail=tail, deployment=deployment, key_names=key_names, clock=clock)
     replay = Replay(
         client=client,
         store=store,
         journal=journal,
         tail=tail,
         key_names=key_names,
-        is_fleet=settings.redis_mode in {"sentinel", "cluster"},
+        membership=membership,
+        epochs=epochs,
+        metrics=metrics,
     )
     trust = Trust(
         tail=tail,
         lookup=lookup,
         replay=replay,
+        membership=membership,
+        epochs=epochs,
+        deployment=deployment,
         clock=clock,
         lease=lease,
         has_journal=journal.has_journal,
@@ -112,7 +130,17 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         trust=trust,
         clock=clock,
         lease=lease,
+        epochs=epochs,
     )
+    unknown_users = UnknownUsers(
+        journal=journal,
+        tail=tail,
+        store=store,
+        ends=ends,
+        known_users=known_users,
+        least_seconds=settings.degraded_max_age,
+    )
+    lookup.unknown = unknown_users.check
     restore = Restore(store=store, trust=trust, metrics=metrics)
     loader = Loader(
         settings=settings,
@@ -130,6 +158,7 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         metrics=metrics,
         store=store,
         journal=journal,
+        deployment=deployment,
         trust=trust,
         ends=ends,
         loader=loader,
@@ -151,13 +180,21 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         client=client,
         clock=clock,
         key_names=key_names,
-        key_ring=KeyRing(load_keys(settings), settings.session_name),
+        key_ring=KeyRing(
+            load_keys(settings),
+            settings.session_name,
+            deployment,
+            Lifetimes.of(settings),
+            seals_former=settings.cookie_format == 1,
+        ),
         access_tokens=AccessTokens(settings, clock) if settings.jwt_keys else None,
         lease=lease,
         store=store,
         journal=journal,
         tail=tail,
         lookup=lookup,
+        membership=membership,
+        epochs=epochs,
         replay=replay,
         trust=trust,
         ends=ends,
@@ -166,4 +203,5 @@ def wire(settings: Settings, metrics: Metrics, client: RedisClient, journal: End
         sign_ins=sign_ins,
         saver=saver,
         sweeper=Sweeper(store=store, ends=ends),
+        unknown_users=unknown_users,
     )

@@ -25,8 +25,6 @@ def check_together(settings: SettingsFields) -> None:
 
 
 def _check_listeners(settings: SettingsFields) -> None:
-    if (settings.metrics_host is None) != (settings.metrics_port is None):
-        raise SettingsError("METRICS_HOST and METRICS_PORT go together; set both or neither")
     hosts = {settings.host, settings.metrics_host}
     if settings.port and settings.port == settings.metrics_port and (len(hosts) == 1 or hosts & _EVERY_ADDRESS):
         raise SettingsError(f"METRICS_PORT and PORT are both {settings.port}; choose another for the metrics")

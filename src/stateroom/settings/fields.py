@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ..addresses import is_loopback
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
@@ -96,6 +97,7 @@ class SettingsFields(BaseSettings):
     cookie_secure: bool | None = None
     cookie_domain: CookieDomain | None = None
     cookie_path: CookiePath = "/"
+    cookie_format: Annotated[int, Field(ge=1, le=2)] = 2
     cookie_samesite: Annotated[Literal["Strict", "Lax", "None"], Capitalised] = "Strict"
 
     # State
@@ -133,6 +135,16 @@ class SettingsFields(BaseSettings):
         return self.redis_mode == "embedded"
 
     @property
+    def has_demo_user(self) -> bool:
+        """Whether there is a demo user, whose password is public: in embedded mode on a loopback address only."""
+        return self.is_embedded and self.is_on_loopback
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether only this machine reaches the public listener."""
+        return self.host == "localhost" or is_loopback(self.host)
+
+    @property
     def is_cookie_secure(self) -> bool:
         """Whether cookies carry `Secure` from the first request on."""
         return not self.is_embedded if self.cookie_secure is None else self.cookie_secure
@@ -141,6 +153,11 @@ class SettingsFields(BaseSettings):
     def has_database(self) -> bool:
         """False with `DATABASE_URL=none`: library use without accounts and journal."""
         return self.database_url is None or self.database_url.get_secret_value().lower() != "none"
+
+    @property
+    def longest_session_ms(self) -> int:
+        """How long a session lives at most, milliseconds."""
+        return 1000 * max(self.session_absolute_max_age, self.session_remember_max_age)
 
     @property
     def key_ring(self) -> tuple[bytes, ...]:

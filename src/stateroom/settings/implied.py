@@ -7,6 +7,9 @@ from typing import Any
 
 from .fields import RedisMode, SettingsFields
 
+DEFAULT_METRICS_PORT = 9464
+"""https://github.com/prometheus/prometheus/wiki/Default-port-allocations"""
+
 
 def fill_in(settings: SettingsFields) -> None:
     """Give each setting of `IMPLIED` that nobody has set its value."""
@@ -33,6 +36,16 @@ def _session_name(settings: SettingsFields) -> str:
     return "__Host-session"
 
 
+def _metrics_host(settings: SettingsFields) -> str | None:
+    if settings.metrics_port is not None or not settings.is_on_loopback:
+        return "127.0.0.1"
+    return None
+
+
+def _metrics_port(settings: SettingsFields) -> int | None:
+    return None if settings.metrics_host is None else DEFAULT_METRICS_PORT
+
+
 IMPLIED: Mapping[str, Callable[[SettingsFields], Any]] = {
     "redis_mode": _redis_mode,  # first: others depend on it
     "redis_write_replicas": lambda settings: 1 if settings.redis_mode == "sentinel" else 0,
@@ -41,6 +54,8 @@ IMPLIED: Mapping[str, Callable[[SettingsFields], Any]] = {
     "redis_sentinel_tls_cert": lambda settings: settings.redis_tls_cert,
     "redis_sentinel_tls_key": lambda settings: settings.redis_tls_key,
     "redis_sentinel_tls_server_name": lambda settings: settings.redis_tls_server_name,
+    "metrics_host": _metrics_host,
+    "metrics_port": _metrics_port,  # after the host: it depends on it
     "session_renew_interval": lambda settings: min(60.0, settings.session_max_age / 10),
     "degraded_max_age": lambda settings: min(settings.degraded_max_age, settings.session_max_age),
     "session_name": _session_name,

@@ -15,6 +15,7 @@ from stateroom.backend.plain import PlainClient
 from stateroom.database import Database
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.manager import SessionManager
+from stateroom.sessions.model.deployment import Current
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.wiring import wire
 from stateroom.settings import Settings
@@ -49,11 +50,11 @@ async def test_a_million_rows_cost_neither_time_nor_memory(
 
 
 async def _measure(settings: Settings, database: Database) -> None:
-    journal = Journal(database)
+    journal = Journal(database, 86_400_000)
     server = fakeredis.FakeServer()
     client = PlainClient(fakeredis.FakeAsyncRedis(server=server))
     await client.start()
-    await journal.generation("i1")  # connected, statements compiled
+    await journal.current("i1")  # connected, statements compiled
     gc.collect()
     tracemalloc.start()
     stores = wire(settings, Metrics(), client, journal)
@@ -72,8 +73,8 @@ async def _measure(settings: Settings, database: Database) -> None:
     await manager.revoke_all("ada")
     await stores.tail.catch_up()
     await step("turn", stores.replay.turn())
-    await step("ended", stores.trust.why_ended_by_journal(SessionRef("i5", "handle-0000000000000005"), 0))
-    await step("question", stores.trust.why_ended_by_journal(SessionRef("i5", "none"), 0))
+    await step("ended", stores.trust.why_ended_by_journal(SessionRef("i5", "handle-0000000000000005"), Current(0, "")))
+    await step("question", stores.trust.why_ended_by_journal(SessionRef("i5", "none"), Current(0, "")))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(f"{took}, {peak / 2**20:.1f} MB")

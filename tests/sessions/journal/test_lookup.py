@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from stateroom.errors import DatabaseUnavailable
+from stateroom.sessions.journal.interface import LookedUp
 from stateroom.sessions.journal.lookup import SESSIONS_AT_ONCE, Lookup
 from stateroom.sessions.journal.tail import PATIENCE_SECONDS
+from stateroom.sessions.model.deployment import Current, Deployment
 from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.model.rows import Row
 
 from ..fake_journal import FakeJournal, Table
 from ..virtual import Clock
@@ -19,6 +20,13 @@ from ..virtual import Clock
 pytestmark = pytest.mark.virtual_time
 
 ANSWER_SECONDS = 0.01
+FIRST = Current(0, "")
+
+
+def deployment() -> Deployment:
+    made = Deployment()
+    made.id = Table().deployment.id
+    return made
 
 
 class Counting(FakeJournal):
@@ -33,9 +41,9 @@ class Counting(FakeJournal):
         self.gate.set()
 
     def end(self, handle: str) -> None:
-        self.table.show(self.table.number("i1", handle, None, "logout", 0))
+        self.table.show(self.table.number("i1", handle, None, "logout"))
 
-    async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
+    async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
         self.asked.append(len(refs))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -48,13 +56,13 @@ class Counting(FakeJournal):
 
 async def test_one_question_is_under_way_and_who_comes_meanwhile_shares_the_next() -> None:
     journal = Counting()
-    lookup = Lookup(journal, lambda: False)
-    first = asyncio.create_task(lookup.ask(SessionRef("i1", "a"), 0))
+    lookup = Lookup(journal, deployment(), lambda: False)
+    first = asyncio.create_task(lookup.ask(SessionRef("i1", "a"), FIRST))
     await asyncio.sleep(ANSWER_SECONDS)
     assert (journal.asked, journal.under_way) == ([1], 1), "it was sent, and its answer is on its way"
     journal.end("a")
-    later = [asyncio.create_task(lookup.ask(SessionRef("i1", "a"), 0)) for _ in range(10)]
-    later += [asyncio.create_task(lookup.ask(SessionRef("i1", f"h{number}"), 0)) for number in range(SESSIONS_AT_ONCE)]
+    later = [asyncio.create_task(lookup.ask(SessionRef("i1", "a"), FIRST)) for _ in range(10)]
+    later += [asyncio.create_task(lookup.ask(SessionRef("i1", f"h{number}"), FIRST)) for number in range(SESSIONS_AT_ONCE)]
     assert await first is None
     answers = await asyncio.gather(*later)
     assert answers[:10] == ["logout"] * 10, "an end that was committed before somebody asked is seen"
@@ -66,18 +74,18 @@ async def test_one_question_is_under_way_and_who_comes_meanwhile_shares_the_next
 async def test_a_journal_that_is_away_is_not_asked() -> None:
     journal = Counting()
     with pytest.raises(DatabaseUnavailable):
-        await Lookup(journal, lambda: True).ask(SessionRef("i1", "a"), 0)
+        await Lookup(journal, deployment(), lambda: True).ask(SessionRef("i1", "a"), FIRST)
     assert journal.asked == []
 
 
 async def test_a_question_that_hangs_is_given_up_and_says_so(clock: Clock) -> None:
     journal = Counting()
     journal.gate.clear()
-    lookup = Lookup(journal, lambda: False)
+    lookup = Lookup(journal, deployment(), lambda: False)
     began = clock.now
     with pytest.raises(DatabaseUnavailable, match="too long"):
-        await lookup.ask(SessionRef("i1", "a"), 0)
+        await lookup.ask(SessionRef("i1", "a"), FIRST)
     assert clock.now - began == pytest.approx(PATIENCE_SECONDS)
     journal.gate.set()
-    assert await lookup.ask(SessionRef("i1", "b"), 0) is None
+    assert await lookup.ask(SessionRef("i1", "b"), FIRST) is None
     await lookup.aclose()

@@ -15,14 +15,17 @@ from stateroom.sessions.journal.interface import EndsJournal
 from stateroom.sessions.journal.lookup import Lookup
 from stateroom.sessions.journal.sql import Journal, session_ends
 from stateroom.sessions.journal.tail import Tail
+from stateroom.sessions.journal.two_looks import TwoLooks
+from stateroom.sessions.model.deployment import Current, Deployment
 from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.model.rows import EndRow
+from stateroom.sessions.model.rows import EndRow, Row
 from stateroom.sessions.store.redis_clock import RedisClock
 
 from ...servers import Servers
 from ..fake_journal import FakeJournal, Table
 
 LEASE_MS = 500
+LONGEST_MS = 3_600_000
 
 
 @pytest.fixture(params=["fake", "sqlite", "postgresql"])
@@ -42,20 +45,22 @@ async def journal(journal_url: str | None, servers: Servers) -> AsyncIterator[En
         return
     database = Database(servers.settings("fakeredis", database_url=journal_url))
     await database.upgrade()
-    yield Journal(database)
+    yield Journal(database, LONGEST_MS)
     await database.aclose()
 
 
 def row(user: str, handle: str, reason: str = "logout") -> EndRow:
-    return EndRow(user, handle, reason, 0, 10**15)
+    return EndRow(user, handle, reason, 0)
 
 
 async def test_ends_and_generations_are_found_by_key(journal: EndsJournal) -> None:
-    lookup = Lookup(journal, lambda: False)
+    lookup = Lookup(journal, await own(journal), lambda: False)
     await journal.record([row("i1", "a"), row("i1", "b", "rotated"), row("i2", "c")])
-    assert await journal.raise_generation("i3", "password", ended_at=0, expires_at=10**15) == 1
+    assert await journal.raise_generation("i3", "password", ended_at=0) == 1
     asked = [("i1", "a", 0), ("i1", "b", 0), ("i2", "a", 0), ("i3", "x", 0), ("i3", "x", 1), ("i4", "y", 0)]
-    answers = await asyncio.gather(*(lookup.ask(SessionRef(user, handle), generation) for user, handle, generation in asked))
+    answers = await asyncio.gather(
+        *(lookup.ask(SessionRef(user, handle), Current(generation, "")) for user, handle, generation in asked)
+    )
     assert answers == ["logout", "rotated", None, "password", None, None]
 
 
@@ -63,52 +68,100 @@ async def test_ends_and_generations_are_found_by_key(journal: EndsJournal) -> No
 async def test_a_rotation_is_committed_for_a_session_that_has_no_end(journal: EndsJournal, others: str | None) -> None:
 
     async def rotate(handle: str, generation: int, revokes: str | None) -> bool:
-        rotation = EndRow("i1", handle, "rotated", 0, 10**15, successor=f"{handle}-next")
-        return await journal.rotate(rotation, generation, revokes=revokes, expires_at=10**15)
+        rotation = EndRow("i1", handle, "rotated", 0, successor=f"{handle}-next")
+        return await journal.rotate(rotation, Current(generation, ""), revokes=revokes)
 
     assert await rotate("a", 0, "revoked") is True
-    assert await journal.generation("i1") == 1
+    assert (await journal.current("i1")).generation == 1
     assert await rotate("b", 0, others) is False, "a sign-out elsewhere has ended it"
     assert await rotate("a", 1, others) is False, "it was rotated"
-    assert await journal.generation("i1") == 1
+    assert (await journal.current("i1")).generation == 1
     asked = [SessionRef("i1", "a"), SessionRef("i1", "b")]
-    rows, _ = await journal.look_up(asked)
+    rows = (await journal.look_up(asked)).rows
     assert [(each.handle, each.reason, each.successor) for each in rows] == [("a", "rotated", "a-next")]
     assert [await journal.reason(SessionRef("i1", "b"), number) for number in (0, 1)] == ["revoked", None]
     assert sum(await asyncio.gather(*(rotate(f"c{number}", 1, "revoked") for number in range(8)))) == 1
     for number in range(20):
-        generation = await journal.generation("i1")
+        generation = (await journal.current("i1")).generation
         both = [rotate(f"d{number}", generation, revokes) for revokes in (None, others)]
         assert sum(await asyncio.gather(*both)) == 1
 
 
 async def test_a_raised_generation_is_higher_than_every_one_that_was_seen(journal: EndsJournal) -> None:
     async def revoke(seen: int) -> int:
-        return await journal.raise_generation("i1", "revoked", seen=seen, ended_at=0, expires_at=10**15)
+        return await journal.raise_generation("i1", "revoked", seen=seen, ended_at=0)
 
     assert [await revoke(seen) for seen in (0, 0, 5, 2)] == [1, 2, 6, 7]
     assert sorted(await asyncio.gather(*(revoke(0) for _ in range(4)))) == [8, 9, 10, 11]
-    assert await journal.generation("i1") == 11
-    assert (await journal.look_up([SessionRef("i1", "a"), SessionRef("i2", "b")]))[1] == {"i1": 11}
+    assert (await journal.current("i1")).generation == 11
+    assert (await journal.look_up([SessionRef("i1", "a"), SessionRef("i2", "b")])).generations == {"i1": 11}
 
 
 async def test_rows_are_read_in_the_order_of_their_numbers(journal: EndsJournal) -> None:
     await journal.record([row("i1", f"h{number}") for number in range(4)])
-    await journal.raise_generation("i1", "revoked", ended_at=0, expires_at=1000)
+    await journal.raise_generation("i1", "revoked", ended_at=0)
     rows = await journal.of_user("i1")
     numbers = [each.seq for each in rows]
     assert numbers == sorted(numbers)
     assert [each.handle for each in rows] == ["h0", "h1", "h2", "h3", None]
     assert await journal.newest(2) == rows[-2:]
-    assert await journal.read(numbers[1], (), 2) == rows[2:4]
-    assert await journal.read(numbers[2], (numbers[0],), 9) == [rows[0], *rows[3:]]
-    assert await journal.raised(0, 9, needed_at=999) == rows[-1:]
-    assert await journal.raised(0, 9, needed_at=1000) == await journal.raised(numbers[4], 9, needed_at=0) == []
+    assert (await journal.read(numbers[1], (), 2)).rows == rows[2:4]
+    assert (await journal.read(numbers[2], (numbers[0],), 9)).rows == [rows[0], *rows[3:]]
+    assert await journal.raised(0, 9) == rows[-1:]
+    assert await journal.raised(numbers[4], 9) == []
 
 
-async def test_the_first_lease_is_the_deployments(journal: EndsJournal) -> None:
-    assert [await journal.agree_on_lease(lease) for lease in (500, 700)] == [500, 500]
-    assert await journal.fleet_id() == await journal.fleet_id()
+async def test_the_first_lease_and_the_first_name_are_the_deployments(journal: EndsJournal) -> None:
+    rows = [await journal.agree(lease_ms=lease, name=name) for lease, name in ((500, "a"), (700, "b"))]
+    assert [row and (row.lease_ms, row.name) for row in rows] == [(500, "a"), (500, "a")]
+
+
+async def test_everybodys_end_changes_the_epoch_once_for_each_time_it_is_asked_for(journal: EndsJournal) -> None:
+    changes = await asyncio.gather(*(journal.change_epoch("everybody", ended_at=0) for _ in range(4)))
+    assert {each.before for each in changes} == {"", *(each.after for each in changes)} - {(await journal.current("")).epoch}
+    rotation = EndRow("i1", "a", "rotated", 0, successor="b")
+    assert await journal.rotate(rotation, Current(0, ""), revokes=None) is False, "everybody's end has ended it"
+    [*rows] = await journal.raised(0, 9)
+    assert [row.epoch for row in rows] == [row.epoch for row in await journal.newest(9)]
+
+
+async def test_what_a_restored_database_lacks_is_committed_again_and_once(journal: EndsJournal) -> None:
+    await journal.record([row("i1", "kept")])
+    [kept] = await journal.newest(9)
+    lost = [
+        Row(2, "i1", "lost", None, "logout", 0, 10**15, nonce="two"),
+        Row(3, "i2", None, 4, "password", 0, 10**15, nonce="three"),
+        Row(4, "", None, None, "everybody", 0, 10**15, "later", "four", ""),
+        Row(5, "i3", None, None, "registered", 0, 10**15, nonce="five"),
+    ]
+    assert await journal.recommit([kept, *lost]) == 3
+    assert await journal.recommit([kept, *lost]) == 0
+    assert [each.nonce for each in await journal.newest(9)] == [kept.nonce, "two", "three", "four"]
+    assert await journal.current("i2") == Current(4, "later")
+    found = await journal.look_up([SessionRef("i1", "lost")])
+    assert [each.reason for each in found.rows] == ["logout"]
+    assert found.deployment is not None
+    assert found.deployment.restored
+
+
+async def test_a_read_tells_which_rows_are_still_there(journal: EndsJournal) -> None:
+    await journal.record([row("i1", "a"), row("i1", "b")])
+    rows = await journal.newest(9)
+    reading = await journal.read(rows[-1].seq, (), 9, checked=[rows[0].seq, rows[1].seq, 99])
+    assert dict(reading.nonces) == {each.seq: each.nonce for each in rows}
+    assert None not in reading.nonces.values()
+
+
+async def own(journal: EndsJournal) -> Deployment:
+    """The deployment whose journal this is."""
+    deployment, row = Deployment(), await journal.agree(lease_ms=LEASE_MS, name="")
+    assert row is not None
+    deployment.id = row.id
+    return deployment
+
+
+def make_tail(database: Database) -> Tail:
+    return Tail(Journal(database, LONGEST_MS), RedisClock(), Deployment(), lease_ms=LEASE_MS, looks=TwoLooks(600))
 
 
 def values(handle: str) -> dict[str, object]:
@@ -122,12 +175,12 @@ async def test_an_end_under_way_when_the_tail_begins_is_read_when_it_commits(
     """Numbers are given before the commit: a worker that starts may see a later row first, and nothing before it."""
     database = Database(servers.settings("fakeredis", database_url=postgres.make_database()))
     await database.upgrade()
-    journal, tail = Journal(database), Tail(Journal(database), RedisClock(), lease_ms=LEASE_MS)
+    journal, tail = Journal(database, LONGEST_MS), make_tail(database)
     for number in range(rows_before):
-        await journal.record([EndRow("i9", f"before-{number}", "logout", 0, 2**50)])
+        await journal.record([EndRow("i9", f"before-{number}", "logout", 0)])
     async with database.begin() as slow:
         await slow.execute(insert(session_ends).values(values("slow")))
-        await journal.record([EndRow("i1", "quick", "logout", 0, 2**50)])
+        await journal.record([EndRow("i1", "quick", "logout", 0)])
         await tail.catch_up()
         assert ("i1", "quick") in tail.ended
         assert ("i1", "slow") not in tail.ended

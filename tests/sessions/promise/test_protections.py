@@ -15,6 +15,7 @@ import pytest
 from stateroom.backend import near_cache
 from stateroom.backend.sentinel import SentinelWatcher
 from stateroom.backend.standing import Glimpse
+from stateroom.sessions.model.deployment import Current
 from stateroom.sessions.model.identity import SessionRef, user_key
 from stateroom.sessions.model.session import Session, record_of
 from stateroom.sessions.protocol import ends, load
@@ -200,12 +201,12 @@ async def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
-def _without_tail(self: Trust, glimpse: Glimpse, ref: SessionRef, generation: int, now: float) -> bool:
+def _without_tail(self: Trust, glimpse: Glimpse, ref: SessionRef, generation: int, epoch: str, now: float) -> bool:
     return time.monotonic() < glimpse.standing.believed_until and self._replay.covers(glimpse)
 
 
-async def _tail_alone(self: Trust, ref: SessionRef, generation: int) -> str | None:
-    return self._tail.reason(ref, generation)
+async def _tail_alone(self: Trust, ref: SessionRef, carried: Current) -> str | None:
+    return self._tail.reason(ref, carried)
 
 
 def _always(self: SentinelWatcher) -> float:

@@ -145,7 +145,7 @@ class AnyFleet(abc.ABC):
 
     async def end_by_row(self, at: SessionRef, reason: str = "logout") -> None:
         """Commit an end, as another worker does."""
-        await self.journal.record([EndRow(at.user, at.handle, reason, 0, NEVER)])
+        await self.journal.record([EndRow(at.user, at.handle, reason, 0)])
 
     async def reason(self, at: SessionRef) -> str | None:
         return await self.journal.reason(at, 2**40)
@@ -155,7 +155,7 @@ class Fleet(AnyFleet):
     """On a real server and a real database."""
 
     def __init__(self, node: Node, database: Database, stack: contextlib.AsyncExitStack) -> None:
-        super().__init__(Journal(database), stack)
+        super().__init__(Journal(database, NEVER), stack)
         self.node = node
         self._database = database
 
@@ -167,7 +167,7 @@ class Fleet(AnyFleet):
 
     def _make(self, made: Settings, metrics: Metrics) -> Worker:
         line = DatabaseLine(self._database)
-        return Worker(made, make_client(made, metrics=metrics), Journal(cast("Database", line)), line, metrics)
+        return Worker(made, make_client(made, metrics=metrics), Journal(cast("Database", line), NEVER), line, metrics)
 
 
 class FakeFleet(AnyFleet):

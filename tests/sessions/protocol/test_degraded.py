@@ -53,7 +53,7 @@ class Place:
         async def away(*_: Any, **__: Any) -> Any:
             raise DatabaseUnavailable("away, for a test")
 
-        names = ("record", "raise_generation", "rotate", "generation", "reason", "newest", "raised", "read", "look_up")
+        names = ("record", "raise_generation", "rotate", "current", "agree", "reason", "newest", "raised", "read", "look_up")
         with contextlib.ExitStack() as patches:
             for name in names:
                 patches.enter_context(mock.patch.object(Journal, name, away))

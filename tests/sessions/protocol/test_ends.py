@@ -9,6 +9,7 @@ import pytest
 
 from stateroom.backend.near_cache import KNOWN_SECONDS
 from stateroom.errors import DatabaseUnavailable
+from stateroom.sessions.model.deployment import Current
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.session import record_of
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
@@ -222,13 +223,13 @@ async def test_a_slow_sign_in_does_not_outlive_a_sign_out_everywhere_nor_a_resta
 ) -> None:
     worker = await fleet.join()
 
-    async def before(_: str) -> int:
-        return 0
+    async def before(_: str) -> Current:
+        return Current(0, "")
 
     worker.replay.sweeps = True
     await worker.manager.revoke_all("ada")
     await worker.settle()
-    monkeypatch.setattr(worker.parts.journal, "generation", before)
+    monkeypatch.setattr(worker.parts.journal, "current", before)
     session, value = await worker.sign_in("ada")
     fresh = await _after_a_restart(fleet, monkeypatch)
     assert (await fresh.manager.load(value)).ended == "revoked"
@@ -259,7 +260,7 @@ async def test_a_session_of_the_generation_that_was_raised_is_vouched_for_and_an
 
     def vouches(generation: int) -> bool:
         now = worker.tail.read_at
-        return worker.parts.trust.vouches(standing.glimpse, record_of(session).ref, generation, now)
+        return worker.parts.trust.vouches(standing.glimpse, record_of(session).ref, generation, "", now)
 
     generation = record_of(session).generation
     assert (vouches(generation), vouches(generation - 1)) == (True, False)

@@ -114,11 +114,11 @@ async def test_what_is_written_with_an_end_of_all_stands_or_falls_with_it(fleet:
 
     with pytest.raises(Conflict):
         await worker.manager.revoke_all("ada", keep=keep, in_transaction=refuse)
-    assert await fleet.journal.generation("written") == 0
+    assert (await fleet.journal.current("written")).generation == 0
     for each in (value, other):
         assert is_trusted(await worker.manager.load(each))
     await worker.manager.revoke_all("ada", keep=keep, in_transaction=write)
-    assert await fleet.journal.generation("written") == 7
+    assert (await fleet.journal.current("written")).generation == 7
     assert not is_trusted(await worker.manager.load(other))
 
 
@@ -154,7 +154,7 @@ async def test_ending_all_of_a_user_holds_where_the_database_has_forgotten_a_gen
     fresh = await fleet.join()
     kept = await fresh.manager.load(worker.manager.seal(mine))
     await fresh.manager.revoke_all("ada", keep=kept if keeps else None)
-    assert await fleet.journal.generation("sada") == 4
+    assert (await fleet.journal.current("sada")).generation == 4
     assert (await fresh.manager.load(value)).ended == "revoked"
     if keeps:
         assert record_of(kept).generation == 4

@@ -44,7 +44,7 @@ class Place:
         return await self.parts.replay.turn()
 
     async def record(self, session: Session) -> None:
-        await self.parts.journal.record([EndRow(*record_of(session).ref, "logout", 0, 10**15)])
+        await self.parts.journal.record([EndRow(*record_of(session).ref, "logout", 0)])
 
     async def is_stored(self, session: Session) -> bool:
         return await self.parts.store.exists(record_of(session).ref)
@@ -61,7 +61,7 @@ def own_settings(servers: Servers) -> Settings:
 async def placed(settings: Settings, database: Database) -> Place:
     client = make_client(settings, metrics=Metrics())
     await client.start()
-    parts = wire(settings, Metrics(), client, Journal(database))
+    parts = wire(settings, Metrics(), client, Journal(database, 10**15))
     return Place(SessionManager(parts), parts, client)
 
 
@@ -74,7 +74,7 @@ async def place(own_settings: Settings, database: Database) -> AsyncIterator[Pla
 
 
 async def test_a_new_store_starts_at_the_present(place: Place) -> None:
-    await place.parts.journal.record([EndRow("i1", "x", "logout", 0, 10**15)] * 3)
+    await place.parts.journal.record([EndRow("i1", "x", "logout", 0)] * 3)
     assert not place.is_covered()
     assert await place.turn()
     assert place.is_covered()
@@ -96,7 +96,7 @@ async def test_what_the_journal_has_ended_is_deleted_and_the_mark_moves(place: P
 async def test_a_raised_generation_ends_what_is_older(place: Place) -> None:
     await place.turn()
     older = await place.manager.create("ada")
-    await place.parts.journal.raise_generation("sada", "password", ended_at=0, expires_at=10**15)
+    await place.parts.journal.raise_generation("sada", "password", ended_at=0)
     newer = await place.manager.create("ada")
     place.parts.replay.sweeps = True
     await place.turn()
@@ -139,7 +139,9 @@ async def test_a_mark_beyond_the_journal_means_that_this_was_replaced(place: Pla
     session = await place.manager.create("ada")
     await place.record(session)
     await place.client.execute("", "SET", place.mark_key, 1000)
-    await place.turn()
+    with pytest.raises(StoreUnavailable, match="went back"):
+        await place.turn()
+    assert await place.turn()
     assert not await place.is_stored(session)
     assert await place.mark() == 1
 
@@ -241,14 +243,13 @@ async def test_a_shard_that_is_away_keeps_the_others_from_nothing_and_is_told_la
     assert not await place.is_stored(ended["bob"])
 
 
-async def test_another_fleets_store_is_refused(place: Place, own_settings: Settings, database: Database) -> None:
-    place.parts.replay._is_fleet = True
-    await place.parts.replay.check_fleet()
+async def test_another_deployments_store_is_refused(place: Place, own_settings: Settings, database: Database) -> None:
+    await place.parts.membership.ask_database()
+    await place.parts.membership.ask_redis()
     await place.client.execute("", "SET", place.parts.key_names.fleet(""), "another")
-    with pytest.raises(SettingsError, match="DATABASE_URL"):
-        await place.parts.replay.check_fleet()
+    with pytest.raises(SettingsError, match=r"DATABASE_URL.*stateroom db adopt"):
+        await place.parts.membership.ask_redis()
     other = await placed(own_settings, database)
-    other.parts.replay._is_fleet = True
     await other.turn()
     assert not other.is_covered()
     assert other.manager.store_state() == "unsettled"
@@ -256,18 +257,20 @@ async def test_another_fleets_store_is_refused(place: Place, own_settings: Setti
     await other.client.aclose()
 
 
-async def test_a_foreign_worker_leaves_the_fleets_mark_alone(place: Place) -> None:
-    await place.parts.journal.record([EndRow("i1", "x", "logout", 0, 10**15)] * 3)
+async def test_a_foreign_worker_leaves_the_deployments_mark_alone(place: Place) -> None:
+    await place.parts.journal.record([EndRow("i1", "x", "logout", 0)] * 3)
     await place.client.execute("", "SET", place.parts.key_names.fleet(""), "another")
     for mark in (1, 1000):
         await place.client.execute("", "SET", place.mark_key, mark)
-        place.parts.replay._is_fleet = True
         assert not await place.turn()
         assert await place.mark() == mark
 
 
-async def test_on_one_host_a_new_database_is_nobodys_fault(place: Place) -> None:
-    await place.client.execute("", "SET", place.parts.key_names.fleet(""), "another")
-    await place.parts.replay.check_fleet()
+async def test_an_id_that_redis_lost_is_written_back(place: Place) -> None:
     await place.turn()
-    assert place.manager.store_state() == "settled"
+    name = place.parts.key_names.fleet("")
+    kept = await place.client.execute("", "GET", name)
+    assert kept.decode() == place.parts.deployment.id
+    await place.client.execute("", "DEL", name)
+    await place.parts.membership.look_at_all()
+    assert await place.client.execute("", "GET", name) == kept

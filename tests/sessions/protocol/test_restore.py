@@ -126,7 +126,7 @@ async def test_an_end_between_the_store_and_the_second_look_wins(
         stored = await restore(*args, **kwargs)
         assert await is_pending(worker, at)
         if is_generation:
-            await fleet.journal.raise_generation("sada", "password", ended_at=0, expires_at=2**50)
+            await fleet.journal.raise_generation("sada", "password", ended_at=0)
         else:
             await fleet.end_by_row(at, "revoked")
         return stored

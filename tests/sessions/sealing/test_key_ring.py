@@ -3,17 +3,28 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stateroom.errors import SettingsError
+from stateroom.errors import DatabaseUnavailable, SettingsError
+from stateroom.sessions.model.deployment import Deployment
+from stateroom.sessions.model.lifetimes import Lifetimes
+from stateroom.sessions.sealing import key_ring as module
 from stateroom.sessions.sealing.key_ring import KeyRing, fresh_token, load_keys, new_key
 from stateroom.settings import Settings, decode_cookie_key
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 NAME = "__Host-session"
+
+
+def ring_of(key: bytes, name: str = NAME, *, deployment: str | None = "one", **options: Any) -> KeyRing:
+    known = Deployment(options.pop("deployment_name", ""))
+    known.id = deployment
+    return KeyRing([key], name, known, Lifetimes(10**15, 10**15, 10**15), **options)
 
 
 def seal(ring: KeyRing, **changes: object) -> str:
@@ -33,13 +44,13 @@ def seal(ring: KeyRing, **changes: object) -> str:
 def test_what_was_sealed_is_what_opens(
     user_id: int | str | None, token: bytes, times: tuple[int, int, int, int], *, is_persistent: bool
 ) -> None:
-    ring = KeyRing([KEY], NAME)
+    ring = ring_of(KEY, NAME)
     generation, auth_time, deadline, issued_at = times
     value = ring.seal(
         token, user_id=user_id, generation=generation, auth_time=auth_time, deadline=deadline,
         idle_ms=5, issued_at=issued_at, is_persistent=is_persistent,
     )  # fmt: skip
-    opened = KeyRing([KEY], NAME).open(value)
+    opened = ring_of(KEY, NAME).open(value)
     assert opened is not None
     assert (opened.token, opened.user_id, opened.generation, opened.auth_time) == (token, user_id, generation, auth_time)
     assert (opened.deadline, opened.idle_ms, opened.issued_at, opened.is_persistent) == (deadline, 5, issued_at, is_persistent)
@@ -49,12 +60,12 @@ def test_what_was_sealed_is_what_opens(
 
 @given(st.text(max_size=300))
 def test_any_text_is_no_cookie(text: str) -> None:
-    assert KeyRing([KEY], NAME).open(text) is None
+    assert ring_of(KEY, NAME).open(text) is None
 
 
 @given(st.data())
 def test_a_mangled_cookie_does_not_open(data: st.DataObject) -> None:
-    ring = KeyRing([KEY], NAME)
+    ring = ring_of(KEY, NAME)
     value = seal(ring)
     at = data.draw(st.integers(0, len(value) - 1))
     letter = data.draw(st.characters(codec="utf-8"))
@@ -67,46 +78,101 @@ def test_a_mangled_cookie_does_not_open(data: st.DataObject) -> None:
 
 
 def test_a_value_opens_under_its_own_name_only() -> None:
-    value = seal(KeyRing([KEY], NAME))
-    assert KeyRing([KEY], NAME).open(value) is not None
-    assert KeyRing([KEY], "other").open(value) is None
+    value = seal(ring_of(KEY, NAME))
+    assert ring_of(KEY, NAME).open(value) is not None
+    assert ring_of(KEY, "other").open(value) is None
+
+
+def test_a_value_is_good_for_its_own_purpose_only() -> None:
+    ring = ring_of(KEY)
+    cookie, bearer = seal(ring), seal(ring, purpose="bearer")
+    assert [ring.open(value, purpose) is not None for value in (cookie, bearer) for purpose in ("cookie", "bearer")] == [
+        True, False, False, True,
+    ]  # fmt: skip
+
+
+def test_a_bearer_is_bound_to_no_cookies_name() -> None:
+    assert ring_of(KEY, "other").open(seal(ring_of(KEY), purpose="bearer"), "bearer") is not None
+
+
+def test_a_value_opens_in_its_own_deployment_only() -> None:
+    value = seal(ring_of(KEY))
+    assert ring_of(KEY, deployment="two").open(value) is None
+    assert ring_of(KEY, deployment_name="staging").open(value) is None
+    # Each part has its length: no two lists of parts look alike.
+    assert ring_of(KEY, deployment="on", deployment_name="e").open(value) is None
+
+
+def test_while_the_deployment_is_unknown_what_looks_like_ours_is_unknown_too() -> None:
+    value, unknown = seal(ring_of(KEY)), ring_of(KEY, deployment=None)
+    with pytest.raises(DatabaseUnavailable):
+        unknown.open(value)
+    with pytest.raises(DatabaseUnavailable):
+        seal(unknown)
+    assert unknown.open("A" * 300) is None
+    assert unknown.open(seal(ring_of(OTHER_KEY))) is None, "of a key that is not ours"
+
+
+def test_a_value_of_the_release_before_is_legacy_and_bound_to_no_deployment() -> None:
+    value = seal(ring_of(KEY, deployment=None, seals_former=True))
+    opened = ring_of(KEY).open(value)
+    assert opened is not None
+    assert opened.is_legacy
+    assert (opened.token, opened.epoch, opened.created_ms) == (b"t" * 32, "", 0)
+    assert ring_of(KEY, "other").open(value) is None
+
+
+def test_no_value_says_a_longer_life_than_the_settings_allow() -> None:
+    known = Deployment()
+    known.id = "one"
+    strict = KeyRing([KEY], NAME, known, Lifetimes(idle_ms=100, absolute_ms=1000, persistent_ms=5000))
+    opened = [
+        strict.open(seal(ring_of(KEY), created_ms=10, deadline=10**14, idle_ms=10**14, is_persistent=is_persistent))
+        for is_persistent in (False, True)
+    ]
+    assert [each and (each.idle_ms, each.deadline) for each in opened] == [(100, 1010), (5000, 5010)]
+
+
+def test_a_value_with_fields_of_a_later_release_opens() -> None:
+    later = msgspec.msgpack.encode((b"t" * 32, 7, 0, 0, 1, 2, 3, False, "e", 4, "of a later release", ["pwd"]))
+    assert msgspec.msgpack.decode(later, type=module._Contents).epoch == "e"
 
 
 def test_a_value_of_eight_kilobytes_is_not_looked_at() -> None:
-    assert KeyRing([KEY], NAME).open("A" * 8192) is None
+    assert ring_of(KEY, NAME).open("A" * 8192) is None
 
 
 def test_rotation_opens_old_values_until_their_key_is_gone() -> None:
-    ring = KeyRing([KEY], NAME)
+    ring = ring_of(KEY, NAME)
     old = seal(ring)
     ring.replace([OTHER_KEY, KEY])
     new = seal(ring)
     assert ring.open(old) is not None
-    assert KeyRing([OTHER_KEY], NAME).open(new) is not None
+    assert ring_of(OTHER_KEY, NAME).open(new) is not None
     ring.replace([OTHER_KEY])
     assert ring.open(old) is None
     assert ring.open(new) is not None
 
 
 def test_two_seals_of_the_same_contents_differ() -> None:
-    ring = KeyRing([KEY], NAME)
+    ring = ring_of(KEY, NAME)
     assert seal(ring) != seal(ring)
 
 
 def test_the_token_cannot_be_read_off_a_value() -> None:
     import base64
 
-    value = seal(KeyRing([KEY], NAME))
+    value = seal(ring_of(KEY, NAME))
     assert b"tttt" not in base64.urlsafe_b64decode(value + "==")
 
 
 def test_opened_values_are_remembered_a_bounded_number_of_times() -> None:
-    ring = KeyRing([KEY], NAME)
+    ring = ring_of(KEY, NAME)
     first = seal(ring)
     assert ring.open(first) is ring.open(first)
     for number in range(20_001):
         ring.open(seal(ring, generation=number))
-    assert len(ring._opened) <= 20_000
+    assert len(ring._opened["cookie"]) <= 20_000
 
 
 def test_tokens_are_256_bits_and_differ() -> None:
@@ -125,7 +191,7 @@ def test_embedded_mode_makes_a_key_and_keeps_it_for_its_owner_only(tmp_path: Pat
     assert os.listdir(kept.parent) == ["cookie.key"]
 
 
-def test_a_spoilt_key_file_stops_with_the_mend(tmp_path: Path) -> None:
+def test_a_spoilt_key_file_stops_startup_with_the_fix(tmp_path: Path) -> None:
     (tmp_path / "cookie.key").write_text("nonsense\n")
     with pytest.raises(SettingsError, match=r"cookie\.key.*remove the file"):
         load_keys(Settings(_env_file=None, state_dir=tmp_path))

@@ -7,13 +7,38 @@ Kept apart from `sql.py`: an application without a database need not import SQLA
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
+from ...errors import DatabaseUnavailable
+from ..model.deployment import Current, DeploymentRow
 from ..model.identity import SessionRef
-from ..model.rows import EndRow, InTransaction, Row
+from ..model.rows import TO_THE_LAST, EndRow, InTransaction, Row
 
 ROWS_REMEMBERED = 10_000
+
+
+class Reading(NamedTuple):
+    """One read of the tail. `nonces`: of those rows that were to be checked and are there."""
+
+    rows: Sequence[Row]
+    nonces: Mapping[int, str | None]
+    deployment: DeploymentRow | None
+
+
+class EpochChange(NamedTuple):
+    """`before`: the epoch whose sessions have ended. `after`: that of the next ones."""
+
+    before: str
+    after: str
+
+
+class LookedUp(NamedTuple):
+    """Every row of some sessions, the generation of each of their users that has one, and whose journal it is."""
+
+    rows: Sequence[Row]
+    generations: Mapping[str, int]
+    deployment: DeploymentRow | None
 
 
 class EndsJournal(Protocol):
@@ -32,7 +57,6 @@ class EndsJournal(Protocol):
         *,
         seen: int = 0,
         ended_at: int,
-        expires_at: int,
         in_transaction: InTransaction | None = None,
     ) -> int:
         """Commit the end of every session that the user has now. Returns the generation of their next sessions.
@@ -43,21 +67,27 @@ class EndsJournal(Protocol):
     async def rotate(
         self,
         rotation: EndRow,
-        generation: int,
+        current: Current,
         *,
         revokes: str | None,
-        expires_at: int,
         in_transaction: InTransaction | None = None,
     ) -> bool:
-        """Commit the rotation of a session of this generation; with a reason `revokes`, also the end of every other one.
+        """Commit the rotation of a session that carries this; with a reason `revokes`, also the end of every other one.
 
-        The others' end is a generation one higher than this session's; its row is needed until `expires_at`.
-        False, and nothing is committed, if the session has ended already, by a row of its own or by a raised generation.
+        The others' end is a generation one higher than this session's.
+        False, and nothing is committed, if the session has ended already: by a row of its own, by a raised generation, or
+        with everybody's.
         Calls for one user's sessions take turns.
         """
 
-    async def generation(self, user: str) -> int:
-        """The user's generation now; 0 if it was never raised."""
+    async def current(self, user: str) -> Current:
+        """The user's generation (0 if it was never raised) and the deployment's epoch, now."""
+
+    async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
+        """Commit the end of every session of the deployment."""
+
+    async def recommit(self, rows: Sequence[Row]) -> int:
+        """Commit those of these rows that a restored database lacks. Returns how many. Marks the database as restored."""
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         """Why this session ended, or None if no row says so."""
@@ -65,26 +95,29 @@ class EndsJournal(Protocol):
     async def newest(self, limit: int) -> list[Row]:
         """The last rows, oldest first."""
 
-    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
-        """Rows that ended all of a user's sessions, numbered higher than `after` and still needed then, in order."""
+    async def raised(self, after: int, limit: int) -> list[Row]:
+        """Rows that ended all of a user's sessions, or everybody's, numbered higher than `after`, in order."""
 
-    async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
+    async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
         """Rows numbered higher than `after`, and those of `gaps` that are there now, in order."""
 
-    async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
-        """Every row of these sessions, and the generation of each of their users that has one."""
+    async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
+        """What the journal has of these sessions."""
 
     async def of_user(self, user: str) -> list[Row]:
         """Every row of a user, in order."""
 
-    async def fleet_id(self) -> str:
-        """The id of the fleet that this journal belongs to; made when first asked for."""
+    async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
+        """The deployment's row; its lease and its name are these if it had none. None if there is no row."""
 
-    async def agree_on_lease(self, lease_ms: int) -> int:
-        """The deployment's lease: what the journal has, else this value, which the journal then keeps."""
+    async def set_restored(self, *, seen: str) -> None:
+        """What a restore of the database left behind is cleared up, unless another restore was found meanwhile."""
 
-    async def prune(self, now: int, limit: int) -> int:
-        """Drop rows that are needed no longer, at most so many. Returns how many."""
+    async def prune(self, due_at: int, limit: int) -> int:
+        """Drop rows that were due then, at most so many and never the newest. Returns how many."""
+
+    async def now_ms(self) -> int:
+        """The database's time, milliseconds since the epoch: rows expire by it."""
 
 
 class NoJournal:
@@ -111,7 +144,6 @@ class NoJournal:
         *,
         seen: int = 0,
         ended_at: int,
-        expires_at: int,
         in_transaction: InTransaction | None = None,
     ) -> int:
         return 0
@@ -119,10 +151,9 @@ class NoJournal:
     async def rotate(
         self,
         rotation: EndRow,
-        generation: int,
+        current: Current,
         *,
         revokes: str | None,
-        expires_at: int,
         in_transaction: InTransaction | None = None,
     ) -> bool:
         if SessionRef(rotation.user, rotation.handle) in self._rows:
@@ -130,7 +161,13 @@ class NoJournal:
         await self.record([rotation])
         return True
 
-    async def generation(self, user: str) -> int:
+    async def current(self, user: str) -> Current:
+        return Current(0, "")
+
+    async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
+        raise DatabaseUnavailable("with DATABASE_URL=none there is no journal that could end everybody's session")
+
+    async def recommit(self, rows: Sequence[Row]) -> int:
         return 0
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
@@ -140,24 +177,28 @@ class NoJournal:
     async def newest(self, limit: int) -> list[Row]:
         return []
 
-    async def raised(self, after: int, limit: int, *, needed_at: int) -> list[Row]:
+    async def raised(self, after: int, limit: int) -> list[Row]:
         return []
 
-    async def read(self, after: int, gaps: Collection[int], limit: int) -> list[Row]:
-        return []
+    async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
+        return Reading([], {}, None)
 
-    async def look_up(self, refs: Sequence[SessionRef]) -> tuple[list[Row], dict[str, int]]:
+    async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
         known = [self._rows[ref] for ref in refs if ref in self._rows]
-        return [Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at, row.successor) for row in known], {}
+        rows = [Row(0, row.user, row.handle, None, row.reason, row.ended_at, TO_THE_LAST, row.successor) for row in known]
+        return LookedUp(rows, {}, None)
 
     async def of_user(self, user: str) -> list[Row]:
         return []
 
-    async def fleet_id(self) -> str:
-        return ""
+    async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
+        return None
 
-    async def agree_on_lease(self, lease_ms: int) -> int:
-        return lease_ms
+    async def set_restored(self, *, seen: str) -> None:
+        return
 
-    async def prune(self, now: int, limit: int) -> int:
+    async def prune(self, due_at: int, limit: int) -> int:
+        return 0
+
+    async def now_ms(self) -> int:
         return 0

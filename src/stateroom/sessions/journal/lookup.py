@@ -8,14 +8,16 @@ before. Waiting requests share one. A worker has at most one under way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import DatabaseUnavailable
 from ..model.identity import SessionRef
+from ..model.rows import EVERYBODY
 from .tail import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
+    from ..model.deployment import Current, Deployment
     from ..model.rows import Row
     from .interface import EndsJournal
 
@@ -25,11 +27,13 @@ SESSIONS_AT_ONCE = 256
 class Verdict(NamedTuple):
     """What the journal says of a session. `reason`: why it ended; None if it did not.
 
-    `generation`: its user's now. A session of a lower generation has ended too.
+    `generation`: its user's now. A session of a lower generation has ended too. `epoch`: the deployment's now. A session of
+    another one has ended too.
     """
 
     reason: str | None
     generation: int
+    epoch: str
 
 
 class Lookup:
@@ -38,20 +42,29 @@ class Lookup:
     `_waiting`: sessions that no query has asked for yet. `_task`: asks until nobody waits; None while nobody waits.
     """
 
-    def __init__(self, journal: EndsJournal, is_away: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        journal: EndsJournal,
+        deployment: Deployment,
+        is_away: Callable[[], bool],
+        unknown: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None,
+    ) -> None:
+        """`unknown`: which of these users the restored database does not know."""
+        self.unknown = unknown
         self._journal = journal
+        self._deployment = deployment
         self._is_away = is_away
         self._waiting: dict[SessionRef, asyncio.Future[Verdict]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, ref: SessionRef, generation: int) -> str | None:
-        """Why this session has ended, or None if it has not. Raises `DatabaseUnavailable`."""
+    async def ask(self, ref: SessionRef, carried: Current) -> str | None:
+        """Why this session, which carries that, has ended; None if it has not. Raises `DatabaseUnavailable`."""
         verdict = await self._ask(ref)
         if verdict.reason is not None:
             return verdict.reason
-        if verdict.generation > generation:
-            return await self._journal.reason(ref, generation) or "revoked"
-        return None
+        if verdict.generation > carried.generation:
+            return await self._journal.reason(ref, carried.generation) or "revoked"
+        return None if verdict.epoch == carried.epoch else EVERYBODY
 
     async def aclose(self) -> None:
         if self._task is not None:
@@ -81,9 +94,16 @@ class Lookup:
         finally:
             self._task = None
 
+    async def _unknown_among(self, batch: Collection[SessionRef]) -> Collection[str]:
+        return () if self.unknown is None else await self.unknown({ref.user for ref in batch if ref.user})
+
     async def _answer(self, batch: dict[SessionRef, asyncio.Future[Verdict]]) -> None:
         try:
-            rows, generations = await self._journal.look_up(list(batch))
+            rows, generations, deployment = await self._journal.look_up(list(batch))
+            if deployment is not None and deployment.id != self._deployment.id:
+                raise DatabaseUnavailable("the user database is another deployment's")  # noqa: TRY301
+            epoch = "" if deployment is None else deployment.epoch
+            unknown = await self._unknown_among(batch)
         except BaseException as error:
             fault = error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable("the journal did not answer")
             for future in batch.values():
@@ -98,5 +118,10 @@ class Lookup:
             ended.setdefault(SessionRef(row.user, row.handle or ""), row)
         for ref, future in batch.items():
             end = ended.get(ref)
-            if not future.done():
-                future.set_result(Verdict(end.reason if end is not None else None, generations.get(ref.user, 0)))
+            if future.done():
+                continue
+            if end is None and ref.user in unknown:
+                future.set_exception(DatabaseUnavailable("the user database, which was restored, does not know this user"))
+                future.exception()
+            else:
+                future.set_result(Verdict(end.reason if end is not None else None, generations.get(ref.user, 0), epoch))

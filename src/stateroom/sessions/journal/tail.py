@@ -10,6 +10,14 @@ Of the rows that ended single sessions the last are enough: a store says which i
 ended all of a user's sessions are held from startup for as long as they are needed, because a store may have what they
 end: a slow sign-in is stored after the row was replayed, and a session that an evicted index does not name is not found
 then. That takes a third of a kilobyte for each user who was signed out everywhere within a session's longest life.
+
+Each read also tells whose journal it is. Another deployment's, or nobody's, is an unavailable journal: a name that leads
+to another database for a moment must end nobody's session.
+
+A database may be restored from a backup while this runs. Then the rows that came last are missing, or others have their
+numbers, and an end that is committed now would get a number that was read already. So each read looks again at the rows
+that the last read brought. If one is missing or another one, what the tail holds and the journal lacks is committed
+again, and the tail starts over.
 """
 
 from __future__ import annotations
@@ -25,11 +33,13 @@ import structlog
 
 from ...errors import DatabaseUnavailable
 from ..model.identity import SessionRef
-from ..model.rows import Row
+from ..model.rows import EVERYBODY, Row
 
 if TYPE_CHECKING:
     from ..model.clock import Clock
-    from .interface import EndsJournal
+    from ..model.deployment import Current, Deployment, DeploymentRow
+    from .interface import EndsJournal, Reading
+    from .two_looks import TwoLooks
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +52,7 @@ GAPS_LOOKED_FOR = 1000
 ROWS_AT_START = 1000
 ROWS_AT_ONCE = 2000
 ROWS_KEPT = 20_000
+ROWS_CHECKED = 200
 assert ROWS_AT_START <= ROWS_KEPT
 
 Listener = Callable[[Sequence[Row]], None]
@@ -53,17 +64,27 @@ class Tail:
     `floor`: rows up to this number are not held, except those that ended all of a user's sessions. It never decreases.
     `ended`: the first row that ended a session. The key has the user too: a user may write rows about another's handle.
     `generations`: for each user the row with their highest generation, in the order in which the rows were read.
+    `replaced`: the epochs that the deployment had before: their sessions have ended.
     `unwritten`: ends that are acknowledged and wait until the journal answers again.
     `read_at`: when the last read began that succeeded; it never decreases. 0 before the first.
     `has_read`: whether a read has succeeded. `is_away`: the last read failed.
+    `restored`: a random word while sessions may be left of users whom a restored database lacks; None in good times.
+    `restarts`: how often the tail has started over, because the database went back. It never decreases.
     `_rows`: what is held, in the order of reading. `_highest`: the highest number read. `_gaps`: skipped numbers below
-    `_highest`, and when each was first missed.
+    `_highest`, and when each was first missed. `_checked`: the last rows that came, which must still be there: number,
+    nonce and when the row is due. `_is_suspect`: the next read starts over.
     """
 
-    def __init__(self, journal: EndsJournal, clock: Clock, *, lease_ms: int) -> None:
+    def __init__(self, journal: EndsJournal, clock: Clock, deployment: Deployment, *, lease_ms: int, looks: TwoLooks) -> None:
         self._journal = journal
         self._clock = clock
+        self._deployment = deployment
         self._lease_ms = lease_ms
+        self._looks = looks
+        self._checked: dict[int, tuple[str | None, int]] = {}
+        self._is_foreign = self._is_suspect = False
+        self.restored: str | None = None
+        self.restarts = 0
         self._rows: deque[Row] = deque()
         self._gaps: dict[int, float] = {}
         self._highest = 0
@@ -73,6 +94,7 @@ class Tail:
         self.unwritten: dict[SessionRef, Row] = {}
         self.ended: dict[SessionRef, Row] = {}
         self.generations: OrderedDict[str, Row] = OrderedDict()
+        self.replaced: set[str] = set()
         self.floor = 0
         self.read_at = 0.0
         self.has_read = False
@@ -103,15 +125,28 @@ class Tail:
         """Seconds since the last read began that succeeded."""
         return time.monotonic() - self.read_at
 
-    def reason(self, ref: SessionRef, generation: int) -> str | None:
-        """Why this session ended, as far as the tail knows."""
+    def reason(self, ref: SessionRef, carried: Current) -> str | None:
+        """Why this session, which carries that, has ended, as far as the tail knows."""
+        if carried.epoch in self.replaced:
+            return EVERYBODY
         row = self.ended.get(ref) or self.unwritten.get(ref)
         if row is not None:
             return row.reason
         row = self.generations.get(ref.user)
-        if row is not None and row.ends(ref, generation):
+        if row is not None and row.ends(ref, carried):
             return row.reason
         return None
+
+    @property
+    def epoch(self) -> str:
+        """The deployment's epoch, as last read."""
+        return self._deployment.epoch
+
+    def last_until(self, seq: int) -> Row | None:
+        """The row that was read last among those up to this number; None if it is not held."""
+        if seq <= self.floor:
+            return None
+        return next((row for row in reversed(self._rows) if row.seq <= seq), None)
 
     def after(self, seq: int) -> list[Row]:
         """Rows numbered higher than `seq`, which must be the floor or above it."""
@@ -156,17 +191,44 @@ class Tail:
             with contextlib.suppress(asyncio.CancelledError, DatabaseUnavailable):
                 await self._reading
 
+    async def start_over(self) -> None:
+        """Somebody else found that the database went back. Returns when the tail has read it anew.
+
+        Raises `DatabaseUnavailable`.
+        """
+        self._is_suspect, self.read_at = True, 0.0
+        await self.catch_up()
+
+    async def _start_over(self) -> None:
+        """Commit again what the restored database lacks, and forget everything."""
+        held = sorted({*self._rows, *self.generations.values()}, key=lambda row: row.seq)
+        count = await self._journal.recommit(held)
+        log.warning("database_restored", recommitted=count, fix="docs/runbook.md: the user database was restored from a backup")
+        self._rows.clear()
+        self._gaps.clear()
+        self._checked.clear()
+        self.ended.clear()
+        self.generations.clear()
+        self.replaced.clear()
+        self._highest = self.floor = 0
+        self.has_read = self._is_suspect = False
+        self.read_at = 0.0
+        self.restarts += 1
+
     async def _read(self, began_at: float) -> None:
         try:
             if not self.has_read:
-                await self._check_lease()
-                newest = await self._journal.newest(ROWS_AT_START)
-                await self._read_generations()
-                self._begin(newest)
+                await self._start()
             while True:
-                rows = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE)
-                self._take(rows)
-                if len(rows) < ROWS_AT_ONCE:
+                reading = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE, checked=self._checked)
+                row = self._check_whose(reading.deployment)
+                if self._is_suspect or self._went_back(reading):
+                    await self._start_over()
+                    await self._start()
+                    continue
+                self._take(reading.rows)
+                self._deployment.epoch, self.restored = row.epoch, row.restored
+                if len(reading.rows) < ROWS_AT_ONCE:
                     break
         except DatabaseUnavailable:
             self.is_away = True
@@ -177,29 +239,64 @@ class Tail:
             log.info("journal_back")
         self.has_read, self.is_away, self.read_at = True, False, began_at
 
-    async def _check_lease(self) -> None:
-        """A worker that started without the journal learns here that others have another lease: it must not use this one."""
-        agreed = await self._journal.agree_on_lease(self._lease_ms)
-        if agreed != self._lease_ms:
-            log.error("lease_differs", ours_ms=self._lease_ms, deployment_ms=agreed, fix="give every worker one JOURNAL_LEASE")
-            raise DatabaseUnavailable("the deployment has another lease")
+    async def _start(self) -> None:
+        row = await self._journal.agree(lease_ms=self._lease_ms, name=self._deployment.name)
+        self._check_agreed(self._check_whose(row))
+        newest = await self._journal.newest(ROWS_AT_START)
+        await self._read_ends_of_many()
+        self._begin(newest)
 
-    def _begin(self, rows: list[Row]) -> None:
+    def _check_whose(self, row: DeploymentRow | None) -> DeploymentRow:
+        """Raises `DatabaseUnavailable` if this is not our deployment's journal."""
+        own, found = self._deployment.id, None if row is None else row.id
+        if row is not None and own is None:  # neither store had answered before
+            self._deployment.id = own = row.id
+        if row is not None and found == own:
+            self._is_foreign = False
+            return row
+        if not self._is_foreign:
+            self._is_foreign = True
+            log.error("foreign_database", ours=own, found=found, fix="check that DATABASE_URL leads to this deployment's database")
+        raise DatabaseUnavailable("the user database is another deployment's")
+
+    def _check_agreed(self, row: DeploymentRow) -> None:
+        """A worker that started without the journal learns here what others have agreed on. Raises `DatabaseUnavailable`."""
+        if row.lease_ms != self._lease_ms:
+            fix = "give every worker one JOURNAL_LEASE"
+            log.error("lease_differs", ours_ms=self._lease_ms, deployment_ms=row.lease_ms, fix=fix)
+            raise DatabaseUnavailable("the deployment has another lease")
+        if row.name != self._deployment.name:
+            log.error("deployment_differs", ours=self._deployment.name, deployment=row.name, fix="give every worker one DEPLOYMENT")
+            raise DatabaseUnavailable("the deployment has another name")
+
+    def _went_back(self, reading: Reading) -> bool:
+        """Whether rows that were there are missing. Those that are due may have been pruned, but never the newest."""
+        newest = max(self._checked, default=0)
+        now = self._clock.now_ms()
+        for seq, (nonce, due_at) in self._checked.items():
+            if seq in reading.nonces:
+                if reading.nonces[seq] != nonce:
+                    return True
+            elif seq == newest or due_at > now:
+                return True
+        return False
+
+    def _begin(self, rows: Sequence[Row]) -> None:
         if rows:
             self.floor = rows[0].seq - 1 if len(rows) == ROWS_AT_START else 0
             self._highest = max(0, rows[0].seq - 1 - GAPS_LOOKED_FOR)
             self._take(rows)
 
-    async def _read_generations(self) -> None:
+    async def _read_ends_of_many(self) -> None:
         after, is_more = 0, True
         while is_more:
-            rows = await self._journal.raised(after, ROWS_AT_ONCE, needed_at=self._clock.now_ms())
+            rows = await self._journal.raised(after, ROWS_AT_ONCE)
             for row in rows:
-                self._keep_generation(row)
+                self._keep_end_of_many(row)
                 after = row.seq
             is_more = len(rows) == ROWS_AT_ONCE
 
-    def _take(self, rows: list[Row]) -> None:
+    def _take(self, rows: Sequence[Row]) -> None:
         now = time.monotonic()
         self._forget_generations()
         for gap in [gap for gap, seen_at in self._gaps.items() if now - seen_at > GAP_SECONDS]:
@@ -217,6 +314,7 @@ class Tail:
         while len(self._gaps) > GAPS_LOOKED_FOR:
             del self._gaps[next(iter(self._gaps))]
         if new:
+            self._checked = {row.seq: (row.nonce, row.expires_at) for row in new[-ROWS_CHECKED:]}
             for listener in self._listeners:
                 listener(new)
 
@@ -225,7 +323,7 @@ class Tail:
         if row.handle is not None:
             self.ended.setdefault(SessionRef(row.user, row.handle), row)
         else:
-            self._keep_generation(row)
+            self._keep_end_of_many(row)
         while len(self._rows) > ROWS_KEPT:
             self._drop(self._rows.popleft())
 
@@ -234,7 +332,11 @@ class Tail:
         if row.handle is not None and self.ended.get(SessionRef(row.user, row.handle)) is row:
             del self.ended[SessionRef(row.user, row.handle)]
 
-    def _keep_generation(self, row: Row) -> None:
+    def _keep_end_of_many(self, row: Row) -> None:
+        if row.epoch is not None:
+            self.replaced.add(row.epoch)
+        if row.generation is None:
+            return
         known = self.generations.get(row.user)
         if known is None or (known.generation or 0) < (row.generation or 0):
             self.generations[row.user] = row
@@ -242,8 +344,8 @@ class Tail:
 
     def _forget_generations(self) -> None:
         """Drop those that no session can be older than any more. The oldest come first."""
-        now = self._clock.now_ms()
-        while self.generations and next(iter(self.generations.values())).expires_at <= now:
+        due_at = self._looks.look(self._clock.now_ms())
+        while due_at is not None and self.generations and next(iter(self.generations.values())).expires_at < due_at:
             self.generations.popitem(last=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .deployment import Current
 from .identity import SessionRef, UserId
 
 
@@ -40,6 +41,11 @@ class Credential:
     def handle(self) -> str:
         """The session's public id."""
         return self.ref.handle
+
+    @property
+    def carried(self) -> Current:
+        """What it was sealed with."""
+        return Current(self.generation, self.epoch)
 
     @property
     def user(self) -> str:

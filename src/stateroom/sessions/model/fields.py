@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from .deployment import Current
 
 Fields: TypeAlias = Mapping[bytes, bytes]
 """A session's hash as Redis has it."""
@@ -37,7 +40,7 @@ DATA_PREFIX: Final = "."
 FLASH_PREFIX: Final = "!"
 """Of a field that holds the flash messages of one kind."""
 
-_SIGNED_IN, _GENERATION = SIGNED_IN.decode(), GENERATION.decode()
+_SIGNED_IN, _GENERATION, _EPOCH = SIGNED_IN.decode(), GENERATION.decode(), EPOCH.decode()
 
 
 @dataclass(slots=True)
@@ -73,8 +76,14 @@ def is_data(name: str) -> bool:
     return name[0] in (DATA_PREFIX, FLASH_PREFIX)
 
 
-def sign_in_fields(generation: int, signed_in_ms: int | None = None) -> dict[str, int]:
+def sign_in_fields(carried: Current, signed_in_ms: int | None = None) -> dict[str, int | str]:
     """What a script that stores a user's session is told of the sign-in. Without a time it takes Redis' own."""
-    if signed_in_ms is None:
-        return {_GENERATION: generation}
-    return {_GENERATION: generation, _SIGNED_IN: signed_in_ms}
+    fields: dict[str, int | str] = {_GENERATION: carried.generation, **epoch_field(carried.epoch)}
+    if signed_in_ms is not None:
+        fields[_SIGNED_IN] = signed_in_ms
+    return fields
+
+
+def epoch_field(epoch: str) -> dict[str, str]:
+    """The field of a session's epoch; none in the first."""
+    return {_EPOCH: epoch} if epoch else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .data import NOBODY, SessionData
+from .deployment import Current
 
 if TYPE_CHECKING:
     from ...errors import Unavailable
@@ -25,6 +26,7 @@ class SessionRecord(SessionData):
     `sighting`: what this worker saw of the session in Redis; None if it was not loaded for a credential.
     `restored`: Redis had lost the session until this request. `ended`: why the session has ended that the request brought.
     `evicted`: how many of the user's sessions this request's sign-in has ended (`SESSION_MAX_PER_USER`).
+    `must_reseal`: the release before sealed what the request brought; the response brings a value of this release.
     `known_ms`: when it was loaded from the store; 0 if it was not.
     `confirmed_ms`: if the credential alone tells of it, when the store last had it; 0 if this request has asked the store.
     All times are milliseconds since the epoch, by Redis' clock; 0 while nothing is stored. `idle_ms` is a duration.
@@ -44,6 +46,7 @@ class SessionRecord(SessionData):
     fault: Unavailable | None = None
     unknown_ref: SessionRef | None = None
     sighting: Sighting | None = None
+    must_reseal: bool = False
     known_ms: int = 0
     confirmed_ms: int = 0
     created_ms: int = 0
@@ -65,8 +68,10 @@ class SessionRecord(SessionData):
         self.ref = credential.ref
         (
             self.generation, self.created_ms, self.auth_ms, self.renewed_ms,
-            self.idle_ms, self.deadline_ms, self.expires_ms, self.epoch,
+            self.idle_ms, self.deadline_ms, self.expires_ms, self.epoch, _,
         ) = timestamps  # fmt: skip
+        if credential.is_legacy:
+            self.must_reseal = True
 
     def fill_from_credential(
         self, credential: Credential, *, created_ms: int, renewed_ms: int, expires_ms: int, confirmed_ms: int
@@ -132,6 +137,11 @@ class SessionRecord(SessionData):
         if self.fault is not None:
             raise self.fault
         return self.user_id is not None
+
+    @property
+    def carried(self) -> Current:
+        """What it was made with, and what ends it if that changes."""
+        return Current(self.generation, self.epoch)
 
     @property
     def ending_ref(self) -> SessionRef | None:

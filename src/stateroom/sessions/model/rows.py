@@ -11,13 +11,24 @@ from .identity import SessionRef
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from .deployment import Current
+
 InTransaction: TypeAlias = "Callable[[AsyncConnection], Awaitable[None]]"
 """What a caller writes in the same transaction as a row. It undoes the whole by raising."""
 
 
+EVERYBODY, REGISTERED, UNKNOWN_USER = "everybody", "registered", "unknown-user"
+"""Reasons of rows that end no single session: everybody's was ended; a user was registered, which ends nothing; the user
+database does not know a user.
+"""
+
+TO_THE_LAST = 2**53
+"""When a row expires that is never pruned."""
+
+
 @dataclass(frozen=True, slots=True)
 class EndRow:
-    """One session's end. Times are milliseconds since the epoch; the row is needed until `expires_at`.
+    """One session's end. `ended_at`: milliseconds since the epoch.
 
     `successor`: the handle of the session's new id, if it was rotated.
     """
@@ -26,14 +37,16 @@ class EndRow:
     handle: str
     reason: str
     ended_at: int
-    expires_at: int
     successor: str | None = None
 
 
 class Row(NamedTuple):
-    """A row of the journal, in the order of the table's columns.
+    """A row of the journal, in the order of the table's columns. Times are milliseconds since the epoch.
 
-    Either `handle` is set, and the row ends that session, or `generation` is, and it ends every older session of the user.
+    With a `handle` it ends that session. With a `generation` it ends every older session of the user. With an `epoch` it
+    ends every session of that epoch, whoever's; the next epoch is its `successor`. Otherwise it ends nothing.
+    `nonce`: a random word, by which a row is known from another one that a restored database gave the same number; None if
+    the release before wrote the row.
     """
 
     seq: int
@@ -44,9 +57,13 @@ class Row(NamedTuple):
     ended_at: int
     expires_at: int
     successor: str | None = None
+    nonce: str | None = None
+    epoch: str | None = None
 
-    def ends(self, ref: SessionRef, generation: int) -> bool:
-        """Whether it ended this session, which has this generation."""
+    def ends(self, ref: SessionRef, carried: Current) -> bool:
+        """Whether it ended this session, which carries that."""
+        if self.epoch is not None:
+            return self.epoch == carried.epoch
         if self.user != ref.user:
             return False
-        return self.handle == ref.handle if self.handle is not None else (self.generation or 0) > generation
+        return self.handle == ref.handle if self.handle is not None else (self.generation or 0) > carried.generation

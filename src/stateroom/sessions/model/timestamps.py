@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .fields import CREATED, DEADLINE, EPOCH, GENERATION, IDLE, RENEWED, SIGNED_IN, USER, Fields
+
+if TYPE_CHECKING:
+    from .lifetimes import Lifetimes
 
 _always_there = itemgetter(CREATED, RENEWED, IDLE, DEADLINE)
 
@@ -14,7 +17,10 @@ Facts = tuple[bytes, ...]
 
 
 class Timestamps(NamedTuple):
-    """Milliseconds since 1970, except the idle lifetime (milliseconds), the user's generation (a count) and the epoch."""
+    """Milliseconds since 1970, except the idle lifetime (milliseconds), the user's generation (a count) and the epoch.
+
+    `is_bounded`: the settings allow less now than they did when it was stored, so Redis keeps it for longer.
+    """
 
     generation: int
     created: int
@@ -24,6 +30,7 @@ class Timestamps(NamedTuple):
     deadline: int
     expires: int
     epoch: str
+    is_bounded: bool
 
 
 def facts_of(fields: Fields) -> Facts:
@@ -32,14 +39,18 @@ def facts_of(fields: Fields) -> Facts:
     return *_always_there(fields), get(USER, b""), get(SIGNED_IN, b"0"), get(GENERATION, b"0"), get(EPOCH, b"")
 
 
-def read_facts(facts: Facts, user: str) -> Timestamps:
-    """The numbers. Raises `ValueError` if the session belongs to another user key, or cannot be read."""
+def read_facts(facts: Facts, user: str, lifetimes: Lifetimes, *, is_persistent: bool) -> Timestamps:
+    """The numbers, bounded by the lifetimes. Raises `ValueError` if the session belongs to another user key, or cannot be read."""
     created, renewed, idle, deadline, owner, signed_in, generation, epoch = facts
     if owner.decode() != user:
         raise ValueError("another user's session")
-    last, lifetime, end = int(renewed), int(idle), int(deadline)
+    made, last, stored = int(created), int(renewed), (int(idle), int(deadline))
+    bounded = lifetimes.bound(idle_ms=stored[0], created_ms=made, deadline=stored[1], is_persistent=is_persistent)
+    lifetime, end = bounded
     expires = expiry(last, idle=lifetime, deadline=end)
-    return Timestamps(int(generation), int(created), int(signed_in), last, lifetime, end, expires, epoch.decode())
+    return Timestamps(
+        int(generation), made, int(signed_in), last, lifetime, end, expires, epoch.decode(), is_bounded=bounded != stored
+    )
 
 
 def expires_ms(fields: Fields) -> int:

@@ -20,7 +20,7 @@ from ...backend.near_cache import KNOWN_SECONDS
 from ...errors import DatabaseUnavailable, StoreUnavailable
 from ..model.fields import GENERATION
 from ..model.identity import SessionRef
-from ..model.rows import EndRow, Row
+from ..model.rows import EVERYBODY, TO_THE_LAST, EndRow, Row
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from ..journal.interface import EndsJournal
     from ..journal.tail import Tail
     from ..model.clock import Clock
+    from ..model.deployment import Current
     from ..model.rows import InTransaction
     from ..store.session_store import Ended, SessionStore
+    from .epochs import Epochs
     from .lease import Lease
     from .trust import Trust
 
@@ -56,7 +58,9 @@ class Ends:
         trust: Trust,
         clock: Clock,
         lease: Lease,
+        epochs: Epochs,
     ) -> None:
+        self._epochs = epochs
         self._metrics = metrics
         self._client = client
         self._store = store
@@ -69,15 +73,13 @@ class Ends:
         self._is_journal_required = settings.journal_required
         self._tombstone_ms = 1000 * settings.degraded_max_age + TOMBSTONE_MARGIN_MS
         self._copied_seconds = KNOWN_SECONDS if settings.session_cache_max_age else 0.0
-        self._longest_ms = 1000 * max(settings.session_absolute_max_age, settings.session_remember_max_age)
 
-    async def end(self, ref: SessionRef, reason: str, *, deadline: int = 0) -> Ended | None:
+    async def end(self, ref: SessionRef, reason: str) -> Ended | None:
         """End a session: commit the row, delete, wait until every worker knows. Returns what was deleted, if anything was.
 
-        `deadline`: the session's absolute end, if it is known; the row is kept until then.
         Raises `DatabaseUnavailable`, and `StoreUnavailable` if neither store could take it.
         """
-        row = self._row(ref, reason, deadline)
+        row = self._row(ref, reason)
         try:
             committed_at = await self._commit(row)
         except DatabaseUnavailable:
@@ -85,7 +87,7 @@ class Ends:
         ended, is_confirmed = await self._delete(ref)
         if ref.user and (ended is None or not is_confirmed):
             # Perhaps it got a new id a moment ago: then the end is meant for the new one. Only the journal tells for certain.
-            ends = [await self.end(each, reason, deadline=deadline) for each in await self._successors(ref)]
+            ends = [await self.end(each, reason) for each in await self._successors(ref)]
             if ends:
                 return next((each for each in ends if each is not None), None)
         if ref.user:  # an anonymous visitor's session gives no rights that somebody could go on using
@@ -100,31 +102,26 @@ class Ends:
         old: SessionRef,
         new: SessionRef,
         *,
-        deadline: int,
-        generation: int,
+        carried: Current,
         revokes: str | None,
         in_transaction: InTransaction | None,
     ) -> float | None:
-        """Commit the end of a session of this generation, which gets a new id. Returns when, on the monotonic clock.
+        """Commit the end of a session that carries this, which gets a new id. Returns when, on the monotonic clock.
 
         With the reason `revokes`, commit the end of the user's other sessions too: a generation one higher.
         `in_transaction` is done in the same transaction.
         None, and nothing is committed, if this session has ended already.
         Deletes nothing. Raises `DatabaseUnavailable`.
         """
-        row = replace(self._row(old, "rotated", deadline), successor=new.handle)
+        row = replace(self._row(old, "rotated"), successor=new.handle)
         self._check_journal()
-        is_first = await self._journal.rotate(
-            row, generation, revokes=revokes, expires_at=row.ended_at + self._longest_ms, in_transaction=in_transaction
-        )
+        is_first = await self._journal.rotate(row, carried, revokes=revokes, in_transaction=in_transaction)
         return time.monotonic() if is_first else None
 
     async def raise_generation(self, user: str, reason: str, in_transaction: InTransaction | None = None) -> tuple[int, float]:
         """Commit the end of all sessions that a user has now: the generation of the next ones, and when that was."""
         seen, now = await self._newest_generation(user), self._clock.now_ms()
-        generation = await self._journal.raise_generation(
-            user, reason, seen=seen, ended_at=now, expires_at=now + self._longest_ms, in_transaction=in_transaction
-        )
+        generation = await self._journal.raise_generation(user, reason, seen=seen, ended_at=now, in_transaction=in_transaction)
         return generation, time.monotonic()
 
     async def delete_older(self, user: str, generation: int | None, reason: str, *, spare: str, committed_at: float) -> int | None:
@@ -141,17 +138,33 @@ class Ends:
         for each in ended:
             self.count(reason, each)
         if not self._trust.has_journal:  # the stand-in remembers the reasons
-            await self._journal.record([self._row(SessionRef(user, each.handle), reason, 0) for each in ended])
+            await self._journal.record([self._row(SessionRef(user, each.handle), reason) for each in ended])
         if not (is_settled and self._is_still_settled(glimpse)):
             await self._lease.passed_since(committed_at)
         await self.outlast_copies()
         return len(ended)
 
+    async def everybody(self) -> int | None:
+        """End every session of the deployment, whoever's. Returns how many there were; None if that is unknown.
+
+        One row is committed, and the deployment has another epoch. Every worker knows that within a lease: by its tail, or
+        by the store while the journal is unavailable to it. The replay deletes the sessions. Raises `DatabaseUnavailable`.
+        """
+        count: int | None = None
+        with contextlib.suppress(StoreUnavailable):
+            count = await self._store.count_active()
+        change = await self._journal.change_epoch(EVERYBODY, ended_at=self._clock.now_ms())
+        committed_at = time.monotonic()
+        await self._epochs.publish(change.after)
+        await self._lease.passed_since(committed_at)
+        await self.outlast_copies()
+        return count
+
     async def flush(self) -> None:
         """Write down the ends that were acknowledged while the journal was unavailable. Raises `DatabaseUnavailable`."""
         waiting = dict(self._tail.unwritten)
         if waiting:
-            rows = [EndRow(*ref, row.reason, row.ended_at, row.expires_at) for ref, row in waiting.items()]
+            rows = [EndRow(*ref, row.reason, row.ended_at) for ref, row in waiting.items()]
             await self._journal.record(rows)
             await self._tail.catch_up()
             for ref in waiting:
@@ -198,7 +211,7 @@ class Ends:
             raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")
         if ended is None:
             raise DatabaseUnavailable("the journal does not answer: what became of the session cannot be known")
-        waiting = Row(0, row.user, row.handle, None, row.reason, row.ended_at, row.expires_at)
+        waiting = Row(0, row.user, row.handle, None, row.reason, row.ended_at, TO_THE_LAST)
         self._tail.acknowledge(ref, waiting)
         self._metrics.revocations_pending.set(len(self._tail.unwritten))
         log.warning("revocation_waits_for_journal", session=ref.handle)
@@ -212,8 +225,8 @@ class Ends:
 
     async def _successors(self, ref: SessionRef) -> list[SessionRef]:
         """What rotations have made of a session, or tried to make. Raises `DatabaseUnavailable`."""
-        rows, _ = await self._journal.look_up([ref])
-        return [SessionRef(ref.user, row.successor) for row in rows if row.successor is not None]
+        found = await self._journal.look_up([ref])
+        return [SessionRef(ref.user, row.successor) for row in found.rows if row.successor is not None]
 
     async def _newest_generation(self, user: str) -> int:
         """As the tail and the store have it."""
@@ -225,9 +238,8 @@ class Ends:
             known += [int(fields[GENERATION]) for _, fields in await self._store.of_user(user)]
         return max(known)
 
-    def _row(self, ref: SessionRef, reason: str, deadline: int) -> EndRow:
-        now = self._clock.now_ms()
-        return EndRow(*ref, reason, now, max(deadline, now) if deadline else now + self._longest_ms)
+    def _row(self, ref: SessionRef, reason: str) -> EndRow:
+        return EndRow(*ref, reason, self._clock.now_ms())
 
     def _check_journal(self) -> None:
         """Raises `DatabaseUnavailable` if the journal is known not to answer."""

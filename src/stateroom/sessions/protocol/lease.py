@@ -3,7 +3,7 @@
 An end is acknowledged one lease after its commit. By then every worker has seen the journal's row in a tail that is
 younger than a lease, or asks the journal. So all workers of a deployment must have one lease: a worker with a longer one
 would still trust its tail when another worker, with a shorter one, has acknowledged the end already. The journal keeps
-the lease beside the deployment's id, and a worker with another value does not start (`agree_on_lease`).
+the lease beside the deployment's id, and a worker with another value does not start (membership.py).
 """
 
 from __future__ import annotations
@@ -11,14 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ...errors import DatabaseUnavailable, SettingsError
 from ...settings import SHORTEST_LEASE_SECONDS
 from ..journal.tail import READ_INTERVAL_SECONDS
-
-if TYPE_CHECKING:
-    from ..journal.interface import EndsJournal
 
 assert 2 * READ_INTERVAL_SECONDS <= SHORTEST_LEASE_SECONDS, "a tail must be read twice in a lease, or it is stale in good times"
 
@@ -37,19 +32,3 @@ class Lease:
     async def passed_since(self, moment: float) -> None:
         """Return one lease after this moment of the monotonic clock. By then the other workers know, and none tells this one."""
         await asyncio.sleep(max(0.0, moment + self.seconds - time.monotonic()))
-
-
-async def check_lease(lease: Lease, journal: EndsJournal) -> None:
-    """See that the whole deployment has this lease. If the journal does not answer, its tail checks that later.
-
-    Raises `SettingsError`.
-    """
-    try:
-        agreed = await journal.agree_on_lease(lease.milliseconds)
-    except DatabaseUnavailable:
-        return
-    if agreed != lease.milliseconds:
-        raise SettingsError(
-            f"JOURNAL_LEASE: {lease.seconds:g} s here, {agreed / 1000:g} s in the user database, and two leases undo logouts; "
-            f"set it to {agreed / 1000:g}, or stop every worker and run `stateroom db lease {lease.seconds:g}`"
-        )

@@ -17,6 +17,7 @@ from ...backend.near_cache import HEARD_SECONDS
 from ...backend.standing import UNKNOWN
 from ...errors import DatabaseUnavailable, StoreUnavailable, Unavailable
 from ..model.fields import PENDING
+from ..model.lifetimes import Lifetimes
 from ..model.timestamps import expiry, facts_of, read_facts
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ class Loader:
         self._restore = restore
         self._sightings = sightings
         self._clock = clock
-        self._lifetime_ms = 1000 * settings.session_absolute_max_age
-        self._persistent_lifetime_ms = 1000 * settings.session_remember_max_age
+        self._lifetimes = Lifetimes.of(settings)
         self._results = metrics.session_loads
         self._hits = metrics.session_loads["hit"]
         self._cache_hits = metrics.session_cache_hits
@@ -97,7 +97,7 @@ class Loader:
         if self._client.standing(key) is not standing:  # a Cluster's shard has answered for another one
             glimpse = UNKNOWN.glimpse
         if self._store.is_there(fields) and self._fill(record, credential, fields, sighting):
-            if PENDING not in fields and self._trust.vouches(glimpse, credential.ref, record.generation, now):
+            if PENDING not in fields and self._trust.vouches(glimpse, credential.ref, record.generation, record.epoch, now):
                 self._hit(record, sighting)
             else:
                 await self._check_doubtful(record, credential, sighting, glimpse, is_pending=PENDING in fields)
@@ -113,7 +113,7 @@ class Loader:
 
         Raises `StoreUnavailable` if Redis lost it: the next request stores it again. Raises `DatabaseUnavailable`.
         """
-        reason = await self._trust.why_ended_by_journal(record.ref, record.generation)
+        reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
         if reason is None and record.ref.user and self._trust.has_journal and record.expires_ms > self._clock.now_ms():
             raise StoreUnavailable("Redis lost the session a moment ago; its next request stores it again")
         return reason or "expired"
@@ -125,9 +125,11 @@ class Loader:
         if fields is None or PENDING in fields:
             return False
         trust, ref = self._trust, credential.ref
-        if trust.has_journal and not trust.vouches(standing.glimpse, ref, credential.generation, time.monotonic()):
-            return False
         if not self._fill(record, credential, fields, sighting):
+            return False
+        now_monotonic = time.monotonic()
+        if trust.has_journal and not trust.vouches(standing.glimpse, ref, record.generation, record.epoch, now_monotonic):
+            record.forget()
             return False
         now = self._clock.now_ms()
         if record.expires_ms <= now:  # the server tells when it has cleared it away, which may be later
@@ -141,13 +143,15 @@ class Loader:
         return True
 
     def _fill(self, record: SessionRecord, credential: Credential, fields: Fields, sighting: Sighting) -> bool:
-        """Whether the fields are a session of the credential's user. Unreadable fields are a missing session."""
+        """Whether the fields are a live session of the credential's user. Unreadable fields are a missing session."""
         try:
             facts = facts_of(fields)
             timestamps = sighting.timestamps
             if timestamps is None or facts != sighting.facts:  # at most requests they are equal
-                timestamps = read_facts(facts, credential.user)
+                timestamps = read_facts(facts, credential.user, self._lifetimes, is_persistent=credential.is_persistent)
                 sighting.facts, sighting.timestamps = facts, timestamps
+            if timestamps.is_bounded and timestamps.expires <= self._clock.now_ms():
+                return False  # Redis keeps it for longer than the settings allow
             record.fill(credential, fields, timestamps, sighting)
         except (KeyError, ValueError):
             record.forget()
@@ -167,9 +171,9 @@ class Loader:
         ref = credential.ref
         try:
             if is_pending and self._trust.has_journal:
-                reason = await self._restore.settle_pending(ref, record.generation)
+                reason = await self._restore.settle_pending(ref, record.carried)
             else:
-                reason = await self._trust.why_ended(glimpse, ref, record.generation)
+                reason = await self._trust.why_ended(glimpse, ref, record.carried)
         except Unavailable as fault:
             record.forget()
             self._unknown(record, credential, fault)
@@ -210,7 +214,7 @@ class Loader:
     async def _reason_of_miss(self, credential: Credential) -> str:
         """The reason for the 401 that is due anyway, if somebody knows it."""
         try:
-            return await self._trust.why_ended_by_journal(credential.ref, credential.generation) or "expired"
+            return await self._trust.why_ended_by_journal(credential.ref, credential.carried) or "expired"
         except DatabaseUnavailable:
             return "expired"
 
@@ -253,7 +257,7 @@ class Loader:
             self._ended(record, "expired")
             return
         is_good_alone = self._trust.is_good_alone(credential, sighting)
-        reason = await self._trust.why_ended_by_journal(credential.ref, credential.generation)
+        reason = await self._trust.why_ended_by_journal(credential.ref, credential.carried)
         if reason is not None:
             self._ended(record, reason)
         elif is_good_alone:
@@ -278,4 +282,7 @@ class Loader:
         self._results["degraded"].inc()
 
     def _created_ms(self, credential: Credential) -> int:
-        return credential.deadline - (self._persistent_lifetime_ms if credential.is_persistent else self._lifetime_ms)
+        """When the session was made. A token, and a value of the release before, do not say; then by today's settings."""
+        lifetimes = self._lifetimes
+        longest = lifetimes.persistent_ms if credential.is_persistent else lifetimes.absolute_ms
+        return credential.created_ms or credential.deadline - longest

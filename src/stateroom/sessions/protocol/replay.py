@@ -19,17 +19,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ...errors import SettingsError, StoreUnavailable, Unavailable
+from ...errors import StoreUnavailable, Unavailable
 from ..model.identity import SessionRef
+from ..model.rows import EVERYBODY
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
     from ...backend.standing import Glimpse, Standing
+    from ...telemetry.metrics import Metrics
     from ..journal.interface import EndsJournal
     from ..journal.tail import Tail
     from ..model.rows import Row
     from ..store.key_names import KeyNames
     from ..store.session_store import SessionStore
+    from .epochs import Epochs
+    from .membership import Membership
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +65,8 @@ class ShardProgress:
 class Replay:
     """One worker's loop.
 
-    `sweeps`: whether this worker is the one that replays each second. `is_fleet`: several hosts may share the store, so it
-    must be made sure that they share the journal. `is_foreign`: they do not; nothing is replayed then.
+    `sweeps`: whether this worker is the one that replays each second. `_restarts`: of the tail, when `_progress` was made:
+    if the tail starts over, so does this.
     """
 
     def __init__(
@@ -73,9 +77,14 @@ class Replay:
         journal: EndsJournal,
         tail: Tail,
         key_names: KeyNames,
-        is_fleet: bool,
+        membership: Membership,
+        epochs: Epochs,
+        metrics: Metrics,
     ) -> None:
-        self._is_fleet = is_fleet
+        self._metrics = metrics
+        self._membership = membership
+        self._epochs = epochs
+        self._restarts = 0
         self._client = client
         self._store = store
         self._journal = journal
@@ -83,14 +92,17 @@ class Replay:
         self._key_names = key_names
         self._wake = asyncio.Event()
         self._progress: dict[Standing, ShardProgress] = {}
-        self._fleet_id: str | None = None
         self.sweeps = False
-        self.is_foreign = False
 
     def covers(self, glimpse: Glimpse) -> bool:
         """Whether the tail covers the store of this connection, which is still in use."""
         progress = self._progress.get(glimpse.standing)
-        return progress is not None and progress.covered is glimpse and glimpse.standing.glimpse is glimpse
+        return (
+            progress is not None
+            and progress.covered is glimpse
+            and glimpse.standing.glimpse is glimpse
+            and self._restarts == self._tail.restarts
+        )
 
     def hurry_unless_covered(self, glimpse: Glimpse) -> None:
         """Take the next turn now if this connection is in use and not covered."""
@@ -118,23 +130,28 @@ class Replay:
         """
         if not self._tail.has_read:
             await self._tail.catch_up()
+        if self._restarts != self._tail.restarts:
+            self._progress, self._restarts = {}, self._tail.restarts
         now = self._connected_shards()
         has_new, fault = False, None
         for progress, glimpse in now:
             has_new |= progress.covered is not glimpse
             if has_new:
-                await self._look_whose(progress.shard)
-            if self.is_foreign:  # its cursor belongs to others
+                with contextlib.suppress(StoreUnavailable):  # a store that takes no writes has no id to contradict ours
+                    await self._membership.look(progress.shard)
+            if self._membership.is_foreign:  # its cursor belongs to others
                 for each in self._progress.values():
                     each.covered = None
                 return False
             try:
+                if has_new or self.sweeps:
+                    await self._epochs.compare(progress.shard)
                 await self._read_cursor(progress, glimpse)
             except StoreUnavailable as error:  # a Cluster's other shards go on
                 progress.is_away = True
                 fault = fault or error
                 continue
-            is_covered = glimpse.still_holds() and progress.cursor >= self._tail.floor and not self.is_foreign
+            is_covered = glimpse.still_holds() and progress.cursor >= self._tail.floor and not self._membership.is_foreign
             progress.covered = glimpse if is_covered else None
         there = [(progress, glimpse) for progress, glimpse in now if not progress.is_away]
         if there and (self.sweeps or has_new):
@@ -142,22 +159,6 @@ class Replay:
         if fault is not None:
             raise fault
         return bool(there) and all(progress.covered is glimpse for progress, glimpse in now)
-
-    async def check_fleet(self) -> None:
-        """If hosts may share the store, see that this journal and the store belong to one fleet, as far as can be asked now.
-
-        Raises `SettingsError`: two hosts with databases of their own would undo each other's ends.
-        """
-        if not self._is_fleet:
-            return
-        with contextlib.suppress(Unavailable):
-            for shard in self._client.shards():
-                await self._claim(shard)
-        if self.is_foreign:
-            raise SettingsError(
-                "DATABASE_URL: Redis holds the sessions of a fleet with another user database; give every host the same "
-                "database, or this one a REDIS_KEY_PREFIX of its own"
-            )
 
     def _connected_shards(self) -> list[tuple[ShardProgress, Glimpse]]:
         """The primaries that are connected now, each over its present connection. Those that are gone are forgotten."""
@@ -174,43 +175,39 @@ class Replay:
                 now.append((progress, standing.glimpse))
         return now
 
-    async def _claim(self, shard: str) -> None:
-        """Leave the fleet's id in the store, or find another's there."""
-        if self._fleet_id is None:
-            self._fleet_id = await self._journal.fleet_id()
-        name = self._key_names.fleet(shard)
-        found = await self._client.execute(name, "GET", name)
-        if found is None:
-            await self._client.execute(name, "SET", name, self._fleet_id, "NX")
-            found = await self._client.execute(name, "GET", name)
-        self.is_foreign = found is not None and found.decode() != self._fleet_id
-
-    async def _look_whose(self, shard: str) -> None:
-        """Check the fleet of one primary, if that matters and can be done now."""
-        if not self._is_fleet:
-            return
-        before = self.is_foreign
-        with contextlib.suppress(StoreUnavailable):  # a store that takes no writes has no id to contradict ours
-            await self._claim(shard)
-        if self.is_foreign and not before:
-            log.error("foreign_fleet", fix="give every host the same DATABASE_URL, or another REDIS_KEY_PREFIX")
-
     async def _read_cursor(self, progress: ShardProgress, glimpse: Glimpse) -> None:
         """Up to which row the store has the journal."""
         name = self._key_names.cursor(progress.shard)
         raw = await self._client.execute(name, "GET", name)
         if raw is None:
-            await self._look_whose(progress.shard)
+            await self._membership.look(progress.shard)
             await self._begin(progress, glimpse)
             return
         cursor = int(raw)
-        if progress.covered is not glimpse and cursor > self._tail.highest:
+        if progress.covered is not glimpse and await self._went_back(progress.shard, cursor):
+            await self._tail.start_over()
+            await self._client.execute(name, "SET", name, 0)
+            raise StoreUnavailable("the journal went back, and is replayed from its beginning")
+        progress.seen, progress.cursor = glimpse, cursor
+
+    async def _went_back(self, shard: str, cursor: int) -> bool:
+        """Whether the journal lacks what was replayed from it before: its database was restored from a backup."""
+        if cursor > self._tail.highest:
             await self._tail.catch_up()
             if cursor > self._tail.highest:
-                log.warning("journal_replaced", cursor=cursor, highest=self._tail.highest)
-                await self._client.execute(name, "SET", name, 0)
-                cursor = 0
-        progress.seen, progress.cursor = glimpse, cursor
+                return True
+        name = self._key_names.cursor_row(shard)
+        raw: bytes | None = await self._client.execute(name, "GET", name)
+        if raw is None:
+            return False
+        number, _, nonce = raw.decode().partition(":")
+        seq = int(number)
+        if not 0 < seq <= cursor:  # the release before moves the cursor alone
+            return False
+        reading = await self._journal.read(self._tail.highest, (), 1, checked=[seq])
+        if seq in reading.nonces:
+            return (reading.nonces[seq] or "") != nonce
+        return seq > self._tail.floor  # further back it may have been pruned
 
     async def _begin(self, progress: ShardProgress, glimpse: Glimpse) -> None:
         """Set the cursor of a store without one: it was flushed a moment ago, is new, or is older than the journal."""
@@ -227,7 +224,7 @@ class Replay:
         """
         at = min(progress.cursor for progress, _ in there)
         while at < self._tail.floor:
-            rows = await self._journal.read(at, (), ROWS_AT_ONCE)
+            rows = (await self._journal.read(at, (), ROWS_AT_ONCE)).rows
             await self._replay(rows)
             if not rows:
                 at = self._tail.floor
@@ -240,12 +237,11 @@ class Replay:
         await self._replay(self._tail.after(at))
         await self._move_all(there, reached)
         for progress, glimpse in there:
-            if glimpse.still_holds() and max(progress.cursor, reached) >= self._tail.floor and not self.is_foreign:
+            if glimpse.still_holds() and max(progress.cursor, reached) >= self._tail.floor and not self._membership.is_foreign:
                 progress.covered = glimpse
 
     async def _replay(self, rows: Sequence[Row]) -> None:
-        present = self._store.now_ms()
-        needed = [row for row in rows if row.expires_at > present]
+        needed = [row for row in rows if row.handle is not None or row.generation is not None or row.epoch is not None]
         for begin in range(0, len(needed), ROWS_AT_ONCE):
             some = needed[begin : begin + ROWS_AT_ONCE]
             outcomes = await asyncio.gather(*(self._delete_ended(row) for row in some), return_exceptions=True)
@@ -256,11 +252,18 @@ class Replay:
     async def _delete_ended(self, row: Row) -> None:
         if row.handle is not None:
             await self._store.delete_without_waiting(SessionRef(row.user, row.handle))
+        elif row.epoch is not None:
+            if self.sweeps:  # nobody honours them: this only clears up
+                async for ended in self._store.delete_epoch(row.epoch):
+                    self._metrics.sessions_ended[EVERYBODY].inc()
+                    self._metrics.session_lifetime.observe(ended.lifetime_seconds)
         else:
             await self._store.delete_older(row.user, row.generation or 0)
 
     def _is_away(self, row: Row) -> bool:
         """Whether the row's shard did not answer in this turn."""
+        if row.epoch is not None:
+            return any(progress.is_away for progress in self._progress.values())
         key = self._store.user_key(row.user) if row.handle is None else self._store.key(SessionRef(row.user, row.handle))
         progress = self._progress.get(self._client.standing(key))
         return progress is not None and progress.is_away
@@ -274,6 +277,10 @@ class Replay:
         """Set the cursor, over the connection over which the rows were replayed and no other."""
         if not glimpse.still_holds() or not glimpse.standing.believed_until:
             raise StoreUnavailable("the connection to Redis changed meanwhile")
+        last = self._tail.last_until(to)
+        if last is not None:
+            name = self._key_names.cursor_row(progress.shard)
+            await self._client.execute(name, "SET", name, f"{last.seq}:{last.nonce or ''}")
         name = self._key_names.cursor(progress.shard)
         await self._client.execute(name, "SET", name, to)
         progress.seen, progress.cursor = glimpse, to

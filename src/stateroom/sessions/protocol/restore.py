@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...backend.client import Argument
     from ...telemetry.metrics import Metrics
     from ..model.credential import Credential
+    from ..model.deployment import Current
     from ..model.fields import Fields
     from ..model.identity import SessionRef
     from ..store.session_store import SessionStore
@@ -56,7 +57,7 @@ class Restore:
         """
 
         def fields() -> Mapping[str, Argument]:
-            return {**sign_in_fields(credential.generation, credential.auth_time), **pack(client_notes())}
+            return {**sign_in_fields(credential.carried, credential.auth_time), **pack(client_notes())}
 
         outcome = await self.store_unless_ended(credential, created_ms=created_ms, renewed_ms=renewed_ms, fields=fields)
         if outcome.is_new:
@@ -72,7 +73,7 @@ class Restore:
         Raises as `restore`.
         """
         ref = credential.ref
-        reason = await self._trust.why_ended_by_journal(ref, credential.generation)
+        reason = await self._trust.why_ended_by_journal(ref, credential.carried)
         if reason is not None:
             return Restored(None, reason, is_new=False)
         is_new = await self._store.restore(
@@ -80,7 +81,7 @@ class Restore:
         )
         if is_new is None:
             return Restored(None, "expired", is_new=False)
-        reason = await self.settle_pending(ref, credential.generation)
+        reason = await self.settle_pending(ref, credential.carried)
         if reason is not None:
             return Restored(None, reason, is_new=False)
         found = await self._store.load(ref)
@@ -88,12 +89,12 @@ class Restore:
             raise StoreUnavailable("Redis lost the session again")
         return Restored(found, None, is_new)
 
-    async def settle_pending(self, ref: SessionRef, generation: int) -> str | None:
+    async def settle_pending(self, ref: SessionRef, carried: Current) -> str | None:
         """Ask the journal about a pending session: make it a good one, or delete it and return why it ended.
 
         Raises `DatabaseUnavailable`, and it stays pending; `StoreUnavailable` if Redis has lost it again.
         """
-        reason = await self._second_look(ref, generation)
+        reason = await self._second_look(ref, carried)
         is_there = True
         try:
             if reason is not None:
@@ -103,11 +104,11 @@ class Restore:
         except StoreUnavailable as fault:  # the journal's word counts; the next request clears up
             log.debug("pending_session_stays", session=ref.handle, reason=fault.detail)
         if not is_there:
-            reason = await self._trust.why_ended_by_journal(ref, generation)
+            reason = await self._trust.why_ended_by_journal(ref, carried)
             if reason is None:
                 raise StoreUnavailable("Redis lost the session again")
         return reason
 
-    async def _second_look(self, ref: SessionRef, generation: int) -> str | None:
+    async def _second_look(self, ref: SessionRef, carried: Current) -> str | None:
         """By itself, so that a drill can leave it out (drills/worker.py): then ended sessions come back."""
-        return await self._trust.why_ended_by_journal(ref, generation)
+        return await self._trust.why_ended_by_journal(ref, carried)

@@ -15,8 +15,10 @@ import structlog
 
 from ...errors import SessionEnded, StoreUnavailable, Unavailable
 from ..model.client_notes import pack
-from ..model.fields import sign_in_fields
+from ..model.deployment import Current
+from ..model.fields import epoch_field, sign_in_fields
 from ..model.identity import SessionRef, UserId, handle_of, user_key
+from ..model.rows import EVERYBODY
 from ..sealing.key_ring import fresh_token
 from ..store.session_store import Created
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ...telemetry.metrics import Metrics
     from ..journal.interface import EndsJournal
     from ..model.clock import Clock
+    from ..model.deployment import Deployment
     from ..model.record import SessionRecord
     from ..model.rows import InTransaction
     from ..store.session_store import SessionStore
@@ -47,6 +50,7 @@ class SignIns:
         metrics: Metrics,
         store: SessionStore,
         journal: EndsJournal,
+        deployment: Deployment,
         trust: Trust,
         ends: Ends,
         loader: Loader,
@@ -57,6 +61,7 @@ class SignIns:
         self._metrics = metrics
         self._store = store
         self._journal = journal
+        self._deployment = deployment
         self._trust = trust
         self._ends = ends
         self._loader = loader
@@ -71,11 +76,13 @@ class SignIns:
         client_notes: Mapping[str, str],
         remember: bool = False,
         generation: int | None = None,
+        epoch: str | None = None,
     ) -> None:
         """Make `record` a session of this user, under a new id. `SessionManager.sign_in` says what the arguments mean."""
         user, old = user_key(user_id), record.ending_ref
-        if generation is None:
-            generation = await self._journal.generation(user) if user else 0
+        carried = Current(0, self._deployment.epoch)
+        if user:
+            carried = await self._current(user, generation, epoch)
         if old is not None and not record.is_stored:
             record.forget()
         elif record.ref.user and record.ref.user != user:
@@ -87,10 +94,10 @@ class SignIns:
             # Parallel requests may have written since it was loaded: take that along.
             with contextlib.suppress(StoreUnavailable):
                 record.refresh(await self._store.load(old) or {})
-        new, over_limit = await self.create(record, user_id, client_notes, remember=remember, generation=generation)
+        new, over_limit = await self.create(record, user_id, client_notes, remember=remember, carried=carried)
         try:
             if user:
-                await self._check_current(new, generation)
+                await self._check_current(new, carried)
             for handle in over_limit:
                 await self._ends.end(SessionRef(user, handle), "limit")
             if old is not None:
@@ -121,8 +128,7 @@ class SignIns:
         committed_at = await self._ends.commit_rotation(
             old,
             new,
-            deadline=record.deadline_ms,
-            generation=record.generation,
+            carried=record.carried,
             revokes=revokes,
             in_transaction=in_transaction,
         )
@@ -157,7 +163,7 @@ class SignIns:
         client_notes: Mapping[str, str],
         *,
         remember: bool,
-        generation: int = 0,
+        carried: Current | None = None,
     ) -> tuple[SessionRef, tuple[str, ...]]:
         """Store the session under a new id. Returns that, and the handles of the user's sessions over the limit."""
         user = user_key(user_id)
@@ -166,11 +172,14 @@ class SignIns:
         idle = lifetime = self._settings.session_remember_max_age
         if not remember:
             idle, lifetime = self._settings.session_max_age, self._settings.session_absolute_max_age
+        carried = carried or Current(0, self._deployment.epoch)
         delta = record.delta()
         fields: dict[str, Argument] = dict(record.all_data())
         if user:
-            fields.update(sign_in_fields(generation))
+            fields.update(sign_in_fields(carried))
             fields.update(pack(client_notes))
+        else:
+            fields.update(epoch_field(carried.epoch))
         fault: StoreUnavailable | None = None
         try:
             created = await self._store.create(
@@ -189,7 +198,8 @@ class SignIns:
             created = Created(now, now + min(idle, lifetime) * 1000, ())
         record.accept(delta)
         record.user_id = user_id
-        record.generation, record.is_persistent, record.ended = generation, remember, None
+        record.generation, record.epoch = carried
+        record.is_persistent, record.ended = remember, None
         record.set_stored(
             ref,
             token,
@@ -206,10 +216,20 @@ class SignIns:
             record.evicted = len(created.over_limit)
         return ref, created.over_limit
 
-    async def _check_current(self, ref: SessionRef, generation: int) -> None:
+    async def _current(self, user: str, generation: int | None, epoch: str | None) -> Current:
+        """What the user's new session carries: what the caller has read together with the password, or else what is so now."""
+        if generation is not None and epoch is not None:
+            return Current(generation, epoch)
+        now = await self._journal.current(user)
+        return now if generation is None else Current(generation, now.epoch)
+
+    async def _check_current(self, ref: SessionRef, carried: Current) -> None:
         """All of the user's sessions may have been ended before this one was there to be deleted. Raises `SessionEnded`."""
-        if await self._journal.generation(ref.user) > generation:
-            raise SessionEnded(await self._journal.reason(ref, generation) or "revoked")
+        now = await self._journal.current(ref.user)
+        if now.generation > carried.generation:
+            raise SessionEnded(await self._journal.reason(ref, carried.generation) or "revoked")
+        if now.epoch != carried.epoch:
+            raise SessionEnded(EVERYBODY)
 
     async def _prepare(
         self, record: SessionRecord, new: SessionRef, *, generation: int, signs_in: bool
@@ -246,8 +266,8 @@ class SignIns:
         A logout may have come between. Of two rotations the first row counts, unless this one's copy could not become the
         session (`is_unclaimed`): then another rotation's copy has.
         """
-        rows, _ = await self._journal.look_up([old])
-        for number, row in enumerate(rows):
+        found = await self._journal.look_up([old])
+        for number, row in enumerate(found.rows):
             if row.successor != new.handle and (row.reason != "rotated" or number == 0 or is_unclaimed):
                 await self._withdraw(new)
                 raise SessionEnded(row.reason)

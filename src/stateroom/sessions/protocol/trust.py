@@ -8,6 +8,7 @@ can be known the answer is 503.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import DatabaseUnavailable, StoreUnavailable
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
     from ..journal.tail import Tail
     from ..model.clock import Clock
     from ..model.credential import Credential
+    from ..model.deployment import Current, Deployment
     from ..model.identity import SessionRef
     from ..model.sighting import Sighting
     from ..store.session_store import SessionStore
+    from .epochs import Epochs
     from .lease import Lease
+    from .membership import Membership
     from .replay import Replay
+
+FUTURE_MS = 5000
+"""How much later than this worker's the clock may be by which another worker sealed a value: both go by Redis'."""
 
 StoreState = Literal["settled", "unsettled", "read_only", "away"]
 
@@ -40,6 +47,9 @@ class Trust:
         tail: Tail,
         lookup: Lookup,
         replay: Replay,
+        membership: Membership,
+        epochs: Epochs,
+        deployment: Deployment,
         clock: Clock,
         lease: Lease,
         has_journal: bool,
@@ -49,13 +59,16 @@ class Trust:
         self._tail = tail
         self._lookup = lookup
         self._replay = replay
+        self._membership = membership
+        self._epochs = epochs
+        self._deployment = deployment
         self._clock = clock
         self._lease_seconds = lease.seconds
         self._degraded_ms = degraded_ms
         self._is_journal_required = is_journal_required
         self.has_journal = has_journal
 
-    def vouches(self, glimpse: Glimpse, ref: SessionRef, generation: int, now: float) -> bool:
+    def vouches(self, glimpse: Glimpse, ref: SessionRef, generation: int, epoch: str, now: float) -> bool:
         """Whether all is well: the store is settled over this very connection, and the fresh tail does not end the session.
 
         `now`: by the monotonic clock.
@@ -65,49 +78,60 @@ class Trust:
             now < glimpse.standing.believed_until
             and now - tail.read_at < self._lease_seconds
             and self._replay.covers(glimpse)
+            and epoch == self._deployment.epoch
             and ref not in tail.ended
-            and (ref.user not in tail.generations or not tail.generations[ref.user].ends(ref, generation))
+            and (ref.user not in tail.generations or (tail.generations[ref.user].generation or 0) <= generation)
             and not tail.unwritten
+            and tail.restored is None
         )
 
     def is_settled(self, glimpse: Glimpse) -> bool:
         """Whether what came over this connection is what every other worker sees."""
         return glimpse.standing.is_believed and (not self.has_journal or self._replay.covers(glimpse))
 
-    async def why_ended(self, glimpse: Glimpse, ref: SessionRef, generation: int) -> str | None:
+    async def why_ended(self, glimpse: Glimpse, ref: SessionRef, carried: Current) -> str | None:
         """Why a session that the store has must not be trusted; None if it is good.
 
         Raises `StoreUnavailable`, `DatabaseUnavailable` if that cannot be known.
         """
         if not self.has_journal:
             return None
-        if self._replay.is_foreign:
-            raise StoreUnavailable("Redis holds the sessions of another fleet", kind="refused")
+        if self._membership.is_foreign:
+            raise StoreUnavailable("Redis holds the sessions of another deployment", kind="refused")
         self._replay.hurry_unless_covered(glimpse)
         if self.is_settled(glimpse):
             await self._freshen()
-            if self.is_settled(glimpse):
-                return self._tail.reason(ref, generation)
-        return await self.why_ended_by_journal(ref, generation)
+            if self.is_settled(glimpse) and self._tail.restored is None and self._has_epoch(glimpse, carried.epoch):
+                return self._tail.reason(ref, carried)
+        return await self.why_ended_by_journal(ref, carried)
 
-    async def why_ended_by_journal(self, ref: SessionRef, generation: int) -> str | None:
-        """What the journal, asked now, says of a session. Raises `DatabaseUnavailable`."""
-        return self._tail.reason(ref, generation) or await self._lookup.ask(ref, generation)
+    async def why_ended_by_journal(self, ref: SessionRef, carried: Current) -> str | None:
+        """What the journal, asked now, says of a session that carries this. Raises `DatabaseUnavailable`."""
+        return self._tail.reason(ref, carried) or await self._lookup.ask(ref, carried)
 
     def confirmed_ms(self, credential: Credential, sighting: Sighting) -> int:
-        """When the credential's session was last known to be good."""
-        return max(credential.issued_at, sighting.seen_ms)
+        """When the credential's session was last known to be good. A legacy credential proves nothing of itself."""
+        return sighting.seen_ms if credential.is_legacy else max(credential.issued_at, sighting.seen_ms)
 
     def is_good_alone(self, credential: Credential, sighting: Sighting) -> bool:
         """Whether a signed-in user's credential may stand for its session: it was confirmed not long ago."""
         if not self._degraded_ms or not self.has_journal or not credential.user:
             return False
+        if credential.is_legacy and not sighting.seen_ms:
+            return False
         now = self._clock.now_ms()
         return (
-            now - self.confirmed_ms(credential, sighting) <= self._degraded_ms
+            credential.issued_at <= now + FUTURE_MS
+            and now - self.confirmed_ms(credential, sighting) <= self._degraded_ms
             and now < sighting.renewed_ms + credential.idle_ms
             and now < credential.deadline
         )
+
+    def _has_epoch(self, glimpse: Glimpse, epoch: str) -> bool:
+        """Whether this is the deployment's epoch: by a fresh tail, or by the settled store while the journal is unavailable."""
+        if self._tail.age < self._lease_seconds:
+            return epoch == self._deployment.epoch
+        return self._epochs.seen(glimpse, not_before=time.monotonic() - self._lease_seconds) == epoch
 
     @property
     def carries_degraded(self) -> bool:

@@ -1,9 +1,13 @@
 """Sealing and opening session cookies and bearers: the key ring.
 
-A value is base64url of: format version (1 byte), key id (4), nonce (12), AES-256-GCM of the contents. The cookie's
-name, the version and the key id are authenticated too, so a value opens only under its own name. Keys are 32 random
-bytes. The first key of the ring seals, all of them open. With random 96-bit nonces a key is good for 2^32 seals
-(NIST SP 800-38D, section 8.3): a busy fleet rotates it once a year.
+A value is base64url of: format version (1 byte), key id (4), nonce (12), AES-256-GCM of the contents. The version, the key
+id, the purpose, the cookie's name, and the deployment's id and name are authenticated too. So a cookie is no bearer and a
+bearer is no cookie, and neither opens anything in another deployment, whoever shares the keys. Keys are 32 random bytes.
+The first key of the ring seals, all of them open. With random 96-bit nonces a key is good for 2^32 seals (NIST SP
+800-38D, section 8.3): a busy fleet rotates it once a year.
+
+Values of format 1, which the release before sealed, are bound to no purpose and no deployment. They are opened as *legacy*
+credentials (model/credential.py).
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -24,15 +29,22 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ...errors import SettingsError
+from ...errors import DatabaseUnavailable, SettingsError
 from ...settings import COOKIE_KEY_BYTES, Settings, decode_cookie_key
 from ..model.credential import Credential
 from ..model.identity import SessionRef, UserId, handle_of, user_key
 
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from ..model.deployment import Deployment
+    from ..model.lifetimes import Lifetimes
+
+Purpose = Literal["cookie", "bearer"]
+"""What a sealed value is for. It is no good for anything else."""
+
+FORMAT_VERSION, FORMER_VERSION = 2, 1
 TOKEN_BYTES = 32
 MAX_VALUE_LENGTH = 2048
-"""Longer values are ignored. Ours have about 200 characters, and browsers keep 4,096."""
+"""Longer values are ignored. Ours have about 250 characters, and browsers keep 4,096."""
 
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
@@ -45,11 +57,36 @@ def fresh_token() -> bytes:
     return secrets.token_bytes(TOKEN_BYTES)
 
 
-class KeyRing:
-    """Seals and opens values of one cookie name. It remembers a bounded number of opened values."""
+class _Contents(msgspec.Struct, array_like=True, frozen=True):
+    """What is sealed. Later releases add fields at the end; a missing one means "not done". Times are milliseconds."""
 
-    def __init__(self, keys: Sequence[bytes], name: str) -> None:
+    token: bytes
+    user_id: str | int | None
+    generation: int
+    auth_time: int
+    deadline: int
+    idle_ms: int
+    issued_at: int
+    is_persistent: bool
+    epoch: str = ""
+    created_ms: int = 0
+
+
+class KeyRing:
+    """Seals and opens the values of one deployment, whose cookie has this name. It remembers a bounded number of them.
+
+    `lifetimes`: no credential lives longer than these allow, whatever was sealed. `seals_former`: seal format 1, while hosts
+    of the release before must open it (`COOKIE_FORMAT`).
+    """
+
+    def __init__(
+        self, keys: Sequence[bytes], name: str, deployment: Deployment, lifetimes: Lifetimes, *, seals_former: bool = False
+    ) -> None:
         self._name = name.encode()
+        self._deployment = deployment
+        self._lifetimes = lifetimes
+        self._seals_former = seals_former
+        self._bound_to: tuple[str | None, dict[Purpose, bytes]] = None, {}
         self.replace(keys)
 
     def replace(self, keys: Sequence[bytes]) -> None:
@@ -60,7 +97,7 @@ class KeyRing:
         self._ring = ring
         self._deriving = [HKDF(SHA256(), TOKEN_BYTES, salt=None, info=b"stateroom tokens").derive(key) for key in keys]
         self._sealing_id = next(iter(ring))
-        self._opened: OrderedDict[str, Credential] = OrderedDict()
+        self._opened: dict[Purpose, OrderedDict[str, Credential]] = {"cookie": OrderedDict(), "bearer": OrderedDict()}
 
     def derive_tokens(self, secret: str) -> list[bytes]:
         """Tokens that everybody who has these keys derives from the secret: one for each key, the sealing key's first."""
@@ -69,6 +106,7 @@ class KeyRing:
     def seal(
         self,
         token: bytes,
+        purpose: Purpose = "cookie",
         *,
         user_id: UserId | None,
         generation: int,
@@ -77,56 +115,84 @@ class KeyRing:
         idle_ms: int,
         issued_at: int,
         is_persistent: bool,
+        epoch: str = "",
+        created_ms: int = 0,
     ) -> str:
-        """The value that opens this session. Times are milliseconds since the epoch. Raises `ValueError` for an empty token."""
+        """The value that opens this session. Times are milliseconds since 1970.
+
+        Raises `ValueError` for an empty token, and `DatabaseUnavailable` while the deployment's id is unknown.
+        """
         if not token:
             raise ValueError("no session has an empty token")
-        contents = msgspec.msgpack.encode((token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent))
-        head = bytes([FORMAT_VERSION]) + self._sealing_id
+        contents = (token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent)
+        if self._seals_former:
+            head, bound, packed = bytes([FORMER_VERSION]) + self._sealing_id, self._name, msgspec.msgpack.encode(contents)
+        else:
+            head, bound = bytes([FORMAT_VERSION]) + self._sealing_id, self._bound(purpose)
+            packed = msgspec.msgpack.encode(_Contents(*contents, epoch, created_ms))
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ring[self._sealing_id].encrypt(nonce, contents, head + self._name)
+        sealed = self._ring[self._sealing_id].encrypt(nonce, packed, head + bound)
         return base64.urlsafe_b64encode(head + nonce + sealed).rstrip(b"=").decode()
 
-    def open(self, value: str) -> Credential | None:
-        """What `value` says, or None if it was not sealed by this ring under this name. Never raises."""
-        credential = self._opened.get(value)
+    def open(self, value: str, purpose: Purpose = "cookie") -> Credential | None:
+        """What `value` says, or None if it was not sealed by this ring for this purpose.
+
+        Raises `DatabaseUnavailable` while the deployment's id is unknown, if it looks like ours.
+        """
+        opened = self._opened[purpose]
+        credential = opened.get(value)
         if credential is not None:
-            self._opened.move_to_end(value)
+            opened.move_to_end(value)
             return credential
         if len(value) > MAX_VALUE_LENGTH:
             return None
-        credential = self._unseal(value)
+        credential = self._unseal(value, purpose)
         if credential is not None:
-            self._opened[value] = credential
-            if len(self._opened) > OPENED_AT_MOST:
-                self._opened.popitem(last=False)
+            opened[value] = credential
+            if len(opened) > OPENED_AT_MOST:
+                opened.popitem(last=False)
         return credential
 
-    def _unseal(self, value: str) -> Credential | None:
+    def _unseal(self, value: str, purpose: Purpose) -> Credential | None:
         try:
             raw = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
-        if len(raw) <= _HEAD_BYTES + _NONCE_BYTES or raw[0] != FORMAT_VERSION:
+        if len(raw) <= _HEAD_BYTES + _NONCE_BYTES or raw[0] not in {FORMAT_VERSION, FORMER_VERSION}:
             return None
         head, nonce, sealed = raw[:_HEAD_BYTES], raw[_HEAD_BYTES : _HEAD_BYTES + _NONCE_BYTES], raw[_HEAD_BYTES + _NONCE_BYTES :]
         cipher = self._ring.get(head[1:])
         if cipher is None:
             return None
+        is_legacy = raw[0] == FORMER_VERSION
+        bound = self._name if is_legacy else self._bound(purpose)
         try:
-            contents = msgspec.msgpack.decode(cipher.decrypt(nonce, sealed, head + self._name), type=_Contents)
+            contents = msgspec.msgpack.decode(cipher.decrypt(nonce, sealed, head + bound), type=_Contents)
         except (InvalidTag, msgspec.DecodeError, ValueError):
             return None
-        token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent = contents
-        if not token:
-            return None
-        ref = SessionRef(user_key(user_id), handle_of(token))
-        return Credential(
-            token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent, ref, renewed_ms=issued_at
+        return self._credential(contents, is_legacy=is_legacy) if contents.token else None
+
+    def _credential(self, said: _Contents, *, is_legacy: bool) -> Credential:
+        idle_ms, deadline = self._lifetimes.bound(
+            idle_ms=said.idle_ms, created_ms=said.created_ms, deadline=said.deadline, is_persistent=said.is_persistent
         )
+        return Credential(
+            said.token, said.user_id, said.generation, said.auth_time, deadline, idle_ms, said.issued_at, said.is_persistent,
+            SessionRef(user_key(said.user_id), handle_of(said.token)), renewed_ms=said.issued_at, epoch=said.epoch,
+            created_ms=said.created_ms, is_legacy=is_legacy,
+        )  # fmt: skip
 
-
-_Contents = tuple[bytes, str | int | None, int, int, int, int, int, bool]
+    def _bound(self, purpose: Purpose) -> bytes:
+        """What a value is bound to. Each part has its length before it, so that no two lists of parts look alike."""
+        known_for, bound = self._bound_to
+        if known_for is None:
+            deployment = self._deployment
+            if deployment.id is None:
+                raise DatabaseUnavailable("neither the user database nor Redis has told yet which deployment this is")
+            names: dict[Purpose, bytes] = {"cookie": self._name, "bearer": b""}
+            bound = {each: msgspec.msgpack.encode((each, name, deployment.id, deployment.name)) for each, name in names.items()}
+            self._bound_to = deployment.id, bound
+        return bound[purpose]
 
 
 def load_keys(settings: Settings) -> tuple[bytes, ...]:

@@ -10,7 +10,9 @@ share.
     PREFIX:{tag}:x          all sessions of the tag by time of expiry, members HANDLE:CREATED:USER
     PREFIX:{tag}:e:HANDLE   the tombstone of a session whose end the journal may not have yet
     PREFIX:{shard}:mark     the journal's cursor: up to which row a primary has the ends
-    PREFIX:{shard}:fleet    the id of the journal that belongs to this Redis
+    PREFIX:{shard}:row      the last row that the cursor has passed: its number and its nonce
+    PREFIX:{shard}:epoch    the deployment's epoch
+    PREFIX:{shard}:fleet    the id of the deployment that this Redis belongs to
 """
 
 from __future__ import annotations
@@ -73,8 +75,16 @@ class KeyNames:
         """The journal's cursor on the primary that holds the key `shard` (empty where there is one primary)."""
         return self._on_shard(shard, "mark")
 
+    def cursor_row(self, shard: str) -> str:
+        """The last row that the cursor has passed, on the same primary."""
+        return self._on_shard(shard, "row")
+
+    def epoch(self, shard: str) -> str:
+        """The deployment's epoch, on the same primary."""
+        return self._on_shard(shard, "epoch")
+
     def fleet(self, shard: str) -> str:
-        """The journal's id, on the same primary."""
+        """The deployment's id, on the same primary."""
         return self._on_shard(shard, "fleet")
 
     def _on_shard(self, shard: str, name: str) -> str:

@@ -31,6 +31,7 @@ SCRIPTS = {
         "restore",
         "confirm",
         "end_older",
+        "end_epoch",
     )
 }
 _REFUSALS = frozenset({"readonly", "refused"})

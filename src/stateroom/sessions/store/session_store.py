@@ -7,7 +7,7 @@ Times and lifetimes are milliseconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ UNCLAIMED_MS = 10_000
 
 _LISTED_AT_MOST = 1000
 _SWEPT_AT_ONCE = 25
+_ENDED_AT_ONCE = 50
 _SWEEPS_OF_A_TAG = 20
 _ASKED_AT_ONCE = 64
 """Commands that leave together for background work: a check that comes then waits only for these."""
@@ -230,6 +231,36 @@ class SessionStore:
             Ended(user_id_of(user), handle.decode(), int(created), now)
             for handle, created in zip(reply[:-1:2], reply[1::2], strict=True)
         ]
+
+    async def delete_epoch(self, epoch: str) -> AsyncIterator[Ended]:
+        """Delete every session of this epoch that an index names, in short steps."""
+        for key in self._key_names.expiries:
+            at, is_more = 0, True
+            while is_more:
+                reply, _ = await self._writes.run_without_deadline(
+                    "end_epoch", [key], [self._clock.skew_ms, 0, epoch, at, _ENDED_AT_ONCE]
+                )
+                looked_at, now, *members = reply
+                near = self._client.standing(key).near
+                for member in members:
+                    handle, created, user = member.decode().split(":", 2)
+                    if near is not None:  # the script has found their keys itself
+                        near.drop([self.key(SessionRef(user, handle))])
+                    yield Ended(user_id_of(user), handle, int(created), int(now))
+                at += looked_at - len(members)
+                is_more = looked_at == _ENDED_AT_ONCE
+
+    async def users(self) -> set[str]:
+        """The user keys of everybody who has a session, as the expiry indexes name them."""
+        users: set[str] = set()
+        for key in self._key_names.expiries:
+            at, is_more = 0, True
+            while is_more:
+                members = await self._client.execute(key, "ZRANGE", key, at, at + _LISTED_AT_MOST - 1)
+                users.update(member.decode().split(":", 2)[2] for member in members)
+                at += _LISTED_AT_MOST
+                is_more = len(members) == _LISTED_AT_MOST
+        return users - {""}
 
     async def tombstone(self, ref: SessionRef) -> str | None:
         """Why a session was ended whose end the journal may not have yet; None if it has no tombstone."""

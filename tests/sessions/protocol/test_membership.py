@@ -1,4 +1,4 @@
-"""One fleet, one journal: a second host with a database of its own is told at its start."""
+"""One deployment, one journal: a second host with a database of its own does not start."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 import stateroom
 from stateroom import SettingsError
+from stateroom.drills.node import until
 from stateroom.sessions.store.key_names import KeyNames
-from stateroom.setup import setup
+from stateroom.setup import CLIENT, setup
 
 from ...servers import Servers
 
@@ -28,10 +29,19 @@ def application(servers: Servers, prefix: str, database: Path) -> web.Applicatio
 
 async def test_a_host_with_a_database_of_its_own_does_not_start(servers: Servers, tmp_path: Path) -> None:
     prefix = f"fleet-{secrets.token_hex(4)}"
-    async with TestClient(TestServer(application(servers, prefix, tmp_path / "one.db"))):
+    first = application(servers, prefix, tmp_path / "one.db")
+    async with TestClient(TestServer(first)):
         async with TestClient(TestServer(application(servers, prefix, tmp_path / "one.db"))):
-            pass  # the same database: another worker of the fleet
-        with pytest.raises(SettingsError, match="DATABASE_URL: Redis holds the sessions of a fleet with another user database"):
+            pass  # the same database: another worker of the deployment
+
+        async def is_ours() -> bool:
+            name = KeyNames(prefix).fleet("")
+            return await first[CLIENT].execute(name, "GET", name) is not None
+
+        await until(is_ours, "the id is in Redis, over a settled connection")
+        with pytest.raises(
+            SettingsError, match="DATABASE_URL: Redis holds the sessions of a deployment with another user database"
+        ):
             async with TestClient(TestServer(application(servers, prefix, tmp_path / "two.db"))):
                 pass
         async with TestClient(TestServer(application(servers, f"{prefix}-other", tmp_path / "two.db"))):

@@ -1,0 +1,117 @@
+"""The deployment's epoch beside the sessions, in every primary.
+
+"Everybody out" commits a row in the journal and changes the deployment's epoch (model/deployment.py). Workers read it with
+their tail. A worker that has lost the journal, and goes on trusting a settled store, reads the epoch in the store: so it
+learns of it too, and does not go on believing a store that it alone still reaches.
+
+The copy also tells a worker that starts that the database was restored: it names an epoch of which the journal never
+heard. Then sessions that everybody's end had ended could be good again, so everybody's session is ended once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ...errors import StoreUnavailable
+from ..journal.tail import READ_INTERVAL_SECONDS
+from ..model.rows import EVERYBODY
+
+if TYPE_CHECKING:
+    from ...backend.client import RedisClient
+    from ...backend.standing import Glimpse, Standing
+    from ..journal.interface import EndsJournal
+    from ..journal.tail import Tail
+    from ..model.clock import Clock
+    from ..model.deployment import Deployment
+    from ..store.key_names import KeyNames
+
+log = structlog.get_logger(__name__)
+
+
+class Epochs:
+    """One worker's. `_seen`: over which connection a primary's copy was read last, when that read began, and what it said."""
+
+    def __init__(
+        self,
+        *,
+        client: RedisClient,
+        journal: EndsJournal,
+        tail: Tail,
+        deployment: Deployment,
+        key_names: KeyNames,
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._tail = tail
+        self._deployment = deployment
+        self._key_names = key_names
+        self._clock = clock
+        self._seen: dict[Standing, tuple[Glimpse, float, str]] = {}
+
+    def seen(self, glimpse: Glimpse, *, not_before: float) -> str | None:
+        """What the primary said over this connection, if it was asked after that moment of the monotonic clock."""
+        seen = self._seen.get(glimpse.standing)
+        return seen[2] if seen is not None and seen[0] is glimpse and seen[1] >= not_before else None
+
+    async def publish(self, epoch: str) -> bool:
+        """Write it to every primary. Whether each has taken it, over a connection that is settled."""
+        is_told = True
+        for shard in self._client.shards():
+            glimpse = self._client.standing(shard).glimpse
+            try:
+                await self._write(shard, epoch)
+            except StoreUnavailable:
+                is_told = False
+            else:
+                is_told &= glimpse.still_holds() and glimpse.standing.is_believed
+        return is_told
+
+    async def compare(self, shard: str) -> None:
+        """Bring a primary's copy up to date, or find out that the journal went back.
+
+        Raises `StoreUnavailable`, `DatabaseUnavailable`.
+        """
+        found = await self._read(shard)
+        if found in {"", self._deployment.epoch} or found in self._tail.replaced:
+            if found != self._deployment.epoch:
+                await self._write(shard, self._deployment.epoch)
+            return
+        await self._tail.catch_up()  # perhaps it is newer than the tail
+        if found != self._deployment.epoch and found not in self._tail.replaced:
+            log.error("journal_lacks_epoch", fix="the user database was restored; every session is ended now")
+            await self._journal.change_epoch(EVERYBODY, ended_at=self._clock.now_ms())
+            await self._tail.catch_up()
+        await self._write(shard, self._deployment.epoch)
+
+    async def run(self) -> None:
+        """While the journal is unavailable, read the copies as often as the tail would be read, until cancelled."""
+        while True:
+            if self._tail.is_away:
+                await asyncio.gather(*(self._look(shard) for shard in self._client.shards()))
+            await asyncio.sleep(READ_INTERVAL_SECONDS)
+
+    async def _look(self, shard: str) -> None:
+        began = time.monotonic()
+        glimpse = self._client.standing(shard).glimpse
+        try:
+            found = await self._read(shard)
+        except StoreUnavailable:
+            return
+        if glimpse.still_holds():
+            self._seen[glimpse.standing] = glimpse, began, found
+            if not self._tail.has_read:
+                self._deployment.epoch = found
+
+    async def _read(self, shard: str) -> str:
+        name = self._key_names.epoch(shard)
+        raw: bytes | None = await self._client.execute(name, "GET", name)
+        return "" if raw is None else raw.decode()
+
+    async def _write(self, shard: str, epoch: str) -> None:
+        name = self._key_names.epoch(shard)
+        await self._client.execute(name, "SET", name, epoch)

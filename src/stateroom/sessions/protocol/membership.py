@@ -1,0 +1,158 @@
+"""Which deployment this worker belongs to, and whether Redis belongs to the same one.
+
+The deployment's id stands in the user database, where `stateroom db upgrade` makes it, and in Redis, beside the sessions.
+If the two differ, two hosts with databases of their own share one Redis: they would take one's user 7 for the other's,
+and undo each other's ends. So such a host does not start, and one that finds it out while it runs answers 503.
+
+While the database is unavailable at startup, Redis' copy tells the id. Redis' copy is lost with a flush or an eviction; a
+worker that knows the id writes it back, over a settled connection. Without a database (`DATABASE_URL=none`) Redis' copy is
+the only one, and the first worker makes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ...errors import DatabaseUnavailable, SettingsError, Unavailable
+
+if TYPE_CHECKING:
+    from ...backend.client import RedisClient
+    from ..journal.interface import EndsJournal
+    from ..model.deployment import Deployment, DeploymentRow
+    from ..store.key_names import KeyNames
+    from .lease import Lease
+
+log = structlog.get_logger(__name__)
+
+_ADOPT = (
+    "give every host the same database, or this one a REDIS_KEY_PREFIX of its own; `stateroom db adopt` takes the store over "
+    "and ends every session in it"
+)
+
+
+class Membership:
+    """One worker's. `_foreign`: the shards that hold another deployment's id."""
+
+    def __init__(
+        self, *, client: RedisClient, journal: EndsJournal, deployment: Deployment, key_names: KeyNames, lease: Lease
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._deployment = deployment
+        self._key_names = key_names
+        self._lease = lease
+        self._foreign: set[str] = set()
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether Redis holds another deployment's sessions. Nothing of it may be believed then."""
+        return bool(self._foreign)
+
+    async def ask_database(self) -> None:
+        """Learn the id from the user database, and see that all workers have one lease and one name.
+
+        If the database does not answer, the journal's tail does this later. Raises `SettingsError`.
+        """
+        if not self._journal.has_journal:
+            return
+        try:
+            row = await self._journal.agree(lease_ms=self._lease.milliseconds, name=self._deployment.name)
+        except DatabaseUnavailable:
+            return
+        if row is None:
+            raise SettingsError("DATABASE_URL: the database names no deployment; restore the row of its table fleet from a backup")
+        self._check_agreed(row)
+        self._deployment.id, self._deployment.epoch = row.id, row.epoch
+
+    async def ask_redis(self) -> None:
+        """See that Redis belongs to the same deployment, as far as it answers now. Raises `SettingsError`."""
+        for shard in self._client.shards():
+            with contextlib.suppress(Unavailable):
+                await self._compare(shard)
+        if self._foreign:
+            raise SettingsError(f"DATABASE_URL: Redis holds the sessions of a deployment with another user database; {_ADOPT}")
+
+    async def look_at_all(self) -> None:
+        """`look` at every shard. Raises `StoreUnavailable`."""
+        for shard in self._client.shards():
+            await self.look(shard)
+
+    async def look(self, shard: str) -> None:
+        """Compare the id in one primary with ours, learn it from there, or write it back. Raises `StoreUnavailable`."""
+        was_foreign = self.is_foreign
+        found = await self._compare(shard)
+        if self.is_foreign and not was_foreign:
+            log.error("foreign_deployment", ours=self._deployment.id, found=found, fix=_ADOPT)
+
+    async def _compare(self, shard: str) -> str | None:
+        found = await self._read(shard)
+        if found is None:
+            found = await self._write_back(shard)
+        if found is None:
+            return None
+        if self._deployment.id is None:
+            self._deployment.id = found
+        if found == self._deployment.id:
+            self._foreign.discard(shard)
+        else:
+            self._foreign.add(shard)
+        return found
+
+    async def claim(self) -> None:
+        """Make every primary this deployment's, whoever's it was. Raises `StoreUnavailable`."""
+        for shard in self._client.shards():
+            name = self._key_names.fleet(shard)
+            await self._client.execute(name, "SET", name, self._said)
+        self._foreign.clear()
+
+    async def _read(self, shard: str) -> str | None:
+        name = self._key_names.fleet(shard)
+        raw: bytes | None = await self._client.execute(name, "GET", name)
+        if raw is None:
+            return None
+        found, _, deployment_name = raw.decode().partition(" ")
+        if not self._journal.has_journal and deployment_name != self._deployment.name:
+            return ""  # nobody's: with a database, it is the database that keeps the name
+        return found
+
+    async def _write_back(self, shard: str) -> str | None:
+        """Leave our id in a primary that has none. Returns what it has then; None if it cannot be done now."""
+        if self._deployment.id is None and not self._journal.has_journal:
+            self._deployment.id = secrets.token_hex(16)
+            is_ours = await self._leave(shard)
+            found = await self._read(shard)
+            if not is_ours and found:
+                self._deployment.id = found
+            return found
+        if self._deployment.id is None or not self._client.standing(self._key_names.fleet(shard)).is_believed:
+            return None
+        await self._leave(shard)
+        return await self._read(shard)
+
+    async def _leave(self, shard: str) -> bool:
+        name = self._key_names.fleet(shard)
+        return bool(await self._client.execute(name, "SET", name, self._said, "NX"))
+
+    @property
+    def _said(self) -> str:
+        name = "" if self._journal.has_journal else self._deployment.name
+        return f"{self._deployment.id} {name}".rstrip()
+
+    def _check_agreed(self, row: DeploymentRow) -> None:
+        lease = self._lease
+        if row.lease_ms is not None and row.lease_ms != lease.milliseconds:
+            agreed = row.lease_ms / 1000
+            raise SettingsError(
+                f"JOURNAL_LEASE: {lease.seconds:g} s here, {agreed:g} s in the user database, and two leases undo logouts; "
+                f"set it to {agreed:g}, or stop every worker and run `stateroom db lease {lease.seconds:g}`"
+            )
+        if row.name != self._deployment.name:
+            raise SettingsError(
+                f"DEPLOYMENT: {self._deployment.name or 'empty'} here, {row.name or 'empty'} in the user database; set it to that. "
+                "If the database is a copy, or to rename the deployment, stop every worker and run "
+                "`stateroom db adopt --new-identity`, which signs everybody out"
+            )

@@ -1,0 +1,129 @@
+"""Ending the sessions of users whom the user database does not know.
+
+A database that was restored from a backup lacks the users who registered since. Their sessions would live on, signed in to
+no account. While the journal says that it was restored (`Tail.restored`), look-ups ask for the user too, and one worker
+looks through the store for such sessions. The service also reports a user whom it did not find.
+
+A user counts as unknown only after two looks that lie a minute apart, so that a database which is half restored ends
+nobody's session in between. If many users are unknown, nobody's session is ended at all: then it is the wrong database,
+or half of the right one. Until then such a session is answered with 503.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..model.identity import UserId, user_id_of
+from ..model.rows import UNKNOWN_USER
+
+if TYPE_CHECKING:
+    from ..journal.interface import EndsJournal
+    from ..journal.tail import Tail
+    from ..store.session_store import SessionStore
+    from .ends import Ends
+
+log = structlog.get_logger(__name__)
+
+KnownUsers = Callable[[Collection[UserId]], Awaitable[Collection[UserId]]]
+"""Which of these users there are, by the primary of the user database. Raises `DatabaseUnavailable`."""
+
+SECOND_LOOK_SECONDS = 60.0
+ASKED_AT_ONCE = 500
+FEW = 10
+"""So many unknown users are ended whatever their share is: a small deployment may lose all of its few."""
+GREATEST_SHARE = 0.1
+
+
+class UnknownUsers:
+    """One worker's. `known_users`: asks the application; None if it has no table of users, and nobody's session ends here.
+
+    `_first_seen`: users who were found unknown, and when first, on the monotonic clock. `_done_at`: when the present hunt
+    may be over; None while there is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: EndsJournal,
+        tail: Tail,
+        store: SessionStore,
+        ends: Ends,
+        known_users: KnownUsers | None,
+        least_seconds: float,
+    ) -> None:
+        """`least_seconds`: how long a credential may restore a session; a hunt lasts longer."""
+        self._journal = journal
+        self._tail = tail
+        self._store = store
+        self._ends = ends
+        self._known_users = known_users
+        self._least_seconds = least_seconds
+        self._first_seen: dict[str, float] = {}
+        self._done_at: float | None = None
+        self._word: str | None = None
+
+    def report(self, user: str) -> None:
+        """The application did not find this user. The next turn looks again."""
+        if self._known_users is not None:
+            self._first_seen.setdefault(user, time.monotonic())
+
+    async def check(self, users: Collection[str]) -> set[str]:
+        """Which of these users are unknown while the database counts as restored. Raises `DatabaseUnavailable`."""
+        return await self._unknown(users) if self._tail.restored is not None else set()
+
+    async def turn(self, *, sweeps: bool) -> None:
+        """Look again at reported users, and, if this worker sweeps, at everybody's while the database counts as restored.
+
+        Raises `StoreUnavailable`, `DatabaseUnavailable`.
+        """
+        word = self._tail.restored
+        if word != self._word:
+            self._word, self._done_at = word, None
+        asked = set(self._first_seen)
+        if sweeps and word is not None:
+            if self._done_at is None:
+                self._done_at = time.monotonic() + self._least_seconds + SECOND_LOOK_SECONDS
+            asked |= await self._store.users()
+        if asked:
+            await self._look(asked)
+        if sweeps and word is not None and not self._first_seen and self._is_over():
+            await self._journal.set_restored(seen=word)
+            log.info("restore_cleared_up")
+
+    def _is_over(self) -> bool:
+        return self._known_users is None or (self._done_at is not None and time.monotonic() > self._done_at)
+
+    async def _look(self, asked: Collection[str]) -> None:
+        unknown = await self._unknown(asked)
+        now = time.monotonic()
+        self._first_seen = {user: self._first_seen.get(user, now) for user in unknown}
+        if len(unknown) > max(FEW, GREATEST_SHARE * len(asked)):
+            log.error(
+                "many_users_unknown", unknown=len(unknown), asked=len(asked),
+                fix="restore the user database whole, or run `stateroom db adopt`, which signs everybody out",
+            )  # fmt: skip
+            return
+        for user, since in list(self._first_seen.items()):
+            if now - since >= SECOND_LOOK_SECONDS:
+                await self._end(user)
+                del self._first_seen[user]
+
+    async def _end(self, user: str) -> None:
+        generation, committed_at = await self._ends.raise_generation(user, UNKNOWN_USER)
+        count = await self._ends.delete_older(user, generation, UNKNOWN_USER, spare="", committed_at=committed_at)
+        log.warning("unknown_user_ended", user_id=user_id_of(user), count=count)
+
+    async def _unknown(self, users: Collection[str]) -> set[str]:
+        if self._known_users is None:
+            return set()
+        keys = [user for user in users if user]
+        unknown: set[str] = set()
+        for begin in range(0, len(keys), ASKED_AT_ONCE):
+            ids = {user_id_of(key): key for key in keys[begin : begin + ASKED_AT_ONCE]}
+            known = set(await self._known_users([each for each in ids if each is not None]))
+            unknown |= {key for each, key in ids.items() if each not in known}
+        return unknown

@@ -7,7 +7,6 @@ https://www.sqlite.org/backup.html
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def restore_by_rename(backup: Path, database: Path) -> None:
     _copy(backup, copy)
     for suffix in ("-wal", "-shm"):  # They belong to the old file. SQLite would replay its log into the new one.
         database.with_name(database.name + suffix).unlink(missing_ok=True)
-    os.replace(copy, database)
+    copy.replace(database)
 
 
 def restore_in_place(backup: Path, database: Path) -> None:

@@ -192,7 +192,8 @@ T = TypeVar("T")
 def weigh_outcome(outcome: Outcome, scenario: Scenario, spans: Sequence[Span], missed: Sequence[str]) -> None:
     """Set the outcome's faults, by what the scenario expects.
 
-    Moves from `verdict.refused` to `verdict.excused` what a span allows to be refused. `missed`: expectations that were not met, in words.
+    Moves from `verdict.refused` to `verdict.excused` what a span allows to be refused.
+    `missed`: expectations that were not met, in words.
     """
     verdict = outcome.verdict
     verdict.excused = [answer for answer in verdict.refused if any(span.excuses(answer) for span in spans)]

@@ -143,7 +143,7 @@ class Postgres:
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stderr.decode()}")
-        return done.stdout
+        return bytes(done.stdout)
 
     def _identity(self) -> dict[str, Any]:
         return {"user": self._owner, "group": self._owner_group(), "extra_groups": []} if self._owner else {}

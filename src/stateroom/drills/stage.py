@@ -47,7 +47,8 @@ class Mark:
 class Span:
     """A time with its own expectations, `began_at <= ended_at`, of the monotonic clock, in seconds.
 
-    `refusable`: requests that may be refused; `clients`: only those of the clients with these emails, if given. `must_be_perfect`: no answer may fail or be degraded.
+    `refusable`: requests that may be refused; `clients`: only those of the clients with these emails, if given.
+    `must_be_perfect`: no answer may fail or be degraded.
     """
 
     words: str
@@ -184,8 +185,8 @@ class Scenario:
 
     `name`: on the command line. `says`: what happens, in one sentence. `plays`: its steps. `degrades`: some answers must be
     degraded, else the scenario broke nothing. `keeps_data`: no acknowledged value may be lost. `needs_journal`: the steps
-    stop or restore the user database. `journal_kind`: its product; if None, PostgreSQL where it is installed. `is_for_peers`: it can be played on a peer too. `load`: arguments of `Load`, in place of its
-    defaults. `environment`: more settings of the service. `switches`: more options of `stateroom.drills.worker`, of a scenario
+    stop or restore the user database. `journal_kind`: its product; if None, PostgreSQL where it is installed.
+    `is_for_peers`: it can be played on a peer too. `load`: arguments of `Load`, in place of its defaults. `environment`: more settings of the service. `switches`: more options of `stateroom.drills.worker`, of a scenario
     that `needs_journal`. `looks`: checks after the drill; it uses `Stage.expect`.
     `slowest`, `slowest_login`, `slowest_logout`: seconds that one answer may take.
     """

@@ -9,8 +9,8 @@ from ...errors import StateroomError
 from ..stage import Scenario
 from .outage import all_redis_down, flush, full_restart_from_disk, journal_away
 from .planned import manual_failover, rolling_restart
-from .restored import database_restored, database_restored_while_stopped
 from .primary import hang_primary, kill_primary, lagging_replica, partition_primary
+from .restored import database_restored, database_restored_while_stopped
 from .sentinels import sentinel_majority_down, sentinel_minority_down
 
 SCENARIOS = {

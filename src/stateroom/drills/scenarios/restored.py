@@ -7,7 +7,7 @@ journal, whose row numbers were given before, to rows that are gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from ..client import Client
 from ..journal import JournalKind
@@ -32,17 +32,13 @@ async def _sign_out(clients: Sequence[Client]) -> None:
 
 async def _join(clients: Sequence[Client]) -> None:
     """Register until it succeeds. One after the other: their ids follow each other if the database counts."""
-
-    async def insist(client: Client) -> None:
-        while not await client.register():
+    for client in clients:
+        while not await client.register():  # noqa: ASYNC110 (each try is a request, and there is no event to wait for)
             await asyncio.sleep(AGAIN_SECONDS)
 
-    for client in clients:
-        await insist(client)
 
-
-async def _since_the_backup(stage: Stage) -> tuple[list[Client], list[Client], list[Client]]:
-    """Back up, then let clients sign out and others register. Returns who may still sign out, who is new, and who has gone."""
+async def _since_the_backup(stage: Stage) -> tuple[list[Client], list[Client]]:
+    """Back up, then let clients sign out and others register. Returns who may still sign out, and who is new."""
     journal = stage.journal
     assert journal is not None, "the scenario asks for one"
     early, late, new = [await stage.load.invite(part, count) for part, count in (("early", EARLY), ("late", LATE), ("new", NEW))]
@@ -53,7 +49,7 @@ async def _since_the_backup(stage: Stage) -> tuple[list[Client], list[Client], l
     await asyncio.gather(*(_two_reads(client) for client in new))
     await asyncio.sleep(TAIL_SECONDS)
     stage.mark(f"{EARLY} clients have signed out since, {NEW} have registered")
-    return late, new, early
+    return late, new
 
 
 async def _two_reads(client: Client) -> None:
@@ -69,7 +65,7 @@ async def _restore(stage: Stage) -> None:
 
 
 def restored(kind: JournalKind | None) -> Scenario:
-    """The scenario `database-restored` on this product, or on PostgreSQL where it is installed."""
+    """The scenario `database-restored` on this product; if None, on PostgreSQL where it is installed."""
 
     @scenario(
         "database-restored",
@@ -78,7 +74,7 @@ def restored(kind: JournalKind | None) -> Scenario:
         switches=["--second-look", str(SECOND_LOOK_SECONDS)], slowest=3.0, slowest_login=4.0, slowest_logout=4.0,
     )  # fmt: skip
     async def made(stage: Stage) -> None:
-        late, new, _ = await _since_the_backup(stage)
+        late, new = await _since_the_backup(stage)
         for client in new:
             client.lose_account()
         with stage.refusing("users without an account", "read", "login", clients={client.email for client in new}):
@@ -142,7 +138,7 @@ async def _sign_out_on_a_dying_primary(stage: Stage, clients: Sequence[Client]) 
     switches=["--second-look", str(SECOND_LOOK_SECONDS)],
 )  # fmt: skip
 async def database_restored_while_stopped(stage: Stage) -> None:
-    _, new, _ = await _since_the_backup(stage)
+    _, new = await _since_the_backup(stage)
     workers = stage.stack.workers
     clients = [client for client in stage.load.clients if client.session is not None]
     with stage.refusing("no worker runs", "read", "login", "logout"):
@@ -158,18 +154,14 @@ async def database_restored_while_stopped(stage: Stage) -> None:
         stage.mark("stateroom sessions revoke --all --yes", "fix")
         for client in clients:
             client.take_end()
-        await _one_by_one([worker.start for worker in workers])
+        for worker in workers:
+            await worker.start()
         stage.mark("both workers started", "fix")
         await stage.whole()
     others = await stage.load.invite("other", NEW)
     await _join([*others, *new])
     stage.mark(f"{NEW} other clients and the {NEW} without an account have registered")
     await asyncio.gather(*(client.login() for client in clients if client.session is None))
-
-
-async def _one_by_one(actions: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    for action in actions:
-        await action()
 
 
 database_restored = restored(None)

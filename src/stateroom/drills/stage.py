@@ -184,11 +184,11 @@ class Scenario:
     """A scenario.
 
     `name`: on the command line. `says`: what happens, in one sentence. `plays`: its steps. `degrades`: some answers must be
-    degraded, else the scenario broke nothing. `keeps_data`: no acknowledged value may be lost. `needs_journal`: the steps
-    stop or restore the user database. `journal_kind`: its product; if None, PostgreSQL where it is installed.
-    `is_for_peers`: it can be played on a peer too. `load`: arguments of `Load`, in place of its defaults. `environment`: more settings of the service. `switches`: more options of `stateroom.drills.worker`, of a scenario
-    that `needs_journal`. `looks`: checks after the drill; it uses `Stage.expect`.
-    `slowest`, `slowest_login`, `slowest_logout`: seconds that one answer may take.
+    degraded, else the scenario broke nothing. `keeps_data`: no acknowledged value may be lost. `needs_journal`: the steps stop
+    or restore the user database. `journal_kind`: its product; if None, PostgreSQL where it is installed. `is_for_peers`: it can
+    be played on a peer too. `load`: arguments of `Load`, in place of its defaults. `environment`: more settings of the service.
+    `switches`: more options of `stateroom.drills.worker`, of a scenario that `needs_journal`. `looks`: checks after the drill;
+    it uses `Stage.expect`. `slowest`, `slowest_login`, `slowest_logout`: seconds that one answer may take.
     """
 
     name: str

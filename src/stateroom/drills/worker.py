@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib.util
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError, StoreUnavailable
 from ..insides.of_redis import connect_from
 from ..serving.process import run
+from ..sessions.protocol import unknown_users
 from ..sessions.protocol.load import Loader
 from ..sessions.protocol.replay import Replay
 from ..sessions.protocol.restore import Restore
@@ -121,6 +121,16 @@ def _without_unsettled() -> None:
     Loader.load = load  # type: ignore[method-assign]
 
 
+async def _nobody(*_: object, **__: object) -> set[str]:
+    return set()
+
+
+def _without_unknown_users() -> None:
+    """Do not look whether the user database knows the users of sessions."""
+    unknown_users.UnknownUsers.turn = _never_ended  # type: ignore[method-assign]
+    unknown_users.UnknownUsers.check = _nobody  # type: ignore[method-assign,assignment]
+
+
 def _slow_restore(seconds: float) -> None:
     """Wait between a restore's first question to the journal and its write, so that a logout can come between them."""
     at_once = SessionStore.restore
@@ -147,14 +157,13 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "restore": _without_restore,
     "second-look": _without_second_look,
     "unsettled": _without_unsettled,
+    "unknown-users": _without_unknown_users,
 }
 
 
 def _second_look_after(seconds: float) -> None:
-    """Wait this long between the two looks that find a user unknown. Releases without such looks have nothing to shorten."""
-    name = "stateroom.sessions.protocol.unknown_users"
-    if importlib.util.find_spec(name) is not None:
-        importlib.import_module(name).SECOND_LOOK_SECONDS = seconds  # type: ignore[attr-defined]
+    """Wait this long between the two looks that find a user unknown."""
+    unknown_users.SECOND_LOOK_SECONDS = seconds
 
 
 def _switch_database(switch: Path) -> None:

@@ -131,37 +131,47 @@ async def _sign_out_on_a_dying_primary(stage: Stage, clients: Sequence[Client]) 
     await stage.whole()
 
 
-@scenario(
-    "database-restored-while-stopped",
-    "The user database is taken back to a backup while no worker runs. Then the operator ends every session.",
-    needs_journal=True, is_for_peers=False, load={**STEADY, "signers": 0}, environment=QUICK_HASHES,
-    switches=["--second-look", str(SECOND_LOOK_SECONDS)],
-)  # fmt: skip
-async def database_restored_while_stopped(stage: Stage) -> None:
-    _, new = await _since_the_backup(stage)
-    workers = stage.stack.workers
-    clients = [client for client in stage.load.clients if client.session is not None]
-    with stage.refusing("no worker runs", "read", "login", "logout"):
-        stage.mark("both workers stopped", "fault")
-        await asyncio.gather(*(worker.stop() for worker in workers))
-        await _restore(stage)
-        for client in new:
-            client.lose_account()
-        for client in clients:
-            client.expect_end()
-        status, said = await workers[0].command("sessions", "revoke", "--all", "--yes")
-        stage.expect(f"`stateroom sessions revoke --all --yes` failed with {status}: {said[-200:]}", is_so=status == 0)
-        stage.mark("stateroom sessions revoke --all --yes", "fix")
-        for client in clients:
-            client.take_end()
-        for worker in workers:
-            await worker.start()
-        stage.mark("both workers started", "fix")
-        await stage.whole()
-    others = await stage.load.invite("other", NEW)
-    await _join([*others, *new])
-    stage.mark(f"{NEW} other clients and the {NEW} without an account have registered")
-    await asyncio.gather(*(client.login() for client in clients if client.session is None))
+REMEDY = ("sessions", "revoke", "--all", "--yes")
+
+
+def restored_while_stopped(remedy: Sequence[str] = REMEDY) -> Scenario:
+    """The scenario `database-restored-while-stopped`. `remedy`: the arguments of `stateroom` that must end every session."""
+    words = " ".join(["stateroom", *remedy])
+
+    @scenario(
+        "database-restored-while-stopped",
+        "The user database is taken back to a backup while no worker runs. Then the operator ends every session.",
+        needs_journal=True, is_for_peers=False, load={**STEADY, "signers": 0}, environment=QUICK_HASHES,
+        switches=["--second-look", str(SECOND_LOOK_SECONDS)],
+    )  # fmt: skip
+    async def made(stage: Stage) -> None:
+        _, new = await _since_the_backup(stage)
+        workers = stage.stack.workers
+        clients = [client for client in stage.load.clients if client.session is not None]
+        with stage.refusing("no worker runs", "read", "login", "logout"):
+            stage.mark("both workers stopped", "fault")
+            await asyncio.gather(*(worker.stop() for worker in workers))
+            await _restore(stage)
+            for client in new:
+                client.lose_account()
+            for client in clients:
+                client.expect_end()
+            status, said = await workers[0].command(*remedy)
+            stage.expect(f"`{words}` failed with {status}: {said[-200:]}", is_so=status == 0)
+            stage.mark(words, "fix")
+            for client in clients:
+                client.take_end()
+            for worker in workers:
+                await worker.start()
+            stage.mark("both workers started", "fix")
+            await stage.whole()
+        others = await stage.load.invite("other", NEW)
+        await _join([*others, *new])
+        stage.mark(f"{NEW} other clients and the {NEW} without an account have registered")
+        await asyncio.gather(*(client.login() for client in clients if client.session is None))
+
+    return made
 
 
 database_restored = restored(None)
+database_restored_while_stopped = restored_while_stopped()

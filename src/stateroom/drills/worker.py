@@ -128,7 +128,7 @@ async def _nobody(*_: object, **__: object) -> set[str]:
 def _without_unknown_users() -> None:
     """Do not look whether the user database knows the users of sessions."""
     unknown_users.UnknownUsers.turn = _never_ended  # type: ignore[method-assign]
-    unknown_users.UnknownUsers.check = _nobody  # type: ignore[method-assign,assignment]
+    unknown_users.UnknownUsers.check = _nobody  # type: ignore[method-assign]
 
 
 def _slow_restore(seconds: float) -> None:

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from stateroom.drills.client import PROFILE_EVERY, Client
 from stateroom.drills.judge import judge, weigh
 from stateroom.drills.ledger import Answer, Ledger, RevivedSession, SignedIn, Write
 from stateroom.drills.standstill import Standstills
@@ -158,3 +159,59 @@ async def test_lost_writes_are_counted(service: tuple[Answers, list[str]]) -> No
     verdict = await judge(Ledger(sessions=[signed_in("a", writes=writes)]), urls)
     assert {lost.key for lost in verdict.lost_writes} == {"older", "gone"}
     assert verdict.faults() == []
+
+
+async def test_an_answer_that_names_another_user_is_seen(service: tuple[Answers, list[str]]) -> None:
+    answers, urls = service
+    answers.states = {"a": {"authenticated": True, "user_id": 8}}
+    verdict = await judge(Ledger(sessions=[signed_in("a", user_id=7)]), urls)
+    assert verdict.faults() == ["somebody else: 0 answers and 1 sessions named another user"]
+    answers.states = {"a": {"authenticated": True, "user_id": 7}}
+    seen = Ledger([Answer("read", 0, 1.0, 0.1, 200, is_another=True)], [signed_in("a", user_id=7)])
+    assert (await judge(seen, urls)).faults() == ["somebody else: 1 answers and 0 sessions named another user"]
+
+
+def test_an_id_that_two_users_have_is_seen() -> None:
+    bob = SignedIn("bob@example.com", "b", 2.0, is_degraded=False, user_id=7)
+    verdict = weigh(Ledger(sessions=[signed_in("a", user_id=7), signed_in("c", user_id=7), bob]))
+    assert verdict.shared == {7: ["ada@example.com", "bob@example.com"]}
+    assert verdict.faults() == ["1 user ids given to two users"]
+
+
+async def test_a_session_without_an_account_must_end_and_is_not_lost(service: tuple[Answers, list[str]]) -> None:
+    answers, urls = service
+    ledger = Ledger(sessions=[signed_in("a", user_id=7, is_account_lost=True)])
+    assert (await judge(ledger, urls)).faults() == []
+    answers.states = {"a": {"authenticated": True, "user_id": 7}}
+    assert (await judge(ledger, urls)).faults() == ["1 sessions are accepted, whose users the restored database lacks"]
+
+
+async def test_a_client_knows_its_own_account() -> None:
+    user = {"id": 7, "email": "ada@example.com"}
+
+    async def register(_: web.Request) -> web.Response:
+        return web.json_response({"user": user}, status=201)
+
+    async def profile(_: web.Request) -> web.Response:
+        return web.json_response({"user": user, "session": {"id": "handle"}})
+
+    async def check(_: web.Request) -> web.Response:
+        return web.json_response({"authenticated": False, "user_id": 0, "ended": "unknown-user"})
+
+    app = web.Application()
+    app.add_routes([web.post("/api/auth/register", register), web.get("/api/profile", profile), web.get("/api/auth/check", check)])
+    async with TestServer(app) as server, Client([str(server.make_url("")).rstrip("/")], 0, "ada@example.com") as client:
+        assert await client.register()
+        user["id"] = 8
+        for _ in range(PROFILE_EVERY - 1):
+            assert (await client.read()).is_out
+        assert (await client.read()).is_another
+        client.lose_account()
+        answer = await client.read()
+        assert (answer.is_out, answer.ended, client.session) == (False, "unknown-user", None)
+        assert client.ledger.sessions[0].unknown_at is not None
+        assert await client.register()
+        assert client.user_id == 8
+        user["email"] = "bob@example.com"
+        assert await client.register()
+    assert [each.is_another for each in client.ledger.answers if each.kind == "login"] == [False, False, True]

@@ -11,12 +11,14 @@ import pytest
 
 from stateroom.backend.dial import Dialer
 from stateroom.drills import topology
+from stateroom.drills.journal import JournalKind
 from stateroom.drills.judge import Verdict
 from stateroom.drills.node import until
 from stateroom.drills.outcome import Outcome
 from stateroom.drills.play import play
 from stateroom.drills.scenarios import SCENARIOS
 from stateroom.drills.scenarios.outage import all_redis_down_for
+from stateroom.drills.scenarios.restored import restored, restored_while_stopped
 from stateroom.drills.stack import stack
 from stateroom.drills.stage import Scenario, Stage
 from stateroom.drills.target import Target, drill
@@ -53,6 +55,7 @@ BROKEN: Sequence[tuple[str, Sequence[str], Mapping[str, str], str]] = (
     ("lagging-replica", ["restore"], {}, "sessions lost"),
     ("flush", ["restore"], {}, "sessions lost"),
     ("journal-away", [], {"JOURNAL_REQUIRED": "true"}, "refused"),
+    ("database-restored", ["unknown-users"], {}, "did not end as unknown-user"),
 )
 """The scenario, the protections that the workers do without, more settings, and words of the expected fault."""
 
@@ -191,8 +194,24 @@ async def test_a_stack_that_runs_already_is_failed_over_by_its_sentinels(tmp_pat
     assert outcome.verdict.requests["read"] > 0
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
+@pytest.mark.parametrize("kind", ["SQLite", "SQLite, restored in place"])
+async def test_an_sqlite_file_goes_back_to_a_backup(tmp_path: Path, kind: JournalKind) -> None:
+    await play_it(restored(kind), tmp_path)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
+async def test_the_judge_notices_a_remedy_that_ends_nothing(tmp_path: Path) -> None:
+    outcome = await play(restored_while_stopped(["--version"]), tmp_path)
+    print(told(outcome, tmp_path))
+    assert any("ended sessions back" in fault for fault in outcome.faults), told(outcome, tmp_path)
+
+
 def test_each_scenario_is_shown_to_fail() -> None:
-    assert {name for name, *_ in BROKEN} | set(PEER_FAILS) == set(SCENARIOS)
+    shown = {name for name, *_ in BROKEN} | set(PEER_FAILS) | {restored_while_stopped().name}
+    assert shown == set(SCENARIOS)
 
 
 @pytest.mark.timeout(180)

@@ -20,12 +20,16 @@ PATIENCE_SECONDS = 15.0
 PROFILE_EVERY = 5
 """Every so many reads ask for the profile, which also loads the user from the database."""
 PARALLEL_WRITES = 4
+CONFLICT = 409
+UNKNOWN_USER = "unknown-user"
+"""Why a session has ended whose user the user database lacks."""
 
 
 class Client:
     """One browser with one account. It asks one worker, and keeps its connections open.
 
-    `session`: the session that it is signed in to; None after a logout was sent.
+    `session`: the session that it is signed in to; None after a logout was sent. `user_id`: of its account, as the service told
+    it at the last sign-in; 0 if it has no account.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Client:
         self.cookie = cookie
         self.worker = worker
         self.session: SignedIn | None = None
+        self.user_id = 0
         self._url = URL(workers[worker])
         self._reads = 0
         self._standstills = standstills or Standstills()
@@ -53,10 +58,13 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self._http.close()
 
-    async def register(self) -> None:
-        """Create the account. This signs in too."""
+    async def register(self) -> bool:
+        """Create the account. This signs in too. True if it succeeded."""
         body = {"email": self.email, "password": PASSWORD, "name": "Drill"}
-        await self._signed_in(await self._call("login", "POST", "/api/auth/register", body))
+        answer, content = await self._call("login", "POST", "/api/auth/register", body)
+        if answer.status == CONFLICT:  # An earlier registration succeeded, but its answer was lost or was 503.
+            return await self.login()
+        return await self._signed_in((answer, content))
 
     async def login(self) -> bool:
         """Sign in. An earlier session must have ended. True if it succeeded."""
@@ -74,6 +82,23 @@ class Client:
             session.ended_at = time.monotonic()
         self._jar.clear()
         return answer.status == 200
+
+    def lose_account(self) -> None:
+        """The user database was restored and lacks the account. The session must end, and a new account gets a new id."""
+        self.user_id = 0
+        if self.session is not None:
+            self.session.is_account_lost = True
+
+    def expect_end(self) -> None:
+        """An operator is about to end the session. From now on it may be valid or ended."""
+        if self.session is not None:
+            self.session.logout_asked_at = time.monotonic()
+
+    def take_end(self) -> None:
+        """The end was acknowledged to the operator. Forget the cookie."""
+        if self.session is not None:
+            self.session.ended_at = time.monotonic()
+            self._forget()
 
     async def reauthenticate(self) -> bool:
         """Send the password again. The session gets a new id. True if it succeeded."""
@@ -98,10 +123,12 @@ class Client:
         return answer.status == 200
 
     async def _signed_in(self, outcome: tuple[Answer, Any]) -> bool:
-        answer, _ = outcome
+        answer, content = outcome
         if answer.status not in {200, 201}:
             return False
+        self.user_id = _user_of(content)[0] or self.user_id
         self.session = SignedIn(self.email, self._cookie(), time.monotonic(), answer.is_degraded)
+        self.session.user_id = self.user_id
         self.ledger.sessions.append(self.session)
         _, profile = await self._call("read", "GET", "/api/profile")
         if isinstance(profile, dict) and "session" in profile:
@@ -123,14 +150,40 @@ class Client:
             content = {"error": f"{type(error).__name__}: {error}"}
         members = content if isinstance(content, dict) else {}
         session = self.session
-        is_out = kind == "read" and session is not None and (status == 401 or members.get("authenticated") is False)
+        says_out = kind == "read" and (status == 401 or members.get("authenticated") is False)
+        ended = str(members.get("ended") or members.get("reason") or "") if says_out else ""
         is_degraded = bool(members.get("degraded") or (members.get("session") or {}).get("degraded"))
         answered_at = time.monotonic()
         answer = Answer(
-            kind, self.worker, asked_at, answered_at - asked_at, status, is_degraded, is_out,
-            str(members.get("error", "")), self.email, self._standstills.within(asked_at, answered_at),
+            kind, self.worker, asked_at, answered_at - asked_at, status, is_degraded,
+            says_out and session is not None and session.is_live, str(members.get("error", "")), self.email,
+            self._standstills.within(asked_at, answered_at), self._is_another(content), ended,
         )  # fmt: skip
         self.ledger.answers.append(answer)
         if session is not None and self.session is session:
             session.cookie = self._cookie() or session.cookie
+            if session.is_account_lost and ended == UNKNOWN_USER:
+                session.unknown_at = answered_at
+                self._forget()
         return answer, content
+
+    def _is_another(self, content: Any) -> bool:
+        """Whether an answer names an account that is not the client's. At a first sign-in it has only its email to compare."""
+        user_id, email = _user_of(content)
+        if email and email != self.email:
+            return True
+        own = self.session.user_id if self.session is not None else self.user_id
+        return bool(user_id and own and user_id != own)
+
+    def _forget(self) -> None:
+        self.session = None
+        self._jar.clear()
+
+
+def _user_of(content: Any) -> tuple[int, str]:
+    """The user whom an answer names: id and email; 0 and empty where it names none."""
+    members = content if isinstance(content, dict) else {}
+    user = members.get("user")
+    if isinstance(user, dict):
+        return int(user.get("id") or 0), str(user.get("email") or "")
+    return int(members.get("user_id") or 0), ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -48,6 +48,16 @@ class Verdict:
     writes: int = 0
     """How many values were acknowledged as stored."""
     lost_writes: list[LostWrite] = field(default_factory=list)
+    excused: list[Answer] = field(default_factory=list)
+    """Refused requests that the scenario allows to be refused."""
+    others: list[Answer] = field(default_factory=list)
+    """Answers that named another user than the client's own."""
+    strange: list[SignedIn] = field(default_factory=list)
+    """Sessions that a worker says belong to another user."""
+    shared: dict[int, list[str]] = field(default_factory=dict)
+    """User ids that were given to more than one user: the users' emails."""
+    ghosts: list[SignedIn] = field(default_factory=list)
+    """Sessions of users whom the restored database lacks, and that a worker still accepts."""
 
     def faults(self, *, slowest: float = 1.0, slowest_login: float | None = None, slowest_logout: float = 1.5) -> list[str]:
         """The faults, in words. A lost value is counted, but is not a fault.
@@ -65,6 +75,12 @@ class Verdict:
             said.append(f"{len(self.lost)} sessions lost, {sum(each.is_degraded for each in self.lost)} of them degraded sign-ins")
         if self.back:
             said.append(f"{len({id(each.session) for each in self.back})} ended sessions back")
+        if self.others or self.strange:
+            said.append(f"somebody else: {len(self.others)} answers and {len(self.strange)} sessions named another user")
+        if self.shared:
+            said.append(f"{len(self.shared)} user ids given to two users")
+        if self.ghosts:
+            said.append(f"{len(self.ghosts)} sessions are accepted, whose users the restored database lacks")
         bounds = {"login": slowest if slowest_login is None else slowest_login, "logout": slowest_logout}
         for kind, seconds in self.slowest.items():
             bound = bounds.get(kind, slowest)
@@ -84,6 +100,14 @@ def weigh(ledger: Ledger) -> Verdict:
             verdict.refused.append(answer)
         if answer.is_out:
             verdict.out.append(answer)
+        if answer.is_another:
+            verdict.others.append(answer)
+    owners: dict[int, list[str]] = {}
+    for session in ledger.sessions:
+        emails = owners.setdefault(session.user_id, [])
+        if session.email not in emails:
+            emails.append(session.email)
+    verdict.shared = {user_id: emails for user_id, emails in owners.items() if user_id and len(emails) > 1}
     verdict.writes = sum(answer.kind == "write" and answer.status == 200 for answer in ledger.answers)
     return verdict
 
@@ -96,12 +120,19 @@ async def judge(ledger: Ledger, workers: Sequence[str], cookie: str = COOKIE) ->
     verdict = weigh(ledger)
     live = [session for session in ledger.sessions if session.is_live]
     ended = [session for session in ledger.sessions if session.ended_at is not None]
+    ghosts = [session for session in ledger.sessions if session.is_account_lost and session.logout_asked_at is None]
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         for worker, url in enumerate(workers):
             for session in live:
                 state = await _settled_check(http, url, f"{cookie}={session.cookie}")
                 if (state.get("authenticated") is not True or state.get("degraded")) and session not in verdict.lost:
                     verdict.lost.append(session)
+                if _is_strange(session, state) and session not in verdict.strange:
+                    verdict.strange.append(session)
+            for session in ghosts:
+                state = await _check(http, url, f"{cookie}={session.cookie}")
+                if state.get("authenticated") is True and session not in verdict.ghosts:
+                    verdict.ghosts.append(session)
             for session in ended:
                 if (await _check(http, url, f"{cookie}={session.cookie}")).get("authenticated") is not False:
                     verdict.back.append(RevivedSession(session, worker, -1.0))
@@ -109,6 +140,11 @@ async def judge(ledger: Ledger, workers: Sequence[str], cookie: str = COOKIE) ->
             verdict.lost_writes += await _lost_writes(http, workers[0], session, cookie)
         verdict.back += await _still_stored(http, workers[0], ended, cookie)
     return verdict
+
+
+def _is_strange(session: SignedIn, state: Mapping[str, object]) -> bool:
+    named = state.get("user_id") or 0
+    return state.get("authenticated") is True and bool(session.user_id and named) and named != session.user_id
 
 
 async def _settled_check(http: aiohttp.ClientSession, url: str, cookie: str) -> dict[str, object]:

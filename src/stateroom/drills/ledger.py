@@ -16,7 +16,8 @@ class Answer:
 
     `worker`: the worker's number. `took`: seconds until the answer. `status`: the HTTP status, or 0 without an answer.
     `is_out`: the client was signed in and did not sign out, but was told that nobody is signed in. `words`: the error.
-    `who`: the client's email. `stood_still`: seconds of `took` in which the client's own process did not run,
+    `who`: the client's email. `is_another`: the answer names another user than the client's own. `ended`: why the session has
+    ended, if the answer says so. `stood_still`: seconds of `took` in which the client's own process did not run,
     `0 <= stood_still <= took`.
     """
 
@@ -30,6 +31,8 @@ class Answer:
     words: str = ""
     who: str = ""
     stood_still: float = 0.0
+    is_another: bool = False
+    ended: str = ""
 
     @property
     def waited(self) -> float:
@@ -57,7 +60,8 @@ class SignedIn:
     `cookie`: the newest value. `since`: when the sign-in was acknowledged. `is_degraded`: the sign-in was made without Redis.
     `handle`: the session's public id; empty if the client never learned it. `logout_asked_at`: when the logout was sent.
     `ended_at`: when the logout was acknowledged, `logout_asked_at <= ended_at`. `writes`: the last acknowledged value of
-    each key.
+    each key. `user_id`: of the account; 0 if the service does not tell. `is_account_lost`: the user database was restored and lacks
+    the account, so the session must end. `unknown_at`: when the service first said that it ended for this reason.
     """
 
     email: str
@@ -68,11 +72,14 @@ class SignedIn:
     logout_asked_at: float | None = None
     ended_at: float | None = None
     writes: dict[str, Write] = field(default_factory=dict)
+    user_id: int = 0
+    is_account_lost: bool = False
+    unknown_at: float | None = None
 
     @property
     def is_live(self) -> bool:
         """Whether the session must still be valid. If a logout was sent but not acknowledged, it may be valid or ended."""
-        return self.logout_asked_at is None
+        return self.logout_asked_at is None and not self.is_account_lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ LOOKS_PER_SECOND = 4
 RATE_SECONDS = 1.0
 LINES = 8
 WIDE = 120
-NARROW = ("promote", "failed", "lost", "back", "out", "degraded")
+NARROW = ("promote", "failed", "lost", "back", "out", "other", "degraded")
 COLOURS = {
     "settled": "green", "primary": "green", "replica": "blue", "up": "green", "unsettled": "yellow", "read_only": "yellow",
     "away": "red", "none": "red",
@@ -159,6 +159,7 @@ FIGURES: dict[str, Callable[[Outcome], str]] = {
     "lost": lambda outcome: str(len(outcome.verdict.lost)),
     "back": lambda outcome: str(outcome.back),
     "out": lambda outcome: str(len(outcome.verdict.out)),
+    "other": lambda outcome: str(outcome.strangers),
     "degraded": lambda outcome: str(outcome.verdict.degraded),
     "slowest": lambda outcome: seconds(max(outcome.verdict.slowest.values(), default=None)),
 }

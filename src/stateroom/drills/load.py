@@ -4,6 +4,7 @@
 - Writers store numbers, several at once in one session.
 - Signers sign in and out.
 - Probers store a number as often as they can, which shows when writes succeed again.
+- Guests do what the scenario lets them do.
 - One task per worker sends the cookies of sessions that were signed out. None of them may be accepted.
 """
 
@@ -47,6 +48,7 @@ class Load:
         self.writers = [self._client("writer", number) for number in range(writers)]
         self.signers = [self._client("signer", number) for number in range(signers)]
         self.probers = [self._client(PROBER, number) for number in range(probers)]
+        self.guests: list[Client] = []
         self._read_every = readers / reads
         self._write_every = writers * PARALLEL_WRITES / writes
         self._login_every = signers / logins
@@ -56,7 +58,7 @@ class Load:
     @property
     def clients(self) -> list[Client]:
         """Clients of all kinds."""
-        return [*self.readers, *self.writers, *self.signers, *self.probers]
+        return [*self.readers, *self.writers, *self.signers, *self.probers, *self.guests]
 
     def ledger(self) -> Ledger:
         """The ledgers of all clients until now, in one."""
@@ -76,6 +78,14 @@ class Load:
 
     async def __aexit__(self, *_: object) -> None:
         await self._exits.aclose()
+
+    async def invite(self, part: str, count: int) -> list[Client]:
+        """More clients, without accounts. They do only what the scenario lets them do."""
+        guests = [self._client(part, number) for number in range(count)]
+        for guest in guests:
+            await self._exits.enter_async_context(guest)
+        self.guests += guests
+        return guests
 
     @contextlib.asynccontextmanager
     async def steady(self) -> AsyncIterator[None]:
@@ -139,7 +149,7 @@ class Load:
     async def _keep_trying_ended(self, worker: int, url: str) -> None:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
             while not await self._pause(ENDED_PAUSE_SECONDS):
-                ended = [s for signer in self.signers for s in signer.ledger.sessions if s.ended_at is not None]
+                ended = [s for client in self.clients for s in client.ledger.sessions if s.ended_at is not None]
                 ended.sort(key=lambda session: session.ended_at or 0.0)
                 await self._try_ended(http, worker, ended[-ENDED_AT_ONCE:])
 

@@ -109,6 +109,11 @@ class Outcome:
         """How many ended sessions were accepted or stored again."""
         return len({id(each.session) for each in self.verdict.back})
 
+    @property
+    def strangers(self) -> int:
+        """How many answers and sessions named another user."""
+        return len(self.verdict.others) + len(self.verdict.strange)
+
     def figures(self) -> dict[str, object]:
         """The figures for `drill.json`. Seconds are rounded to milliseconds."""
         seen = self.verdict
@@ -120,7 +125,9 @@ class Outcome:
             "requests": sum(seen.requests.values()), "requests_by_kind": dict(seen.requests),
             "failed": len(seen.refused), "data_refused": self.refused_writes, "data_lost": len(seen.lost_writes),
             "data_stored": seen.writes, "sessions": len(self.ledger.sessions), "sessions_lost": len(seen.lost),
-            "sessions_back": self.back, "told_signed_out": len(seen.out), "degraded": seen.degraded,
+            "sessions_back": self.back, "told_signed_out": len(seen.out), "refusals_allowed": len(seen.excused),
+            "named_another_user": self.strangers, "ids_given_twice": len(seen.shared), "unknown_users_in": len(seen.ghosts),
+            "degraded": seen.degraded,
             "load_per_core": round(self.load_per_core, 2), "stood_still": _round(self.stood_still),
             "slowest": {kind: _round(seconds) for kind, seconds in seen.slowest.items()},
             "marks": [{"at": _round(each.at - self.began_at), "kind": each.kind, "what": each.words} for each in self.marks],
@@ -133,6 +140,10 @@ class Outcome:
         slow = [each for each in self.ledger.answers if each.waited > self.bounds.get(each.kind, float("inf"))]
         return [
             *_some(seen.refused, self._line), *_some(seen.out, self._line), *_some(self.imperfect, self._line),
+            *_some(seen.others, self._line),
+            *_some(seen.strange, lambda session: f"{self._session(session)} belongs to another user, says a worker"),
+            *_some(seen.shared.items(), lambda found: f"user id {found[0]} was given to {' and to '.join(found[1])}"),
+            *_some(seen.ghosts, lambda session: f"{self._session(session)} is accepted, without an account"),
             *_some(sorted(slow, key=lambda answer: -answer.waited), self._line),
             *_some(seen.lost, lambda session: f"{self._session(session)} is lost"),
             *_some(
@@ -144,7 +155,15 @@ class Outcome:
 
     def _line(self, answer: Answer) -> str:
         status = answer.status or "no answer"
-        said = " told signed out" if answer.is_out else " degraded" if answer.is_degraded else ""
+        said = (
+            " as another user"
+            if answer.is_another
+            else " told signed out"
+            if answer.is_out
+            else " degraded"
+            if answer.is_degraded
+            else ""
+        )
         words = f" ({answer.words})" if answer.words else ""
         at = answer.asked_at - self.began_at
         return (
@@ -173,13 +192,12 @@ T = TypeVar("T")
 def weigh_outcome(outcome: Outcome, scenario: Scenario, spans: Sequence[Span], missed: Sequence[str]) -> None:
     """Set the outcome's faults, by what the scenario expects.
 
-    Removes from `verdict.refused` what a span allows to be refused. `missed`: expectations that were not met, in words.
+    Moves from `verdict.refused` to `verdict.excused` what a span allows to be refused.
+    `missed`: expectations that were not met, in words.
     """
     verdict = outcome.verdict
-    verdict.refused = [
-        answer for answer in verdict.refused
-        if not any(span.has(answer.asked_at) and answer.kind in span.refusable for span in spans)
-    ]  # fmt: skip
+    verdict.excused = [answer for answer in verdict.refused if any(span.excuses(answer) for span in spans)]
+    verdict.refused = [answer for answer in verdict.refused if answer not in verdict.excused]
     outcome.bounds = {
         "read": scenario.slowest, "write": scenario.slowest, "login": scenario.slowest_login, "logout": scenario.slowest_logout,
     }  # fmt: skip

@@ -41,8 +41,9 @@ async def play(
         options: dict[str, Any] = {}
         journal = None
         if scenario.needs_journal:
-            journal = await exits.enter_async_context(stoppable_journal(folder))
-            options = {"database_urls": [journal.url] * 2, "switches": dict.fromkeys(range(2), journal.switches)}
+            journal = await exits.enter_async_context(stoppable_journal(folder, scenario.journal_kind))
+            switches = [*journal.switches, *scenario.switches]
+            options = {"database_urls": [journal.url] * 2, "switches": dict.fromkeys(range(2), switches)}
         settings = {**scenario.environment, **(environment or {})}
         made = await exits.enter_async_context(
             stack(folder / "stack", without=without, environment=settings, service=service, **options)

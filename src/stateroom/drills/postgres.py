@@ -110,8 +110,19 @@ class Postgres:
         """Create an empty database. Returns its URL."""
         self._databases += 1
         name = f"test{self._databases}"
-        self._call("createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", USER, name)
+        self._call("createdb", *self._client_options(), name)
         return self.url(name)
+
+    def dump(self, url: str) -> bytes:
+        """A backup of one of its databases, as SQL. `url`: as `make_database` returned it."""
+        return self._call("pg_dump", *self._client_options(), url.rpartition("/")[2])
+
+    def restore(self, url: str, dump: bytes) -> None:
+        """Replace one of its databases by a backup: drop it, create it and read the dump. Connections to it are closed."""
+        name = url.rpartition("/")[2]
+        self._call("dropdb", *self._client_options(), "--force", name)
+        self._call("createdb", *self._client_options(), name)
+        self._call("psql", *self._client_options(), "-q", "-1", "-v", "ON_ERROR_STOP=1", "-d", name, given=dump)
 
     def url(self, database: str, *, password: str = PASSWORD, scheme: str = "postgresql") -> str:
         """A `DATABASE_URL` for one of its databases."""
@@ -121,13 +132,18 @@ class Postgres:
     def _data(self) -> Path:
         return self._folder / "data"
 
-    def _call(self, program: str, *arguments: str) -> None:
+    def _client_options(self) -> list[str]:
+        return ["-h", LOOPBACK, "-p", str(self.port), "-U", USER]
+
+    def _call(self, program: str, *arguments: str, given: bytes = b"") -> bytes:
         command: Sequence[str] = [str(self._programs / program), *arguments]
         done = subprocess.run(
-            command, cwd="/", capture_output=True, check=False, env={**os.environ, "PGPASSWORD": PASSWORD}, **self._identity()
-        )
+            command, cwd="/", capture_output=True, check=False, input=given,
+            env={**os.environ, "PGPASSWORD": PASSWORD}, **self._identity(),
+        )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stderr.decode()}")
+        return bytes(done.stdout)
 
     def _identity(self) -> dict[str, Any]:
         return {"user": self._owner, "group": self._owner_group(), "extra_groups": []} if self._owner else {}

@@ -13,7 +13,7 @@ from .outcome import Outcome
 
 WIDE, NARROW = 900, 340
 STYLE = Path(__file__).with_name("report.css")
-COLUMNS = ("detect", "promote", "first write", "requests", "failed", "lost", "back", "told out", "degraded", "slowest")
+COLUMNS = ("detect", "promote", "first write", "requests", "failed", "lost", "back", "told out", "other", "degraded", "slowest")
 MEANINGS = {
     "detect, promote, first write": "from the fault until a Sentinel reports the primary as down, until a promotion, and until the "
     "service stores a value again after it refused one; - if there was none",
@@ -22,6 +22,7 @@ MEANINGS = {
     "lost": "sessions that were acknowledged and are gone",
     "back": "sessions whose end was acknowledged, and that were accepted or stored again",
     "told out": "answers that told a signed-in user that nobody is signed in",
+    "other": "answers and sessions that named another user than the client's own",
     "degraded": "answers given without Redis, and marked as degraded",
     "slowest": "the slowest answer of all",
 }
@@ -82,7 +83,13 @@ def _table(outcomes: Sequence[Outcome]) -> str:
 
 def _row(outcome: Outcome) -> str:
     seen = outcome.verdict
-    wrong = {"failed": len(seen.refused), "lost": len(seen.lost), "back": outcome.back, "told out": len(seen.out)}
+    wrong = {
+        "failed": len(seen.refused),
+        "lost": len(seen.lost),
+        "back": outcome.back,
+        "told out": len(seen.out),
+        "other": outcome.strangers,
+    }
     values = {
         "detect": seconds(outcome.detected_after), "promote": seconds(outcome.promoted_after),
         "first write": seconds(outcome.written_after), "requests": sum(seen.requests.values()), **wrong,
@@ -132,6 +139,7 @@ def _figures(outcome: Outcome) -> str:
     return (
         f"{by_kind}. Slowest {slowest}. Session data: {seen.writes} values stored, {outcome.refused_writes} refused with 503, "
         f"{len(seen.lost_writes)} acknowledged and lost."
+        + (f" Refusals that the scenario allows: {len(seen.excused)}." if seen.excused else "")
     )
 
 

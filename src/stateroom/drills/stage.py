@@ -17,12 +17,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .journal import StoppableJournal
+from .journal import JournalKind, StoppableJournal
 from .judge import Verdict
 from .ledger import Answer, Kind
 from .load import Load
@@ -47,7 +47,8 @@ class Mark:
 class Span:
     """A time with its own expectations, `began_at <= ended_at`, of the monotonic clock, in seconds.
 
-    `refusable`: requests that may be refused. `must_be_perfect`: no answer may fail or be degraded.
+    `refusable`: requests that may be refused; `clients`: only those of the clients with these emails, if given.
+    `must_be_perfect`: no answer may fail or be degraded.
     """
 
     words: str
@@ -55,6 +56,12 @@ class Span:
     ended_at: float
     refusable: Collection[Kind] = ()
     must_be_perfect: bool = False
+    clients: Collection[str] | None = None
+
+    def excuses(self, answer: Answer) -> bool:
+        """Whether this request may be refused. A request that was under way when the span began may be refused too."""
+        is_meant = answer.kind in self.refusable and (self.clients is None or answer.who in self.clients)
+        return is_meant and answer.asked_at <= self.ended_at and answer.asked_at + answer.took >= self.began_at
 
     def has(self, moment: float) -> bool:
         """Whether this moment is inside."""
@@ -101,11 +108,13 @@ class Stage:
         self.spans.append(Span(words, began_at, time.monotonic(), must_be_perfect=True))
 
     @contextlib.contextmanager
-    def refusing(self, words: str, *kinds: Kind) -> Iterator[None]:
-        """Inside this context requests of these kinds may be refused."""
+    def refusing(self, words: str, *kinds: Kind, clients: Collection[str] | None = None) -> Iterator[None]:
+        """Inside this context requests of these kinds may be refused: everybody's, or those of the clients with these emails."""
         began_at = time.monotonic()
-        yield
-        self.spans.append(Span(words, began_at, time.monotonic(), kinds))
+        try:
+            yield
+        finally:
+            self.spans.append(Span(words, began_at, time.monotonic(), kinds, clients=clients))
 
     async def kill(self, *nodes: Node) -> None:
         """Kill with SIGKILL."""
@@ -175,10 +184,11 @@ class Scenario:
     """A scenario.
 
     `name`: on the command line. `says`: what happens, in one sentence. `plays`: its steps. `degrades`: some answers must be
-    degraded, else the scenario broke nothing. `keeps_data`: no acknowledged value may be lost. `needs_journal`: the steps
-    stop the user database. `is_for_peers`: it can be played on a peer too. `load`: arguments of `Load`, in place of its
-    defaults. `environment`: more settings of the service. `looks`: checks after the drill; it uses `Stage.expect`.
-    `slowest`, `slowest_login`, `slowest_logout`: seconds that one answer may take.
+    degraded, else the scenario broke nothing. `keeps_data`: no acknowledged value may be lost. `needs_journal`: the steps stop
+    or restore the user database. `journal_kind`: its product; if None, PostgreSQL where it is installed. `is_for_peers`: it can
+    be played on a peer too. `load`: arguments of `Load`, in place of its defaults. `environment`: more settings of the service.
+    `switches`: more options of `stateroom.drills.worker`, of a scenario that `needs_journal`. `looks`: checks after the drill;
+    it uses `Stage.expect`. `slowest`, `slowest_login`, `slowest_logout`: seconds that one answer may take.
     """
 
     name: str
@@ -187,9 +197,11 @@ class Scenario:
     degrades: bool = False
     keeps_data: bool = False
     needs_journal: bool = False
+    journal_kind: JournalKind | None = None
     is_for_peers: bool = True
     load: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    switches: Sequence[str] = ()
     looks: Look | None = None
     slowest: float = 1.0
     slowest_login: float = 1.0

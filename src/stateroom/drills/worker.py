@@ -2,7 +2,8 @@
 
 It is `stateroom serve` with routes that write session data, and with options that only a drill needs. `--without` disables
 a protection, to prove that the judge notices. `--source` sets the address that it connects from, by which a relay knows
-the sides of a partition. `--database-switch` names a file: while it exists, the database does not answer.
+the sides of a partition. `--database-switch` names a file: while it exists, the database does not answer. `--second-look`
+shortens a wait of a minute.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError, StoreUnavailable
 from ..insides.of_redis import connect_from
 from ..serving.process import run
+from ..sessions.protocol import unknown_users
 from ..sessions.protocol.load import Loader
 from ..sessions.protocol.replay import Replay
 from ..sessions.protocol.restore import Restore
@@ -119,6 +121,16 @@ def _without_unsettled() -> None:
     Loader.load = load  # type: ignore[method-assign]
 
 
+async def _nobody(*_: object, **__: object) -> set[str]:
+    return set()
+
+
+def _without_unknown_users() -> None:
+    """Do not look whether the user database knows the users of sessions."""
+    unknown_users.UnknownUsers.turn = _never_ended  # type: ignore[method-assign]
+    unknown_users.UnknownUsers.check = _nobody  # type: ignore[method-assign]
+
+
 def _slow_restore(seconds: float) -> None:
     """Wait between a restore's first question to the journal and its write, so that a logout can come between them."""
     at_once = SessionStore.restore
@@ -145,7 +157,13 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "restore": _without_restore,
     "second-look": _without_second_look,
     "unsettled": _without_unsettled,
+    "unknown-users": _without_unknown_users,
 }
+
+
+def _second_look_after(seconds: float) -> None:
+    """Wait this long between the two looks that find a user unknown."""
+    unknown_users.SECOND_LOOK_SECONDS = seconds
 
 
 def _switch_database(switch: Path) -> None:
@@ -176,7 +194,10 @@ def main() -> None:
     parser.add_argument("--source", help="the address that connections to Redis and Sentinels come from")
     parser.add_argument("--slow-restore", type=float, help="seconds between a restore's first question and its write")
     parser.add_argument("--database-switch", type=Path, help="while this file exists the database does not answer")
+    parser.add_argument("--second-look", type=float, help="seconds between the two looks that find a user unknown")
     options = parser.parse_args()
+    if options.second_look is not None:
+        _second_look_after(options.second_look)
     if options.database_switch is not None:
         _switch_database(options.database_switch)
     if options.slow_restore is not None:

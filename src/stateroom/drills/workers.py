@@ -56,6 +56,16 @@ class Worker:
             )  # fmt: skip
         await until(self.is_ready, f"{self.url} answers (log: {self.folder}/worker.log)", seconds=READY_SECONDS)
 
+    async def command(self, *arguments: str) -> tuple[int, str]:
+        """Run `stateroom` with this process's settings. Returns the exit status and the output."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "stateroom", *arguments, cwd=self.folder, env={**_surroundings(), **self.environment},
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            preexec_fn=killed_with_parent,
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        return process.returncode or 0, said.decode(errors="replace").strip()
+
     async def is_ready(self) -> bool:
         """Whether `/readyz` answers 200. Raises `RuntimeError` if the process has ended."""
         assert self._process is not None, "the worker was not started"

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal.interface import EpochChange, LookedUp, Reading, Successors
-from stateroom.sessions.model.deployment import Current, DeploymentRow
+from stateroom.sessions.model.deployment import Current, Deployment, DeploymentRow
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 
@@ -75,6 +75,15 @@ class FakeJournal:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.is_cut = False
+        self.deployment: Deployment | None = None
+
+    def belong_to(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+
+    def _check_whose(self) -> None:
+        own = None if self.deployment is None else self.deployment.id
+        if own not in {None, self.table.deployment.id}:
+            raise DatabaseUnavailable("another deployment's")
 
     async def _ask(self) -> None:
         await asyncio.sleep(ASK_SECONDS)
@@ -89,6 +98,7 @@ class FakeJournal:
 
     async def _commit(self, rows: Sequence[Row]) -> None:
         table = self.table
+        self._check_whose()
         await asyncio.sleep(table.commit_seconds)
         if self.is_cut:
             raise DatabaseUnavailable("cut before the commit")
@@ -140,6 +150,7 @@ class FakeJournal:
 
     async def current(self, user: str) -> Current:
         await self._ask()
+        self._check_whose()
         return Current(self.table.generations.get(user, 0), self.table.deployment.epoch)
 
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:

@@ -83,6 +83,7 @@ def wire(
         log.warning("redis_wait_shortfall", step=script, replicas=reached, wanted=settings.redis_write_replicas)
 
     deployment = Deployment(settings.deployment)
+    journal.belong_to(deployment)
     clock = RedisClock()
     key_names = KeyNames(settings.redis_key_prefix)
     lease = Lease(settings.journal_lease)

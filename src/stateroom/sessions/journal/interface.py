@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ...errors import DatabaseUnavailable
-from ..model.deployment import Current, DeploymentRow
+from ..model.deployment import Current, Deployment, DeploymentRow
 from ..model.identity import SessionRef
 from ..model.rows import TO_THE_LAST, EndRow, InTransaction, Row
 
@@ -53,6 +53,9 @@ class EndsJournal(Protocol):
 
     has_journal: bool
     """False for the stand-in (`DATABASE_URL=none`)."""
+
+    def belong_to(self, deployment: Deployment) -> None:
+        """From now on commit nothing to another deployment's database."""
 
     async def record(self, rows: Sequence[EndRow]) -> None:
         """Commit these ends."""
@@ -140,6 +143,9 @@ class NoJournal:
 
     def __init__(self) -> None:
         self._rows: OrderedDict[SessionRef, EndRow] = OrderedDict()
+
+    def belong_to(self, deployment: Deployment) -> None:
+        return
 
     async def record(self, rows: Sequence[EndRow]) -> None:
         for row in rows:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ...database import Database
+    from ...sqlite.direct import Step
+    from ..model.deployment import Deployment
 
 assert GAP_SECONDS > CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, "tails would stop looking for rows that still come"
 
@@ -97,6 +99,7 @@ fleet = Table(
 )
 """The deployment: one row, in which `singleton` is 1. `stateroom db upgrade` makes it, and nothing at run time."""
 
+_ID = select(fleet.c.id).where(fleet.c.singleton == 1)
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
 _DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
@@ -134,6 +137,9 @@ def _successors() -> Select[tuple[str, bool]]:
 _SUCCESSORS = _successors()
 
 
+T = TypeVar("T")
+
+
 class _HasEnded(Exception):
     """The session has ended."""
 
@@ -146,12 +152,17 @@ class Journal:
     def __init__(self, database: Database, longest_ms: int) -> None:
         self._database = database
         self._longest_ms = longest_ms
+        self._deployment: Deployment | None = None
+
+    def belong_to(self, deployment: Deployment) -> None:
+        """From now on use no other deployment's database: a name may lead to one for a moment."""
+        self._deployment = deployment
 
     async def record(self, rows: Sequence[EndRow]) -> None:
         async def step(connection: AsyncConnection) -> None:
             await connection.execute(_END, [self._values(row) for row in rows])
 
-        await self._database.write(step)
+        await self._write(step)
 
     async def raise_generation(
         self, user: str, reason: str, *, seen: int = 0, ended_at: int, in_transaction: InTransaction | None = None
@@ -162,7 +173,7 @@ class Journal:
                 await in_transaction(connection)
             return generation
 
-        return await self._database.write(step)
+        return await self._write(step)
 
     async def rotate(
         self, rotation: EndRow, current: Current, *, revokes: str | None, in_transaction: InTransaction | None = None
@@ -184,7 +195,7 @@ class Journal:
                 await in_transaction(connection)
 
         try:
-            await self._database.write(step)
+            await self._write(step)
         except _HasEnded:
             return False
         return True
@@ -194,7 +205,7 @@ class Journal:
             generation, epoch = (await connection.execute(_CURRENT, {"user": user})).one()
             return Current(int(generation), epoch or "")
 
-        return await self._database.read(step)
+        return await self._database.read(self._checked(step))
 
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
         async def step(connection: AsyncConnection) -> EpochChange:
@@ -206,7 +217,7 @@ class Journal:
             await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(epoch=after))
             return EpochChange(before, after)
 
-        return await self._database.write(step)
+        return await self._write(step)
 
     async def recommit(self, rows: Sequence[Row]) -> int:
         async def step(connection: AsyncConnection) -> int:
@@ -220,7 +231,7 @@ class Journal:
             await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(restored=word))
             return count
 
-        return await self._database.write(step)
+        return await self._write(step)
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         ends = session_ends.c
@@ -330,6 +341,22 @@ class Journal:
             return (await connection.execute(change)).rowcount
 
         return await self._database.write(step)
+
+    async def _write(self, step: Step[T]) -> T:
+        return await self._database.write(self._checked(step))
+
+    def _checked(self, step: Step[T]) -> Step[T]:
+        """The step, once it is certain whose database it is in. Raises `DatabaseUnavailable` otherwise."""
+        deployment = self._deployment
+        if deployment is None or deployment.id is None:
+            return step
+
+        async def checked(connection: AsyncConnection) -> T:
+            if await connection.scalar(_ID) != deployment.id:
+                raise DatabaseUnavailable("the user database is another deployment's")
+            return await step(connection)
+
+        return checked
 
     def _values(self, row: EndRow) -> dict[str, object]:
         values = {

@@ -49,8 +49,12 @@ class Lookup:
         is_away: Callable[[], bool],
         unknown: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None,
     ) -> None:
-        """`unknown`: which of these users the restored database does not know."""
+        """`unknown`: which of these users the restored database does not know.
+
+        `replaced`: the epochs that the deployment had before, as the tail knows them.
+        """
         self.unknown = unknown
+        self.replaced: Collection[str] = ()
         self._journal = journal
         self._deployment = deployment
         self._is_away = is_away
@@ -103,6 +107,8 @@ class Lookup:
             if deployment is not None and deployment.id != self._deployment.id:
                 raise DatabaseUnavailable("the user database is another deployment's")  # noqa: TRY301
             epoch = "" if deployment is None else deployment.epoch
+            if epoch in self.replaced:  # the tail will find that the database was restored
+                raise DatabaseUnavailable("the user database went back to an older state")  # noqa: TRY301
             unknown = await self._unknown_among(batch)
         except BaseException as error:
             fault = error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable("the journal did not answer")

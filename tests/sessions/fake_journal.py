@@ -189,16 +189,18 @@ class FakeJournal:
         wanted, asked = set(gaps), set(checked)  # as the statement is sent: they are the tail's own
         await self._ask()
         rows = [row for row in self._in_order() if row.seq > after or row.seq in wanted][:limit]
-        nonces = {row.seq: row.nonce for row in self._in_order() if row.seq in asked}
-        return Reading(rows, nonces, self.table.deployment)
+        return Reading(rows, self._nonces(asked), self.table.deployment)
 
-    async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
+    def _nonces(self, checked: Collection[int]) -> dict[int, str | None]:
+        return {row.seq: row.nonce for row in self._in_order() if row.seq in checked}
+
+    async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
         await self._ask()
         keys: set[tuple[str, str | None]] = set(refs)
         rows = [row for row in self._in_order() if (row.user, row.handle) in keys]
         users = {ref.user for ref in refs}
         generations = {user: number for user, number in self.table.generations.items() if user in users}
-        return LookedUp(rows, generations, self.table.deployment)
+        return LookedUp(rows, generations, self.table.deployment, self._nonces(checked))
 
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
         await self._ask()

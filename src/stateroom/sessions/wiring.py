@@ -143,7 +143,7 @@ def wire(
         known_users=known_users,
         least_seconds=settings.degraded_max_age,
     )
-    lookup.unknown, lookup.replaced = unknown_users.check, tail.replaced
+    lookup.unknown, lookup.tail = unknown_users.check, tail
     restore = Restore(store=store, trust=trust, metrics=metrics)
     loader = Loader(
         settings=settings,

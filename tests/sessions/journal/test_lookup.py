@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -43,12 +43,12 @@ class Counting(FakeJournal):
     def end(self, handle: str) -> None:
         self.table.show(self.table.number("i1", handle, None, "logout"))
 
-    async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
+    async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
         self.asked.append(len(refs))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         await self.gate.wait()
-        found = await super().look_up(refs)
+        found = await super().look_up(refs, checked=checked)
         await asyncio.sleep(ANSWER_SECONDS)  # what is committed meanwhile is not in it
         self.under_way -= 1
         return found

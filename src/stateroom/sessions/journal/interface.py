@@ -34,11 +34,15 @@ class EpochChange(NamedTuple):
 
 
 class LookedUp(NamedTuple):
-    """Every row of some sessions, the generation of each of their users that has one, and whose journal it is."""
+    """Every row of some sessions, the generation of each of their users that has one, and whose journal it is.
+
+    `nonces`: of those rows that were to be checked and are there.
+    """
 
     rows: Sequence[Row]
     generations: Mapping[str, int]
     deployment: DeploymentRow | None
+    nonces: Mapping[int, str | None]
 
 
 class Successors(NamedTuple):
@@ -111,7 +115,7 @@ class EndsJournal(Protocol):
     async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
         """Rows numbered higher than `after`, and those of `gaps` that are there now, in order."""
 
-    async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
+    async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
         """What the journal has of these sessions."""
 
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
@@ -199,10 +203,10 @@ class NoJournal:
     async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
         return Reading([], {}, None)
 
-    async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
+    async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
         known = [self._rows[ref] for ref in refs if ref in self._rows]
         rows = [Row(0, row.user, row.handle, None, row.reason, row.ended_at, TO_THE_LAST, row.successor) for row in known]
-        return LookedUp(rows, {}, None)
+        return LookedUp(rows, {}, None, {})
 
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
         at = ref

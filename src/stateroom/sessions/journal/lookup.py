@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..model.deployment import Current, Deployment
     from ..model.rows import Row
     from .interface import EndsJournal
+    from .tail import Tail
 
 SESSIONS_AT_ONCE = 256
 
@@ -51,10 +52,10 @@ class Lookup:
     ) -> None:
         """`unknown`: which of these users the restored database does not know.
 
-        `replaced`: the epochs that the deployment had before, as the tail knows them.
+        `tail`: knows rows that must still be there, and the epochs that the deployment had before.
         """
         self.unknown = unknown
-        self.replaced: Collection[str] = ()
+        self.tail: Tail | None = None
         self._journal = journal
         self._deployment = deployment
         self._is_away = is_away
@@ -103,11 +104,13 @@ class Lookup:
 
     async def _answer(self, batch: dict[SessionRef, asyncio.Future[Verdict]]) -> None:
         try:
-            rows, generations, deployment = await self._journal.look_up(list(batch))
+            checked = {} if self.tail is None else self.tail.checked
+            rows, generations, deployment, nonces = await self._journal.look_up(list(batch), checked=checked)
             if deployment is not None and deployment.id != self._deployment.id:
                 raise DatabaseUnavailable("the user database is another deployment's")  # noqa: TRY301
             epoch = "" if deployment is None else deployment.epoch
-            if epoch in self.replaced:  # the tail will find that the database was restored
+            if self.tail is not None and (epoch in self.tail.replaced or self.tail.went_back(checked, nonces)):
+                # A restored database lacks ends that were acknowledged. The tail is about to commit them again.
                 raise DatabaseUnavailable("the user database went back to an older state")  # noqa: TRY301
             unknown = await self._unknown_among(batch)
         except BaseException as error:

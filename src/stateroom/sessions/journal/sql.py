@@ -254,19 +254,15 @@ class Journal:
     async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
         seq = session_ends.c.seq
         wanted = or_(seq > after, seq.in_(sorted(gaps))) if gaps else seq > after
-        nonces: dict[int, str | None] = {}
 
         async def step(connection: AsyncConnection) -> Reading:
             found = await connection.execute(select(session_ends).where(wanted).order_by(seq).limit(limit))
             rows = [Row(*each) for each in found]
-            if checked:
-                query = select(seq, session_ends.c.nonce).where(seq.in_(sorted(checked)))
-                nonces.update({each.seq: each.nonce for each in await connection.execute(query)})
-            return Reading(rows, nonces, await _deployment(connection))
+            return Reading(rows, await _nonces(connection, checked), await _deployment(connection))
 
         return await self._database.read(step)
 
-    async def look_up(self, refs: Sequence[SessionRef]) -> LookedUp:
+    async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
         ends, generations = session_ends.c, session_generations.c
         by_session = select(session_ends).where(tuple_(ends.user_key, ends.handle).in_(refs)).order_by(ends.seq)
         by_user = select(session_generations).where(generations.user_key.in_({ref.user for ref in refs}))
@@ -274,7 +270,7 @@ class Journal:
         async def step(connection: AsyncConnection) -> LookedUp:
             rows = [Row(*each) for each in await connection.execute(by_session)]
             known = {user: int(generation) for user, generation in await connection.execute(by_user)}
-            return LookedUp(rows, known, await _deployment(connection))
+            return LookedUp(rows, known, await _deployment(connection), await _nonces(connection, checked))
 
         return await self._database.read(step)
 
@@ -410,6 +406,14 @@ async def _deployment(connection: AsyncConnection) -> DeploymentRow | None:
     row = (await connection.execute(_DEPLOYMENT)).one_or_none()
     await check_primary(connection)
     return None if row is None else DeploymentRow(*row)
+
+
+async def _nonces(connection: AsyncConnection, checked: Collection[int]) -> dict[int, str | None]:
+    if not checked:
+        return {}
+    ends = session_ends.c
+    found = await connection.execute(select(ends.seq, ends.nonce).where(ends.seq.in_(sorted(checked))))
+    return {each.seq: each.nonce for each in found}
 
 
 async def check_primary(connection: AsyncConnection) -> None:

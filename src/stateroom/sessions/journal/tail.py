@@ -26,7 +26,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -38,7 +38,7 @@ from ..model.rows import EVERYBODY, Row
 if TYPE_CHECKING:
     from ..model.clock import Clock
     from ..model.deployment import Current, Deployment, DeploymentRow
-    from .interface import EndsJournal, Reading
+    from .interface import EndsJournal
     from .two_looks import TwoLooks
 
 log = structlog.get_logger(__name__)
@@ -52,11 +52,14 @@ GAPS_LOOKED_FOR = 1000
 ROWS_AT_START = 1000
 ROWS_AT_ONCE = 2000
 ROWS_KEPT = 20_000
-ROWS_CHECKED = 200
+LAST_CHECKED = 50
+"""How many of the rows that came last each read looks for again."""
 OWN_ROWS_SECONDS = 5.0
 """Longer than a read may be away from the next one, as long as the journal answers."""
 assert ROWS_AT_START <= ROWS_KEPT
 
+Checked = Mapping[int, tuple[str | None, int]]
+"""Rows that must still be there: by their number the nonce, and when the row is due. It never changes."""
 Listener = Callable[[Sequence[Row]], None]
 
 
@@ -84,7 +87,7 @@ class Tail:
         self._deployment = deployment
         self._lease_ms = lease_ms
         self._looks = looks
-        self._checked: dict[int, tuple[str | None, int]] = {}
+        self._checked: Checked = {}
         self._is_foreign = self._is_suspect = False
         self.restored: str | None = None
         self.restarts = 0
@@ -218,7 +221,7 @@ class Tail:
         log.warning("database_restored", recommitted=count, fix="docs/runbook.md: the user database was restored from a backup")
         self._rows.clear()
         self._gaps.clear()
-        self._checked.clear()
+        self._checked = {}
         self.ended.clear()
         self.generations.clear()
         self.replaced.clear()
@@ -232,9 +235,9 @@ class Tail:
             if not self.has_read:
                 await self._start()
             while True:
-                reading = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE, checked=self._checked)
+                reading = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE, checked=self.checked)
                 row = self._check_whose(reading.deployment)
-                if self._is_suspect or self._went_back(reading):
+                if self._is_suspect or self.went_back(self._checked, reading.nonces):
                     await self._start_over()
                     await self._start()
                     continue
@@ -281,13 +284,21 @@ class Tail:
             log.error("deployment_differs", ours=self._deployment.name, deployment=row.name, fix="give every worker one DEPLOYMENT")
             raise DatabaseUnavailable("the deployment has another name")
 
-    def _went_back(self, reading: Reading) -> bool:
-        """Whether rows that were there are missing. Those that are due may have been pruned, but never the newest."""
-        newest = max(self._checked, default=0)
+    @property
+    def checked(self) -> Checked:
+        """The last rows that came. They must still be there."""
+        return self._checked
+
+    def went_back(self, checked: Checked, nonces: Mapping[int, str | None]) -> bool:
+        """Whether rows that were there are missing. Those that are due may have been pruned, but never the newest.
+
+        `checked`: as it was when the journal was asked. `nonces`: of those of them that are there now.
+        """
+        newest = max(checked, default=0)
         now = self._clock.now_ms()
-        for seq, (nonce, due_at) in self._checked.items():
-            if seq in reading.nonces:
-                if reading.nonces[seq] != nonce:
+        for seq, (nonce, due_at) in checked.items():
+            if seq in nonces:
+                if nonces[seq] != nonce:
                     return True
             elif seq == newest or due_at > now:
                 return True
@@ -326,7 +337,7 @@ class Tail:
         while len(self._gaps) > GAPS_LOOKED_FOR:
             del self._gaps[next(iter(self._gaps))]
         if new:
-            self._checked = {row.seq: (row.nonce, row.expires_at) for row in new[-ROWS_CHECKED:]}
+            self._checked = {row.seq: (row.nonce, row.expires_at) for row in new[-LAST_CHECKED:]}
             for listener in self._listeners:
                 listener(new)
 

@@ -24,7 +24,7 @@ NAME = "__Host-session"
 def ring_of(key: bytes, name: str = NAME, *, deployment: str | None = "one", **options: Any) -> KeyRing:
     known = Deployment(options.pop("deployment_name", ""))
     known.id = deployment
-    return KeyRing([key], name, known, Lifetimes(10**15, 10**15, 10**15), **options)
+    return KeyRing([key], name, known, Lifetimes(10**16, 10**16, 10**16), **options)
 
 
 def seal(ring: KeyRing, **changes: object) -> str:

@@ -69,7 +69,9 @@ async def sign_out(request: web.Request) -> None:
     Raises `StoreUnavailable`, `DatabaseUnavailable`.
     """
     current = get_request_session(request)
-    ref = current.record.ending_ref
+    ref, fault = current.record.ending_ref, current.record.fault
+    if ref is None and fault is not None:  # nothing is known of the session, not even which one it is
+        raise fault
     if ref is not None:
         await current.manager.end(current.session, "logout")
         security_event("sign_out", session=ref.handle, user_id=user_id_of(ref.user), address=kept_address(request))

@@ -96,6 +96,8 @@ class SessionManager:
             self._parts.metrics.session_loads["invalid"].inc()
         else:
             await self._parts.loader.load(record, credential, client_notes, may_copy=may_copy)
+            if credential.is_legacy and self._parts.key_ring.seals_former:
+                record.must_reseal = False
         return Session(record, self._parts.saver)
 
     def opens(self, value: str) -> bool:
@@ -197,6 +199,8 @@ class SessionManager:
         """End a session for good. It is an anonymous visitor's afterwards. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
         record = record_of(session)
         ref = record.ending_ref
+        if ref is None and record.fault is not None:  # nothing is known of the session, not even which one it is
+            raise record.fault
         if ref is not None:
             await self._parts.ends.end(ref, reason)
         record.forget()

@@ -122,6 +122,7 @@ def wire(
         has_journal=journal.has_journal,
         is_journal_required=settings.journal_required,
         degraded_ms=settings.degraded_max_age * 1000,
+        seals_former=settings.cookie_format == 1,
     )
     ends = Ends(
         settings=settings,

@@ -145,7 +145,7 @@ async def test_a_bearer_that_a_worker_saw_a_moment_ago_stays_good_whatever_the_k
     if forgets == "many other values":
         other = await place.manager.create("bob")
         for _ in range(OPENED_AT_MOST + 1):
-            assert place.manager.opens(place.manager.seal(other))
+            assert place.manager.opens(place.manager.seal(other, "bearer"))
     else:
         place.manager.replace_keys(place.manager.settings.key_ring)
     with testing.redis_down(place.app):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stateroom.errors import DatabaseUnavailable, SettingsError
 from stateroom.sessions.model.deployment import Deployment
-from stateroom.sessions.model.lifetimes import Lifetimes
+from stateroom.sessions.model.lifetimes import FUTURE_MS, Lifetimes
 from stateroom.sessions.sealing import key_ring as module
 from stateroom.sessions.sealing.key_ring import KeyRing, fresh_token, load_keys, new_key
 from stateroom.settings import Settings, decode_cookie_key
@@ -24,7 +24,7 @@ NAME = "__Host-session"
 def ring_of(key: bytes, name: str = NAME, *, deployment: str | None = "one", **options: Any) -> KeyRing:
     known = Deployment(options.pop("deployment_name", ""))
     known.id = deployment
-    return KeyRing([key], name, known, Lifetimes(10**15, 10**15, 10**15), **options)
+    return KeyRing([key], name, known, Lifetimes(10**16, 10**16, 10**16), **options)
 
 
 def seal(ring: KeyRing, **changes: object) -> str:
@@ -45,7 +45,7 @@ def test_what_was_sealed_is_what_opens(
     user_id: int | str | None, token: bytes, times: tuple[int, int, int, int], *, is_persistent: bool
 ) -> None:
     ring = ring_of(KEY, NAME)
-    generation, auth_time, deadline, issued_at = times
+    auth_time, issued_at, generation, deadline = sorted(times)
     value = ring.seal(
         token, user_id=user_id, generation=generation, auth_time=auth_time, deadline=deadline,
         idle_ms=5, issued_at=issued_at, is_persistent=is_persistent,
@@ -114,7 +114,9 @@ def test_while_the_deployment_is_unknown_what_looks_like_ours_is_unknown_too() -
 
 
 def test_a_value_of_the_release_before_is_legacy_and_bound_to_no_deployment() -> None:
-    value = seal(ring_of(KEY, deployment=None, seals_former=True))
+    value = seal(ring_of(KEY, seals_former=True))
+    with pytest.raises(DatabaseUnavailable):
+        ring_of(KEY, deployment=None).open(value)
     opened = ring_of(KEY).open(value)
     assert opened is not None
     assert opened.is_legacy
@@ -131,6 +133,21 @@ def test_no_value_says_a_longer_life_than_the_settings_allow() -> None:
         for is_persistent in (False, True)
     ]
     assert [each and (each.idle_ms, each.deadline) for each in opened] == [(100, 1010), (5000, 5010)]
+
+
+@pytest.mark.parametrize("seals_former", [False, True])
+def test_no_time_of_a_value_counts_that_is_later_than_the_value(*, seals_former: bool) -> None:
+    """By a key that has leaked anybody can seal a creation in ten years, and with it a deadline in ten years."""
+    known = Deployment()
+    known.id = "one"
+    strict = KeyRing([KEY], NAME, known, Lifetimes(idle_ms=100, absolute_ms=1000, persistent_ms=5000))
+    forged = seal(
+        ring_of(KEY, seals_former=seals_former), created_ms=10**14, auth_time=10**14, deadline=10**14 + 500, is_persistent=False
+    )
+    opened = strict.open(forged)
+    assert opened is not None
+    assert (opened.auth_time, opened.deadline) == (2_000 + FUTURE_MS, 3_000 + FUTURE_MS)
+    assert opened.created_ms == (0 if seals_former else 2_000 + FUTURE_MS)
 
 
 def test_a_value_with_fields_of_a_later_release_opens() -> None:

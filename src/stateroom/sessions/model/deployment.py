@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ...errors import DatabaseUnavailable
+
 
 class Deployment:
     """What every sealed value of a deployment is bound to, and the epoch of its new sessions.
@@ -30,6 +32,12 @@ class Deployment:
     def is_known(self) -> bool:
         """Whether values can be sealed and opened."""
         return self.id is not None
+
+    def known_id(self) -> str:
+        """The id. Raises `DatabaseUnavailable` while it is unknown."""
+        if self.id is None:
+            raise DatabaseUnavailable("neither the user database nor Redis has told yet which deployment this is")
+        return self.id
 
 
 class DeploymentRow(NamedTuple):

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ...settings import Settings
 
 
+FUTURE_MS = 5000
+"""How much later than this worker's the clock may be by which another worker sealed a value: both go by Redis'."""
+
+
 class Lifetimes(NamedTuple):
     """Milliseconds. A persistent session ("remember me") has one lifetime, idle and absolute."""
 

@@ -102,7 +102,8 @@ class SessionRecord(SessionData):
 
     def set_renewed(self, renewed_ms: int, expires_ms: int) -> None:
         """The store has slid its idle lifetime."""
-        self.renewed_ms, self.expires_ms = renewed_ms, expires_ms
+        # The store counts with the lifetimes that it was given. The settings may allow less by now.
+        self.renewed_ms, self.expires_ms = renewed_ms, min(expires_ms, renewed_ms + self.idle_ms, self.deadline_ms)
         if self.sighting is not None:
             self.sighting.renewed_ms = renewed_ms
 

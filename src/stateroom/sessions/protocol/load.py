@@ -242,7 +242,7 @@ class Loader:
     ) -> None:
         try:
             outcome = await self._restore.restore(
-                credential, created_ms=self._created_ms(credential), renewed_ms=sighting.renewed_ms, client_notes=client_notes
+                credential, created_ms=_created_ms(credential, sighting), renewed_ms=sighting.renewed_ms, client_notes=client_notes
             )
         except StoreUnavailable as fault:  # it takes no write now: another time
             await self._load_by_journal(record, credential, sighting, fault)
@@ -282,7 +282,7 @@ class Loader:
         elif is_good_alone:
             record.fill_from_credential(
                 credential,
-                created_ms=self._created_ms(credential),
+                created_ms=_created_ms(credential, sighting),
                 renewed_ms=sighting.renewed_ms,
                 expires_ms=expiry(sighting.renewed_ms, idle=credential.idle_ms, deadline=credential.deadline),
                 confirmed_ms=self._trust.confirmed_ms(credential, sighting),
@@ -300,8 +300,9 @@ class Loader:
         record.fail(fault, credential.ref)
         self._results["degraded"].inc()
 
-    def _created_ms(self, credential: Credential) -> int:
-        """When the session was made. A token, and a value of the release before, do not say; then by today's settings."""
-        lifetimes = self._lifetimes
-        longest = lifetimes.persistent_ms if credential.is_persistent else lifetimes.absolute_ms
-        return credential.created_ms or credential.deadline - longest
+
+def _created_ms(credential: Credential, sighting: Sighting) -> int:
+    """When the session was made. A value of the release before does not say: then what this worker saw in the store."""
+    if credential.created_ms or sighting.timestamps is None:
+        return credential.created_ms or credential.auth_time
+    return sighting.timestamps.created

@@ -168,6 +168,7 @@ class SignIns:
         degraded: bool = True,
     ) -> tuple[SessionRef, tuple[str, ...]]:
         """Store the session under a new id. Returns that, and the handles of the user's sessions over the limit."""
+        self._deployment.known_id()  # without it nobody could be given the session's value
         user = user_key(user_id)
         token = fresh_token()
         ref = SessionRef(user, handle_of(token))

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import DatabaseUnavailable, StoreUnavailable
+from ..model.lifetimes import FUTURE_MS
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from .membership import Membership
     from .replay import Replay
 
-FUTURE_MS = 5000
-"""How much later than this worker's the clock may be by which another worker sealed a value: both go by Redis'."""
-
 StoreState = Literal["settled", "unsettled", "read_only", "away"]
 
 
@@ -39,6 +37,7 @@ class Trust:
     """One worker's rules. `has_journal`: without a journal the store's word is all there is.
 
     `degraded_ms`: how long a credential is good without the store. `is_journal_required`: a settled store alone is not enough.
+    `seals_former`: this host seals format 1, whose values stand for nothing alone.
     """
 
     def __init__(
@@ -55,6 +54,7 @@ class Trust:
         has_journal: bool,
         is_journal_required: bool,
         degraded_ms: int,
+        seals_former: bool = False,
     ) -> None:
         self._tail = tail
         self._lookup = lookup
@@ -65,6 +65,7 @@ class Trust:
         self._clock = clock
         self._lease_seconds = lease.seconds
         self._degraded_ms = degraded_ms
+        self._seals_former = seals_former
         self._is_journal_required = is_journal_required
         self.has_journal = has_journal
 
@@ -141,7 +142,7 @@ class Trust:
     @property
     def carries_degraded(self) -> bool:
         """Whether a session can live in its credential alone until the store has it."""
-        return self.has_journal and self._degraded_ms > 0
+        return self.has_journal and self._degraded_ms > 0 and not self._seals_former
 
     def state(self, client: RedisClient, store: SessionStore) -> StoreState:
         """The store as this worker sees it. It is settled if every shard is, and away if no shard was ever connected."""

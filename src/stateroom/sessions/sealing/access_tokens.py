@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from ...errors import DatabaseUnavailable, SettingsError
+from ...errors import SettingsError
 from ..model.credential import Credential
 from ..model.identity import SessionRef, user_id_of
 
@@ -183,9 +183,7 @@ class AccessTokens:
     def _deployment_claim(self) -> str:
         """What binds a token to this deployment, whoever shares the keys. A digest: a token shows its claims to everybody."""
         deployment = self._deployment
-        if deployment.id is None:
-            raise DatabaseUnavailable("neither the user database nor Redis has told yet which deployment this is")
-        digest = hashlib.sha256(msgspec.msgpack.encode(("access token", deployment.id, deployment.name))).digest()
+        digest = hashlib.sha256(msgspec.msgpack.encode(("access token", deployment.known_id(), deployment.name))).digest()
         return base64.urlsafe_b64encode(digest[:15]).decode()
 
 

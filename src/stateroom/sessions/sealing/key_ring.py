@@ -29,11 +29,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ...errors import DatabaseUnavailable, SettingsError
+from ...errors import SettingsError
 from ...private import open_private, own_folder
 from ...settings import COOKIE_KEY_BYTES, Settings, decode_cookie_key
 from ..model.credential import Credential
 from ..model.identity import SessionRef, UserId, handle_of, user_key
+from ..model.lifetimes import FUTURE_MS
 
 if TYPE_CHECKING:
     from ..model.deployment import Deployment
@@ -49,7 +50,9 @@ MAX_VALUE_LENGTH = 2048
 
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
+_TAG_BYTES = 16
 _HEAD_BYTES = 1 + _KEY_ID_BYTES
+_SHORTEST_BYTES = _HEAD_BYTES + _NONCE_BYTES + _TAG_BYTES
 OPENED_AT_MOST = 20_000
 
 
@@ -86,7 +89,7 @@ class KeyRing:
         self._name = name.encode()
         self._deployment = deployment
         self._lifetimes = lifetimes
-        self._seals_former = seals_former
+        self.seals_former = seals_former
         self._bound_to: tuple[str | None, dict[Purpose, bytes]] = None, {}
         self.replace(keys)
 
@@ -126,7 +129,7 @@ class KeyRing:
         if not token:
             raise ValueError("no session has an empty token")
         contents = (token, user_id, generation, auth_time, deadline, idle_ms, issued_at, is_persistent)
-        if self._seals_former:
+        if self.seals_former:
             head, bound, packed = bytes([FORMER_VERSION]) + self._sealing_id, self._name, msgspec.msgpack.encode(contents)
         else:
             head, bound = bytes([FORMAT_VERSION]) + self._sealing_id, self._bound(purpose)
@@ -159,13 +162,14 @@ class KeyRing:
             raw = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
-        if len(raw) <= _HEAD_BYTES + _NONCE_BYTES or raw[0] not in {FORMAT_VERSION, FORMER_VERSION}:
+        if len(raw) < _SHORTEST_BYTES or raw[0] not in {FORMAT_VERSION, FORMER_VERSION}:
             return None
         head, nonce, sealed = raw[:_HEAD_BYTES], raw[_HEAD_BYTES : _HEAD_BYTES + _NONCE_BYTES], raw[_HEAD_BYTES + _NONCE_BYTES :]
         cipher = self._ring.get(head[1:])
         if cipher is None:
             return None
         is_legacy = raw[0] == FORMER_VERSION
+        self._deployment.known_id()  # also for a legacy value: without it, it could not be sealed anew
         bound = self._name if is_legacy else self._bound(purpose)
         try:
             contents = msgspec.msgpack.decode(cipher.decrypt(nonce, sealed, head + bound), type=_Contents)
@@ -174,13 +178,23 @@ class KeyRing:
         return self._credential(contents, is_legacy=is_legacy) if contents.token else None
 
     def _credential(self, said: _Contents, *, is_legacy: bool) -> Credential:
+        """Within the lifetimes. By a key that has leaked anybody can seal any times.
+
+        So none counts that is later than the value itself, and a value that comes from the future restores nothing and
+        stands for nothing alone (`Trust.is_good_alone`). Format 1 does not say when the session was made: at the sign-in.
+        """
+        latest = said.issued_at + FUTURE_MS
+        created_ms, auth_time = min(said.created_ms, latest), min(said.auth_time, latest)
         idle_ms, deadline = self._lifetimes.bound(
-            idle_ms=said.idle_ms, created_ms=said.created_ms, deadline=said.deadline, is_persistent=said.is_persistent
+            idle_ms=said.idle_ms,
+            created_ms=created_ms or auth_time or said.issued_at,
+            deadline=said.deadline,
+            is_persistent=said.is_persistent,
         )
         return Credential(
-            said.token, said.user_id, said.generation, said.auth_time, deadline, idle_ms, said.issued_at, said.is_persistent,
+            said.token, said.user_id, said.generation, auth_time, deadline, idle_ms, said.issued_at, said.is_persistent,
             SessionRef(user_key(said.user_id), handle_of(said.token)), renewed_ms=said.issued_at, epoch=said.epoch,
-            created_ms=said.created_ms, is_legacy=is_legacy,
+            created_ms=created_ms, is_legacy=is_legacy,
         )  # fmt: skip
 
     def _bound(self, purpose: Purpose) -> bytes:
@@ -188,11 +202,10 @@ class KeyRing:
         known_for, bound = self._bound_to
         if known_for is None:
             deployment = self._deployment
-            if deployment.id is None:
-                raise DatabaseUnavailable("neither the user database nor Redis has told yet which deployment this is")
+            known_id = deployment.known_id()
             names: dict[Purpose, bytes] = {"cookie": self._name, "bearer": b""}
-            bound = {each: msgspec.msgpack.encode((each, name, deployment.id, deployment.name)) for each, name in names.items()}
-            self._bound_to = deployment.id, bound
+            bound = {each: msgspec.msgpack.encode((each, name, known_id, deployment.name)) for each, name in names.items()}
+            self._bound_to = known_id, bound
         return bound[purpose]
 
 

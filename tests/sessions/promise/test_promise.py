@@ -335,7 +335,7 @@ class PromiseWithRestores(Promise):
         self.world.restore_database(older)
         for kept in self.kept:
             self.load_everywhere(kept)
-        self.world.advance(1.0)
+        self.world.advance(3.0)
 
     def load_everywhere(self, kept: Kept) -> None:
         for worker in range(WORKERS):

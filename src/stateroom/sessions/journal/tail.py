@@ -52,6 +52,8 @@ GAPS_LOOKED_FOR = 1000
 ROWS_AT_START = 1000
 ROWS_AT_ONCE = 2000
 ROWS_KEPT = 20_000
+QUIET_SECONDS = 2.0
+"""After a restore of the database the other workers commit again what only they hold, each within so long."""
 LAST_CHECKED = 50
 """How many of the rows that came last each read looks for again."""
 OWN_ROWS_SECONDS = 5.0
@@ -78,7 +80,7 @@ class Tail:
     `_own`: what this worker has committed lately, and when. `_rows`: what is held, in the order of reading.
     `_highest`: the highest number read. `_gaps`: skipped numbers below `_highest`, and when each was first missed.
     `_checked`: the last rows that came, which must still be there: number, nonce and when the row is due.
-    `_is_suspect`: the next read starts over.
+    `_is_suspect`: the next read starts over. `_quiet_until`: until then the journal counts as unavailable.
     """
 
     def __init__(self, journal: EndsJournal, clock: Clock, deployment: Deployment, *, lease_ms: int, looks: TwoLooks) -> None:
@@ -89,6 +91,7 @@ class Tail:
         self._looks = looks
         self._checked: Checked = {}
         self._is_foreign = self._is_suspect = False
+        self._quiet_until = 0.0
         self.restored: str | None = None
         self.restarts = 0
         self._rows: deque[Row] = deque()
@@ -205,13 +208,9 @@ class Tail:
             with contextlib.suppress(asyncio.CancelledError, DatabaseUnavailable):
                 await self._reading
 
-    async def start_over(self) -> None:
-        """Somebody else found that the database went back. Returns when the tail has read it anew.
-
-        Raises `DatabaseUnavailable`.
-        """
+    def start_over(self) -> None:
+        """Somebody else found that the database went back. The next read commits again what it lacks, and begins anew."""
         self._is_suspect, self.read_at = True, 0.0
-        await self.catch_up()
 
     async def _start_over(self) -> None:
         """Commit again what the restored database lacks, and forget everything."""
@@ -229,9 +228,12 @@ class Tail:
         self.has_read = self._is_suspect = False
         self.read_at = 0.0
         self.restarts += 1
+        self._quiet_until = time.monotonic() + QUIET_SECONDS
 
     async def _read(self, began_at: float) -> None:
         try:
+            if time.monotonic() < self._quiet_until:
+                raise DatabaseUnavailable("the user database was restored; other workers commit their ends again")  # noqa: TRY301
             if not self.has_read:
                 await self._start()
             while True:
@@ -239,8 +241,7 @@ class Tail:
                 row = self._check_whose(reading.deployment)
                 if self._is_suspect or self.went_back(self._checked, reading.nonces):
                     await self._start_over()
-                    await self._start()
-                    continue
+                    raise DatabaseUnavailable("the user database was restored")  # noqa: TRY301
                 self._take(reading.rows)
                 self._deployment.epoch, self.restored = row.epoch, row.restored
                 if len(reading.rows) < ROWS_AT_ONCE:

@@ -185,7 +185,7 @@ class Replay:
             return
         cursor = int(raw)
         if progress.covered is not glimpse and await self._went_back(progress.shard, cursor):
-            await self._tail.start_over()
+            self._tail.start_over()
             await self._client.execute(name, "SET", name, 0)
             raise StoreUnavailable("the journal went back, and is replayed from its beginning")
         progress.seen, progress.cursor = glimpse, cursor

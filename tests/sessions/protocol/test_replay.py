@@ -13,7 +13,8 @@ from stateroom.backend.client import RedisClient, Script
 from stateroom.backend.clients import make_client
 from stateroom.backend.standing import Standing
 from stateroom.database import Database
-from stateroom.errors import SettingsError, StoreUnavailable
+from stateroom.errors import DatabaseUnavailable, SettingsError, StoreUnavailable
+from stateroom.sessions.journal import tail as tail_module
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.rows import EndRow, Row
@@ -62,6 +63,7 @@ async def placed(settings: Settings, database: Database) -> Place:
     client = make_client(settings, metrics=Metrics())
     await client.start()
     parts = wire(settings, Metrics(), client, Journal(database, 10**15))
+    await parts.membership.ask_database()
     return Place(SessionManager(parts), parts, client)
 
 
@@ -135,11 +137,16 @@ async def test_a_flush_under_our_eyes_keeps_the_mark_that_we_know(place: Place) 
     assert await place.mark() == 3
 
 
-async def test_a_mark_beyond_the_journal_means_that_this_was_replaced(place: Place) -> None:
+async def test_a_mark_beyond_the_journal_means_that_the_database_was_restored(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = await place.manager.create("ada")
     await place.record(session)
     await place.client.execute("", "SET", place.mark_key, 1000)
     with pytest.raises(StoreUnavailable, match="went back"):
+        await place.turn()
+    monkeypatch.setattr(tail_module, "QUIET_SECONDS", 0.0)
+    with pytest.raises(DatabaseUnavailable, match="was restored"):
         await place.turn()
     assert await place.turn()
     assert not await place.is_stored(session)

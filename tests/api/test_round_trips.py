@@ -52,7 +52,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return seen
 
 
-async def test_a_login_waits_for_redis_three_times(service: ServiceClient, asked: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_login_waits_for_redis_four_times(service: ServiceClient, asked: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     await service.post("/api/auth/register", json=ADA)
     service.session.cookie_jar.clear()
     may_forgive, forgive = asyncio.Event(), Throttle.forgive
@@ -67,7 +67,7 @@ async def test_a_login_waits_for_redis_three_times(service: ServiceClient, asked
     counted = dict(asked)
     may_forgive.set()  # whatever comes out: the application waits for it at its end
     assert response.status == 200
-    assert counted == {"throttle": 3, "create": 1}, "the attempt; what the account and the address may do, together"
+    assert counted == {"throttle": 3, "create": 1}, "the attempt, the changes of the address, those of the account"
     for _ in range(12):  # More than LOGIN_ATTEMPTS: each attempt is given back before the next is counted.
         assert (await service.post("/api/auth/login", json=CREDENTIALS)).status == 200
 

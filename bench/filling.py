@@ -65,6 +65,8 @@ class Visitor:
         return SessionRef(user_key(self.user_id), handle_of(self.token))
 
 
+DEPLOYMENT_ID = "bench"
+"""Without a user database a service takes the id from Redis."""
 Write = Callable[["redis.client.Pipeline", Visitor], None]
 
 
@@ -94,6 +96,7 @@ def fill(server: redis.Redis, count: int, write: Write) -> list[Visitor]:
 def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
     """A function that writes a session as `SessionStore.create` does."""
     keys, script = KeyNames(prefix), SCRIPTS["create"]
+    server.set(keys.fleet(""), DEPLOYMENT_ID)
     server.script_load(script.source)
 
     def write(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:
@@ -112,7 +115,9 @@ async def check_form(server: redis.Redis, settings: Settings, sample: list[Visit
     """Assert that the sessions have the fields and indexes that the manager stores."""
     client = make_client(settings, metrics=Metrics())
     await client.start()
-    manager = SessionManager(wire(settings, Metrics(), client, NoJournal()))
+    parts = wire(settings, Metrics(), client, NoJournal())
+    await parts.membership.ask_redis()
+    manager = SessionManager(parts)
     keys = KeyNames(settings.redis_key_prefix)
     for visitor in sample[:20]:
         session = await manager.create(visitor.user_id, metadata=visitor.notes)

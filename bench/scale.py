@@ -31,11 +31,13 @@ from stateroom.drills import topology
 from stateroom.drills.node import Node, until
 from stateroom.drills.ports import free_port
 from stateroom.sessions.journal.interface import NoJournal
+from stateroom.sessions.model.deployment import Deployment
+from stateroom.sessions.model.lifetimes import Lifetimes
 from stateroom.sessions.sealing.key_ring import KeyRing, new_key
 from stateroom.sessions.wiring import wire
 from stateroom.telemetry.metrics import Metrics
 
-from .filling import IDLE_SECONDS, LIFETIME_SECONDS, Visitor, check_form, fill, stateroom_sessions
+from .filling import DEPLOYMENT_ID, IDLE_SECONDS, LIFETIME_SECONDS, Visitor, check_form, fill, stateroom_sessions
 from .processes import cpu_seconds, running, wait_for
 from .wrk import need_wrk
 
@@ -123,7 +125,9 @@ def settings_for(key: str, **where: Any) -> Settings:
 def sealed(settings: Settings, sample: Sequence[Visitor]) -> list[str]:
     """Cookies that open these sessions."""
     now = int(time.time() * 1000)
-    ring = KeyRing(settings.key_ring, "session_id")
+    deployment = Deployment()
+    deployment.id = DEPLOYMENT_ID
+    ring = KeyRing(settings.key_ring, "session_id", deployment, Lifetimes.of(settings))
     return [
         "session_id="
         + ring.seal(

@@ -63,15 +63,17 @@ async def test_the_migrated_schema_is_what_the_code_declares(database: Database)
 async def test_a_second_upgrade_changes_nothing(database: Database) -> None:
     before = await database.revision()
     await _add(database, "kept")
+    own = await scalar(database, "SELECT id FROM fleet WHERE singleton = 1")
     await database.upgrade()
     assert await database.revision() == before is not None
-    assert await scalar(database, "SELECT id FROM fleet") == "kept"
+    assert await scalar(database, "SELECT count(*) FROM fleet WHERE id = 'kept'") == 1
+    assert await scalar(database, "SELECT id FROM fleet WHERE singleton = 1") == own
 
 
 async def test_processes_that_upgrade_at_once_take_turns(database_settings: Settings) -> None:
     databases = [Database(database_settings) for _ in range(4)]
     await asyncio.gather(*(each.upgrade() for each in databases))
-    assert {await each.revision() for each in databases} == {"0004"}
+    assert {await each.revision() for each in databases} == {"0005"}
     for each in databases:
         await each.aclose()
 
@@ -89,7 +91,7 @@ async def test_an_upgrade_that_fails_leaves_the_schema_as_it_was(
         with pytest.raises(DatabaseUnavailable):
             await database.upgrade()
     await database.upgrade()
-    assert await database.revision() == "0004"
+    assert await database.revision() == "0005"
     await database.aclose()
 
 
@@ -122,7 +124,7 @@ async def test_what_fails_is_rolled_back_and_a_broken_constraint_says_so(databas
     with pytest.raises(IntegrityError):
         await _add(database, "b", "a")
     async with database.connect() as connection:
-        assert (await connection.execute(select(fleet.c.id))).scalars().all() == ["a"]
+        assert (await connection.execute(select(fleet.c.id).where(fleet.c.singleton.is_(None)))).scalars().all() == ["a"]
 
 
 async def test_a_fault_of_the_system_is_unavailable_and_tells_nothing(database: Database) -> None:
@@ -171,7 +173,7 @@ async def test_a_locked_sqlite_file_is_waited_for_only_so_long(opened: Open) -> 
     async with other.begin() as holding:
         await holding.execute(insert(fleet).values(id="held"))
         await _takes(STATEMENT_TIMEOUT_SECONDS, _add(database, "late"))
-        assert await scalar(database, "SELECT count(*) FROM fleet") == 0, "readers are not held up"
+        assert await scalar(database, "SELECT count(*) FROM fleet WHERE id = 'held'") == 0, "readers are not held up"
 
 
 async def test_no_statement_outlives_a_database_that_is_closed(opened: Open) -> None:
@@ -339,12 +341,12 @@ async def test_an_upgrade_waits_for_another_longer_than_a_statement_may_take(ope
         done, _ = await asyncio.wait([upgrading], timeout=STATEMENT_TIMEOUT_SECONDS * 1.2)
         assert not done
     await upgrading
-    assert await database.revision() == "0004"
+    assert await database.revision() == "0005"
 
 
 async def test_no_parameter_of_a_query_is_logged(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    row = {"email": "hush@example.com", "name": "a", "password_hash": "hush", "created_at": 1}
+    row = {"id": 7, "email": "hush@example.com", "name": "a", "password_hash": "hush", "created_at": 1}
     async with database.begin() as connection:
         await connection.execute(insert(users).values(row))
     with pytest.raises(IntegrityError) as caught:

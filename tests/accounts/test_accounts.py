@@ -22,7 +22,6 @@ from stateroom.errors import (
     Conflict,
     DatabaseUnavailable,
     InvalidCredentials,
-    NotFound,
     Saturated,
     TooManyAttempts,
 )
@@ -349,7 +348,7 @@ async def test_a_password_is_verified_for_who_is_signed_in_and_throttled(account
             await accounts.verify_password(user.id, "wrong", ADDRESS)
     with pytest.raises(TooManyAttempts):
         await accounts.verify_password(user.id, PASSWORD, ADDRESS)
-    with pytest.raises(NotFound):
+    with pytest.raises(DatabaseUnavailable, match="does not know this user"):
         await accounts.verify_password(7, PASSWORD, ADDRESS)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 import pytest
@@ -61,10 +62,11 @@ async def test_an_unknown_user_is_none(users: Users) -> None:
         assert await users.by_email(email) is None
 
 
-async def test_users_are_listed_by_id(users: Users) -> None:
+async def test_the_oldest_account_is_listed_first(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stateroom.accounts.users._now_ms", itertools.count(1).__next__)
     for name in ("c", "a", "b"):
         await ada(users, f"{name}@example.com")
-    assert [(each.id, each.email[0]) for each in await users.list()] == [(1, "c"), (2, "a"), (3, "b")]
+    assert [each.email[0] for each in await users.list()] == ["c", "a", "b"]
 
 
 async def test_disabling_is_noted_once_and_undone_by_enabling(users: Users) -> None:

@@ -12,6 +12,7 @@ from stateroom import SESSIONS
 from stateroom.app import SESSIONS_OF_A_USER, make_app
 from stateroom.drills import topology
 from stateroom.drills.node import until
+from stateroom.sessions.sealing.token_keys import new_token_key
 
 from ..conftest import ServiceClient
 from ..patience import settled
@@ -31,7 +32,7 @@ async def started(aiohttp_client: AiohttpClient, settings: Any) -> ServiceClient
 
 @pytest.fixture
 async def client(servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient) -> ServiceClient:
-    settings = servers.service_settings(tmp_path, session_changes_per_user=3, jwt_keys="k" * 32)
+    settings = servers.service_settings(tmp_path, session_changes_per_user=3, jwt_keys=new_token_key())
     return await started(aiohttp_client, settings)
 
 

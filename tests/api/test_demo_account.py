@@ -11,11 +11,13 @@ import pytest
 from stateroom.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
 from stateroom.accounts.passwords import LOCKED
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.sealing.token_keys import new_token_key
 
 from ..commands import Serving
 from ..servers import Servers
 
 DEMO = {"email": DEMO_EMAIL, "password": DEMO_PASSWORD}
+TOKEN_KEY = new_token_key()
 KEY = new_key()
 EVERY_ADDRESS = "0.0.0.0"
 
@@ -29,14 +31,14 @@ def elsewhere(tmp_path: Path, servers: Servers) -> Elsewhere:
     def start(**settings: object) -> Serving:
         node = servers.valkey
         where = {"REDIS_URL": f"redis://{node.host}:{node.port}", "REDIS_KEY_PREFIX": tmp_path.name, "COOKIE_SECURE": "false"}
-        names = {"COOKIE_KEYS": KEY, "SESSION_NAME": "session_id", "JWT_KEYS": "k" * 32}
+        names = {"COOKIE_KEYS": KEY, "SESSION_NAME": "session_id", "JWT_KEYS": TOKEN_KEY}
         return Serving(tmp_path, **(where | names | settings))
 
     return start
 
 
 def embedded(folder: Path, **settings: object) -> Serving:
-    return Serving(folder, COOKIE_KEYS=KEY, JWT_KEYS="k" * 32, **settings)
+    return Serving(folder, COOKIE_KEYS=KEY, JWT_KEYS=TOKEN_KEY, **settings)
 
 
 def stored_hash(folder: Path) -> str:

@@ -124,7 +124,7 @@ async def test_a_password_change_whose_ends_cannot_be_committed_changes_nothing(
     ada: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("stateroom.sessions.journal.sql._raise", fail)
+        patch.setattr("stateroom.sessions.journal.sql.Journal._raise", fail)
         assert (await ada.owner("/api/auth/password", CHANGE))[0] == 503
     assert await ada.is_in(ada.owner)
     assert (await ada.other("/api/auth/login", NEW_CREDENTIALS))[0] == 401

@@ -14,7 +14,7 @@ COMMANDS = (
     ("users", "disable", "ada@example.com"),
     ("users", "erase", "ada@example.com", "--yes"),
     ("sessions", "list", "--all"),
-    ("sessions", "revoke", "--all"),
+    ("sessions", "revoke", "--all", "--yes"),
     ("doctor",),
     ("doctor", "--json"),
     ("db", "upgrade"),
@@ -38,7 +38,7 @@ def test_an_embedded_server_that_never_ran_here_is_refused_although_the_database
     for path in (serving.folder / "var").glob("valkey.*"):
         path.unlink()
     before = set((serving.folder / "var").rglob("*"))
-    ended = command("sessions", "revoke", "--all")
+    ended = command("sessions", "revoke", "--all", "--yes")
     assert ended.returncode == 2
     assert "no embedded server was ever started in" in ended.stderr
     assert set((serving.folder / "var").rglob("*")) == before

@@ -471,6 +471,7 @@ async def test_signing_in_takes_an_anonymous_cart_along_but_not_another_users(br
 
 async def test_a_token_that_the_client_made_up_is_never_adopted(browser: ServiceClient, app: web.Application) -> None:
     other = make_app(testing.settings(redis_host=app[SESSIONS].settings.redis_host, redis_port=app[SESSIONS].settings.redis_port))
+    other[SESSIONS]._parts.deployment.id = app[SESSIONS]._parts.deployment.id
     forged = other[SESSIONS]._parts.key_ring.seal(
         b"f" * 32, user_id="ada", generation=0, auth_time=1, deadline=2**50, idle_ms=1, issued_at=1, is_persistent=False
     )

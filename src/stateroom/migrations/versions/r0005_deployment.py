@@ -22,7 +22,7 @@ def upgrade() -> None:
     op.create_index("uq_session_ends_nonce", "session_ends", ["nonce"], unique=True)
     op.add_column("fleet", sa.Column("singleton", sa.Integer, nullable=True))
     op.add_column("fleet", sa.Column("name", sa.String(200), nullable=True))
-    op.add_column("fleet", sa.Column("epoch", sa.String(32), nullable=False, server_default=""))
+    op.add_column("fleet", sa.Column("epoch", sa.String(32), nullable=False, server_default=sa.text("''")))
     op.add_column("fleet", sa.Column("restored", sa.String(32), nullable=True))
     op.create_index("uq_fleet_singleton", "fleet", ["singleton"], unique=True)
     _keep_one_deployment(op.get_bind())

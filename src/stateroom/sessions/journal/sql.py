@@ -93,7 +93,7 @@ fleet = Table(
     Column("lease_ms", BigInteger, nullable=True),
     Column("singleton", Integer, nullable=True),
     Column("name", String(200), nullable=True),
-    Column("epoch", String(32), nullable=False, server_default=""),
+    Column("epoch", String(32), nullable=False, server_default=text("''")),
     Column("restored", String(32), nullable=True),
     Index("uq_fleet_singleton", "singleton", unique=True),
 )

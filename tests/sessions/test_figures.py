@@ -52,6 +52,7 @@ class Worker:
 def worker(settings: Settings, client: RedisClient) -> Worker:
     metrics = Metrics()
     parts = wire(settings, metrics, client, NoJournal())
+    parts.deployment.id = "figures"
     streams = Streams(SessionWatch(parts), parts.clock)
     return Worker(SessionManager(parts), metrics, Housekeeping(Upkeep(parts), streams, Figures(parts)))
 

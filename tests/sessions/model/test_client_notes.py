@@ -64,7 +64,9 @@ def test_a_common_browser_takes_one_short_field() -> None:
 async def manager_on(settings: Settings) -> SessionManager:
     client = make_client(settings, metrics=Metrics())
     await client.start()
-    return SessionManager(wire(settings, Metrics(), client, NoJournal()))
+    parts = wire(settings, Metrics(), client, NoJournal())
+    await parts.membership.ask_redis()
+    return SessionManager(parts)
 
 
 @pytest.mark.parametrize("kind", ["valkey", "redis"])

@@ -215,13 +215,13 @@ def test_token_keys_are_rotated_without_a_restart(tmp_path: Path) -> None:
             until(lambda: service.output.count(said) == before + 1, f"it says {said}")
 
         [first] = published()
-        read(f"{old},{new}", '"cookie_keys_read"')
+        read(f"{old},{new}", '"settings_files_read"')
         _, second = published()
-        read(f"{new},{old}", '"cookie_keys_read"')
+        read(f"{new},{old}", '"settings_files_read"')
         assert published() == [second, first]
-        read(new, '"cookie_keys_read"')
+        read(new, '"settings_files_read"')
         assert published() == [second]
-        read("no-key", '"cookie_keys_kept"')
+        read("no-key", '"settings_files_kept"')
         assert published() == [second]
         assert new not in service.output
         assert service.stop() == 0

@@ -178,7 +178,7 @@ async def test_why_a_session_ended_is_said_in_words(service: ServiceClient, visi
         ("disabled", "This account was disabled."),
         ("rotated", "This session was replaced by a newer one."),
         ("expired", "Your session has expired."),
-        ("limit", "The number of devices is limited, so this device, the oldest one, was signed out."),
+        ("limit", "You can be signed in on 100 devices at once, so this device, the oldest one, was signed out."),
     ]:
         await visitor.sign_in()
         await manager.revoke_all(user.id, reason=reason)
@@ -253,7 +253,7 @@ async def test_what_cannot_be_known_is_503_and_signs_nobody_out(
     await visitor.register()
     cookie = visitor.cookie
     with monkeypatch.context() as patch, testing.redis_down(service.app):
-        for each in ("connect", "begin"):
+        for each in ("connect", "begin", "read", "write"):
             patch.setattr(Database, each, mock.Mock(side_effect=DatabaseUnavailable("10.1.2.3")))
         page = await visitor.open("/account")
         assert (page.status, page.headers["Retry-After"]) == (503, "1")

@@ -44,6 +44,12 @@ class Settings(SettingsFields):
         check_together(self)
         self._given = given
 
+    def __eq__(self, other: object) -> bool:
+        """Settings are equal if every setting is, wherever it came from."""
+        return isinstance(other, SettingsFields) and self.__dict__ == other.__dict__
+
+    __hash__ = SettingsFields.__hash__
+
     @property
     def given(self) -> Mapping[str, Any]:
         """The keyword arguments that these settings were made with."""

@@ -52,6 +52,7 @@ async def test_a_double_click_sends_a_form_once(browser: Browser, place: Place) 
 
         await desktop.page.route("**/account/revoke-others", slowly)
         button = desktop.page.get_by_role("button", name="Sign out everywhere else")
+        await button.scroll_into_view_if_needed()
         box = await button.bounding_box()
         assert box is not None
         for _ in range(2):

@@ -32,7 +32,7 @@ class Job:
         if not self.future.done():
             self.future.set_exception(error)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         if self.error is not None:
             self.fail(self.error)
         elif not self.future.done():
@@ -44,7 +44,7 @@ def settle(jobs: Sequence[Job]) -> None:
 
     def tell() -> None:
         for job in jobs:
-            job._settle()  # noqa: SLF001
+            job.settle()
 
     if jobs:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits

@@ -22,7 +22,7 @@ from stateroom.accounts.users import users
 from stateroom.database import STATEMENT_TIMEOUT_SECONDS, Database, metadata
 from stateroom.drills.postgres import Postgres
 from stateroom.errors import DatabaseUnavailable, SettingsError
-from stateroom.sessions.journal.sql import fleet, session_ends
+from stateroom.sessions.journal.tables import fleet, session_ends
 from stateroom.settings import Settings
 
 from .patience import at_most

@@ -39,7 +39,7 @@ async def register(request: web.Request, email: str, password: str, name: str) -
     await accounts.limits.take("password", None, address)  # before the account is made
     user = await accounts.register(email, password, name, address)
     _leave_message(request, f"Welcome, {user.name}.")
-    await _sign_in(request, user)
+    await sign_in_as(request, user, is_counted=True)
     return user
 
 
@@ -64,24 +64,15 @@ async def sign_in_as(
     remember: bool = False,
     transport: Literal["cookie", "bearer"] = "cookie",
     degraded: bool = True,
+    is_counted: bool = False,
 ) -> Session:
-    """Sign in a user whose password was right.
+    """Sign in a user whose password was right. `is_counted`: the limits of changes have counted this sign-in already.
 
     Raises `InvalidCredentials` if the password has changed or the user was disabled since then, `TooManyAttempts` if there were
     too many sign-ins, and what `sign_in` raises.
     """
-    await request.app[ACCOUNTS].limits.take("password", user.id, client_address(request))
-    return await _sign_in(request, user, remember=remember, transport=transport, degraded=degraded)
-
-
-async def _sign_in(
-    request: web.Request,
-    user: User,
-    *,
-    remember: bool = False,
-    transport: Literal["cookie", "bearer"] = "cookie",
-    degraded: bool = True,
-) -> Session:
+    if not is_counted:
+        await request.app[ACCOUNTS].limits.take("password", user.id, client_address(request))
     try:
         return await sign_in(
             request, user.id, remember=remember, transport=transport, generation=user.generation, epoch=user.epoch,

@@ -26,7 +26,7 @@ STALL_SECONDS = 30.0
 """How long a client may take no byte of what waits for it. A reader of 50 bytes a second over Ethernet is within it, because a
 full receive window opens again by one segment at least (RFC 9293, section 3.8.6.2.2)."""
 DRAIN_STALL_SECONDS = 10.0
-"""The same while the service stops."""
+"""While the service stops, a client is cut after so long without progress."""
 LOOKS_PER_STALL = 8
 
 _BYTES_ACKED = struct.Struct("120xQ")

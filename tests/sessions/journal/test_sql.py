@@ -13,7 +13,8 @@ from stateroom.database import Database
 from stateroom.drills.postgres import Postgres
 from stateroom.sessions.journal.interface import EndsJournal
 from stateroom.sessions.journal.lookup import Lookup
-from stateroom.sessions.journal.sql import Journal, session_ends
+from stateroom.sessions.journal.sql import Journal
+from stateroom.sessions.journal.tables import session_ends
 from stateroom.sessions.journal.tail import Tail
 from stateroom.sessions.journal.two_looks import TwoLooks
 from stateroom.sessions.model.deployment import Current, Deployment

@@ -18,12 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
-    Column,
     ColumnElement,
-    Index,
     Integer,
     String,
-    Table,
     and_,
     bindparam,
     cast,
@@ -34,12 +31,11 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    text,
     tuple_,
     update,
 )
 
-from ...database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS, metadata
+from ...database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
 from ...errors import DatabaseUnavailable
 from ..model.deployment import Current, DeploymentRow
 from ..model.identity import NUMBER, SessionRef
@@ -47,6 +43,7 @@ from ..model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 from .database_time import NowMs
 from .generations import AT_LEAST, HOLD, RAISE
 from .interface import EpochChange, LookedUp, Reading, Successors
+from .tables import fleet, session_ends, session_generations
 from .tail import GAP_SECONDS
 
 if TYPE_CHECKING:
@@ -58,46 +55,6 @@ if TYPE_CHECKING:
     from ..model.deployment import Deployment
 
 assert GAP_SECONDS > CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, "tails would stop looking for rows that still come"
-
-ROW_NUMBER = BigInteger().with_variant(Integer, "sqlite")
-
-session_ends = Table(
-    "session_ends",
-    metadata,
-    Column("seq", ROW_NUMBER, primary_key=True, autoincrement=True),
-    Column("user_key", String(256), nullable=False),
-    Column("handle", String(64), nullable=True),
-    Column("generation", BigInteger, nullable=True),
-    Column("reason", String(16), nullable=False),
-    Column("ended_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger, nullable=False),
-    Column("successor", String(64), nullable=True),
-    Column("nonce", String(32), nullable=True),
-    Column("epoch", String(32), nullable=True),
-    Index("uq_session_ends_nonce", "nonce", unique=True),
-    Index("ix_session_ends_expires_at", "expires_at"),
-    Index("ix_session_ends_user_key_handle", "user_key", "handle"),
-    Index("ix_session_ends_raised", "seq", postgresql_where=text("handle IS NULL"), sqlite_where=text("handle IS NULL")),
-    sqlite_autoincrement=True,  # a sequence number is never given twice
-)
-session_generations = Table(
-    "session_generations",
-    metadata,
-    Column("user_key", String(256), primary_key=True),
-    Column("generation", BigInteger, nullable=False),
-)
-fleet = Table(
-    "fleet",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    Column("lease_ms", BigInteger, nullable=True),
-    Column("singleton", Integer, nullable=True),
-    Column("name", String(200), nullable=True),
-    Column("epoch", String(32), nullable=False, server_default=text("''")),
-    Column("restored", String(32), nullable=True),
-    Index("uq_fleet_singleton", "singleton", unique=True),
-)
-"""The deployment: one row, in which `singleton` is 1. `stateroom db upgrade` makes it, and nothing at run time."""
 
 _ID = select(fleet.c.id).where(fleet.c.singleton == 1)
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)

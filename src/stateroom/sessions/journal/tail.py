@@ -154,11 +154,6 @@ class Tail:
             return row.reason
         return None
 
-    @property
-    def epoch(self) -> str:
-        """The deployment's epoch, as last read."""
-        return self._deployment.epoch
-
     def last_until(self, seq: int) -> Row | None:
         """The row that was read last among those up to this number; None if it is not held."""
         if seq <= self.floor:

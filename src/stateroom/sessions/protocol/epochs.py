@@ -11,6 +11,7 @@ heard. Then sessions that everybody's end had ended could be good again, so ever
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -58,18 +59,11 @@ class Epochs:
         seen = self._seen.get(glimpse.standing)
         return seen[2] if seen is not None and seen[0] is glimpse and seen[1] >= not_before else None
 
-    async def publish(self, epoch: str) -> bool:
-        """Write it to every primary. Whether each has taken it, over a connection that is settled."""
-        is_told = True
+    async def publish(self, epoch: str) -> None:
+        """Write it to every primary that takes it. A worker compares the others when it connects to them."""
         for shard in self._client.shards():
-            glimpse = self._client.standing(shard).glimpse
-            try:
+            with contextlib.suppress(StoreUnavailable):
                 await self._write(shard, epoch)
-            except StoreUnavailable:
-                is_told = False
-            else:
-                is_told &= glimpse.still_holds() and glimpse.standing.is_believed
-        return is_told
 
     async def compare(self, shard: str) -> None:
         """Bring a primary's copy up to date, or find out that the journal went back.

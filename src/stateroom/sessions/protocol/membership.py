@@ -123,9 +123,9 @@ class Membership:
         """Leave our id in a primary that has none. Returns what it has then; None if it cannot be done now."""
         if self._deployment.id is None and not self._journal.has_journal:
             self._deployment.id = secrets.token_hex(16)
-            is_ours = await self._leave(shard)
+            await self._leave(shard)
             found = await self._read(shard)
-            if not is_ours and found:
+            if found:  # perhaps another worker was quicker
                 self._deployment.id = found
             return found
         if self._deployment.id is None or not self._client.standing(self._key_names.fleet(shard)).is_believed:
@@ -133,9 +133,9 @@ class Membership:
         await self._leave(shard)
         return await self._read(shard)
 
-    async def _leave(self, shard: str) -> bool:
+    async def _leave(self, shard: str) -> None:
         name = self._key_names.fleet(shard)
-        return bool(await self._client.execute(name, "SET", name, self._said, "NX"))
+        await self._client.execute(name, "SET", name, self._said, "NX")
 
     @property
     def _said(self) -> str:

@@ -20,7 +20,6 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -29,12 +28,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ...errors import SettingsError
-from ...private import open_private, own_folder
 from ...settings import COOKIE_KEY_BYTES, Settings, decode_cookie_key
 from ..model.credential import Credential
 from ..model.identity import SessionRef, UserId, handle_of, user_key
 from ..model.lifetimes import FUTURE_MS
+from .kept_key import kept_key
 
 if TYPE_CHECKING:
     from ..model.deployment import Deployment
@@ -213,28 +211,10 @@ def load_keys(settings: Settings) -> tuple[bytes, ...]:
     """The ring's keys: `COOKIE_KEYS`, or in embedded mode without it a key that is made once and kept under `STATE_DIR`."""
     if settings.cookie_keys:
         return settings.key_ring
-    return (_kept_key(settings.state_dir / "cookie.key"),)
+    path = settings.state_dir / "cookie.key"
+    return (kept_key(path, make=new_key, decode=decode_cookie_key, loss="everyone is signed out"),)
 
 
 def new_key() -> str:
     """A fresh key for `COOKIE_KEYS`."""
     return base64.urlsafe_b64encode(secrets.token_bytes(COOKIE_KEY_BYTES)).rstrip(b"=").decode()
-
-
-def _kept_key(path: Path) -> bytes:
-    try:
-        own_folder(path.parent)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with open_private(draft, "w") as file:
-            file.write(new_key() + "\n")
-        try:
-            os.link(draft, path)  # the first to link wins, whole
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-        return decode_cookie_key(path.read_text(encoding="ascii").strip())
-    except OSError as error:
-        raise SettingsError(f"STATE_DIR: {path} cannot be kept: {error.strerror}; name a folder that can be written") from None
-    except ValueError as error:
-        raise SettingsError(f"STATE_DIR: {path}: {error}, or remove the file (everyone is signed out)") from None

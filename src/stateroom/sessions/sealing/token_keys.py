@@ -9,19 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from ...errors import SettingsError
 from ...settings import decode_jwt_key
+from .kept_key import kept_key
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ...settings import Settings
 
 
@@ -49,7 +46,8 @@ def load_token_keys(settings: Settings) -> tuple[TokenKey, ...]:
     if settings.jwt_keys:
         return tuple(TokenKey(decode_jwt_key(each.get_secret_value())) for each in settings.jwt_keys)
     if settings.is_embedded:
-        return (TokenKey(_kept_key(settings.state_dir / "jwt.key")),)
+        path = settings.state_dir / "jwt.key"
+        return (TokenKey(kept_key(path, make=new_token_key, decode=decode_jwt_key, loss="access tokens end")),)
     return ()
 
 
@@ -62,27 +60,6 @@ def new_token_key() -> str:
     """A new private key for `JWT_KEYS`: PKCS #8 (RFC 8410) in base64, which is a PEM file without its first and last line."""
     made = Ed25519PrivateKey.generate().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     return base64.b64encode(made).decode()
-
-
-def _kept_key(path: Path) -> Ed25519PrivateKey:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(new_token_key() + "\n")
-            try:
-                os.link(draft, path)  # the first to link wins, whole
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        return decode_jwt_key(path.read_text(encoding="ascii").strip())
-    except OSError as error:
-        raise SettingsError(f"STATE_DIR: {path} cannot be kept: {error.strerror}; name a folder that can be written") from None
-    except ValueError as error:
-        raise SettingsError(f"STATE_DIR: {path}: {error}, or remove the file (access tokens end)") from None
 
 
 def _base64url(data: bytes) -> str:

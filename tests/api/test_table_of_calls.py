@@ -74,7 +74,7 @@ class World:
             await self.node.call("CONFIG", "SET", "maxmemory", 0)
         else:
             await self.node.start()
-        await asyncio.to_thread(self.postgres.start)
+        self.postgres.start()  # not in a thread of the event loop: the kernel would stop it when that thread ends
         await self.is_well()
 
     async def is_well(self) -> None:

@@ -224,7 +224,7 @@ class FakeJournal:
         self.table.deployment = known._replace(lease_ms=lease, name=name if known.name is None else known.name)
         return self.table.deployment
 
-    async def set_restored(self, *, seen: str) -> None:
+    async def clear_restored(self, *, seen: str) -> None:
         await self._ask()
         if self.table.deployment.restored == seen:
             self.table.deployment = self.table.deployment._replace(restored=None)

@@ -262,7 +262,7 @@ class Journal:
         """Make this database another deployment's. No worker may be running."""
         await self._execute(update(fleet).where(fleet.c.singleton == 1).values(id=deployment_id, name=name))
 
-    async def set_restored(self, *, seen: str) -> None:
+    async def clear_restored(self, *, seen: str) -> None:
         await self._execute(update(fleet).where(fleet.c.singleton == 1, fleet.c.restored == seen).values(restored=None))
 
     async def known_deployment(self) -> DeploymentRow | None:

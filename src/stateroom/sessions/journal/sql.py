@@ -63,7 +63,7 @@ _IN_RECOVERY = select(func.pg_is_in_recovery())
 
 
 _GENERATION = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user")).scalar_subquery()
-_CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery())
+_CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery(), _ID.scalar_subquery())
 _END = insert(session_ends).values(
     {name: bindparam(name) for name in ("user_key", "handle", "reason", "ended_at", "successor", "nonce")}
     | {"expires_at": NowMs() + bindparam("longest_ms", type_=BigInteger())}
@@ -159,10 +159,11 @@ class Journal:
 
     async def current(self, user: str) -> Current:
         async def step(connection: AsyncConnection) -> Current:
-            generation, epoch = (await connection.execute(_CURRENT, {"user": user})).one()
+            generation, epoch, found = (await connection.execute(_CURRENT, {"user": user})).one()
+            self._check_whose(found)
             return Current(int(generation), epoch or "")
 
-        return await self._database.read(self._checked(step))
+        return await self._database.read(step)
 
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
         async def step(connection: AsyncConnection) -> EpochChange:
@@ -296,20 +297,19 @@ class Journal:
         return await self._database.write(step)
 
     async def _write(self, step: Step[T]) -> T:
-        return await self._database.write(self._checked(step))
-
-    def _checked(self, step: Step[T]) -> Step[T]:
-        """The step, once it is certain whose database it is in. Raises `DatabaseUnavailable` otherwise."""
-        deployment = self._deployment
-        if deployment is None or deployment.id is None:
-            return step
+        """Run a step, once it is certain whose database it is in. Raises `DatabaseUnavailable` if it is not ours."""
 
         async def checked(connection: AsyncConnection) -> T:
-            if await connection.scalar(_ID) != deployment.id:
-                raise DatabaseUnavailable("the user database is another deployment's")
+            if self._deployment is not None and self._deployment.id is not None:
+                self._check_whose(await connection.scalar(_ID))
             return await step(connection)
 
-        return checked
+        return await self._database.write(checked)
+
+    def _check_whose(self, found: str | None) -> None:
+        """`found`: the id of the deployment whose database it is. Raises `DatabaseUnavailable` if it is not ours."""
+        if self._deployment is not None and self._deployment.id not in {None, found}:
+            raise DatabaseUnavailable("the user database is another deployment's")
 
     def _values(self, row: EndRow) -> dict[str, object]:
         values = {

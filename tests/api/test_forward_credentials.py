@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -116,7 +117,7 @@ async def test_a_good_credential_of_ours_is_not_repeated(client: ServiceClient, 
     for value in (await bearer(client), await access_token(client)):
         assert await seen(client, path, f"Bearer {value}") == ""
         assert await seen(client, path, f"bearer   {value} ") == ""
-        for words in (f"Bearer {value}", f'Token token="{value}"', f"x {value},y", f"Bearer {value[:50]}\udcff{value[50:]}"):
+        for words in (f"Bearer {value}", f'Token token="{value}"', f"x {value},y"):
             assert await seen(client, path, words, mine) == "", words
         assert await seen(client, path, [FOREIGN["basic"], f"Bearer {value}"], mine) == ""
         assert await seen(client, path, [f"Bearer {value}", FOREIGN["basic"]], mine) == ""
@@ -141,6 +142,24 @@ async def test_an_ended_credential_of_ours_does_not_pass(client: ServiceClient, 
     for value in (await bearer(client), await access_token(client)):
         assert (await call(client, "/api/auth/logout", authorization=f"Bearer {value}"))[0] == 200
         assert await seen(client, path, f"Bearer {value}", mine) == 401
+
+
+async def test_bytes_that_are_left_out_make_no_credential_of_ours(client: ServiceClient) -> None:
+    """A proxy may pass such bytes on. No client library sends them."""
+    mine, value = await cookie(client), await bearer(client)
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    lines = [
+        b"GET /auth/forward HTTP/1.1", b"Host: localhost", b"Connection: close",
+        f"Cookie: {NAME}={mine}; sess".encode() + b"\xffion_id=" + mine.encode(),
+        f"Authorization: Bearer {value[:3]}".encode() + b"\xff" + value[3:].encode(),
+    ]  # fmt: skip
+    writer.write(b"\r\n".join([*lines, b"", b""]))
+    answer = (await reader.read()).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.1 200 OK")
+    assert "Remote-User: " in answer
+    assert mine not in answer
+    assert value[3:] not in answer
 
 
 async def test_while_redis_is_away_ours_is_not_repeated(client: ServiceClient) -> None:

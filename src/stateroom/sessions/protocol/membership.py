@@ -103,10 +103,15 @@ class Membership:
         return found
 
     async def claim(self) -> None:
-        """Make every primary this deployment's, whoever's it was. Raises `StoreUnavailable`."""
+        """Make every primary this deployment's, whoever's it was. Raises `StoreUnavailable`.
+
+        The cursor counts the rows of the journal that the primary had before. Kept, it would say that ours was restored.
+        """
         for shard in self._client.shards():
             name = self._key_names.fleet(shard)
             await self._client.execute(name, "SET", name, self._said)
+            for cursor in (self._key_names.cursor(shard), self._key_names.cursor_row(shard)):
+                await self._client.execute(cursor, "DEL", cursor)
         self._foreign.clear()
 
     async def _read(self, shard: str) -> str | None:

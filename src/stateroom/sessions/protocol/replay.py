@@ -181,6 +181,8 @@ class Replay:
         raw = await self._client.execute(name, "GET", name)
         if raw is None:
             await self._membership.look(progress.shard)
+            if self._membership.is_foreign:
+                raise StoreUnavailable("Redis was taken over by another deployment, and has its cursor")
             await self._begin(progress, glimpse)
             return
         cursor = int(raw)

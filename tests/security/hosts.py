@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import redis
 
 from stateroom.drills.node import Node
+from stateroom.sessions.store.key_names import KeyNames
 
 from ..commands import TIMEOUT_SECONDS, Serving, environment
 from ..patience import wait_until
@@ -143,6 +144,11 @@ class Store:
         with self._client() as client:
             for key, copied in copies.items():
                 client.restore(key, 0, copied, replace=True)
+
+    def cursor(self) -> int:
+        """The number up to which the journal has been replayed into it."""
+        with self._client() as client:
+            return int(client.get(KeyNames("session").cursor("")) or 0)
 
     def stop(self) -> None:
         self._servers.thread.run(self.node.stop())

@@ -150,6 +150,11 @@ class Store:
         with self._client() as client:
             return int(client.get(KeyNames("session").cursor("")) or 0)
 
+    def deployment(self) -> str:
+        """The id of the deployment that it belongs to; empty if none has claimed it."""
+        with self._client() as client:
+            return (client.get(KeyNames("session").fleet("")) or b"").decode()
+
     def stop(self) -> None:
         self._servers.thread.run(self.node.stop())
 

@@ -38,6 +38,14 @@ class UserDatabase(ABC):
     def lose(self) -> None:
         """Delete everything. No service may be running."""
 
+    def make_schema(self) -> None:
+        """As `stateroom db upgrade` does. The service does this for an SQLite file when it starts."""
+
+        async def upgrade(database: Database) -> None:
+            await database.upgrade()
+
+        asyncio.run(self._with(upgrade))
+
     def ask(self, sql: str, **values: Any) -> list[Any]:
         """The first column of a query's answer."""
 
@@ -67,7 +75,7 @@ class UserDatabase(ABC):
 
 
 class SqliteFile(UserDatabase):
-    """A file in a folder of its own. `put_back`: how a backup is restored. The service makes the schema when it starts."""
+    """A file in a folder of its own. `put_back`: how a backup is restored."""
 
     def __init__(self, folder: Path, put_back: Callable[[Path, Path], None] = restore_in_place) -> None:
         folder.mkdir(exist_ok=True)
@@ -92,7 +100,7 @@ class SqliteFile(UserDatabase):
 
 
 class PostgresDatabase(UserDatabase):
-    """One of a server's databases. The schema is made as `stateroom db upgrade` makes it."""
+    """One of a server's databases."""
 
     def __init__(self, server: Postgres, *, has_schema: bool = True) -> None:
         self._server = server
@@ -100,7 +108,7 @@ class PostgresDatabase(UserDatabase):
         self.url = server.make_database()
         self._empty = server.dump(self.url)
         if has_schema:
-            self._make_schema()
+            self.make_schema()
 
     def back_up(self) -> None:
         self._dump = self._server.dump(self.url)
@@ -115,10 +123,4 @@ class PostgresDatabase(UserDatabase):
 
     def lose(self) -> None:
         self._server.restore(self.url, self._empty)
-        self._make_schema()
-
-    def _make_schema(self) -> None:
-        async def upgrade(database: Database) -> None:
-            await database.upgrade()
-
-        asyncio.run(self._with(upgrade))
+        self.make_schema()

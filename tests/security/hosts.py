@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import redis
 
@@ -28,7 +28,7 @@ HASTE_SECONDS = 1.0
 class Service(Serving):
     """A running service, and requests that carry any kind of credential."""
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> Self:
         super().__enter__()
         try:
             self.settle()

@@ -88,7 +88,8 @@ async def serving(servers: Servers, database: UserDatabase, hook: Hook | None) -
     settings = servers.settings("valkey", database_url=database.url, redis_key_prefix=prefix, redis_read_timeout=5)
     stateroom.setup(app, settings, known_users=hook)
     app.add_routes(routes)
-    async with TestServer(app) as server:
+    server = TestServer(app)
+    async with server:
         await settled(app)
         yield server
 

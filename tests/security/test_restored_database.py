@@ -73,6 +73,10 @@ def seen(service: Service, value: str, place: Place) -> int | str:
     return int(document["user_id"]) if document["authenticated"] else str(document.get("ended", "nobody"))
 
 
+def becomes(service: Service, value: str, expected: int | str) -> None:
+    wait_until(lambda: seen(service, value, "cookie") == expected, f"the session becomes: {expected}")
+
+
 def test_who_registered_since_the_backup_is_nobody_else_and_is_signed_out(fleet: Fleet) -> None:
     one, two = fleet.services
     fleet.register(0, CARLA)
@@ -112,7 +116,7 @@ def test_who_registered_since_the_backup_is_nobody_else_and_is_signed_out(fleet:
 def test_an_end_after_the_restore_is_known_to_the_other_service(fleet: Fleet) -> None:
     """Its row gets a number that was given before. The store gets the sessions back, as from an old disk, so it cannot tell."""
     one, two = fleet.services
-    fleet.register(0, CARLA)
+    carla, _ = fleet.register(0, CARLA)
     stays, ends_before, ends_after = [one.sign_in(CARLA["email"], CARLA["password"]) for _ in range(3)]
     fleet.database.back_up()
     for number in range(3):
@@ -126,11 +130,11 @@ def test_an_end_after_the_restore_is_known_to_the_other_service(fleet: Fleet) ->
     fleet.store.put_back(copies)
     # They know it a lease later at the latest. Until then they believe the store, which has never forgotten a deletion before.
     for service in (two, one):
-        wait_until(lambda service=service: seen(service, ends_after, "cookie") == "logout", "the end is known")
-        wait_until(lambda service=service: service.ask("/api/profile", stays)[0] == 200, "another one stays")
+        becomes(service, ends_after, "logout")
+        becomes(service, stays, carla)
     assert any("database_restored" in service.output for service in fleet.services)
     # What was acknowledged before the restore, and is missing in the backup, is committed again.
     fleet.store.put_back(copies)
     for service in fleet.services:
         for value in (ends_before, ends_after):
-            wait_until(lambda service=service, value=value: seen(service, value, "cookie") == "logout", "the ends hold")
+            becomes(service, value, "logout")

@@ -53,7 +53,8 @@ def agree(services: list[Service], store: Store, database: UserDatabase) -> None
         assert {service.whom(cookie) for service in services} == {user}
     for number, (user, _) in enumerate(users):
         credentials = services[number].credentials(ADA | {"email": f"{number}@example.com"})
-        assert {service.whom(*each) for service in services for each in credentials.values()} == {user}
+        seen = {name: [service.whom(*each) for service in services] for name, each in credentials.items()}
+        assert seen == dict.fromkeys(credentials, [user] * len(services)), credentials
     [deployment] = database.ask("SELECT id FROM fleet")
     for service in services:
         service.settle()

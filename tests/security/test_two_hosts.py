@@ -38,9 +38,7 @@ def test_adoption_is_on_purpose_and_ends_every_session_of_the_store(
 ) -> None:
     """Both users get the same number, so that one would be taken for the other if a session outlived the adoption."""
     store, databases = make_store(), (make_database(), make_database())
-    first, second = [
-        Host(tmp_path / f"host-{number}", store.node, each, COOKIE_KEYS=KEY) for number, each in enumerate(databases)
-    ]
+    first, second = [Host(tmp_path / f"host-{number}", store.node, each, COOKIE_KEYS=KEY) for number, each in enumerate(databases)]
     with first.serve() as service:
         service.register()
         databases[0].change("UPDATE users SET id = 7")
@@ -90,7 +88,9 @@ def test_a_container_that_lost_its_database_does_not_serve_the_sessions_of_befor
         assert service.whom(own) == ada
 
 
-def test_a_container_with_an_empty_state_folder_does_not_serve_the_sessions_of_before(make_store: MakeStore, tmp_path: Path) -> None:
+def test_a_container_with_an_empty_state_folder_does_not_serve_the_sessions_of_before(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
     """`DATABASE_URL` is unset: the database is a file in the state folder."""
     store = make_store()
     before, after = [Host(tmp_path / each, store.node, None, COOKIE_KEYS=KEY) for each in ("before", "after")]

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import text
 
 from stateroom.database import Database
-from stateroom.drills.backups import back_up, restore_by_rename, restore_in_place
+from stateroom.drills.backups import back_up, restore_in_place
 from stateroom.drills.postgres import Postgres
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
@@ -53,7 +53,7 @@ class UserDatabase(ABC):
             async with database.connect() as connection:
                 return list((await connection.execute(text(sql), values)).scalars())
 
-        return asyncio.run(self._with(step))
+        return list(asyncio.run(self._with(step)))
 
     def change(self, sql: str, **values: Any) -> int:
         """Change rows. Returns how many."""
@@ -64,7 +64,7 @@ class UserDatabase(ABC):
 
             return await database.write(change)
 
-        return asyncio.run(self._with(step))
+        return int(asyncio.run(self._with(step)))
 
     async def _with(self, step: Callable[[Database], Any]) -> Any:
         database = Database(Settings(_env_file=None, redis_mode="single", cookie_keys=new_key(), database_url=self.url))

@@ -110,9 +110,9 @@ class Host:
             check=False,
         )
 
-    def refusal(self) -> str:
+    def refusal(self, **settings: object) -> str:
         """The one line with which the service refuses to start."""
-        done = self.run("serve")
+        done = self.run("serve", **settings)
         assert done.returncode == 2, done.stderr
         [line] = done.stderr.splitlines()
         return line

@@ -2,7 +2,8 @@
 
 The deployment's id stands in the user database, where `stateroom db upgrade` makes it, and in Redis, beside the sessions.
 If the two differ, two hosts with databases of their own share one Redis: they would take one's user 7 for the other's,
-and undo each other's ends. So such a host does not start, and one that finds it out while it runs answers 503.
+and undo each other's ends. So such a host does not start, and one that finds it out while it runs believes nothing that this
+Redis holds.
 
 While the database is unavailable at startup, Redis' copy tells the id. Redis' copy is lost with a flush or an eviction; a
 worker that knows the id writes it back, over a settled connection. Without a database (`DATABASE_URL=none`) Redis' copy is

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import stateroom
 
@@ -32,14 +32,16 @@ def environment(folder: Path, settings: dict[str, object]) -> dict[str, str]:
 
 
 class Serving:
-    """A running `stateroom serve`. As a context manager it always stops it."""
+    """A running `stateroom serve`. As a context manager it always stops it. `PROGRAM`: the module and its first arguments."""
+
+    PROGRAM: ClassVar[tuple[str, ...]] = ("stateroom", "serve")
 
     def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
         self.folder = folder
         self._log = folder / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "stateroom", "serve", *arguments],
+                [sys.executable, "-m", *self.PROGRAM, *arguments],
                 env=environment(folder, settings),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
 from stateroom import SESSIONS
 from stateroom.drills.node import until
+
+PATIENCE_SECONDS = 30.0
 
 
 @contextlib.contextmanager
@@ -28,3 +30,11 @@ async def settled(app: web.Application) -> None:
         return app[SESSIONS].store_state() == "settled"
 
     await until(is_so, "the store is settled")
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Ask again and again until the condition is true. For tests of other processes, which send no event."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:g} s: {what}"
+        time.sleep(0.02)

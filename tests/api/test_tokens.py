@@ -30,7 +30,9 @@ from stateroom.sessions.model.lifetimes import Lifetimes
 from stateroom.sessions.model.session import record_of
 from stateroom.sessions.sealing.key_ring import KeyRing
 from stateroom.sessions.sealing.token_keys import TokenKey, load_token_keys, new_token_key
+from stateroom.sessions.store.redis_clock import RedisClock
 from stateroom.settings import decode_jwt_key
+from stateroom.setup import PARTS
 
 from ..conftest import ServiceClient
 from ..patience import settled
@@ -307,6 +309,19 @@ async def test_a_value_does_not_get_younger_while_redis_is_away(settings: Settin
         assert away["issued_at"] <= before["issued_at"]
         assert asked[0] == 0
         node.resume()
+
+
+async def test_a_token_is_good_where_this_hosts_clock_is_behind_that_of_redis(
+    client: ServiceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis notes the time of the sign-in, and this host the time of the token. Under load they differ by milliseconds."""
+
+    async def leave(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(RedisClock, "calibrate", leave)
+    app_of(client)[PARTS].clock.offset_ms -= 1500
+    assert (await call(client, "GET", "/api/profile", token=await minted(client)))[0] == 200
 
 
 async def test_a_token_is_good_for_its_time(client: ServiceClient) -> None:

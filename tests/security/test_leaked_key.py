@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from stateroom import SESSIONS, testing
-from stateroom.drills.node import until
+from stateroom.sessions.model.deployment import Deployment
 from stateroom.sessions.model.lifetimes import Lifetimes
 from stateroom.sessions.sealing.key_ring import KeyRing, new_key
 from stateroom.settings import decode_cookie_key
 from stateroom.setup import PARTS
 
+from ..patience import wait_until
 from ..servers import Servers
-from .deployments import ADA, KEYS, NAME, Deployment, running
+from .conftest import MakeDatabase, MakeStore
+from .deployments import ADA, KEYS, NAME, running
+from .deployments import Deployment as InProcess
+from .hosts import Host
+from .user_databases import UserDatabase
 
 TEN_YEARS_MS = 10 * 365 * 24 * 3_600_000
 LEAKED, FRESH = KEYS["cookie_keys"], new_key()
@@ -24,25 +30,26 @@ REMEMBERED_SECONDS = 2_592_000
 
 
 @pytest.fixture
-async def service(servers: Servers, tmp_path: Path) -> AsyncIterator[Deployment]:
+async def service(servers: Servers, tmp_path: Path) -> AsyncIterator[InProcess]:
     async with running(servers, tmp_path / "own", jwt_keys="") as deployment:
         yield deployment
 
 
-def forge(service: Deployment, user_id: int, *, begins_in_ms: int = 0) -> str:
+def forge(service: InProcess, user_id: int, *, begins_in_ms: int = 0) -> str:
     """A cookie of ten years for a user, by somebody who has the key and knows the deployment."""
-    now = service.app[SESSIONS].clock.now_ms()
-    ring = KeyRing(
-        [decode_cookie_key(LEAKED)], NAME, service.app[PARTS].deployment, Lifetimes(TEN_YEARS_MS, TEN_YEARS_MS, TEN_YEARS_MS)
-    )
-    made = now + begins_in_ms
+    made = service.app[SESSIONS].clock.now_ms() + begins_in_ms
+    return _forge(service.app[PARTS].deployment, user_id, made=made, issued_at=made - begins_in_ms)
+
+
+def _forge(deployment: Deployment, user_id: int, *, made: int, issued_at: int | None = None) -> str:
+    ring = KeyRing([decode_cookie_key(LEAKED)], NAME, deployment, Lifetimes(TEN_YEARS_MS, TEN_YEARS_MS, TEN_YEARS_MS))
     return ring.seal(
         secrets.token_bytes(32), user_id=user_id, generation=0, auth_time=made, created_ms=made, deadline=made + TEN_YEARS_MS,
-        idle_ms=TEN_YEARS_MS, issued_at=now, is_persistent=True,
+        idle_ms=TEN_YEARS_MS, issued_at=made if issued_at is None else issued_at, is_persistent=True,
     )  # fmt: skip
 
 
-async def test_a_forged_cookie_lives_no_longer_than_the_settings_allow(service: Deployment) -> None:
+async def test_a_forged_cookie_lives_no_longer_than_the_settings_allow(service: InProcess) -> None:
     ada = await service.register()
     cookies = [forge(service, ada, begins_in_ms=each) for each in (0, TEN_YEARS_MS // 2)]
     for forged in cookies:
@@ -54,34 +61,55 @@ async def test_a_forged_cookie_lives_no_longer_than_the_settings_allow(service: 
         assert await service.whom(forged, "cookie") is None
 
 
-async def test_the_steps_of_the_page(service: Deployment) -> None:
-    ada = await service.register()
-    manager = service.app[SESSIONS]
-    forged = forge(service, ada)
-    assert await service.whom(forged, "cookie") == ada
-    # Rotation, as for a key that has not leaked: the forged cookie goes on, and is sealed under the new key.
-    manager.replace_keys([decode_cookie_key(FRESH), decode_cookie_key(LEAKED)])
-    testing.clock(service.app).move(minutes=2)
-    _, _, resealed = await service.call("GET", "/api/auth/check", value=forged)
-    assert resealed
-    # Step 1, replace the key: the forged cookie no longer opens. What was sealed meanwhile does.
-    manager.replace_keys([decode_cookie_key(FRESH)])
-    assert await service.whom(forged, "cookie") is None
-    assert await service.whom(resealed, "cookie") == ada
-    # Step 2, end every session.
-    assert await manager.end_everybody()
-    for value in (forged, resealed, forge(service, ada)):
-        assert await service.whom(value, "cookie") is None
+def forged_elsewhere(database: UserDatabase, user_id: int) -> str:
+    """A cookie of ten years, by somebody who has nothing but the key and the deployment's id."""
+    deployment = Deployment()
+    [deployment.id] = database.ask("SELECT id FROM fleet")
+    return f"{NAME}={_forge(deployment, user_id, made=time.time_ns() // 1_000_000)}"
 
-    async def is_deleted() -> bool:
-        return await manager.list(ada) == []
 
-    await until(is_deleted, "the replay has deleted every session")
-    with testing.redis_down(service.app):
-        assert await service.whom(forge(service, ada), "cookie") is None
-    status, _, own = await service.call("POST", "/api/auth/login", {"email": ADA["email"], "password": ADA["password"]})
-    assert status == 200
-    assert await service.whom(own or "", "cookie") == ada
+def test_the_steps_of_the_page(make_store: MakeStore, make_database: MakeDatabase, tmp_path: Path) -> None:
+    store, database, keys = make_store(), make_database(), tmp_path / "keys"
+    keys.write_text(LEAKED)
+    host = Host(tmp_path / "host", store.node, database, COOKIE_KEYS_FILE=keys, SESSION_RENEW_INTERVAL="200ms")
+    with host.serve() as service:
+
+        def replace(*now: str) -> None:
+            before = service.output.count("settings_files_read")
+            keys.write_text("\n".join(now))
+            wait_until(lambda: service.output.count("settings_files_read") > before, "the keys are read")
+
+        ada, _ = service.register()
+        forged = forged_elsewhere(database, ada)
+        assert service.whom(forged) == ada
+        # Rotation, as for a key that has not leaked: the forged cookie goes on, and is sealed under the new key.
+        replace(FRESH, LEAKED)
+        given: list[str] = []
+
+        def is_resealed() -> str:
+            given.append(service.call("GET", "/api/auth/check", cookie=forged)[2])
+            return given[-1]
+
+        wait_until(is_resealed, "the cookie is renewed")
+        resealed = given[-1]
+        # Step 1, replace the key: the forged cookie no longer opens. What was sealed meanwhile does.
+        replace(FRESH)
+        assert service.whom(forged) == "nobody"
+        assert service.whom(resealed) == ada
+        # Step 2, end every session.
+        done = host.run("sessions", "revoke", "--all", "--yes")
+        assert done.returncode == 0, done.stderr
+        assert service.whom(resealed) == "everybody"
+        for value in (forged, forged_elsewhere(database, ada)):
+            assert service.whom(value) == "nobody"
+        wait_until(lambda: store.sessions() == set(), "every session is deleted")
+        store.stop()
+        for value in (forged, forged_elsewhere(database, ada)):
+            assert service.whom(value) == "nobody"
+        assert service.whom(resealed) == "everybody"
+        store.start()
+        service.settle()
+        assert service.whom(service.sign_in(ADA["email"], ADA["password"])) == ada
 
 
 async def test_shorter_lifetimes_hold_for_the_sessions_that_are_there(servers: Servers, tmp_path: Path) -> None:

@@ -6,18 +6,23 @@ The matrix is printed. A new kind of credential takes a row here, with how it is
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from stateroom.drills.backups import back_up, restore_by_rename
+from stateroom.drills.node import until
+from stateroom.sessions.protocol import unknown_users
+from stateroom.setup import PARTS
+
 from ..servers import Servers
 from .deployments import ADA, Deployment, Place, copy_database, running
 
-pytestmark = pytest.mark.usefixtures("counted_ids")  # so that deployments give their users equal ids
-
 SIGN_IN = {"email": ADA["email"], "password": ADA["password"]}
+BOB = {"email": "bob@example.com", "password": "correct pony", "name": "Bob"}
 PLACES: tuple[Place, ...] = ("cookie", "bearer")
 
 
@@ -71,23 +76,71 @@ def show(matrix: Matrix) -> str:
     return "\n".join(lines)
 
 
+def count_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next user is number 1, so that users of two deployments have equal numbers."""
+    monkeypatch.setattr("stateroom.accounts.users.new_id", itertools.count(1).__next__)
+
+
 @contextlib.asynccontextmanager
-async def others(servers: Servers, folder: Path) -> AsyncIterator[dict[str, Deployment]]:
+async def others(servers: Servers, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Deployment]]:
     """Deployments with the keys of the first one: one with a database of its own, one with a copy under another name."""
     await copy_database(folder / "production", folder / "copy", name="staging")
     async with (
         running(servers, folder / "other", deployment="production") as other,
         running(servers, folder / "copy", deployment="staging") as copy,
     ):
-        await other.register()
+        count_ids(monkeypatch)
+        assert await other.register() == 1
         yield {"other deployment": other, "copied database, other name": copy}
 
 
-async def test_every_credential_is_refused_in_every_place_but_its_own(servers: Servers, tmp_path: Path) -> None:
+async def after_a_restore(servers: Servers, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What becomes of the credentials of an account that was made after the backup. Somebody else registers since."""
+    monkeypatch.setattr(unknown_users, "SECOND_LOOK_SECONDS", 0.5)
+    database, backup = folder / "users.db", folder / "backup.db"
+    async with running(servers, folder) as deployment:
+        back_up(database, backup)
+        ada = await deployment.register()
+        values = {name: await credential.get(deployment) for name, credential in CREDENTIALS.items()}
+        tail = deployment.app[PARTS].tail
+
+        async def has_read() -> bool:
+            return tail.highest > 0
+
+        await until(has_read, "the registration was read from the journal")
+        for name, credential in CREDENTIALS.items():
+            assert await deployment.whom(values[name], credential.own) == ada
+        restore_by_rename(backup, database)
+        became: dict[str, str] = {}
+
+        async def are_known() -> bool:
+            for name, credential in CREDENTIALS.items():
+                status, answer, _ = await deployment.call("GET", "/api/auth/check", value=values[name], place=credential.own)
+                assert status == 503 or answer["user_id"] in {0, ada}, (name, answer)
+                if status == 200 and not answer["authenticated"]:
+                    assert answer["ended"] == "unknown-user"
+                    became[name] = await presented(deployment, values[name], credential.own)
+            return became.keys() == CREDENTIALS.keys()
+
+        async def registers() -> bool:
+            status, answer, _ = await deployment.call("POST", "/api/auth/register", BOB)
+            assert status in {201, 503}, answer
+            return status == 201
+
+        await until(registers, "somebody else has registered")
+        await until(are_known, "every session of an unknown user has ended")
+        return became
+
+
+async def test_every_credential_is_refused_in_every_place_but_its_own(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restored = await after_a_restore(servers, tmp_path / "restored", monkeypatch)
+    count_ids(monkeypatch)
     matrix: Matrix = {name: {} for name in CREDENTIALS}
     values: dict[str, str] = {}
     async with running(servers, tmp_path / "production", deployment="production") as production:
-        await production.register()
+        assert await production.register() == 1
         for name, credential in CREDENTIALS.items():
             ended = await credential.get(production)
             values[name] = await credential.get(production)
@@ -97,11 +150,13 @@ async def test_every_credential_is_refused_in_every_place_but_its_own(servers: S
             assert status == 200
             matrix[name]["after its end"] = await presented(production, ended, credential.own)
             assert await presented(production, values[name], credential.own) == "accepted"
-    async with others(servers, tmp_path) as elsewhere:
+    async with others(servers, tmp_path, monkeypatch) as elsewhere:
         for where, deployment in elsewhere.items():
             for name, credential in CREDENTIALS.items():
                 matrix[name][where] = await presented(deployment, values[name], credential.own)
                 assert await presented(deployment, await credential.get(deployment), credential.own) == "accepted"
+    for name, what in restored.items():
+        matrix[name]["after a database restore"] = what
     print(f"\n{show(matrix)}")
     assert {(name, each) for name, row in matrix.items() for each, what in row.items() if what == "accepted"} == {
         (name, f"as {credential.own}") for name, credential in CREDENTIALS.items()

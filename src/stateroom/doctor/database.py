@@ -135,7 +135,11 @@ def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[F
     foreign = [where for where, each in ids.items() if each != looked.fleet_id]
     if foreign:
         what = f"{', '.join(foreign)}: Redis holds the sessions of a fleet with another user database; the service does not start"
-        return [fault("fleet", FLEET, what, "give every host the same DATABASE_URL, or this fleet a REDIS_KEY_PREFIX of its own")]
+        fix = (
+            "give every host the same DATABASE_URL, or this fleet a REDIS_KEY_PREFIX of its own; `stateroom db adopt` takes the "
+            "store over and ends every session in it"
+        )
+        return [fault("fleet", FLEET, what, fix)]
     if not ids:
         return [ok(FLEET, "Redis belongs to no fleet yet; the first service that starts claims it")]
     return [ok(FLEET, "Redis and the user database belong together")]

@@ -67,7 +67,7 @@ async def look_at_stores(settings: Settings, admin: Administrator | None) -> Sto
         case "embedded":
             return await _embedded(connector, settings)
         case "single":
-            return await _single(connector, as_admin)
+            return await _single(connector, as_admin, settings)
         case "sentinel":
             return await _sentinel(connector, as_admin, settings)
         case "cluster":
@@ -85,27 +85,29 @@ async def _embedded(connector: Connector, settings: Settings) -> Stores:
     try:
         if not server.is_there:
             return stopped
-        found = await look_at(connector.with_dialer(server.dialer(settings)), where, None, admin=None)
+        key = KeyNames(settings.redis_key_prefix).fleet("")
+        found = await look_at(connector.with_dialer(server.dialer(settings)), where, None, admin=None, keys=[key])
     except OSError as error:
         fix = "run the doctor as the user that the service runs as"
         return Stores([about, fault("server-unreachable", where, f"{settings.state_dir} cannot be read: {error.strerror}", fix)])
     except Unreached as why:
         return stopped if why.cause == "refused" else Stores([about, connector.unreached(where, why)])
-    return Stores([about, *_alone(found), *judge_unseen([found])], [found])
+    return Stores([about, *_alone(found), *judge_unseen([found])], [found], {where: found.found[key]})
 
 
-async def _single(connector: Connector, admin: Connector | None) -> Stores:
+async def _single(connector: Connector, admin: Connector | None, settings: Settings) -> Stores:
     address = None if connector.dialer.unix_path is not None else connector.dialer.address
     where = f"Server {address or connector.dialer.unix_path}"
+    key = KeyNames(settings.redis_key_prefix).fleet("")
     try:
-        server = await look_at(connector, where, address, admin=admin)
+        server = await look_at(connector, where, address, admin=admin, keys=[key])
     except Unreached as why:
         return Stores([connector.unreached(where, why)])
     findings = _alone(server)
     if server.info.get("role") == "slave":
         what = "it is a replica, which accepts no writes"
         findings.append(fault("role", where, what, "name its primary in REDIS_URL or REDIS_HOST, or set REDIS_SENTINELS"))
-    return Stores([*findings, *judge_unseen([server])], [server])
+    return Stores([*findings, *judge_unseen([server])], [server], {where: server.found[key]})
 
 
 async def _sentinel(connector: Connector, admin: Connector | None, settings: Settings) -> Stores:

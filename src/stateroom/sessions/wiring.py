@@ -99,7 +99,15 @@ def wire(
     tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
     lookup = Lookup(journal, deployment, lambda: tail.is_away)
     membership = Membership(client=client, journal=journal, deployment=deployment, key_names=key_names, lease=lease)
-    epochs = Epochs(client=client, journal=journal, tail=tail, deployment=deployment, key_names=key_names, clock=clock)
+    epochs = Epochs(
+        client=client,
+        journal=journal,
+        tail=tail,
+        deployment=deployment,
+        membership=membership,
+        key_names=key_names,
+        clock=clock,
+    )
     replay = Replay(
         client=client,
         store=store,

@@ -117,6 +117,23 @@ async def test_only_the_sweeping_worker_applies_each_second_and_everyone_on_a_ne
     assert not await place.is_stored(session)
 
 
+async def test_an_end_of_everybody_waits_for_the_sweeping_worker(place: Place) -> None:
+    """Only that one deletes the sessions, so no other worker may move the mark beyond."""
+    await place.turn()
+    sessions = [await place.manager.create("ada") for _ in range(2)]
+    await place.record(sessions[0])
+    await place.parts.journal.change_epoch("everybody", ended_at=0)
+    await place.parts.journal.record([EndRow("i1", "x", "logout", 0)])
+    place.client.standing("").connected()  # as a worker that has just started: the command, for example
+    await place.turn()
+    assert [await place.is_stored(each) for each in sessions] == [False, True]
+    assert await place.mark() == 1
+    place.parts.replay.sweeps = True
+    await place.turn()
+    assert not await place.is_stored(sessions[1])
+    assert await place.mark() == 3
+
+
 async def test_a_store_with_sessions_and_no_mark_is_taken_from_the_beginning(place: Place) -> None:
     session = await place.manager.create("ada")
     await place.record(session)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..model.clock import Clock
     from ..model.deployment import Deployment
     from ..store.key_names import KeyNames
+    from .membership import Membership
 
 log = structlog.get_logger(__name__)
 
@@ -43,10 +44,12 @@ class Epochs:
         journal: EndsJournal,
         tail: Tail,
         deployment: Deployment,
+        membership: Membership,
         key_names: KeyNames,
         clock: Clock,
     ) -> None:
         self._client = client
+        self._membership = membership
         self._journal = journal
         self._tail = tail
         self._deployment = deployment
@@ -88,6 +91,9 @@ class Epochs:
             if found != self._deployment.epoch:
                 await self._write(shard, self._deployment.epoch)
             return
+        await self._membership.look(shard)  # who takes a primary over writes the id first
+        if self._membership.is_foreign:
+            raise StoreUnavailable("Redis was taken over by another deployment, and has its epoch")
         await self._tail.catch_up()  # perhaps it is newer than the tail
         if found != self._deployment.epoch and found not in self._tail.replaced:
             log.error("journal_lacks_epoch", fix="the user database was restored; every session is ended now")

@@ -2,7 +2,8 @@
 
 The deployment's id stands in the user database, where `stateroom db upgrade` makes it, and in Redis, beside the sessions.
 If the two differ, two hosts with databases of their own share one Redis: they would take one's user 7 for the other's,
-and undo each other's ends. So such a host does not start, and one that finds it out while it runs answers 503.
+and undo each other's ends. So such a host does not start, and one that finds it out while it runs believes nothing that this
+Redis holds.
 
 While the database is unavailable at startup, Redis' copy tells the id. Redis' copy is lost with a flush or an eviction; a
 worker that knows the id writes it back, over a settled connection. Without a database (`DATABASE_URL=none`) Redis' copy is
@@ -103,10 +104,15 @@ class Membership:
         return found
 
     async def claim(self) -> None:
-        """Make every primary this deployment's, whoever's it was. Raises `StoreUnavailable`."""
+        """Make every primary this deployment's, whoever's it was. Raises `StoreUnavailable`.
+
+        The cursor counts the rows of the journal that the primary had before. Kept, it would say that ours was restored.
+        """
         for shard in self._client.shards():
             name = self._key_names.fleet(shard)
             await self._client.execute(name, "SET", name, self._said)
+            for cursor in (self._key_names.cursor(shard), self._key_names.cursor_row(shard)):
+                await self._client.execute(cursor, "DEL", cursor)
         self._foreign.clear()
 
     async def _read(self, shard: str) -> str | None:

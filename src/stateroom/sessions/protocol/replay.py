@@ -21,7 +21,7 @@ import structlog
 
 from ...errors import StoreUnavailable, Unavailable
 from ..model.identity import SessionRef
-from ..model.rows import EVERYBODY
+from ..model.rows import EVERYBODY, TO_THE_LAST
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -181,6 +181,8 @@ class Replay:
         raw = await self._client.execute(name, "GET", name)
         if raw is None:
             await self._membership.look(progress.shard)
+            if self._membership.is_foreign:
+                raise StoreUnavailable("Redis was taken over by another deployment, and has its cursor")
             await self._begin(progress, glimpse)
             return
         cursor = int(raw)
@@ -220,21 +222,25 @@ class Replay:
     async def _catch_up(self, there: Sequence[tuple[ShardProgress, Glimpse]]) -> None:
         """Replay in batches what the tail does not hold, then what it does, and move the cursors along.
 
-        The cursor of a shard that does not answer stays, so that it is told when it does.
+        The cursor of a shard that does not answer stays, so that it is told when it does. So does every cursor before an end of
+        everybody's sessions, unless this worker sweeps: only the one that does deletes them.
         """
-        at = min(progress.cursor for progress, _ in there)
+        sweeps = self.sweeps  # it changes meanwhile
+        at, limit = min(progress.cursor for progress, _ in there), TO_THE_LAST
         while at < self._tail.floor:
             rows = (await self._journal.read(at, (), ROWS_AT_ONCE)).rows
-            await self._replay(rows)
+            await self._replay(rows if sweeps else _without_everybodys(rows))
             if not rows:
                 at = self._tail.floor
                 break
-            at = min(rows[-1].seq, self._tail.contiguous)
+            limit = TO_THE_LAST if sweeps else _before_everybodys(rows)
+            at = min(rows[-1].seq, self._tail.contiguous, limit)
             await self._move_all(there, at)
             if at < rows[-1].seq:
                 break
-        reached = self._tail.contiguous
-        await self._replay(self._tail.after(at))
+        held = self._tail.after(at)
+        reached = min(self._tail.contiguous, limit, TO_THE_LAST if sweeps else _before_everybodys(held))
+        await self._replay(held if sweeps else _without_everybodys(held))
         await self._move_all(there, reached)
         for progress, glimpse in there:
             if glimpse.still_holds() and max(progress.cursor, reached) >= self._tail.floor and not self._membership.is_foreign:
@@ -253,10 +259,9 @@ class Replay:
         if row.handle is not None:
             await self._store.delete_without_waiting(SessionRef(row.user, row.handle))
         elif row.epoch is not None:
-            if self.sweeps:  # nobody honours them: this only clears up
-                async for ended in self._store.delete_epoch(row.epoch):
-                    self._metrics.sessions_ended[EVERYBODY].inc()
-                    self._metrics.session_lifetime.observe(ended.lifetime_seconds)
+            async for ended in self._store.delete_epoch(row.epoch):  # nobody honours them: this only clears up
+                self._metrics.sessions_ended[EVERYBODY].inc()
+                self._metrics.session_lifetime.observe(ended.lifetime_seconds)
         else:
             await self._store.delete_older(row.user, row.generation or 0)
 
@@ -284,3 +289,12 @@ class Replay:
         name = self._key_names.cursor(progress.shard)
         await self._client.execute(name, "SET", name, to)
         progress.seen, progress.cursor = glimpse, to
+
+
+def _without_everybodys(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.epoch is None]
+
+
+def _before_everybodys(rows: Sequence[Row]) -> int:
+    """The number before the first end of everybody's sessions among these rows."""
+    return min((row.seq for row in rows if row.epoch is not None), default=TO_THE_LAST + 1) - 1

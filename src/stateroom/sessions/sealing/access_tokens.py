@@ -117,7 +117,7 @@ class AccessTokens:
             iat=now,
             nbf=now,
             exp=now + seconds,
-            auth_time=record.auth_ms // 1000,
+            auth_time=min(record.auth_ms // 1000, now),  # Redis noted it, and this host knows Redis' clock roughly
             session=(
                 *record.ref, record.generation, record.deadline_ms, record.idle_ms, record.renewed_ms, record.is_persistent,
                 record.created_ms,

@@ -65,6 +65,9 @@ def test_adoption_is_on_purpose_and_ends_every_session_of_the_store(
                 "authenticated": True, "user_id": 7, "degraded": True, "expires_in": 0,
             }  # fmt: skip
             assert service.whom(bob) == "nobody"
+            stored = store.sessions()
+            service.sign_in("ada@example.com", "correct horse")
+            assert store.sessions() == stored
             assert "journal_lacks_epoch" not in service.output
             assert other.whom(bob) == 7
     assert "stateroom db adopt" in first.refusal()

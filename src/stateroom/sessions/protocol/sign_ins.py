@@ -185,6 +185,7 @@ class SignIns:
             fields.update(epoch_field(carried.epoch))
         fault: StoreUnavailable | None = None
         try:
+            self._trust.check_store()
             created = await self._store.create(
                 ref,
                 idle_ms=idle * 1000,

@@ -97,8 +97,7 @@ class Trust:
         """
         if not self.has_journal:
             return None
-        if self._membership.is_foreign:
-            raise StoreUnavailable("Redis holds the sessions of another deployment", kind="refused")
+        self.check_store()
         self._replay.hurry_unless_covered(glimpse)
         if self.is_settled(glimpse):
             await self._freshen()
@@ -106,6 +105,11 @@ class Trust:
             if has_epoch and self._tail.restored is None and self.is_settled(glimpse):
                 return self._tail.reason(ref, carried)
         return await self.why_ended_by_journal(ref, carried)
+
+    def check_store(self) -> None:
+        """Raises `StoreUnavailable` if another deployment has taken Redis over: nothing is read there or written."""
+        if self._membership.is_foreign:
+            raise StoreUnavailable("Redis holds the sessions of another deployment", kind="refused")
 
     async def why_ended_by_journal(self, ref: SessionRef, carried: Current) -> str | None:
         """What the journal, asked now, says of a session that carries this. Raises `DatabaseUnavailable`."""

@@ -42,7 +42,7 @@ def journal_url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
 async def journal(journal_url: str | None, servers: Servers) -> AsyncIterator[EndsJournal]:
     """Each journal, empty."""
     if journal_url is None:
-        yield FakeJournal(Table())
+        yield FakeJournal(Table(LONGEST_MS))
         return
     database = Database(servers.settings("fakeredis", database_url=journal_url))
     await database.upgrade()
@@ -151,6 +151,28 @@ async def test_a_read_tells_which_rows_are_still_there(journal: EndsJournal) -> 
     reading = await journal.read(rows[-1].seq, (), 9, checked=[rows[0].seq, rows[1].seq, 99])
     assert dict(reading.nonces) == {each.seq: each.nonce for each in rows}
     assert None not in reading.nonces.values()
+
+
+async def test_a_row_is_kept_for_the_longest_lifetime_by_the_clock_that_is_ahead(journal: EndsJournal) -> None:
+    """Rule 14 of the protocol: by the database's, or by Redis', which the session's sealed value has its times of."""
+    now = await journal.now_ms()
+    await journal.record([row("i1", "a"), EndRow("i1", "b", "logout", now + 50_000_000)])
+    await journal.raise_generation("i2", "password", ended_at=0)
+    await journal.raise_generation("i2", "password", ended_at=now + 50_000_000)
+    early, late, early_raised, late_raised = [each.expires_at for each in await journal.newest(9)]
+    for each in (early, early_raised):
+        assert 0 <= each - now - LONGEST_MS < 10_000
+    assert late == late_raised == now + 50_000_000 + LONGEST_MS
+
+
+async def test_rows_that_were_due_are_pruned_but_never_the_newest(journal: EndsJournal) -> None:
+    """The newest tells that a database was restored (rule 18 of the protocol)."""
+    await journal.record([row("i1", handle) for handle in "abc"])
+    now = await journal.now_ms()
+    assert await journal.prune(now, 9) == 0
+    assert await journal.prune(now + 2 * LONGEST_MS, 1) == 1
+    assert await journal.prune(now + 2 * LONGEST_MS, 9) == 1
+    assert [each.handle for each in await journal.newest(9)] == ["c"]
 
 
 async def own(journal: EndsJournal) -> Deployment:

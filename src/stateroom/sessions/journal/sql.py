@@ -6,8 +6,8 @@ with a generation ends every older session of the user, and a row with an epoch 
 a rotation names the session's new handle. A user's registration is a row too, which ends nothing: if it is missing, the
 database was restored from a backup that is older than the user (tail.py).
 
-A row is kept until the longest lifetime that the settings allow has passed, by the database's own clock. Nothing but
-`prune` looks at that time.
+A row is kept for the longest lifetime that the settings allow, from the database's own time on, or from Redis' if that was
+ahead: sealed values go by Redis' clock. Nothing but `prune` looks at that time.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    case,
     cast,
     delete,
     exists,
@@ -60,13 +61,13 @@ _ID = select(fleet.c.id).where(fleet.c.singleton == 1)
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
 _DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
-
-
 _GENERATION = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user")).scalar_subquery()
 _CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery())
+_ENDED_AT = bindparam("ended_at", type_=BigInteger())
+_EXPIRES_AT = case((NowMs() < _ENDED_AT, _ENDED_AT), else_=NowMs()) + bindparam("longest_ms", type_=BigInteger())
 _END = insert(session_ends).values(
-    {name: bindparam(name) for name in ("user_key", "handle", "reason", "ended_at", "successor", "nonce")}
-    | {"expires_at": NowMs() + bindparam("longest_ms", type_=BigInteger())}
+    {name: bindparam(name) for name in ("user_key", "handle", "generation", "reason", "successor", "nonce")}
+    | {"ended_at": _ENDED_AT, "expires_at": _EXPIRES_AT}
 )
 """Built once: building a statement takes longer than executing it."""
 
@@ -170,7 +171,8 @@ class Journal:
             before = str((await connection.execute(_EPOCH)).scalar_one())
             after = secrets.token_hex(8)
             row = {"user_key": "", "reason": reason, "ended_at": ended_at, "epoch": before, "successor": after}
-            await connection.execute(insert(session_ends).values(row | self._stamp(expires_at=TO_THE_LAST)))
+            row |= {"expires_at": TO_THE_LAST, "nonce": secrets.token_hex(8)}
+            await connection.execute(insert(session_ends).values(row))
             await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(epoch=after))
             return EpochChange(before, after)
 
@@ -312,19 +314,24 @@ class Journal:
         return checked
 
     def _values(self, row: EndRow) -> dict[str, object]:
-        values = {
-            "user_key": row.user, "handle": row.handle, "reason": row.reason, "ended_at": row.ended_at,
-            "successor": row.successor,
-        }  # fmt: skip
-        return values | {"longest_ms": self._longest_ms, "nonce": secrets.token_hex(8)}
+        return self._stamped(
+            user_key=row.user, handle=row.handle, generation=None, reason=row.reason, ended_at=row.ended_at, successor=row.successor
+        )
 
-    def _stamp(self, **given: object) -> dict[str, object]:
-        return {"expires_at": NowMs() + self._longest_ms, "nonce": secrets.token_hex(8)} | given
+    def _stamped(self, **values: object) -> dict[str, object]:
+        return {**values, "longest_ms": self._longest_ms, "nonce": secrets.token_hex(8)}
 
     async def _raise(self, connection: AsyncConnection, user: str, reason: str, *, seen: int, ended_at: int) -> int:
         generation = int((await connection.execute(RAISE, {"user": user, "least": seen + 1})).scalar_one())
-        row = {"user_key": user, "generation": generation, "reason": reason, "ended_at": ended_at}
-        await connection.execute(insert(session_ends).values(row | self._stamp()))
+        row = {
+            "user_key": user,
+            "handle": None,
+            "generation": generation,
+            "reason": reason,
+            "ended_at": ended_at,
+            "successor": None,
+        }
+        await connection.execute(_END, self._stamped(**row))
         return generation
 
     async def _commit_again(self, connection: AsyncConnection, row: Row) -> None:
@@ -342,8 +349,8 @@ class Journal:
 
 async def note_registration(connection: AsyncConnection, user: str, *, longest_ms: int, registered_at: int) -> None:
     """Write the row of a user's registration, in the transaction that inserts the user."""
-    row = {"user_key": user, "handle": None, "reason": REGISTERED, "ended_at": registered_at, "successor": None}
-    await connection.execute(_END, row | {"longest_ms": longest_ms, "nonce": secrets.token_hex(8)})
+    row = {"user_key": user, "handle": None, "generation": None, "reason": REGISTERED, "ended_at": registered_at}
+    await connection.execute(_END, row | {"successor": None, "longest_ms": longest_ms, "nonce": secrets.token_hex(8)})
 
 
 def generation_of(user_id: ColumnElement[int]) -> ColumnElement[int]:

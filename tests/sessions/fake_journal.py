@@ -87,6 +87,10 @@ class Table(Host):
         """Commit a row."""
         self.rows[row.seq] = row
         self.last_seq = max(self.last_seq, row.seq)
+        self.take_effect(row)
+
+    def take_effect(self, row: Row) -> None:
+        """What a row does to the other tables."""
         if row.generation is not None:
             self.generations[row.user] = max(row.generation, self.generations.get(row.user, 0))
         if row.epoch is not None and row.epoch == self.deployment.epoch:
@@ -200,6 +204,8 @@ class FakeJournal:
                 if row.reason != REGISTERED and not any(_does_same(row, each) for each in [*table.in_order(), *lacking]):
                     lacking.append(row)
             await self._commit(table, [table.renumbered(row) for row in lacking])
+            for row in rows:
+                table.take_effect(row)
             word = table.deployment.restored or secrets.token_hex(8)
             table.deployment = table.deployment._replace(restored=word)
         return len(lacking)

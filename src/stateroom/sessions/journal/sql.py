@@ -93,8 +93,6 @@ def _successors() -> Select[tuple[str, bool]]:
 
 
 _SUCCESSORS = _successors()
-
-
 T = TypeVar("T")
 
 
@@ -185,7 +183,8 @@ class Journal:
             for row in rows:
                 if row.reason != REGISTERED and await connection.scalar(_same_as(row)) is None:
                     count += 1
-                    await self._commit_again(connection, row)
+                    await self._insert_again(connection, row)
+                await self._take_effect(connection, row)
             word = func.coalesce(fleet.c.restored, secrets.token_hex(8))
             await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(restored=word))
             return count
@@ -334,12 +333,15 @@ class Journal:
         await connection.execute(_END, self._stamped(**row))
         return generation
 
-    async def _commit_again(self, connection: AsyncConnection, row: Row) -> None:
+    async def _insert_again(self, connection: AsyncConnection, row: Row) -> None:
         values = row._asdict()
         del values["seq"]
         values["user_key"] = values.pop("user")
         values["nonce"] = row.nonce or secrets.token_hex(8)
         await connection.execute(insert(session_ends).values(values))
+
+    async def _take_effect(self, connection: AsyncConnection, row: Row) -> None:
+        """The other tables may have gone back though this one did not."""
         if row.generation is not None:
             await connection.execute(AT_LEAST, {"user": row.user, "least": row.generation})
         if row.epoch is not None:

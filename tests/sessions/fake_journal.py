@@ -43,6 +43,10 @@ class Table(Host):
         with on_host(self):
             return int(time.time() * 1000)
 
+    def kept_from(self, ended_at: int) -> int:
+        """From when on the row of this end is kept for the longest lifetime."""
+        return max(self.now_ms(), ended_at)
+
     def number(
         self,
         user: str,
@@ -56,7 +60,7 @@ class Table(Host):
     ) -> Row:
         """A row that nobody sees yet."""
         self.last_seq += 1
-        expires_at = TO_THE_LAST if epoch is not None else max(self.now_ms(), ended_at) + self.longest_ms
+        expires_at = TO_THE_LAST if epoch is not None else self.kept_from(ended_at) + self.longest_ms
         nonce = secrets.token_hex(8)
         return Row(self.last_seq, user, handle, generation, reason, ended_at, expires_at, successor, nonce, epoch)
 
@@ -103,14 +107,14 @@ class FakeJournal:
     `table`: what the database's path, or name, leads to now. As with the real one, each call begins by opening that. The
     answer is of the table that was opened, whatever is put in its place meanwhile. A commit is told of only if the same
     table is still there when it is done.
-    `ask_seconds`: how long the worker waits for an answer. `keeps_open`: leave out both checks of the path.
+    `ask_seconds`: how long the worker waits for an answer.
     """
 
     has_journal = True
 
     def __init__(self, table: Table) -> None:
         self.table = self._opened = table
-        self.is_cut = self.keeps_open = False
+        self.is_cut = False
         self.ask_seconds = ASK_SECONDS
         self.deployment: Deployment | None = None
 
@@ -122,8 +126,11 @@ class FakeJournal:
         if own not in {None, table.deployment.id}:
             raise DatabaseUnavailable("another deployment's")
 
+    def _is_at_its_path(self, opened: Table) -> bool:
+        return opened is self.table
+
     async def _ask(self) -> Table:
-        if not self.keeps_open:
+        if not self._is_at_its_path(self._opened):
             self._opened = self.table
         table = self._opened
         await asyncio.sleep(self.ask_seconds)
@@ -138,7 +145,7 @@ class FakeJournal:
             raise DatabaseUnavailable("cut before the commit")
         for row in rows:
             table.show(row)
-        if table is not self.table and not self.keeps_open:
+        if not self._is_at_its_path(table):
             raise DatabaseUnavailable("the database's file was replaced")  # as `Database` finds by the file's inode
 
     async def record(self, rows: Sequence[EndRow]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from unittest import mock
@@ -105,7 +105,7 @@ class Options:
     beyond_seconds: float = BEYOND_DEGRADED_SECONDS
     known_users: KnownUsers | None = None
     cookie_keys: str = field(default_factory=new_key)
-    deployment: str = ""
+    token_keys: str = ""
 
 
 class Worker(Host):
@@ -124,7 +124,7 @@ class Worker(Host):
         made = settings(
             database_url="sqlite:///unused.db", session_max_age=LONGEST_SECONDS, session_absolute_max_age=LONGEST_SECONDS,
             session_remember_max_age=LONGEST_SECONDS, degraded_max_age=options.degraded_seconds,
-            redis_write_replicas=1, journal_required=options.journal_required, deployment=options.deployment,
+            redis_write_replicas=1, journal_required=options.journal_required, jwt_keys=options.token_keys,
             cookie_keys=options.cookie_keys, redis_key_prefix=PREFIX, session_cache_max_age=CACHE_SECONDS if caches else 0,
         )  # fmt: skip
         self.parts = wire(made, Metrics(), self.client, self.journal, options.known_users)
@@ -197,6 +197,15 @@ class World:
     async def _worker(self, number: int, *, skew_seconds: float = 0.0) -> Worker:
         return Worker(self, number, self.options, skew_seconds=skew_seconds)
 
+    def restart_all(self, meanwhile: Callable[[], object]) -> None:
+        """Every worker is stopped, something happens, and new ones are started."""
+        for worker in self.workers:
+            self.do(worker.aclose())
+        meanwhile()
+        for number in range(len(self.workers)):
+            self.restart_worker(number)
+        self.advance(2.0)
+
     def restart_worker(self, number: int) -> None:
         """Another process takes its place, with the host's clock and links. It remembers nothing."""
         old = self.workers[number]
@@ -260,8 +269,8 @@ class World:
 
     def restore_database(self, backup: Table) -> None:
         """The database becomes what it was: its file is replaced, so that a commit under way fails."""
-        self.table = backup.copy()
-        self.table.commit_seconds = 0.002
+        skew, self.table = self.table.skew_seconds, backup.copy()
+        self.table.commit_seconds, self.table.skew_seconds = 0.002, skew
         for worker in self.workers:
             worker.journal.table = self.table
 

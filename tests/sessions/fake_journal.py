@@ -243,7 +243,9 @@ class FakeJournal:
         return LookedUp(rows, generations, table.deployment, table.nonces(checked))
 
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
-        rows = [row for row in (await self._ask()).in_order() if row.user == ref.user]
+        table = await self._ask()
+        self._check_whose(table)
+        rows = [row for row in table.in_order() if row.user == ref.user]
         following = {row.handle: row.successor for row in rows if row.successor is not None}
         handle, found = following.get(ref.handle), list[str]()
         while handle is not None and len(found) <= limit:

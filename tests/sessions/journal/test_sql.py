@@ -154,6 +154,25 @@ async def test_a_read_tells_which_rows_are_still_there(journal: EndsJournal) -> 
     assert None not in reading.nonces.values()
 
 
+async def test_nothing_is_committed_to_another_deployments_database_and_no_rotation_is_looked_up_there(
+    journal: EndsJournal,
+) -> None:
+    """Rule 12 of the protocol: a name leads there for a moment. An end would be acknowledged of which nobody hears."""
+    other = Deployment()
+    other.id = "another"
+    journal.belong_to(other)
+    for work in (
+        journal.record([row("i1", "a")]),
+        journal.raise_generation("i1", "password", ended_at=0),
+        journal.change_epoch("everybody", ended_at=0),
+        journal.successors(SessionRef("i1", "a"), 9),
+        journal.current("i1"),
+    ):
+        with pytest.raises(DatabaseUnavailable, match="another deployment"):
+            await work
+    assert await journal.newest(9) == []
+
+
 async def go_back_but_for_the_rows(journal: EndsJournal) -> None:
     """Half of the database is restored: generations and the epoch become what they were at first."""
     if isinstance(journal, FakeJournal):

@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Integer,
     String,
     and_,
     bindparam,
     case,
     cast,
     delete,
-    exists,
     func,
     insert,
     literal,
@@ -44,6 +42,7 @@ from ..model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 from .database_time import NowMs
 from .generations import AT_LEAST, HOLD, RAISE
 from .interface import EpochChange, LookedUp, Reading, Successors
+from .successors import SUCCESSORS
 from .tables import fleet, session_ends, session_generations
 from .tail import GAP_SECONDS
 
@@ -72,27 +71,6 @@ _END = insert(session_ends).values(
 """Built once: building a statement takes longer than executing it."""
 
 
-def _successors() -> Select[tuple[str, bool]]:
-    """Every handle that followed one, and whether it has ended. UNION drops repetitions, so a circle ends the query too.
-
-    A handle has one successor at most: `rotate` refuses a session that has an end. It is looked up by a subquery, because
-    PostgreSQL may read the whole table for each step of a recursive join.
-    """
-    ends = session_ends.c
-    of_user = and_(ends.user_key == bindparam("user"), ends.successor.is_not(None))
-    chain = select(ends.successor.label("handle")).where(of_user, ends.handle == bindparam("handle")).cte("chain", recursive=True)
-    following = select(ends.successor).where(of_user, ends.handle == chain.c.handle).order_by(ends.seq).limit(1).scalar_subquery()
-    chain = chain.union(select(following).where(chain.c.handle.is_not(None)))
-    own = session_ends.alias("own").c
-    is_ended = exists().where(own.user_key == bindparam("user"), own.handle == chain.c.handle)
-    return (
-        select(chain.c.handle, is_ended.label("is_ended"))
-        .where(chain.c.handle.is_not(None))
-        .limit(bindparam("limit", type_=Integer()))
-    )
-
-
-_SUCCESSORS = _successors()
 T = TypeVar("T")
 
 
@@ -234,11 +212,12 @@ class Journal:
 
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
         async def step(connection: AsyncConnection) -> Successors:
-            found = (await connection.execute(_SUCCESSORS, {"user": ref.user, "handle": ref.handle, "limit": limit + 1})).all()
+            await check_primary(connection)
+            found = (await connection.execute(SUCCESSORS, {"user": ref.user, "handle": ref.handle, "limit": limit + 1})).all()
             not_ended = [SessionRef(ref.user, each.handle) for each in found if not each.is_ended]
             return Successors(not_ended, is_complete=len(found) <= limit)
 
-        return await self._database.read(step)
+        return await self._database.read(self._checked(step))
 
     async def of_user(self, user: str) -> list[Row]:
         return await self._rows(select(session_ends).where(session_ends.c.user_key == user).order_by(session_ends.c.seq))
@@ -345,8 +324,9 @@ class Journal:
         if row.generation is not None:
             await connection.execute(AT_LEAST, {"user": row.user, "least": row.generation})
         if row.epoch is not None:
-            behind = and_(fleet.c.singleton == 1, fleet.c.epoch == row.epoch)
-            await connection.execute(update(fleet).where(behind).values(epoch=row.successor))
+            await connection.execute(
+                update(fleet).where(fleet.c.singleton == 1, fleet.c.epoch == row.epoch).values(epoch=row.successor)
+            )
 
 
 async def note_registration(connection: AsyncConnection, user: str, *, longest_ms: int, registered_at: int) -> None:

@@ -66,7 +66,7 @@ class Visitor:
 
 
 DEPLOYMENT_ID = "bench"
-"""Without a user database a service takes the id from Redis."""
+"""Of a server that no service has used yet."""
 Write = Callable[["redis.client.Pipeline", Visitor], None]
 
 
@@ -96,7 +96,7 @@ def fill(server: redis.Redis, count: int, write: Write) -> list[Visitor]:
 def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
     """A function that writes a session as `SessionStore.create` does."""
     keys, script = KeyNames(prefix), SCRIPTS["create"]
-    server.set(keys.fleet(""), DEPLOYMENT_ID)
+    server.set(keys.fleet(""), DEPLOYMENT_ID, nx=True)
     server.script_load(script.source)
 
     def write(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:

@@ -27,10 +27,12 @@ import redis
 
 from stateroom import SessionManager, Settings
 from stateroom.backend.clients import make_client
+from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.node import Node, until
 from stateroom.drills.ports import free_port
 from stateroom.sessions.journal.interface import NoJournal
+from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.model.deployment import Deployment
 from stateroom.sessions.model.lifetimes import Lifetimes
 from stateroom.sessions.sealing.key_ring import KeyRing, new_key
@@ -110,12 +112,22 @@ async def filled(folder: Path, count: int) -> Any:
             server.slowlog_reset()  # The commands that filled the server do not count.
         cookies = sealed(settings, sample)
         (folder / "cookies").write_text("\n".join(cookies))
-        with serving(folder, key, REDIS_PORT=str(node.port), DATABASE_URL=f"sqlite:///{folder}/users.db") as (port, pid):
+        url = f"sqlite:///{folder}/users.db"
+        await make_database(url)
+        with serving(folder, key, REDIS_PORT=str(node.port), DATABASE_URL=url) as (port, pid):
             yield Filled(node, settings, port, pid, folder / "cookies", cookies, took, bytes_per_session)
 
 
 async def is_idle(server: redis.Redis) -> bool:
     return not server.info("persistence")["aof_rewrite_in_progress"]  # type: ignore[index]
+
+
+async def make_database(url: str) -> None:
+    """A user database of the deployment whose sessions the server has."""
+    database = Database(Settings(_env_file=None, cookie_keys=new_key(), database_url=url))
+    await database.upgrade()
+    await Journal(database, LIFETIME_SECONDS * 1000).set_identity(DEPLOYMENT_ID, "")
+    await database.aclose()
 
 
 def settings_for(key: str, **where: Any) -> Settings:

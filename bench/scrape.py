@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import statistics
 import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
-from stateroom import SessionManager, Settings
-from stateroom.backend.clients import make_client
-from stateroom.sessions.sealing.key_ring import KeyRing, new_key
-from stateroom.telemetry.metrics import Metrics
+import redis
 
+from .filling import fill, stateroom_sessions
 from .processes import SERVICE_PORT, service
 
-AT_ONCE = 200
 SCRAPES = 50
 
 
@@ -27,7 +23,7 @@ def main() -> None:
     options = arguments.parse_args()
     for workers in (1, 2):
         with tempfile.TemporaryDirectory() as folder, service(Path(folder), arguments=["--workers", str(workers)]):
-            asyncio.run(fill(Path(folder) / "var", options.sessions))
+            fill_store(Path(folder) / "var", options.sessions)
             while (active := scrape()[1]) != options.sessions:
                 time.sleep(1)
             took = sorted(scrape()[0] for _ in range(SCRAPES))
@@ -37,16 +33,11 @@ def main() -> None:
         )
 
 
-async def fill(state: Path, count: int) -> None:
-    url = f"unix://:{(state / 'valkey.password').read_text()}@{state / 'valkey.sock'}"
-    settings = Settings(_env_file=None, redis_url=url, cookie_keys=new_key(), database_url="none", redis_read_timeout=5)
-    client = make_client(settings, metrics=Metrics())
-    await client.start()
-    manager = SessionManager(settings, Metrics(), KeyRing(settings.key_ring, "session_id"))
-    manager.attach(client)
-    for begin in range(0, count, AT_ONCE):
-        await asyncio.gather(*(manager.create(user) for user in range(begin, min(begin + AT_ONCE, count))))
-    await client.aclose()
+def fill_store(state: Path, count: int) -> None:
+    """Write sessions to the server that the service runs."""
+    password = (state / "valkey.password").read_text()
+    with redis.Redis(unix_socket_path=str(state / "valkey.sock"), password=password) as server:
+        fill(server, count, stateroom_sessions(server))
 
 
 def scrape() -> tuple[float, float]:

@@ -11,6 +11,7 @@ local ANSWERED = {
   name = "remote-name",
   degraded = "remote-session-degraded",
   cookie = "cookie",
+  authorization = "authorization",
   renewed = "set-cookie",
   location = "location",
 }

@@ -52,7 +52,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return seen
 
 
-async def test_a_login_waits_for_redis_four_times(
+async def test_a_login_waits_for_redis_three_times(
     service: ServiceClient, asked: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.post("/api/auth/register", json=ADA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.node import Node, until
 from stateroom.drills.postgres import Postgres
-from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 
 from ..conftest import ServiceClient
 from ..patience import at_most
@@ -74,18 +74,18 @@ class World:
             await self.node.call("CONFIG", "SET", "maxmemory", 0)
         else:
             await self.node.start()
-        await asyncio.to_thread(self.postgres.start)
-        await self.is_well()
+        repaired_at = time.monotonic()
+        self.postgres.start()  # not in a thread of the event loop: the kernel would stop it when that thread ends
+        await self.is_well(repaired_at)
 
-    async def is_well(self) -> None:
-        """The worker knows that both stores answer, and has no pending work for either."""
+    async def is_well(self, since: float = 0.0) -> None:
+        """The worker has seen since then that both stores answer, and has no pending work for either."""
         assert self.client.app is not None
         manager = self.client.app[SESSIONS]
 
         async def is_so() -> bool:
-            return (
-                manager.store_state() == "settled" and manager._parts.tail.age < LEASE_SECONDS and not manager._parts.tail.unwritten
-            )
+            tail = manager._parts.tail
+            return manager.store_state() == "settled" and tail.read_at > since and not tail.is_away and not tail.unwritten
 
         await until(is_so, "the service sees that all is well")
 

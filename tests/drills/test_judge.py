@@ -215,3 +215,28 @@ async def test_a_client_knows_its_own_account() -> None:
         user["email"] = "bob@example.com"
         assert await client.register()
     assert [each.is_another for each in client.ledger.answers if each.kind == "login"] == [False, False, True]
+
+
+async def test_an_answer_to_a_request_from_before_the_sign_in_signs_nobody_out() -> None:
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def login(_: web.Request) -> web.Response:
+        return web.json_response({"user": {"id": 7, "email": "ada@example.com"}})
+
+    async def profile(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def check(_: web.Request) -> web.Response:
+        is_asked.set()
+        await may_answer.wait()
+        return web.json_response({"authenticated": False})
+
+    app = web.Application()
+    app.add_routes([web.post("/api/auth/login", login), web.get("/api/profile", profile), web.get("/api/auth/check", check)])
+    async with TestServer(app) as server, Client([str(server.make_url("")).rstrip("/")], 0, "ada@example.com") as client:
+        early = asyncio.ensure_future(client.read())
+        await is_asked.wait()
+        assert await client.login()
+        may_answer.set()
+        assert not (await early).is_out
+        assert (await client.read()).is_out

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiohttp
+import jwt
 from aiohttp import web
 
 VISIT = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
@@ -28,6 +30,14 @@ FORGED: Sequence[Sequence[tuple[str, str]]] = [
     [("Remote_Session-Degraded", "false"), ("Remote-Session_Degraded", "false"), ("remote_USER", "1"), ("Remote_User", "2")],
     [("Remote-User", ""), ("Remote-Name", ""), ("Connection", "Remote-User, Remote-Email")],
 ]
+# What an application's own clients may send: RFC 7617, an opaque and a structured bearer (RFC 6750), a Kerberos ticket (RFC 4559).
+OWN = (
+    f"Basic {b64encode(b'ada:open sesame').decode()}",
+    "Bearer mF_9.B5f-4.1JqM",
+    f"Bearer {jwt.encode({'sub': '1'}, 'secret' * 9, 'HS256', headers={'typ': 'at+jwt', 'kid': 'theirs'})}",
+    f"Negotiate {b64encode(bytes(5_200)).decode()}",
+    'Token a="{env.HOME}", b="%[env(HOME)]", c="$host", d="%REQ(host)%"',  # no proxy may take it for its own language
+)
 Headers: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
@@ -52,6 +62,12 @@ class Answer:
 
 def cookie_of(answer: Answer) -> str:
     return str(answer.headers["Set-Cookie"].split(";")[0])
+
+
+def authorization_of(answer: Answer) -> list[str]:
+    """The `Authorization` headers that the application got."""
+    assert answer.told is not None, f"the application was not asked: {answer.status}"
+    return [value for name, value in answer.told["headers"] if name.lower() == "authorization"]
 
 
 @dataclass
@@ -86,6 +102,16 @@ class Door:
         answer = await self.ask("/api/auth/login", "POST", {"email": self.email, "password": PASSWORD})
         assert answer.status == 200, answer
         return cookie_of(answer)
+
+    async def credential(self, kind: str, sign_in: Mapping[str, str] | None = None) -> str:
+        """A new one: `bearer` or `access token`."""
+        sign_in = sign_in or {"email": self.email, "password": PASSWORD}
+        path, body, member = {
+            "bearer": ("login", {**sign_in, "transport": "bearer"}, "session_token"),
+            "access token": ("token", sign_in, "access_token"),
+        }[kind]
+        async with self.http.post(f"{self.url}/api/auth/{path}", json=body) as answer:
+            return str((await answer.json())[member])
 
     def outcome(self, answer: Answer) -> str:
         """The outcome of a request, in a word or two."""
@@ -193,6 +219,48 @@ async def looks_for_our_cookie(door: Door) -> str:
     return "not seen" if "session_id" not in str(answer.told) else f"seen: {answer.told['headers']}"
 
 
+async def shows_our_bearer(door: Door) -> str:
+    return await _shows_ours(door, await door.credential("bearer"))
+
+
+async def shows_our_access_token(door: Door) -> str:
+    return await _shows_ours(door, await door.credential("access token"))
+
+
+async def shows_our_cookie_as_a_bearer(door: Door) -> str:
+    """It opens nothing there. The request passes by the cookie."""
+    return await _shows_ours(door, door.cookie.partition("=")[2], opens=False)
+
+
+async def _shows_ours(door: Door, value: str, *, opens: bool = True) -> str:
+    """Send the value in `Authorization`. The application must get the request, without the value."""
+    ours, own, cookie = ("Authorization", f"Bearer {value}"), ("AUTHORIZATION", OWN[0]), ("Cookie", door.cookie)
+    passing: list[list[tuple[str, str]]] = [[ours, cookie], [("authorization", f"bearer  {value}"), cookie]]
+    if opens:
+        passing += [[ours], [ours, ("Cookie", "theme=dark")]]
+    for headers in passing:
+        answer = await door.ask(headers=[*FETCH.items(), *headers])
+        if door.outcome(answer) != "passes" or authorization_of(answer) not in ([], [""]):
+            return f"seen, or refused: {door.outcome(answer)} {answer.told}"
+    hop = ("Connection", "close, Authorization")
+    for headers in ([own, ours, cookie], [ours, own, cookie], [ours, ours, cookie], [ours, hop, cookie], [own, ours, hop, cookie]):
+        answer = await door.ask(headers=[*FETCH.items(), *headers])  # Some proxies refuse two.
+        if value in str(answer.told):
+            return f"seen: {answer.told}"
+    return "not seen"
+
+
+async def shows_its_own_authorization(door: Door) -> str:
+    """What is as long as proxies and applications usually take still passes, beside cookies of that length."""
+    for cookies in (door.cookie, f"theme={'d' * 7_000}; {door.cookie}"):
+        for value in OWN:
+            answer = await door.ask(headers={"Authorization": value, "Cookie": cookies})
+            if door.outcome(answer) != "passes" or authorization_of(answer) != [value]:
+                return f"not passed on: {door.outcome(answer)} {answer.told}"
+    answer = await door.ask(headers={"Cookie": door.cookie})
+    return "passed on" if authorization_of(answer) in ([], [""]) else f"made up: {answer.told}"
+
+
 async def is_renewed(door: Door) -> str:
     """In this test the service renews at each request."""
     answer = await door.ask(headers={"Cookie": door.cookie})
@@ -243,6 +311,10 @@ WELL: dict[str, Case] = {
     "two session cookies": two_cookies,
     "`Remote-User` and the other three forged": forges,
     "the session cookie, seen by the application": looks_for_our_cookie,
+    "a bearer of ours, seen by the application": shows_our_bearer,
+    "an access token of ours, seen by the application": shows_our_access_token,
+    "the session cookie's value as a bearer, seen by the application": shows_our_cookie_as_a_bearer,
+    "the application's own `Authorization`": shows_its_own_authorization,
     "a renewed cookie": is_renewed,
     "POST with a body": sends_a_body,
     "WebSocket": opens_a_websocket,

@@ -23,6 +23,7 @@ from stateroom.drills.node import Node, until
 from stateroom.drills.ports import free_port
 from stateroom.drills.postgres import Postgres
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.sealing.token_keys import new_token_key
 
 from ..commands import Serving
 from ..documents import page
@@ -68,6 +69,7 @@ async def street(tmp_path: Path, own_postgres: Postgres) -> AsyncIterator[Street
             "REDIS_HOST": redis.host, "REDIS_PORT": redis.port, "DATABASE_URL": own_postgres.make_database(),
             "COOKIE_KEYS": new_key(), "COOKIE_SECURE": "false", "SESSION_NAME": "session_id", "PASSWORD_BLOCKLIST": "off",
             "TRUSTED_PROXIES": "127.0.0.1/32", "SESSION_RENEW_INTERVAL": "0.01", "LOG_LEVEL": "warning",
+            "JWT_KEYS": new_token_key(),
         }  # fmt: skip
         database = Database(Settings(_env_file=None, **{name.lower(): value for name, value in settings.items()}))
         await database.upgrade()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from stateroom.drills.node import until
 from stateroom.drills.ports import free_port
@@ -16,24 +18,37 @@ from stateroom.drills.ports import free_port
 from ..commands import Serving
 from ..conftest import require_tool
 from ..documents import examples
+from .cases import OWN, Door, cookie_of, echo
 from .shipped import APPLICATION, PROXY, STATEROOM, moved, nginx_command, started
 
 PAGE = "forward-auth.md"
+DEMO = {"email": "demo@example.com", "password": "password123"}
+
+
+@contextlib.asynccontextmanager
+async def nginx_before(application_port: int, serving: Serving, folder: Path) -> AsyncIterator[str]:
+    """The page's nginx in front of an application. Gives its URL."""
+    [configuration] = examples(PAGE, "nginx")
+    ports = {STATEROOM: serving.port, APPLICATION: application_port, PROXY: free_port()}
+    folder.mkdir()
+    async with started(nginx_command(folder, moved(configuration, ports)), folder):
+        await until(lambda: listens(ports[PROXY]), "nginx listens")
+        yield f"http://127.0.0.1:{ports[PROXY]}"
 
 
 @pytest.fixture
 async def url(tmp_path: Path, serving: Serving) -> AsyncIterator[str]:
-    [configuration], [application] = examples(PAGE, "nginx"), examples(PAGE, "js")
-    ports = {STATEROOM: serving.port, APPLICATION: free_port(), PROXY: free_port()}
+    [application] = examples(PAGE, "js")
+    port = free_port()
     program = tmp_path / "hello.mjs"
-    program.write_text(application.replace(f"listen({APPLICATION}", f"listen({ports[APPLICATION]}"), encoding="utf-8")
-    for name in ("nginx", "node"):
-        (tmp_path / name).mkdir()
-    command = nginx_command(tmp_path / "nginx", moved(configuration, ports))
-    async with started(command, tmp_path / "nginx"), started([require_tool("node"), str(program)], tmp_path / "node"):
-        for port in (ports[PROXY], ports[APPLICATION]):
-            await until(lambda port=port: listens(port), f"something listens on {port}")  # type: ignore[misc]
-        yield f"http://127.0.0.1:{ports[PROXY]}"
+    program.write_text(application.replace(f"listen({APPLICATION}", f"listen({port}"), encoding="utf-8")
+    (tmp_path / "node").mkdir()
+    async with (
+        started([require_tool("node"), str(program)], tmp_path / "node"),
+        nginx_before(port, serving, tmp_path / "nginx") as made,
+    ):
+        await until(lambda: listens(port), "the application listens")
+        yield made
 
 
 async def listens(port: int) -> bool:
@@ -53,8 +68,7 @@ async def test_the_application_greets_who_is_signed_in_and_nobody_else(url: str)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
         async with http.get(url, headers={"Remote-User": "1"}) as response:
             assert response.status == 401
-        credentials = {"email": "demo@example.com", "password": "password123"}
-        async with http.post(f"{url}/api/auth/login", json=credentials) as response:
+        async with http.post(f"{url}/api/auth/login", json=DEMO) as response:
             assert response.status == 200
         async with http.get(f"{url}/any/page", headers={"Remote-User": "7", "Remote_User": "8"}) as response:
             assert (response.status, await response.text()) == (200, "Hello, user 1\n")
@@ -62,3 +76,28 @@ async def test_the_application_greets_who_is_signed_in_and_nobody_else(url: str)
             assert response.status == 200
         async with http.get(url) as response:
             assert response.status == 401
+
+
+async def test_the_application_sees_its_own_credentials_and_none_of_ours(serving: Serving, tmp_path: Path) -> None:
+    app = web.Application()
+    app.router.add_get("/{path:.*}", echo)
+    async with (
+        TestServer(app) as server,
+        nginx_before(server.port or 0, serving, tmp_path / "nginx") as url,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+    ):
+        door = Door("nginx", url, http, user_id="1")
+
+        async def seen(headers: dict[str, str]) -> dict[str, str]:
+            answer = await door.ask(headers=headers)
+            assert answer.told is not None, answer
+            assert answer.identity["remote-user"] == ["1"]
+            return {name: value for name, value in answer.told["headers"] if name in {"Authorization", "Cookie"}}
+
+        cookie = cookie_of(await door.ask("/api/auth/login", "POST", DEMO))
+        own = {"Authorization": OWN[0]}
+        assert await seen(own | {"Cookie": cookie}) == own
+        for kind in ("bearer", "access token"):
+            ours = await door.credential(kind, DEMO)
+            assert await seen({"Authorization": f"Bearer {ours}"}) == {}
+            assert await seen({"Authorization": f"Bearer {ours}", "Cookie": cookie}) == {}

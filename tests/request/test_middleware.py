@@ -174,7 +174,9 @@ def make_app(app_settings: Settings) -> web.Application:
 
 @pytest.fixture
 def app_settings(servers: Servers) -> Settings:
-    return servers.settings("valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}", session_max_bytes=50_000)
+    return servers.settings(
+        "valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}", session_max_bytes=50_000, redis_read_timeout=5
+    )
 
 
 @pytest.fixture
@@ -232,7 +234,8 @@ async def test_a_look_up_that_found_nobody_signs_nobody_in() -> None:
 
 async def test_parallel_changes_of_one_counter_all_count(browser: ServiceClient) -> None:
     await post(browser, "/write", {"n": 0})
-    await asyncio.gather(*(post(browser, "/count") for _ in range(200)))
+    answers = await asyncio.gather(*(post(browser, "/count") for _ in range(200)))
+    assert answers == [200] * 200
     assert (await get(browser, "/read"))["data"] == {"n": 200}
 
 

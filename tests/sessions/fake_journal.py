@@ -264,7 +264,7 @@ class FakeJournal:
         table.deployment = known._replace(lease_ms=lease, name=name if known.name is None else known.name)
         return table.deployment
 
-    async def set_restored(self, *, seen: str) -> None:
+    async def clear_restored(self, *, seen: str) -> None:
         table = await self._ask()
         if table.deployment.restored == seen:
             table.deployment = table.deployment._replace(restored=None)

@@ -96,6 +96,16 @@ def what_is_known_of_the_client(request: web.Request) -> None:
     stateroom.security_event("export", user_id=7, count=3)
 
 
+async def sign_in_page(request: web.Request) -> web.Response:
+    answer = web.Response()
+    if (loss := stateroom.cookie_fate.lost_here(request)) is not None:
+        assert_type(loss.fix, str)
+    assert_type(stateroom.cookie_fate.lost_there(request, "https://app.example.org/"), stateroom.cookie_fate.Loss | None)
+    stateroom.cookie_fate.leave_trace(answer)
+    stateroom.cookie_fate.remove_trace(request, answer)
+    return answer
+
+
 def answer(error: Exception) -> dict[str, Any]:
     """The errors in the order that `except` clauses need: narrow ones first."""
     match error:

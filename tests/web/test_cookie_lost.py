@@ -130,3 +130,11 @@ async def test_a_sign_out_is_no_loss(open_browser: Open) -> None:
     answer = await browser.call("POST", "/account/sign-out", {})
     for path in (answer.location, "/login"):
         assert "You signed in, but" not in (await browser.call("GET", path)).text
+
+
+async def test_a_sign_out_by_the_api_is_no_loss(open_browser: Open) -> None:
+    browser = await open_browser("https", "sso.example.com", cookie_secure=True)
+    await browser.call("POST", "/register", DEMO)
+    assert "stateroom_signed_in" in browser.cookies
+    assert (await browser.call("POST", "/api/auth/logout")).status == 200
+    assert "You signed in, but" not in (await browser.call("GET", "/login")).text

@@ -10,6 +10,7 @@ unavailable, each worker counts by itself.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING, Literal
 
@@ -40,20 +41,21 @@ class ChangeLimits:
     async def take(self, kind: Kind, user_id: int | None, address: str | None) -> None:
         """Count one change of a user from an address. `user_id`: None if the account is not made yet.
 
-        Raises `TooManyAttempts` if one of both limits is reached. A change that the account's limit refuses still counts for
-        the address.
+        Raises `TooManyAttempts` if one of both limits is reached. A change that one limit refuses still counts for the other.
         """
-        await self._take(f"a{digest(network_of(address))}", self._per_address)
+        counts = [self._take(f"a{digest(network_of(address))}", self._per_address)]
         if user_id is not None:
-            await self._take(f"{kind[0]}{digest(str(user_id))}", self._per_user)
-
-    async def _take(self, who: str, limit: int) -> None:
-        if not limit:
-            return
-        key = f"{self._prefix}:{{c{who}}}:changes"
-        try:
-            wait = int(await self._client.run(_TAKE, [key], [limit, int(self._window * 1000)])) / 1000
-        except StoreUnavailable:
-            wait = self._local.reserve((key,), (limit,), self._window)
+            counts.append(self._take(f"{kind[0]}{digest(str(user_id))}", self._per_user))
+        wait = max(await asyncio.gather(*counts))
         if wait > 0:
             raise TooManyAttempts(max(1, math.ceil(wait)))
+
+    async def _take(self, who: str, limit: int) -> float:
+        """Seconds until the change would be allowed; 0 if it is allowed now."""
+        if not limit:
+            return 0.0
+        key = f"{self._prefix}:{{c{who}}}:changes"
+        try:
+            return int(await self._client.run(_TAKE, [key], [limit, int(self._window * 1000)])) / 1000
+        except StoreUnavailable:
+            return self._local.reserve((key,), (limit,), self._window)

@@ -63,14 +63,15 @@ users = Table(
 
 LEAST_ID, GREATEST_ID = 2**32, 2**53 - 1
 """JSON numbers above 2^53 lose digits in JavaScript (RFC 8259, section 6)."""
-_USERS = select(
+_COLUMNS = (
     users,
     SessionManager.generation_column(users.c.id).label("generation"),
     SessionManager.epoch_column().label("epoch"),
 )
+_USERS = select(*_COLUMNS)
 _BY_EMAIL = _USERS.where(users.c.email == bindparam("email"))
 _BY_ID = _USERS.where(users.c.id == bindparam("id"))
-_CREATE = insert(users)
+_CREATE = insert(users).returning(*_COLUMNS)
 """Building a statement takes longer than executing it, so those of each sign-in are built once."""
 
 
@@ -120,11 +121,11 @@ class Users:
         }
 
         async def step(connection: AsyncConnection) -> User:
-            await connection.execute(_CREATE, values)
+            user = User(**(await connection.execute(_CREATE, values)).mappings().one())
             await note_registration(
-                connection, user_key(user_id), longest_ms=self._longest_session_ms, registered_at=values["created_at"]
+                connection, user_key(user_id), longest_ms=self._longest_session_ms, registered_at=user.created_at
             )
-            return User(**(await connection.execute(_BY_ID, {"id": user_id})).mappings().one())
+            return user
 
         try:
             return await self._database.write(step)

@@ -4,9 +4,9 @@
 treat an answer differently.
 
 The answer names the user in headers. All of them are always present, and empty if there is nothing to say, so a proxy that
-copies them overwrites headers of the client with these names. We never read those. A positive answer also has `Cookie`:
-the request's cookies without ours, because the application behind the proxy must not see our credential. If the user
-cannot be known, the answer is 503, so that the proxy does not treat the user as signed out.
+copies them overwrites headers of the client with these names. We never read those. A positive answer also has `Cookie` and
+`Authorization`: the request's own, without our credentials, which the application behind the proxy must not see. If the
+user cannot be known, the answer is 503, so that the proxy does not treat the user as signed out.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ NAMES_REMEMBERED = 4096
 _NOBODY = {USER: "", EMAIL: "", NAME: "", DEGRADED: ""}
 _URL = re.compile(r"(https?://[^/?#]*)(/.*)?")
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_CREDENTIAL = re.compile(r"[\w.+/-]+", re.ASCII)
+"""A word that may be one: the characters of base64, of base64url, and the dots of a JSON Web Token."""
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
@@ -107,15 +109,32 @@ def header_safe(text: str) -> str:
 def other_cookies(request: web.Request) -> str:
     """The request's cookies without the session cookie. Bytes that are not UTF-8 are left out."""
     ours = request.app[SESSIONS].settings.session_name
-    sent = (pair.strip() for header in request.headers.getall("Cookie", ()) for pair in header.split(";"))
-    others = "; ".join(pair for pair in sent if pair and pair.partition("=")[0].rstrip() != ours)
-    return others.encode(errors="ignore").decode()
+    sent = (pair.strip() for header in _sent(request, "Cookie") for pair in header.split(";"))
+    return "; ".join(pair for pair in sent if pair and pair.partition("=")[0].rstrip() != ours)
+
+
+def other_authorization(request: web.Request) -> str:
+    """The request's `Authorization`, or nothing if any word in it is a credential of ours, whether good, expired or ended.
+
+    Bytes that are not UTF-8 are left out. Several headers become one, as RFC 9110 (section 5.3) lets proxies join them.
+    """
+    sent = ", ".join(_sent(request, "Authorization"))
+    recognises = request.app[SESSIONS].recognises
+    return "" if any(recognises(word) for word in _CREDENTIAL.findall(sent)) else sent
+
+
+def _sent(request: web.Request, name: str) -> list[str]:
+    """The values of a header. What is compared is what the application gets: bytes that are not UTF-8 are gone already."""
+    return [value.encode(errors="ignore").decode() for value in request.headers.getall(name, ())]
 
 
 def _yes(request: web.Request, headers: Mapping[str, str]) -> web.Response:
-    cookies = other_cookies(request)
-    sent = {**headers, "Cookie": cookies, "Content-Type": "text/plain", "Cache-Control": "no-store"}
-    if not (cookies.isascii() and cookies.isprintable()):
+    cookies, authorization = other_cookies(request), other_authorization(request)
+    sent = {
+        **headers, "Cookie": cookies, "Authorization": authorization, "Content-Type": "text/plain", "Cache-Control": "no-store",
+    }  # fmt: skip
+    repeated = cookies + authorization
+    if not (repeated.isascii() and repeated.isprintable()):
         return web.Response(headers=sent)
     return ready_response(b"", "".join([f"{name}: {value}\r\n" for name, value in sent.items()]))
 

@@ -140,7 +140,7 @@ class Client:
         return morsel.value if morsel is not None else ""
 
     async def _call(self, kind: Kind, method: str, path: str, body: Any = None) -> tuple[Answer, Any]:
-        asked_at = time.monotonic()
+        asked_at, session = time.monotonic(), self.session
         status, content = 0, None
         try:
             async with self._http.request(method, self._url.join(URL(path)), json=body) as response:
@@ -149,7 +149,8 @@ class Client:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             content = {"error": f"{type(error).__name__}: {error}"}
         members = content if isinstance(content, dict) else {}
-        session = self.session
+        if self.session is not session:  # a sign-in or sign-out came between
+            session = None
         says_out = kind == "read" and (status == 401 or members.get("authenticated") is False)
         ended = str(members.get("ended") or members.get("reason") or "") if says_out else ""
         is_degraded = bool(members.get("degraded") or (members.get("session") or {}).get("degraded"))
@@ -160,7 +161,7 @@ class Client:
             self._standstills.within(asked_at, answered_at), self._is_another(content), ended,
         )  # fmt: skip
         self.ledger.answers.append(answer)
-        if session is not None and self.session is session:
+        if session is not None:
             session.cookie = self._cookie() or session.cookie
             if session.is_account_lost and ended == UNKNOWN_USER:
                 session.unknown_at = answered_at

@@ -1,4 +1,4 @@
-"""Runs a PostgreSQL server on loopback. The kernel stops it if our process dies.
+"""Runs a PostgreSQL server on loopback. The kernel stops it when the thread that started it ends.
 
 PostgreSQL refuses to run as root. If we are root, it runs as `postgres` or `nobody`.
 """
@@ -67,7 +67,10 @@ class Postgres:
         shutil.rmtree(self._folder)
 
     def start(self) -> None:
-        """Start it if it does not run, and return when it accepts connections."""
+        """Start it if it does not run, and return when it accepts connections.
+
+        Call it in a thread that lives as long as the server should.
+        """
         if self._process is not None and self._process.poll() is None:
             return
         settings = [part for option in OPTIONS for part in ("-c", option)]

@@ -47,7 +47,7 @@ def leave_trace(response: web.StreamResponse) -> None:
 
 
 def remove_trace(request: web.Request, response: web.StreamResponse) -> None:
-    """Called where the session cookie has arrived, so that a sign-out soon after is not taken for a loss."""
+    """Called where the session cookie has arrived, and where we delete it ourselves: then it is not lost."""
     if TRACE in request.cookies:
         response.del_cookie(TRACE, path="/", httponly=True, samesite="Lax")
 

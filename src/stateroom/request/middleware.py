@@ -14,6 +14,7 @@ from ..backend.budget import BUDGET, Budget
 from ..errors import SessionEnded, StateroomError
 from ..problems import problem_response
 from ..sessions.model.session import record_of
+from . import cookie_fate
 from .guards import SAFE_METHODS, OriginCheck, is_background
 from .request_session import REQUEST_SESSION, Frontend, RequestSession
 from .streams import Stream, stays_open
@@ -118,6 +119,8 @@ async def commit(request: web.Request, current: RequestSession, response: web.St
     renews = not is_background(request)
     if record.has_news(manager.renewal_horizon() if renews else 0) and record.data_fault is None and not current.clear:
         current.reissue |= await manager.save(current.session, renew=renews)
+    if current.clear:
+        cookie_fate.remove_trace(request, response)
     if current.clear or current.must_reissue:
         put_cookie(current, response)
 

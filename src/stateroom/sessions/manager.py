@@ -107,6 +107,14 @@ class SessionManager:
         except DatabaseUnavailable:  # it looks like ours
             return True
 
+    def recognises(self, value: str) -> bool:
+        """Whether a value has the form of a credential of ours: one for any place, also if it opens nothing any more.
+
+        An application behind a proxy that asks us must not see it.
+        """
+        tokens = self._parts.access_tokens
+        return self._parts.key_ring.recognises(value) or (tokens is not None and tokens.recognises(value))
+
     def seal(self, session: Session, purpose: Purpose = "cookie") -> str:
         """The value that opens a stored session: for a cookie, or for a bearer. One is no good as the other.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gc
+import secrets
 import sqlite3
 import time
 import tracemalloc
 from pathlib import Path
 
-import fakeredis
 import pytest
 
-from stateroom.backend.plain import PlainClient
+from stateroom.backend.clients import make_client
 from stateroom.database import Database
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.manager import SessionManager
@@ -34,10 +34,8 @@ _COLUMNS = "user_key, handle, reason, ended_at, expires_at"
 async def test_a_million_rows_cost_neither_time_nor_memory(
     kind: str, request: pytest.FixtureRequest, servers: Servers, tmp_path: Path
 ) -> None:
-    if kind == "sqlite":
-        settings = servers.settings("fakeredis", database_url=f"sqlite:///{tmp_path}/journal.db")
-    else:
-        settings = servers.settings("fakeredis", database_url=request.getfixturevalue("postgres").make_database())
+    url = f"sqlite:///{tmp_path}/journal.db" if kind == "sqlite" else request.getfixturevalue("postgres").make_database()
+    settings = servers.settings("valkey", database_url=url, redis_key_prefix=f"test-{secrets.token_hex(4)}")
     database = Database(settings)
     await database.upgrade()
     until = int(time.time() * 1000) + 86_400_000
@@ -51,13 +49,13 @@ async def test_a_million_rows_cost_neither_time_nor_memory(
 
 async def _measure(settings: Settings, database: Database) -> None:
     journal = Journal(database, 86_400_000)
-    server = fakeredis.FakeServer()
-    client = PlainClient(fakeredis.FakeAsyncRedis(server=server))
+    metrics = Metrics()
+    client = make_client(settings, metrics=metrics)
     await client.start()
     await journal.current("i1")  # connected, statements compiled
     gc.collect()
     tracemalloc.start()
-    stores = wire(settings, Metrics(), client, journal)
+    stores = wire(settings, metrics, client, journal)
     manager = SessionManager(stores)
     took = {}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from pathlib import Path
@@ -176,9 +177,23 @@ def test_two_seals_of_the_same_contents_differ() -> None:
     assert seal(ring) != seal(ring)
 
 
-def test_the_token_cannot_be_read_off_a_value() -> None:
-    import base64
+def test_what_these_keys_have_sealed_is_recognised_wherever_it_is_good() -> None:
+    ring = ring_of(KEY)
+    elsewhere = ring_of(KEY, "another", deployment="two")
+    for value in (seal(ring), seal(ring, purpose="bearer"), seal(elsewhere), seal(ring_of(KEY, seals_former=True))):
+        assert ring.recognises(value)
+        assert ring_of(KEY, deployment=None).recognises(value), "also while the deployment is unknown"
+        assert ring.recognises(value[:-3] + "AAA"), "also one that opens nothing"
+        assert not ring_of(OTHER_KEY).recognises(value)
+        assert not ring.recognises(value[1:])
 
+
+@given(st.one_of(st.text(), st.binary().map(lambda data: base64.urlsafe_b64encode(data).decode())))
+def test_another_value_is_not_recognised(value: str) -> None:
+    assert not ring_of(KEY).recognises(value)
+
+
+def test_the_token_cannot_be_read_off_a_value() -> None:
     value = seal(ring_of(KEY, NAME))
     assert b"tttt" not in base64.urlsafe_b64decode(value + "==")
 

@@ -130,7 +130,7 @@ class EndsJournal(Protocol):
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
         """The deployment's row; its lease and its name are these if it had none. None if there is no row."""
 
-    async def set_restored(self, *, seen: str) -> None:
+    async def clear_restored(self, *, seen: str) -> None:
         """What a restore of the database left behind is cleared up, unless another restore was found meanwhile."""
 
     async def prune(self, due_at: int, limit: int) -> int:
@@ -228,7 +228,7 @@ class NoJournal:
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
         return None
 
-    async def set_restored(self, *, seen: str) -> None:
+    async def clear_restored(self, *, seen: str) -> None:
         return
 
     async def prune(self, due_at: int, limit: int) -> int:

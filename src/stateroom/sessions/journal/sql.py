@@ -61,7 +61,7 @@ _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
 _DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
 _GENERATION = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user")).scalar_subquery()
-_CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery())
+_CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery(), _ID.scalar_subquery())
 _ENDED_AT = bindparam("ended_at", type_=BigInteger())
 _EXPIRES_AT = case((NowMs() < _ENDED_AT, _ENDED_AT), else_=NowMs()) + bindparam("longest_ms", type_=BigInteger())
 _END = insert(session_ends).values(
@@ -136,10 +136,11 @@ class Journal:
 
     async def current(self, user: str) -> Current:
         async def step(connection: AsyncConnection) -> Current:
-            generation, epoch = (await connection.execute(_CURRENT, {"user": user})).one()
+            generation, epoch, found = (await connection.execute(_CURRENT, {"user": user})).one()
+            self._check_whose(found)
             return Current(int(generation), epoch or "")
 
-        return await self._database.read(self._checked(step))
+        return await self._database.read(step)
 
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
         async def step(connection: AsyncConnection) -> EpochChange:
@@ -213,11 +214,12 @@ class Journal:
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
         async def step(connection: AsyncConnection) -> Successors:
             await check_primary(connection)
+            self._check_whose(await connection.scalar(_ID))
             found = (await connection.execute(SUCCESSORS, {"user": ref.user, "handle": ref.handle, "limit": limit + 1})).all()
             not_ended = [SessionRef(ref.user, each.handle) for each in found if not each.is_ended]
             return Successors(not_ended, is_complete=len(found) <= limit)
 
-        return await self._database.read(self._checked(step))
+        return await self._database.read(step)
 
     async def of_user(self, user: str) -> list[Row]:
         return await self._rows(select(session_ends).where(session_ends.c.user_key == user).order_by(session_ends.c.seq))
@@ -242,7 +244,7 @@ class Journal:
         """Make this database another deployment's. No worker may be running."""
         await self._execute(update(fleet).where(fleet.c.singleton == 1).values(id=deployment_id, name=name))
 
-    async def set_restored(self, *, seen: str) -> None:
+    async def clear_restored(self, *, seen: str) -> None:
         await self._execute(update(fleet).where(fleet.c.singleton == 1, fleet.c.restored == seen).values(restored=None))
 
     async def known_deployment(self) -> DeploymentRow | None:
@@ -276,20 +278,19 @@ class Journal:
         return await self._database.write(step)
 
     async def _write(self, step: Step[T]) -> T:
-        return await self._database.write(self._checked(step))
-
-    def _checked(self, step: Step[T]) -> Step[T]:
-        """The step, once it is certain whose database it is in. Raises `DatabaseUnavailable` otherwise."""
-        deployment = self._deployment
-        if deployment is None or deployment.id is None:
-            return step
+        """Run a step, once it is certain whose database it is in. Raises `DatabaseUnavailable` if it is not ours."""
 
         async def checked(connection: AsyncConnection) -> T:
-            if await connection.scalar(_ID) != deployment.id:
-                raise DatabaseUnavailable("the user database is another deployment's")
+            if self._deployment is not None and self._deployment.id is not None:
+                self._check_whose(await connection.scalar(_ID))
             return await step(connection)
 
-        return checked
+        return await self._database.write(checked)
+
+    def _check_whose(self, found: str | None) -> None:
+        """`found`: the id of the deployment whose database it is. Raises `DatabaseUnavailable` if it is not ours."""
+        if self._deployment is not None and self._deployment.id not in {None, found}:
+            raise DatabaseUnavailable("the user database is another deployment's")
 
     def _values(self, row: EndRow) -> dict[str, object]:
         return self._stamped(

@@ -54,10 +54,23 @@ class Epochs:
         self._clock = clock
         self._seen: dict[Standing, tuple[Glimpse, float, str]] = {}
 
-    def seen(self, glimpse: Glimpse, *, not_before: float) -> str | None:
-        """What the primary said over this connection, if it was asked after that moment of the monotonic clock."""
+    async def ask(self, glimpse: Glimpse, *, not_before: float) -> str | None:
+        """What the primary says over this connection; None if it does not answer over it.
+
+        `not_before`: an answer to a question from before this moment of the monotonic clock is too old.
+        """
+        said = self._seen_since(not_before, glimpse)
+        if said is None:  # the journal became unavailable a moment ago
+            await asyncio.gather(*(self._look(shard) for shard in self._shards_of(glimpse)))
+            said = self._seen_since(not_before, glimpse)
+        return said
+
+    def _seen_since(self, moment: float, glimpse: Glimpse) -> str | None:
         seen = self._seen.get(glimpse.standing)
-        return seen[2] if seen is not None and seen[0] is glimpse and seen[1] >= not_before else None
+        return seen[2] if seen is not None and seen[0] is glimpse and seen[1] >= moment else None
+
+    def _shards_of(self, glimpse: Glimpse) -> list[str]:
+        return [shard for shard in self._client.shards() if self._client.standing(shard) is glimpse.standing]
 
     async def publish(self, epoch: str) -> None:
         """Write it to every primary that takes it. A worker compares the others when it connects to them."""

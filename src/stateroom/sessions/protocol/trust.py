@@ -102,7 +102,8 @@ class Trust:
         self._replay.hurry_unless_covered(glimpse)
         if self.is_settled(glimpse):
             await self._freshen()
-            if self.is_settled(glimpse) and self._tail.restored is None and self._has_epoch(glimpse, carried.epoch):
+            has_epoch = await self._has_epoch(glimpse, carried.epoch)
+            if has_epoch and self._tail.restored is None and self.is_settled(glimpse):
                 return self._tail.reason(ref, carried)
         return await self.why_ended_by_journal(ref, carried)
 
@@ -137,11 +138,11 @@ class Trust:
             and now < credential.deadline
         )
 
-    def _has_epoch(self, glimpse: Glimpse, epoch: str) -> bool:
+    async def _has_epoch(self, glimpse: Glimpse, epoch: str) -> bool:
         """Whether this is the deployment's epoch: by a fresh tail, or by the settled store while the journal is unavailable."""
         if self._tail.age < self._lease_seconds:
             return epoch == self._deployment.epoch
-        return self._epochs.seen(glimpse, not_before=time.monotonic() - self._lease_seconds) == epoch
+        return await self._epochs.ask(glimpse, not_before=time.monotonic() - self._lease_seconds) == epoch
 
     @property
     def carries_degraded(self) -> bool:

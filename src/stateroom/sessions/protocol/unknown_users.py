@@ -41,8 +41,8 @@ GREATEST_SHARE = 0.1
 class UnknownUsers:
     """One worker's. `known_users`: asks the application; None if it has no table of users, and nobody's session ends here.
 
-    `_first_seen`: users who were found unknown, and when first, on the monotonic clock. `_done_at`: when the present hunt
-    may be over; None while there is none.
+    Times are of the monotonic clock. `_first_seen`: users who were found unknown, and when first. `_due_at`: when the whole
+    store is looked through next. `_done_at`: when the present hunt may be over; None while there is none.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class UnknownUsers:
         self._known_users = known_users
         self._least_seconds = least_seconds
         self._first_seen: dict[str, float] = {}
+        self._due_at = 0.0
         self._done_at: float | None = None
         self._word: str | None = None
 
@@ -82,16 +83,19 @@ class UnknownUsers:
         """
         word = self._tail.restored
         if word != self._word:
-            self._word, self._done_at = word, None
-        asked = set(self._first_seen)
-        if sweeps and word is not None:
-            if self._done_at is None:
-                self._done_at = time.monotonic() + self._least_seconds + SECOND_LOOK_SECONDS
-            asked |= await self._store.users()
-        if asked:
-            await self._look(asked)
-        if sweeps and word is not None and not self._first_seen and self._is_over():
-            await self._journal.set_restored(seen=word)
+            self._word, self._done_at, self._due_at = word, None, 0.0
+        if not sweeps or word is None:
+            if self._first_seen:
+                await self._look(self._first_seen)
+            return
+        if time.monotonic() < self._due_at:
+            return
+        if self._done_at is None:
+            self._done_at = time.monotonic() + self._least_seconds + SECOND_LOOK_SECONDS
+        await self._look(self._first_seen.keys() | await self._store.users())
+        self._due_at = time.monotonic() + SECOND_LOOK_SECONDS
+        if not self._first_seen and self._is_over():
+            await self._journal.clear_restored(seen=word)
             log.info("restore_cleared_up")
 
     def _is_over(self) -> bool:

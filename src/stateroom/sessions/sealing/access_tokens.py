@@ -53,6 +53,12 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kid: str
 
 
+class _KeyName(msgspec.Struct, frozen=True):
+    """The one member of a header that says whose key has signed."""
+
+    kid: str
+
+
 class _Claims(msgspec.Struct, frozen=True):
     """What we mint. Later releases may add claims. Times are whole seconds since 1970."""
 
@@ -139,6 +145,16 @@ class AccessTokens:
         if claims.dep != self._deployment_claim() or not self._is_current(claims):
             return None
         return credential
+
+    def recognises(self, value: str) -> bool:
+        """Whether it names one of our keys as the one that signed it: a token of any type, expired or not, true or forged.
+
+        A key's id is the thumbprint of its public half (`TokenKey.id`), so no other issuer's token names it.
+        """
+        try:
+            return msgspec.json.decode(_decoded(value.partition(".")[0]), type=_KeyName).kid in self._by_id
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return False
 
     def _read(self, value: str) -> tuple[Credential, _Claims] | None:
         shape = _SHAPE.fullmatch(value) if len(value) <= MAX_LENGTH else None

@@ -51,6 +51,9 @@ _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _HEAD_BYTES = 1 + _KEY_ID_BYTES
 _SHORTEST_BYTES = _HEAD_BYTES + _NONCE_BYTES + _TAG_BYTES
+_START_LENGTH = 8
+"""So many characters of base64 hold the version and the key id. A shorter value is none of ours."""
+_VERSIONS = {bytes([FORMAT_VERSION]), bytes([FORMER_VERSION])}
 OPENED_AT_MOST = 20_000
 
 
@@ -154,6 +157,14 @@ class KeyRing:
             if len(opened) > OPENED_AT_MOST:
                 opened.popitem(last=False)
         return credential
+
+    def recognises(self, value: str) -> bool:
+        """Whether it begins as a value that one of these keys has sealed: for any purpose, name and deployment, good or not."""
+        try:
+            head = base64.b64decode(value[:_START_LENGTH], altchars=b"-_", validate=True)[:_HEAD_BYTES]
+        except (binascii.Error, ValueError):
+            return False
+        return head[:1] in _VERSIONS and head[1:] in self._ring
 
     def _unseal(self, value: str, purpose: Purpose) -> Credential | None:
         try:

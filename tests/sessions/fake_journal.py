@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import secrets
+import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
@@ -14,22 +15,37 @@ from stateroom.sessions.model.deployment import Current, Deployment, DeploymentR
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 
+from .virtual import Host, on_host
+
 ASK_SECONDS = 0.002
+LONGEST_MS = 100_000_000
 
 
-class Table:
+class Table(Host):
     """What the database holds. A row gets its number first, and is seen when it is committed.
 
     `turns`: calls that change one user's generation take turns. `commit_seconds`: how long a commit takes.
+    `longest_ms`: the longest lifetime of a session.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_ms: int = LONGEST_MS) -> None:
+        super().__init__()
+        self.longest_ms = longest_ms
         self.rows: dict[int, Row] = {}
         self.generations: dict[str, int] = {}
         self.turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.last_seq = 0
         self.commit_seconds = 0.002
         self.deployment = DeploymentRow("fleet", None, None, "", None)
+
+    def now_ms(self) -> int:
+        """The database's time."""
+        with on_host(self):
+            return int(time.time() * 1000)
+
+    def kept_from(self, ended_at: int) -> int:
+        """From when on the row of this end is kept for the longest lifetime."""
+        return max(self.now_ms(), ended_at)
 
     def number(
         self,
@@ -39,12 +55,14 @@ class Table:
         reason: str,
         successor: str | None = None,
         epoch: str | None = None,
-        expires_at: int = TO_THE_LAST,
+        *,
+        ended_at: int = 0,
     ) -> Row:
         """A row that nobody sees yet."""
         self.last_seq += 1
+        expires_at = TO_THE_LAST if epoch is not None else self.kept_from(ended_at) + self.longest_ms
         nonce = secrets.token_hex(8)
-        return Row(self.last_seq, user, handle, generation, reason, 0, expires_at, successor, nonce, epoch)
+        return Row(self.last_seq, user, handle, generation, reason, ended_at, expires_at, successor, nonce, epoch)
 
     def copy(self) -> Table:
         """A backup."""
@@ -57,10 +75,26 @@ class Table:
         self.last_seq += 1
         return row._replace(seq=self.last_seq, nonce=row.nonce or secrets.token_hex(8))
 
+    def of_end(self, row: EndRow) -> Row:
+        """The row of a session's end, which nobody sees yet."""
+        return self.number(row.user, row.handle, None, row.reason, row.successor, ended_at=row.ended_at)
+
+    def in_order(self) -> list[Row]:
+        """What is committed."""
+        return [row for _, row in sorted(self.rows.items())]
+
+    def nonces(self, checked: Collection[int]) -> dict[int, str | None]:
+        """Of those of these rows that are committed."""
+        return {row.seq: row.nonce for row in self.in_order() if row.seq in checked}
+
     def show(self, row: Row) -> None:
         """Commit a row."""
         self.rows[row.seq] = row
         self.last_seq = max(self.last_seq, row.seq)
+        self.take_effect(row)
+
+    def take_effect(self, row: Row) -> None:
+        """What a row does to the other tables."""
         if row.generation is not None:
             self.generations[row.user] = max(row.generation, self.generations.get(row.user, 0))
         if row.epoch is not None and row.epoch == self.deployment.epoch:
@@ -68,49 +102,56 @@ class Table:
 
 
 class FakeJournal:
-    """The table, as one worker reaches it: `is_cut` while it does not."""
+    """The table, as one worker reaches it: `is_cut` while it does not.
+
+    `table`: what the database's path, or name, leads to now. As with the real one, each call begins by opening that. The
+    answer is of the table that was opened, whatever is put in its place meanwhile. A commit is told of only if the same
+    table is still there when it is done.
+    `ask_seconds`: how long the worker waits for an answer.
+    """
 
     has_journal = True
 
     def __init__(self, table: Table) -> None:
-        self.table = table
+        self.table = self._opened = table
         self.is_cut = False
+        self.ask_seconds = ASK_SECONDS
         self.deployment: Deployment | None = None
 
     def belong_to(self, deployment: Deployment) -> None:
         self.deployment = deployment
 
-    def _check_whose(self) -> None:
+    def _check_whose(self, table: Table) -> None:
         own = None if self.deployment is None else self.deployment.id
-        if own not in {None, self.table.deployment.id}:
+        if own not in {None, table.deployment.id}:
             raise DatabaseUnavailable("another deployment's")
 
-    async def _ask(self) -> None:
-        await asyncio.sleep(ASK_SECONDS)
+    def _is_at_its_path(self, opened: Table) -> bool:
+        return opened is self.table
+
+    async def _ask(self) -> Table:
+        if not self._is_at_its_path(self._opened):
+            self._opened = self.table
+        table = self._opened
+        await asyncio.sleep(self.ask_seconds)
         if self.is_cut:
             raise DatabaseUnavailable("cut")
+        return table
 
-    def _in_order(self) -> list[Row]:
-        return [row for _, row in sorted(self.table.rows.items())]
-
-    def _of_end(self, row: EndRow) -> Row:
-        return self.table.number(row.user, row.handle, None, row.reason, row.successor)
-
-    async def _commit(self, rows: Sequence[Row]) -> None:
-        table = self.table
-        self._check_whose()
+    async def _commit(self, table: Table, rows: Sequence[Row]) -> None:
+        self._check_whose(table)
         await asyncio.sleep(table.commit_seconds)
         if self.is_cut:
             raise DatabaseUnavailable("cut before the commit")
-        if table is not self.table:
-            raise DatabaseUnavailable("the database's file was replaced")  # as `Database` finds by the file's inode
         for row in rows:
-            self.table.show(row)
+            table.show(row)
+        if not self._is_at_its_path(table):
+            raise DatabaseUnavailable("the database's file was replaced")  # as `Database` finds by the file's inode
 
     async def record(self, rows: Sequence[EndRow]) -> None:
-        await self._ask()
+        table = await self._ask()
         for row in rows:
-            await self._commit([self._of_end(row)])
+            await self._commit(table, [table.of_end(row)])
 
     async def raise_generation(
         self,
@@ -122,10 +163,10 @@ class FakeJournal:
         in_transaction: InTransaction | None = None,
     ) -> int:
         assert in_transaction is None, "there is no connection to write with"
-        await self._ask()
-        async with self.table.turns[user]:
-            generation = max(self.table.generations.get(user, 0), seen) + 1
-            await self._commit([self.table.number(user, None, generation, reason)])
+        table = await self._ask()
+        async with table.turns[user]:
+            generation = max(table.generations.get(user, 0), seen) + 1
+            await self._commit(table, [table.number(user, None, generation, reason, ended_at=ended_at)])
         return generation
 
     async def rotate(
@@ -137,74 +178,74 @@ class FakeJournal:
         in_transaction: InTransaction | None = None,
     ) -> bool:
         assert in_transaction is None, "there is no connection to write with"
-        await self._ask()
+        table = await self._ask()
         user = rotation.user
-        async with self.table.turns[user]:
-            is_ended = any((row.user, row.handle) == (user, rotation.handle) for row in self.table.rows.values())
-            now = self.table.generations.get(user, 0)
-            if is_ended or now > current.generation or self.table.deployment.epoch != current.epoch:
+        async with table.turns[user]:
+            is_ended = any((row.user, row.handle) == (user, rotation.handle) for row in table.rows.values())
+            now = table.generations.get(user, 0)
+            if is_ended or now > current.generation or table.deployment.epoch != current.epoch:
                 return False
-            raised = [] if revokes is None else [self.table.number(user, None, current.generation + 1, revokes)]
-            await self._commit([*raised, self._of_end(rotation)])
+            raised: list[Row] = []
+            if revokes is not None:
+                raised = [table.number(user, None, current.generation + 1, revokes, ended_at=rotation.ended_at)]
+            await self._commit(table, [*raised, table.of_end(rotation)])
         return True
 
     async def current(self, user: str) -> Current:
-        await self._ask()
-        self._check_whose()
-        return Current(self.table.generations.get(user, 0), self.table.deployment.epoch)
+        table = await self._ask()
+        self._check_whose(table)
+        return Current(table.generations.get(user, 0), table.deployment.epoch)
 
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
-        await self._ask()
-        async with self.table.turns[""]:
-            before, after = self.table.deployment.epoch, secrets.token_hex(8)
-            await self._commit([self.table.number("", None, None, reason, after, before)])
+        table = await self._ask()
+        async with table.turns[""]:
+            before, after = table.deployment.epoch, secrets.token_hex(8)
+            await self._commit(table, [table.number("", None, None, reason, after, before, ended_at=ended_at)])
         return EpochChange(before, after)
 
     async def recommit(self, rows: Sequence[Row]) -> int:
-        await self._ask()
-        async with self.table.turns[""]:
+        table = await self._ask()
+        async with table.turns[""]:
             lacking: list[Row] = []
             for row in rows:
-                if row.reason != REGISTERED and not any(_does_same(row, each) for each in [*self._in_order(), *lacking]):
+                if row.reason != REGISTERED and not any(_does_same(row, each) for each in [*table.in_order(), *lacking]):
                     lacking.append(row)
-            await self._commit([self.table.renumbered(row) for row in lacking])
-            word = self.table.deployment.restored or secrets.token_hex(8)
-            self.table.deployment = self.table.deployment._replace(restored=word)
+            await self._commit(table, [table.renumbered(row) for row in lacking])
+            for row in rows:
+                table.take_effect(row)
+            word = table.deployment.restored or secrets.token_hex(8)
+            table.deployment = table.deployment._replace(restored=word)
         return len(lacking)
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
-        await self._ask()
-        return next((row.reason for row in self._in_order() if row.epoch is None and row.ends(ref, Current(generation, ""))), None)
+        rows = (await self._ask()).in_order()
+        return next((row.reason for row in rows if row.epoch is None and row.ends(ref, Current(generation, ""))), None)
 
     async def newest(self, limit: int) -> list[Row]:
-        await self._ask()
-        return self._in_order()[-limit:]
+        return (await self._ask()).in_order()[-limit:]
 
     async def raised(self, after: int, limit: int) -> list[Row]:
-        await self._ask()
-        rows = [row for row in self._in_order() if row.seq > after and row.handle is None and row.reason != REGISTERED]
-        return rows[:limit]
+        rows = (await self._ask()).in_order()
+        return [row for row in rows if row.seq > after and row.handle is None and row.reason != REGISTERED][:limit]
 
     async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
         wanted, asked = set(gaps), set(checked)  # as the statement is sent: they are the tail's own
-        await self._ask()
-        rows = [row for row in self._in_order() if row.seq > after or row.seq in wanted][:limit]
-        return Reading(rows, self._nonces(asked), self.table.deployment)
-
-    def _nonces(self, checked: Collection[int]) -> dict[int, str | None]:
-        return {row.seq: row.nonce for row in self._in_order() if row.seq in checked}
+        table = await self._ask()
+        rows = [row for row in table.in_order() if row.seq > after or row.seq in wanted][:limit]
+        return Reading(rows, table.nonces(asked), table.deployment)
 
     async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
-        await self._ask()
+        table = await self._ask()
         keys: set[tuple[str, str | None]] = set(refs)
-        rows = [row for row in self._in_order() if (row.user, row.handle) in keys]
+        rows = [row for row in table.in_order() if (row.user, row.handle) in keys]
         users = {ref.user for ref in refs}
-        generations = {user: number for user, number in self.table.generations.items() if user in users}
-        return LookedUp(rows, generations, self.table.deployment, self._nonces(checked))
+        generations = {user: number for user, number in table.generations.items() if user in users}
+        return LookedUp(rows, generations, table.deployment, table.nonces(checked))
 
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
-        await self._ask()
-        rows = [row for row in self._in_order() if row.user == ref.user]
+        table = await self._ask()
+        self._check_whose(table)
+        rows = [row for row in table.in_order() if row.user == ref.user]
         following = {row.handle: row.successor for row in rows if row.successor is not None}
         handle, found = following.get(ref.handle), list[str]()
         while handle is not None and len(found) <= limit:
@@ -214,26 +255,30 @@ class FakeJournal:
         return Successors([SessionRef(ref.user, each) for each in found if each not in ended], is_complete=len(found) <= limit)
 
     async def of_user(self, user: str) -> list[Row]:
-        await self._ask()
-        return [row for row in self._in_order() if row.user == user]
+        return [row for row in (await self._ask()).in_order() if row.user == user]
 
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
-        await self._ask()
-        known = self.table.deployment
+        table = await self._ask()
+        known = table.deployment
         lease = lease_ms if known.lease_ms is None else known.lease_ms
-        self.table.deployment = known._replace(lease_ms=lease, name=name if known.name is None else known.name)
-        return self.table.deployment
+        table.deployment = known._replace(lease_ms=lease, name=name if known.name is None else known.name)
+        return table.deployment
 
     async def clear_restored(self, *, seen: str) -> None:
-        await self._ask()
-        if self.table.deployment.restored == seen:
-            self.table.deployment = self.table.deployment._replace(restored=None)
+        table = await self._ask()
+        if table.deployment.restored == seen:
+            table.deployment = table.deployment._replace(restored=None)
 
     async def prune(self, due_at: int, limit: int) -> int:
-        return 0
+        table = await self._ask()
+        newest = max(table.rows, default=0)
+        due = [row.seq for row in table.in_order() if row.expires_at < due_at and row.seq < newest][:limit]
+        for seq in due:
+            del table.rows[seq]
+        return len(due)
 
     async def now_ms(self) -> int:
-        return 0
+        return (await self._ask()).now_ms()
 
 
 def _does_same(row: Row, other: Row) -> bool:

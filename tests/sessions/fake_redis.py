@@ -18,16 +18,19 @@ from stateroom.errors import StoreUnavailable
 from stateroom.sessions.store.key_names import KeyNames
 from stateroom.settings import Address
 
+from .virtual import Host, on_host
+
 WRITES = {"SET", "PEXPIRE"}
 
 Call = Callable[[PlainClient], Any]
 """What is asked of a server, done with a client of its own."""
 
 
-class Node:
-    """A server. `says_master`: what it believes itself to be."""
+class Node(Host):
+    """A server, on a host of its own. `says_master`: what it believes itself to be."""
 
     def __init__(self, number: int) -> None:
+        super().__init__()
         self.address = Address("node", number + 1)
         self.server = fakeredis.FakeServer()
         self.client = PlainClient(fakeredis.FakeAsyncRedis(server=self.server))
@@ -43,6 +46,11 @@ class Node:
         """As a first worker leaves it: empty, with a cursor. To see that it is empty takes a worker a thousand commands."""
         await self.call("SET", KeyNames(prefix).cursor(""), 0)
 
+    async def ask(self, call: Call) -> Any:
+        """Do something by this server's clock."""
+        with on_host(self):
+            return await call(self.client)
+
     def note_reader(self, key: str, client: FakeClient) -> None:
         """Who is told, once, that this key has changed."""
         self._readers.setdefault(key, set()).add(client)
@@ -50,7 +58,7 @@ class Node:
     async def write(self, call: Call) -> Any:
         """Do something that may change keys, and tell who has read them."""
         before = {key: await self._fields(key) for key in list(self._readers)}
-        reply = await call(self.client)
+        reply = await self.ask(call)
         for key in list(self._readers):  # of one read meanwhile it is not known whether it was read before
             if key not in before or await self._fields(key) != before[key]:
                 for client in self._readers.pop(key, set()):
@@ -58,11 +66,11 @@ class Node:
         return reply
 
     async def flush(self) -> None:
-        await self.client.execute("", "FLUSHALL")
+        await self.ask(lambda client: client.execute("", "FLUSHALL"))
         self._tell_of_flush()
 
     async def _fields(self, key: str) -> Any:
-        return await self.client.execute(key, "HGETALL", key)
+        return await self.ask(lambda client: client.execute(key, "HGETALL", key))
 
     def _tell_of_flush(self) -> None:
         readers, self._readers = self._readers, {}
@@ -163,7 +171,7 @@ class FakeClient:
         if node is not self._node or node.address in self.cut:
             self.drop()
             raise StoreUnavailable("cut on the way")
-        reply = await (node.write(call) if write else call(node.client))
+        reply = await (node.write(call) if write else node.ask(call))
         if self._near is not None:
             await self._on_its_way()
         if node is not self._node or node.address in self.cut:

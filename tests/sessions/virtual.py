@@ -6,13 +6,34 @@ import asyncio
 import contextlib
 import selectors
 from collections.abc import Iterator
+from contextvars import ContextVar
 from unittest import mock
 
 EPOCH = 1_700_000_000.0
 
 
+class Host:
+    """Something with a wall clock of its own, which is wrong by `skew_seconds`."""
+
+    def __init__(self) -> None:
+        self.skew_seconds = 0.0
+
+
+_HOST: ContextVar[Host | None] = ContextVar("_HOST", default=None)
+
+
+@contextlib.contextmanager
+def on_host(host: Host) -> Iterator[None]:
+    """What is called here, and every task that is begun here, asks this host's wall clock."""
+    token = _HOST.set(host)
+    try:
+        yield
+    finally:
+        _HOST.reset(token)
+
+
 class Clock:
-    """What `time.monotonic` and `time.time` say in virtual time."""
+    """What `time.monotonic` and `time.time` say in virtual time. Only wall clocks differ between hosts."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -21,7 +42,8 @@ class Clock:
         return self.now
 
     def time(self) -> float:
-        return EPOCH + self.now
+        host = _HOST.get()
+        return EPOCH + self.now + (host.skew_seconds if host is not None else 0.0)
 
     @contextlib.contextmanager
     def ticking(self) -> Iterator[None]:

@@ -33,9 +33,12 @@ class Upkeep:
         await self._parts.ends.flush()
 
     async def prune_journal(self) -> int:
-        """Drop journal rows that no session needs any more, a bounded number of them. Returns how many."""
+        """Drop journal rows that no session needs any more, a bounded number of them. Returns how many.
+
+        A row must be due by the database's clock and by Redis', which sealed values go by: one of them may be wrong for long.
+        """
         journal = self._parts.journal
-        due_at = self._looks.look(await journal.now_ms())
+        due_at = self._looks.look(min(await journal.now_ms(), self._parts.clock.now_ms()))
         return 0 if due_at is None else await journal.prune(due_at, PRUNED_AT_ONCE)
 
     async def look_whose(self) -> None:

@@ -154,6 +154,8 @@ def wire(
     )
     lookup.unknown, lookup.tail = unknown_users.check, tail
     restore = Restore(store=store, trust=trust, metrics=metrics)
+    sightings = Sightings(key_names)
+    clock.on_step_back(sightings.clear)
     loader = Loader(
         settings=settings,
         metrics=metrics,
@@ -162,7 +164,7 @@ def wire(
         trust=trust,
         replay=replay,
         restore=restore,
-        sightings=Sightings(key_names),
+        sightings=sightings,
         clock=clock,
     )
     sign_ins = SignIns(

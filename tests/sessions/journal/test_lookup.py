@@ -89,3 +89,15 @@ async def test_a_question_that_hangs_is_given_up_and_says_so(clock: Clock) -> No
     journal.gate.set()
     assert await lookup.ask(SessionRef("i1", "b"), FIRST) is None
     await lookup.aclose()
+
+
+async def test_a_database_that_names_no_deployment_is_an_unavailable_journal() -> None:
+    """Rule 12 of the protocol: it may be restored just now, or a name leads to an empty one. It would end nobody."""
+
+    class Nobodys(FakeJournal):
+        async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
+            return (await super().look_up(refs, checked=checked))._replace(deployment=None)
+
+    lookup = Lookup(Nobodys(Table()), deployment(), lambda: False)
+    with pytest.raises(DatabaseUnavailable, match="another deployment"):
+        await lookup.ask(SessionRef("i1", "a"), FIRST)

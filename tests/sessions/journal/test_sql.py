@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import delete, insert, update
 
 from stateroom.database import Database
 from stateroom.drills.postgres import Postgres
+from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal.interface import EndsJournal
 from stateroom.sessions.journal.lookup import Lookup
 from stateroom.sessions.journal.sql import Journal
-from stateroom.sessions.journal.tables import session_ends
+from stateroom.sessions.journal.tables import fleet, session_ends, session_generations
 from stateroom.sessions.journal.tail import Tail
 from stateroom.sessions.journal.two_looks import TwoLooks
 from stateroom.sessions.model.deployment import Current, Deployment
@@ -42,7 +43,7 @@ def journal_url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
 async def journal(journal_url: str | None, servers: Servers) -> AsyncIterator[EndsJournal]:
     """Each journal, empty."""
     if journal_url is None:
-        yield FakeJournal(Table())
+        yield FakeJournal(Table(LONGEST_MS))
         return
     database = Database(servers.settings("fakeredis", database_url=journal_url))
     await database.upgrade()
@@ -151,6 +152,73 @@ async def test_a_read_tells_which_rows_are_still_there(journal: EndsJournal) -> 
     reading = await journal.read(rows[-1].seq, (), 9, checked=[rows[0].seq, rows[1].seq, 99])
     assert dict(reading.nonces) == {each.seq: each.nonce for each in rows}
     assert None not in reading.nonces.values()
+
+
+async def test_nothing_is_committed_to_another_deployments_database_and_no_rotation_is_looked_up_there(
+    journal: EndsJournal,
+) -> None:
+    """Rule 12 of the protocol: a name leads there for a moment. An end would be acknowledged of which nobody hears."""
+    other = Deployment()
+    other.id = "another"
+    journal.belong_to(other)
+    for work in (
+        journal.record([row("i1", "a")]),
+        journal.raise_generation("i1", "password", ended_at=0),
+        journal.change_epoch("everybody", ended_at=0),
+        journal.successors(SessionRef("i1", "a"), 9),
+        journal.current("i1"),
+    ):
+        with pytest.raises(DatabaseUnavailable, match="another deployment"):
+            await work
+    assert await journal.newest(9) == []
+
+
+async def go_back_but_for_the_rows(journal: EndsJournal) -> None:
+    """Half of the database is restored: generations and the epoch become what they were at first."""
+    if isinstance(journal, FakeJournal):
+        journal.table.generations.clear()
+        journal.table.deployment = journal.table.deployment._replace(epoch="")
+        return
+    assert isinstance(journal, Journal)
+    await journal._execute(delete(session_generations))
+    await journal._execute(update(fleet).values(epoch=""))
+
+
+async def test_what_rows_did_is_done_again_where_only_the_other_tables_went_back(journal: EndsJournal) -> None:
+    """Rule 18 of the protocol."""
+    await journal.raise_generation("i1", "password", ended_at=0)
+    for _ in range(2):
+        await journal.change_epoch("everybody", ended_at=0)
+    before, rows = await journal.current("i1"), await journal.newest(9)
+    await go_back_but_for_the_rows(journal)
+    assert await journal.current("i1") == Current(0, "")
+    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=LEASE_MS, looks=TwoLooks(600))
+    with pytest.raises(DatabaseUnavailable, match="restored"):  # an epoch that was replaced is the deployment's again
+        await tail.catch_up()
+    assert await journal.current("i1") == before
+    assert await journal.newest(9) == rows
+
+
+async def test_a_row_is_kept_for_the_longest_lifetime_by_the_clock_that_is_ahead(journal: EndsJournal) -> None:
+    """Rule 14 of the protocol: by the database's, or by Redis', which the session's sealed value has its times of."""
+    now = await journal.now_ms()
+    await journal.record([row("i1", "a"), EndRow("i1", "b", "logout", now + 50_000_000)])
+    await journal.raise_generation("i2", "password", ended_at=0)
+    await journal.raise_generation("i2", "password", ended_at=now + 50_000_000)
+    early, late, early_raised, late_raised = [each.expires_at for each in await journal.newest(9)]
+    for each in (early, early_raised):
+        assert 0 <= each - now - LONGEST_MS < 10_000
+    assert late == late_raised == now + 50_000_000 + LONGEST_MS
+
+
+async def test_rows_that_were_due_are_pruned_but_never_the_newest(journal: EndsJournal) -> None:
+    """The newest tells that a database was restored (rule 18 of the protocol)."""
+    await journal.record([row("i1", handle) for handle in "abc"])
+    now = await journal.now_ms()
+    assert await journal.prune(now, 9) == 0
+    assert await journal.prune(now + 2 * LONGEST_MS, 1) == 1
+    assert await journal.prune(now + 2 * LONGEST_MS, 9) == 1
+    assert [each.handle for each in await journal.newest(9)] == ["c"]
 
 
 async def own(journal: EndsJournal) -> Deployment:

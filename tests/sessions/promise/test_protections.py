@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -17,7 +15,7 @@ from stateroom.backend.sentinel import SentinelWatcher
 from stateroom.backend.standing import Glimpse
 from stateroom.sessions.model.deployment import Current
 from stateroom.sessions.model.identity import SessionRef, user_key
-from stateroom.sessions.model.session import Session, record_of
+from stateroom.sessions.model.session import record_of
 from stateroom.sessions.protocol import ends, load
 from stateroom.sessions.protocol.lease import Lease
 from stateroom.sessions.protocol.replay import Replay
@@ -25,16 +23,8 @@ from stateroom.sessions.protocol.restore import Restore
 from stateroom.sessions.protocol.trust import Trust
 from stateroom.sessions.store.session_store import SessionStore
 
-from .world import POLL_SECONDS, SENTINELS, Worker, World
-
-
-class Broken(Exception):
-    """A promise was."""
-
-
-def check(is_kept: bool) -> None:
-    if not is_kept:
-        raise Broken
+from .stories import Story, check, ends_well, is_broken_without, is_signed_in, just_read, learn, nothing, sign_in, sign_out
+from .world import POLL_SECONDS, Worker, World
 
 
 @pytest.fixture
@@ -42,37 +32,6 @@ def world() -> Iterator[World]:
     made = World()
     yield made
     made.close()
-
-
-def sign_in(world: World, worker: int = 0) -> tuple[str, Session]:
-    manager = world.workers[worker].manager
-    session = world.do(manager.create("ada"))
-    return manager.seal(session), session
-
-
-def sign_out(world: World, worker: int, cookie: str) -> None:
-    async def act() -> None:
-        session = await world.workers[worker].load(cookie)
-        assert session.is_signed_in
-        await world.workers[worker].manager.end(session)
-
-    world.do(act())
-
-
-def is_signed_in(world: World, worker: int, cookie: str) -> bool:
-    return world.do(world.workers[worker].load(cookie)).is_signed_in
-
-
-def just_read(world: World, worker: Worker) -> None:
-    """Let time pass until this worker has just read the journal: what comes next it learns a while later."""
-    before = worker.parts.tail.read_at
-    while worker.parts.tail.read_at == before:
-        world.advance(0.004)
-
-
-def learn(world: World) -> None:
-    for number in range(SENTINELS):
-        world.sentinel_learns(number)
 
 
 def failover_without_the_end(world: World) -> None:
@@ -89,7 +48,7 @@ def failover_without_the_end(world: World) -> None:
     check(not is_signed_in(world, 1, cookie))
 
 
-def cut_off_from_the_store(world: World) -> None:
+def cut_off(world: World) -> None:
     """A worker that alone loses the store, a moment after another has acknowledged an end."""
     cookie, _ = sign_in(world)
     is_signed_in(world, 1, cookie)
@@ -197,10 +156,6 @@ async def _finish(task: asyncio.Task[Any]) -> None:
     await task
 
 
-async def _nothing(*_: Any, **__: Any) -> None:
-    return None
-
-
 def _without_tail(self: Trust, glimpse: Glimpse, ref: SessionRef, generation: int, epoch: str, now: float) -> bool:
     return time.monotonic() < glimpse.standing.believed_until and self._replay.covers(glimpse)
 
@@ -214,34 +169,39 @@ def _always(self: SentinelWatcher) -> float:
 
 
 _DEAF: dict[str, Any] = {"HEARD_SECONDS": 3600, "ASK_SECONDS": 3600}
-OF_COPIES = {"outlasting copies", "hearing the server"}
-STORIES: dict[str, tuple[Callable[[World], None], Callable[[], AbstractContextManager[Any]]]] = {
-    "the tail, in a settled state": (failover_without_the_end, lambda: mock.patch.object(Trust, "vouches", _without_tail)),
-    "look-ups": (cut_off_from_the_store, lambda: mock.patch.object(Trust, "why_ended_by_journal", _tail_alone)),
-    "replaying the journal": (old_disk, lambda: mock.patch.object(Replay, "_replay", _nothing)),
-    "a majority": (beside_the_old_primary, lambda: mock.patch.object(SentinelWatcher, "believed_until", property(_always))),
-    "the lease before an acknowledgement": (end_by_an_unsettled_worker, lambda: mock.patch.object(Lease, "passed_since", _nothing)),
-    "the pending mark": (end_while_it_is_restored, lambda: mock.patch.object(load, "PENDING", b"none")),
-    "outlasting copies": (end_behind_a_slow_link, lambda: mock.patch.object(ends.Ends, "outlast_copies", _nothing)),
-    "hearing the server": (end_behind_a_link_that_stands_still, lambda: mock.patch.multiple(near_cache, **_DEAF)),
-    "the second look": (end_while_it_is_restored, lambda: mock.patch.object(Restore, "_second_look", _nothing)),
+
+
+def _with_copies() -> dict[str, Any]:
+    return {"caches": True}
+
+
+STORIES = {
+    "the tail, in a settled state": Story(failover_without_the_end, lambda: mock.patch.object(Trust, "vouches", _without_tail)),
+    "look-ups": Story(cut_off, lambda: mock.patch.object(Trust, "why_ended_by_journal", _tail_alone)),
+    "replaying the journal": Story(old_disk, lambda: mock.patch.object(Replay, "_replay", nothing)),
+    "a majority": Story(beside_the_old_primary, lambda: mock.patch.object(SentinelWatcher, "believed_until", property(_always))),
+    "the lease before an acknowledgement": Story(
+        end_by_an_unsettled_worker, lambda: mock.patch.object(Lease, "passed_since", nothing)
+    ),
+    "the pending mark": Story(end_while_it_is_restored, lambda: mock.patch.object(load, "PENDING", b"none")),
+    "outlasting copies": Story(
+        end_behind_a_slow_link, lambda: mock.patch.object(ends.Ends, "outlast_copies", nothing), _with_copies
+    ),
+    "hearing the server": Story(
+        end_behind_a_link_that_stands_still, lambda: mock.patch.multiple(near_cache, **_DEAF), _with_copies
+    ),
+    "the second look": Story(end_while_it_is_restored, lambda: mock.patch.object(Restore, "_second_look", nothing)),
 }
 
 
 @pytest.mark.parametrize("name", STORIES)
 def test_with_it_the_story_ends_well(name: str) -> None:
-    story, _ = STORIES[name]
-    with contextlib.closing(World(caches=name in OF_COPIES)) as world:
-        story(world)
+    ends_well(STORIES[name])
 
 
 @pytest.mark.parametrize("name", STORIES)
 def test_without_it_a_promise_is_broken(name: str) -> None:
-    story, without = STORIES[name]
-    with without():
-        world = World(caches=name in OF_COPIES)
-        with contextlib.closing(world), pytest.raises(Broken):
-            story(world)
+    is_broken_without(STORIES[name])
 
 
 def test_a_worker_reads_the_journal_often_enough_for_the_stories(world: World) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -19,8 +20,11 @@ from stateroom.backend.client import Argument, Script
 from stateroom.backend.near_cache import NearCache
 from stateroom.backend.sentinel import Answer, SentinelWatcher
 from stateroom.errors import StoreUnavailable, Unavailable
+from stateroom.sessions import upkeep, wiring
+from stateroom.sessions.journal.two_looks import BEYOND_DEGRADED_SECONDS
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.session import Session
+from stateroom.sessions.protocol.unknown_users import KnownUsers
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.upkeep import Upkeep
 from stateroom.sessions.wiring import wire
@@ -31,10 +35,11 @@ from stateroom.testing import settings
 
 from ..fake_journal import FakeJournal, Table
 from ..fake_redis import Call, FakeClient, Node
-from ..virtual import Clock, VirtualLoop
+from ..virtual import Clock, Host, VirtualLoop, on_host
 
 POLL_SECONDS = 0.2
 CACHE_SECONDS = 30.0
+LONGEST_SECONDS = 100_000
 TIMEOUT_SECONDS = 0.5
 SENTINELS = 3
 PREFIX = "test"
@@ -90,16 +95,39 @@ class SentinelClient(FakeClient):
         return reply, 0
 
 
-class Worker:
-    def __init__(self, world: World, key: str, number: int, *, journal_required: bool, caches: bool) -> None:
+@dataclass(frozen=True)
+class Options:
+    """`known_users`: which users there are; None if nobody is asked. Times are seconds."""
+
+    journal_required: bool = False
+    caches: bool = False
+    degraded_seconds: int = 90_000
+    beyond_seconds: float = BEYOND_DEGRADED_SECONDS
+    known_users: KnownUsers | None = None
+    cookie_keys: str = field(default_factory=new_key)
+    token_keys: str = ""
+
+
+class Worker(Host):
+    """A process, on a host of its own."""
+
+    def __init__(self, world: World, number: int, options: Options, *, skew_seconds: float = 0.0) -> None:
+        super().__init__()
+        self.skew_seconds = skew_seconds
+        with on_host(self):
+            self._begin(world, number, options)
+
+    def _begin(self, world: World, number: int, options: Options) -> None:
+        caches = options.caches
         self.client = SentinelClient(world, NearCache(CACHE_SECONDS) if caches else None)
         self.journal = FakeJournal(world.table)
         made = settings(
-            database_url="sqlite:///unused.db", session_max_age=100_000, session_absolute_max_age=100_000, degraded_max_age=90_000,
-            redis_write_replicas=1, journal_required=journal_required,
-            cookie_keys=key, redis_key_prefix=PREFIX, session_cache_max_age=CACHE_SECONDS if caches else 0,
+            database_url="sqlite:///unused.db", session_max_age=LONGEST_SECONDS, session_absolute_max_age=LONGEST_SECONDS,
+            session_remember_max_age=LONGEST_SECONDS, degraded_max_age=options.degraded_seconds,
+            redis_write_replicas=1, journal_required=options.journal_required, jwt_keys=options.token_keys,
+            cookie_keys=options.cookie_keys, redis_key_prefix=PREFIX, session_cache_max_age=CACHE_SECONDS if caches else 0,
         )  # fmt: skip
-        self.parts = wire(made, Metrics(), self.client, self.journal)
+        self.parts = wire(made, Metrics(), self.client, self.journal, options.known_users)
         self.manager = SessionManager(self.parts)
         self.parts.replay.sweeps = number == 0
         self.tasks = [
@@ -121,9 +149,10 @@ class Worker:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _flush(self) -> None:
-        upkeep = Upkeep(self.parts)
+        work = Upkeep(self.parts)
         while True:
-            for step in (upkeep.flush_ends, upkeep.prune_journal, upkeep.look_whose, upkeep.calibrate):
+            steps = (work.calibrate, work.flush_ends, work.prune_journal, work.look_whose, work.end_unknown_users)
+            for step in steps:
                 with contextlib.suppress(Unavailable):
                     await step()
             await asyncio.sleep(1.0)
@@ -143,13 +172,17 @@ class Worker:
 class World:
     """The fleet. `advance` lets virtual time pass; everything else is at once."""
 
-    def __init__(self, *, workers: int = 2, journal_required: bool = False, caches: bool = False) -> None:
+    def __init__(self, *, workers: int = 2, **options: Any) -> None:
+        """`options`: see `Options`."""
         self.clock = Clock()
+        self.options = Options(**options)
         self._exits = contextlib.ExitStack()
         self._exits.enter_context(self.clock.ticking())
+        for module in (upkeep, wiring):
+            self._exits.enter_context(mock.patch.object(module, "BEYOND_DEGRADED_SECONDS", self.options.beyond_seconds))
         self.loop = VirtualLoop(self.clock)
         asyncio.set_event_loop(self.loop)
-        self.table = Table()
+        self.table = Table(1000 * LONGEST_SECONDS)
         self.replicates = True
         self.late: list[tuple[Node, Call]] = []
         self.nodes = [Node(0), Node(1)]
@@ -158,11 +191,28 @@ class World:
         self.named = [(self.primary.address, 1)] * SENTINELS
         self.snapshot: Any = None
         self.do(self.primary.begin(PREFIX))
-        self.workers = self.do(self._workers(workers, new_key(), journal_required, caches))
+        self.workers = [self.do(self._worker(number)) for number in range(workers)]
         self.advance(2.0)
 
-    async def _workers(self, count: int, key: str, journal_required: bool, caches: bool) -> list[Worker]:
-        return [Worker(self, key, number, journal_required=journal_required, caches=caches) for number in range(count)]
+    async def _worker(self, number: int, *, skew_seconds: float = 0.0) -> Worker:
+        return Worker(self, number, self.options, skew_seconds=skew_seconds)
+
+    def restart_all(self, meanwhile: Callable[[], object]) -> None:
+        """Every worker is stopped, something happens, and new ones are started."""
+        for worker in self.workers:
+            self.do(worker.aclose())
+        meanwhile()
+        for number in range(len(self.workers)):
+            self.restart_worker(number)
+        self.advance(2.0)
+
+    def restart_worker(self, number: int) -> None:
+        """Another process takes its place, with the host's clock and links. It remembers nothing."""
+        old = self.workers[number]
+        self.do(old.aclose())
+        new = self.workers[number] = self.do(self._worker(number, skew_seconds=old.skew_seconds))
+        new.journal.table, new.journal.is_cut = old.journal.table, old.journal.is_cut
+        new.client.cut, new.client.cut_sentinels = old.client.cut, old.client.cut_sentinels
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
@@ -219,8 +269,8 @@ class World:
 
     def restore_database(self, backup: Table) -> None:
         """The database becomes what it was: its file is replaced, so that a commit under way fails."""
-        self.table = backup.copy()
-        self.table.commit_seconds = 0.002
+        skew, self.table = self.table.skew_seconds, backup.copy()
+        self.table.commit_seconds, self.table.skew_seconds = 0.002, skew
         for worker in self.workers:
             worker.journal.table = self.table
 

@@ -278,6 +278,32 @@ async def test_a_session_past_its_absolute_deadline_does_not_come_back(fleet: Fl
     assert await worker.copies() == []
 
 
+async def test_what_was_sealed_before_the_time_of_redis_went_back_restores_nothing(fleet: Fleet) -> None:
+    """Rule 14: it looks younger than it is, so its end may have left the journal already."""
+    worker = await fleet.join(degraded_max_age=60)
+    clock, key = worker.manager._parts.clock, worker.manager._parts.key_names.sweeper
+    _, before = await worker.sign_in()
+    assert outcome(await worker.manager.load(before)) == "stored"
+    clock.offset_ms += 10_000  # as Redis' time was until now
+    await clock.calibrate(worker.client, key)
+    _, after = await worker.sign_in()
+    assert outcome(await worker.manager.load(after)) == "stored"
+    await fleet.node.call("FLUSHALL")
+    assert outcome(await worker.manager.load(before)) == "ended: expired"
+    assert outcome(await worker.manager.load(after)) == "restored"
+
+
+async def test_a_session_that_was_seen_since_the_time_went_back_is_good_alone(fleet: Fleet) -> None:
+    worker = await fleet.join(degraded_max_age=60)
+    clock, key = worker.manager._parts.clock, worker.manager._parts.key_names.sweeper
+    _, value = await worker.sign_in()
+    clock.offset_ms += 10_000
+    await clock.calibrate(worker.client, key)
+    assert outcome(await worker.manager.load(value)) == "stored"
+    await fleet.node.call("FLUSHALL")
+    assert outcome(await worker.manager.load(value)) == "restored"
+
+
 # Over HTTP
 
 

@@ -38,3 +38,10 @@ def test_those_used_longest_ago_are_dropped_first(monkeypatch: pytest.MonkeyPatc
     assert len(sightings) == 3
     assert sightings.of(credential("a")) is first
     assert sightings.of(credential("b")) is not second
+
+
+def test_times_of_a_clock_that_was_set_back_are_forgotten() -> None:
+    sightings = Sightings(KeyNames("p"))
+    sightings.of(credential("a")).seen_ms = 5
+    sightings.clear()
+    assert sightings.of(credential("a")).seen_ms == 0

@@ -101,7 +101,10 @@ class EndsJournal(Protocol):
         """Commit the end of every session of the deployment."""
 
     async def recommit(self, rows: Sequence[Row]) -> int:
-        """Commit those of these rows that a restored database lacks. Returns how many. Marks the database as restored."""
+        """Commit those of these rows that a restored database lacks, and what they did to generations and the epoch.
+
+        Returns how many it lacked. Marks the database as restored.
+        """
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         """Why this session ended, or None if no row says so."""

@@ -8,7 +8,7 @@ before. Waiting requests share one. A worker has at most one under way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import DatabaseUnavailable
@@ -17,10 +17,10 @@ from ..model.rows import EVERYBODY
 from .tail import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from ..model.deployment import Current, Deployment
+    from ..model.deployment import Current, Deployment, DeploymentRow
     from ..model.rows import Row
     from .interface import EndsJournal
-    from .tail import Tail
+    from .tail import Checked, Tail
 
 SESSIONS_AT_ONCE = 256
 
@@ -102,16 +102,26 @@ class Lookup:
     async def _unknown_among(self, batch: Collection[SessionRef]) -> Collection[str]:
         return () if self.unknown is None else await self.unknown({ref.user for ref in batch if ref.user})
 
+    def _check_whose(self, deployment: DeploymentRow | None) -> None:
+        """Raises `DatabaseUnavailable` if it is another deployment's journal, or nobody's."""
+        if self._journal.has_journal and (deployment is None or deployment.id != self._deployment.id):
+            raise DatabaseUnavailable("the user database is another deployment's")
+
+    def _check_not_older(self, epoch: str, checked: Checked, nonces: Mapping[int, str | None]) -> None:
+        """Raises `DatabaseUnavailable` if the database went back: it lacks ends that were acknowledged.
+
+        The tail is about to commit them again.
+        """
+        if self.tail is not None and (epoch in self.tail.replaced or self.tail.went_back(checked, nonces)):
+            raise DatabaseUnavailable("the user database went back to an older state")
+
     async def _answer(self, batch: dict[SessionRef, asyncio.Future[Verdict]]) -> None:
         try:
             checked = {} if self.tail is None else self.tail.checked
             rows, generations, deployment, nonces = await self._journal.look_up(list(batch), checked=checked)
-            if deployment is not None and deployment.id != self._deployment.id:
-                raise DatabaseUnavailable("the user database is another deployment's")  # noqa: TRY301
+            self._check_whose(deployment)
             epoch = "" if deployment is None else deployment.epoch
-            if self.tail is not None and (epoch in self.tail.replaced or self.tail.went_back(checked, nonces)):
-                # A restored database lacks ends that were acknowledged. The tail is about to commit them again.
-                raise DatabaseUnavailable("the user database went back to an older state")  # noqa: TRY301
+            self._check_not_older(epoch, checked, nonces)
             unknown = await self._unknown_among(batch)
         except BaseException as error:
             fault = error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable("the journal did not answer")

@@ -6,8 +6,8 @@ with a generation ends every older session of the user, and a row with an epoch 
 a rotation names the session's new handle. A user's registration is a row too, which ends nothing: if it is missing, the
 database was restored from a backup that is older than the user (tail.py).
 
-A row is kept until the longest lifetime that the settings allow has passed, by the database's own clock. Nothing but
-`prune` looks at that time.
+A row is kept for the longest lifetime that the settings allow, from the database's own time on, or from Redis' if that was
+ahead: sealed values go by Redis' clock. Nothing but `prune` looks at that time.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Integer,
     String,
     and_,
     bindparam,
+    case,
     cast,
     delete,
-    exists,
     func,
     insert,
     literal,
@@ -43,6 +42,7 @@ from ..model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 from .database_time import NowMs
 from .generations import AT_LEAST, HOLD, RAISE
 from .interface import EpochChange, LookedUp, Reading, Successors
+from .successors import SUCCESSORS
 from .tables import fleet, session_ends, session_generations
 from .tail import GAP_SECONDS
 
@@ -60,38 +60,15 @@ _ID = select(fleet.c.id).where(fleet.c.singleton == 1)
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
 _DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
-
-
 _GENERATION = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user")).scalar_subquery()
 _CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery(), _ID.scalar_subquery())
+_ENDED_AT = bindparam("ended_at", type_=BigInteger())
+_EXPIRES_AT = case((NowMs() < _ENDED_AT, _ENDED_AT), else_=NowMs()) + bindparam("longest_ms", type_=BigInteger())
 _END = insert(session_ends).values(
-    {name: bindparam(name) for name in ("user_key", "handle", "reason", "ended_at", "successor", "nonce")}
-    | {"expires_at": NowMs() + bindparam("longest_ms", type_=BigInteger())}
+    {name: bindparam(name) for name in ("user_key", "handle", "generation", "reason", "successor", "nonce")}
+    | {"ended_at": _ENDED_AT, "expires_at": _EXPIRES_AT}
 )
 """Built once: building a statement takes longer than executing it."""
-
-
-def _successors() -> Select[tuple[str, bool]]:
-    """Every handle that followed one, and whether it has ended. UNION drops repetitions, so a circle ends the query too.
-
-    A handle has one successor at most: `rotate` refuses a session that has an end. It is looked up by a subquery, because
-    PostgreSQL may read the whole table for each step of a recursive join.
-    """
-    ends = session_ends.c
-    of_user = and_(ends.user_key == bindparam("user"), ends.successor.is_not(None))
-    chain = select(ends.successor.label("handle")).where(of_user, ends.handle == bindparam("handle")).cte("chain", recursive=True)
-    following = select(ends.successor).where(of_user, ends.handle == chain.c.handle).order_by(ends.seq).limit(1).scalar_subquery()
-    chain = chain.union(select(following).where(chain.c.handle.is_not(None)))
-    own = session_ends.alias("own").c
-    is_ended = exists().where(own.user_key == bindparam("user"), own.handle == chain.c.handle)
-    return (
-        select(chain.c.handle, is_ended.label("is_ended"))
-        .where(chain.c.handle.is_not(None))
-        .limit(bindparam("limit", type_=Integer()))
-    )
-
-
-_SUCCESSORS = _successors()
 
 
 T = TypeVar("T")
@@ -171,7 +148,8 @@ class Journal:
             before = str((await connection.execute(_EPOCH)).scalar_one())
             after = secrets.token_hex(8)
             row = {"user_key": "", "reason": reason, "ended_at": ended_at, "epoch": before, "successor": after}
-            await connection.execute(insert(session_ends).values(row | self._stamp(expires_at=TO_THE_LAST)))
+            row |= {"expires_at": TO_THE_LAST, "nonce": secrets.token_hex(8)}
+            await connection.execute(insert(session_ends).values(row))
             await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(epoch=after))
             return EpochChange(before, after)
 
@@ -184,7 +162,8 @@ class Journal:
             for row in rows:
                 if row.reason != REGISTERED and await connection.scalar(_same_as(row)) is None:
                     count += 1
-                    await self._commit_again(connection, row)
+                    await self._insert_again(connection, row)
+                await self._take_effect(connection, row)
             word = func.coalesce(fleet.c.restored, secrets.token_hex(8))
             await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(restored=word))
             return count
@@ -234,7 +213,9 @@ class Journal:
 
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
         async def step(connection: AsyncConnection) -> Successors:
-            found = (await connection.execute(_SUCCESSORS, {"user": ref.user, "handle": ref.handle, "limit": limit + 1})).all()
+            await check_primary(connection)
+            self._check_whose(await connection.scalar(_ID))
+            found = (await connection.execute(SUCCESSORS, {"user": ref.user, "handle": ref.handle, "limit": limit + 1})).all()
             not_ended = [SessionRef(ref.user, each.handle) for each in found if not each.is_ended]
             return Successors(not_ended, is_complete=len(found) <= limit)
 
@@ -312,38 +293,47 @@ class Journal:
             raise DatabaseUnavailable("the user database is another deployment's")
 
     def _values(self, row: EndRow) -> dict[str, object]:
-        values = {
-            "user_key": row.user, "handle": row.handle, "reason": row.reason, "ended_at": row.ended_at,
-            "successor": row.successor,
-        }  # fmt: skip
-        return values | {"longest_ms": self._longest_ms, "nonce": secrets.token_hex(8)}
+        return self._stamped(
+            user_key=row.user, handle=row.handle, generation=None, reason=row.reason, ended_at=row.ended_at, successor=row.successor
+        )
 
-    def _stamp(self, **given: object) -> dict[str, object]:
-        return {"expires_at": NowMs() + self._longest_ms, "nonce": secrets.token_hex(8)} | given
+    def _stamped(self, **values: object) -> dict[str, object]:
+        return {**values, "longest_ms": self._longest_ms, "nonce": secrets.token_hex(8)}
 
     async def _raise(self, connection: AsyncConnection, user: str, reason: str, *, seen: int, ended_at: int) -> int:
         generation = int((await connection.execute(RAISE, {"user": user, "least": seen + 1})).scalar_one())
-        row = {"user_key": user, "generation": generation, "reason": reason, "ended_at": ended_at}
-        await connection.execute(insert(session_ends).values(row | self._stamp()))
+        row = {
+            "user_key": user,
+            "handle": None,
+            "generation": generation,
+            "reason": reason,
+            "ended_at": ended_at,
+            "successor": None,
+        }
+        await connection.execute(_END, self._stamped(**row))
         return generation
 
-    async def _commit_again(self, connection: AsyncConnection, row: Row) -> None:
+    async def _insert_again(self, connection: AsyncConnection, row: Row) -> None:
         values = row._asdict()
         del values["seq"]
         values["user_key"] = values.pop("user")
         values["nonce"] = row.nonce or secrets.token_hex(8)
         await connection.execute(insert(session_ends).values(values))
+
+    async def _take_effect(self, connection: AsyncConnection, row: Row) -> None:
+        """The other tables may have gone back though this one did not."""
         if row.generation is not None:
             await connection.execute(AT_LEAST, {"user": row.user, "least": row.generation})
         if row.epoch is not None:
-            behind = and_(fleet.c.singleton == 1, fleet.c.epoch == row.epoch)
-            await connection.execute(update(fleet).where(behind).values(epoch=row.successor))
+            await connection.execute(
+                update(fleet).where(fleet.c.singleton == 1, fleet.c.epoch == row.epoch).values(epoch=row.successor)
+            )
 
 
 async def note_registration(connection: AsyncConnection, user: str, *, longest_ms: int, registered_at: int) -> None:
     """Write the row of a user's registration, in the transaction that inserts the user."""
-    row = {"user_key": user, "handle": None, "reason": REGISTERED, "ended_at": registered_at, "successor": None}
-    await connection.execute(_END, row | {"longest_ms": longest_ms, "nonce": secrets.token_hex(8)})
+    row = {"user_key": user, "handle": None, "generation": None, "reason": REGISTERED, "ended_at": registered_at}
+    await connection.execute(_END, row | {"successor": None, "longest_ms": longest_ms, "nonce": secrets.token_hex(8)})
 
 
 def generation_of(user_id: ColumnElement[int]) -> ColumnElement[int]:

@@ -71,7 +71,7 @@ class Tail:
     `floor`: rows up to this number are not held, except those that ended all of a user's sessions. It never decreases.
     `ended`: the first row that ended a session. The key has the user too: a user may write rows about another's handle.
     `generations`: for each user the row with their highest generation, in the order in which the rows were read.
-    `replaced`: the epochs that the deployment had before: their sessions have ended.
+    `replaced`: the epochs that the deployment had before, and the rows that ended their sessions.
     `unwritten`: ends that are acknowledged and wait until the journal answers again.
     `read_at`: when the last read began that succeeded; it never decreases. 0 before the first.
     `has_read`: whether a read has succeeded. `is_away`: the last read failed.
@@ -104,7 +104,7 @@ class Tail:
         self.unwritten: dict[SessionRef, Row] = {}
         self.ended: dict[SessionRef, Row] = {}
         self.generations: OrderedDict[str, Row] = OrderedDict()
-        self.replaced: set[str] = set()
+        self.replaced: dict[str, Row] = {}
         self.floor = 0
         self.read_at = 0.0
         self.has_read = False
@@ -210,7 +210,7 @@ class Tail:
     async def _start_over(self) -> None:
         """Commit again what the restored database lacks, and forget everything."""
         own = [row for _, row in self._own]
-        held = [*sorted({*self._rows, *self.generations.values()}, key=lambda row: row.seq), *own]
+        held = [*sorted({*self._rows, *self.generations.values(), *self.replaced.values()}, key=lambda row: row.seq), *own]
         count = await self._journal.recommit(held)
         log.warning("database_restored", recommitted=count, fix="docs/runbook.md: the user database was restored from a backup")
         self._rows.clear()
@@ -234,7 +234,7 @@ class Tail:
             while True:
                 reading = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE, checked=self.checked)
                 row = self._check_whose(reading.deployment)
-                if self._is_suspect or self.went_back(self._checked, reading.nonces):
+                if self._is_suspect or row.epoch in self.replaced or self.went_back(self._checked, reading.nonces):
                     await self._start_over()
                     raise DatabaseUnavailable("the user database was restored")  # noqa: TRY301
                 self._take(reading.rows)
@@ -353,7 +353,7 @@ class Tail:
 
     def _keep_end_of_many(self, row: Row) -> None:
         if row.epoch is not None:
-            self.replaced.add(row.epoch)
+            self.replaced[row.epoch] = row
         if row.generation is None:
             return
         known = self.generations.get(row.user)

@@ -10,3 +10,7 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch."""
+
+    @property
+    def set_back_ms(self) -> int:
+        """To what time it was set back last; 0 if it never was."""

@@ -32,6 +32,10 @@ class Sightings:
     def __len__(self) -> int:
         return len(self._by_session)
 
+    def clear(self) -> None:
+        """Forget all of it: it was noted by a clock that was set back since."""
+        self._by_session.clear()
+
     def of(self, credential: Credential) -> Sighting:
         """What this worker saw of the credential's session. The first call makes an empty one."""
         ref = credential.ref

@@ -125,15 +125,19 @@ class Trust:
         return sighting.seen_ms if credential.is_legacy else max(credential.issued_at, sighting.seen_ms)
 
     def is_good_alone(self, credential: Credential, sighting: Sighting) -> bool:
-        """Whether a signed-in user's credential may stand for its session: it was confirmed not long ago."""
+        """Whether a signed-in user's credential may stand for its session: it was confirmed not long ago.
+
+        If Redis' time went back, what was confirmed before looks younger than it is, and counts for nothing.
+        """
         if not self._degraded_ms or not self.has_journal or not credential.user:
             return False
         if credential.is_legacy and not sighting.seen_ms:
             return False
-        now = self._clock.now_ms()
+        now, confirmed_ms = self._clock.now_ms(), self.confirmed_ms(credential, sighting)
         return (
             credential.issued_at <= now + FUTURE_MS
-            and now - self.confirmed_ms(credential, sighting) <= self._degraded_ms
+            and confirmed_ms >= self._clock.set_back_ms
+            and now - confirmed_ms <= self._degraded_ms
             and now < sighting.renewed_ms + credential.idle_ms
             and now < credential.deadline
         )

@@ -4,25 +4,40 @@ Scripts ask Redis for the time. What a worker decides itself (is a renewal due, 
 the monotonic clock plus the difference to Redis that it measured last. A wall clock that is set while Redis is
 unavailable must not make old things young again. Before the first comparison the wall clock at startup counts. Times
 are milliseconds since the epoch.
+
+Redis' own time may go back: its host's clock is set, or a failover leads to a host whose clock is behind. It is taken
+over, but then every value that was sealed before looks younger than it is. So the clock remembers to what time it was set
+back: a value that was sealed earlier restores no session and stands for none alone.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+import structlog
+
+from ..model.lifetimes import FUTURE_MS
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
+
+log = structlog.get_logger(__name__)
 
 
 class RedisClock:
     """Implements `Clock`.
 
     `offset_ms`: Redis' time less the monotonic clock. `is_calibrated`: whether it was measured yet.
+    `set_back_ms`: what Redis' time was when it was found to have gone back by more than clocks differ anyway; 0 if it
+    never was. It is the last such time.
     `skew_ms`: zero outside tests; `stateroom.testing` moves time by it, for scripts too.
     """
 
     def __init__(self) -> None:
+        self._on_step_back: list[Callable[[], None]] = []
+        self.set_back_ms = 0
         self.offset_ms = round((time.time() - time.monotonic()) * 1000)
         self.skew_ms = 0
         self.is_calibrated = False
@@ -31,13 +46,24 @@ class RedisClock:
         """Milliseconds since the epoch."""
         return int(time.monotonic() * 1000) + self.offset_ms + self.skew_ms
 
+    def on_step_back(self, forget: Callable[[], None]) -> None:
+        """Call this whenever the time has gone back: times that were noted before are of another clock."""
+        self._on_step_back.append(forget)
+
     async def calibrate(self, client: RedisClient, key: str) -> None:
         """Compare with Redis TIME. Raises `StoreUnavailable`."""
         before = time.monotonic()
         seconds, micros = await client.execute(key, "TIME")
         middle = (before + time.monotonic()) / 2
-        self.offset_ms = round((int(seconds) + int(micros) / 1e6 - middle) * 1000)
-        self.is_calibrated = True
+        offset_ms = round((int(seconds) + int(micros) / 1e6 - middle) * 1000)
+        back_ms, self.offset_ms = self.offset_ms - offset_ms, offset_ms
+        was_calibrated, self.is_calibrated = self.is_calibrated, True
+        if back_ms > FUTURE_MS:
+            for forget in self._on_step_back:
+                forget()
+            if was_calibrated:  # otherwise this host's clock was wrong, and Redis' was not set
+                self.set_back_ms = self.now_ms()
+                log.error("redis_time_went_back", seconds=back_ms / 1000, fix="docs/runbook.md: the clock of Redis was set back")
 
     def latest_ms(self, timeout: float) -> int:
         """Until when a script may write if its caller waits `timeout` seconds. The clock must be calibrated."""

@@ -138,3 +138,15 @@ def test_an_end_after_the_restore_is_known_to_the_other_service(fleet: Fleet) ->
     for service in fleet.services:
         for value in (ends_before, ends_after):
             becomes(service, value, "logout")
+
+
+def test_a_sign_out_from_a_moment_before_the_restore_holds(fleet: Fleet) -> None:
+    """Perhaps nobody has read its row: only the service that committed it can know that it is missing."""
+    one, _ = fleet.services
+    fleet.register(0, CARLA)
+    ends = one.sign_in(CARLA["email"], CARLA["password"])
+    fleet.database.back_up()
+    fleet.sign_out(0, ends)
+    fleet.database.restore()
+    for service in fleet.services:
+        becomes(service, ends, "logout")

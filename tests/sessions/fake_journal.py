@@ -217,6 +217,10 @@ class FakeJournal:
             table.deployment = table.deployment._replace(restored=word)
         return len(lacking)
 
+    async def lacks(self, rows: Sequence[Row]) -> bool:
+        there = (await self._ask()).in_order()
+        return not all(any(_does_same(row, each) for each in there) for row in rows)
+
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         rows = (await self._ask()).in_order()
         return next((row.reason for row in rows if row.epoch is None and row.ends(ref, Current(generation, ""))), None)

@@ -10,11 +10,11 @@ import pytest
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal import tail as module
 from stateroom.sessions.journal.interface import Reading
-from stateroom.sessions.journal.tail import GAP_SECONDS, PATIENCE_SECONDS, ROWS_AT_START, Tail
+from stateroom.sessions.journal.tail import GAP_SECONDS, GAPS_LOOKED_FOR, PATIENCE_SECONDS, ROWS_AT_START, Tail
 from stateroom.sessions.journal.two_looks import TwoLooks
 from stateroom.sessions.model.deployment import Current, Deployment
 from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.model.rows import Row
+from stateroom.sessions.model.rows import EndRow, Row
 from stateroom.sessions.store.redis_clock import RedisClock
 
 from ..fake_journal import ASK_SECONDS, FakeJournal, Table
@@ -219,3 +219,29 @@ async def test_a_journal_that_hangs_is_away_too(clock: Clock, journal: Journal, 
     await tail.catch_up()
     assert not tail.is_away
     await tail.aclose()
+
+
+async def test_a_restore_is_noticed_by_the_end_that_no_read_had_brought(clock: Clock, journal: Journal, tail: Tail) -> None:
+    journal.commit(1, 2)
+    await tail.catch_up()
+    backup = journal.table.copy()
+    await journal.record([EndRow("i1", "mine", "logout", 0)])
+    tail.remember(Row(0, "i1", "mine", None, "logout", 0, NEVER))
+    journal.table = backup
+    clock.now += 0.001
+    with pytest.raises(DatabaseUnavailable, match="restored"):
+        await tail.catch_up()
+    assert await journal.reason(SessionRef("i1", "mine"), 0) == "logout"
+
+
+async def test_an_end_that_is_there_is_no_restore_though_no_read_brings_it(clock: Clock, journal: Journal, tail: Tail) -> None:
+    """Too many others came between."""
+    journal.commit(1)
+    journal.commit(*range(GAPS_LOOKED_FOR + 10, GAPS_LOOKED_FOR + 12))
+    await tail.catch_up()
+    journal.show(Row(3, "i1", "mine", None, "logout", 0, NEVER))
+    tail.remember(Row(0, "i1", "mine", None, "logout", 0, NEVER))
+    clock.now += 0.001
+    await tail.catch_up()
+    assert tail.reason(SessionRef("i1", "mine"), at(0)) is None
+    assert tail.restarts == 0

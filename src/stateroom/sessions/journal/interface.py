@@ -106,6 +106,9 @@ class EndsJournal(Protocol):
         Returns how many it lacked. Marks the database as restored.
         """
 
+    async def lacks(self, rows: Sequence[Row]) -> bool:
+        """Whether one of these rows is missing, and none does the same. Numbers and random words are not compared."""
+
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         """Why this session ended, or None if no row says so."""
 
@@ -192,6 +195,9 @@ class NoJournal:
 
     async def recommit(self, rows: Sequence[Row]) -> int:
         return 0
+
+    async def lacks(self, rows: Sequence[Row]) -> bool:
+        return False
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         row = self._rows.get(ref)

@@ -170,6 +170,12 @@ class Journal:
 
         return await self._write(step)
 
+    async def lacks(self, rows: Sequence[Row]) -> bool:
+        async def step(connection: AsyncConnection) -> bool:
+            return any([await connection.scalar(_same_as(row)) is None for row in rows])
+
+        return await self._database.read(step)
+
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         ends = session_ends.c
         ended = or_(ends.handle == ref.handle, and_(ends.handle.is_(None), ends.generation > generation))

@@ -17,7 +17,8 @@ to another database for a moment must end nobody's session.
 A database may be restored from a backup while this runs. Then the rows that came last are missing, or others have their
 numbers, and an end that is committed now would get a number that was read already. So each read looks again at the rows
 that the last read brought. If one is missing or another one, what the tail holds and the journal lacks is committed
-again, and the tail starts over.
+again, and the tail starts over. A read also misses what this worker committed before the read began: of a row that was
+committed a moment before the restore, no read has brought the number.
 """
 
 from __future__ import annotations
@@ -56,8 +57,6 @@ QUIET_SECONDS = 2.0
 """After a restore of the database the other workers commit again what only they hold, each within so long."""
 LAST_CHECKED = 50
 """How many of the rows that came last each read looks for again."""
-OWN_ROWS_SECONDS = 5.0
-"""Longer than a read may be away from the next one, as long as the journal answers."""
 assert ROWS_AT_START <= ROWS_KEPT
 
 Checked = Mapping[int, tuple[str | None, int]]
@@ -77,7 +76,8 @@ class Tail:
     `has_read`: whether a read has succeeded. `is_away`: the last read failed.
     `restored`: a random word while sessions may be left of users whom a restored database lacks; None in good times.
     `restarts`: how often the tail has started over, because the database went back. It never decreases.
-    `_own`: what this worker has committed lately, and when. `_rows`: what is held, in the order of reading.
+    `_own`: what this worker has committed, and when, until a read that began later has succeeded.
+    `_rows`: what is held, in the order of reading.
     `_highest`: the highest number read. `_gaps`: skipped numbers below `_highest`, and when each was first missed.
     `_checked`: the last rows that came, which must still be there: number, nonce and when the row is due.
     `_is_suspect`: the next read starts over. `_quiet_until`: until then the journal counts as unavailable.
@@ -122,10 +122,7 @@ class Tail:
 
     def remember(self, row: Row) -> None:
         """This worker has committed a row. Until a read brings it, only this worker could commit it again after a restore."""
-        now = time.monotonic()
-        self._own.append((now, row))
-        while now - self._own[0][0] > OWN_ROWS_SECONDS:
-            self._own.popleft()
+        self._own.append((time.monotonic(), row))
 
     @property
     def highest(self) -> int:
@@ -241,6 +238,9 @@ class Tail:
                 self._deployment.epoch, self.restored = row.epoch, row.restored
                 if len(reading.rows) < ROWS_AT_ONCE:
                     break
+            if await self._has_lost_own(began_at):
+                await self._start_over()
+                raise DatabaseUnavailable("the user database was restored")  # noqa: TRY301
         except DatabaseUnavailable:
             self.is_away = True
             raise
@@ -249,6 +249,21 @@ class Tail:
         if self.is_away:
             log.info("journal_back")
         self.has_read, self.is_away, self.read_at = True, False, began_at
+        while self._own and self._own[0][0] < began_at:
+            self._own.popleft()
+
+    async def _has_lost_own(self, moment: float) -> bool:
+        """Whether a row that this worker committed before this moment, and no read has brought, is gone."""
+        unseen = [row for at, row in self._own if at < moment and not self._holds(row)]
+        return bool(unseen) and await self._journal.lacks(unseen)
+
+    def _holds(self, row: Row) -> bool:
+        if row.epoch is not None:
+            return row.epoch in self.replaced
+        if row.handle is not None:
+            return SessionRef(row.user, row.handle) in self.ended
+        known = self.generations.get(row.user)
+        return known is not None and (known.generation or 0) >= (row.generation or 0)
 
     async def _start(self) -> None:
         row = await self._journal.agree(lease_ms=self._lease_ms, name=self._deployment.name)

@@ -153,8 +153,8 @@ class TooManyAttempts(StateroomError):
     slug = "too-many-attempts"
     title = "Too many attempts"
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"too many attempts; try again in {retry_after} s")
+    def __init__(self, retry_after: int, what: str = "attempts") -> None:
+        super().__init__(f"too many {what}; try again in {retry_after} s")
         self.retry_after = retry_after
 
 

@@ -19,6 +19,7 @@ COMMANDS = (
     ("doctor", "--json"),
     ("db", "upgrade"),
     ("db", "lease", "1"),
+    ("db", "adopt", "--yes"),
 )
 
 

@@ -14,12 +14,16 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Literal
 
+import structlog
+
 from ..backend.client import RedisClient, Script
 from ..errors import StoreUnavailable, TooManyAttempts
 from .throttle import LocalCounts, digest, network_of
 
 if TYPE_CHECKING:
     from ..settings import Settings
+
+log = structlog.get_logger(__name__)
 
 Kind = Literal["password", "session"]
 """What a step needs: the account's password, or only a session."""
@@ -43,12 +47,14 @@ class ChangeLimits:
 
         Raises `TooManyAttempts` if one of both limits is reached. A change that one limit refuses still counts for the other.
         """
-        counts = [self._take(f"a{digest(network_of(address))}", self._per_address)]
+        counts = {"SESSION_CHANGES_PER_ADDRESS": self._take(f"a{digest(network_of(address))}", self._per_address)}
         if user_id is not None:
-            counts.append(self._take(f"{kind[0]}{digest(str(user_id))}", self._per_user))
-        wait = max(await asyncio.gather(*counts))
-        if wait > 0:
-            raise TooManyAttempts(max(1, math.ceil(wait)))
+            counts["SESSION_CHANGES_PER_USER"] = self._take(f"{kind[0]}{digest(str(user_id))}", self._per_user)
+        waits = dict(zip(counts, await asyncio.gather(*counts.values()), strict=True))
+        setting = max(waits, key=waits.__getitem__)
+        if waits[setting] > 0:
+            log.warning("change_limit_reached", setting=setting, user_id=user_id)
+            raise TooManyAttempts(max(1, math.ceil(waits[setting])), "sign-ins and changes of sessions")
 
     async def _take(self, who: str, limit: int) -> float:
         """Seconds until the change would be allowed; 0 if it is allowed now."""

@@ -235,14 +235,15 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End sessions for good."""
-    from .admin import revoke_everybody, revoke_sessions, run
+    from .admin import existing_stores, revoke_everybody, revoke_sessions, run
 
     _check_choice(user, all_users=all_users)
     if user is not None:
         run(lambda service: revoke_sessions(service, user), as_json=as_json)
         return
     if not yes:
-        typer.confirm("Sign everybody out, on every device? This cannot be undone.", abort=True)
+        stores = existing_stores()
+        typer.confirm(f"{stores}\nSign everybody out, on every device? This cannot be undone.", abort=True)
     run(revoke_everybody, as_json=as_json)
 
 
@@ -270,10 +271,13 @@ def adopt(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
     """Take over a Redis that belongs to another user database, and end every session in it. Stop every worker first."""
-    from .admin import adopt
+    from .admin import adopt, store_and_database
 
+    stores = store_and_database()
     if not yes:
-        typer.confirm("Take over the Redis of these settings and end every session in it? This cannot be undone.", abort=True)
+        typer.confirm(
+            f"{stores}\nTake this store over for this database, and end every session in it? This cannot be undone.", abort=True
+        )
     adopt(has_new_identity=new_identity)
 
 

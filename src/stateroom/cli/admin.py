@@ -79,6 +79,22 @@ def run(action: Callable[[Service], Awaitable[Answer]], *, as_json: bool = False
     asyncio.run(act()).show(stores, as_json=as_json)
 
 
+def existing_stores() -> NamedStores:
+    """What the settings name. Raises `SettingsError` if the embedded store or the SQLite file does not exist."""
+    settings = Settings.load()
+    check_exist(settings)
+    return NamedStores.of(settings)
+
+
+def store_and_database() -> NamedStores:
+    """What the settings name. Raises `SettingsError` if there is no database."""
+    settings = Settings.load()
+    if not settings.has_database:
+        raise SettingsError("DATABASE_URL is none: there is no database that could adopt a store; name one")
+    check_database_exists(settings)
+    return NamedStores.of(settings)
+
+
 def _prepared(settings: Settings) -> Settings:
     """Files that a command makes in the service's folder, such as SQLite's journals, are for the service's user alone."""
     hide_new_files()
@@ -192,9 +208,7 @@ def adopt(*, has_new_identity: bool) -> None:
 
     `has_new_identity`: first make the database another deployment, as a copy of a database must be. No worker may be running.
     """
-    settings = Settings.load()
-    if not settings.has_database:
-        raise SettingsError("DATABASE_URL is none: there is no database that could adopt a store; name one")
+    settings = _prepared(Settings.load())
     configure_logging(settings)
 
     async def act() -> None:
@@ -216,7 +230,8 @@ def adopt(*, has_new_identity: bool) -> None:
         finally:
             await client.aclose()
             await database.aclose()
-        print(f"{database.place} and its Redis are one deployment now; every session that was there has ended")
+        stores = NamedStores.of(settings)
+        print(f"{stores.database} and {stores.store} are one deployment now; every session that was there has ended")
 
     asyncio.run(act())
 

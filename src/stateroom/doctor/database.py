@@ -136,8 +136,8 @@ def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[F
     if foreign:
         what = f"{', '.join(foreign)}: Redis holds the sessions of a fleet with another user database; the service does not start"
         fix = (
-            "give every host the same DATABASE_URL, or this fleet a REDIS_KEY_PREFIX of its own; `stateroom db adopt` takes the "
-            "store over and ends every session in it"
+            "give every host the same DATABASE_URL, or this fleet a REDIS_KEY_PREFIX of its own; if the other database is gone, "
+            "`stateroom db adopt` takes the store over and ends every session in it"
         )
         return [fault("fleet", FLEET, what, fix)]
     if not ids:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _ADOPT = (
-    "give every host the same database, or this one a REDIS_KEY_PREFIX of its own; `stateroom db adopt` takes the store over "
-    "and ends every session in it"
+    "give every host the same database, or this one a REDIS_KEY_PREFIX of its own; if the other database is gone, "
+    "`stateroom db adopt` takes the store over and ends every session in it"
 )
 
 

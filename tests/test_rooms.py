@@ -93,7 +93,7 @@ SESSION_NAMES = {
 }  # fmt: skip
 MANAGER_NAMES = {
     "anonymous", "clock", "count_active", "create", "end", "exists", "generation", "generation_column", "has_access_tokens",
-    "kept_of_user", "list", "load", "mint_access_token", "opens", "ping", "pool_figures", "public_token_keys", "recognises",
+    "kept_of_user", "list", "load", "mint_access_token", "opens", "ping", "pool_figures", "public_token_keys", "own", "recognises",
     "renew", "renewal_horizon",
     "end_everybody", "epoch_column", "replace_keys", "replace_token_keys", "report_unknown", "revoke_all",
     "revoke", "rotate", "save", "seal", "settings", "sign_in", "store_state", "sweep",

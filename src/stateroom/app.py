@@ -69,7 +69,7 @@ def make_app(
     app.middlewares[:0] = outer
     app[ACCOUNTS] = Accounts(
         settings,
-        app[DATABASE],
+        app[SESSIONS].own(app[DATABASE]),
         app[CLIENT],
         app[METRICS],
         report_unknown=app[SESSIONS].report_unknown,

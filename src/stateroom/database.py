@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import MetaData, NullPool, event
@@ -66,6 +66,14 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+class Steps(Protocol):
+    """What runs steps in transactions: `Database.read`, `Database.write`."""
+
+    async def read(self, step: Step[T]) -> T: ...
+
+    async def write(self, step: Step[T]) -> T: ...
 
 
 class Database:

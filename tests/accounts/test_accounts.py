@@ -93,8 +93,7 @@ async def ada(accounts: Accounts) -> User:
 async def change_password(accounts: Accounts, new: str, *, current: str = PASSWORD) -> User:
     """Change the first user's password in the transaction that ends the sessions."""
     user, store = await accounts.change_password(1, current, new, ADDRESS)
-    async with accounts.users._database.begin() as connection:
-        await store(connection)
+    await accounts.users._database.write(store)
     return user
 
 

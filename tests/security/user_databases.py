@@ -35,6 +35,10 @@ class UserDatabase(ABC):
         """Another database, made of what was remembered."""
 
     @abstractmethod
+    def become(self, other: UserDatabase) -> None:
+        """Let our name lead to what the other one has now, as a wrong change of a name does, while services use it."""
+
+    @abstractmethod
     def lose(self) -> None:
         """Delete everything. No service may be running."""
 
@@ -94,6 +98,11 @@ class SqliteFile(UserDatabase):
         restore_in_place(self._backup, made._file)
         return made
 
+    def become(self, other: UserDatabase) -> None:
+        assert isinstance(other, SqliteFile)
+        other.back_up()
+        self._put_back(other._backup, self._file)
+
     def lose(self) -> None:
         for each in self._folder.glob("users.db*"):
             each.unlink()
@@ -120,6 +129,9 @@ class PostgresDatabase(UserDatabase):
         made = PostgresDatabase(self._server, has_schema=False)
         self._server.restore(made.url, self._dump)
         return made
+
+    def become(self, other: UserDatabase) -> None:
+        self._server.restore(self.url, self._server.dump(other.url))
 
     def lose(self) -> None:
         self._server.restore(self.url, self._empty)

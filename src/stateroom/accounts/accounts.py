@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..backend.client import RedisClient
-    from ..database import Database
+    from ..database import Steps
     from ..sessions.model.rows import InTransaction
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
@@ -43,7 +43,7 @@ class Accounts:
     def __init__(
         self,
         settings: Settings,
-        database: Database,
+        database: Steps,
         client: RedisClient,
         metrics: Metrics,
         *,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from ..database import Database
+    from ..database import Steps
     from ..sessions.model.identity import UserId
 
 MAX_EMAIL_LENGTH = 254
@@ -101,7 +101,7 @@ class User:
 class Users:
     """The table of users. Each call raises `DatabaseUnavailable`."""
 
-    def __init__(self, database: Database, longest_session_ms: int) -> None:
+    def __init__(self, database: Steps, longest_session_ms: int) -> None:
         self._database = database
         self._longest_session_ms = longest_session_ms
 

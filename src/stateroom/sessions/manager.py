@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from ..backend.client import PoolFigures
+    from ..database import Steps
     from ..settings import Settings
+    from .journal.own_database import OwnDatabase
     from .model.clock import Clock
     from .model.credential import Credential
     from .model.rows import InTransaction
@@ -278,6 +280,12 @@ class SessionManager:
     def report_unknown(self, user_id: UserId) -> None:
         """The application did not find the user of a session. If a second look confirms that, the user's sessions are ended."""
         self._parts.unknown_users.report(user_key(user_id))
+
+    def own(self, database: Steps) -> OwnDatabase:
+        """The user database for tables of one's own: each step raises `DatabaseUnavailable` if it is another deployment's."""
+        from .journal.own_database import OwnDatabase
+
+        return OwnDatabase(database, self._parts.deployment)
 
     @staticmethod
     def epoch_column() -> ColumnElement[str]:

@@ -42,6 +42,7 @@ from ..model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 from .database_time import NowMs
 from .generations import AT_LEAST, HOLD, RAISE
 from .interface import EpochChange, LookedUp, Reading, Successors
+from .own_database import OWNER, check_owner
 from .successors import SUCCESSORS
 from .tables import fleet, session_ends, session_generations
 from .tail import GAP_SECONDS
@@ -56,12 +57,11 @@ if TYPE_CHECKING:
 
 assert GAP_SECONDS > CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, "tails would stop looking for rows that still come"
 
-_ID = select(fleet.c.id).where(fleet.c.singleton == 1)
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
 _DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
 _GENERATION = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user")).scalar_subquery()
-_CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery(), _ID.scalar_subquery())
+_CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery(), OWNER.scalar_subquery())
 _ENDED_AT = bindparam("ended_at", type_=BigInteger())
 _EXPIRES_AT = case((NowMs() < _ENDED_AT, _ENDED_AT), else_=NowMs()) + bindparam("longest_ms", type_=BigInteger())
 _END = insert(session_ends).values(
@@ -220,7 +220,7 @@ class Journal:
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
         async def step(connection: AsyncConnection) -> Successors:
             await check_primary(connection)
-            self._check_whose(await connection.scalar(_ID))
+            self._check_whose(await connection.scalar(OWNER))
             found = (await connection.execute(SUCCESSORS, {"user": ref.user, "handle": ref.handle, "limit": limit + 1})).all()
             not_ended = [SessionRef(ref.user, each.handle) for each in found if not each.is_ended]
             return Successors(not_ended, is_complete=len(found) <= limit)
@@ -288,15 +288,15 @@ class Journal:
 
         async def checked(connection: AsyncConnection) -> T:
             if self._deployment is not None and self._deployment.id is not None:
-                self._check_whose(await connection.scalar(_ID))
+                self._check_whose(await connection.scalar(OWNER))
             return await step(connection)
 
         return await self._database.write(checked)
 
     def _check_whose(self, found: str | None) -> None:
         """`found`: the id of the deployment whose database it is. Raises `DatabaseUnavailable` if it is not ours."""
-        if self._deployment is not None and self._deployment.id not in {None, found}:
-            raise DatabaseUnavailable("the user database is another deployment's")
+        if self._deployment is not None and self._deployment.id is not None:
+            check_owner(found, self._deployment.id)
 
     def _values(self, row: EndRow) -> dict[str, object]:
         return self._stamped(

@@ -112,7 +112,7 @@ class Host:
 
     def refusal(self, **settings: object) -> str:
         """The one line with which the service refuses to start."""
-        done = self.run("serve", **settings)
+        done = self.run("serve", given="", **settings)
         assert done.returncode == 2, done.stderr
         [line] = done.stderr.splitlines()
         return line

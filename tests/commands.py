@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 import stateroom
 
 SOURCES = str(Path(stateroom.__file__).parents[1])
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 60
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -70,8 +70,11 @@ class Serving:
 
     @property
     def port(self) -> int:
-        told = re.search(r"listens on http://\S+:(\d+)\n", self.output)
-        assert told is not None, self.output
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while (told := re.search(r"listens on http://\S+:(\d+)\n", self.output)) is None:
+            assert "listens on" in self.output, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.02)  # It has written half of the line.
         return int(told[1])
 
     def wait_for(self, text: str) -> None:

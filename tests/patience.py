@@ -11,7 +11,7 @@ from aiohttp import web
 from stateroom import SESSIONS
 from stateroom.drills.node import until
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 @contextlib.contextmanager

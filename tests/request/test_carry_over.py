@@ -326,3 +326,22 @@ def test_a_wrong_address_is_told_at_the_start() -> None:
     stateroom.setup(app, testing.settings())
     with pytest.raises(SettingsError, match="redis://"):
         carry_over(app, redis_url="http://localhost", user_key="user_id")
+
+
+async def test_after_everybody_was_signed_out_no_old_cookie_opens_anything(servers: Servers, node: Node, tmp_path: Path) -> None:
+    carried, unseen = await before_the_move(node, user_id=42), await before_the_move(node, user_id=43)
+    settings = servers.settings(
+        "valkey",
+        redis_key_prefix=f"test-{secrets.token_hex(4)}",
+        database_url=f"sqlite:///{tmp_path}/users.db",
+        state_dir=tmp_path,
+    )
+    async with moved(settings, node) as client:
+        _, answer, ours = await ask(client, old(carried))
+        assert answer["user"] == 42
+        await manager_of(client).end_everybody()
+        for cookie in (ours, old(carried), old(unseen), old(carried)):
+            _, answer, _ = await ask(client, cookie)
+            assert answer["user"] is None
+        assert await manager_of(client).list(42) == []
+        assert await manager_of(client).list(43) == []

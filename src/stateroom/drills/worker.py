@@ -96,8 +96,8 @@ def _without_replay() -> None:
 def _without_restore() -> None:
     """Treat a session that the store does not have as expired."""
 
-    async def missing(self: Loader, record: Any, *_: Any) -> None:
-        self._ended(record, "expired")
+    async def missing(self: Loader, record: Any, credential: Any, *_: Any) -> None:
+        self._ended(record, credential, "expired")
 
     Loader._load_missing = missing  # type: ignore[method-assign, assignment]  # noqa: SLF001
 

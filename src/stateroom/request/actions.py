@@ -69,7 +69,7 @@ async def sign_out(request: web.Request) -> None:
     Raises `StoreUnavailable`, `DatabaseUnavailable`.
     """
     current = get_request_session(request)
-    ref, fault = current.record.ending_ref, current.record.fault
+    ref, fault = current.record.ending_ref or current.record.rotated_ref, current.record.fault
     if ref is None and fault is not None:  # nothing is known of the session, not even which one it is
         raise fault
     if ref is not None:

@@ -57,7 +57,7 @@ class Adoption:
         now = credential.issued_at
         outcome = await parts.restore.store_unless_ended(credential, created_ms=now, renewed_ms=now, fields=lambda: fields)
         if outcome.fields is None:
-            record.ended = outcome.reason
+            record.has_ended(credential.ref, outcome.reason or "expired")
             return None
         parts.loader.fill(record, credential, outcome.fields)
         return Adopted(credential.ref, int(outcome.fields[CREATED]), outcome.is_new)
@@ -79,10 +79,14 @@ class Adoption:
                 return
 
     def _credential(self, token: bytes, user_id: UserId | None) -> Credential:
-        """As if it had been sealed now. Nobody has just given a password, and no generation was before the first."""
+        """As if it had been sealed now. Nobody has just given a password.
+
+        It is of the first generation and the first epoch: whatever has ended all of the user's sessions, or everybody's, has
+        ended the old one too.
+        """
         settings, now = self._parts.settings, self._parts.clock.now_ms()
         return Credential(
             token, user_id, generation=0, auth_time=0, deadline=now + settings.session_absolute_max_age * 1000,
             idle_ms=settings.session_max_age * 1000, issued_at=now, is_persistent=False,
-            ref=SessionRef(user_key(user_id), handle_of(token)), renewed_ms=now, created_ms=now, epoch=self._parts.deployment.epoch,
+            ref=SessionRef(user_key(user_id), handle_of(token)), renewed_ms=now, created_ms=now, epoch="",
         )  # fmt: skip

@@ -213,6 +213,8 @@ class SessionManager:
             raise record.fault
         if ref is not None:
             await self._parts.ends.end(ref, reason)
+        elif record.rotated_ref is not None:
+            await self._parts.ends.end_what_became_of(record.rotated_ref, reason)
         record.forget()
 
     # A user's sessions

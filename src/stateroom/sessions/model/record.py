@@ -25,6 +25,7 @@ class SessionRecord(SessionData):
     `degraded`: the store is unavailable. Who it is may be known, its data is not: `data_fault` is set.
     `sighting`: what this worker saw of the session in Redis; None if it was not loaded for a credential.
     `restored`: Redis had lost the session until this request. `ended`: why the session has ended that the request brought.
+    `rotated_ref`: the session that the request brought, if it has ended because it got a new id. A sign-out ends the new one.
     `evicted`: how many of the user's sessions this request's sign-in has ended (`SESSION_MAX_PER_USER`).
     `must_reseal`: the release before sealed what the request brought; the response brings a value of this release.
     `known_ms`: when it was loaded from the store; 0 if it was not.
@@ -45,6 +46,7 @@ class SessionRecord(SessionData):
     ended: str | None = None
     fault: Unavailable | None = None
     unknown_ref: SessionRef | None = None
+    rotated_ref: SessionRef | None = None
     sighting: Sighting | None = None
     must_reseal: bool = False
     known_ms: int = 0
@@ -143,6 +145,11 @@ class SessionRecord(SessionData):
     def carried(self) -> Current:
         """What it was made with, and what ends it if that changes."""
         return Current(self.generation, self.epoch)
+
+    def has_ended(self, ref: SessionRef, reason: str) -> None:
+        """The session that the request brought has ended: the record is an anonymous visitor's."""
+        self.ended = reason
+        self.rotated_ref = ref if reason == "rotated" else None
 
     @property
     def ending_ref(self) -> SessionRef | None:

@@ -91,21 +91,39 @@ class Ends:
         except DatabaseUnavailable:
             return await self._end_without_journal(ref, row)
         ended, is_confirmed = await self._delete(ref)
-        if ref.user and (ended is None or not is_confirmed):
-            # Perhaps it got a new id since: then the end is meant for the new one. Only the journal tells for certain.
-            # A successor may be rotated until its own end is committed, so the journal is asked until there is no other.
-            while (found := await self._journal.successors(ref, SUCCESSORS)).not_ended or not found.is_complete:
-                if not found.is_complete:
-                    return await self._end_all_of(ref.user, reason, ended)
-                committed_at = await self._commit([self._row(each, reason) for each in found.not_ended])
-                deletions = [await self._delete(each) for each in found.not_ended]
-                is_confirmed = all(each for _, each in deletions)
-                ended = next((each for each, _ in deletions if each is not None), ended)
         if ref.user:  # an anonymous visitor's session gives no rights that somebody could go on using
+            # Perhaps it got a new id since: then the end is meant for the new one. Only the journal tells for certain.
+            successor = await self._end_successors(ref, reason) if ended is None or not is_confirmed else None
             if not is_confirmed:
                 await self._lease.passed_since(committed_at)
             await self.outlast_copies()
+            ended = successor or ended
         self.count(reason, ended)
+        return ended
+
+    async def end_what_became_of(self, ref: SessionRef, reason: str) -> None:
+        """End a session that got a new id, by the id that it had. Raises as `end`; `DatabaseUnavailable` without the journal."""
+        self._check_journal()
+        ended = await self._end_successors(ref, reason)
+        await self.outlast_copies()
+        self.count(reason, ended)
+
+    async def _end_successors(self, ref: SessionRef, reason: str) -> Ended | None:
+        """End what became of a session that got a new id. Returns what was deleted, if anything was; it is not counted.
+
+        A successor may be rotated until its own end is committed, so the journal is asked until there is no other.
+        Raises `DatabaseUnavailable`, and `StoreUnavailable` if neither store could take the end.
+        """
+        ended: Ended | None = None
+        while (found := await self._journal.successors(ref, SUCCESSORS)).not_ended or not found.is_complete:
+            if not found.is_complete:
+                await self._end_all_of(ref.user, reason)
+                break
+            committed_at = await self._commit([self._row(each, reason) for each in found.not_ended])
+            deletions = [await self._delete(each) for each in found.not_ended]
+            if not all(is_confirmed for _, is_confirmed in deletions):
+                await self._lease.passed_since(committed_at)
+            ended = next((each for each, _ in deletions if each is not None), ended)
         return ended
 
     async def commit_rotation(
@@ -252,13 +270,11 @@ class Ends:
         """Whether the store was settled, over one connection, from the glimpse until now."""
         return glimpse.still_holds() and self._trust.is_settled(glimpse)
 
-    async def _end_all_of(self, user: str, reason: str, ended: Ended | None) -> Ended | None:
+    async def _end_all_of(self, user: str, reason: str) -> None:
         """End every session of a user, because one of them has more successors than are followed."""
         log.warning("rotated_too_often", user=user, limit=SUCCESSORS)
         generation, committed_at = await self.raise_generation(user, reason)
         await self.delete_older(user, generation, reason, spare="", committed_at=committed_at)
-        self.count(reason, ended)
-        return ended
 
     async def _newest_generation(self, user: str) -> int:
         """As the tail and the store have it."""

@@ -182,7 +182,7 @@ class Loader:
             self._hit(record, sighting)
         else:
             record.forget()
-            self._ended(record, reason)
+            self._ended(record, credential, reason)
             if not is_pending and self._trust.is_settled(glimpse):
                 await self._clear_away(ref, reason)
 
@@ -207,7 +207,7 @@ class Loader:
                 fault = StoreUnavailable("the store is not settled and has no such session")
                 await self._load_by_journal(record, credential, sighting, fault)
             elif not self._trust.is_good_alone(credential, sighting):
-                self._ended(record, await self._reason_of_miss(credential))
+                self._ended(record, credential, await self._reason_of_miss(credential))
             else:
                 await self._store_again(record, credential, sighting, client_notes)
         except Unavailable as fault:
@@ -221,11 +221,11 @@ class Loader:
         Raises `DatabaseUnavailable`, and `StoreUnavailable` if the store cannot say whether there is a tombstone.
         """
         if self._trust.is_settled(glimpse) and not self._trust.is_good_alone(credential, sighting):
-            self._ended(record, await self._reason_of_miss(credential))
+            self._ended(record, credential, await self._reason_of_miss(credential))
             return
         reason = await within_budget(self._store.tombstone(credential.ref))
         if reason is not None:
-            self._ended(record, reason)
+            self._ended(record, credential, reason)
             return
         fault = StoreUnavailable("Redis does not have the session, and an access token does not store it again")
         await self._load_by_journal(record, credential, sighting, fault)
@@ -251,7 +251,7 @@ class Loader:
             record.restored = outcome.is_new
             self._hit(record, sighting)
         else:
-            self._ended(record, outcome.reason or "expired")
+            self._ended(record, credential, outcome.reason or "expired")
 
     async def _load_without_store(
         self, record: SessionRecord, credential: Credential, sighting: Sighting, fault: StoreUnavailable
@@ -273,12 +273,12 @@ class Loader:
             self._unknown(record, credential, fault)
             return
         if credential.deadline <= self._clock.now_ms():
-            self._ended(record, "expired")
+            self._ended(record, credential, "expired")
             return
         is_good_alone = self._trust.is_good_alone(credential, sighting)
         reason = await self._trust.why_ended_by_journal(credential.ref, credential.carried)
         if reason is not None:
-            self._ended(record, reason)
+            self._ended(record, credential, reason)
         elif is_good_alone:
             record.fill_from_credential(
                 credential,
@@ -292,8 +292,8 @@ class Loader:
         else:
             self._unknown(record, credential, fault)
 
-    def _ended(self, record: SessionRecord, reason: str) -> None:
-        record.ended = reason
+    def _ended(self, record: SessionRecord, credential: Credential, reason: str) -> None:
+        record.has_ended(credential.ref, reason)
         self._results["miss"].inc()
 
     def _unknown(self, record: SessionRecord, credential: Credential, fault: Unavailable) -> None:

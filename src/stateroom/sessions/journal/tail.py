@@ -16,7 +16,7 @@ to another database for a moment must end nobody's session.
 
 A database may be restored from a backup while this runs. Then the rows that came last are missing, or others have their
 numbers, and an end that is committed now would get a number that was read already. So each read looks again at the rows
-that the last read brought. If one is missing or another one, what the tail holds and the journal lacks is committed
+that the last read brought, and for those that this worker committed itself. If one is missing or another one, what the tail holds and the journal lacks is committed
 again, and the tail starts over.
 """
 
@@ -241,6 +241,9 @@ class Tail:
                 self._deployment.epoch, self.restored = row.epoch, row.restored
                 if len(reading.rows) < ROWS_AT_ONCE:
                     break
+            if not all(self._has_read(own) for committed_at, own in self._own if committed_at < began_at):
+                await self._start_over()  # the restore took what was committed a moment ago, and nothing that was read before
+                raise DatabaseUnavailable("the user database was restored")  # noqa: TRY301
         except DatabaseUnavailable:
             self.is_away = True
             raise
@@ -299,6 +302,15 @@ class Tail:
             elif seq == newest or due_at > now:
                 return True
         return False
+
+    def _has_read(self, own: Row) -> bool:
+        """Whether a row that this worker committed, or one that does the same, has come with a read."""
+        if own.epoch is not None:
+            return own.epoch in self.replaced
+        if own.handle is not None:
+            return SessionRef(own.user, own.handle) in self.ended
+        raised = self.generations.get(own.user)
+        return raised is not None and (raised.generation or 0) >= (own.generation or 0)
 
     def _begin(self, rows: Sequence[Row]) -> None:
         if rows:

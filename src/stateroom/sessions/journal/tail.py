@@ -15,9 +15,9 @@ Each read also tells whose journal it is. Another deployment's, or nobody's, is 
 to another database for a moment must end nobody's session.
 
 A database may be restored from a backup while this runs. Then the rows that came last are missing, or others have their
-numbers, and an end that is committed now would get a number that was read already. So each read looks again at the rows
-that the last read brought, and for those that this worker committed itself. If one is missing or another one, what the tail holds and the journal lacks is committed
-again, and the tail starts over.
+numbers, and an end that is committed now would get a number that was read already. So each read looks again for the rows
+that the last read brought, and for those that this worker committed itself. If one is missing or another one, what the
+tail holds and the journal lacks is committed again, and the tail starts over.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, preco
 
 from stateroom.errors import StateroomError
 from stateroom.sessions.model.session import Session, record_of
+from stateroom.sessions.sealing.token_keys import new_token_key
 
 from .world import SENTINELS, World
 
@@ -23,6 +25,7 @@ EXAMPLES = int(os.environ.get("PROMISE_EXAMPLES", "10"))
 STEPS = 30
 WORKERS = 2
 USERS = ["ada", "bob"]
+TOKEN_KEY = new_token_key()
 PAUSES = st.sampled_from([0.0, 0.003, 0.1, 0.3, 0.6, 1.5])
 a_worker = st.integers(0, WORKERS - 1)
 
@@ -32,12 +35,13 @@ class Kept:
     """A session as its client knows it. `may_be_out`: an end was asked for, or its answer got lost.
 
     `became`: what rotations have made of it. Who signs out with an old id, in time, signs that out.
-    `sealed_at`: when its cookie was sealed.
+    `sealed_at`: when its cookie was sealed. `token`: an access token of it.
     """
 
     user: str
     cookie: str = ""
     sealed_at: float = 0.0
+    token: str = ""
     may_be_out: bool = False
     is_asked_out: bool = False
     is_signed_out: bool = False
@@ -55,7 +59,7 @@ class Promise(RuleBasedStateMachine):
     sessions = Bundle("sessions")
 
     def make_world(self) -> World:
-        return World(workers=WORKERS, journal_required=self.journal_required, caches=self.caches)
+        return World(workers=WORKERS, journal_required=self.journal_required, caches=self.caches, token_keys=TOKEN_KEY)
 
     def may_be_lost(self, kept: Kept) -> bool:
         """Whether it may be told that it expired, though nobody ended it."""
@@ -84,7 +88,7 @@ class Promise(RuleBasedStateMachine):
                 session = await manager.create(user)
             except StateroomError:
                 return Kept(user, may_be_out=True)
-            return Kept(user, manager.seal(session), self.world.clock.now)
+            return Kept(user, manager.seal(session), self.world.clock.now, manager.mint_access_token(session)[0])
 
         kept = self.world.do(act())
         self.kept.append(kept)
@@ -97,6 +101,17 @@ class Promise(RuleBasedStateMachine):
     @rule(kept=sessions, worker=a_worker)
     def begin_load(self, kept: Kept, worker: int) -> None:
         self.under_way.append(self.world.start(self._load(kept, worker)))
+
+    @rule(kept=sessions, worker=a_worker)
+    def load_by_token(self, kept: Kept, worker: int) -> None:
+        """It may be refused: it is good for minutes, and restores nothing."""
+        if not kept.token:
+            return
+        asked_at, was_out = self.world.clock.now, kept.ended_at
+        session = self.world.do(self.world.workers[worker].manager.load(kept.token, purpose="bearer"))
+        with contextlib.suppress(StateroomError):
+            is_out = was_out is not None and was_out < asked_at
+            assert not (is_out and session.is_signed_in), "an acknowledged end was trusted, by an access token"
 
     @rule(kept=sessions, worker=a_worker)
     def sign_out(self, kept: Kept, worker: int) -> None:
@@ -274,6 +289,7 @@ class Promise(RuleBasedStateMachine):
             return
         kept.ended_at = kept.ended_at or self.world.clock.now
         new.cookie, new.sealed_at = manager.seal(session), self.world.clock.now
+        new.token, _ = manager.mint_access_token(session)
         self.kept.append(new)
         if new.is_signed_out:
             new.ended_at = self.world.clock.now
@@ -287,7 +303,7 @@ async def _all(tasks: list[asyncio.Task[Any]]) -> None:
 
 def as_test(machine: type[Promise]) -> Any:
     """The machine as a test."""
-    test = pytest.mark.timeout(60 + 10 * EXAMPLES)(machine.TestCase)
+    test = pytest.mark.timeout(60 + 60 * EXAMPLES)(machine.TestCase)
     test.settings = settings(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis.stateful import initialize, rule
 
-from .machine import WORKERS, Kept, Promise, a_worker, as_test
+from .machine import TOKEN_KEY, WORKERS, Kept, Promise, a_worker, as_test
 from .world import World
 
 DEGRADED_SECONDS, BEYOND_SECONDS = 5, 7.0
@@ -28,7 +28,8 @@ class PromiseWithClocks(Promise):
         self.has_jumped = False
 
     def make_world(self) -> World:
-        return World(workers=WORKERS, degraded_seconds=DEGRADED_SECONDS, beyond_seconds=BEYOND_SECONDS)
+        times = {"degraded_seconds": DEGRADED_SECONDS, "beyond_seconds": BEYOND_SECONDS}
+        return World(workers=WORKERS, token_keys=TOKEN_KEY, **times)
 
     def may_be_lost(self, kept: Kept) -> bool:
         return self.has_jumped or self.world.clock.now - kept.sealed_at > DEGRADED_SECONDS - 1

@@ -100,6 +100,19 @@ def end_that_no_tail_has_read_is_lost(world: World) -> None:
     check(not is_trusted(world, 1, cookie))
 
 
+def backup_of_a_moment_ago(world: World) -> None:
+    """All that any tail has read is in the backup. Only the worker that made the last end can miss it."""
+    cookie, _ = sign_in(world)
+    end_one(world)
+    all_have_just_read(world)
+    backup = world.table.copy()
+    sign_out(world, 0, cookie)
+    world.restore_database(backup)
+    world.advance(NOTICED_SECONDS)
+    lose_sessions(world)
+    check(not is_trusted(world, 1, cookie))
+
+
 def end_that_a_slow_worker_commits_again(world: World) -> None:
     """A quick worker has noticed the restore and read everything anew, and the slow one's end is not there yet."""
     cookie, _ = sign_in(world)
@@ -204,6 +217,9 @@ STORIES = {
     ),
     "rule 18, a worker's own rows": Story(
         end_that_no_tail_has_read_is_lost, lambda: mock.patch.object(Tail, "remember", nothing_now)
+    ),
+    "rule 18, a worker looks for its own rows": Story(
+        backup_of_a_moment_ago, lambda: mock.patch.object(Tail, "_has_read", return_value=True)
     ),
     "rule 18, the quiet time after a restore": Story(
         end_that_a_slow_worker_commits_again, lambda: mock.patch.object(tail, "QUIET_SECONDS", 0.0)

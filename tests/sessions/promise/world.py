@@ -26,6 +26,7 @@ from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.session import Session
 from stateroom.sessions.protocol.unknown_users import KnownUsers
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.store import key_names, session_store
 from stateroom.sessions.upkeep import Upkeep
 from stateroom.sessions.wiring import wire
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
@@ -40,6 +41,8 @@ from ..virtual import Clock, Host, VirtualLoop, on_host
 POLL_SECONDS = 0.2
 CACHE_SECONDS = 30.0
 LONGEST_SECONDS = 100_000
+TAG_COUNT = 8
+"""Tags spread sessions over a Cluster's shards. Here is one primary, and looking through all of them takes long."""
 TIMEOUT_SECONDS = 0.5
 SENTINELS = 3
 PREFIX = "test"
@@ -180,6 +183,8 @@ class World:
         self._exits.enter_context(self.clock.ticking())
         for module in (upkeep, wiring):
             self._exits.enter_context(mock.patch.object(module, "BEYOND_DEGRADED_SECONDS", self.options.beyond_seconds))
+        for module in (key_names, session_store):
+            self._exits.enter_context(mock.patch.object(module, "TAG_COUNT", TAG_COUNT))
         self.loop = VirtualLoop(self.clock)
         asyncio.set_event_loop(self.loop)
         self.table = Table(1000 * LONGEST_SECONDS)

@@ -254,16 +254,8 @@ class Tail:
 
     async def _has_lost_own(self, moment: float) -> bool:
         """Whether a row that this worker committed before this moment, and no read has brought, is gone."""
-        unseen = [row for at, row in self._own if at < moment and not self._holds(row)]
+        unseen = [row for at, row in self._own if at < moment and not self._has_read(row)]
         return bool(unseen) and await self._journal.lacks(unseen)
-
-    def _holds(self, row: Row) -> bool:
-        if row.epoch is not None:
-            return row.epoch in self.replaced
-        if row.handle is not None:
-            return SessionRef(row.user, row.handle) in self.ended
-        known = self.generations.get(row.user)
-        return known is not None and (known.generation or 0) >= (row.generation or 0)
 
     async def _start(self) -> None:
         row = await self._journal.agree(lease_ms=self._lease_ms, name=self._deployment.name)
@@ -314,6 +306,15 @@ class Tail:
             elif seq == newest or due_at > now:
                 return True
         return False
+
+    def _has_read(self, own: Row) -> bool:
+        """Whether a row that this worker committed, or one that does the same, has come with a read."""
+        if own.epoch is not None:
+            return own.epoch in self.replaced
+        if own.handle is not None:
+            return SessionRef(own.user, own.handle) in self.ended
+        raised = self.generations.get(own.user)
+        return raised is not None and (raised.generation or 0) >= (own.generation or 0)
 
     def _begin(self, rows: Sequence[Row]) -> None:
         if rows:

@@ -229,7 +229,10 @@ class SignIns:
 
     async def _check_current(self, ref: SessionRef, carried: Current) -> None:
         """All of the user's sessions may have been ended before this one was there to be deleted. Raises `SessionEnded`."""
+        read = self._trust.generation_read(ref.user)
         now = await self._journal.current(ref.user)
+        if now.generation < read:
+            raise self._trust.went_back()
         if now.generation > carried.generation:
             raise SessionEnded(await self._journal.reason(ref, carried.generation) or "revoked")
         if now.epoch != carried.epoch:

@@ -106,6 +106,16 @@ class Trust:
                 return self._tail.reason(ref, carried)
         return await self.why_ended_by_journal(ref, carried)
 
+    def generation_read(self, user: str) -> int:
+        """The highest generation of the user in the rows that the tail has read."""
+        row = self._tail.generations.get(user)
+        return 0 if row is None else row.generation or 0
+
+    def went_back(self) -> DatabaseUnavailable:
+        """The journal contradicts rows that the tail has read: it was restored, in part. The tail starts over."""
+        self._tail.start_over()
+        return DatabaseUnavailable("the user database was restored")
+
     def check_store(self) -> None:
         """Raises `StoreUnavailable` if another deployment has taken Redis over: nothing is read there or written."""
         if self._membership.is_foreign:

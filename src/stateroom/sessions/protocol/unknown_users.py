@@ -92,7 +92,8 @@ class UnknownUsers:
             return
         if self._done_at is None:
             self._done_at = time.monotonic() + self._least_seconds + SECOND_LOOK_SECONDS
-        await self._look(self._first_seen.keys() | await self._store.users())
+        if self._known_users is not None:  # otherwise nobody could be unknown
+            await self._look(self._first_seen.keys() | await self._store.users())
         self._due_at = time.monotonic() + SECOND_LOOK_SECONDS
         if not self._first_seen and self._is_over():
             await self._journal.clear_restored(seen=word)

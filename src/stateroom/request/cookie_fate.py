@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from ..settings.values import TRACE_COOKIE
 from .request_session import FRONTEND
 from .transport import read_cookie
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-TRACE = "stateroom_signed_in"
+
 TRACE_SECONDS = 60
 """How long a sign-in, or a redirect of somebody who is signed in, is remembered."""
 
@@ -43,19 +44,19 @@ class Loss:
 def leave_trace(response: web.StreamResponse) -> None:
     """Remember in the browser that it was given the session cookie just now, or sent away because it had it."""
     # Lax, because forward auth of another site may send the browser back to us.
-    response.set_cookie(TRACE, "1", max_age=TRACE_SECONDS, path="/", httponly=True, samesite="Lax")
+    response.set_cookie(TRACE_COOKIE, "1", max_age=TRACE_SECONDS, path="/", httponly=True, samesite="Lax")
 
 
 def remove_trace(request: web.Request, response: web.StreamResponse) -> None:
     """Called where the session cookie has arrived, and where we delete it ourselves: then it is not lost."""
-    if TRACE in request.cookies:
-        response.del_cookie(TRACE, path="/", httponly=True, samesite="Lax")
+    if TRACE_COOKIE in request.cookies:
+        response.del_cookie(TRACE_COOKIE, path="/", httponly=True, samesite="Lax")
 
 
 def lost_here(request: web.Request) -> Loss | None:
     """Why the cookie of a sign-in a moment ago did not come back to us. None if it did, or if there was no sign-in."""
     frontend = request.app[FRONTEND]
-    if read_cookie(request, f"{TRACE}=") is None or _is_sent(request, frontend.jar.name):
+    if read_cookie(request, f"{TRACE_COOKIE}=") is None or _is_sent(request, frontend.jar.name):
         return None
     settings = frontend.manager.settings
     return _told(_loss(settings, frontend.proxies.origin(request), "", is_secure=frontend.jar.is_secure))
@@ -64,7 +65,7 @@ def lost_here(request: web.Request) -> Loss | None:
 def lost_there(request: web.Request, target: str) -> Loss | None:
     """Why our cookie, which we have, does not reach the address `target` that sent the browser back to us. None if it may."""
     frontend = request.app[FRONTEND]
-    if read_cookie(request, f"{TRACE}=") is None or target.startswith("/"):
+    if read_cookie(request, f"{TRACE_COOKIE}=") is None or target.startswith("/"):
         return None
     own = _host(frontend.proxies.origin(request))
     loss = _loss(frontend.manager.settings, target, own, is_secure=frontend.jar.is_secure)

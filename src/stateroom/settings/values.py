@@ -15,6 +15,8 @@ from ..addresses import parse_client
 from .places import is_host_name
 
 MAX_COOKIE_NAME_LENGTH = 128
+TRACE_COOKIE = "stateroom_signed_in"
+"""The name of the cookie by which the sign-in page notices that the session cookie was dropped (request/cookie_fate.py)."""
 
 _NO_COOKIE_NAME = set('()<>@,;:\\"/[]?={} \t')
 
@@ -25,7 +27,8 @@ def _cookie_domain(text: str) -> str:
     if not is_host_name(text.removeprefix(".")):
         raise ValueError("must be a domain alone; write for example example.com, or unset it")
     bare = text.strip(".").lower()
-    if parse_client(bare) is not None:
+    if parse_client(bare) is not None or re.fullmatch(r"[0-9]+|0x[0-9a-f]*", bare.rpartition(".")[2]):
+        # Browsers take a name whose last part is a number for an IPv4 address: https://url.spec.whatwg.org/#ends-in-a-number-checker
         raise ValueError("is an address, and browsers keep no cookie for one; unset it, or name a domain such as example.com")
     if _is_public_suffix(bare):
         raise ValueError("is a public suffix: browsers drop its cookies; name your own domain below it, or unset it")
@@ -42,6 +45,8 @@ def _is_public_suffix(domain: str) -> bool:
 def _cookie_name(name: str) -> str:
     if not name or any(c in _NO_COOKIE_NAME or not 32 < ord(c) < 127 for c in name):
         raise ValueError("has characters that a cookie name cannot have; use letters, digits, - and _")
+    if name == TRACE_COOKIE:
+        raise ValueError("is the name of another cookie of this service; use another name")
     if len(name) > MAX_COOKIE_NAME_LENGTH:
         raise ValueError(f"must be {MAX_COOKIE_NAME_LENGTH} characters at most: browsers bound name and value together")
     return name

@@ -221,14 +221,14 @@ async def _after_a_restart(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_slow_sign_in_does_not_outlive_a_sign_out_everywhere_nor_a_restart(
     fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = await fleet.join()
+    worker, other = await fleet.join(), await fleet.join()
 
     async def before(_: str) -> Current:
         return Current(0, "")
 
-    worker.replay.sweeps = True
-    await worker.manager.revoke_all("ada")
-    await worker.settle()
+    other.replay.sweeps = True
+    await other.manager.revoke_all("ada")
+    await other.settle()
     monkeypatch.setattr(worker.parts.journal, "current", before)
     session, value = await worker.sign_in("ada")
     fresh = await _after_a_restart(fleet, monkeypatch)

@@ -9,6 +9,8 @@ from typing import NamedTuple, TypeAlias
 UserId: TypeAlias = str | int
 
 MAX_USER_ID_LENGTH = 200
+MAX_USER_NUMBER = 2**63 - 1
+"""What a BIGINT column and a sealed value can hold."""
 NUMBER, TEXT = "i", "s"
 """How a user key begins: `user_key` alone writes it, and one SQL expression (journal/sql.py)."""
 
@@ -33,16 +35,22 @@ def handle_of(token: bytes) -> str:
 def user_key(user_id: UserId | None) -> str:
     """How Redis and the journal write a user id: 7 is `i7`, "7" is `s7`, and an anonymous visitor is empty.
 
-    Raises `ValueError` for an empty or over-long id, `TypeError` for anything but a str or an int.
+    Raises `ValueError` for a text that is empty, too long or no valid Unicode, or has a NUL, and for a number below 1 or above
+    2^63-1; `TypeError` for anything but a str or an int.
     """
     if user_id is None:
         return ""
     if isinstance(user_id, bool) or not isinstance(user_id, str | int):
         raise TypeError(f"a user id is a str or an int, not {type(user_id).__name__}")
-    text = str(user_id)
-    if not text or len(text) > MAX_USER_ID_LENGTH:
+    if isinstance(user_id, int):
+        if not 1 <= user_id <= MAX_USER_NUMBER:
+            raise ValueError("a user id that is a number is from 1 to 2^63-1")
+        return f"{NUMBER}{user_id}"
+    if not user_id or len(user_id) > MAX_USER_ID_LENGTH:
         raise ValueError(f"a user id has 1 to {MAX_USER_ID_LENGTH} characters")
-    return f"{NUMBER if isinstance(user_id, int) else TEXT}{text}"
+    if "\0" in user_id or any("\ud800" <= character <= "\udfff" for character in user_id):
+        raise ValueError("a user id is valid Unicode without NUL characters")
+    return f"{TEXT}{user_id}"
 
 
 def user_id_of(key: str) -> UserId | None:

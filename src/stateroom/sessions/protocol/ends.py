@@ -47,6 +47,9 @@ TOMBSTONE_MARGIN_MS = 60_000
 SUCCESSORS = 10_000
 """How many rotations of one session are followed: one in four minutes for a month. With more, all of the user's sessions end."""
 
+COUNT_SECONDS = 1.0
+"""How long "everybody out" waits for the number of sessions, which is only told."""
+
 
 class Ends:
     """The ends that one worker makes."""
@@ -186,8 +189,9 @@ class Ends:
         by the store while the journal is unavailable to it. The replay deletes the sessions. Raises `DatabaseUnavailable`.
         """
         count: int | None = None
-        with contextlib.suppress(StoreUnavailable):
-            count = await self._store.count_active()
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(COUNT_SECONDS):
+                count = await self._store.count_active()
         change = await self._journal.change_epoch(EVERYBODY, ended_at=self._clock.now_ms())
         committed_at = time.monotonic()
         now = self._clock.now_ms()

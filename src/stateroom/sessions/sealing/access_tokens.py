@@ -167,10 +167,11 @@ class AccessTokens:
                 return None
             content = self._jwt.PyJWS([ALGORITHM]).decode(value, key.public, algorithms=[ALGORITHM])
             claims = msgspec.json.decode(content, type=_Claims)
+            user_id = user_id_of(claims.session[0])
         except (self._jwt.InvalidTokenError, msgspec.DecodeError, ValueError, TypeError, RecursionError):
             return None
         user, handle = claims.session[:2]
-        if claims.sid != handle or claims.sub != str(user_id_of(user)) or not user:
+        if claims.sid != handle or claims.sub != str(user_id) or not user:
             return None
         return self._credential_of(claims), claims
 

@@ -1,0 +1,28 @@
+"""User ids: which there are, and that each comes back from its key as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from stateroom.sessions.model.identity import MAX_USER_NUMBER, user_id_of, user_key
+
+
+@pytest.mark.parametrize("user_id", [1, MAX_USER_NUMBER, "7", "a", "ü" * 200, "i7", "\U0001f600"])
+def test_an_id_comes_back_from_its_key(user_id: int | str) -> None:
+    assert user_id_of(user_key(user_id)) == user_id
+
+
+def test_a_number_and_its_text_are_two_users() -> None:
+    assert user_key(7) != user_key("7")
+
+
+@pytest.mark.parametrize("user_id", [0, -5, MAX_USER_NUMBER + 1, 2**70, "", "a" * 201, "a\0b", "\ud800x"])
+def test_what_no_store_can_keep_is_refused_where_it_comes_in(user_id: int | str) -> None:
+    with pytest.raises(ValueError, match="user id"):
+        user_key(user_id)
+
+
+@pytest.mark.parametrize("user_id", [True, 1.0, b"a"])
+def test_other_types_are_no_ids(user_id: object) -> None:
+    with pytest.raises(TypeError):
+        user_key(user_id)  # type: ignore[arg-type]

@@ -90,7 +90,16 @@ WRONG: dict[str, tuple[str, ...]] = {
     "REDIS_WRITE_TIMEOUT": ("soon", "0", "500"),
     "REDIS_WRITE_REPLICAS": ("all", "-1"),
     "REDIS_WRITE_REPLICAS_TIMEOUT": ("soon", "0"),
-    "SESSION_NAME": ("two words", "a=b", "a;b", "sitzung\u00e4", "__Host-session", "__secure-session", "n" * 129, "stateroom_signed_in"),
+    "SESSION_NAME": (
+        "two words",
+        "a=b",
+        "a;b",
+        "sitzung\u00e4",
+        "__Host-session",
+        "__secure-session",
+        "n" * 129,
+        "stateroom_signed_in",
+    ),
     "SESSION_MAX_AGE": (
         "an hour",
         "0",

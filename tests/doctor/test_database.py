@@ -13,6 +13,7 @@ from stateroom.database import Database
 from stateroom.doctor.database import DatabaseFindings, judge_fleet, look_at_database
 from stateroom.doctor.findings import Finding, Level
 from stateroom.drills.postgres import Postgres
+from stateroom.sessions.journal.sql import Journal
 from stateroom.settings import Settings
 
 from ..servers import Servers
@@ -20,7 +21,7 @@ from ..servers import Servers
 
 @pytest.fixture
 def make(servers: Servers) -> Any:
-    return lambda url: servers.settings("fakeredis", database_url=url)
+    return lambda url, **changed: servers.settings("fakeredis", database_url=url, **changed)
 
 
 async def upgraded(settings: Settings) -> None:
@@ -47,6 +48,24 @@ async def test_a_schema_that_is_behind_is_found(make: Any, postgres: Postgres) -
     assert f"PostgreSQL at 127.0.0.1:{postgres.port}" in looked.findings[0].what
     assert looked.is_known
     assert looked.fleet_id
+
+
+@pytest.mark.parametrize(
+    ("changed", "check", "fix"),
+    [({"deployment": "staging"}, "deployment-name", "--new-identity"), ({"journal_lease": 1.0}, "lease", "JOURNAL_LEASE to 0.5")],
+)
+async def test_what_the_deployment_has_agreed_on_is_compared(
+    make: Any, tmp_path: Path, changed: dict[str, Any], check: str, fix: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/users.db"
+    first = make(url)
+    await upgraded(first)
+    database = Database(first)
+    await Journal(database, first.longest_session_ms).agree(lease_ms=500, name="")
+    await database.aclose()
+    finding = await only(make(url, **changed), check)
+    assert finding.level is Level.FAULT
+    assert fix in finding.fix
 
 
 async def test_what_makes_a_commit_less_than_durable_is_found(make: Any, postgres: Postgres) -> None:

@@ -18,6 +18,7 @@ from ..sessions.journal.sql import Journal
 from .findings import Finding, fault, ok, warning
 
 if TYPE_CHECKING:
+    from ..sessions.model.deployment import DeploymentRow
     from ..settings import Settings
 
 WHERE = "Database"
@@ -73,8 +74,27 @@ async def _look(database: Database, settings: Settings) -> DatabaseFindings:
     if not database.is_sqlite:
         looked.findings += await _postgres(database)
     deployment = await Journal(database, settings.longest_session_ms).known_deployment()
-    looked.fleet_id = None if deployment is None else deployment.id
+    if deployment is not None:
+        looked.fleet_id = deployment.id
+        looked.findings += _agreed(deployment, settings)
     return looked
+
+
+def _agreed(row: DeploymentRow, settings: Settings) -> list[Finding]:
+    """Whether the settings say what the deployment's first worker wrote down."""
+    findings = []
+    if row.name not in {None, settings.deployment}:
+        what = (
+            f"DEPLOYMENT is {settings.deployment or 'empty'}, and {row.name or 'empty'} in the database: the service does not start"
+        )
+        fix = "set DEPLOYMENT to that; if the database is a copy, run `stateroom db adopt --new-identity`"
+        findings.append(fault("deployment-name", WHERE, what, fix))
+    if row.lease_ms not in {None, round(settings.journal_lease * 1000)}:
+        agreed = f"{(row.lease_ms or 0) / 1000:g}"
+        what = f"JOURNAL_LEASE is {settings.journal_lease:g} s, and {agreed} s in the database: the service does not start"
+        fix = f"set JOURNAL_LEASE to {agreed}, or stop every worker and run `stateroom db lease {settings.journal_lease:g}`"
+        findings.append(fault("lease", WHERE, what, fix))
+    return findings
 
 
 async def _postgres(database: Database) -> list[Finding]:

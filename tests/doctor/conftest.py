@@ -24,9 +24,11 @@ from stateroom.drills.ports import LOOPBACK, free_port
 from stateroom.drills.stack import Stack, stack
 from stateroom.drills.topology import SERVICE_NAME, SentinelSetup
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.store.key_names import KeyNames
 from stateroom.settings import Settings
 
 from ..conftest import require_tool
+from ..patience import wait_until
 from ..servers import ServerThread
 
 TLS_NAME = "redis.example.com"
@@ -97,7 +99,10 @@ def thread() -> Iterator[ServerThread]:
 
 @pytest.fixture(scope="module")
 def good(thread: ServerThread, tmp_path_factory: pytest.TempPathFactory) -> Good:
-    return Good(thread, thread.start(stack(tmp_path_factory.mktemp("good"), workers=1)))
+    made = Good(thread, thread.start(stack(tmp_path_factory.mktemp("good"), workers=1)))
+    name = KeyNames(made.settings.redis_key_prefix).fleet("")
+    wait_until(lambda: made.call(made.stack.nodes[0], "GET", name) is not None, "the worker has claimed its stores")
+    return made
 
 
 @dataclass

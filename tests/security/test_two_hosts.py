@@ -43,6 +43,7 @@ def test_adoption_is_on_purpose_and_ends_every_session_of_the_store(
         cookie = service.sign_in("ada@example.com", "correct horse")
         assert service.whom(cookie) == 7
         stored = store.sessions()
+        databases[1].make_schema()  # as the start that is refused does
         asked = second.run("db", "adopt", given="n\n")
         assert asked.returncode == 1
         assert "end every session" in asked.stdout

@@ -238,7 +238,7 @@ async def test_a_copy_does_not_outlive_the_session(two: tuple[Worker, Worker]) -
     one, _ = two
     cookie, _ = await sign_in(one)
     await one.by_copy(cookie)
-    one.manager._parts.clock.skew_ms += 3600_001
+    one.manager._parts.clock.skew_ms += 3601_000
     assert not await one.is_trusted(cookie)
 
 

@@ -37,7 +37,11 @@ def seal(ring: KeyRing, **changes: object) -> str:
 
 
 @given(
-    user_id=st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.text(st.characters(codec="utf-8"), min_size=1, max_size=200)),
+    user_id=st.one_of(
+        st.none(),
+        st.integers(1, 2**63 - 1),
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200),
+    ),
     token=st.binary(min_size=32, max_size=32),
     times=st.tuples(*[st.integers(0, 2**53)] * 4),
     is_persistent=st.booleans(),
@@ -231,3 +235,10 @@ def test_a_spoilt_key_file_stops_startup_with_the_fix(tmp_path: Path) -> None:
 
 def test_a_printed_key_is_one_that_the_settings_take() -> None:
     assert len(decode_cookie_key(new_key())) == 32
+
+
+@pytest.mark.parametrize("user_id", [0, -5])
+def test_a_value_for_a_user_who_cannot_be_opens_nothing(user_id: int) -> None:
+    """Earlier releases sealed such values."""
+    ring = ring_of(KEY)
+    assert ring.open(seal(ring, user_id=user_id)) is None

@@ -47,18 +47,27 @@ class Model:
         return sum(len(key) + 1 + len(value) for key, value in self.data.items()) + (len("!info" + flashes) if flashes else 0)
 
 
+EPOCH = 1_700_000_000
+
+
+class StandingClock(RedisClock):
+    """Real time stands still: at an end of life a millisecond would decide."""
+
+    def now_ms(self) -> int:
+        return EPOCH * 1000 + self.skew_ms
+
+
 class StoreMachine(RuleBasedStateMachine):
-    """Time stands still but for `move`: Redis TIME is pinned by the skew."""
+    """Time stands still but for `move`: for Redis' TIME too, which the scripts ask."""
 
     addresses = Bundle("addresses")
 
     @initialize()
     def begin(self) -> None:
-        # Real time stands still: at an end of life a millisecond would decide.
-        self.pinned = mock.patch("time.time", return_value=1_700_000_000.0)
+        self.pinned = mock.patch("time.time", return_value=float(EPOCH))
         self.pinned.start()
         self.loop = asyncio.new_event_loop()
-        self.clock = RedisClock()
+        self.clock = StandingClock()
         self.alive: dict[SessionRef, Model] = {}
         self.expired: set[str] = set()
         self.handles = (f"handle{number:04}" for number in itertools.count())

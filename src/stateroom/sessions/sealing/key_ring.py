@@ -140,7 +140,7 @@ class KeyRing:
         return base64.urlsafe_b64encode(head + nonce + sealed).rstrip(b"=").decode()
 
     def open(self, value: str, purpose: Purpose = "cookie") -> Credential | None:
-        """What `value` says, or None if it was not sealed by this ring for this purpose.
+        """What `value` says, or None if it was not sealed by this ring for this purpose, or for a user who cannot be.
 
         Raises `DatabaseUnavailable` while the deployment's id is unknown, if it looks like ours.
         """
@@ -151,7 +151,10 @@ class KeyRing:
             return credential
         if len(value) > MAX_VALUE_LENGTH:
             return None
-        credential = self._unseal(value, purpose)
+        try:
+            credential = self._unseal(value, purpose)
+        except ValueError:  # of a user id that earlier releases took
+            return None
         if credential is not None:
             opened[value] = credential
             if len(opened) > OPENED_AT_MOST:

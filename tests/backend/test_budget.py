@@ -10,7 +10,7 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
 from stateroom import SESSIONS, StoreUnavailable, get_session, testing
-from stateroom.backend.budget import BUDGET, Budget, seconds_left, within_budget
+from stateroom.backend.budget import BUDGET, Budget, aside, seconds_left, within_budget
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
 from stateroom.setup import setup
@@ -30,6 +30,15 @@ async def test_steps_share_what_is_left() -> None:
         assert fault.value.kind == "timeout"
         with pytest.raises(StoreUnavailable):
             await within_budget(asyncio.sleep(5))
+
+
+async def test_steps_that_only_count_give_their_time_back_unless_they_fail() -> None:
+    BUDGET.set(Budget(1.0))
+    await asyncio.gather(*(aside(within_budget(asyncio.sleep(0.1))) for _ in range(5)))
+    assert seconds_left(2.0) == 1.0
+    with pytest.raises(StoreUnavailable):
+        await aside(within_budget(asyncio.sleep(5)))
+    assert seconds_left(2.0) == 0
 
 
 async def test_without_a_request_each_step_has_its_own_time() -> None:

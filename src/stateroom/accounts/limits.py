@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from ..backend.budget import aside
 from ..backend.client import RedisClient, Script
 from ..errors import StoreUnavailable, TooManyAttempts
 from .throttle import LocalCounts, digest, network_of
@@ -62,6 +63,6 @@ class ChangeLimits:
             return 0.0
         key = f"{self._prefix}:{{c{who}}}:changes"
         try:
-            return int(await self._client.run(_TAKE, [key], [limit, int(self._window * 1000)])) / 1000
+            return int(await aside(self._client.run(_TAKE, [key], [limit, int(self._window * 1000)]))) / 1000
         except StoreUnavailable:
             return self._local.reserve((key,), (limit,), self._window)

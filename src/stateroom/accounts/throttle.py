@@ -15,6 +15,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from ..addresses import network_around, parse_client
+from ..backend.budget import aside
 from ..backend.client import RedisClient, Script
 from ..errors import StoreUnavailable, TooManyAttempts
 
@@ -43,7 +44,7 @@ class Throttle:
         """Count an attempt, unless a limit is reached. Raises `TooManyAttempts` then."""
         keys = self._keys(email, address)
         try:
-            wait = int(await self._client.run(_RESERVE, keys, [*self._limits, int(self._window * 1000)])) / 1000
+            wait = int(await aside(self._client.run(_RESERVE, keys, [*self._limits, int(self._window * 1000)]))) / 1000
         except StoreUnavailable:
             wait = self._local.reserve(keys, self._limits, self._window)
         if wait > 0:

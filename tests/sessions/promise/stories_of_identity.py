@@ -7,8 +7,6 @@ import time
 from typing import Any
 from unittest import mock
 
-import pytest
-
 from stateroom.backend.standing import Glimpse
 from stateroom.errors import Unavailable
 from stateroom.sessions.journal.lookup import Lookup
@@ -33,8 +31,6 @@ from .stories import (
     all_have_just_read,
     check,
     cut_off_from_the_store,
-    ends_well,
-    is_broken_without,
     is_trusted,
     just_read,
     learn,
@@ -201,13 +197,3 @@ STORIES = {
         everybody_out_and_a_backup_from_before, lambda: mock.patch.object(Epochs, "compare", nothing)
     ),
 }
-
-
-@pytest.mark.parametrize("name", STORIES)
-def test_with_it_the_story_ends_well(name: str) -> None:
-    ends_well(STORIES[name])
-
-
-@pytest.mark.parametrize("name", STORIES)
-def test_without_it_a_promise_is_broken(name: str) -> None:
-    is_broken_without(STORIES[name])

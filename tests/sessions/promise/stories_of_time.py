@@ -6,14 +6,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
-import pytest
-
 from stateroom.sessions.journal.two_looks import TwoLooks
 from stateroom.sessions.store.redis_clock import RedisClock
 from stateroom.sessions.upkeep import PRUNED_AT_ONCE, Upkeep
 
 from ..fake_journal import Table
-from .stories import Story, check, end_one, ends_well, is_broken_without, is_trusted, lose_sessions, sign_in, sign_out
+from .stories import Story, check, end_one, is_trusted, lose_sessions, sign_in, sign_out
 from .world import World
 
 DEGRADED_SECONDS, BEYOND_SECONDS = 60, 7.0
@@ -141,13 +139,3 @@ STORIES = {
         _briefly,
     ),
 }
-
-
-@pytest.mark.parametrize("name", STORIES)
-def test_with_it_the_story_ends_well(name: str) -> None:
-    ends_well(STORIES[name])
-
-
-@pytest.mark.parametrize("name", STORIES)
-def test_without_it_a_promise_is_broken(name: str) -> None:
-    is_broken_without(STORIES[name])

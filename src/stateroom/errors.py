@@ -12,6 +12,7 @@
     ├── NotByAccessToken     403   an access token cannot give the session a new id
     ├── NotFound             404
     ├── Conflict             409
+    ├── HeadersSent          500   the response has left; no new value of the session could reach the client
     ├── SessionTooLarge      413   the session's data would exceed SESSION_MAX_BYTES
     ├── TooManyAttempts      429   throttled; says how long to wait
     └── Unavailable          503   cannot be known or done now; says when to try again
@@ -136,6 +137,19 @@ class Conflict(StateroomError):
     status = 409
     slug = "conflict"
     title = "Conflict"
+
+
+class HeadersSent(StateroomError):
+    """A step that gives the client a new value came after the response's headers. It has done nothing.
+
+    Take it before `prepare`, or sign in with `transport="bearer"` and send the value in the stream.
+    """
+
+    slug = "headers-sent"
+    title = "The response has left already"
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"{step} after the headers have left: no new cookie could reach the client; do it before prepare()")
 
 
 class SessionTooLarge(StateroomError):

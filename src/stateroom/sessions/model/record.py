@@ -25,7 +25,10 @@ class SessionRecord(SessionData):
     `degraded`: the store is unavailable. Who it is may be known, its data is not: `data_fault` is set.
     `sighting`: what this worker saw of the session in Redis; None if it was not loaded for a credential.
     `restored`: Redis had lost the session until this request. `ended`: why the session has ended that the request brought.
-    `rotated_ref`: the session that the request brought, if it has ended because it got a new id. A sign-out ends the new one.
+    `gone`: the session that the request brought, if the store does not have it any more; `gone_carried`: what that carries.
+    `ended` says why, if it is known. Of a visitor's session it is not: it may have expired, or a sign-in has replaced it.
+    `headers_sent`: the response has left, so no new value can reach the client.
+    `keeps_nothing`: the client is known by a bearer and has nowhere to keep a visitor's session.
     `evicted`: how many of the user's sessions this request's sign-in has ended (`SESSION_MAX_PER_USER`).
     `must_reseal`: the release before sealed what the request brought; the response brings a value of this release.
     `known_ms`: when it was loaded from the store; 0 if it was not.
@@ -46,7 +49,10 @@ class SessionRecord(SessionData):
     ended: str | None = None
     fault: Unavailable | None = None
     unknown_ref: SessionRef | None = None
-    rotated_ref: SessionRef | None = None
+    gone: SessionRef | None = None
+    gone_carried: Current = Current(0, "")
+    headers_sent: bool = False
+    keeps_nothing: bool = False
     sighting: Sighting | None = None
     must_reseal: bool = False
     known_ms: int = 0
@@ -59,8 +65,10 @@ class SessionRecord(SessionData):
     idle_ms: int = 0
 
     def forget(self) -> None:
-        """Become an anonymous visitor's session that holds nothing."""
+        """Become an anonymous visitor's session that holds nothing. Where a new value could go stays as it is."""
+        headers_sent, keeps_nothing = self.headers_sent, self.keeps_nothing
         self.__dict__.clear()
+        self.headers_sent, self.keeps_nothing = headers_sent, keeps_nothing
 
     def fill(self, credential: Credential, fields: Fields, timestamps: Timestamps, sighting: Sighting) -> None:
         """Take over a stored session."""
@@ -146,10 +154,14 @@ class SessionRecord(SessionData):
         """What it was made with, and what ends it if that changes."""
         return Current(self.generation, self.epoch)
 
-    def has_ended(self, ref: SessionRef, reason: str) -> None:
-        """The session that the request brought has ended: the record is an anonymous visitor's."""
-        self.ended = reason
-        self.rotated_ref = ref if reason == "rotated" else None
+    def has_gone(self, ref: SessionRef, carried: Current, reason: str | None) -> None:
+        """The store does not have the session that the request brought: the record is an anonymous visitor's."""
+        self.gone, self.gone_carried, self.ended = ref, carried, reason
+
+    @property
+    def rotated_ref(self) -> SessionRef | None:
+        """The session that the request brought, if it has ended because it got a new id. A sign-out ends the new one."""
+        return self.gone if self.ended == "rotated" else None
 
     @property
     def ending_ref(self) -> SessionRef | None:

@@ -197,6 +197,7 @@ class Loader:
     ) -> None:
         """The store has no such session: it was ended, has expired, or was lost."""
         if not credential.user:
+            record.has_gone(credential.ref, credential.carried, None)
             self._results["miss"].inc()
             return
         try:
@@ -293,7 +294,7 @@ class Loader:
             self._unknown(record, credential, fault)
 
     def _ended(self, record: SessionRecord, credential: Credential, reason: str) -> None:
-        record.has_ended(credential.ref, reason)
+        record.has_gone(credential.ref, credential.carried, reason)
         self._results["miss"].inc()
 
     def _unknown(self, record: SessionRecord, credential: Credential, fault: Unavailable) -> None:

@@ -57,7 +57,7 @@ class Adoption:
         now = credential.issued_at
         outcome = await parts.restore.store_unless_ended(credential, created_ms=now, renewed_ms=now, fields=lambda: fields)
         if outcome.fields is None:
-            record.has_ended(credential.ref, outcome.reason or "expired")
+            record.has_gone(credential.ref, credential.carried, outcome.reason or "expired")
             return None
         parts.loader.fill(record, credential, outcome.fields)
         return Adopted(credential.ref, int(outcome.fields[CREATED]), outcome.is_new)

@@ -24,6 +24,23 @@ from .model import Answer, Stored, Visit, check
 PATIENCE_SECONDS = 20.0
 
 
+_DELETE_ALL = """
+for _, kind in ipairs({"s", "u"}) do
+  for _, key in ipairs(redis.call("KEYS", ARGV[1] .. ":{*}:" .. kind .. ":*")) do redis.call("DEL", key) end
+end
+"""
+_ALL = """
+local found = {}
+for _, key in ipairs(redis.call("KEYS", ARGV[1] .. ":{*}:s:*")) do
+  found[#found + 1] = {key, redis.call("HGETALL", key)}
+end
+for _, key in ipairs(redis.call("KEYS", ARGV[1] .. ":{*}:u:*")) do
+  found[#found + 1] = {key, redis.call("ZRANGE", key, 0, -1)}
+end
+return found
+"""
+
+
 class World:
     """One application under test. `begin` makes it a new one, for as good as nothing."""
 
@@ -56,8 +73,7 @@ class World:
 
     def begin(self) -> None:
         """Forget everything: no sessions, no browsers, other users."""
-        for key in self._keys("s:*"):
-            self.redis.delete(key)
+        self.redis.eval(_DELETE_ALL, 0, self.settings.redis_key_prefix)
         self.users = [next(self._user_numbers), next(self._user_numbers)]
         self.sessions: list[Stored] = []
         self._values = itertools.count(1)
@@ -98,7 +114,7 @@ class World:
 
         `under_way`: what happened just now, for the message.
         """
-        found = {key.rsplit(b":", 1)[1].decode(): key for key in self._keys("s:*")}
+        found, listed = self._stored()
         for session in self.sessions:
             if session.lives is None:
                 session.lives = session.handle in found
@@ -109,17 +125,24 @@ class World:
             self._check_fields(session, found[handle], under_way)
         for user in self.users:
             mine = {handle for handle, session in live.items() if session.user == user}
-            for key in self._keys(f"u:{user_key(user)}"):
-                listed = {each.decode() for each in self.redis.zrange(key, 0, -1)}
-                check(listed == mine, f"{under_way}: the user's index lists {len(listed)} sessions, there are {len(mine)}")
-                mine = set()
-            check(not mine, f"{under_way}: the user's index lacks a session")
+            check(listed.get(user_key(user), set()) == mine, f"{under_way}: the user's index does not list the user's sessions")
         with_visits = {id(visit.session) for browser in self._browsers for visit in browser.visits if not visit.headers_sent}
         for session in live.values():
             check(session.is_sent or id(session) in with_visits, f"{under_way}: a session is stored whose cookie nobody was given")
 
-    def _check_fields(self, session: Stored, key: bytes, under_way: str) -> None:
-        fields = {name.decode(): value for name, value in self.redis.hgetall(key).items()}
+    def _stored(self) -> tuple[dict[str, dict[str, bytes]], dict[str, set[str]]]:
+        """Every stored session by its handle, and the handles in each user's index."""
+        sessions: dict[str, dict[str, bytes]] = {}
+        indexes: dict[str, set[str]] = {}
+        for key, values in self.redis.eval(_ALL, 0, self.settings.redis_key_prefix):
+            _, kind, name = key.decode().rsplit(":", 2)
+            if kind == "s":
+                sessions[name] = {field.decode(): value for field, value in zip(values[::2], values[1::2], strict=True)}
+            else:
+                indexes[name] = {handle.decode() for handle in values}
+        return sessions, indexes
+
+    def _check_fields(self, session: Stored, fields: dict[str, bytes], under_way: str) -> None:
         data = {name[1:]: json.loads(value) for name, value in fields.items() if name[0] == "."}
         flashes = fields.get("!info", b"").decode().split()
         if (data, flashes) in session.may_have:
@@ -127,9 +150,6 @@ class World:
         session.may_have = []
         check(data == session.data, f"{under_way}: the store has {data} in place of {session.data}")
         check(flashes == session.flashes, f"{under_way}: the store has messages {flashes} in place of {session.flashes}")
-
-    def _keys(self, what: str) -> list[bytes]:
-        return list(self.redis.scan_iter(f"{self.settings.redis_key_prefix}:{{*}}:{what}", count=10_000))
 
 
 class Browser:

@@ -361,7 +361,8 @@ class Visit:
 
     def answered(self, how: str, answer: Answer) -> None:
         """Check the answer's status and cookie. `how`: the step that made it."""
-        check(answer.status in self._statuses(how, answer.status), f"{how} was answered {answer.status}")
+        statuses = self._statuses(how)
+        check(answer.status in statuses, f"{how} was answered {answer.status}, not {statuses}")
         own, cookie = self.session, answer.cookie
         if own is not None and not own.handle and cookie:  # it was stored with the answer
             self.bind(cookie)
@@ -381,7 +382,7 @@ class Visit:
         if cookie and own is not None:
             own.is_sent = True
 
-    def _statuses(self, how: str, status: int) -> set[int]:
+    def _statuses(self, how: str) -> set[int]:
         if how == "raise":
             return {500}
         if how == "refuse":

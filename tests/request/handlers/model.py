@@ -238,7 +238,7 @@ class Visit:
     def _take(self, step: Step, outcome: Outcome) -> None:
         if self.session is None:
             if not self._refused_at_once(outcome):
-                check(outcome.value == self.flashes or self.unsure, f"messages {outcome.value} in place of {self.flashes}")
+                check(outcome.value == self.flashes or bool(self.unsure), f"messages {outcome.value} in place of {self.flashes}")
                 self.flashes = []
         elif self.session.lives:
             self._must_work(outcome)

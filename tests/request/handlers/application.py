@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 import stateroom
-from stateroom.errors import Conflict, SessionEnded, StateroomError
+from stateroom.errors import Conflict, SessionEnded
 from stateroom.settings import Settings
 
 
@@ -46,11 +46,11 @@ class Outcome:
 
 
 class Channel:
-    """Between the test and one request's handler."""
+    """Between the test and one request's handler. The last outcome is None: the handler has ended."""
 
     def __init__(self) -> None:
         self.steps: asyncio.Queue[Step] = asyncio.Queue()
-        self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
 
 
 CHANNELS: web.AppKey[dict[int, Channel]] = web.AppKey("channels")
@@ -69,7 +69,14 @@ def make_app(settings: Settings) -> web.Application:
 
 
 async def play(request: web.Request) -> web.StreamResponse:
-    channel = request.app[CHANNELS][int(request.match_info["number"])]
+    channel = request.app[CHANNELS].pop(int(request.match_info["number"]))
+    try:
+        return await _played(request, channel)
+    finally:
+        channel.outcomes.put_nowait(None)
+
+
+async def _played(request: web.Request, channel: Channel) -> web.StreamResponse:
     session = stateroom.get_session(request)
     response: web.StreamResponse = web.Response(text="done")
     await channel.outcomes.put(_outcome(session, value=session.ended))
@@ -96,7 +103,7 @@ async def play(request: web.Request) -> web.StreamResponse:
 async def _done(request: web.Request, session: stateroom.Session, step: Step) -> Outcome:
     try:
         value = await _STEPS[step.name](request, session, step)
-    except StateroomError as error:
+    except Exception as error:
         reason = error.reason if isinstance(error, SessionEnded) else ""
         return _outcome(session, error=type(error).__name__, reason=reason, view=copy.deepcopy(dict(session)))
     return _outcome(session, value=value)

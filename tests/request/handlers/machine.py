@@ -36,6 +36,7 @@ class Handlers(RuleBasedStateMachine):
         self.world = self.started
         self.world.begin()
         self.browsers = [self.world.browser(), self.world.browser()]
+        self.under_way: list[Request] = []
         self.is_broken = False
 
     def teardown(self) -> None:
@@ -53,9 +54,11 @@ class Handlers(RuleBasedStateMachine):
     @rule(target=requests, browser=BROWSERS)
     def open(self, browser: int) -> Any:
         """Send a request. Its handler waits for steps."""
-        if len(self.browsers[browser].visits) >= REQUESTS_AT_ONCE:
+        if sum(request.browser is self.browsers[browser] for request in self.under_way) >= REQUESTS_AT_ONCE:
             return multiple()
-        return self._checked(self.browsers[browser].open)
+        request = self._checked(self.browsers[browser].open)
+        self.under_way.append(request)
+        return request
 
     # On the request's own copy
 
@@ -125,6 +128,7 @@ class Handlers(RuleBasedStateMachine):
 
     @rule(request=consumes(requests), how=st.sampled_from(ENDS))
     def end(self, request: Request, how: str) -> None:
+        self.under_way.remove(request)
         self.step(request, how)
 
     def step(self, request: Request, name: str, key: str = "", value: Any = None) -> None:

@@ -12,6 +12,10 @@ from typing import Any
 from .application import Outcome, Step, appended
 
 
+MESSAGES = 20
+"""How many messages are kept: the newest (docs/library.md)."""
+
+
 class Broken(AssertionError):
     """What the contract promises did not hold."""
 
@@ -61,11 +65,11 @@ class Stored:
 
     def apply(self, changes: dict[str, Any], flashes: list[str]) -> None:
         self.data = overlaid(self.data, changes)
-        self.flashes = self.flashes + flashes
+        self.flashes = (self.flashes + flashes)[-MESSAGES:]
 
     def may_apply(self, changes: dict[str, Any], flashes: list[str]) -> None:
         """Either is right; the store tells which."""
-        self.may_have = [(self.data, self.flashes), (overlaid(self.data, changes), self.flashes + flashes)]
+        self.may_have = [(self.data, self.flashes), (overlaid(self.data, changes), (self.flashes + flashes)[-MESSAGES:])]
 
 
 def overlaid(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +168,7 @@ class Visit:
 
     def _flash(self, step: Step, outcome: Outcome) -> None:
         if not self._refused_at_once(outcome):
-            self.flashes.append(step.value)
+            self.flashes = [*self.flashes, step.value][-MESSAGES:]
 
     def _refused_at_once(self, outcome: Outcome) -> bool:
         """An ended session may refuse what is written to it when it is written, or when it is saved."""
@@ -243,7 +247,7 @@ class Visit:
         elif self.session.lives:
             self._must_work(outcome)
             own = self.session.flashes + self.flashes
-            check(outcome.value == own, f"messages {outcome.value} in place of {own}")
+            check(outcome.value in (own, own[-MESSAGES:]), f"messages {outcome.value} in place of {own}")
             self.session.flashes, self.flashes = [], []
         else:
             self._must_raise(outcome, "SessionEnded")
@@ -289,7 +293,7 @@ class Visit:
             data = {}
         else:
             data = overlaid(old.data if old.lives else {}, self.changes)
-            flashes = (old.flashes if old.lives else []) + flashes
+            flashes = ((old.flashes if old.lives else []) + flashes)[-MESSAGES:]
         new = Stored(step.value, data, flashes)
         if self.unsure:
             new.may_have = [(data, flashes), (data, flashes + self.unsure)]

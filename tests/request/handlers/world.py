@@ -205,7 +205,7 @@ class Request(Visit):
         self.answer: asyncio.Task[ClientResponse] = self.world.do(ask())
 
     def begin(self) -> None:
-        self.opened(self.world.do(self.channel.outcomes.get()))
+        self.opened(self._outcome())
 
     @property
     def is_over(self) -> bool:
@@ -223,14 +223,22 @@ class Request(Visit):
         elif name == "prepare":
             if self._receive(name) == 200:
                 self.headers_sent = True
-                outcome = self.world.do(self.channel.outcomes.get())
+                outcome = self._outcome()
             else:
                 self.browser.visits.remove(self)
         else:
-            outcome = self.world.do(self.channel.outcomes.get())
-            self.did(step, outcome)
+            outcome = self._outcome()
+            if not self.is_over:
+                self.did(step, outcome)
         self.world.check_store(f"after {name}")
         return outcome
+
+    def _outcome(self) -> Outcome:
+        outcome: Outcome | None = self.world.do(self.channel.outcomes.get())
+        if outcome is None:
+            check(self.headers_sent and self.session is not None and not self.session.lives, "the handler was broken off")
+            self.browser.visits.remove(self)  # a stream ends with its session
+        return outcome or Outcome()
 
     def _end(self, how: str) -> None:
         if self.headers_sent:

@@ -63,6 +63,10 @@ class Stored:
             self.lives = None
         self.reasons.add(reason)
 
+    def line(self) -> list[Stored]:
+        """It, and all that became of it."""
+        return [self, *(each for one in self.successors + self.replaced_by for each in one.line())]
+
     def apply(self, changes: dict[str, Any], flashes: list[str]) -> None:
         self.data = overlaid(self.data, changes)
         self.flashes = (self.flashes + flashes)[-MESSAGES:]
@@ -90,6 +94,7 @@ class Visit:
 
     `brought`: the session whose cookie the request has. `session`: the handler's now; None: a visitor who has none.
     `base`: its data as far as the request knows, `changes`: what it has written and not saved, `flashes`: the same of messages.
+    `streamed`: the session that it had when its headers left.
     `unsure`: messages that may wait to be saved or not: a `take` of them failed.
     """
 
@@ -103,6 +108,7 @@ class Visit:
         self.flashes: list[str] = []
         self.unsure: list[str] = []
         self.headers_sent = False
+        self.streamed: Stored | None = None
         self.signed_out = False
 
     @property
@@ -393,11 +399,19 @@ class Visit:
             return {409}
         fine = 302 if how == "redirect" else 200
         if not self.has_changes:
-            return {fine, 401} if self.unsure else {fine}
+            # A stream does not begin if its session's end was heard.
+            is_over = how == "prepare" and self.session is not None and not self.session.lives
+            return {fine, 401} if self.unsure or is_over else {fine}
         if self.gone is not None or (self.session is not None and not self.session.lives):
             return {401}
         self._store()
         return {fine}
+
+    def broke_off(self, step: Step) -> None:
+        """The stream has ended with its session, before or after it could do this step."""
+        if step.name == "sign_out" and self.session is not None:
+            for each in self.session.line():
+                each.may_end("logout")
 
     def ended_late(self, how: str) -> None:
         """The handler ended after its headers had left. What it wrote since then may be saved if it returned."""

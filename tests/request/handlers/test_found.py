@@ -165,3 +165,15 @@ def test_change_sees_what_the_request_has_written_mutated_or_deleted(world: Worl
     assert request.step("change", "c", 3).value == [3]
     request.step("return")
     assert browser.sees() == (None, {"a": [10, 1], "b": [0, 20, 2], "c": [3]})
+
+
+@pytest.mark.parametrize("step", ["reauthenticate", "revoke_others", "sign_out"])
+def test_a_stream_whose_session_ended_before_it_began_is_answered(world: World, step: str) -> None:
+    browser = world.browser()
+    first = browser.open()
+    first.step("sign_in", value=world.users[0])
+    first.step("return")
+    stream, ending = browser.open(), browser.open()
+    ending.step(step)
+    stream.step("prepare")
+    assert stream.is_over

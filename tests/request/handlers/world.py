@@ -19,7 +19,7 @@ from stateroom.settings import Settings
 from tests.patience import settled
 
 from .application import CHANNELS, ENDS, Channel, Outcome, Step, make_app
-from .model import Answer, Stored, Visit, check
+from .model import Answer, Broken, Stored, Visit, check
 
 PATIENCE_SECONDS = 20.0
 
@@ -222,13 +222,15 @@ class Request(Visit):
             self._end(name)
         elif name == "prepare":
             if self._receive(name) == 200:
-                self.headers_sent = True
+                self.headers_sent, self.streamed = True, self.session
                 outcome = self._outcome()
             else:
                 self.browser.visits.remove(self)
         else:
             outcome = self._outcome()
-            if not self.is_over:
+            if self.is_over:
+                self.broke_off(step)
+            else:
                 self.did(step, outcome)
         self.world.check_store(f"after {name}")
         return outcome
@@ -236,7 +238,7 @@ class Request(Visit):
     def _outcome(self) -> Outcome:
         outcome: Outcome | None = self.world.do(self.channel.outcomes.get())
         if outcome is None:
-            check(self.headers_sent and self.session is not None and not self.session.lives, "the handler was broken off")
+            check(self.streamed is not None and not self.streamed.lives, "the handler was broken off")
             self.browser.visits.remove(self)  # a stream ends with its session
         return outcome or Outcome()
 
@@ -254,7 +256,10 @@ class Request(Visit):
 
     def _receive(self, how: str) -> int:
         """The headers arrive. Returns the status."""
-        response: ClientResponse = self.world.do(self.answer)
+        try:
+            response: ClientResponse = self.world.do(self.answer)
+        except ClientError as error:
+            raise Broken(f"{how} was not answered") from error
         cookie = self._cookie(response)
         self.answered(how, Answer(response.status, cookie))
         if cookie is not None:

@@ -118,6 +118,11 @@ class Handlers(RuleBasedStateMachine):
     def revoke_others(self, request: Request) -> None:
         self.step(request, "revoke_others")
 
+    @rule()
+    def hear(self) -> None:
+        """The worker hears of the ends that were committed."""
+        self._checked(self.world.hear)
+
     # The answer
 
     @rule(request=requests)

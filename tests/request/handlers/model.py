@@ -11,7 +11,6 @@ from typing import Any
 
 from .application import Outcome, Step, appended
 
-
 MESSAGES = 20
 """How many messages are kept: the newest (docs/library.md)."""
 

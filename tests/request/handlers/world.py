@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from stateroom import SESSIONS
 from stateroom.sessions.model.identity import user_key
 from stateroom.settings import Settings
+from stateroom.setup import PARTS
 from tests.patience import settled
 
 from .application import CHANNELS, ENDS, Channel, Outcome, Step, make_app
@@ -81,6 +82,11 @@ class World:
     def new_value(self) -> int:
         """A value that nobody has written yet: so each one tells who wrote it."""
         return next(self._values)
+
+    def hear(self) -> None:
+        """Read the journal now. The application does so by itself in short intervals, while it runs."""
+        if self.settings.has_database:
+            self.do(self.app[PARTS].tail.catch_up())
 
     def browser(self) -> Browser:
         made = Browser(self)

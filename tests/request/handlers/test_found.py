@@ -178,3 +178,16 @@ def test_a_stream_whose_session_ended_before_it_began_is_answered(world: World, 
     world.hear()
     stream.step("prepare")
     assert stream.is_over or not world.settings.has_database
+
+
+@pytest.mark.parametrize("step", ["reauthenticate", "revoke_others", "sign_out"])
+def test_a_stream_that_cannot_save_is_answered(world: World, step: str) -> None:
+    browser = world.browser()
+    first = browser.open()
+    first.step("sign_in", value=world.users[0])
+    first.step("return")
+    stream, ending = browser.open(), browser.open()
+    ending.step(step)
+    stream.step("write", "a", 1)
+    stream.step("prepare")
+    assert stream.is_over

@@ -244,7 +244,7 @@ class Request(Visit):
     def _outcome(self) -> Outcome:
         outcome: Outcome | None = self.world.do(self.channel.outcomes.get())
         if outcome is None:
-            check(self.streamed is not None and not self.streamed.lives, "the handler was broken off")
+            check(self.streamed is not None and not self.streamed.lives, f"the handler was broken off {self.headers_sent} {self.streamed} {self.session} {self.brought}")
             self.browser.visits.remove(self)  # a stream ends with its session
         return outcome or Outcome()
 

@@ -229,6 +229,8 @@ class Visit:
                 self.changes.clear()
                 return
         if not self._can_store(outcome):
+            if outcome.error == "SessionEnded" and not outcome.handle:
+                return  # see _is_over
             after = overlaid(before, {key: DELETED if value is None else value})
             check(outcome.view in (before, after), f"after {outcome.error} the handler reads {outcome.view}")
             if outcome.view != before:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 # A campaign of thousands is for a night: HANDLERS_EXAMPLES=5000. That many are random, the small number is always the same.
 EXAMPLES = int(os.environ.get("HANDLERS_EXAMPLES", "0"))
-FEW = 100
+FEW = 200
 STEPS = 30
 REQUESTS_AT_ONCE = 3
 KEYS = st.sampled_from("ab")

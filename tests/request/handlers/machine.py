@@ -8,9 +8,8 @@ from typing import Any, ClassVar, TypeVar
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, multiple, rule, run_state_machine_as_test
 
-from .application import ENDS
 from .world import Request, World
 
 T = TypeVar("T")
@@ -51,6 +50,16 @@ class Handlers(RuleBasedStateMachine):
         finally:
             self.world.end()
 
+    @initialize(brought=st.sampled_from(["nothing", "a user's session", "a visitor's session"]))
+    def first_request(self, brought: str) -> None:
+        """The first browser may have a session already."""
+        request = self._checked(self.browsers[0].open)
+        if brought == "a user's session":
+            self.step(request, "sign_in", value=self.world.users[0])
+        if brought != "nothing":
+            self.step(request, "write", "a", [self.world.new_value()])
+        self.step(request, "return")
+
     @rule(target=requests, browser=BROWSERS)
     def open(self, browser: int) -> Any:
         """Send a request. Its handler waits for steps."""
@@ -59,6 +68,14 @@ class Handlers(RuleBasedStateMachine):
         request = self._checked(self.browsers[browser].open)
         self.under_way.append(request)
         return request
+
+    @rule(target=requests, request=requests)
+    def open_sibling(self, request: Request) -> Any:
+        """Send another request of this one's browser, which writes at once: one with an id of before is rare otherwise."""
+        sibling = self.open(self.browsers.index(request.browser))
+        if isinstance(sibling, Request):
+            self.step(sibling, "write", "b", self.world.new_value())
+        return sibling
 
     # On the request's own copy
 
@@ -71,13 +88,9 @@ class Handlers(RuleBasedStateMachine):
         value = self.world.new_value()
         self.step(request, "write", key, [value] if is_list else value)
 
-    @rule(request=requests, key=KEYS)
-    def mutate(self, request: Request, key: str) -> None:
-        self.step(request, "mutate", key, self.world.new_value())
-
-    @rule(request=requests, key=KEYS)
-    def delete(self, request: Request, key: str) -> None:
-        self.step(request, "delete", key)
+    @rule(request=requests, key=KEYS, how=st.sampled_from(["mutate", "delete"]))
+    def touch(self, request: Request, key: str, how: str) -> None:
+        self.step(request, how, key, self.world.new_value())
 
     @rule(request=requests)
     def flash(self, request: Request) -> None:
@@ -85,14 +98,9 @@ class Handlers(RuleBasedStateMachine):
 
     # At once
 
-    @rule(request=requests, key=KEYS)
-    def change(self, request: Request, key: str) -> None:
-        self.step(request, "change", key, self.world.new_value())
-
-    @rule(request=requests, key=KEYS)
-    def unset(self, request: Request, key: str) -> None:
-        """`change` to None."""
-        self.step(request, "unset", key)
+    @rule(request=requests, key=KEYS, how=st.sampled_from(["change", "unset"]))
+    def change(self, request: Request, key: str, how: str) -> None:
+        self.step(request, how, key, self.world.new_value())
 
     @rule(request=requests)
     def save(self, request: Request) -> None:
@@ -131,8 +139,13 @@ class Handlers(RuleBasedStateMachine):
         if not request.headers_sent:
             self.step(request, "prepare")
 
-    @rule(request=consumes(requests), how=st.sampled_from(ENDS))
+    @rule(request=consumes(requests), how=st.sampled_from(["return", "redirect"]))
     def end(self, request: Request, how: str) -> None:
+        self.under_way.remove(request)
+        self.step(request, how)
+
+    @rule(request=consumes(requests), how=st.sampled_from(["raise", "refuse"]))
+    def fail(self, request: Request, how: str) -> None:
         self.under_way.remove(request)
         self.step(request, how)
 

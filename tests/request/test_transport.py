@@ -7,7 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from stateroom.request.proxies import Proxies
-from stateroom.request.transport import CookieJar, read_bearer
+from stateroom.request.transport import CookieJar, read_bearer, read_cookie
 from stateroom.settings import Settings
 
 KEY = "A" * 43
@@ -18,7 +18,7 @@ def jar(**values: object) -> CookieJar:
     return CookieJar(settings, opens=lambda value: value == "ours", proxies=Proxies(settings))
 
 
-def read(*headers: str) -> str | None:
+def read(*headers: str) -> str | list[str] | None:
     request = make_mocked_request("GET", "/", headers=CIMultiDict([("Cookie", header) for header in headers]))
     return jar().read_value(request)[0]
 
@@ -44,9 +44,15 @@ def test_the_cookie_is_found_by_its_whole_name(header: str, value: str | None) -
     assert read(header) == value
 
 
-def test_two_cookies_of_the_name_are_none() -> None:
-    assert read("session_id=abc; session_id=def") is None
-    assert read("session_id=abc", "session_id=def") is None
+def test_several_cookies_of_the_name_are_read_in_their_order() -> None:
+    assert read("session_id=abc; session_id=def") == ["abc", "def"]
+    assert read("session_id=abc", "a=1; session_id=def ; b=2; session_id=abc") == ["abc", "def", "abc"]
+    assert read("session_id=abc; a=1 session_id=def") == "abc"
+
+
+def test_two_cookies_of_another_name_are_none() -> None:
+    request = make_mocked_request("GET", "/", headers={"Cookie": "a=1; b=2; b=3"})
+    assert (read_cookie(request, "a="), read_cookie(request, "b="), read_cookie(request, "c=")) == ("1", None, None)
 
 
 def written(max_age: int | None = None, **values: object) -> str:

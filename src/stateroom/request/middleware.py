@@ -15,6 +15,7 @@ from ..errors import SessionEnded, StateroomError
 from ..problems import problem_response
 from ..sessions.model.session import record_of
 from . import cookie_fate
+from .doubled_cookies import DoubledCookieJudge
 from .guards import SAFE_METHODS, OriginCheck, is_background
 from .request_session import REQUEST_SESSION, Frontend, RequestSession
 from .streams import Stream, stays_open
@@ -31,6 +32,7 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
     """The middleware of one application."""
     jar, manager, client_info = frontend.jar, frontend.manager, frontend.client_info
     budget_seconds = settings.redis_read_timeout
+    judge = DoubledCookieJudge(manager, jar)
 
     @web.middleware
     async def with_session(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -40,9 +42,12 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
             if is_unsafe:
                 origin_check.check(request)
             value, transport = jar.read_value(request)
+            doubled = None
             BUDGET.set(Budget(budget_seconds))
             if value is None:
                 session = manager.anonymous()
+            elif isinstance(value, list):
+                session, doubled = await judge.load(value, lambda: client_info.of(request))
             else:
                 session = await manager.load(
                     value,
@@ -54,6 +59,7 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
             request[REQUEST_SESSION] = current = RequestSession(
                 frontend, session, record, transport, record.token, reissue=record.must_reseal
             )
+            current.doubled = doubled
             response = await handler(request)
             if needs_commit(current, response):
                 await commit(request, current, response)
@@ -102,7 +108,7 @@ def needs_commit(current: RequestSession, response: web.StreamResponse) -> bool:
     if current.is_committed or response.prepared:
         return False
     record = current.record
-    if current.clear or current.reissue or record.token is not current.came_with:
+    if current.clear or current.reissue or record.token is not current.came_with or current.doubled is not None:
         return True
     current.is_committed = not record.has_news(record.known_ms - current.frontend.renew_ms + 1)
     return not current.is_committed
@@ -121,7 +127,7 @@ async def commit(request: web.Request, current: RequestSession, response: web.St
         current.reissue |= await manager.save(current.session, renew=renews)
     if current.clear:
         cookie_fate.remove_trace(request, response)
-    if current.clear or current.must_reissue:
+    if current.clear or current.must_reissue or current.doubled is not None:
         put_cookie(current, response)
 
 
@@ -129,12 +135,16 @@ def put_cookie(current: RequestSession, response: web.StreamResponse, *, ended: 
     """Set or clear the cookie. A session that ended meanwhile gets none."""
     if current.transport != "cookie":
         return
-    record = current.record
-    if current.clear:
-        current.frontend.jar.clear(response.headers)
+    record, doubled = current.record, current.doubled
+    everywhere = doubled is not None
+    if doubled is not None:
+        doubled.tell(response.headers)
+    if current.clear or (doubled is not None and doubled.must_clear and (ended or not current.must_reissue)):
+        current.frontend.jar.clear(response.headers, everywhere=everywhere)
     elif current.must_reissue and not ended:
         max_age = record.idle_ms // 1000 if record.is_persistent else None
-        current.frontend.jar.write(response.headers, current.manager.seal(current.session, "cookie"), max_age=max_age)
+        sealed = current.manager.seal(current.session, "cookie")
+        current.frontend.jar.write(response.headers, sealed, max_age=max_age, everywhere=everywhere)
 
 
 async def _commit_raised(

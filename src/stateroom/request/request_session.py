@@ -15,6 +15,7 @@ from ..sessions.model.session import Session
 if TYPE_CHECKING:
     from ..sessions.adoption import Adoption
     from .client_info import ClientInfo
+    from .doubled_cookies import DoubledCookies
     from .proxies import Proxies
     from .streams import Stream, Streams
     from .transport import CookieJar, Transport
@@ -44,6 +45,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
 
     `record`: what the library knows of `session`. `came_with`: the token that the request brought.
     `reissue`: the client must get the session's value. `clear`: the client must drop it.
+    `doubled`: what became of the cookies, if the request brought several of our name.
     `is_committed`: the session is saved and the cookie set; nothing more happens with the response.
     `stream`: the response, if it stays open.
     """
@@ -55,6 +57,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     came_with: bytes | None
     reissue: bool = False
     clear: bool = False
+    doubled: DoubledCookies | None = None
     is_committed: bool = False
     stream: Stream | None = None
 

@@ -92,6 +92,39 @@ def test_embedded_cookies_turn_secure_with_the_first_request_of_a_trusted_proxy(
     assert headers["Set-Cookie"].endswith("; Secure")
 
 
+def lines(action: str, **values: object) -> list[str]:
+    headers: CIMultiDict[str] = CIMultiDict()
+    of = jar(**values)
+    if action == "write":
+        of.write(headers, "VALUE", max_age=None)
+    else:
+        of.clear(headers)
+    return headers.getall("Set-Cookie")
+
+
+@pytest.mark.parametrize("action", ["write", "clear"])
+def test_a_partitioned_cookie_is_written_and_cleared_so_and_the_one_of_before_is_dropped(action: str) -> None:
+    before, now = lines(action, redis_host="localhost", cookie_keys=KEY, cookie_partitioned=True, cookie_samesite="None")
+    assert before == "__Host-session=; Max-Age=1; Path=/; HttpOnly; SameSite=None; Secure"
+    assert now.startswith("__Host-session=VALUE;" if action == "write" else "__Host-session=; Max-Age=0;")
+    assert now.endswith("; Path=/; HttpOnly; SameSite=None; Secure; Partitioned")
+
+
+def test_a_cookie_that_is_not_partitioned_any_more_is_dropped() -> None:
+    before, now = lines("write", redis_host="localhost", cookie_keys=KEY, cookie_former="/ partitioned")
+    assert before == "__Host-session=; Max-Age=1; Path=/; HttpOnly; SameSite=Strict; Secure; Partitioned"
+    assert "Partitioned" not in now
+
+
+def test_cookies_of_former_places_are_dropped_before_ours_is_set_and_ours_is_not_among_them() -> None:
+    dropped = lines("write", cookie_domain="example.com", cookie_former="example.com, example.com/app, /, / partitioned")
+    assert [line.split("; HttpOnly")[0] for line in dropped] == [
+        "session_id=; Max-Age=1; Path=/app; Domain=example.com",
+        "session_id=; Max-Age=1; Path=/",  # a partitioned one needs Secure
+        "session_id=VALUE; Path=/; Domain=example.com",
+    ]
+
+
 def test_clearing_takes_the_same_attributes() -> None:
     headers: CIMultiDict[str] = CIMultiDict()
     jar(cookie_path="/app").clear(headers)

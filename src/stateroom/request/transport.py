@@ -27,7 +27,11 @@ Transport = Literal["cookie", "bearer"]
 _BEARER = "bearer "
 _COOKIE, _AUTHORIZATION = istr("Cookie"), istr("Authorization")
 _HOST_PREFIX = "__host-"  # browsers heed the prefixes in any case (RFC 6265bis, 4.1.3)
-_PAST = "Thu, 01 Jan 1970 00:00:00 GMT"
+_AT_ONCE = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+_SOON = "Max-Age=1"
+"""curl forgets with the next line that it has dropped a cookie, and takes it from its file again when it ends (7.88, lib/cookie.c,
+`remove_expired` and `Curl_flush_cookies`). So all but the last are emptied, and gone in a second.
+"""
 
 
 class CookieJar:
@@ -75,13 +79,14 @@ class CookieJar:
         The cookies of `COOKIE_FORMER` are dropped. `everywhere`: so is every other one that the attributes can name.
         """
         keep = "" if max_age is None else f"; Max-Age={max_age}"
-        self._drop(headers, self._elsewhere if everywhere else self._former)
+        self._drop_others(headers, everywhere=everywhere)
         headers.add("Set-Cookie", f"{self._needle}{value}{keep}{self._attributes(self._place)}")
         keep_out_of_caches(headers)
 
     def clear(self, headers: CIMultiDict[str], *, everywhere: bool = False) -> None:
         """Have the browser drop the cookie, and the others as `write` does."""
-        self._drop(headers, [*(self._elsewhere if everywhere else self._former), self._place])
+        self._drop_others(headers, everywhere=everywhere)
+        headers.add("Set-Cookie", f"{self._needle}; {_AT_ONCE}{self._attributes(self._place)}")
         keep_out_of_caches(headers)
 
     @property
@@ -97,10 +102,10 @@ class CookieJar:
     def _is_possible(self, place: CookiePlace) -> bool:
         return not self.is_prefixed or (place.domain, place.path) == ("", "/")
 
-    def _drop(self, headers: CIMultiDict[str], places: list[CookiePlace]) -> None:
-        for place in places:
+    def _drop_others(self, headers: CIMultiDict[str], *, everywhere: bool) -> None:
+        for place in self._elsewhere if everywhere else self._former:
             if self._is_secure or not place.is_partitioned:
-                headers.add("Set-Cookie", f"{self._needle}; Max-Age=0; Expires={_PAST}{self._attributes(place)}")
+                headers.add("Set-Cookie", f"{self._needle}; {_SOON}{self._attributes(place)}")
 
     def _attributes(self, place: CookiePlace) -> str:
         domain = f"; Domain={place.domain}" if place.domain else ""
@@ -120,15 +125,17 @@ def read_cookie(request: web.Request, needle: str) -> str | None:
 
 def find_cookies(request: web.Request, needle: str) -> str | list[str] | None:
     """The value of one cookie, or the values in their order if several have its name. None if there is none."""
-    found: str | list[str] | None = None
+    found: str | list[str] | None = None  # an empty one beside others is one that `CookieJar.write` drops
     for header in request.headers.getall(_COOKIE, ()):
         at = header.find(needle)
         while at >= 0:
             if at == 0 or _begins_pair(header, at):
                 end = header.find(";", at)
                 value = header[at + len(needle) : end if end >= 0 else None].strip()
-                if found is None:
+                if not found:
                     found = value
+                elif not value:
+                    pass
                 elif isinstance(found, str):
                     found = [found, value]
                 else:

@@ -166,6 +166,7 @@ class SessionManager:
         *,
         metadata: Mapping[str, str],
         remember: bool = False,
+        max_age: float | None = None,
         generation: int | None = None,
         epoch: str | None = None,
         degraded: bool = True,
@@ -173,15 +174,18 @@ class SessionManager:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
         While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
-        request, as a session that Redis has lost is. `generation`: the user's, and `epoch`: the deployment's, both read
-        before the password was looked up. `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
-        Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
+        request, as a session that Redis has lost is. `max_age`: it lives so many seconds at most.
+        `generation`: the user's, and `epoch`: the deployment's, both read before the password was looked up.
+        `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
+        Raises `SessionEnded` if all of the user's sessions were ended since then. The session is then what it was before.
+        `ValueError` for a `max_age` below 1.
         """
         await self._parts.sign_ins.sign_in(
             record_of(session),
             user_id,
             client_notes=metadata,
             remember=remember,
+            max_age=max_age,
             generation=generation,
             epoch=epoch,
             degraded=degraded,
@@ -203,7 +207,7 @@ class SessionManager:
         if record.ref.user:
             await self._parts.sign_ins.rotate(record, signs_in=signs_in)
         else:
-            await self.sign_in(session, None, metadata={})
+            await self._parts.sign_ins.rotate_visitors(record)
 
     async def end(self, session: Session, reason: str = "logout") -> None:
         """End a session for good. It is an anonymous visitor's afterwards. Raises `StoreUnavailable`, `DatabaseUnavailable`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ..backend.budget import BUDGET, Budget
-from ..errors import StateroomError
+from ..errors import SessionEnded, StateroomError
 from ..problems import problem_response
 from ..sessions.model.session import record_of
 from .commit import commit, commit_late, give_cookie, needs_commit, save_in_stream
@@ -137,11 +137,15 @@ async def _commit_raised(request: web.Request, current: RequestSession | None, a
 
 async def _refuse(request: web.Request, current: RequestSession | None, error: StateroomError) -> web.StreamResponse:
     """The response for an error. After the headers of another response it is that one, which ends here."""
-    _give_up(current)
     if current is None:
         return problem_response(error, request)
     if current.sent is not None:
         return await break_off(request, current.sent, error)
+    record = current.record
+    if isinstance(error, SessionEnded) and record.is_written and record.gone is not None:
+        # Every write would be refused for as long as the client keeps this value. A newer one stays.
+        current.clear = current.clear or not await current.manager.was_replaced(current.session)
+    _give_up(current)
     response = problem_response(error, request)
     give_cookie(request, current, response)
     return response

@@ -153,6 +153,16 @@ class SessionManager:
         """Slide the idle lifetime, unless that was done within `SESSION_RENEW_INTERVAL`. False if it could not be done now."""
         return await self._parts.saver.renew(record_of(session))
 
+    async def was_replaced(self, session: Session) -> bool:
+        """Whether the client of the ended session that a request brought was given a newer one, or may have been."""
+        gone = record_of(session).gone
+        if gone is None:
+            return False
+        try:
+            return any(row.reason == "rotated" for row in (await self._parts.journal.look_up([gone])).rows)
+        except DatabaseUnavailable:
+            return True
+
     async def exists(self, user_id: UserId | None, handle: str) -> bool:
         """Whether the user (None: an anonymous visitor) has the session of this handle. Raises `StoreUnavailable`."""
         return await self._parts.store.exists(SessionRef(user_key(user_id), handle))

@@ -84,8 +84,9 @@ class SignIns:
         if max_age is not None and not max_age >= 1:
             raise ValueError("max_age is seconds, at least 1")
         user, old, before = user_key(user_id), record.ending_ref, record.snapshot()
-        if old is None and record.ended in (None, "expired"):
-            old = record.gone  # a request that brings its value later must not take it for a session that was merely lost
+        if old is None and record.ended != "rotated":
+            # It is gone already. A request that brings its value later must learn that the client has another one.
+            old = record.gone
         carried = Current(0, self._deployment.epoch)
         if user:
             carried = await self._current(user, generation, epoch)

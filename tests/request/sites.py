@@ -61,9 +61,7 @@ class Browser:
         headers = dict(options.pop("headers", {}))
         if cookie is not None:
             headers["Cookie"] = f"{NAME}={cookie}"
-        async with self.session.request(
-            method, self._url + path, headers=headers, allow_redirects=False, **options
-        ) as response:
+        async with self.session.request(method, self._url + path, headers=headers, allow_redirects=False, **options) as response:
             is_json = "json" in response.content_type
             body = await response.json(content_type=None) if is_json else await response.text()
             return Answer(response.status, body, response.headers.getall("Set-Cookie", []))

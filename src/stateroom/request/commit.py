@@ -96,5 +96,10 @@ def _has_cookie(current: RequestSession, response: web.StreamResponse) -> bool:
 
 async def save_in_stream(current: RequestSession) -> None:
     """The handler of a stream is done: save what it wrote since its last `save()`. Raises as `Session.save`."""
-    if current.record.is_written and current.record.data_fault is None:
+    record = current.record
+    if not record.is_written or record.data_fault is not None:
+        return
+    if record.is_stored:
         await current.manager.save(current.session)
+    elif record.delta():
+        log.error("session_not_saved", reason="no cookie can reach the visitor after the headers", fix="write before prepare()")

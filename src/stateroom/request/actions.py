@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import HeadersSent, NotFound, SessionEnded, SignInRequired, StoreUnavailable
+from ..logs import security_event
 from ..sessions.manager import check_can_rotate
 from ..sessions.model.identity import user_id_of
-from ..telemetry.logging import security_event
 from .client import kept_address
 from .request_session import use_session
 

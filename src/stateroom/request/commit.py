@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 
 from ..errors import StateroomError
+from ..logs import get_logger
 from . import cookie_fate
 from .guards import is_background
 
 if TYPE_CHECKING:
     from .request_session import RequestSession
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _NO_RENEWAL = frozenset({206, 304})
 """A cache adds the headers of these to a response that it has kept (RFC 9111, sections 3.2 and 3.4)."""

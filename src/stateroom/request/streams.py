@@ -13,10 +13,10 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import WSCloseCode, web
 
 from ..errors import SessionEnded, StateroomError, Unavailable
+from ..logs import get_logger
 
 if TYPE_CHECKING:
     from ..sessions.model.clock import Clock
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..sessions.model.rows import Row
     from ..sessions.watch import SessionWatch
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CLOSE_CODE = 4401
 """For WebSockets; 4000 to 4999 are for applications (RFC 6455, section 7.4.2)."""

@@ -14,10 +14,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...backend.near_cache import KNOWN_SECONDS
 from ...errors import DatabaseUnavailable, StoreUnavailable
+from ...logs import get_logger
 from ..model.fields import GENERATION
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, TO_THE_LAST, EndRow, Row
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from .lease import Lease
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TOMBSTONE_MARGIN_MS = 60_000
 """How much longer than `DEGRADED_MAX_AGE` a tombstone stays, because clocks differ. Older credentials restore nothing."""

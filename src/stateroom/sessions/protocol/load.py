@@ -10,12 +10,11 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...backend.budget import spend, within_budget
 from ...backend.near_cache import HEARD_SECONDS
 from ...backend.standing import UNKNOWN
 from ...errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from ...logs import get_logger
 from ..model.fields import PENDING
 from ..model.lifetimes import Lifetimes
 from ..model.timestamps import expiry, facts_of, read_facts
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from .sightings import Sightings
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _HEARD_MS = int(HEARD_SECONDS * 1000)
 

@@ -7,9 +7,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from ...errors import SessionEnded, StoreUnavailable
+from ...logs import get_logger
 from ..model.data import decode_value, encode_value
 from ..model.fields import data_field
 from ..store.session_store import Conflict
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from .load import Loader
     from .sign_ins import SignIns
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Saver:

@@ -11,9 +11,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...errors import SessionEnded, StateroomError, StoreUnavailable, Unavailable
+from ...logs import get_logger
 from ..model.client_notes import pack
 from ..model.deployment import Current
 from ..model.fields import epoch_field, sign_in_fields
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from .load import Loader
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class SignIns:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -13,7 +15,7 @@ from stateroom.sessions.protocol.sign_ins import SignIns
 
 from .conftest import OpenSite
 
-STEPS = {
+STEPS: dict[str, Callable[[web.Request], Awaitable[object]]] = {
     "sign_in": lambda request: stateroom.sign_in(request, "ada"),
     "reauthenticate": stateroom.reauthenticate,
     "revoke_others": stateroom.revoke_others,
@@ -22,7 +24,7 @@ FAULTS = {"bug": RuntimeError("a bug"), "refusal": Conflict("no"), "unavailable"
 
 
 async def fail(request: web.Request) -> web.Response:
-    await STEPS[request.query["step"]](request)  # type: ignore[no-untyped-call]
+    await STEPS[request.query["step"]](request)
     stateroom.get_session(request)["never"] = "saved"
     raise FAULTS[request.query["fault"]]
 

@@ -14,15 +14,13 @@ from aiohttp import web
 from ..errors import StateroomError
 from ..logs import get_logger
 from . import cookie_fate
+from .caching import carries_no_renewal, keep_out_of_caches, make_private, vary_by_session
 from .guards import is_background
 
 if TYPE_CHECKING:
     from .request_session import RequestSession
 
 log = get_logger(__name__)
-
-_NO_RENEWAL = frozenset({206, 304})
-"""A cache adds the headers of these to a response that it has kept (RFC 9111, sections 3.2 and 3.4)."""
 
 
 def needs_commit(current: RequestSession) -> bool:
@@ -45,7 +43,7 @@ async def commit(request: web.Request, current: RequestSession, response: web.St
     current.is_saved = True
     record, manager = current.record, current.manager
     # The status of a file, which may be 206 or 304, is known when its headers leave.
-    renews = response.status not in _NO_RENEWAL and not is_background(request)
+    renews = not carries_no_renewal(response.status) and not is_background(request)
     current.must_renew = renews and isinstance(response, web.FileResponse)
     renews = renews and not current.must_renew
     if record.data_fault is None and record.has_news(manager.renewal_horizon() if renews else 0):
@@ -59,7 +57,7 @@ async def commit_late(request: web.Request, current: RequestSession, response: w
     A middleware outside of ours may have written to the session since, and there is no response that could tell a fault.
     """
     record, manager = current.record, current.manager
-    if current.must_renew and response.status not in _NO_RENEWAL and record.data_fault is None:
+    if current.must_renew and not carries_no_renewal(response.status) and record.data_fault is None:
         current.reissue |= record.renewed_ms < manager.renewal_horizon() and await manager.renew(current.session)
     if record.is_written:
         try:
@@ -77,7 +75,7 @@ def give_cookie(request: web.Request, current: RequestSession, response: web.Str
         return
     record = current.record
     if current.must_reissue:
-        if record.token is current.came_with and response.status in _NO_RENEWAL:
+        if record.token is current.came_with and carries_no_renewal(response.status):
             return
         max_age = record.idle_ms // 1000 if record.is_persistent else None
         current.frontend.jar.write(response.headers, current.manager.seal(current.session, "cookie"), max_age=max_age)
@@ -87,6 +85,18 @@ def give_cookie(request: web.Request, current: RequestSession, response: web.Str
     else:
         return
     current.answered = response
+
+
+def say_to_caches(current: RequestSession, response: web.StreamResponse) -> None:
+    """Complete the headers so that no cache gives this response to somebody else. All that handlers set is there."""
+    headers = response.headers
+    if current.answered is response or (current.owes_cookie and _has_cookie(current, response)):
+        keep_out_of_caches(headers)
+        return
+    if current.transport == "bearer":
+        make_private(headers)
+    if current.is_used:
+        vary_by_session(headers)
 
 
 def _has_cookie(current: RequestSession, response: web.StreamResponse) -> bool:

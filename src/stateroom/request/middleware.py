@@ -14,7 +14,7 @@ from ..backend.budget import BUDGET, Budget
 from ..errors import SessionEnded, StateroomError
 from ..problems import problem_response
 from ..sessions.model.session import record_of
-from .commit import commit, commit_late, give_cookie, needs_commit, save_in_stream
+from .commit import commit, commit_late, give_cookie, needs_commit, save_in_stream, say_to_caches
 from .guards import SAFE_METHODS, OriginCheck
 from .request_session import REQUEST_SESSION, Frontend, RequestSession
 from .streams import Stream, break_off, stays_open
@@ -112,6 +112,7 @@ async def _complete(request: web.Request, current: RequestSession, response: web
 
 def _leave(current: RequestSession, response: web.StreamResponse) -> None:
     """The headers leave now."""
+    say_to_caches(current, response)
     current.sent = response
     current.record.headers_sent = True
 

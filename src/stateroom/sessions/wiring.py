@@ -183,6 +183,7 @@ def wire(
         store=store,
         loader=loader,
         sign_ins=sign_ins,
+        trust=trust,
         metrics=metrics,
         clock=clock,
         renew_ms=int(settings.session_renew_interval * 1000),

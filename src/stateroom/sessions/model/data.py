@@ -7,6 +7,7 @@ save is on its way stays to be saved.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, MutableMapping
 from types import MappingProxyType
@@ -31,6 +32,7 @@ _NO_CHANGE = Delta()
 _UNUSED: Any = MappingProxyType({})
 _UNUSED_SET: Any = frozenset()
 _UNUSED_MESSAGES: Any = None
+_NOTHING: Any = object()
 
 
 class Own(NamedTuple):
@@ -198,13 +200,38 @@ class SessionData(MutableMapping[str, Any]):
         own = self.own(key)
         return decode_value(self._raw.get(key) if own is None else own.raw)
 
+    @contextlib.contextmanager
+    def tentatively(self, key: str, raw: bytes | None, value: Any) -> Iterator[None]:
+        """Make this the request's own change of the key (None: it is deleted), and take that back if the context fails."""
+        self._begin_changes()
+        written, decoded, deleted = self._written.get(key, _NOTHING), self._decoded.get(key, _NOTHING), key in self._deleted
+        self._put(key, _NOTHING if raw is None else value, is_deleted=raw is None)
+        try:
+            yield
+        except BaseException:
+            if self._written.get(key) is value or (raw is None and key not in self._written):  # nobody has changed it since
+                self._put(key, written, is_deleted=deleted)
+                if decoded is not _NOTHING:
+                    self._decoded[key] = decoded
+            raise
+
+    def begin_again(self) -> None:
+        """Nothing of it is stored any more: whatever it holds is a change to save. Stored messages are not kept."""
+        self._begin_changes()
+        for key in list(self):
+            self._written[key] = self[key]
+        self._decoded, self._deleted, self.fields, self._split = {}, set(), _NO_FIELDS, None
+
     def accept_value(self, key: str, raw: bytes | None, value: Any, *, over: Own | None = None) -> None:
         """Note that one key has this value in the store (None: no value).
 
         `over`: what `own` said when the value was made. If the request has changed the key since, its change stays.
         """
         self._begin_changes()
-        is_newest = self.own(key) == over
+        try:
+            is_newest = self.own(key) == over
+        except (TypeError, ValueError):  # it was mutated into something that the next save refuses
+            is_newest = False
         if raw is None:
             self._raw.pop(key, None)
         else:
@@ -242,6 +269,15 @@ class SessionData(MutableMapping[str, Any]):
     def _begin_changes(self) -> None:
         if self._written is _UNUSED:
             self.discard_changes()
+
+    def _put(self, key: str, value: Any, *, is_deleted: bool) -> None:
+        self._written.pop(key, None)
+        self._decoded.pop(key, None)
+        self._deleted.discard(key)
+        if is_deleted:
+            self._deleted.add(key)
+        elif value is not _NOTHING:
+            self._written[key] = value
 
     def _is_there(self, key: str) -> bool:
         return key not in self._deleted and self._is_readable(key)

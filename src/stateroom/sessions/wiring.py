@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from .journal.interface import NoJournal
 from .journal.lookup import Lookup
 from .journal.tail import Tail
 from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
@@ -95,6 +96,8 @@ def wire(
         timeout=settings.redis_read_timeout,
         durability=Durability(settings.redis_write_replicas, settings.redis_write_replicas_timeout, count_shortfall),
     )
+    if isinstance(journal, NoJournal):
+        journal.share(store.entomb, store.end_of)
     looks = TwoLooks(settings.degraded_max_age + BEYOND_DEGRADED_SECONDS)
     tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
     lookup = Lookup(journal, deployment, lambda: tail.is_away)

@@ -31,7 +31,7 @@ _NO_CHANGE = Delta()
 # Every session begins with these, and none can write to them.
 _UNUSED: Any = MappingProxyType({})
 _UNUSED_SET: Any = frozenset()
-_UNUSED_MESSAGES: Any = None
+_UNUSED_MESSAGES = Messages()
 _NOTHING: Any = object()
 
 
@@ -127,12 +127,13 @@ class SessionData(MutableMapping[str, Any]):
 
     def drain_flashes(self) -> dict[str, str]:
         """Take back the messages of this request: they are not stored then."""
-        return {} if self._messages is None else self._messages.drain()
+        return self._messages.drain()
 
     def note_taken(self, names: list[str]) -> None:
         """The messages in these fields were taken out of the store."""
-        taken = {name.encode() for name in names}
-        self.fields = {name: value for name, value in self.fields.items() if name not in taken}
+        taken = {name.encode() for name in names} & self.fields.keys()
+        if taken:
+            self.fields = {name: value for name, value in self.fields.items() if name not in taken}
 
     @property
     def is_touched(self) -> bool:
@@ -142,7 +143,7 @@ class SessionData(MutableMapping[str, Any]):
         return bool(self._written or self._decoded or self._deleted or self._messages)
 
     def delta(self) -> Delta:
-        """What has changed since the last load or save. Raises `TypeError`, `ValueError` for what was mutated into something else."""
+        """What has changed since the last load or save. Raises as `encode_value` for what was mutated."""
         if not self.is_touched:
             return _NO_CHANGE
         delta = Delta()

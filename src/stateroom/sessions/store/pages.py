@@ -6,7 +6,7 @@ pages move the ranks.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...backend.client import RedisClient
 from .unreadable import unless_of_another_type
@@ -36,9 +36,9 @@ async def handles_page(client: RedisClient, key: str, before: Position | None, l
         skipped += len(page)  # a page full of sessions of that one millisecond, which came before
 
 
-def _pairs(reply: list[object]) -> list[tuple[bytes, bytes]]:
+def _pairs(reply: list[Any]) -> list[tuple[bytes, bytes]]:
     """Members and scores. RESP3 sends a list of pairs, RESP2 one flat list."""
     if reply and isinstance(reply[0], list | tuple):
-        return [(member, score) for member, score in reply]  # type: ignore[misc]
+        return [(member, score) for member, score in reply]
     each = iter(reply)
-    return list(zip(each, each, strict=True))  # type: ignore[arg-type]
+    return list(zip(each, each, strict=True))

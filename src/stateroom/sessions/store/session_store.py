@@ -268,9 +268,24 @@ class SessionStore:
 
     async def tombstone(self, ref: SessionRef) -> str | None:
         """Why a session was ended whose end the journal may not have yet; None if it has no tombstone."""
+        found = await self.end_of(ref)
+        return None if found is None else found[0]
+
+    async def end_of(self, ref: SessionRef) -> tuple[str, str | None] | None:
+        """What a tombstone says: the reason, and the new handle if the session was rotated. None if there is none."""
         key = self._key_names.tombstone(ref)
-        reason = await self._client.execute(key, "GET", key)
-        return None if reason is None else reason.decode()
+        said = await self._client.execute(key, "GET", key)
+        if said is None:
+            return None
+        reason, _, successor = said.decode().partition(" ")
+        return reason, successor or None
+
+    async def entomb(self, ref: SessionRef, reason: str, successor: str | None, kept_ms: int) -> bool:
+        """Leave a session's end for all workers to read; False if it has one. The session itself stays."""
+        keys = [self._key_names.tombstone(ref), self._key_names.session(ref)]
+        said = reason if successor is None else f"{reason} {successor}"
+        reply = await self._writes.run("entomb", keys, [said, kept_ms])
+        return bool(reply[0] == _OK)
 
     async def exists(self, ref: SessionRef) -> bool:
         """Whether this user has the session. Its key does not tell: it holds the user's tag, which many users share."""

@@ -11,11 +11,11 @@ import pytest
 from aiohttp import ClientResponse, DummyCookieJar, web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
-from structlog.testing import capture_logs
 
 import stateroom
 from stateroom import SESSIONS, testing
 
+from ..logs import capture_events
 from ..servers import Servers
 
 Client = TestClient[web.Request, web.Application]
@@ -182,7 +182,7 @@ async def test_more_than_four_make_nobody_and_a_sign_out_ends_them_all(make: Mak
 async def test_a_sign_out_ends_every_session_that_the_cookies_open(make: Make) -> None:
     client = await make()
     first, second, elsewhere = [await post(client, "/in/7") for _ in range(3)]
-    with capture_logs() as logs:
+    with capture_events() as logs:
         await post(client, "/out", first, second)
     assert [each["user_id"] for each in logs if each["event"] == "sign_out"] == [7, 7]
     assert await who(client, first) == (None, None)
@@ -223,7 +223,7 @@ async def test_while_redis_is_unavailable_nothing_is_decided_and_no_cookie_is_dr
 async def test_a_flood_of_them_is_one_line_in_the_log(make: Make) -> None:
     client = await make()
     value = await post(client, "/in/7")
-    with capture_logs() as logs:
+    with capture_events() as logs:
         await asyncio.gather(*(who(client, value, "x", str(number)) for number in range(40)))
         await who(client, "x", "y")
     told = [(each["outcome"], each["requests"], each["cookie"]) for each in logs if each["event"] == "session_cookie_doubled"]

@@ -13,13 +13,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal
 
-import structlog
 from multidict import istr
 
 from ..errors import Unavailable
+from ..logs import get_logger, security_event
 from ..sessions.model.identity import user_id_of
 from ..sessions.model.session import record_of
-from ..telemetry.logging import security_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from ..sessions.model.session import Session
     from .transport import CookieJar
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MOST_TRIED = 4
 """More values make nobody: each costs a look into the store."""

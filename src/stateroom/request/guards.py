@@ -13,7 +13,7 @@ from multidict import istr
 from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
 from ..origins import DEFAULT_PORTS, plain_origin
 from ..sessions.manager import check_can_rotate
-from .request_session import get_request_session
+from .request_session import use_session
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -58,7 +58,7 @@ def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bo
     Raises `SignInRequired`, `SessionEnded`, `NotByAccessToken`, `ReauthenticationRequired`, `StoreUnavailable`,
     `DatabaseUnavailable`.
     """
-    current = get_request_session(request)
+    current = use_session(request)
     record = current.record
     if not record.is_signed_in:
         if record.ended is not None:

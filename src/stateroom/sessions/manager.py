@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DatabaseUnavailable, NotByAccessToken, StoreUnavailable
 from .kept import KeptOfUser, kept_of_user
 from .model.identity import SessionRef, UserId, user_key
-from .model.listing import SessionInfo
+from .model.listing import SessionInfo, milliseconds_of
 from .model.record import SessionRecord
 from .model.session import Session, record_of
 from .sealing.access_tokens import looks_like_token
 from .sealing.token_keys import key_set
+from .store.pages import Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from .sealing.key_ring import Purpose
     from .sealing.token_keys import TokenKey
     from .wiring import Parts
+
+LISTED_AT_MOST = 1000
+"""How many sessions a list shows unless it is told otherwise."""
 
 
 class SessionManager:
@@ -153,6 +157,16 @@ class SessionManager:
         """Slide the idle lifetime, unless that was done within `SESSION_RENEW_INTERVAL`. False if it could not be done now."""
         return await self._parts.saver.renew(record_of(session))
 
+    async def was_replaced(self, session: Session) -> bool:
+        """Whether the client of the ended session that a request brought was given a newer one, or may have been."""
+        gone = record_of(session).gone
+        if gone is None:
+            return False
+        try:
+            return any(row.reason == "rotated" for row in (await self._parts.journal.look_up([gone])).rows)
+        except DatabaseUnavailable:
+            return True
+
     async def exists(self, user_id: UserId | None, handle: str) -> bool:
         """Whether the user (None: an anonymous visitor) has the session of this handle. Raises `StoreUnavailable`."""
         return await self._parts.store.exists(SessionRef(user_key(user_id), handle))
@@ -166,6 +180,7 @@ class SessionManager:
         *,
         metadata: Mapping[str, str],
         remember: bool = False,
+        max_age: float | None = None,
         generation: int | None = None,
         epoch: str | None = None,
         degraded: bool = True,
@@ -173,15 +188,18 @@ class SessionManager:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
         While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
-        request, as a session that Redis has lost is. `generation`: the user's, and `epoch`: the deployment's, both read
-        before the password was looked up. `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
-        Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
+        request, as a session that Redis has lost is. `max_age`: it lives so many seconds at most.
+        `generation`: the user's, and `epoch`: the deployment's, both read before the password was looked up.
+        `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
+        Raises `SessionEnded` if all of the user's sessions were ended since then. The session is then what it was before.
+        `ValueError` for a `max_age` below 1.
         """
         await self._parts.sign_ins.sign_in(
             record_of(session),
             user_id,
             client_notes=metadata,
             remember=remember,
+            max_age=max_age,
             generation=generation,
             epoch=epoch,
             degraded=degraded,
@@ -203,7 +221,7 @@ class SessionManager:
         if record.ref.user:
             await self._parts.sign_ins.rotate(record, signs_in=signs_in)
         else:
-            await self.sign_in(session, None, metadata={})
+            await self._parts.sign_ins.rotate_visitors(record)
 
     async def end(self, session: Session, reason: str = "logout") -> None:
         """End a session for good. It is an anonymous visitor's afterwards. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
@@ -219,10 +237,17 @@ class SessionManager:
 
     # A user's sessions
 
-    async def list(self, user_id: UserId) -> list[SessionInfo]:
-        """The user's live sessions, newest first. Raises `StoreUnavailable`."""
-        found = await self._parts.store.of_user(user_key(user_id))
-        return [SessionInfo.of(handle, fields) for handle, fields in reversed(found)]
+    async def list(self, user_id: UserId, *, limit: int = LISTED_AT_MOST, before: SessionInfo | None = None) -> list[SessionInfo]:
+        """The user's live sessions, newest first, at most `limit` of them. Raises `StoreUnavailable`.
+
+        `before`: the last session of the list before. What follows goes on there, also if that session has ended since.
+        One that cannot be read is left out and logged. Raises `ValueError` for a limit below 1.
+        """
+        if limit < 1:
+            raise ValueError("a list has at least one place")
+        position = None if before is None else Position(before.id, milliseconds_of(before.created_at))
+        found = await self._parts.store.newest(user_key(user_id), limit=limit, before=position)
+        return [SessionInfo.of(handle, fields) for handle, fields in found]
 
     async def revoke(self, user_id: UserId, handle: str, *, reason: str = "revoked") -> bool | None:
         """End one session of the user. False if the user has no such session, None if that cannot be known.

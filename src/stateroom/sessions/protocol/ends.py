@@ -95,7 +95,9 @@ class Ends:
         ended, is_confirmed = await self._delete(ref)
         if ref.user:  # an anonymous visitor's session gives no rights that somebody could go on using
             # Perhaps it got a new id since: then the end is meant for the new one. Only the journal tells for certain.
-            successor = await self._end_successors(ref, reason) if ended is None or not is_confirmed else None
+            # A sign-in replaces this session, and not what a parallel request of the same client made of it.
+            is_meant = reason != "rotated" and (ended is None or not is_confirmed)
+            successor = await self._end_successors(ref, reason) if is_meant else None
             if not is_confirmed:
                 await self._lease.passed_since(committed_at)
             await self.outlast_copies()

@@ -108,13 +108,16 @@ class Loader:
         return self._fill(record, credential, fields, self._sightings.of(credential))
 
     async def why_gone(self, record: SessionRecord) -> str:
-        """Why a session has ended that the store had a moment ago.
+        """Why a session has ended that the store had a moment ago. The record is an anonymous visitor's then.
 
         Raises `StoreUnavailable` if Redis lost it: the next request stores it again. Raises `DatabaseUnavailable`.
         """
-        reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
-        if reason is None and record.ref.user and self._trust.has_journal and record.expires_ms > self._clock.now_ms():
+        ref, carried = record.ref, record.carried
+        reason = await self._trust.why_ended_by_journal(ref, carried)
+        if reason is None and ref.user and self._trust.has_journal and record.expires_ms > self._clock.now_ms():
             raise StoreUnavailable("Redis lost the session a moment ago; its next request stores it again")
+        record.forget()  # else the response would give the client its old value once more, perhaps over a new one
+        record.has_gone(ref, carried, reason or "expired")
         return reason or "expired"
 
     def _load_copy(self, record: SessionRecord, credential: Credential, sighting: Sighting) -> bool:

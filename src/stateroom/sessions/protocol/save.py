@@ -113,3 +113,19 @@ class Saver:
             return False
         record.set_renewed(renewed.renewed_at, renewed.expires_at)
         return True
+
+    async def keep_alive(self, record: SessionRecord) -> bool:
+        """Renew without a request of the client. See `Session.renew`."""
+        if not record.is_stored or record.data_fault is not None:
+            return False
+        if record.renewed_ms >= self.renewal_horizon():
+            return True
+        try:
+            renewed = await self._store.renew(record.ref, interval_ms=self.renew_ms)
+            if renewed is None:
+                raise SessionEnded(await self._loader.why_gone(record))
+        except StoreUnavailable as fault:  # the next call may do it
+            log.debug("renewal_put_off", reason=fault.detail)
+            return False
+        record.set_renewed(renewed.renewed_at, renewed.expires_at)
+        return True

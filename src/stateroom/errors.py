@@ -4,8 +4,9 @@
     ├── SettingsError              a setting is missing or invalid; stops startup
     ├── BadInput             400   the client's input is not valid; names the fields
     ├── Unauthenticated      401
-    │   ├── SignInRequired         nobody is signed in
-    │   ├── SessionEnded           the session has ended; says why
+    │   ├── NotSignedIn            nobody is signed in: what an application of pages catches to show its sign-in page
+    │   │   ├── SignInRequired     nobody was
+    │   │   └── SessionEnded       the session has ended; says why
     │   ├── ReauthenticationRequired   signed in too long ago for this step
     │   └── InvalidCredentials     unknown account or wrong password; never says which
     ├── ForeignOrigin        403   an unsafe request from another site
@@ -72,11 +73,19 @@ class Unauthenticated(StateroomError):
     title = "Sign-in required"
 
 
-class SignInRequired(Unauthenticated):
-    """Nobody is signed in."""
+class NotSignedIn(Unauthenticated):
+    """Nobody is signed in, or not any more. Raised as `SignInRequired` or `SessionEnded`.
+
+    An application of pages catches it to lead to its sign-in page. `ReauthenticationRequired` is none: somebody is signed in
+    then, and a sign-in page that sends signed-in users back would send them in a circle.
+    """
 
 
-class SessionEnded(Unauthenticated):
+class SignInRequired(NotSignedIn):
+    """Nobody is signed in, and no session of the request has ended."""
+
+
+class SessionEnded(NotSignedIn):
     """The session has ended. `reason`: expired, logout, revoked, password, limit, disabled or rotated."""
 
     slug = "session-ended"

@@ -61,7 +61,8 @@ async def test_the_detail_says_more_than_the_short_error(aiohttp_client: Aiohttp
     [
         (errors.InvalidCredentials(), "invalid credentials", "the account is unknown or disabled, or the password is wrong"),
         (errors.SessionEnded("logout"), "session ended: logout", "sign in again"),
-        (errors.StoreUnavailable("10.1.2.3", retry_after=3), "session storage degraded", "nobody is signed out by this; try again in 3 s"),
+        (errors.Saturated("33 wait", retry_after=3), "too many sign-ins at once", "try again in 3 s"),
+        (errors.StoreUnavailable("10.1.2.3"), "session storage degraded", "nobody is signed out by this; try again in 1 s"),
         (errors.NotFound("no such order; the list names all"), "no such order", "the list names all"),
     ],
 )  # fmt: skip

@@ -56,7 +56,7 @@ class TestFactory:
         ids=["keyword", "url", "pool", "blocking pool", "sentinel", "fakeredis"],
     )
     def test_a_client_that_decodes_answers_stops_startup(self, made: Callable[[], Any]) -> None:
-        with pytest.raises(SettingsError, match="decode_responses=True.*; leave decode_responses out") as caught:
+        with pytest.raises(SettingsError, match=r"decode_responses=True.*; leave decode_responses out") as caught:
             stateroom.setup(web.Application(), settings(redis_mode="single"), client_factory=lambda _: made())
         assert "\n" not in str(caught.value)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model.client_notes import pack
 from .model.credential import Credential
-from .model.data import encode_value
 from .model.fields import CREATED, data_field, sign_in_fields
 from .model.identity import SessionRef, UserId, handle_of, user_key
 from .model.session import record_of
+from .model.values import encode_value
 
 if TYPE_CHECKING:
     from ..backend.client import Argument

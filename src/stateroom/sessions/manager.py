@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DatabaseUnavailable, NotByAccessToken, StoreUnavailable
 from .kept import KeptOfUser, kept_of_user
 from .model.identity import SessionRef, UserId, user_key
-from .model.listing import SessionInfo
+from .model.listing import SessionInfo, milliseconds_of
 from .model.record import SessionRecord
 from .model.session import Session, record_of
 from .sealing.access_tokens import looks_like_token
 from .sealing.token_keys import key_set
+from .store.pages import Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from .sealing.key_ring import Purpose
     from .sealing.token_keys import TokenKey
     from .wiring import Parts
+
+LISTED_AT_MOST = 1000
+"""How many sessions a list shows unless it is told otherwise."""
 
 
 class SessionManager:
@@ -233,10 +237,17 @@ class SessionManager:
 
     # A user's sessions
 
-    async def list(self, user_id: UserId) -> list[SessionInfo]:
-        """The user's live sessions, newest first. Raises `StoreUnavailable`."""
-        found = await self._parts.store.of_user(user_key(user_id))
-        return [SessionInfo.of(handle, fields) for handle, fields in reversed(found)]
+    async def list(self, user_id: UserId, *, limit: int = LISTED_AT_MOST, before: SessionInfo | None = None) -> list[SessionInfo]:
+        """The user's live sessions, newest first, at most `limit` of them. Raises `StoreUnavailable`.
+
+        `before`: the last session of the list before. What follows goes on there, also if that session has ended since.
+        One that cannot be read is left out and logged. Raises `ValueError` for a limit below 1.
+        """
+        if limit < 1:
+            raise ValueError("a list has at least one place")
+        position = None if before is None else Position(before.id, milliseconds_of(before.created_at))
+        found = await self._parts.store.newest(user_key(user_id), limit=limit, before=position)
+        return [SessionInfo.of(handle, fields) for handle, fields in found]
 
     async def revoke(self, user_id: UserId, handle: str, *, reason: str = "revoked") -> bool | None:
         """End one session of the user. False if the user has no such session, None if that cannot be known.

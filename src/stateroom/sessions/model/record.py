@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .data import NOBODY, SessionData
 from .deployment import Current
+from .messages import Messages
 
 if TYPE_CHECKING:
     from ...errors import Unavailable
@@ -73,7 +74,7 @@ class SessionRecord(SessionData):
 
     def snapshot(self) -> dict[str, Any]:
         """All that is known now, for `restore`."""
-        return {name: copy(value) if isinstance(value, dict | set) else value for name, value in self.__dict__.items()}
+        return {name: copy(value) if isinstance(value, dict | set | Messages) else value for name, value in self.__dict__.items()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Be again what it was: a step has failed that had begun to change it."""

@@ -10,6 +10,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from redis.exceptions import ResponseError
+
 from ...backend.budget import spend, within_budget
 from ...backend.near_cache import HEARD_SECONDS
 from ...backend.standing import UNKNOWN
@@ -18,6 +20,7 @@ from ...logs import get_logger
 from ..model.fields import PENDING
 from ..model.lifetimes import Lifetimes
 from ..model.timestamps import expiry, facts_of, read_facts
+from ..store.unreadable import is_of_another_type
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -91,6 +94,10 @@ class Loader:
             spend(time.monotonic() - began)
             await self._load_without_store(record, credential, sighting, fault)
             return
+        except ResponseError as error:  # somebody's key of another type: no session
+            if not is_of_another_type(error, key):
+                raise
+            fields = {}
         now = time.monotonic()
         spend(now - began)
         if self._client.standing(key) is not standing:  # a Cluster's shard has answered for another one

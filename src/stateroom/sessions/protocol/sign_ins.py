@@ -189,7 +189,7 @@ class SignIns:
         if not remember:
             idle, lifetime = self._settings.session_max_age, self._settings.session_absolute_max_age
         if max_age is not None:
-            lifetime = min(lifetime, int(max_age))
+            lifetime = int(min(lifetime, max_age))
             idle = min(idle, lifetime)
         carried = carried or Current(0, self._deployment.epoch)
         delta = record.delta()

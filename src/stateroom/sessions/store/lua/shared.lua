@@ -17,11 +17,62 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- The last moment of the year 9999: Python has no later time.
+local LATEST_MS = 253402300799999
+
+-- Whether a command met a key of another type. Nobody but us should write under our prefix; if somebody does, a session
+-- there is a missing one, and an index there is an empty one.
+local function met_another_type(reply)
+  return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) ~= nil
+end
+
+local function or_raise(reply)
+  if type(reply) == 'table' and reply.err then error(reply) end
+  return reply
+end
+
+-- Fields of a session, in a table; nil if its key is of another type.
+local function fields_of(session, ...)
+  local found = redis.pcall('HMGET', session, ...)
+  if met_another_type(found) then return nil end
+  return or_raise(found)
+end
+
+local function number(text)
+  local read = text and string.match(text, '^%d+$') and tonumber(text)
+  return read and read <= LATEST_MS and read or nil
+end
+
+-- A session's numbers. nil if it is missing, or one of them cannot be read: then it counts as missing.
+local function read(session)
+  local found = fields_of(session, 'c', 'r', 'i', 'd', 'z')
+  if not found then return nil end
+  local this = {created = number(found[1]), renewed = number(found[2]), idle = number(found[3]),
+    deadline = number(found[4]), size = number(found[5])}
+  if not (this.created and this.renewed and this.idle and this.deadline and this.size) then return nil end
+  this.expires = math.min(this.renewed + this.idle, this.deadline)
+  return this
+end
+
 -- Redis' own expiry decides; but where a test has moved the clock, Redis does not know.
-local function has_expired(now, session)
-  if ARGV[1] == '0' then return false end
-  local renewed, idle, deadline = unpack(redis.call('HMGET', session, 'r', 'i', 'd'))
-  return renewed and math.min(renewed + idle, tonumber(deadline)) <= now
+local function has_expired(now, this)
+  return ARGV[1] ~= '0' and this.expires <= now
+end
+
+-- A session's numbers if it is there and has not expired; else nil.
+local function live(now, session)
+  local this = read(session)
+  if not this or has_expired(now, this) then return nil end
+  return this
+end
+
+-- A command on an index. What is there of another type makes way for the index if it `writes`, and counts as empty else.
+local function on_index(writes, command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if not met_another_type(reply) then return or_raise(reply) end
+  if not writes then return nil end
+  redis.call('DEL', key)
+  return redis.call(command, key, ...)
 end
 
 local function expiry_member(handle, created, user)
@@ -31,9 +82,9 @@ end
 -- Set when the session ends by itself, in the key's life and in both indexes.
 local function keep_until(now, session, expiries, sessions, handle, user, created, expires)
   redis.call('PEXPIRE', session, whole(math.max(expires - now, 1)))
-  redis.call('ZADD', expiries, whole(expires), expiry_member(handle, created, user))
+  on_index(true, 'ZADD', expiries, whole(expires), expiry_member(handle, created, user))
   if user ~= '' then
-    redis.call('ZADD', sessions, created, handle)
+    on_index(true, 'ZADD', sessions, created, handle)
     if redis.call('PTTL', sessions) < expires - now then
       redis.call('PEXPIRE', sessions, whole(expires - now))
     end
@@ -41,11 +92,10 @@ local function keep_until(now, session, expiries, sessions, handle, user, create
 end
 
 -- Slide the idle lifetime, never past the deadline. Returns the new end.
-local function renew(now, session, expiries, sessions, handle, user)
-  local created, idle, deadline = unpack(redis.call('HMGET', session, 'c', 'i', 'd'))
-  local expires = math.min(now + tonumber(idle), tonumber(deadline))
+local function renew(now, session, this, expiries, sessions, handle, user)
+  local expires = math.min(now + this.idle, this.deadline)
   redis.call('HSET', session, 'r', whole(now))
-  keep_until(now, session, expiries, sessions, handle, user, created, expires)
+  keep_until(now, session, expiries, sessions, handle, user, whole(this.created), expires)
   return expires
 end
 

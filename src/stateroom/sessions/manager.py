@@ -365,9 +365,14 @@ class SessionManager:
         return self._parts.access_tokens is not None
 
     def mint_access_token(self, session: Session) -> tuple[str, int]:
-        """An access token for a signed-in session, and how many seconds it is good. Raises `ValueError` without `JWT_KEYS`."""
+        """An access token for a signed-in session, and how many seconds it is good.
+
+        Raises `ValueError` without `JWT_KEYS`, `NotByAccessToken` if an access token opened the session: tokens that mint each
+        other would be good for as long as the session.
+        """
         if self._parts.access_tokens is None:
             raise ValueError("access tokens are off; JWT_KEYS turns them on")
+        check_can_rotate(session)
         return self._parts.access_tokens.mint(record_of(session))
 
     def public_token_keys(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ local LATEST_MS = 253402300799999
 -- Whether a command met a key of another type. Nobody but us should write under our prefix; if somebody does, a session
 -- there is a missing one, and an index there is an empty one.
 local function met_another_type(reply)
-  return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) ~= nil
+  return type(reply) == 'table' and reply.err and string.find(tostring(reply.err), 'WRONGTYPE', 1, true) ~= nil
 end
 
 local function or_raise(reply)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import uuid
@@ -52,9 +52,9 @@ class Point:
 
 
 FORBIDDEN = {
-    "datetime": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
-    "date": datetime.date(2026, 1, 1),
-    "timedelta": datetime.timedelta(1),
+    "datetime": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    "date": dt.date(2026, 1, 1),
+    "timedelta": dt.timedelta(1),
     "bytes": b"x",
     "Decimal": decimal.Decimal("1.10"),
     "UUID": uuid.UUID(int=1),
@@ -165,7 +165,7 @@ def test_what_is_mutated_into_a_forbidden_type_is_found_when_it_is_saved() -> No
     record = SessionRecord()
     record["dates"] = [1]
     record.accept(record.delta())
-    record["dates"].append(datetime.date(2026, 1, 1))
+    record["dates"].append(dt.date(2026, 1, 1))
     with pytest.raises(TypeError, match=r"session\['dates'\]\[1\] is of the type date"):
         record.delta()
 

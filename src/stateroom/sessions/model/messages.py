@@ -33,6 +33,12 @@ class Messages:
     def __bool__(self) -> bool:
         return bool(self._kinds)
 
+    def __copy__(self) -> Messages:
+        other = Messages()
+        other._kinds = {kind: deque(waiting) for kind, waiting in self._kinds.items()}
+        other._numbers = self._numbers
+        return other
+
     def add(self, kind: str, message: str) -> None:
         """Leave a message; the oldest of its kind go if there are too many.
 

@@ -11,9 +11,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from ...errors import HeadersSent, SessionEnded, StoreUnavailable
+from ...logs import get_logger
 from ..model.data import NOBODY
 from ..model.fields import data_field
 from ..model.values import decode_value, encode_value, plain_key
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .sign_ins import SignIns
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Saver:
@@ -126,6 +125,22 @@ class Saver:
         record.set_renewed(renewed.renewed_at, renewed.expires_at)
         return True
 
+    async def keep_alive(self, record: SessionRecord) -> bool:
+        """Renew without a request of the client. See `Session.renew`."""
+        if not record.is_stored or record.data_fault is not None:
+            return False
+        if record.renewed_ms >= self.renewal_horizon():
+            return True
+        try:
+            renewed = await self._store.renew(record.ref, interval_ms=self.renew_ms)
+            if renewed is None:
+                raise SessionEnded(await self._loader.why_gone(record))
+        except StoreUnavailable as fault:  # the next call may do it
+            log.debug("renewal_put_off", reason=fault.detail)
+            return False
+        record.set_renewed(renewed.renewed_at, renewed.expires_at)
+        return True
+
     async def _change_stored(self, record: SessionRecord, key: str, function: Callable[[Any], Any]) -> tuple[bool, Any]:
         """Whether the session is there, and the value that was stored."""
         name, seen, own = data_field(key), record.raw(key), record.own(key)
@@ -193,5 +208,7 @@ class Saver:
             raise SessionEnded(await self._loader.why_gone(record))
         reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
         if reason is not None:
-            record.ended = reason
+            ref, carried = record.ref, record.carried
+            record.forget()  # else the response would give the client its old value once more, perhaps over a new one
+            record.has_gone(ref, carried, reason)
             raise SessionEnded(reason)

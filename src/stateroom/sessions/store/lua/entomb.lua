@@ -9,7 +9,11 @@ if before then
   local stem = string.match(KEYS[2], '^(.*:s:)')
   -- A rotation that failed after this has ended nothing: the session is still there, and its copy was never claimed.
   local has_failed = successor and redis.call('EXISTS', KEYS[2]) == 1 and redis.call('EXISTS', stem .. successor) == 0
-  if not has_failed then return {EXISTS} end
+  if not has_failed then
+    -- A sign-in has replaced a session that had ended: its client has a newer value, which nobody must take away.
+    if ARGV[3] == 'rotated' and string.match(before, '^%S+') ~= 'rotated' then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) end
+    return {EXISTS}
+  end
 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 return {OK}

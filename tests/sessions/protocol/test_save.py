@@ -313,12 +313,13 @@ async def test_with_the_journal_away_an_old_value_makes_no_new_session(manager: 
 
 async def test_a_users_session_that_has_ended_makes_no_new_one(manager: SessionManager, parts: Parts) -> None:
     session = await manager.create(7, data={"n": 1})
-    late = await manager.load(manager.seal(session))
+    value = manager.seal(session)
+    late = await manager.load(value)
     await manager.end(session)
     late["n"] = 2
     with pytest.raises(SessionEnded, match="logout"):
         await late.save()
-    after = await manager.load(manager.seal(late))
+    after = await manager.load(value)
     after["n"] = 2
     with pytest.raises(SessionEnded, match="logout"):
         await after.save()

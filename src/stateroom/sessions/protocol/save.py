@@ -134,7 +134,7 @@ class Saver:
         try:
             renewed = await self._store.renew(record.ref, interval_ms=self.renew_ms)
             if renewed is None:
-                raise SessionEnded(await self._loader.why_gone(record))
+                raise await self._loader.ended(record)
         except StoreUnavailable as fault:  # the next call may do it
             log.debug("renewal_put_off", reason=fault.detail)
             return False
@@ -205,10 +205,8 @@ class Saver:
         Raises `SessionEnded`, `DatabaseUnavailable`; `StoreUnavailable` if Redis lost a user's.
         """
         if record.ref.user:
-            raise SessionEnded(await self._loader.why_gone(record))
+            raise await self._loader.ended(record)
         reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
         if reason is not None:
-            ref, carried = record.ref, record.carried
-            record.forget()  # else the response would give the client its old value once more, perhaps over a new one
-            record.has_gone(ref, carried, reason)
+            record.end(reason)
             raise SessionEnded(reason)

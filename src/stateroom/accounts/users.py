@@ -27,8 +27,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
 from ..errors import Conflict, FieldError
-from ..sessions.journal.sql import check_primary, note_registration
-from ..sessions.manager import SessionManager
+from ..sessions.journal.sql import check_primary, current_epoch, generation_of, note_registration
 from ..sessions.model.identity import user_key
 
 if TYPE_CHECKING:
@@ -67,8 +66,8 @@ LEAST_ID, GREATEST_ID = 2**32, 2**53 - 1
 """JSON numbers above 2^53 lose digits in JavaScript (RFC 8259, section 6)."""
 _COLUMNS = (
     users,
-    SessionManager.generation_column(users.c.id).label("generation"),
-    SessionManager.epoch_column().label("epoch"),
+    generation_of(users.c.id).label("generation"),
+    current_epoch().label("epoch"),
 )
 _USERS = select(*_COLUMNS)
 _BY_EMAIL = _USERS.where(users.c.email == bindparam("email"))

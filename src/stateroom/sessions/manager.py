@@ -18,8 +18,6 @@ from .store.pages import Position
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement
-
     from ..backend.client import PoolFigures
     from ..database import Steps
     from ..settings import Settings
@@ -318,20 +316,6 @@ class SessionManager:
         from .journal.own_database import OwnDatabase
 
         return OwnDatabase(database, self._parts.deployment)
-
-    @staticmethod
-    def epoch_column() -> ColumnElement[str]:
-        """SQL for the deployment's epoch, for a query that reads a user at once."""
-        from .journal.sql import current_epoch
-
-        return current_epoch()
-
-    @staticmethod
-    def generation_column(user_id: ColumnElement[int]) -> ColumnElement[int]:
-        """SQL for the generation of the user whose number is in this column, for a query that reads both at once."""
-        from .journal.sql import generation_of
-
-        return generation_of(user_id)
 
     # The fleet
 

@@ -156,7 +156,7 @@ class SessionManager:
         return await self._parts.saver.renew(record_of(session))
 
     async def was_replaced(self, session: Session) -> bool:
-        """Whether the client of the ended session that a request brought was given a newer one, or may have been. Raises nothing."""
+        """Whether the client of the ended session that a request brought has a newer one, or may have. Raises nothing."""
         gone = record_of(session).gone
         if gone is None:
             return False

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 MAX_EMAIL_LENGTH = 254
 MAX_NAME_LENGTH = 200
 
+TAKEN = "an account with this email exists; sign in, or use another address"
+
 # What browsers accept in <input type=email>: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
 EMAIL_PATTERN = (
     r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
@@ -130,7 +132,7 @@ class Users:
         try:
             return await self._database.write(step)
         except IntegrityError:
-            raise Conflict("an account with this email exists") from None
+            raise Conflict(TAKEN) from None
 
     async def by_email(self, email: str) -> User | None:
         """The user with this email, in any spelling of upper and lower case; None if there is none."""

@@ -11,6 +11,7 @@ from aiohttp import web
 from ..sessions.manager import SessionManager
 from ..sessions.model.record import SessionRecord
 from ..sessions.model.session import Session
+from .applications import why_no_session
 
 if TYPE_CHECKING:
     from ..sessions.adoption import Adoption
@@ -89,15 +90,18 @@ REQUEST_SESSION = web.RequestKey("stateroom_request_session", RequestSession)
 
 
 def get_request_session(request: web.BaseRequest) -> RequestSession:
-    """The request's session with its cookie's fate. Raises `RuntimeError` if the application was not set up."""
+    """The request's session with its cookie's fate. Raises as `get_session`."""
     try:
         return request[REQUEST_SESSION]
     except KeyError:
-        raise RuntimeError("there are no sessions here: call stateroom.setup(app) before the application starts") from None
+        raise RuntimeError(why_no_session(request, FRONTEND)) from None
 
 
 def get_session(request: web.BaseRequest) -> Session:
-    """The request's session, which the middleware has loaded. Raises `RuntimeError` if the application was not set up."""
+    """The request's session, which the middleware has loaded.
+
+    Raises `RuntimeError` if the application was not set up, or if a middleware that runs before the sessions asks.
+    """
     try:
         current = request[REQUEST_SESSION]
     except KeyError:

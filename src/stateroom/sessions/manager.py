@@ -194,16 +194,18 @@ class SessionManager:
         Raises `SessionEnded` if all of the user's sessions were ended since then. The session is then what it was before.
         `ValueError` for a `max_age` below 1.
         """
-        await self._parts.sign_ins.sign_in(
-            record_of(session),
-            user_id,
-            client_notes=metadata,
-            remember=remember,
-            max_age=max_age,
-            generation=generation,
-            epoch=epoch,
-            degraded=degraded,
-        )
+        record = record_of(session)
+        async with self._parts.saver.turn(record):
+            await self._parts.sign_ins.sign_in(
+                record,
+                user_id,
+                client_notes=metadata,
+                remember=remember,
+                max_age=max_age,
+                generation=generation,
+                epoch=epoch,
+                degraded=degraded,
+            )
 
     async def generation(self, user_id: UserId) -> int:
         """How often all of a user's sessions were ended. Raises `DatabaseUnavailable`."""
@@ -216,24 +218,26 @@ class SessionManager:
         whatever becomes of the store: it is stored now or, without its data, later. Raises `NotByAccessToken`,
         `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
-        check_can_rotate(session)
         record = record_of(session)
-        if record.ref.user:
-            await self._parts.sign_ins.rotate(record, signs_in=signs_in)
-        else:
-            await self._parts.sign_ins.rotate_visitors(record)
+        async with self._parts.saver.turn(record):
+            check_can_rotate(session)
+            if record.ref.user:
+                await self._parts.sign_ins.rotate(record, signs_in=signs_in)
+            else:
+                await self._parts.sign_ins.rotate_visitors(record)
 
     async def end(self, session: Session, reason: str = "logout") -> None:
         """End a session for good. It is an anonymous visitor's afterwards. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
         record = record_of(session)
-        ref = record.ending_ref
-        if ref is None and record.fault is not None:  # nothing is known of the session, not even which one it is
-            raise record.fault
-        if ref is not None:
-            await self._parts.ends.end(ref, reason)
-        elif record.rotated_ref is not None:
-            await self._parts.ends.end_what_became_of(record.rotated_ref, reason)
-        record.forget()
+        async with self._parts.saver.turn(record):
+            ref = record.ending_ref
+            if ref is None and record.fault is not None:  # nothing is known of the session, not even which one it is
+                raise record.fault
+            if ref is not None:
+                await self._parts.ends.end(ref, reason)
+            elif record.rotated_ref is not None:
+                await self._parts.ends.end_what_became_of(record.rotated_ref, reason)
+            record.forget()
 
     # A user's sessions
 
@@ -288,9 +292,10 @@ class SessionManager:
         if keep is None:
             generation, committed_at = await parts.ends.raise_generation(user, reason, in_transaction)
         else:
-            check_can_rotate(keep)
             record = record_of(keep)
-            committed_at = await parts.sign_ins.rotate(record, revokes=reason, in_transaction=in_transaction)
+            async with parts.saver.turn(record):
+                check_can_rotate(keep)
+                committed_at = await parts.sign_ins.rotate(record, revokes=reason, in_transaction=in_transaction)
             generation, spare = record.generation, record.ref.handle
         return await parts.ends.delete_older(
             user, generation if parts.trust.has_journal else None, reason, spare=spare, committed_at=committed_at
@@ -365,9 +370,14 @@ class SessionManager:
         return self._parts.access_tokens is not None
 
     def mint_access_token(self, session: Session) -> tuple[str, int]:
-        """An access token for a signed-in session, and how many seconds it is good. Raises `ValueError` without `JWT_KEYS`."""
+        """An access token for a signed-in session, and how many seconds it is good.
+
+        Raises `ValueError` without `JWT_KEYS`, `NotByAccessToken` if an access token opened the session: tokens that mint each
+        other would be good for as long as the session.
+        """
         if self._parts.access_tokens is None:
             raise ValueError("access tokens are off; JWT_KEYS turns them on")
+        check_can_rotate(session)
         return self._parts.access_tokens.mint(record_of(session))
 
     def public_token_keys(self) -> dict[str, Any]:

@@ -313,13 +313,35 @@ async def test_with_the_journal_away_an_old_value_makes_no_new_session(manager: 
 
 async def test_a_users_session_that_has_ended_makes_no_new_one(manager: SessionManager, parts: Parts) -> None:
     session = await manager.create(7, data={"n": 1})
-    late = await manager.load(manager.seal(session))
+    value = manager.seal(session)
+    late = await manager.load(value)
     await manager.end(session)
     late["n"] = 2
     with pytest.raises(SessionEnded, match="logout"):
         await late.save()
-    after = await manager.load(manager.seal(late))
+    after = await manager.load(value)
     after["n"] = 2
     with pytest.raises(SessionEnded, match="logout"):
         await after.save()
     assert await count_sessions(parts) == 0
+
+
+@pytest.mark.parametrize("step", ["sign_in", "rotate", "revoke_all"])
+async def test_what_is_saved_while_the_session_gets_a_new_id_is_in_the_new_one(
+    manager: SessionManager, parts: Parts, step: str
+) -> None:
+    session = await manager.create(7, data={"cart": []})
+    session["cart"].append("apple")
+
+    async def get_new_id() -> None:
+        if step == "sign_in":
+            await manager.sign_in(session, 7, metadata={})
+        elif step == "rotate":
+            await manager.rotate(session)
+        else:
+            await manager.revoke_all(7, keep=session)
+
+    await asyncio.gather(session.save(), session.change("n", increased), get_new_id(), session.change("n", increased))
+    await session.save()
+    assert await stored(manager, session) == {"cart": ["apple"], "n": 2}
+    assert await count_sessions(parts) == 1

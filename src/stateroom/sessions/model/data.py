@@ -8,11 +8,11 @@ save is on its way stays to be saved.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...logs import get_logger
 from .fields import DATA_PREFIX, FLASH_PREFIX, Delta, Fields, by_prefix, data_field
 from .identity import SessionRef
 from .messages import Messages, joined
@@ -21,7 +21,7 @@ from .values import check_text, decode, decode_value, encode_value, plain_key
 if TYPE_CHECKING:
     from ...errors import Unavailable
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 NOBODY = SessionRef("", "")
 """Of a session that is not stored."""
@@ -309,7 +309,7 @@ class SessionData(MutableMapping[str, Any]):
             return decode(raw)
         except ValueError:
             # One unreadable field is a missing field and a log line, never a 500.
-            log.warning("a field of a session cannot be read", extra={"field": key, "session": self.ref.handle})
+            log.warning("session_field_unreadable", field=key, session=self.ref.handle)
             raise KeyError(key) from None
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...logs import get_logger
 from .fields import CREATED, DEADLINE, EPOCH, GENERATION, IDLE, RENEWED, SIGNED_IN, USER, Fields
 
 if TYPE_CHECKING:
     from .lifetimes import Lifetimes
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LATEST_MS = 253_402_300_799_999
 """The last moment of the year 9999: `datetime` has no later one. `store/lua/shared.lua` knows it too."""
@@ -73,7 +73,7 @@ def is_readable(fields: Fields, handle: str = "") -> bool:
         _number(fields.get(GENERATION, b"0"))
     except (KeyError, ValueError):
         if handle:
-            log.warning("a session cannot be read", extra={"session": handle})
+            log.warning("session_unreadable", session=handle)
         return False
     return True
 

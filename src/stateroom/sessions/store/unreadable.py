@@ -6,13 +6,14 @@ list and every sweep that meets it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable
 from typing import TypeVar
 
 from redis.exceptions import ResponseError
 
-log = logging.getLogger(__name__)
+from ...logs import get_logger
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ def is_of_another_type(error: ResponseError, key: str) -> bool:
     """Whether the server said that the key holds another type than its command is for. Then it is logged."""
     if not str(error).startswith("WRONGTYPE"):
         return False
-    log.warning("a key of the session store holds another type", extra={"key": key})
+    log.warning("store_key_of_another_type", key=key, fix="delete it: nothing else may be written under REDIS_KEY_PREFIX")
     return True
 
 
@@ -41,5 +42,5 @@ def index_member(member: bytes) -> tuple[str, int, str] | None:
         handle, created, user = member.decode().split(":", 2)
         return handle, int(created), user
     except ValueError:
-        log.warning("an entry of an expiry index cannot be read", extra={"member": repr(member)})
+        log.warning("index_entry_unreadable", member=member)
         return None

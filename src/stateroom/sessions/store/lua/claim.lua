@@ -16,6 +16,6 @@ for i = 1, #fields, 2 do redis.call('HSET', new, fields[i], fields[i + 1]) end
 redis.call('HSET', new, 'g', generation, 'a', signed_in)
 redis.call('HDEL', new, 'p')
 redis.call('DEL', old)
-on_index(false, 'ZREM', expiries, expiry_member(ARGV[4], whole(before.created), ARGV[5]))
-on_index(false, 'ZREM', sessions, ARGV[4])
+on_index('ZREM', expiries, expiry_member(ARGV[4], whole(before.created), ARGV[5]))
+on_index('ZREM', sessions, ARGV[4])
 return {OK, whole(now), whole(renew(now, new, before, expiries, sessions, ARGV[3], ARGV[5]))}

@@ -23,35 +23,31 @@ local LATEST_MS = 253402300799999
 -- Whether a command met a key of another type. Nobody but us should write under our prefix; if somebody does, a session
 -- there is a missing one, and an index there is an empty one.
 local function met_another_type(reply)
-  return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) ~= nil
-end
-
-local function or_raise(reply)
-  if type(reply) == 'table' and reply.err then error(reply) end
-  return reply
+  return type(reply) == 'table' and reply.err and string.find(tostring(reply.err), 'WRONGTYPE', 1, true) ~= nil
 end
 
 -- Fields of a session, in a table; nil if its key is of another type.
 local function fields_of(session, ...)
   local found = redis.pcall('HMGET', session, ...)
-  if met_another_type(found) then return nil end
-  return or_raise(found)
+  if not found.err then return found end
+  if not met_another_type(found) then error(found) end
+  return nil
 end
 
 local function number(text)
-  local read = text and string.match(text, '^%d+$') and tonumber(text)
-  return read and read <= LATEST_MS and read or nil
+  local read = tonumber(text or '')
+  return read and read >= 0 and read <= LATEST_MS and read or nil
 end
 
 -- A session's numbers. nil if it is missing, or one of them cannot be read: then it counts as missing.
 local function read(session)
   local found = fields_of(session, 'c', 'r', 'i', 'd', 'z')
   if not found then return nil end
-  local this = {created = number(found[1]), renewed = number(found[2]), idle = number(found[3]),
-    deadline = number(found[4]), size = number(found[5])}
-  if not (this.created and this.renewed and this.idle and this.deadline and this.size) then return nil end
-  this.expires = math.min(this.renewed + this.idle, this.deadline)
-  return this
+  local created, renewed, idle = number(found[1]), number(found[2]), number(found[3])
+  local deadline, size = number(found[4]), number(found[5])
+  if not (created and renewed and idle and deadline and size) then return nil end
+  local expires = math.min(renewed + idle, deadline)
+  return {created = created, renewed = renewed, idle = idle, deadline = deadline, size = size, expires = expires}
 end
 
 -- Redis' own expiry decides; but where a test has moved the clock, Redis does not know.
@@ -66,13 +62,19 @@ local function live(now, session)
   return this
 end
 
--- A command on an index. What is there of another type makes way for the index if it `writes`, and counts as empty else.
-local function on_index(writes, command, key, ...)
+-- A command on an index; nil if something else is there.
+local function on_index(command, key, ...)
   local reply = redis.pcall(command, key, ...)
-  if not met_another_type(reply) then return or_raise(reply) end
-  if not writes then return nil end
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if not met_another_type(reply) then error(reply) end
+  return nil
+end
+
+-- Write an entry of an index. What is there of another type makes way.
+local function add_to_index(key, score, member)
+  if on_index('ZADD', key, score, member) then return end
   redis.call('DEL', key)
-  return redis.call(command, key, ...)
+  redis.call('ZADD', key, score, member)
 end
 
 local function expiry_member(handle, created, user)
@@ -82,9 +84,9 @@ end
 -- Set when the session ends by itself, in the key's life and in both indexes.
 local function keep_until(now, session, expiries, sessions, handle, user, created, expires)
   redis.call('PEXPIRE', session, whole(math.max(expires - now, 1)))
-  on_index(true, 'ZADD', expiries, whole(expires), expiry_member(handle, created, user))
+  add_to_index(expiries, whole(expires), expiry_member(handle, created, user))
   if user ~= '' then
-    on_index(true, 'ZADD', sessions, created, handle)
+    add_to_index(sessions, created, handle)
     if redis.call('PTTL', sessions) < expires - now then
       redis.call('PEXPIRE', sessions, whole(expires - now))
     end

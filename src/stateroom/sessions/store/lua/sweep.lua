@@ -3,7 +3,7 @@
 -- KEYS: expiry index. ARGV: skew, 0, most at once. Returns {members, scores}, alternating.
 local now = now_ms()
 local stem = string.sub(KEYS[1], 1, #KEYS[1] - 1)
-local due = on_index(false, 'ZRANGEBYSCORE', KEYS[1], '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, ARGV[3]) or {}
+local due = on_index('ZRANGEBYSCORE', KEYS[1], '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, ARGV[3]) or {}
 for i = 1, #due, 2 do
   local handle, user = string.match(due[i], '^([^:]*):[^:]*:(.*)$')
   redis.call('ZREM', KEYS[1], due[i])

@@ -140,8 +140,16 @@ class Visit:
     def did(self, step: Step, outcome: Outcome) -> None:
         """Check a step's outcome and take it over."""
         getattr(self, f"_{step.name}")(step, outcome)
+        if outcome.error == "SessionEnded" and self.session is not None and not outcome.handle:
+            self._is_over(outcome)
         check(outcome.user == self.user, f"after {step.name} the session is of {self.user}, not of {outcome.user}")
         self.bind(outcome.handle)
+
+    def _is_over(self, outcome: Outcome) -> None:
+        """The handler was told that its session has ended. From then on it may have none."""
+        self.gone, self.session = self.session, None
+        self.base, self.changes = {}, dict(outcome.view)
+        self.unsure, self.flashes = self.unsure + self.flashes, []
 
     def bind(self, handle: str) -> None:
         """The session that the handler has now has this handle."""
@@ -221,6 +229,8 @@ class Visit:
                 self.changes.clear()
                 return
         if not self._can_store(outcome):
+            if outcome.error == "SessionEnded" and not outcome.handle:
+                return  # see _is_over
             after = overlaid(before, {key: DELETED if value is None else value})
             check(outcome.view in (before, after), f"after {outcome.error} the handler reads {outcome.view}")
             if outcome.view != before:

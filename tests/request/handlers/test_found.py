@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from stateroom.request.request_session import FRONTEND
+
 from .application import ENDS
 from .world import World
 
@@ -191,3 +193,20 @@ def test_a_stream_that_cannot_save_is_answered(world: World, step: str) -> None:
     stream.step("write", "a", 1)
     stream.step("prepare")
     assert stream.is_over
+
+
+def test_a_stream_that_is_closed_late_leaves_the_next_request_of_its_connection_alone(world: World) -> None:
+    """The task that closes a stream may run when the handler has returned and the client has sent its next request."""
+    browser = world.browser()
+    first = browser.open()
+    first.step("sign_in", value=world.users[0])
+    first.step("return")
+    stream = browser.open()
+    stream.step("prepare")
+    (closing,) = world.app[FRONTEND].streams._all()
+    stream.step("return")
+    following = browser.open()
+    world.do(closing.close("logout"))
+    following.step("write", "a", 1)
+    following.step("return")
+    assert browser.sees() == (world.users[0], {"a": 1})

@@ -242,11 +242,21 @@ class Request(Visit):
         return outcome
 
     def _outcome(self) -> Outcome:
-        outcome: Outcome | None = self.world.do(self.channel.outcomes.get())
+        outcome: Outcome | None = self.world.do(self._next())
         if outcome is None:
             check(self.streamed is not None and not self.streamed.lives, "the handler was broken off")
             self.browser.visits.remove(self)  # a stream ends with its session
         return outcome or Outcome()
+
+    async def _next(self) -> Outcome | None:
+        """The next outcome; None if there will be none, because the handler or the connection has ended."""
+        waiting = asyncio.create_task(self.channel.outcomes.get())
+        if not self.headers_sent:  # then the answer comes when the handler has ended
+            await asyncio.wait([waiting, self.answer], return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done() and self.channel.outcomes.empty():
+                waiting.cancel()
+                return None
+        return await waiting
 
     def _end(self, how: str) -> None:
         if self.headers_sent:

@@ -1,0 +1,37 @@
+"""Gives sessions to every application that is served. No handler uses them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from aiohttp import web
+
+import stateroom
+from stateroom import testing
+
+sys.modules["blockbuster"] = None  # type: ignore[assignment]  # It would forbid what fakeredis does.
+
+_make_runner = web.AppRunner.__init__
+
+
+def give_sessions(app: web.Application) -> None:
+    """`stateroom.setup`, as if the application had called it before everything else."""
+    if app.frozen or stateroom.SESSIONS in app:
+        return
+    lists: list[Any] = [app.middlewares, app.on_response_prepare, app.cleanup_ctx, app.on_startup]
+    earlier = [list(each) for each in lists]
+    for each in lists:
+        each.clear()
+    stateroom.setup(app, testing.settings(), client_factory=testing.fake_redis)
+    for each, members in zip(lists, earlier, strict=True):
+        each.extend(members)
+
+
+def _with_sessions(self: web.AppRunner, app: web.Application, **options: Any) -> None:
+    if isinstance(app, web.Application):
+        give_sessions(app)
+    _make_runner(self, app, **options)
+
+
+web.AppRunner.__init__ = _with_sessions  # type: ignore[method-assign]

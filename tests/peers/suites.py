@@ -12,8 +12,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from stateroom.settings import Settings
-
 from .sdists import ROOT
 
 TIMEOUT_SECONDS = 600
@@ -55,9 +53,7 @@ class Suite:
     def _environment(self) -> dict[str, str]:
         """Settings come from the plugins. Only plugins that are named are loaded."""
         paths = [ROOT, ROOT / "src", *([self.installed] if self.installed else [])]
-        inherited = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
-        for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
-            inherited.pop(name, None)
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
         return inherited | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from aiohttp import test_utils, web
@@ -11,7 +10,7 @@ import stateroom
 from stateroom.serving.runner import Runner
 from stateroom.telemetry.metrics import Metrics
 
-sys.modules["blockbuster"] = None  # type: ignore[assignment]  # It would count what the runner reads at startup.
+from .quick import freeze, without_blockbuster
 
 
 async def _make_runner(self: test_utils.TestServer, **options: Any) -> web.BaseRunner:
@@ -20,4 +19,6 @@ async def _make_runner(self: test_utils.TestServer, **options: Any) -> web.BaseR
     return Runner(self.app, {}, **options)
 
 
+without_blockbuster()
 test_utils.TestServer._make_runner = _make_runner  # type: ignore[method-assign]
+freeze()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Any
 
@@ -10,7 +11,12 @@ from aiohttp import web
 import stateroom
 from stateroom import testing
 
-sys.modules["blockbuster"] = None  # type: ignore[assignment]  # It would forbid what fakeredis does.
+from .quick import freeze, without_blockbuster
+
+SETTINGS = testing.settings()
+
+# A task of an application that stops at once may not notice that it was cancelled: redis-py swallows that now and then.
+sys.modules["stateroom.setup"].CANCEL_AGAIN_SECONDS = 0.02  # type: ignore[attr-defined]
 
 _make_runner = web.AppRunner.__init__
 
@@ -23,7 +29,7 @@ def give_sessions(app: web.Application) -> None:
     earlier = [list(each) for each in lists]
     for each in lists:
         each.clear()
-    stateroom.setup(app, testing.settings(), client_factory=testing.fake_redis)
+    stateroom.setup(app, SETTINGS, client_factory=testing.fake_redis)
     for each, members in zip(lists, earlier, strict=True):
         each.extend(members)
 
@@ -34,4 +40,14 @@ def _with_sessions(self: web.AppRunner, app: web.Application, **options: Any) ->
     _make_runner(self, app, **options)
 
 
+async def _start_once() -> None:
+    """fakeredis reads files when it is first used."""
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    await runner.cleanup()
+
+
+without_blockbuster()
 web.AppRunner.__init__ = _with_sessions  # type: ignore[method-assign]
+asyncio.run(_start_once())
+freeze()

@@ -18,6 +18,7 @@ from .errors import (
     StoreUnavailable,
     Unavailable,
 )
+from .logs import security_event
 from .request import cookie_fate
 from .request.actions import (
     AccessToken,
@@ -40,7 +41,6 @@ from .sessions.model.listing import SessionInfo
 from .sessions.model.session import Session
 from .settings import Settings
 from .setup import METRICS, setup
-from .telemetry.logging import security_event
 
 __all__ = [
     "FLASH_KINDS",

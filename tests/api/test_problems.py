@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import structlog
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
@@ -14,6 +13,7 @@ from stateroom.app import make_app
 from stateroom.errors import DatabaseUnavailable, Saturated
 
 from ..conftest import ServiceClient
+from ..logs import capture_events
 
 
 async def problem(client: ServiceClient, method: str, path: str, **options: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -102,7 +102,7 @@ async def test_a_saturated_service_says_when_to_come_back(failing: ServiceClient
 
 
 async def test_a_bug_is_in_the_log_under_the_request_id(failing: ServiceClient) -> None:
-    with structlog.testing.capture_logs() as logs:
+    with capture_events() as logs:
         document, _ = await problem(failing, "GET", "/fail/bug")
     [entry] = [each for each in logs if each["event"] == "request_failed"]
     assert (entry["request_id"], entry["log_level"]) == (document["request_id"], "error")

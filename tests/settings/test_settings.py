@@ -87,10 +87,17 @@ def test_ipv6_hosts_are_kept_without_brackets(host: str) -> None:
         ("http://app.example.com:8080", "http://app.example.com:8080"),
         ("http://[::1]:80", "http://[::1]"),
         ("https://app.example.com:80", "https://app.example.com:80"),
+        ("https://[2001:DB8:0::1]:443/", "https://[2001:db8::1]"),
+        ("Capacitor://LocalHost/", "capacitor://localhost"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("ionic://localhost:3000", "ionic://localhost:3000"),
+        ("chrome-extension://abcdefghijklmnopabcdefghijklmnop", "chrome-extension://abcdefghijklmnopabcdefghijklmnop"),
+        ("moz-extension://9a8b-77", "moz-extension://9a8b-77"),
     ],
 )
 def test_origins_are_kept_as_browsers_send_them(given: str, kept: str) -> None:
     assert Settings(public_origins=given).public_origins == (kept,)
+    assert Settings(cors_origins=given).cors_origins == (kept,)
 
 
 def test_cookie_keys_are_tried_in_their_order() -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, TooManyAttempts, Unavailable
+from ..logs import security_event
 from ..request.proxies import kept_form
-from ..telemetry.logging import security_event
 from .limits import ChangeLimits
 from .passwords import KIND_LENGTH, LOCKED, MAX_PASSWORD_LENGTH, Passwords
 from .throttle import Throttle, network_of

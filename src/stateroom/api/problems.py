@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 
 from ..errors import StateroomError, StoreUnavailable
+from ..logs import get_logger
 from ..problems import CONTENT_TYPE, REQUEST_ID, problem, problem_response
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Location", "Set-Cookie", "Cache-Control")
 

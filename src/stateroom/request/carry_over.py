@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 
 from ..errors import SessionTooLarge, Unavailable
-from ..telemetry.logging import security_event
+from ..logs import get_logger, security_event
 from .old_sessions import OldSession, OldSessions
 from .request_session import FRONTEND, get_request_session
 from .transport import read_cookie
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from ..sessions.adoption import Adoption
     from .request_session import RequestSession
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def carry_over(app: web.Application, *, redis_url: str, user_key: str, cookie_name: str = "AIOHTTP_SESSION") -> None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-import structlog
-
+from ..logs import get_logger
 from ..settings.values import TRACE_COOKIE
 from .request_session import FRONTEND
 from .transport import read_cookie
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 TRACE_SECONDS = 60

@@ -11,8 +11,9 @@ from aiohttp import web
 from multidict import istr
 
 from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
+from ..origins import DEFAULT_PORTS, plain_origin
 from ..sessions.manager import check_can_rotate
-from .request_session import get_request_session
+from .request_session import use_session
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -57,7 +58,7 @@ def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bo
     Raises `SignInRequired`, `SessionEnded`, `NotByAccessToken`, `ReauthenticationRequired`, `StoreUnavailable`,
     `DatabaseUnavailable`.
     """
-    current = get_request_session(request)
+    current = use_session(request)
     record = current.record
     if not record.is_signed_in:
         if record.ended is not None:
@@ -97,7 +98,8 @@ class OriginCheck:
     def __init__(self, settings: Settings, proxies: Proxies, exempt: Collection[Callable[..., Any]] = ()) -> None:
         self._exempt = frozenset(exempt)
         self._ours = frozenset(settings.public_origins)
-        self._allowed = frozenset(settings.cors_origins)
+        # To an application in a web view of its own scheme each of our addresses is another site.
+        self._allowed = frozenset(settings.cors_origins).union(each for each in self._ours if _is_of_an_app(each))
         self._proxies = proxies
 
     def check(self, request: web.Request) -> None:
@@ -114,12 +116,18 @@ class OriginCheck:
         Raises `ForeignOrigin`. https://www.rfc-editor.org/rfc/rfc6455#section-10.2
         """
         origin = request.headers.get("Origin")
-        if origin is None or self._is_allowed(request) or origin.lower() in (self._ours or {self._proxies.origin(request)}):
+        if origin is None or self._is_allowed(request):
+            return
+        if plain_origin(origin) in (self._ours or {self._proxies.origin(request)}):
             return
         raise ForeignOrigin("the request's Origin is not this service's; behind a proxy set TRUSTED_PROXIES or PUBLIC_ORIGINS")
 
     def _is_allowed(self, request: web.Request) -> bool:
-        return request.headers.get("Origin", "").lower() in self._allowed
+        return bool(self._allowed) and plain_origin(request.headers.get("Origin", "")) in self._allowed
+
+
+def _is_of_an_app(origin: str) -> bool:
+    return origin.partition(":")[0] not in DEFAULT_PORTS
 
 
 def _request_among(args: tuple[Any, ...]) -> web.Request:

@@ -14,10 +14,10 @@ from ..backend.budget import BUDGET, Budget
 from ..errors import SessionEnded, StateroomError
 from ..problems import problem_response
 from ..sessions.model.session import record_of
-from . import cookie_fate
-from .guards import SAFE_METHODS, OriginCheck, is_background
+from .commit import commit, commit_late, give_cookie, needs_commit, save_in_stream, say_to_caches
+from .guards import SAFE_METHODS, OriginCheck
 from .request_session import REQUEST_SESSION, Frontend, RequestSession
-from .streams import Stream, stays_open
+from .streams import Stream, break_off, stays_open
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,19 +54,17 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
             request[REQUEST_SESSION] = current = RequestSession(
                 frontend, session, record, transport, record.token, reissue=record.must_reseal
             )
+            if transport == "bearer":
+                record.keeps_nothing = True
             response = await handler(request)
-            if needs_commit(current, response):
-                await commit(request, current, response)
+            if current.sent is not None or needs_commit(current):
+                await _complete(request, current, response)
         except web.HTTPException as answer:  # a redirect, for example, is a response like others
-            refusal = await _commit_raised(current, answer, request)
-            if refusal is not None:
-                return refusal
-            raise
+            return await _commit_raised(request, current, answer)
         except StateroomError as error:
-            return _refuse(request, error)
+            return await _refuse(request, current, error)
         except BaseException:
-            if current is not None:
-                current.is_committed = True  # nothing is saved with the response that somebody makes of a bug
+            _give_up(current)
             raise
         finally:
             if current is not None and current.stream is not None:
@@ -77,15 +75,20 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
 
 
 def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """The signal handler that commits responses that leave before their handler returns."""
+    """The signal handler that commits responses that leave before their handler returns, and completes all others."""
 
     async def commit_prepared(request: web.Request, response: web.StreamResponse) -> None:
         current = request.get(REQUEST_SESSION)
-        if current is None or current.is_committed:
+        if current is None:
+            return
+        if current.is_saved:
+            await commit_late(request, current, response)
+            _leave(current, response)
             return
         if isinstance(response, web.WebSocketResponse):
             origin_check.check_origin(request)
         await commit(request, current, response)
+        _leave(current, response)
         if stays_open(response):
             BUDGET.set(None)  # it may live for hours: each later step has a time-out of its own
             if current.record.ref.user:
@@ -97,63 +100,53 @@ def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.S
     return commit_prepared
 
 
-def needs_commit(current: RequestSession, response: web.StreamResponse) -> bool:
-    """Whether there is a change to save, a renewal due, a cookie to set or to clear. Otherwise the request is done."""
-    if current.is_committed or response.prepared:
-        return False
-    record = current.record
-    if current.clear or current.reissue or record.token is not current.came_with:
-        return True
-    current.is_committed = not record.has_news(record.known_ms - current.frontend.renew_ms + 1)
-    return not current.is_committed
+async def _complete(request: web.Request, current: RequestSession, response: web.StreamResponse | None) -> None:
+    """The handler has returned, and something is left to do. Raises as `commit`."""
+    if current.sent is not None:
+        await save_in_stream(current)
+    elif response is None:  # a handler without a return statement, of which aiohttp makes a 500
+        _give_up(current)
+    else:
+        await commit(request, current, response)
 
 
-async def commit(request: web.Request, current: RequestSession, response: web.StreamResponse) -> None:
-    """Save what changed and put the cookie in the headers.
-
-    Raises `SessionEnded` if the session ended meanwhile, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
-    """
-    current.is_committed = True
-    record = current.record
-    manager = current.frontend.manager
-    renews = not is_background(request)
-    if record.has_news(manager.renewal_horizon() if renews else 0) and record.data_fault is None and not current.clear:
-        current.reissue |= await manager.save(current.session, renew=renews)
-    if current.clear:
-        cookie_fate.remove_trace(request, response)
-    if current.clear or current.must_reissue:
-        put_cookie(current, response)
+def _leave(current: RequestSession, response: web.StreamResponse) -> None:
+    """The headers leave now."""
+    say_to_caches(current, response)
+    current.sent = response
+    current.record.headers_sent = True
 
 
-def put_cookie(current: RequestSession, response: web.StreamResponse, *, ended: bool = False) -> None:
-    """Set or clear the cookie. A session that ended meanwhile gets none."""
-    if current.transport != "cookie":
-        return
-    record = current.record
-    if current.clear:
-        current.frontend.jar.clear(response.headers)
-    elif current.must_reissue and not ended:
-        max_age = record.idle_ms // 1000 if record.is_persistent else None
-        current.frontend.jar.write(response.headers, current.manager.seal(current.session, "cookie"), max_age=max_age)
-
-
-async def _commit_raised(
-    current: RequestSession | None, answer: web.HTTPException, request: web.Request
-) -> web.StreamResponse | None:
-    """Save with a response that was raised. Returns the refusal if that fails."""
-    if current is None or current.is_committed:
-        return None
-    try:
-        await commit(request, current, answer)
-    except StateroomError as error:
-        return _refuse(request, error)
-    return None
-
-
-def _refuse(request: web.Request, error: StateroomError) -> web.StreamResponse:
-    response = problem_response(error, request)
-    current = request.get(REQUEST_SESSION)
+def _give_up(current: RequestSession | None) -> None:
+    """Nothing of what the handler wrote is saved with the response that somebody makes of a bug."""
     if current is not None:
-        put_cookie(current, response, ended=isinstance(error, SessionEnded))
-        current.is_committed = True
+        current.record.discard_changes()
+        current.is_saved = True
+
+
+async def _commit_raised(request: web.Request, current: RequestSession | None, answer: web.HTTPException) -> web.StreamResponse:
+    """Save with a response that was raised, and raise it again. Returns the refusal if saving fails."""
+    if current is not None and current.sent is not None:
+        return await break_off(request, current.sent, answer)
+    if current is not None and not current.is_saved:
+        try:
+            await commit(request, current, answer)
+        except StateroomError as error:
+            return await _refuse(request, current, error)
+    raise answer
+
+
+async def _refuse(request: web.Request, current: RequestSession | None, error: StateroomError) -> web.StreamResponse:
+    """The response for an error. After the headers of another response it is that one, which ends here."""
+    if current is None:
+        return problem_response(error, request)
+    if current.sent is not None:
+        return await break_off(request, current.sent, error)
+    record = current.record
+    if isinstance(error, SessionEnded) and record.is_written and record.gone is not None:
+        # Every write would be refused for as long as the client keeps this value. A newer one stays.
+        current.clear = current.clear or not await current.manager.was_replaced(current.session)
+    _give_up(current)
+    response = problem_response(error, request)
+    give_cookie(request, current, response)
     return response

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import redis.asyncio
-import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from ..errors import SettingsError, StoreUnavailable
+from ..logs import get_logger
 from ..sessions.model.identity import UserId, user_id_of, user_key
 
 if TYPE_CHECKING:
     from ..sessions.adoption import Adopted
     from ..settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 REDIRECT_SECONDS = 60
 """For requests that left before the browser had the new cookie."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from multidict import istr
 
+from .caching import keep_out_of_caches
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,12 +58,12 @@ class CookieJar:
         """Set the cookie. Without `max_age` (seconds) it ends with the browser."""
         keep = "" if max_age is None else f"; Max-Age={max_age}"
         headers.add("Set-Cookie", f"{self._needle}{value}{keep}{self._tail}")
-        headers.setdefault("Cache-Control", "no-store")
+        keep_out_of_caches(headers)
 
     def clear(self, headers: CIMultiDict[str]) -> None:
         """Have the browser drop the cookie."""
         headers.add("Set-Cookie", f"{self._needle}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT{self._tail}")
-        headers.setdefault("Cache-Control", "no-store")
+        keep_out_of_caches(headers)
 
     @property
     def is_secure(self) -> bool:

@@ -153,6 +153,16 @@ class SessionManager:
         """Slide the idle lifetime, unless that was done within `SESSION_RENEW_INTERVAL`. False if it could not be done now."""
         return await self._parts.saver.renew(record_of(session))
 
+    async def was_replaced(self, session: Session) -> bool:
+        """Whether the client of the ended session that a request brought was given a newer one, or may have been."""
+        gone = record_of(session).gone
+        if gone is None:
+            return False
+        try:
+            return any(row.reason == "rotated" for row in (await self._parts.journal.look_up([gone])).rows)
+        except DatabaseUnavailable:
+            return True
+
     async def exists(self, user_id: UserId | None, handle: str) -> bool:
         """Whether the user (None: an anonymous visitor) has the session of this handle. Raises `StoreUnavailable`."""
         return await self._parts.store.exists(SessionRef(user_key(user_id), handle))
@@ -166,6 +176,7 @@ class SessionManager:
         *,
         metadata: Mapping[str, str],
         remember: bool = False,
+        max_age: float | None = None,
         generation: int | None = None,
         epoch: str | None = None,
         degraded: bool = True,
@@ -173,15 +184,18 @@ class SessionManager:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
         While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
-        request, as a session that Redis has lost is. `generation`: the user's, and `epoch`: the deployment's, both read
-        before the password was looked up. `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
-        Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
+        request, as a session that Redis has lost is. `max_age`: it lives so many seconds at most.
+        `generation`: the user's, and `epoch`: the deployment's, both read before the password was looked up.
+        `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
+        Raises `SessionEnded` if all of the user's sessions were ended since then. The session is then what it was before.
+        `ValueError` for a `max_age` below 1.
         """
         await self._parts.sign_ins.sign_in(
             record_of(session),
             user_id,
             client_notes=metadata,
             remember=remember,
+            max_age=max_age,
             generation=generation,
             epoch=epoch,
             degraded=degraded,
@@ -203,7 +217,7 @@ class SessionManager:
         if record.ref.user:
             await self._parts.sign_ins.rotate(record, signs_in=signs_in)
         else:
-            await self.sign_in(session, None, metadata={})
+            await self._parts.sign_ins.rotate_visitors(record)
 
     async def end(self, session: Session, reason: str = "logout") -> None:
         """End a session for good. It is an anonymous visitor's afterwards. Raises `StoreUnavailable`, `DatabaseUnavailable`."""

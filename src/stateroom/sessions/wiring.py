@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import structlog
-
+from ..logs import get_logger
 from .journal.lookup import Lookup
 from .journal.tail import Tail
 from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
     from .journal.interface import EndsJournal
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

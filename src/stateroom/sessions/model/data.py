@@ -122,6 +122,15 @@ class SessionData(MutableMapping[str, Any]):
             return False
         return bool(self._written or self._decoded or self._deleted or self._flashes)
 
+    @property
+    def is_written(self) -> bool:
+        """Whether a change may wait to be saved: something was set, deleted or left as a message, or may have been mutated."""
+        if self._written is _UNUSED:
+            return False
+        return bool(
+            self._written or self._deleted or self._flashes or any(isinstance(each, list | dict) for each in self._decoded.values())
+        )
+
     def delta(self) -> Delta:
         """What has changed since the last load or save."""
         if not self.is_touched:

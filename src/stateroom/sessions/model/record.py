@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 from .data import NOBODY, SessionData
 from .deployment import Current
@@ -69,6 +70,15 @@ class SessionRecord(SessionData):
         headers_sent, keeps_nothing = self.headers_sent, self.keeps_nothing
         self.__dict__.clear()
         self.headers_sent, self.keeps_nothing = headers_sent, keeps_nothing
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that is known now, for `restore`."""
+        return {name: copy(value) if isinstance(value, dict | set) else value for name, value in self.__dict__.items()}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Be again what it was: a step has failed that had begun to change it."""
+        self.__dict__.clear()
+        self.__dict__.update(snapshot)
 
     def fill(self, credential: Credential, fields: Fields, timestamps: Timestamps, sighting: Sighting) -> None:
         """Take over a stored session."""

@@ -25,6 +25,9 @@ class SessionWriter(Protocol):
     async def save(self, record: SessionRecord, *, renew: bool = False) -> bool:
         """Write what changed; with `renew`, slide the idle lifetime if that is due. Whether the client needs a new value."""
 
+    async def keep_alive(self, record: SessionRecord) -> bool:
+        """See `Session.renew`."""
+
     async def take(self, record: SessionRecord, fields: list[str]) -> list[bytes | None]:
         """Read and delete fields of the stored hash in one step."""
 
@@ -180,6 +183,15 @@ class Session(MutableMapping[str, Any]):
         """
         self._record.check_data()
         await self._writer.save(self._record)
+
+    async def renew(self) -> bool:
+        """Count this moment as the user's activity: the idle lifetime begins again, at most once per `SESSION_RENEW_INTERVAL`.
+
+        Requests are activity by themselves. What happens in a WebSocket or a stream is not, unless the application says so by
+        this call. Returns False while Redis is unavailable, and for a visitor of whom nothing is stored. Raises `SessionEnded`,
+        `DatabaseUnavailable`.
+        """
+        return await self._writer.keep_alive(self._record)
 
     def discard_changes(self) -> None:
         """Forget what this request has changed and not saved yet, messages included."""

@@ -14,10 +14,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...backend.near_cache import KNOWN_SECONDS
 from ...errors import DatabaseUnavailable, StoreUnavailable
+from ...logs import get_logger
 from ..model.fields import GENERATION
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, TO_THE_LAST, EndRow, Row
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from .lease import Lease
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TOMBSTONE_MARGIN_MS = 60_000
 """How much longer than `DEGRADED_MAX_AGE` a tombstone stays, because clocks differ. Older credentials restore nothing."""
@@ -96,7 +95,9 @@ class Ends:
         ended, is_confirmed = await self._delete(ref)
         if ref.user:  # an anonymous visitor's session gives no rights that somebody could go on using
             # Perhaps it got a new id since: then the end is meant for the new one. Only the journal tells for certain.
-            successor = await self._end_successors(ref, reason) if ended is None or not is_confirmed else None
+            # A sign-in replaces this session, and not what a parallel request of the same client made of it.
+            is_meant = reason != "rotated" and (ended is None or not is_confirmed)
+            successor = await self._end_successors(ref, reason) if is_meant else None
             if not is_confirmed:
                 await self._lease.passed_since(committed_at)
             await self.outlast_copies()

@@ -10,12 +10,11 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...backend.budget import spend, within_budget
 from ...backend.near_cache import HEARD_SECONDS
 from ...backend.standing import UNKNOWN
 from ...errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from ...logs import get_logger
 from ..model.fields import PENDING
 from ..model.lifetimes import Lifetimes
 from ..model.timestamps import expiry, facts_of, read_facts
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from .sightings import Sightings
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _HEARD_MS = int(HEARD_SECONDS * 1000)
 
@@ -109,13 +108,16 @@ class Loader:
         return self._fill(record, credential, fields, self._sightings.of(credential))
 
     async def why_gone(self, record: SessionRecord) -> str:
-        """Why a session has ended that the store had a moment ago.
+        """Why a session has ended that the store had a moment ago. The record is an anonymous visitor's then.
 
         Raises `StoreUnavailable` if Redis lost it: the next request stores it again. Raises `DatabaseUnavailable`.
         """
-        reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
-        if reason is None and record.ref.user and self._trust.has_journal and record.expires_ms > self._clock.now_ms():
+        ref, carried = record.ref, record.carried
+        reason = await self._trust.why_ended_by_journal(ref, carried)
+        if reason is None and ref.user and self._trust.has_journal and record.expires_ms > self._clock.now_ms():
             raise StoreUnavailable("Redis lost the session a moment ago; its next request stores it again")
+        record.forget()  # else the response would give the client its old value once more, perhaps over a new one
+        record.has_gone(ref, carried, reason or "expired")
         return reason or "expired"
 
     def _load_copy(self, record: SessionRecord, credential: Credential, sighting: Sighting) -> bool:

@@ -7,9 +7,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from ...errors import SessionEnded, StoreUnavailable
+from ...logs import get_logger
 from ..model.data import decode_value, encode_value
 from ..model.fields import data_field
 from ..store.session_store import Conflict
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from .load import Loader
     from .sign_ins import SignIns
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Saver:
@@ -111,6 +110,22 @@ class Saver:
             log.debug("renewal_put_off", reason=fault.detail)
             return False
         if renewed is None:
+            return False
+        record.set_renewed(renewed.renewed_at, renewed.expires_at)
+        return True
+
+    async def keep_alive(self, record: SessionRecord) -> bool:
+        """Renew without a request of the client. See `Session.renew`."""
+        if not record.is_stored or record.data_fault is not None:
+            return False
+        if record.renewed_ms >= self.renewal_horizon():
+            return True
+        try:
+            renewed = await self._store.renew(record.ref, interval_ms=self.renew_ms)
+            if renewed is None:
+                raise SessionEnded(await self._loader.why_gone(record))
+        except StoreUnavailable as fault:  # the next call may do it
+            log.debug("renewal_put_off", reason=fault.detail)
             return False
         record.set_renewed(renewed.renewed_at, renewed.expires_at)
         return True

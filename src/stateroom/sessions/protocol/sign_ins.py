@@ -11,9 +11,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import structlog
-
-from ...errors import SessionEnded, StoreUnavailable, Unavailable
+from ...errors import SessionEnded, StateroomError, StoreUnavailable, Unavailable
+from ...logs import get_logger
 from ..model.client_notes import pack
 from ..model.deployment import Current
 from ..model.fields import epoch_field, sign_in_fields
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from .load import Loader
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class SignIns:
@@ -75,38 +74,49 @@ class SignIns:
         *,
         client_notes: Mapping[str, str],
         remember: bool = False,
+        max_age: float | None = None,
         generation: int | None = None,
         epoch: str | None = None,
         degraded: bool = True,
     ) -> None:
         """Make `record` a session of this user, under a new id. `SessionManager.sign_in` says what the arguments mean."""
-        user, old = user_key(user_id), record.ending_ref
+        if max_age is not None and not max_age >= 1:
+            raise ValueError("max_age is seconds, at least 1")
+        user, old, before = user_key(user_id), record.ending_ref, record.snapshot()
+        if old is None and record.ended != "rotated":
+            # It is gone already. A request that brings its value later must learn that the client has another one.
+            old = record.gone
         carried = Current(0, self._deployment.epoch)
         if user:
             carried = await self._current(user, generation, epoch)
-        if old is not None and not record.is_stored:
-            record.forget()
-        elif record.ref.user and record.ref.user != user:
-            flashes = record.drain_flashes()
-            record.forget()
-            for kind, message in flashes.items():
-                record.add_flash(kind, message)
-        elif old is not None and not record.degraded:
-            # Parallel requests may have written since it was loaded: take that along.
-            with contextlib.suppress(StoreUnavailable):
-                record.refresh(await self._store.load(old) or {})
-        new, over_limit = await self.create(record, user_id, client_notes, remember=remember, carried=carried, degraded=degraded)
         try:
-            if user:
-                await self._check_current(new, carried)
-            for handle in over_limit:
-                await self._ends.end(SessionRef(user, handle), "limit")
-            if old is not None:
-                await self._ends.end(old, "rotated")
-        except (SessionEnded, Unavailable):  # nobody is signed in: the client keeps the value that it came with
-            await self._withdraw(new)
-            record.forget()
+            await self._take_along(record, user)
+            new, over_limit = await self.create(
+                record, user_id, client_notes, remember=remember, max_age=max_age, carried=carried, degraded=degraded
+            )
+            await self._replace(old, new, carried)
+        except StateroomError as error:  # nobody is signed in: the client keeps the value that it came with
+            record.restore(before)
+            if isinstance(error, SessionEnded) and old is not None and old.user == user:  # which ends this session too
+                record.forget()
+                record.has_gone(old, carried, error.reason)
             raise
+        # From here on the old session is over, and the new one must reach the client.
+        for handle in over_limit:
+            with contextlib.suppress(Unavailable):  # the next sign-in finds it over the limit again
+                await self._ends.end(SessionRef(user, handle), "limit")
+
+    async def rotate_visitors(self, record: SessionRecord) -> None:
+        """Give a visitor's session a new id; its data stays. Raises as `rotate`."""
+        ref, carried = (record.gone, record.gone_carried) if record.token is None else (record.ref, record.carried)
+        is_there = record.token is not None and await self._store.load(record.ref) is not None
+        if ref is not None and not is_there:
+            reason = await self._trust.why_ended_by_journal(ref, carried)
+            if reason is not None:
+                record.forget()
+                record.has_gone(ref, carried, reason)
+                raise SessionEnded(reason)
+        await self.sign_in(record, None, client_notes={})
 
     async def rotate(
         self,
@@ -136,18 +146,20 @@ class SignIns:
         if committed_at is None:
             await self._withdraw(new)
             raise SessionEnded(await self._loader.why_gone(record))
-        if fault is None:
-            fault = await self._claim(record, old, new)
         # Whatever is raised from here on, the response carries the new value: the old session's end is committed.
+        carried = record.carried
         record.set_rotated(new, token, generation=generation, auth_ms=auth_ms)
-        if fault is not None:
-            now = self._clock.now_ms()
-            record.set_renewed(now, min(now + record.idle_ms, record.deadline_ms))
-            record.degrade(fault)
         try:
+            if fault is None:
+                fault = await self._claim(record, old, new)
+            if fault is not None:
+                now = self._clock.now_ms()
+                record.set_renewed(now, min(now + record.idle_ms, record.deadline_ms))
+                record.degrade(fault)
             await self._check_not_ended(old, new)
-        except SessionEnded:
+        except SessionEnded as end:
             record.forget()
+            record.has_gone(old, carried, end.reason)
             raise
         if fault is not None:
             with contextlib.suppress(StoreUnavailable):  # a full store still deletes
@@ -164,6 +176,7 @@ class SignIns:
         client_notes: Mapping[str, str],
         *,
         remember: bool,
+        max_age: float | None = None,
         carried: Current | None = None,
         degraded: bool = True,
     ) -> tuple[SessionRef, tuple[str, ...]]:
@@ -175,6 +188,9 @@ class SignIns:
         idle = lifetime = self._settings.session_remember_max_age
         if not remember:
             idle, lifetime = self._settings.session_max_age, self._settings.session_absolute_max_age
+        if max_age is not None:
+            lifetime = int(min(lifetime, max_age))
+            idle = min(idle, lifetime)
         carried = carried or Current(0, self._deployment.epoch)
         delta = record.delta()
         fields: dict[str, Argument] = dict(record.all_data())
@@ -226,6 +242,32 @@ class SignIns:
             return Current(generation, epoch)
         now = await self._journal.current(user)
         return now if generation is None else Current(generation, now.epoch)
+
+    async def _take_along(self, record: SessionRecord, user: str) -> None:
+        """Leave in the record what the new session holds: a visitor's data and the user's own. Of another user's, the messages."""
+        old = record.ending_ref
+        if old is not None and not record.is_stored:
+            record.forget()
+        elif record.ref.user and record.ref.user != user:
+            flashes = record.drain_flashes()
+            record.forget()
+            for kind, message in flashes.items():
+                record.add_flash(kind, message)
+        elif old is not None and not record.degraded:
+            # Parallel requests may have written since it was loaded: take that along.
+            with contextlib.suppress(StoreUnavailable):
+                record.refresh(await self._store.load(old) or {})
+
+    async def _replace(self, old: SessionRef | None, new: SessionRef, carried: Current) -> None:
+        """End the old session, now that the new one is stored. If that fails, nobody gets the new one."""
+        try:
+            if new.user:
+                await self._check_current(new, carried)
+            if old is not None:
+                await self._ends.end(old, "rotated")
+        except (SessionEnded, Unavailable):
+            await self._withdraw(new)
+            raise
 
     async def _check_current(self, ref: SessionRef, carried: Current) -> None:
         """All of the user's sessions may have been ended before this one was there to be deleted. Raises `SessionEnded`."""

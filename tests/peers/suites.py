@@ -42,7 +42,16 @@ class Suite:
         ini, report = work / "pytest.ini", work / "report.xml"
         ini.write_text(self.ini)
         loaded = [part for each in (*self.plugins, *plugins) for part in ("-p", each)]
-        options = ["-q", "-c", str(ini), f"--rootdir={self.folder}", f"--junitxml={report}", "--import-mode=importlib", "-p", "no:cacheprovider"]
+        options = [
+            "-q",
+            "-c",
+            str(ini),
+            f"--rootdir={self.folder}",
+            f"--junitxml={report}",
+            "--import-mode=importlib",
+            "-p",
+            "no:cacheprovider",
+        ]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *loaded, *options, *tests],
             cwd=self.folder, env=self._environment(), capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,

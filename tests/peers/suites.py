@@ -42,18 +42,9 @@ class Suite:
         ini, report = work / "pytest.ini", work / "report.xml"
         ini.write_text(self.ini)
         loaded = [part for each in (*self.plugins, *plugins) for part in ("-p", each)]
-        options = [
-            "-q",
-            "-c",
-            str(ini),
-            f"--rootdir={self.folder}",
-            f"--junitxml={report}",
-            "--import-mode=importlib",
-            "-p",
-            "no:cacheprovider",
-        ]
+        place = ["-c", str(ini), f"--rootdir={self.folder}", "--import-mode=importlib", "-p", "no:cacheprovider"]
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *loaded, *options, *tests],
+            [sys.executable, "-m", "pytest", "-q", *loaded, *place, f"--junitxml={report}", *tests],
             cwd=self.folder, env=self._environment(), capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
         )  # fmt: skip
         assert done.returncode in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}, done.stdout[-3000:] + done.stderr[-3000:]

@@ -26,7 +26,7 @@ def unpacked_tests(project: str, cache: pytest.Cache) -> Path:
     """The folder with the tests of a project, in pytest's cache."""
     pin = _pin(project)
     version = pin.split()[0].partition("==")[2]
-    folder = cache.mkdir("peers") / f"{project}-{version}"
+    folder = cache.mkdir("peers") / re.sub(r"\W", "_", f"{project}_{version}")  # It is the name of a package, too.
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:
             pinned = Path(work, "requirements.txt")
@@ -42,7 +42,7 @@ def unpacked_tests(project: str, cache: pytest.Cache) -> Path:
 def installed_plugins(cache: pytest.Cache) -> Path:
     """The folder with what their tests import and ours do not."""
     listed = Path(__file__).with_name("requirements.txt")
-    name = re.sub(r"\W+", "-", listed.read_text().splitlines()[-1].partition(" ")[0])
+    name = re.sub(r"\W+", "_", listed.read_text().splitlines()[-1].partition(" ")[0])
     folder = cache.mkdir("peers") / name
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:

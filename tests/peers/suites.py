@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -30,19 +30,23 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Suite:
-    """The tests of one project. `plugins`: what pytest needs for them. `installed`: a folder with further packages."""
+    """The tests of one project. `plugins`: what pytest needs for them. `installed`: a folder with further packages.
+
+    `ini`: pytest's configuration. `settings`: environment variables for our plugins.
+    """
 
     folder: Path
     plugins: tuple[str, ...]
-    installed: Path | None
+    installed: Path
     ini: str
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, work: Path, tests: Collection[str], *plugins: str) -> Outcome:
         """Run these files or tests. `plugins`: our own, by the names of their modules."""
         ini, report = work / "pytest.ini", work / "report.xml"
         ini.write_text(self.ini)
         loaded = [part for each in (*self.plugins, *plugins) for part in ("-p", each)]
-        place = ["-c", str(ini), f"--rootdir={self.folder}", "--import-mode=importlib", "-p", "no:cacheprovider"]
+        place = ["-c", str(ini), f"--rootdir={self.folder}", "-p", "no:cacheprovider"]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *loaded, *place, f"--junitxml={report}", *tests],
             cwd=self.folder, env=self._environment(), capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
@@ -52,9 +56,10 @@ class Suite:
 
     def _environment(self) -> dict[str, str]:
         """Settings come from the plugins. Only plugins that are named are loaded."""
-        paths = [ROOT, ROOT / "src", *([self.installed] if self.installed else [])]
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-        return inherited | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(map(str, paths))}
+        environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, [ROOT, ROOT / "src", self.installed]))
+        return environment | dict(self.settings)
 
 
 def unexplained(suite: Suite, work: Path, outcome: Outcome, by_design: Reasons) -> dict[str, str]:

@@ -16,6 +16,6 @@ def without_blockbuster() -> None:
 
 
 def freeze() -> None:
-    """Leave everything that has been imported out of later collections."""
+    """Leave everything that is there out of later collections. Call it when the tests have been imported."""
     gc.collect()
     gc.freeze()

@@ -21,4 +21,7 @@ async def _make_runner(self: test_utils.TestServer, **options: Any) -> web.BaseR
 
 without_blockbuster()
 test_utils.TestServer._make_runner = _make_runner  # type: ignore[method-assign]
-freeze()
+
+
+def pytest_collection_finish() -> None:
+    freeze()

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 
 from aiohttp import web
 
 import stateroom
 from stateroom import testing
+from stateroom.request.housekeeping import Housekeeping
 
 from .quick import freeze, without_blockbuster
 
 SETTINGS = testing.settings()
-
-# A task of an application that stops at once may not notice that it was cancelled: redis-py swallows that now and then.
-sys.modules["stateroom.setup"].CANCEL_AGAIN_SECONDS = 0.02  # type: ignore[attr-defined]
 
 _make_runner = web.AppRunner.__init__
 
@@ -40,6 +37,11 @@ def _with_sessions(self: web.AppRunner, app: web.Application, **options: Any) ->
     _make_runner(self, app, **options)
 
 
+async def _sweep_nothing(self: Housekeeping) -> None:
+    """Nothing expires in these tests, and sweeps take most of fakeredis' time."""
+    await asyncio.Event().wait()
+
+
 async def _start_once() -> None:
     """fakeredis reads files when it is first used."""
     runner = web.AppRunner(web.Application())
@@ -48,6 +50,10 @@ async def _start_once() -> None:
 
 
 without_blockbuster()
+Housekeeping.run = _sweep_nothing  # type: ignore[method-assign]
 web.AppRunner.__init__ = _with_sessions  # type: ignore[method-assign]
 asyncio.run(_start_once())
-freeze()
+
+
+def pytest_collection_finish() -> None:
+    freeze()

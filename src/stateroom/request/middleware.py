@@ -12,6 +12,7 @@ from aiohttp import web
 
 from ..backend.budget import BUDGET, Budget
 from ..errors import SessionEnded, StateroomError
+from ..insides import of_aiohttp
 from ..problems import problem_response
 from ..sessions.model.session import record_of
 from .commit import commit, commit_late, give_cookie, needs_commit, save_in_stream, say_to_caches
@@ -74,7 +75,7 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
             raise
         finally:
             if current is not None and current.stream is not None:
-                frontend.streams.discard(current.stream)
+                frontend.streams.end(current.stream)
         return response
 
     return with_session
@@ -91,19 +92,31 @@ def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.S
             await commit_late(request, current, response)
             _leave(current, response)
             return
-        if isinstance(response, web.WebSocketResponse):
-            origin_check.check_origin(request)
-        await commit(request, current, response)
+        try:
+            if isinstance(response, web.WebSocketResponse):
+                origin_check.check_origin(request)
+            await commit(request, current, response)
+            if stays_open(response):
+                _open_stream(request, current, response)
+        except StateroomError:
+            if of_aiohttp.is_known():
+                of_aiohttp.take_back(request, response)
+            elif request.transport is not None:  # the refusal would be sent as the stream was to be: chunked, compressed
+                request.transport.abort()
+            raise
         _leave(current, response)
-        if stays_open(response):
-            BUDGET.set(None)  # it may live for hours: each later step has a time-out of its own
-            if current.record.ref.user:
-                streams = current.frontend.streams
-                streams.check_open(current.record)
-                current.stream = Stream(request, response, current.record)
-                streams.add(current.stream)
 
     return commit_prepared
+
+
+def _open_stream(request: web.Request, current: RequestSession, response: web.StreamResponse) -> None:
+    """From now on the response ends with its session. Raises `SessionEnded` if that has ended since it was loaded."""
+    BUDGET.set(None)  # it may live for hours: each later step has a time-out of its own
+    if current.record.ref.user:
+        streams = current.frontend.streams
+        streams.check_open(current.record)
+        current.stream = Stream(request, response, current.record)
+        streams.add(current.stream)
 
 
 async def _complete(request: web.Request, current: RequestSession, response: web.StreamResponse | None) -> None:

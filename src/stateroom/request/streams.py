@@ -41,9 +41,12 @@ class Stream:
         self.expires_ms = record.expires_ms
         self._response = response
         self._task = request.task
+        self._is_over = False
 
     async def close(self, reason: str) -> None:
         """Close it in order, then cancel a handler that goes on writing."""
+        if self._is_over:
+            return
         log.info("stream_closed", session=self.ref.handle, reason=reason)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -53,7 +56,12 @@ class Stream:
                 await self._response.write_eof()
         except (TimeoutError, ConnectionError, RuntimeError) as error:
             log.debug("stream_not_closed_in_order", error=str(error))
-        self._task.cancel()
+        if not self._is_over:  # else the task may be at the connection's next request
+            self._task.cancel()
+
+    def end(self) -> None:
+        """Its handler is done."""
+        self._is_over = True
 
 
 def stays_open(response: web.StreamResponse) -> bool:
@@ -108,8 +116,12 @@ class Streams:
         if reason is not None:
             raise SessionEnded(reason)
 
-    def discard(self, stream: Stream) -> None:
+    def end(self, stream: Stream) -> None:
         """Its handler is done."""
+        stream.end()
+        self._discard(stream)
+
+    def _discard(self, stream: Stream) -> None:
         same = self._open.get(stream.ref.handle)
         if same is not None:
             same.discard(stream)
@@ -159,7 +171,7 @@ class Streams:
         return [stream for same in self._open.values() for stream in same]
 
     def _close(self, stream: Stream, reason: str) -> None:
-        self.discard(stream)
+        self._discard(stream)
         task = asyncio.get_running_loop().create_task(stream.close(reason), name="stateroom stream's end")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -27,6 +27,24 @@ async def problem(client: ServiceClient, method: str, path: str, **options: Any)
         return document, dict(response.headers)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "error", "detail"),
+    [
+        ("GET", "/nowhere", "there is nothing at this path", "there is nothing at this path; check the address, and the id in it"),
+        ("PUT", "/api/auth/login", "PUT is not allowed here", "PUT is not allowed here; the header Allow names what is"),
+        (
+            "GET", "/api/profile",
+            "Sign-in required", "Sign-in required; sign in, and send the session's cookie or bearer with the request",
+        ),
+    ],
+)  # fmt: skip
+async def test_the_detail_says_what_the_client_can_do(
+    service: ServiceClient, method: str, path: str, error: str, detail: str
+) -> None:
+    document, _ = await problem(service, method, path)
+    assert (document["error"], document["detail"]) == (error, detail)
+
+
 async def test_a_path_that_is_not_there(service: ServiceClient) -> None:
     document, _ = await problem(service, "GET", "/no/such/<path>")
     assert (document["status"], document["type"]) == (404, "urn:stateroom:problem:not-found")
@@ -90,6 +108,7 @@ async def failing(service_settings: Settings, aiohttp_client: AiohttpClient) -> 
 async def test_nothing_of_the_inside_leaves_with_an_error(failing: ServiceClient, fault: str, status: int, error: str) -> None:
     document, headers = await problem(failing, "GET", f"/fail/{fault}")
     assert (document["status"], document["error"]) == (status, error)
+    assert document["detail"] != error
     for inside in ("SELECT", "/etc", "10.1.2.3", "Traceback", "RuntimeError", "33 wait"):
         assert inside not in str(document)
     if status == 503:

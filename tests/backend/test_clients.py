@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ from ..servers import Servers
 ECHO_SCRIPT = Script.of("redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]")
 
 
+def _call(make: Callable[[], Any], _: Settings) -> Any:
+    return make()
+
+
+def by_sentinel(**values: Any) -> Any:
+    return Sentinel([("localhost", 1)]).master_for("mymaster", **values)  # type: ignore[no-untyped-call]
+
+
 class TestFactory:
     """What an application's `client_factory` may return. Startup refuses the rest."""
 
@@ -50,13 +59,13 @@ class TestFactory:
             lambda: redis.asyncio.from_url("redis://localhost?decode_responses=yes"),
             lambda: redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool(decode_responses=True)),
             lambda: redis.asyncio.Redis(connection_pool=redis.asyncio.BlockingConnectionPool(decode_responses=True)),
-            lambda: Sentinel([("localhost", 1)]).master_for("mymaster", decode_responses=True),
+            lambda: by_sentinel(decode_responses=True),
             lambda: fakeredis.FakeAsyncRedis(decode_responses=True),
         ],
         ids=["keyword", "url", "pool", "blocking pool", "sentinel", "fakeredis"],
     )
     def test_a_client_that_decodes_answers_stops_startup(self, made: Callable[[], Any]) -> None:
-        with pytest.raises(SettingsError, match="decode_responses=True.*; leave decode_responses out") as caught:
+        with pytest.raises(SettingsError, match=r"decode_responses=True.*; leave decode_responses out") as caught:
             stateroom.setup(web.Application(), settings(redis_mode="single"), client_factory=lambda _: made())
         assert "\n" not in str(caught.value)
 
@@ -66,8 +75,8 @@ class TestFactory:
             stateroom.setup(web.Application(), settings(redis_mode="single"), client_factory=lambda _: made())
 
     def test_a_client_that_answers_in_bytes_is_taken(self) -> None:
-        for made in (redis.asyncio.Redis(), fakeredis.FakeAsyncRedis(), Sentinel([("localhost", 1)]).master_for("mymaster")):
-            make_client(settings(redis_mode="single"), lambda _, made=made: made, metrics=Metrics())
+        for make in (redis.asyncio.Redis, fakeredis.FakeAsyncRedis, by_sentinel):
+            stateroom.setup(web.Application(), settings(redis_mode="single"), client_factory=partial(_call, make))
 
 
 def settings(**values: Any) -> Settings:

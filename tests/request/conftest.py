@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, CookieJar, DummyCookieJar, web
 from aiohttp.test_utils import TestServer
 
 import stateroom
 
 from ..servers import Servers
-from .sites import Browser, Handler, Site, add_common, jar
+from .sites import Browser, Handler, Site, add_common
 
 OpenSite = Callable[..., Awaitable[Site]]
 
@@ -37,13 +37,12 @@ async def open_site(request: pytest.FixtureRequest, servers: Servers, tmp_path: 
             server = TestServer(app)
             await stack.enter_async_context(server)
             url = str(server.make_url("")).rstrip("/")
-            clients: list[ClientSession] = []
+            without_jar = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
 
             def browser() -> Browser:
-                client = ClientSession(cookie_jar=jar())
-                clients.append(client)
+                client = ClientSession(cookie_jar=CookieJar(unsafe=True))
                 stack.push_async_callback(client.close)
-                return Browser(client, url)
+                return Browser(client, without_jar, url)
 
             return Site(app, url, browser)
 

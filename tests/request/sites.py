@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientSession, CookieJar, web
+from aiohttp import ClientSession, web
 
 import stateroom
 from stateroom import SESSIONS
@@ -52,8 +52,9 @@ class Answer:
 class Browser:
     """A cookie jar, and requests with it."""
 
-    def __init__(self, session: ClientSession, url: str) -> None:
+    def __init__(self, session: ClientSession, without_jar: ClientSession, url: str) -> None:
         self.session = session
+        self._without_jar = without_jar
         self._url = url
 
     async def ask(self, method: str, path: str, *, cookie: str | None = None, **options: Any) -> Answer:
@@ -61,7 +62,11 @@ class Browser:
         headers = dict(options.pop("headers", {}))
         if cookie is not None:
             headers["Cookie"] = f"{NAME}={cookie}"
-        async with self.session.request(method, self._url + path, headers=headers, allow_redirects=False, **options) as response:
+        session = self.session if cookie is None else self._without_jar
+        url = self._url + path
+        async with session.request(method, url, headers=headers, allow_redirects=False, **options) as response:
+            if cookie is not None:
+                self.session.cookie_jar.update_cookies(response.cookies, response.url)
             is_json = "json" in response.content_type
             body = await response.json(content_type=None) if is_json else await response.text()
             return Answer(response.status, body, response.headers.getall("Set-Cookie", []))
@@ -104,7 +109,3 @@ def add_common(app: web.Application) -> None:
     app.router.add_post("/in/{user}", enter)
     app.router.add_post("/out", leave)
     app.router.add_post("/put", put)
-
-
-def jar() -> CookieJar:
-    return CookieJar(unsafe=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ALLOWED_METHODS = "GET, POST, DELETE"
 ALLOWED_HEADERS = "Content-Type, Authorization, X-Session-Renew"
-EXPOSED_HEADERS = "Retry-After, X-Request-ID"
+EXPOSED_HEADERS = "Retry-After, X-Request-ID, X-Session-Cookie"
 PREFLIGHT_MAX_AGE_SECONDS = "600"
 
 

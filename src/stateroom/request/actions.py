@@ -93,6 +93,9 @@ async def sign_out(request: web.Request) -> None:
     ref, fault = current.record.ending_ref or current.record.rotated_ref, current.record.fault
     if ref is None and fault is not None:  # nothing is known of the session, not even which one it is
         raise fault
+    if current.doubled is not None:
+        for each in await current.doubled.end_others(current.manager):
+            security_event("sign_out", session=each.handle, user_id=user_id_of(each.user), address=kept_address(request))
     if ref is not None:
         await current.manager.end(current.session, "logout")
         security_event("sign_out", session=ref.handle, user_id=user_id_of(ref.user), address=kept_address(request))

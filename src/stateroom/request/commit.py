@@ -28,7 +28,7 @@ def needs_commit(current: RequestSession) -> bool:
     if current.is_saved:
         return False
     record = current.record
-    if current.owes_cookie:
+    if current.owes_cookie or current.doubled is not None:
         return True
     current.is_saved = not record.has_news(record.known_ms - current.frontend.renew_ms + 1)
     return not current.is_saved
@@ -73,15 +73,19 @@ def give_cookie(request: web.Request, current: RequestSession, response: web.Str
     """Set or clear the cookie, if the client must know. A bearer's client gets its value from the handler."""
     if current.transport != "cookie":
         return
-    record = current.record
+    record, doubled = current.record, current.doubled
+    if doubled is not None:
+        doubled.tell(response.headers)
     if current.must_reissue:
         if record.token is current.came_with and carries_no_renewal(response.status):
             return
         max_age = record.idle_ms // 1000 if record.is_persistent else None
-        current.frontend.jar.write(response.headers, current.manager.seal(current.session, "cookie"), max_age=max_age)
+        sealed = current.manager.seal(current.session, "cookie")
+        current.frontend.jar.write(response.headers, sealed, max_age=max_age, everywhere=doubled is not None)
     elif current.clear:
-        cookie_fate.remove_trace(request, response)
-        current.frontend.jar.clear(response.headers)
+        if doubled is None:  # else the sign-in page still says why nobody is signed in
+            cookie_fate.remove_trace(request, response)
+        current.frontend.jar.clear(response.headers, everywhere=doubled is not None)
     else:
         return
     current.answered = response

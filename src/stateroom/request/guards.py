@@ -43,9 +43,9 @@ def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded
 
     def decorate(function: Handler) -> Handler:
         @functools.wraps(function)
-        async def guarded(*args: Any) -> web.StreamResponse:
+        async def guarded(*args: Any, **kwargs: Any) -> web.StreamResponse:
             check_auth(_request_among(args), fresh=fresh, degraded=degraded, access_token=access_token)
-            return await function(*args)
+            return await function(*args, **kwargs)
 
         return guarded  # type: ignore[return-value]
 
@@ -75,16 +75,50 @@ def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bo
 
 
 def background(handler: Handler) -> Handler:
-    """Mark a handler whose requests the user does not cause (polls): they don't extend the session."""
-    setattr(handler, _BACKGROUND, True)
-    return handler
+    """Mark a handler whose requests the user does not cause (polls): they don't extend the session.
+
+    It marks functions, methods, a `web.View` or one of its methods, and `functools.partial` objects, before or after
+    `require_auth`. All but bound methods are marked in place: a function is marked wherever it is used.
+    """
+    if not inspect.ismethod(handler):
+        target = handler.__func__ if isinstance(handler, (staticmethod, classmethod)) else handler
+        setattr(target, _BACKGROUND, True)
+        return handler
+
+    method: Callable[..., Awaitable[web.StreamResponse]] = handler
+
+    @functools.wraps(method)  # a bound method takes no attributes, and its function serves other objects too
+    async def marked(*args: Any, **kwargs: Any) -> web.StreamResponse:
+        return await method(*args, **kwargs)
+
+    setattr(marked, _BACKGROUND, True)
+    return marked  # type: ignore[return-value]
 
 
 def is_background(request: web.Request) -> bool:
     """Whether this request must not extend the session."""
     if request.headers.get(_RENEW) == "no":
         return True
-    return getattr(request.match_info.handler, _BACKGROUND, False)
+    found = request.match_info
+    return found.http_exception is None and _is_marked(found.handler, request.method)
+
+
+@functools.lru_cache(maxsize=1024)  # aiohttp keeps as many of its middleware chains
+def _is_marked(handler: Any, method: str) -> bool:
+    """Whether a handler, or what serves this method in it, is marked. A HEAD that a GET handler serves is a GET here too.
+
+    aiohttp calls a `web.View`'s method of the request's name in lower case.
+    """
+    while handler is not None:
+        if getattr(handler, _BACKGROUND, False):
+            return True
+        if isinstance(handler, type):
+            handler = getattr(handler, method.lower(), None)
+        elif isinstance(handler, functools.partial):
+            handler = handler.func
+        else:
+            handler = getattr(handler, "__wrapped__", None)
+    return False
 
 
 class OriginCheck:
@@ -135,6 +169,7 @@ def _request_among(args: tuple[Any, ...]) -> web.Request:
     for each in args:
         if isinstance(each, web.Request):
             return each
+    for each in args:  # after the arguments themselves: an object with a method for a handler may hold some other request
         request = getattr(each, "request", None)
         if isinstance(request, web.Request) and not inspect.ismodule(each):
             return request

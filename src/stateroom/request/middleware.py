@@ -15,6 +15,7 @@ from ..errors import SessionEnded, StateroomError
 from ..problems import problem_response
 from ..sessions.model.session import record_of
 from .commit import commit, commit_late, give_cookie, needs_commit, save_in_stream, say_to_caches
+from .doubled_cookies import DoubledCookieJudge
 from .guards import SAFE_METHODS, OriginCheck
 from .request_session import REQUEST_SESSION, Frontend, RequestSession
 from .streams import Stream, break_off, stays_open
@@ -31,6 +32,7 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
     """The middleware of one application."""
     jar, manager, client_info = frontend.jar, frontend.manager, frontend.client_info
     budget_seconds = settings.redis_read_timeout
+    judge = DoubledCookieJudge(manager, jar)
 
     @web.middleware
     async def with_session(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -40,9 +42,12 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
             if is_unsafe:
                 origin_check.check(request)
             value, transport = jar.read_value(request)
+            doubled = None
             BUDGET.set(Budget(budget_seconds))
             if value is None:
                 session = manager.anonymous()
+            elif isinstance(value, list):
+                session, doubled = await judge.load(value, lambda: client_info.of(request))
             else:
                 session = await manager.load(
                     value,
@@ -52,8 +57,9 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
                 )
             record = record_of(session)
             request[REQUEST_SESSION] = current = RequestSession(
-                frontend, session, record, transport, record.token, reissue=record.must_reseal
-            )
+                frontend, session, record, transport, record.token, reissue=record.must_reseal, doubled=doubled,
+                clear=doubled is not None and doubled.must_clear,
+            )  # fmt: skip
             if transport == "bearer":
                 record.keeps_nothing = True
             response = await handler(request)

@@ -11,10 +11,12 @@ from aiohttp import web
 from ..sessions.manager import SessionManager
 from ..sessions.model.record import SessionRecord
 from ..sessions.model.session import Session
+from .applications import why_no_session
 
 if TYPE_CHECKING:
     from ..sessions.adoption import Adoption
     from .client_info import ClientInfo
+    from .doubled_cookies import DoubledCookies
     from .proxies import Proxies
     from .streams import Stream, Streams
     from .transport import CookieJar, Transport
@@ -46,6 +48,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     `reissue`: the client must get the session's value. `clear`: the client must drop the value that it has.
     `is_used`: the handler has asked for the session. `is_saved`: nothing more is saved with the response.
     `must_renew`: a renewal waits until the response's status is known. `answered`: the response that has the cookie.
+    `doubled`: what became of the cookies, if the request brought several of our name.
     `sent`: the response whose headers have left. `stream`: the response, if it stays open.
     `handed_out`: the session of a sign-in by bearer after the headers had left. The request's own is another one.
     """
@@ -61,6 +64,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     is_saved: bool = False
     must_renew: bool = False
     answered: web.StreamResponse | None = None
+    doubled: DoubledCookies | None = None
     sent: web.StreamResponse | None = None
     stream: Stream | None = None
     handed_out: Session | None = None
@@ -86,15 +90,18 @@ REQUEST_SESSION = web.RequestKey("stateroom_request_session", RequestSession)
 
 
 def get_request_session(request: web.BaseRequest) -> RequestSession:
-    """The request's session with its cookie's fate. Raises `RuntimeError` if the application was not set up."""
+    """The request's session with its cookie's fate. Raises as `get_session`."""
     try:
         return request[REQUEST_SESSION]
     except KeyError:
-        raise RuntimeError("there are no sessions here: call stateroom.setup(app) before the application starts") from None
+        raise RuntimeError(why_no_session(request, FRONTEND)) from None
 
 
 def get_session(request: web.BaseRequest) -> Session:
-    """The request's session, which the middleware has loaded. Raises `RuntimeError` if the application was not set up."""
+    """The request's session, which the middleware has loaded.
+
+    Raises `RuntimeError` if the application was not set up, or if a middleware that runs before the sessions asks.
+    """
     try:
         current = request[REQUEST_SESSION]
     except KeyError:

@@ -39,7 +39,8 @@ class Session(MutableMapping[str, Any]):
     user is known from the cookie: `degraded` is true, and reading or writing data raises `StoreUnavailable`. The mapping
     never shows an empty value that is not true.
 
-    `session[key] = value` raises `TypeError` if the key is not a str, or JSON cannot say the value.
+    `session[key] = value` raises `TypeError` if the key is not a str, or the value would be read back as another type, and
+    `ValueError` for a lone surrogate (`values.py`).
     """
 
     __slots__ = ("_record", "_writer")
@@ -170,7 +171,8 @@ class Session(MutableMapping[str, Any]):
     async def change(self, key: str, function: Callable[[Any], Any]) -> Any:
         """Set `key` to `function(current value)` at once and atomically, and return it. Without a value: `function(None)`.
 
-        `function` is called again if another request was faster. If it returns None, the key is deleted.
+        What this request has written, mutated or deleted under the key counts as its value, also if it is not saved yet.
+        `function` is called again if another request was faster, each time with a copy. If it returns None, the key is deleted.
         Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
         self._record.check_data()

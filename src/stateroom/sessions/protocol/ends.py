@@ -288,7 +288,7 @@ class Ends:
         row = self._tail.generations.get(user)
         known = [row.generation or 0 if row is not None else 0]
         with contextlib.suppress(StoreUnavailable):
-            known += [int(fields[GENERATION]) for _, fields in await self._store.of_user(user)]
+            known += [int(fields.get(GENERATION, 0)) for _, fields in await self._store.of_user(user)]
         return max(known)
 
     def _row(self, ref: SessionRef, reason: str) -> EndRow:

@@ -97,9 +97,8 @@ class SignIns:
             await self._replace(old, new, carried)
         except StateroomError as error:  # nobody is signed in: the client keeps the value that it came with
             record.restore(before)
-            if isinstance(error, SessionEnded) and old is not None and old.user == user:  # which ends this session too
-                record.forget()
-                record.has_gone(old, carried, error.reason)
+            if isinstance(error, SessionEnded) and user and record.ref.user == user:  # which ends this session too
+                record.end(error.reason)
             raise
         # From here on the old session is over, and the new one must reach the client.
         for handle in over_limit:
@@ -108,14 +107,15 @@ class SignIns:
 
     async def rotate_visitors(self, record: SessionRecord) -> None:
         """Give a visitor's session a new id; its data stays. Raises as `rotate`."""
-        ref, carried = (record.gone, record.gone_carried) if record.token is None else (record.ref, record.carried)
-        is_there = record.token is not None and await self._store.load(record.ref) is not None
-        if ref is not None and not is_there:
-            reason = await self._trust.why_ended_by_journal(ref, carried)
+        reason: str | None = None
+        if record.gone is not None:
+            reason = record.ended or await self._trust.why_ended_by_journal(record.gone, record.gone_carried)
+        elif record.token is not None and await self._store.load(record.ref) is None:
+            reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
             if reason is not None:
-                record.forget()
-                record.has_gone(ref, carried, reason)
-                raise SessionEnded(reason)
+                record.end(reason)
+        if reason is not None:
+            raise SessionEnded(reason)
         await self.sign_in(record, None, client_notes={})
 
     async def rotate(
@@ -145,7 +145,7 @@ class SignIns:
         )
         if committed_at is None:
             await self._withdraw(new)
-            raise SessionEnded(await self._loader.why_gone(record))
+            raise await self._loader.ended(record)
         # Whatever is raised from here on, the response carries the new value: the old session's end is committed.
         carried = record.carried
         record.set_rotated(new, token, generation=generation, auth_ms=auth_ms)
@@ -289,7 +289,7 @@ class SignIns:
             prepared = await self._store.prepare_rotation(record.ref, new, generation=generation, signs_in=signs_in)
             if prepared is not None:
                 return prepared, None
-            raise SessionEnded(await self._loader.why_gone(record))
+            raise await self._loader.ended(record)
         except StoreUnavailable as fault:  # unavailable, or it has lost the session
             if not self._trust.carries_degraded:
                 raise

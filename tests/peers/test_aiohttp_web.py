@@ -45,7 +45,11 @@ FILES = [
 # What fails by design, and why.
 WITH_SESSIONS: Reasons = {}
 WITH_USED_SESSIONS: Reasons = {}
-UNDER_RUNNER: Reasons = {}
+UNDER_RUNNER: Reasons = {
+    "test_web_log.py::test_contextvars_logger[pyloop]": (
+        "It waits for a line of aiohttp's access log, which the runner turns off: the service has its own (telemetry/access.py)."
+    ),
+}
 
 
 @pytest.fixture(scope="module")

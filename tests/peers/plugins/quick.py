@@ -9,6 +9,11 @@ from __future__ import annotations
 import gc
 import sys
 
+import pytest
+
+served: list[None] = []
+"""One for each application that a plugin has served."""
+
 
 def without_blockbuster() -> None:
     """Must be called before the tests are imported."""
@@ -19,3 +24,9 @@ def freeze() -> None:
     """Leave everything that is there out of later collections. Call it when the tests have been imported."""
     gc.collect()
     gc.freeze()
+
+
+def check(session: pytest.Session) -> None:
+    """The run counts for nothing if no application was served in the plugin's way."""
+    if not served:
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR

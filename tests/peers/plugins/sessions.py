@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 import stateroom
 from stateroom import testing
 from stateroom.request.housekeeping import Housekeeping
 
-from .quick import freeze, without_blockbuster
+from .quick import check, freeze, served, without_blockbuster
 
 SETTINGS = testing.settings()
 
@@ -26,6 +27,7 @@ def give_sessions(app: web.Application) -> None:
     earlier = [list(each) for each in lists]
     for each in lists:
         each.clear()
+    served.append(None)
     stateroom.setup(app, SETTINGS, client_factory=testing.fake_redis)
     for each, members in zip(lists, earlier, strict=True):
         each.extend(members)
@@ -53,7 +55,12 @@ without_blockbuster()
 Housekeeping.run = _sweep_nothing  # type: ignore[method-assign]
 web.AppRunner.__init__ = _with_sessions  # type: ignore[method-assign]
 asyncio.run(_start_once())
+served.clear()
 
 
 def pytest_collection_finish() -> None:
     freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    check(session)

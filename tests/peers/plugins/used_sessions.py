@@ -28,3 +28,4 @@ def _give_used(app: web.Application) -> None:
 
 sessions.give_sessions = _give_used
 pytest_collection_finish = sessions.pytest_collection_finish
+pytest_sessionfinish = sessions.pytest_sessionfinish

@@ -98,7 +98,7 @@ def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.S
             await commit(request, current, response)
             if stays_open(response):
                 _open_stream(request, current, response)
-        except StateroomError:
+        except Exception:
             if of_aiohttp.is_known():
                 of_aiohttp.take_back(request, response)
             elif request.transport is not None:  # the refusal would be sent as the stream was to be: chunked, compressed

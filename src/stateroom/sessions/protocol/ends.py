@@ -209,7 +209,9 @@ class Ends:
             rows = [EndRow(*ref, row.reason, row.ended_at) for ref, row in waiting.items()]
             await self._journal.record(rows)
             await self._tail.catch_up()
-            for ref in waiting:
+            for ref, row in waiting.items():
+                if ref.user:  # a worker that had the journal may have given it a new id
+                    self.count(row.reason, await self._end_successors(ref, row.reason))
                 self._tail.unwritten.pop(ref, None)
             self._metrics.revocations_pending.set(len(self._tail.unwritten))
             log.info("revocations_written", count=len(waiting))

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ...backend.budget import within_budget
 from ...errors import SessionEnded, StateroomError, StoreUnavailable, Unavailable
 from ...logs import get_logger
 from ..model.client_notes import pack
@@ -157,6 +158,8 @@ class SignIns:
                 record.set_renewed(now, min(now + record.idle_ms, record.deadline_ms))
                 record.degrade(fault)
             await self._check_not_ended(old, new)
+            if fault is not None:
+                await self._check_no_tombstone(old, new)
         except SessionEnded as end:
             record.forget()
             record.has_gone(old, carried, end.reason)
@@ -321,6 +324,19 @@ class SignIns:
             if is_another or row.handle == new.handle:
                 await self._withdraw(new)
                 raise SessionEnded(row.reason)
+
+    async def _check_no_tombstone(self, old: SessionRef, new: SessionRef) -> None:
+        """Raises `SessionEnded` if another worker, for which the journal is unavailable, has ended the old session meanwhile.
+
+        While the store does not answer this cannot be known. That worker ends the new one when it writes the end down.
+        """
+        if not self._trust.has_journal:  # every end leaves one then, this rotation too
+            return
+        with contextlib.suppress(StoreUnavailable):
+            reason = await within_budget(self._store.tombstone(old))
+            if reason is not None:
+                await self._withdraw(new)
+                raise SessionEnded(reason)
 
     async def _withdraw(self, ref: SessionRef) -> None:
         """Take back a session whose token nobody will get."""

@@ -89,14 +89,14 @@ def test_the_fields_of_a_stored_session_are_named_in_one_file() -> None:
 SESSION_NAMES = {
     "auth_time", "change", "clear", "created_at", "degraded", "discard_changes", "ended", "evicted", "expires_at", "expires_in",
     "get", "id", "idle_seconds", "is_persistent", "is_signed_in", "is_stored", "is_writable", "items", "keys", "last_access",
-    "metadata", "pop", "popitem", "restored", "save", "setdefault", "update", "user_id", "values",
+    "metadata", "pop", "popitem", "renew", "restored", "save", "setdefault", "update", "user_id", "values",
 }  # fmt: skip
 MANAGER_NAMES = {
-    "anonymous", "clock", "count_active", "create", "end", "exists", "generation", "generation_column", "has_access_tokens",
+    "anonymous", "clock", "count_active", "create", "end", "exists", "generation", "has_access_tokens",
     "kept_of_user", "list", "load", "mint_access_token", "opens", "ping", "pool_figures", "public_token_keys", "own", "recognises",
     "renew", "renewal_horizon",
-    "end_everybody", "epoch_column", "replace_keys", "replace_token_keys", "report_unknown", "revoke_all",
-    "revoke", "rotate", "save", "seal", "settings", "sign_in", "store_state", "sweep",
+    "end_everybody", "replace_keys", "replace_token_keys", "report_unknown", "revoke_all",
+    "revoke", "rotate", "save", "seal", "settings", "sign_in", "store_state", "sweep", "was_replaced",
 }  # fmt: skip
 
 

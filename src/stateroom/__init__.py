@@ -10,6 +10,12 @@ __version__ = "0.1.0"
 
 from .errors import (
     DatabaseUnavailable,
+    ForeignOrigin,
+    HeadersSent,
+    NotByAccessToken,
+    NotFound,
+    NotSignedIn,
+    ReauthenticationRequired,
     SessionEnded,
     SessionTooLarge,
     SettingsError,
@@ -18,6 +24,7 @@ from .errors import (
     StoreUnavailable,
     Unavailable,
 )
+from .logs import security_event
 from .request import cookie_fate
 from .request.actions import (
     AccessToken,
@@ -40,7 +47,6 @@ from .sessions.model.listing import SessionInfo
 from .sessions.model.session import Session
 from .settings import Settings
 from .setup import METRICS, setup
-from .telemetry.logging import security_event
 
 __all__ = [
     "FLASH_KINDS",
@@ -48,6 +54,12 @@ __all__ = [
     "SESSIONS",
     "AccessToken",
     "DatabaseUnavailable",
+    "ForeignOrigin",
+    "HeadersSent",
+    "NotByAccessToken",
+    "NotFound",
+    "NotSignedIn",
+    "ReauthenticationRequired",
     "Session",
     "SessionEnded",
     "SessionInfo",

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
@@ -18,6 +17,7 @@ from .api.health import READINESS, Readiness
 from .api.problems import problems_middleware
 from .api.security_headers import security_headers, set_on_prepare
 from .errors import Conflict, Unavailable
+from .logs import get_logger
 from .ready import CommonLines
 from .setup import CLIENT, DATABASE, SETTINGS, install
 from .telemetry.requests import telemetry_middleware
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .sessions.model.identity import UserId
 
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SESSIONS_OF_A_USER = 100
 """The service's `SESSION_MAX_PER_USER`. The library has no limit by default, because its users know their application."""

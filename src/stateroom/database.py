@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import logging
 import os
 import sqlite3
 import threading
@@ -19,7 +18,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import structlog
 from sqlalchemy import MetaData, NullPool, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -27,9 +25,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from . import migrations
 from .errors import DatabaseUnavailable, SettingsError
+from .logs import get_logger
 from .private import close_file, open_private, own_folder
 from .sqlite.direct import Step
 from .sqlite.file import set_pragmas
+from .sqlite.quiet import hide_this_thread
 from .sqlite.readers import Readers
 from .sqlite.writer import Writer
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -244,6 +244,7 @@ class Database:
     def _connect_sqlite(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
         # aiosqlite has a thread for each connection and tells nobody which, but it makes the connection there.
         self._threads.add(threading.current_thread())
+        hide_this_thread()
         return sqlite3.Connection(*arguments, **options)
 
     def _make_engine(self, *, statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS, **options: Any) -> AsyncEngine:
@@ -251,7 +252,6 @@ class Database:
         if "poolclass" not in options:
             options |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
         if self._sqlite is not None:
-            logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # at lower levels it logs every parameter
             connect_args = {"timeout": STATEMENT_TIMEOUT_SECONDS, "factory": self._connect_sqlite}
             engine = create_async_engine(self._sqlite, connect_args=connect_args, **options)
             event.listen(engine.sync_engine, "connect", _set_pragmas)

@@ -4,8 +4,9 @@
     ├── SettingsError              a setting is missing or invalid; stops startup
     ├── BadInput             400   the client's input is not valid; names the fields
     ├── Unauthenticated      401
-    │   ├── SignInRequired         nobody is signed in
-    │   ├── SessionEnded           the session has ended; says why
+    │   ├── NotSignedIn            nobody is signed in: what an application of pages catches to show its sign-in page
+    │   │   ├── SignInRequired     nobody was
+    │   │   └── SessionEnded       the session has ended; says why
     │   ├── ReauthenticationRequired   signed in too long ago for this step
     │   └── InvalidCredentials     unknown account or wrong password; never says which
     ├── ForeignOrigin        403   an unsafe request from another site
@@ -29,11 +30,15 @@ from dataclasses import dataclass
 
 
 class StateroomError(Exception):
-    """Base of all errors. `status`, `slug` and `title` are the fixed members of the problem document."""
+    """Base of all errors. `status`, `slug` and `title` are the fixed members of the problem document.
+
+    `advice`: what the client can do about it. It follows the detail, unless that has an advice of its own after a semicolon.
+    """
 
     status = 500
     slug = "internal-error"
     title = "Internal error"
+    advice = ""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.title)
@@ -58,6 +63,7 @@ class BadInput(StateroomError):
     status = 400
     slug = "bad-input"
     title = "The request is not valid"
+    advice = "correct the request and send it again"
 
     def __init__(self, detail: str = "", errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail or "; ".join(f"{e.field}: {e.message}" for e in errors))
@@ -70,13 +76,22 @@ class Unauthenticated(StateroomError):
     status = 401
     slug = "sign-in-required"
     title = "Sign-in required"
+    advice = "sign in, and send the session's cookie or bearer with the request"
 
 
-class SignInRequired(Unauthenticated):
-    """Nobody is signed in."""
+class NotSignedIn(Unauthenticated):
+    """Nobody is signed in, or not any more. Raised as `SignInRequired` or `SessionEnded`.
+
+    An application of pages catches it to lead to its sign-in page. `ReauthenticationRequired` is none: somebody is signed in
+    then, and a sign-in page that sends signed-in users back would send them in a circle.
+    """
 
 
-class SessionEnded(Unauthenticated):
+class SignInRequired(NotSignedIn):
+    """Nobody is signed in, and no session of the request has ended."""
+
+
+class SessionEnded(NotSignedIn):
     """The session has ended. `reason`: expired, logout, revoked, password, limit, disabled or rotated."""
 
     slug = "session-ended"
@@ -85,6 +100,9 @@ class SessionEnded(Unauthenticated):
     def __init__(self, reason: str) -> None:
         super().__init__(f"session ended: {reason}")
         self.reason = reason
+        self.advice = "sign in again"
+        if reason == "rotated":
+            self.advice = "it has a new id; send the cookie or bearer that came with another response"
 
 
 class ReauthenticationRequired(Unauthenticated):
@@ -92,6 +110,7 @@ class ReauthenticationRequired(Unauthenticated):
 
     slug = "reauthentication-required"
     title = "Enter your password again"
+    advice = "give the password again, then repeat the request"
 
 
 class InvalidCredentials(Unauthenticated):
@@ -99,6 +118,7 @@ class InvalidCredentials(Unauthenticated):
 
     slug = "invalid-credentials"
     title = "invalid credentials"
+    advice = "the account is unknown or disabled, or the password is wrong"
 
 
 class ForeignOrigin(StateroomError):
@@ -107,6 +127,7 @@ class ForeignOrigin(StateroomError):
     status = 403
     slug = "foreign-origin"
     title = "The request comes from another site"
+    advice = "send it from a page of this site; CORS_ORIGINS names other origins that may call"
 
 
 class NotByAccessToken(StateroomError):
@@ -120,7 +141,7 @@ class NotByAccessToken(StateroomError):
     title = "An access token is not enough"
 
     def __init__(self) -> None:
-        super().__init__("an access token is not enough for this: send the session's cookie, or its session_token as the bearer")
+        super().__init__("an access token is not enough for this; send the session's cookie, or its session_token as the bearer")
 
 
 class NotFound(StateroomError):
@@ -129,6 +150,7 @@ class NotFound(StateroomError):
     status = 404
     slug = "not-found"
     title = "Not found"
+    advice = "check the address, and the id in it"
 
 
 class Conflict(StateroomError):
@@ -137,6 +159,7 @@ class Conflict(StateroomError):
     status = 409
     slug = "conflict"
     title = "Conflict"
+    advice = "look at what is there now, then decide again"
 
 
 class HeadersSent(StateroomError):
@@ -158,6 +181,7 @@ class SessionTooLarge(StateroomError):
     status = 413
     slug = "session-too-large"
     title = "The session's data is too large"
+    advice = "keep less in the session, such as a key to data that is stored elsewhere"
 
 
 class TooManyAttempts(StateroomError):
@@ -193,6 +217,7 @@ class StoreUnavailable(Unavailable):
 
     slug = "session-storage-degraded"
     title = "session storage degraded"
+    advice = "nobody is signed out by this"
 
     def __init__(self, detail: str = "", *, kind: str = "connection", retry_after: int = 1) -> None:
         super().__init__(detail, retry_after=retry_after)

@@ -14,11 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
 
-import structlog
-
 from .errors import SettingsError
+from .logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600

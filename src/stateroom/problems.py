@@ -1,7 +1,8 @@
 """Turns errors into RFC 9457 problem documents.
 
-Besides the standard members, a document has the request's id and `error`, a short string for clients that read only that
-member. A document tells the client what it can change. It reveals nothing about the inside of the service.
+Besides the standard members, a document has `error`, a short string for clients that read only that member, and in the
+service the request's id. `detail` says what happened and, after a semicolon, what the client can do. `error` is the part
+before that. A document reveals nothing about the inside of the service.
 """
 
 from __future__ import annotations
@@ -28,17 +29,22 @@ def problem_response(error: StateroomError, request: web.BaseRequest) -> web.Res
     """The answer for an error. The detail of an `Unavailable` is left out, because it names our servers."""
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
+    detail, short = error.detail, None
     match error:
         case BadInput(errors=errors) if errors:
             members["errors"] = [{"field": each.field, "message": each.message} for each in errors]
+            short, detail = error.detail, f"these fields are not valid: {', '.join(each.field for each in errors)}"
         case SessionEnded(reason=reason):
             members["reason"] = reason
         case TooManyAttempts(retry_after=seconds) | Unavailable(retry_after=seconds):
             headers["Retry-After"] = str(seconds)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = CHALLENGE
-    detail = error.title if isinstance(error, Unavailable) else error.detail
-    return problem(request, error.status, error.slug, error.title, detail, headers=headers, **members)
+    if isinstance(error, Unavailable):
+        detail = "; ".join([error.title, *([error.advice] if error.advice else []), f"try again in {error.retry_after} s"])
+    elif error.advice and "; " not in detail:
+        detail = f"{detail}; {error.advice}"
+    return problem(request, error.status, error.slug, error.title, detail, short=short, headers=headers, **members)
 
 
 def problem(
@@ -48,17 +54,22 @@ def problem(
     title: str,
     detail: str,
     *,
+    short: str | None = None,
     headers: Mapping[str, str] | None = None,
     **members: Any,
 ) -> web.Response:
-    """A problem document with these words. No cache may keep it."""
+    """A problem document with these words. No cache may keep it.
+
+    `short`: the member `error`; else it is the title from status 500 on, and below that the detail up to a semicolon.
+    """
+    own_id = request.get(REQUEST_ID)  # the service's requests have one; an application's do not
     document = {
         "type": f"{TYPE_PREFIX}{slug}",
         "title": title,
         "status": status,
         "detail": detail,
-        "error": title if status >= 500 else detail,
-        "request_id": request.get(REQUEST_ID, ""),
+        "error": short or (title if status >= 500 else detail.partition("; ")[0]),
+        **({} if own_id is None else {"request_id": own_id}),
         **members,
     }
     return web.Response(

@@ -14,6 +14,7 @@ from aiohttp import web
 from . import __version__
 from .backend.client import RedisClient
 from .backend.clients import make_client
+from .request.applications import inner_applications
 from .request.client_info import ClientInfo
 from .request.guards import OriginCheck
 from .request.housekeeping import Housekeeping
@@ -65,7 +66,8 @@ def setup(
     `REDIS_MODE` names; it may return a `redis.asyncio.Redis`, also a fake one.
     `known_users`: which of these user ids the application's table of users has. After the user database was restored from a
     backup, sessions of users whom it lacks are ended as `unknown-user`. Without this function nobody's session is ended so.
-    Raises `SettingsError`.
+    Sub-applications have the sessions of the application around them. Call it once, before the application starts.
+    Raises `SettingsError`, and `RuntimeError` if it was called for this application before, or is called too late.
     """
     install(app, settings, client_factory=client_factory, known_users=known_users)
 
@@ -79,6 +81,10 @@ def install(
     origin_exempt: Collection[Callable[..., Any]] = (),
 ) -> None:
     """`setup`, for an application that has handlers which must not check the request's origin: forward auth."""
+    if FRONTEND in app:
+        raise RuntimeError("stateroom.setup was called for this application before: call it once")
+    if app.pre_frozen:
+        raise RuntimeError("stateroom.setup was called too late: call it before the application starts or is added to another")
     settings = settings or Settings.load()
     metrics = Metrics(__version__)
     files = SettingsFiles(settings)
@@ -121,6 +127,11 @@ def install(
     housekeeping = Housekeeping(Upkeep(parts), frontend.streams, figures)
 
     async def running(app: web.Application) -> AsyncIterator[None]:
+        if any(FRONTEND in inner for inner in inner_applications(app)):  # two middlewares would load and save each request
+            raise RuntimeError(
+                "stateroom.setup was called for an application and for one inside it: call it for the outer one only, which gives "
+                "its sub-applications sessions too"
+            )
         async with contextlib.AsyncExitStack() as stack:
             await _run(stack, parts, frontend, database=app.get(DATABASE), housekeeping=housekeeping, figures=figures)
             await stack.enter_async_context(_task(files.watch, "settings files", metrics))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from stateroom.accounts import Accounts, User
 from stateroom.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
@@ -27,6 +26,7 @@ from stateroom.errors import (
 )
 from stateroom.telemetry.metrics import Metrics
 
+from ..logs import capture_events
 from ..servers import Servers
 
 EMAIL, PASSWORD, ADDRESS = "ada@example.com", "correct horse", "192.0.2.1"
@@ -136,7 +136,7 @@ async def test_a_taken_address_is_a_conflict_and_finding_them_out_is_throttled(a
 async def test_unknown_wrong_and_disabled_are_the_same_failure(accounts: Accounts, metrics: Metrics) -> None:
     user = await ada(accounts)
     failures = []
-    with structlog.testing.capture_logs() as logs:
+    with capture_events() as logs:
         for email, password in ((EMAIL, "wrong"), ("eve@example.com", PASSWORD), ("no address", PASSWORD)):
             with pytest.raises(InvalidCredentials) as caught:
                 await accounts.authenticate(email, password, ADDRESS)

@@ -103,6 +103,10 @@ async def test_a_first_hour(service: ServiceClient) -> None:
         (ADA | {"name": ""}, {"name"}),
         (ADA | {"name": "a\nb"}, {"name"}),
         (ADA | {"email": 7}, {"email"}),
+        ({"email": "no address", "password": "short", "name": ""}, {"email", "password", "name"}),
+        ({"email": "no address", "password": 7}, {"email", "password", "name"}),
+        ({"email": 7, "password": "short", "name": "a\nb"}, {"email", "password", "name"}),
+        ({"password": "short", "name": "Ada"}, {"email", "password"}),
     ],
 )
 async def test_what_is_wrong_with_a_registration_is_named_by_field(
@@ -110,7 +114,10 @@ async def test_what_is_wrong_with_a_registration_is_named_by_field(
 ) -> None:
     status, problem = await post(service, "/api/auth/register", body)
     assert status == 400
-    assert {each["field"] for each in problem["errors"]} == fields
+    order = [name for name in ("email", "password", "name") if name in fields]
+    assert [each["field"] for each in problem["errors"]] == order
+    assert problem["detail"] == f"these fields are not valid: {', '.join(order)}; correct the request and send it again"
+    assert problem["error"] == "; ".join(f"{each['field']}: {each['message']}" for each in problem["errors"])
     assert "short" not in str(problem)
     assert problem["request_id"]
 
@@ -131,6 +138,44 @@ async def test_the_api_takes_small_json_objects_only(service: ServiceClient, opt
         problem = await response.json(content_type="application/problem+json")
         assert (response.status, problem["status"]) == (status, status)
         assert problem["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "fields"),
+    [
+        ("/api/auth/password", {}, ["current_password", "new_password"]),
+        ("/api/auth/password", {"current_password": 7, "new_password": "short"}, ["current_password", "new_password"]),
+        ("/api/auth/password", {"new_password": "short"}, ["current_password", "new_password"]),
+        (
+            "/api/auth/login",
+            {"password": 7, "remember": "yes", "transport": "pigeon"},
+            ["email", "password", "remember", "transport"],
+        ),
+        ("/api/auth/token", {}, ["email", "password"]),
+        ("/api/auth/reauthenticate", {}, ["password"]),
+    ],
+)
+async def test_every_bad_field_of_a_body_is_named_at_once(
+    service: ServiceClient, path: str, body: dict[str, Any], fields: list[str]
+) -> None:
+    await register(service)
+    status, problem = await post(service, path, body)
+    assert (status, [each["field"] for each in problem["errors"]]) == (400, fields)
+    assert "short" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"), [("/api/auth/login", "application/json"), ("/login", "application/x-www-form-urlencoded")]
+)
+async def test_415_names_the_type_that_it_wants(service: ServiceClient, path: str, wanted: str) -> None:
+    """RFC 9110 section 15.5.16: the header `Accept` of the answer."""
+    async with service.post(path, data="<a/>", headers={"Content-Type": "text/xml"}) as response:
+        assert response.status == 415
+        assert response.headers["Accept"] == wanted
+        if path.startswith("/api/"):
+            problem = await response.json(content_type="application/problem+json")
+            assert problem["detail"] == f"the body has a type that is not taken here; send {wanted}"
+            assert problem["error"] == "the body has a type that is not taken here"
 
 
 async def test_a_body_that_cannot_be_read_is_no_fault_of_ours(service: ServiceClient) -> None:

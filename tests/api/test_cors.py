@@ -56,6 +56,24 @@ async def test_other_origins_may_neither_ask_nor_call(shop_service: ServiceClien
         assert "Access-Control-Allow-Origin" not in response.headers
 
 
+async def test_an_application_in_a_web_view_reads_answers_under_the_origin_that_it_sent(
+    servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient
+) -> None:
+    settings = servers.service_settings(tmp_path, cors_origins=f"{SHOP}:443, capacitor://localhost")
+    service = await aiohttp_client(make_app(settings))
+    for origin in ("capacitor://localhost", "capacitor://LocalHost", SHOP):
+        asking = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        async with service.options("/api/auth/login", headers=asking) as response:
+            assert response.status == 204
+            assert response.headers["Access-Control-Allow-Origin"] == origin
+        async with service.post("/api/auth/logout", headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"}) as response:
+            assert response.status == 200
+            assert response.headers["Access-Control-Allow-Origin"] == origin
+    for origin in ("capacitor://localhost.evil", "capacitor://", "http://localhost"):
+        async with service.post("/api/auth/logout", headers={"Origin": origin}) as response:
+            assert response.status == 403
+
+
 async def test_without_the_setting_nothing_is_said_to_other_origins(service: ServiceClient) -> None:
     async with service.get("/api/auth/check", headers={"Origin": SHOP}) as response:
         assert response.status == 200

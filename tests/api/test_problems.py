@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import structlog
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
@@ -14,6 +13,7 @@ from stateroom.app import make_app
 from stateroom.errors import DatabaseUnavailable, Saturated
 
 from ..conftest import ServiceClient
+from ..logs import capture_events
 
 
 async def problem(client: ServiceClient, method: str, path: str, **options: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -25,6 +25,24 @@ async def problem(client: ServiceClient, method: str, path: str, **options: Any)
         assert document["request_id"] == response.headers["X-Request-ID"]
         assert response.headers["Cache-Control"] == "no-store"
         return document, dict(response.headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "error", "detail"),
+    [
+        ("GET", "/nowhere", "there is nothing at this path", "there is nothing at this path; check the address, and the id in it"),
+        ("PUT", "/api/auth/login", "PUT is not allowed here", "PUT is not allowed here; the header Allow names what is"),
+        (
+            "GET", "/api/profile",
+            "Sign-in required", "Sign-in required; sign in, and send the session's cookie or bearer with the request",
+        ),
+    ],
+)  # fmt: skip
+async def test_the_detail_says_what_the_client_can_do(
+    service: ServiceClient, method: str, path: str, error: str, detail: str
+) -> None:
+    document, _ = await problem(service, method, path)
+    assert (document["error"], document["detail"]) == (error, detail)
 
 
 async def test_a_path_that_is_not_there(service: ServiceClient) -> None:
@@ -90,6 +108,7 @@ async def failing(service_settings: Settings, aiohttp_client: AiohttpClient) -> 
 async def test_nothing_of_the_inside_leaves_with_an_error(failing: ServiceClient, fault: str, status: int, error: str) -> None:
     document, headers = await problem(failing, "GET", f"/fail/{fault}")
     assert (document["status"], document["error"]) == (status, error)
+    assert document["detail"] != error
     for inside in ("SELECT", "/etc", "10.1.2.3", "Traceback", "RuntimeError", "33 wait"):
         assert inside not in str(document)
     if status == 503:
@@ -102,7 +121,7 @@ async def test_a_saturated_service_says_when_to_come_back(failing: ServiceClient
 
 
 async def test_a_bug_is_in_the_log_under_the_request_id(failing: ServiceClient) -> None:
-    with structlog.testing.capture_logs() as logs:
+    with capture_events() as logs:
         document, _ = await problem(failing, "GET", "/fail/bug")
     [entry] = [each for each in logs if each["event"] == "request_failed"]
     assert (entry["request_id"], entry["log_level"]) == (document["request_id"], "error")

@@ -56,3 +56,12 @@ def test_public_origins_are_our_own() -> None:
     settings = Settings(_env_file=None, public_origins="https://sign-in.example.com")
     assert safe_return(settings, "https://sign-in.example.com/x") == "https://sign-in.example.com/x"
     assert safe_return(settings, "https://sign-in.example.com:444/x") is None
+
+
+def test_a_default_port_is_no_difference() -> None:
+    settings = Settings(_env_file=None, public_origins="https://sign-in.example.com", return_hosts="app.example.com:443")
+    for value in ("https://sign-in.example.com:443/x", "https://app.example.com/x", "https://app.example.com:443/x"):
+        assert safe_return(settings, value) == value
+    assert safe_return(settings, "https://own.example.com:443/x", own_origin="https://own.example.com") is not None
+    for value in ("http://sign-in.example.com:443/x", "http://app.example.com/x", "https://app.example.com:80/x"):
+        assert safe_return(settings, value) is None

@@ -494,6 +494,14 @@ async def test_a_token_mints_no_token(settings: Settings) -> None:
         assert (status, problem["type"]) == (403, "urn:stateroom:problem:not-by-access-token")
 
 
+async def test_a_token_mints_no_token_without_a_request_either(client: ServiceClient) -> None:
+    manager = app_of(client)[SESSIONS]
+    session = await manager.load(await minted(client), purpose="bearer")
+    assert session.user_id is not None
+    with pytest.raises(stateroom.NotByAccessToken):
+        manager.mint_access_token(session)
+
+
 async def test_no_token_after_a_degraded_sign_in(settings: Settings, node: Node) -> None:
     """Redis takes no writes: the session is in its cookie alone, and the store cannot confirm it."""
     seen: list[bool] = []

@@ -6,14 +6,21 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pytest
+import redis.asyncio
 import trustme
+from aiohttp import web
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.sentinel import Sentinel
 from redis.crc import key_slot
 from redis.exceptions import MovedError, NoScriptError
 
+import stateroom
 from stateroom.backend.budget import BUDGET, Budget, within_budget
 from stateroom.backend.client import RedisClient, Script
 from stateroom.backend.clients import SentinelClient, make_client
@@ -32,6 +39,44 @@ from ..patience import at_most
 from ..servers import Servers
 
 ECHO_SCRIPT = Script.of("redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]")
+
+
+def _call(make: Callable[[], Any], _: Settings) -> Any:
+    return make()
+
+
+def by_sentinel(**values: Any) -> Any:
+    return Sentinel([("localhost", 1)]).master_for("mymaster", **values)  # type: ignore[no-untyped-call]
+
+
+class TestFactory:
+    """What an application's `client_factory` may return. Startup refuses the rest."""
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            lambda: redis.asyncio.Redis(decode_responses=True),
+            lambda: redis.asyncio.from_url("redis://localhost?decode_responses=yes"),
+            lambda: redis.asyncio.Redis(connection_pool=redis.asyncio.ConnectionPool(decode_responses=True)),
+            lambda: redis.asyncio.Redis(connection_pool=redis.asyncio.BlockingConnectionPool(decode_responses=True)),
+            lambda: by_sentinel(decode_responses=True),
+            lambda: fakeredis.FakeAsyncRedis(decode_responses=True),
+        ],
+        ids=["keyword", "url", "pool", "blocking pool", "sentinel", "fakeredis"],
+    )
+    def test_a_client_that_decodes_answers_stops_startup(self, made: Callable[[], Any]) -> None:
+        with pytest.raises(SettingsError, match=r"decode_responses=True.*; leave decode_responses out") as caught:
+            stateroom.setup(web.Application(), settings(redis_mode="single"), client_factory=lambda _: made())
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("made", [redis.Redis, lambda: RedisCluster("localhost"), lambda: None])
+    def test_what_is_no_client_of_one_server_for_asyncio_stops_startup(self, made: Callable[[], Any]) -> None:
+        with pytest.raises(TypeError, match=r"return a redis\.asyncio\.Redis"):
+            stateroom.setup(web.Application(), settings(redis_mode="single"), client_factory=lambda _: made())
+
+    def test_a_client_that_answers_in_bytes_is_taken(self) -> None:
+        for make in (redis.asyncio.Redis, fakeredis.FakeAsyncRedis, by_sentinel):
+            stateroom.setup(web.Application(), settings(redis_mode="single"), client_factory=partial(_call, make))
 
 
 def settings(**values: Any) -> Settings:

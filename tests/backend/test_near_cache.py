@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import structlog
 from redis.crc import key_slot
 
 from stateroom.backend import near_cache
@@ -26,6 +25,7 @@ from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
 
 from ..conftest import require_tool
+from ..logs import capture_events
 from ..servers import Servers
 
 MAX_AGE = 30.0
@@ -344,7 +344,7 @@ async def test_a_user_who_may_not_ask_for_news_costs_the_copies_only(node: Node)
     await node.call("ACL", "SETUSER", "old", *rights, "-client|tracking")
     await node.call("ACL", "SETUSER", "new", *rights)
     for user, keeps in (("old", 0), ("new", 1)):
-        with structlog.testing.capture_logs() as logs:
+        with capture_events() as logs:
             client = await started(settings(node, redis_username=user, redis_password="secret"))
             try:
                 await node.call("HSET", "k", "f", "1")
@@ -359,7 +359,7 @@ async def test_a_user_who_may_not_ask_for_news_costs_the_copies_only(node: Node)
 
 async def test_a_plain_client_does_without_and_says_so(servers: Servers) -> None:
     made = servers.settings("fakeredis", session_cache_max_age=MAX_AGE)
-    with structlog.testing.capture_logs() as logs:
+    with capture_events() as logs:
         client = make_client(made, Servers.fake_redis, metrics=Metrics())
     assert client.standing("").near is None
     assert [entry["event"] for entry in logs] == ["near_cache_off"]

@@ -193,7 +193,7 @@ async def revoked(door: Door) -> str:
 
 
 async def two_cookies(door: Door) -> str:
-    """A foreign site may have set a cookie."""
+    """A browser may keep it at two paths. Cookies of two users are in tests/request/test_doubled_cookies.py."""
     return door.outcome(await door.ask(headers=FETCH | {"Cookie": f"{door.cookie}; {door.cookie}"}))
 
 
@@ -308,7 +308,7 @@ WELL: dict[str, Case] = {
     "signed out, anything else": asks_by_script,
     "after a sign-out, the cookie replayed": signed_out,
     "revoked from another device": revoked,
-    "two session cookies": two_cookies,
+    "the session cookie twice": two_cookies,
     "`Remote-User` and the other three forged": forges,
     "the session cookie, seen by the application": looks_for_our_cookie,
     "a bearer of ours, seen by the application": shows_our_bearer,

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp_session
 import pytest
 import redis.asyncio
-from aiohttp import DummyCookieJar, web
-from aiohttp.test_utils import TestClient, TestServer
-from aiohttp_session.redis_storage import RedisStorage
+from aiohttp import web
 
 import stateroom
-from stateroom import SESSIONS, Settings, SettingsError, carry_over, testing
+from stateroom import Settings, SettingsError, carry_over, testing
 from stateroom.drills import topology
 from stateroom.drills.node import Node
 from stateroom.request.old_sessions import REDIRECT_SECONDS, OldSessions
@@ -26,6 +21,7 @@ from stateroom.sessions.sealing.key_ring import new_key
 
 from ..conftest import ServiceClient
 from ..servers import Servers
+from .old_application import ask, before_the_move, manager_of, moved, old, stored
 
 # aiohttp-session keeps its objects in requests under plain names.
 pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
@@ -43,78 +39,10 @@ def settings(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -
     return servers.settings("valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}", database_url=database, state_dir=tmp_path)
 
 
-async def whose(request: web.Request) -> web.Response:
-    session = stateroom.get_session(request)
-    return web.json_response({"user": session.user_id, "data": dict(session), "ended": session.ended, "id": session.id})
-
-
-async def page(request: web.Request) -> web.Response:
-    return web.Response(text="a page for anybody")
-
-
-async def sign_out(request: web.Request) -> web.Response:
-    await stateroom.sign_out(request)
-    return web.json_response({})
-
-
-@contextlib.asynccontextmanager
-async def moved(settings: Settings, node: Node) -> AsyncIterator[ServiceClient]:
-    """One worker of the application after its move. The client keeps no cookies."""
-    app = web.Application()
-    stateroom.setup(app, settings)
-    carry_over(app, redis_url=f"redis://{node.host}:{node.port}/0", user_key="user_id")
-    app.add_routes([web.get("/", whose), web.get("/page", page), web.post("/sign-out", sign_out)])
-    async with TestClient(TestServer(app), cookie_jar=DummyCookieJar()) as client:
-        yield client
-
-
 @pytest.fixture
 async def client(settings: Settings, node: Node) -> AsyncIterator[ServiceClient]:
     async with moved(settings, node) as made:
         yield made
-
-
-async def before_the_move(node: Node, **data: Any) -> str:
-    """Visit the old application, which stores this data. Returns its cookie."""
-
-    async def visit(request: web.Request) -> web.Response:
-        (await aiohttp_session.get_session(request)).update(data)
-        return web.Response()
-
-    client = redis.asyncio.Redis(host=node.host, port=node.port)
-    app = web.Application()
-    aiohttp_session.setup(app, RedisStorage(client, max_age=3600))
-    app.add_routes([web.get("/", visit)])
-    async with TestClient(TestServer(app)) as browser, browser.get("/") as response:
-        cookie = response.cookies["AIOHTTP_SESSION"].value
-    await client.aclose()
-    return cookie
-
-
-async def ask(client: ServiceClient, cookie: str, path: str = "/", method: str = "GET") -> tuple[int, Any, str]:
-    """The status, the answer, and Stateroom's cookie in it."""
-    async with client.request(method, path, headers={"Cookie": cookie}) as response:
-        is_json = "json" in response.content_type
-        ours = response.cookies.get("session_id")
-        return (
-            response.status,
-            await response.json() if is_json else await response.text(),
-            f"session_id={ours.value}" if ours else "",
-        )
-
-
-async def stored(node: Node, cookie: str) -> Any:
-    raw = await node.call("GET", f"AIOHTTP_SESSION_{cookie}")
-    return None if raw is None else json.loads(raw)
-
-
-def old(cookie: str) -> str:
-    return f"AIOHTTP_SESSION={cookie}"
-
-
-def manager_of(client: ServiceClient) -> stateroom.SessionManager:
-    assert client.app is not None
-    return client.app[SESSIONS]
 
 
 async def test_the_user_stays_signed_in_with_all_data(client: ServiceClient, node: Node) -> None:
@@ -243,9 +171,7 @@ async def test_whose_sessions_were_all_ended_since_signs_in_again(servers: Serve
     "raw",
     [
         "", "{", "[]", "7", "null", '"text"', "{}", '{"created": 1}', '{"created": 1, "session": {}}', '{"session": []}',
-        '{"session": {"user_id": []}}', '{"session": {"user_id": 1.5}}', '{"session": {"user_id": true}}',
-
-        '{"session": {"user_id": ""}}', '{"user": 7, "carried_to": "x", "created": 1}',
+        '{"user": 7, "carried_to": "x", "created": 1}',
         '{"user": "i42", "carried_to": "x", "created": 1}', "\x00\udcff",
         "[" * 10_000,
     ],
@@ -258,17 +184,17 @@ async def test_what_aiohttp_session_did_not_write_is_let_be(client: ServiceClien
     assert await node.call("GET", f"AIOHTTP_SESSION_{cookie}") == raw.encode(errors="surrogateescape")
 
 
-@pytest.mark.parametrize("cookie", ["", "a b", "x" * 300, "../x", "a:b", "*", "%2e", "0123456789abcdef" * 2])
+@pytest.mark.parametrize(
+    "cookie", ["", "a b", "x" * 5000, "../x", "a:b", "*", "%2e", "\udcff", '"', '"\\000"', '"\\"', "0123456789abcdef" * 2]
+)
 async def test_a_cookie_that_stands_for_nothing_is_an_anonymous_visitors(client: ServiceClient, node: Node, cookie: str) -> None:
     status, answer, given = await ask(client, old(cookie))
     assert (status, answer["user"], given) == (200, None, "")
 
 
-async def test_a_key_of_another_kind_and_two_cookies_are_nobodys(client: ServiceClient, node: Node) -> None:
+async def test_a_key_of_another_kind_is_nobodys(client: ServiceClient, node: Node) -> None:
     await node.call("LPUSH", f"AIOHTTP_SESSION_{(key := secrets.token_hex(8))}", "x")
     assert (await ask(client, old(key)))[1]["user"] is None
-    cookie = await before_the_move(node, user_id=42)
-    assert (await ask(client, f"{old(cookie)}; {old(cookie)}"))[1]["user"] is None
 
 
 async def test_a_session_here_goes_before_the_old_one(client: ServiceClient, node: Node) -> None:
@@ -276,12 +202,6 @@ async def test_a_session_here_goes_before_the_old_one(client: ServiceClient, nod
     other = await before_the_move(node, user_id=43)
     assert (await ask(client, f"{old(other)}; {ours}"))[1]["user"] == 42
     assert (await stored(node, other))["session"] == {"user_id": 43}
-
-
-async def test_too_much_data_is_left_where_it_is(client: ServiceClient, node: Node) -> None:
-    cookie = await before_the_move(node, user_id=42, much="x" * 20_000)
-    assert (await ask(client, old(cookie)))[1]["user"] is None
-    assert (await stored(node, cookie))["session"]["user_id"] == 42
 
 
 async def test_while_redis_here_is_away_nothing_is_lost(client: ServiceClient, node: Node) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
-from structlog.testing import capture_logs
 
 from stateroom.request.client_info import device_type
 from stateroom.request.proxies import Proxies
 from stateroom.settings import Settings
+
+from ..logs import capture_events
 
 
 class Transport:
@@ -78,7 +79,7 @@ def test_the_origin_is_what_the_client_used() -> None:
 
 def test_forwarding_headers_of_strangers_are_logged_once() -> None:
     ours = proxies()
-    with capture_logs() as logs:
+    with capture_events() as logs:
         for _ in range(3):
             ours.address(request("203.0.113.7", ("X-Forwarded-For", "1.1.1.1")))
     assert [each["event"] for each in logs] == ["forwarding_headers_ignored"]

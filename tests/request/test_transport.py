@@ -7,7 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from stateroom.request.proxies import Proxies
-from stateroom.request.transport import CookieJar, read_bearer
+from stateroom.request.transport import CookieJar, read_bearer, read_cookie
 from stateroom.settings import Settings
 
 KEY = "A" * 43
@@ -18,7 +18,7 @@ def jar(**values: object) -> CookieJar:
     return CookieJar(settings, opens=lambda value: value == "ours", proxies=Proxies(settings))
 
 
-def read(*headers: str) -> str | None:
+def read(*headers: str) -> str | list[str] | None:
     request = make_mocked_request("GET", "/", headers=CIMultiDict([("Cookie", header) for header in headers]))
     return jar().read_value(request)[0]
 
@@ -44,9 +44,15 @@ def test_the_cookie_is_found_by_its_whole_name(header: str, value: str | None) -
     assert read(header) == value
 
 
-def test_two_cookies_of_the_name_are_none() -> None:
-    assert read("session_id=abc; session_id=def") is None
-    assert read("session_id=abc", "session_id=def") is None
+def test_several_cookies_of_the_name_are_read_in_their_order() -> None:
+    assert read("session_id=abc; session_id=def") == ["abc", "def"]
+    assert read("session_id=abc", "a=1; session_id=def ; b=2; session_id=abc") == ["abc", "def", "abc"]
+    assert read("session_id=abc; a=1 session_id=def") == "abc"
+
+
+def test_two_cookies_of_another_name_are_none() -> None:
+    request = make_mocked_request("GET", "/", headers={"Cookie": "a=1; b=2; b=3"})
+    assert (read_cookie(request, "a="), read_cookie(request, "b="), read_cookie(request, "c=")) == ("1", None, None)
 
 
 def written(max_age: int | None = None, **values: object) -> str:
@@ -84,6 +90,39 @@ def test_embedded_cookies_turn_secure_with_the_first_request_of_a_trusted_proxy(
     )
     embedded.write(headers, "VALUE", max_age=None)
     assert headers["Set-Cookie"].endswith("; Secure")
+
+
+def lines(action: str, **values: object) -> list[str]:
+    headers: CIMultiDict[str] = CIMultiDict()
+    of = jar(**values)
+    if action == "write":
+        of.write(headers, "VALUE", max_age=None)
+    else:
+        of.clear(headers)
+    return headers.getall("Set-Cookie")
+
+
+@pytest.mark.parametrize("action", ["write", "clear"])
+def test_a_partitioned_cookie_is_written_and_cleared_so_and_the_one_of_before_is_dropped(action: str) -> None:
+    before, now = lines(action, redis_host="localhost", cookie_keys=KEY, cookie_partitioned=True, cookie_samesite="None")
+    assert before == "__Host-session=; Max-Age=1; Path=/; HttpOnly; SameSite=None; Secure"
+    assert now.startswith("__Host-session=VALUE;" if action == "write" else "__Host-session=; Max-Age=0;")
+    assert now.endswith("; Path=/; HttpOnly; SameSite=None; Secure; Partitioned")
+
+
+def test_a_cookie_that_is_not_partitioned_any_more_is_dropped() -> None:
+    before, now = lines("write", redis_host="localhost", cookie_keys=KEY, cookie_former="/ partitioned")
+    assert before == "__Host-session=; Max-Age=1; Path=/; HttpOnly; SameSite=Strict; Secure; Partitioned"
+    assert "Partitioned" not in now
+
+
+def test_cookies_of_former_places_are_dropped_before_ours_is_set_and_ours_is_not_among_them() -> None:
+    dropped = lines("write", cookie_domain="example.com", cookie_former="example.com, example.com/app, /, / partitioned")
+    assert [line.split("; HttpOnly")[0] for line in dropped] == [
+        "session_id=; Max-Age=1; Path=/app; Domain=example.com",
+        "session_id=; Max-Age=1; Path=/",  # a partitioned one needs Secure
+        "session_id=VALUE; Path=/; Domain=example.com",
+    ]
 
 
 def test_clearing_takes_the_same_attributes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +116,12 @@ def test_no_request_of_a_stranger_logs_a_traceback_or_more_than_its_line(service
     assert len(told) <= 1, told
     assert not told or (json.loads(told[0])["event"] in {"request", "request_malformed"} and len(told[0]) < 300)
     assert SECRET not in service.output
+
+
+@pytest.mark.parametrize(("kept", "address"), [("full", "127.0.0.1"), ("truncated", "127.0.0.0"), ("off", "")])
+def test_the_log_keeps_of_the_address_what_sessions_may_keep(tmp_path: Path, kept: str, address: str) -> None:
+    with Serving(tmp_path, SESSION_ADDRESS=kept) as serving:
+        _, headers, _ = exchange(serving.port, b"no HTTP\r\n\r\n")
+        serving.wait_for(headers["x-request-id"])
+        lines = [json.loads(line) for line in serving.output.splitlines() if headers["x-request-id"] in line]
+    assert [(line["event"], line["address"]) for line in lines] == [("request_malformed", address)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from itertools import product
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from stateroom.errors import SettingsError
 from stateroom.settings import MisspeltSettingWarning, Settings
-from stateroom.settings.names import MOST_EDITS, is_within, nearest
+from stateroom.settings.names import _FIXES, MOST_EDITS, is_within, nearest
 
 SECRET = "hunter2-correct-horse"
 
@@ -78,6 +79,42 @@ def test_a_misspelt_name_stops_the_service_and_warns_a_library(name: str, place:
     with pytest.warns(MisspeltSettingWarning) as warned:
         assert Settings().port == 8080
     assert [str(each.message) for each in warned] == [line]
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("REDIS_SSL", "for TLS set REDIS_TLS=true, or begin REDIS_URL with rediss://"),
+        ("REDIS_DSN", "use REDIS_URL"),
+        ("REDIS_TTL", "use SESSION_MAX_AGE"),
+        ("SESSION_AGE", "use SESSION_MAX_AGE"),
+        ("REDIS_CA", "use REDIS_TLS_CA"),
+        ("REDIS_POOL", "use REDIS_POOL_SIZE"),
+    ],
+)
+def test_a_name_that_others_use_leads_to_what_it_means_and_not_to_what_is_spelt_like_it(
+    name: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = f"{name} is not a setting of Stateroom; {fix}"
+    with pytest.raises(SettingsError) as refused:
+        Settings(**{name.lower(): SECRET})
+    assert str(refused.value) == line
+    monkeypatch.setenv(name, SECRET)
+    with pytest.raises(SettingsError) as refused:
+        Settings.for_service()
+    assert str(refused.value) == line
+    with pytest.warns(MisspeltSettingWarning) as warned:
+        assert Settings().port == 8080
+    assert [str(each.message) for each in warned] == [line]
+
+
+def test_a_fix_names_settings_that_exist() -> None:
+    ours = {name.upper() for name in Settings.model_fields}
+    for name, fix in _FIXES.items():
+        named = set(re.findall(r"[A-Z]+_[A-Z_]+", fix))
+        assert named
+        assert named <= ours
+        assert name not in ours
 
 
 def test_without_dotenv_its_names_are_not_looked_at() -> None:

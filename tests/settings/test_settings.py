@@ -87,10 +87,17 @@ def test_ipv6_hosts_are_kept_without_brackets(host: str) -> None:
         ("http://app.example.com:8080", "http://app.example.com:8080"),
         ("http://[::1]:80", "http://[::1]"),
         ("https://app.example.com:80", "https://app.example.com:80"),
+        ("https://[2001:DB8:0::1]:443/", "https://[2001:db8::1]"),
+        ("Capacitor://LocalHost/", "capacitor://localhost"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("ionic://localhost:3000", "ionic://localhost:3000"),
+        ("chrome-extension://abcdefghijklmnopabcdefghijklmnop", "chrome-extension://abcdefghijklmnopabcdefghijklmnop"),
+        ("moz-extension://9a8b-77", "moz-extension://9a8b-77"),
     ],
 )
 def test_origins_are_kept_as_browsers_send_them(given: str, kept: str) -> None:
     assert Settings(public_origins=given).public_origins == (kept,)
+    assert Settings(cors_origins=given).cors_origins == (kept,)
 
 
 def test_cookie_keys_are_tried_in_their_order() -> None:
@@ -206,12 +213,30 @@ class TestCookies:
             ({"session_name": "__Host-x", "cookie_secure": False}, "SESSION_NAME __Host-x needs COOKIE_SECURE=true"),
             ({"session_name": "__Secure-x", "cookie_secure": False}, "SESSION_NAME __Secure-x needs COOKIE_SECURE=true"),
             ({"cookie_samesite": "None", "cookie_secure": False}, "COOKIE_SAMESITE=None needs COOKIE_SECURE=true"),
+            (
+                {"cookie_partitioned": True, "cookie_secure": False},
+                "COOKIE_PARTITIONED needs COOKIE_SECURE=true",
+            ),
+            ({"cookie_partitioned": True}, "COOKIE_PARTITIONED is for pages in a frame of another site"),
+            ({"cookie_partitioned": True, "cookie_samesite": "Lax"}, "COOKIE_PARTITIONED is for pages in a frame of another site"),
+            ({"cookie_former": "example.com"}, "COOKIE_FORMER has a domain or a path, but a cookie named __Host-session"),
+            ({"cookie_former": "/app"}, "COOKIE_FORMER has a domain or a path, but a cookie named __Host-session"),
         ],
     )
     def test_what_browsers_would_drop_is_refused(self, values: dict[str, Any], words: str) -> None:
         line = refused(redis_host="redis", **values)
         assert line.startswith(words)
         assert "; " in line
+
+    def test_a_partitioned_cookie_is_for_frames_of_other_sites(self) -> None:
+        settings = production(redis_host="redis", cookie_partitioned=True, cookie_samesite="none", cookie_former="/ partitioned, /")
+        assert (settings.session_name, settings.cookie_partitioned) == ("__Host-session", True)
+
+    def test_places_of_former_cookies_are_a_domain_and_a_path(self) -> None:
+        given = ".Example.com/app, example.com, /app, / Partitioned"
+        assert production(redis_host="redis", session_name="sid", cookie_former=given).cookie_former == (
+            ("example.com", "/app", False), ("example.com", "/", False), ("", "/app", False), ("", "/", True),
+        )  # fmt: skip
 
     def test_only_the_embedded_mode_makes_a_key_of_its_own(self) -> None:
         assert refused(redis_host="redis", cookie_keys="") == (

@@ -16,9 +16,10 @@ SOURCES = str(Path(stateroom.__file__).parents[1])
 SETUP = """
 import logging, structlog
 from stateroom import testing, security_event
+from stateroom.logs import get_logger
 from stateroom.telemetry.logging import configure_logging
 configure_logging(testing.settings(log_format={format!r}, log_level={level!r}))
-log = structlog.get_logger("a.part")
+log = get_logger("a.part")
 """
 
 
@@ -44,6 +45,24 @@ def test_off_a_terminal_each_event_is_a_line_of_json() -> None:
     [entry] = entries("log.info('happened', count=2)", log_format=None)
     assert (entry["event"], entry["level"], entry["logger"], entry["count"]) == ("happened", "info", "a.part", 2)
     assert entry["time"].endswith("Z")
+
+
+def test_an_application_that_logs_through_structlog_writes_the_same_line() -> None:
+    ours, theirs = entries("log.info('happened', count=2)\nstructlog.get_logger('a.part').info('happened', count=2)")
+    assert ours.pop("time")[:10] == theirs.pop("time")[:10]
+    assert list(ours.items()) == list(theirs.items())
+
+
+def test_an_application_that_has_configured_structlog_keeps_it() -> None:
+    code = """
+structlog.configure(processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+configure_logging(testing.settings(log_format="json"))
+log.info("ours")
+structlog.get_logger().info("theirs")
+"""
+    ours, theirs = entries("import sys\nstructlog.reset_defaults()" + code)
+    assert (ours["logger"], ours["event"]) == ("a.part", "ours")
+    assert theirs == {"event": "theirs"}
 
 
 def test_records_of_other_libraries_leave_the_same_way() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from structlog.testing import capture_logs
 
 from stateroom.telemetry import loops
 from stateroom.telemetry.metrics import Metrics
+
+from ..logs import capture_events
 
 
 async def test_a_loop_goes_on_after_an_error_which_is_logged_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +20,7 @@ async def test_a_loop_goes_on_after_an_error_which_is_logged_and_counted(monkeyp
         if len(turns) < 3:
             raise ValueError("unforeseen")
 
-    with capture_logs() as lines:
+    with capture_events() as lines:
         await loops.keep_going(loop, "housekeeping", metrics)
     assert len(turns) == 3
     told = [(line["event"], line["log_level"], line["loop"], line["exc_info"]) for line in lines]

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from pytest_aiohttp import AiohttpClient
 
 from stateroom.app import make_app
 
 from ..conftest import ServiceClient
+from ..logs import capture_events
 from ..servers import Servers
 
 
@@ -50,7 +50,7 @@ async def test_an_odd_request_id_is_not_taken_over_from_anyone(trusting: Service
 
 
 async def lines_of(client: ServiceClient, path: str) -> list[Any]:
-    with structlog.testing.capture_logs() as logs:
+    with capture_events() as logs:
         async with client.get(path) as response:
             await response.read()
     return [each for each in logs if each["event"] == "request"]

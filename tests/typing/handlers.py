@@ -111,7 +111,13 @@ def answer(error: Exception) -> dict[str, Any]:
     match error:
         case stateroom.SessionEnded():
             return {"reason": assert_type(error.reason, str)}
-        case stateroom.SignInRequired() | stateroom.SessionTooLarge() | stateroom.SettingsError():
+        case stateroom.SignInRequired():
+            return {"detail": assert_type(error.detail, str)}
+        case stateroom.NotSignedIn():
+            return {"slug": assert_type(error.slug, str)}
+        case stateroom.ReauthenticationRequired() | stateroom.NotByAccessToken() | stateroom.HeadersSent():
+            return {"title": assert_type(error.title, str)}
+        case stateroom.NotFound() | stateroom.ForeignOrigin() | stateroom.SessionTooLarge() | stateroom.SettingsError():
             return {"detail": assert_type(error.detail, str)}
         case stateroom.StoreUnavailable() | stateroom.DatabaseUnavailable():
             return {"title": assert_type(error.title, str)}

@@ -47,6 +47,8 @@ class Browser:
 
     def _keep(self, line: str) -> None:
         """RFC 6265, section 5.3."""
+        if line.endswith("; Partitioned"):  # it concerns none of those that this browser keeps
+            return
         [(name, cookie)] = SimpleCookie(line).items()
         domain = cookie["domain"].lstrip(".")
         if cookie["secure"] and self._scheme == "http":
@@ -138,3 +140,14 @@ async def test_a_sign_out_by_the_api_is_no_loss(open_browser: Open) -> None:
     assert "stateroom_signed_in" in browser.cookies
     assert (await browser.call("POST", "/api/auth/logout")).status == 200
     assert "You signed in, but" not in (await browser.call("GET", "/login")).text
+
+
+async def test_several_cookies_of_our_name_are_told_with_what_to_do(open_browser: Open) -> None:
+    browser = await open_browser("https", "sso.example.com", cookie_secure=True, cookie_domain="example.com", session_name="sid")
+    await browser.call("POST", "/register", DEMO | {"email": "eve@example.com"})
+    planted = browser.cookies.pop("sid")
+    await browser.call("POST", "/register", DEMO)
+    browser.cookies["sid"] += f"; sid={planted}"
+    text = (await browser.call("GET", "/login")).text
+    assert "You signed in, but your browser sent several cookies of our name" in text
+    assert "COOKIE_FORMER" in text

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, TooManyAttempts, Unavailable
+from ..logs import security_event
 from ..request.proxies import kept_form
-from ..telemetry.logging import security_event
 from .limits import ChangeLimits
 from .passwords import KIND_LENGTH, LOCKED, MAX_PASSWORD_LENGTH, Passwords
 from .throttle import Throttle, network_of
-from .users import User, Users, email_errors, name_errors, normal_email
+from .users import TAKEN, User, Users, email_errors, name_errors, normal_email
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..backend.client import RedisClient
     from ..database import Steps
+    from ..errors import FieldError
     from ..sessions.model.rows import InTransaction
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
@@ -79,16 +80,29 @@ class Accounts:
         has an account, or fill the database with accounts.
         Raises `BadInput`, `Conflict`, `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
         """
-        errors = [*email_errors(email), *self._passwords.errors(password), *name_errors(name)]
+        errors = self.faults(email=email, password=password, name=name)
         if errors:
             raise BadInput(errors=tuple(errors))
         email = normal_email(email)
         async with self._attempt(email, address):
             if await self.users.by_email(email) is not None:  # before the costly hash; the table's constraint decides
-                raise Conflict("an account with this email exists")
+                raise Conflict(TAKEN)
             user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
         self._in_background((email, address), self.throttle.acquit(email, address))
         return user
+
+    def faults(self, **given: str) -> list[FieldError]:
+        """The faults of what a user has given: `email`, `name`, `password`, `new_password`, each if it is there."""
+        errors: list[FieldError] = []
+        for field, value in given.items():
+            match field:
+                case "email":
+                    errors += email_errors(value)
+                case "name":
+                    errors += name_errors(value)
+                case "password" | "new_password":
+                    errors += self._passwords.errors(value, field)
+        return errors
 
     async def authenticate(self, email: str, password: str, address: str | None) -> User:
         """Return the user with this email and password. `address`: the client's IP address.
@@ -122,7 +136,7 @@ class Accounts:
         The caller calls the function in the transaction in which it ends the user's sessions, so that both happen or none.
         The function raises `Conflict` if the password has changed meanwhile. Raises as `authenticate`, and `BadInput`.
         """
-        errors = self._passwords.errors(new, "new_password")
+        errors = self.faults(new_password=new)
         if errors:
             raise BadInput(errors=tuple(errors))
         user = await self.verify_password(user_id, current, address)

@@ -14,17 +14,16 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Literal
 
-import structlog
-
 from ..backend.budget import aside
 from ..backend.client import RedisClient, Script
 from ..errors import StoreUnavailable, TooManyAttempts
+from ..logs import get_logger
 from .throttle import LocalCounts, digest, network_of
 
 if TYPE_CHECKING:
     from ..settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Kind = Literal["password", "session"]
 """What a step needs: the account's password, or only a session."""

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import bcrypt
-import structlog
 
 from ..errors import FieldError, Saturated, SettingsError, TooManyAttempts
+from ..logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -60,7 +60,7 @@ _NOBODYS_SALT_AND_HASH = _NOBODYS_SALT + "." * 31
 LOCKED = f"{_PLAIN}$$2b$12${_NOBODYS_SALT_AND_HASH}"
 """A stored hash that no password has. Earlier releases understand it too."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -27,8 +27,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
 from ..errors import Conflict, FieldError
-from ..sessions.journal.sql import check_primary, note_registration
-from ..sessions.manager import SessionManager
+from ..sessions.journal.sql import check_primary, current_epoch, generation_of, note_registration
 from ..sessions.model.identity import user_key
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 
 MAX_EMAIL_LENGTH = 254
 MAX_NAME_LENGTH = 200
+
+TAKEN = "an account with this email exists; sign in, or use another address"
 
 # What browsers accept in <input type=email>: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
 EMAIL_PATTERN = (
@@ -65,8 +66,8 @@ LEAST_ID, GREATEST_ID = 2**32, 2**53 - 1
 """JSON numbers above 2^53 lose digits in JavaScript (RFC 8259, section 6)."""
 _COLUMNS = (
     users,
-    SessionManager.generation_column(users.c.id).label("generation"),
-    SessionManager.epoch_column().label("epoch"),
+    generation_of(users.c.id).label("generation"),
+    current_epoch().label("epoch"),
 )
 _USERS = select(*_COLUMNS)
 _BY_EMAIL = _USERS.where(users.c.email == bindparam("email"))
@@ -130,7 +131,7 @@ class Users:
         try:
             return await self._database.write(step)
         except IntegrityError:
-            raise Conflict("an account with this email exists") from None
+            raise Conflict(TAKEN) from None
 
     async def by_email(self, email: str) -> User | None:
         """The user with this email, in any spelling of upper and lower case; None if there is none."""

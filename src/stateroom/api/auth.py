@@ -27,6 +27,7 @@ routes = web.RouteTableDef()
 
 
 class Registration(Body):
+    chosen = frozenset({"email", "password", "name"})
     email: NewEmail
     password: NewPassword
     name: NewName
@@ -47,6 +48,7 @@ class Reauthentication(Body):
 
 
 class PasswordChange(Body):
+    chosen = frozenset({"new_password"})
     current_password: Password
     new_password: NewPassword
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import from_json
 
+from ..accounts import ACCOUNTS
 from ..accounts.users import EMAIL_PATTERN, MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
 from ..errors import BadInput, FieldError
 
@@ -36,9 +38,13 @@ Email = Annotated[str, Field(examples=["ada@example.com"])]
 
 
 class Body(BaseModel):
-    """A request body. Unknown members are ignored. Errors never repeat the client's input."""
+    """A request body. Unknown members are ignored. Errors never repeat the client's input.
+
+    `chosen`: the members whose values a user chooses. The accounts have rules for them.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, strict=True)
+    chosen: ClassVar[frozenset[str]] = frozenset()
 
 
 def takes(
@@ -63,10 +69,11 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     """Read the body. Raises as `read_whole`, `BadInput` with the errors of all fields, and 415 if it is not JSON."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(reason="Unsupported Media Type", headers={"Accept": "application/json"})
+    body = await read_whole(request)
     try:
-        return model.model_validate_json(await read_whole(request))
+        return model.model_validate_json(body)
     except ValidationError as error:
-        raise _bad_input(error) from None
+        raise _bad_input(request, model, body, error) from None
 
 
 async def read_whole(request: web.Request) -> bytes:
@@ -86,13 +93,19 @@ async def read_whole(request: web.Request) -> bytes:
         raise BadInput("the body cannot be read") from None
 
 
-def _bad_input(error: ValidationError) -> BadInput:
-    errors = []
+def _bad_input(request: web.Request, model: type[Body], body: bytes, error: ValidationError) -> BadInput:
+    """The errors of all fields at once: those of form, and where the form is right those of the accounts' rules."""
+    errors: list[FieldError] = []
     for each in error.errors(include_input=False, include_url=False, include_context=False):
         if not each["loc"]:
             return BadInput("the body must be a JSON object")
         errors.append(FieldError(".".join(str(part) for part in each["loc"]), _words(each)))
-    return BadInput(errors=tuple(errors))
+    wrong = {each.field for each in errors}
+    given = {name: value for name, value in from_json(body).items() if name in model.chosen - wrong}
+    if given:
+        errors += request.app[ACCOUNTS].faults(**given)
+    order = list(model.model_fields)
+    return BadInput(errors=tuple(sorted(errors, key=lambda each: order.index(each.field.partition(".")[0]))))
 
 
 def _words(error: Any) -> str:

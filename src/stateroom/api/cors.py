@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ..origins import plain_origin
+
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 ALLOWED_METHODS = "GET, POST, DELETE"
 ALLOWED_HEADERS = "Content-Type, Authorization, X-Session-Renew"
-EXPOSED_HEADERS = "Retry-After, X-Request-ID"
+EXPOSED_HEADERS = "Retry-After, X-Request-ID, X-Session-Cookie"
 PREFLIGHT_MAX_AGE_SECONDS = "600"
 
 
@@ -23,8 +25,8 @@ def cors_middleware(settings: Settings) -> Middleware:
 
     @web.middleware
     async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        origin = request.headers.get("Origin", "").lower()
-        is_allowed = origin in origins
+        origin = request.headers.get("Origin", "")
+        is_allowed = plain_origin(origin) in origins
         if is_allowed and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             response: web.StreamResponse = web.Response(status=204)
             response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS

@@ -21,6 +21,7 @@ from aiohttp import web
 from .. import SESSIONS, Unavailable, browser_origin, forwarded, get_session
 from ..accounts import ACCOUNTS
 from ..errors import NotFound, SessionEnded, SignInRequired
+from ..origins import plain_origin
 from ..problems import problem_response
 from ..ready import ready_response
 from .operations import operation
@@ -36,7 +37,7 @@ USER, EMAIL, NAME, DEGRADED = "Remote-User", "Remote-Email", "Remote-Name", "Rem
 NAMES_REMEMBERED = 4096
 """How many quoted header values are kept. To quote three of them takes as long as a command of Redis."""
 _NOBODY = {USER: "", EMAIL: "", NAME: "", DEGRADED: ""}
-_URL = re.compile(r"(https?://[^/?#]*)(/.*)?")
+_URL = re.compile(r"((?:https?|wss?)://[^/?#]*)(/.*)?")
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _CREDENTIAL = re.compile(r"[\w.+/-]+", re.ASCII)
 """A word that may be one: the characters of base64, of base64url, and the dots of a JSON Web Token."""
@@ -186,7 +187,7 @@ def _original(request: web.Request) -> tuple[str, str]:
     original = forwarded(request, "X-Original-URL")
     if original:
         found = _URL.fullmatch(original)
-        return (found[2] or "/", found[1]) if found else ("", "")
+        return (found[2] or "/", plain_origin(found[1])) if found else ("", "")
     path = forwarded(request, "X-Forwarded-Uri")
     if not path and "path" in request.match_info and forwarded(request, "X-Forwarded-Proto"):
         path = request.rel_url.raw_path_qs.removeprefix("/auth/ext-authz")

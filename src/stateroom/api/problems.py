@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 
-from ..errors import StateroomError, StoreUnavailable
+from ..errors import BadInput, NotFound, StateroomError, StoreUnavailable
+from ..logs import get_logger
 from ..problems import CONTENT_TYPE, REQUEST_ID, problem, problem_response
+from .bodies import BODY_SECONDS, MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.typedefs import Handler, Middleware
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
-_KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Location", "Set-Cookie", "Cache-Control")
+_KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Location", "Set-Cookie", "Cache-Control", "Accept")
 
 
 def problems_middleware(present: Callable[[web.Request, web.Response], web.Response]) -> Middleware:
@@ -54,11 +55,13 @@ def _of_answer(request: web.Request, answer: web.HTTPException) -> web.Response:
 def _detail(answer: web.HTTPException) -> str:
     match answer:
         case web.HTTPNotFound():
-            return "there is nothing at this path"
+            return f"there is nothing at this path; {NotFound.advice}"
         case web.HTTPMethodNotAllowed(method=method):
-            return f"{method} is not allowed here"
+            return f"{method} is not allowed here; the header Allow names what is"
         case web.HTTPRequestEntityTooLarge():
-            return "the body is too large"
+            return f"the body is too large; send at most {MAX_BODY_BYTES // 1024} KiB"
         case web.HTTPRequestTimeout():
-            return "the body did not arrive in time"
-    return answer.reason
+            return f"the body did not arrive in time; send all of it within {BODY_SECONDS:g} s"
+        case web.HTTPUnsupportedMediaType():
+            return f"the body has a type that is not taken here; send {answer.headers.get('Accept', 'another')}"
+    return f"{answer.reason}; {BadInput.advice}"

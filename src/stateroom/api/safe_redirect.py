@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ..origins import DEFAULT_PORTS, origin_of
+
 if TYPE_CHECKING:
     from .. import Settings
 
@@ -34,10 +36,10 @@ def safe_return(settings: Settings, value: str, *, own_origin: str = "") -> str 
         return None
     if parts.username is not None or parts.password is not None or not value.lower().startswith(f"{parts.scheme}://"):
         return None
-    if f"{parts.scheme}://{parts.netloc}".lower() in {own_origin, *settings.public_origins}:
+    if origin_of(parts.scheme, parts.netloc) in {own_origin, *settings.public_origins}:
         return value
     host = f"[{host}]" if ":" in host else host
-    named = host if port is None else f"{host}:{port}"
+    named = f"{host}:{DEFAULT_PORTS[parts.scheme] if port is None else port}"
     return value if any(_is_named(each, host, named) for each in settings.return_hosts) else None
 
 

@@ -23,7 +23,7 @@ from .. import (
     take_flashes,
 )
 from ..accounts import ACCOUNTS
-from ..errors import NotFound, Unauthenticated
+from ..errors import NotFound, SignInRequired
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -162,10 +162,10 @@ async def take_messages_if_possible(request: web.Request) -> dict[str, str]:
 
 
 def signed_in_user_id(request: web.Request) -> int:
-    """The id of the signed-in user. Raises `Unauthenticated`."""
+    """The id of the signed-in user. Raises `SignInRequired`."""
     user_id = get_session(request).user_id
     if not isinstance(user_id, int):
-        raise Unauthenticated
+        raise SignInRequired
     return user_id
 
 

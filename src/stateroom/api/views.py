@@ -209,7 +209,7 @@ class Problem(TypedDict):
             "type": "urn:stateroom:problem:sign-in-required",
             "title": "Sign-in required",
             "status": 401,
-            "detail": "Sign-in required",
+            "detail": "Sign-in required; sign in, and send the session's cookie or bearer with the request",
             "error": "Sign-in required",
             "request_id": "8fdb18cf618d81cc7a58a2f3a6ea5ebf",
         }

@@ -9,8 +9,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from ..errors import SettingsError
 from .cluster import ClusterClient
 from .dial import Dialer, LiveDialer
 from .embedded import embedded_client
@@ -31,7 +33,8 @@ def make_client(
 ) -> RedisClient:
     """Return the client that the settings name, or the one that `factory` makes. It is not started yet.
 
-    Raises `SettingsError`, and `TypeError` if the factory is a coroutine function.
+    Raises `SettingsError`, also for a client of the factory that would lose sessions, and `TypeError` if the factory is a
+    coroutine function or returns no client of asyncio.
     """
     if factory is not None:
         made: Any = factory(settings)
@@ -41,6 +44,7 @@ def make_client(
         if hasattr(made, "run_durably"):
             client: RedisClient = made
             return client
+        _check_interface(made)
         if settings.session_cache_max_age:
             warn_of_no_invalidations()
         return PlainClient(made)
@@ -56,6 +60,20 @@ def make_client(
             return ClusterClient(
                 settings.redis_cluster_nodes, LiveDialer(Dialer.to_servers, "redis_", settings, files), settings, metrics
             )
+
+
+def _check_interface(made: Any) -> None:
+    """A client that turns answers into text starts, and then finds no session: what is stored are bytes."""
+    if isinstance(made, redis.Redis) or not hasattr(made, "connection_pool"):
+        raise TypeError(
+            f"client_factory returned a {type(made).__module__}.{type(made).__name__}; return a redis.asyncio.Redis "
+            "(for a Cluster set REDIS_CLUSTER_NODES instead)"
+        )
+    if hasattr(made, "get_encoder") and made.get_encoder().decode_responses:
+        raise SettingsError(
+            "client_factory returned a client with decode_responses=True, which would lose every session; "
+            "leave decode_responses out, in the URL and the connection pool too"
+        )
 
 
 class SentinelClient(ServerClient):

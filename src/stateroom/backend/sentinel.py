@@ -21,11 +21,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from ..errors import StoreUnavailable
+from ..logs import get_logger
 from ..settings import SHORTEST_LEASE_SECONDS, Address
 from .breaker import Breaker
 from .multiplexer import Multiplexer
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
     from .dial import Dialer, LiveDialer
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 ASK_INTERVAL_SECONDS = 0.2
 ASK_TIMEOUT_SECONDS = 0.3

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -18,6 +17,7 @@ from redis.exceptions import (
 )
 
 from ..errors import SettingsError, StoreUnavailable
+from ..logs import get_logger
 from .breaker import Breaker, BreakerState
 from .budget import within_budget
 from .client import as_mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, PoolFigures, Script
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # redis-py raises some error replies as connection errors.
 _ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)

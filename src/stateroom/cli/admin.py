@@ -15,12 +15,13 @@ from ..app import make_app
 from ..backend.clients import make_client
 from ..database import Database
 from ..errors import NotFound, SettingsError
+from ..logs import security_event
 from ..private import hide_new_files
 from ..request.request_session import SESSIONS
 from ..sessions.journal.sql import Journal
 from ..sessions.wiring import wire
 from ..settings import Settings
-from ..telemetry.logging import configure_logging, security_event
+from ..telemetry.logging import configure_logging
 from ..telemetry.metrics import Metrics
 from .answer import Answer
 from .named_stores import NamedStores, check_database_exists, check_exist

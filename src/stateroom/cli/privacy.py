@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreUnavailable
+from ..logs import security_event
 from ..sessions.model.rows import REGISTERED
-from ..telemetry.logging import security_event
 from .answer import Answer
 
 if TYPE_CHECKING:

@@ -129,6 +129,16 @@ def dispatch(matches: Mapping[tuple[str, str], tuple[web.UrlMappingMatchInfo, Ha
     return handle
 
 
+def take_back(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Undo a `prepare` that failed before the headers left: another response can be sent in its place.
+
+    `prepare` tells the request's writer first that the body will be chunked, compressed or so many bytes long.
+    """
+    writer: Any = request.writer
+    writer.chunked, writer.length, writer._compress = False, None, None  # noqa: SLF001
+    response._payload_writer = None  # noqa: SLF001
+
+
 def options_of(server: web.Server) -> dict[str, Any]:
     """The options with which the server makes its connections. They include the application's `handler_args`."""
     return server._kwargs  # noqa: SLF001

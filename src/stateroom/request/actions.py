@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import NotFound, SignInRequired, StoreUnavailable
+from ..errors import HeadersSent, NotFound, SessionEnded, SignInRequired, StoreUnavailable
+from ..logs import security_event
 from ..sessions.manager import check_can_rotate
 from ..sessions.model.identity import user_id_of
-from ..telemetry.logging import security_event
 from .client import kept_address
-from .request_session import get_request_session
+from .request_session import use_session
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -33,6 +33,7 @@ async def sign_in(
     user_id: UserId,
     *,
     remember: bool = False,
+    max_age: float | None = None,
     transport: Transport = "cookie",
     generation: int | None = None,
     epoch: str | None = None,
@@ -42,40 +43,63 @@ async def sign_in(
 
     While Redis is unavailable the session is `degraded`: its cookie alone carries it, and it is stored when Redis is back.
     `remember`: the session outlives the browser and lives `SESSION_REMEMBER_MAX_AGE`.
-    `transport="bearer"`: no cookie is set; hand out `bearer_value(request)` instead.
+    `max_age`: this session lives so many seconds at most, and no longer than the settings allow.
+    `transport="bearer"`: no cookie is set; hand out `bearer_value(request)` instead. When the headers of the response have
+    left, no cookie can be set: then this is the way, and the request keeps its own session.
     `generation`: what `SessionManager.generation` returned before the password was looked up. If all of the user's
     sessions are ended after that, this sign-in is refused. Without it, a sign-in with the old password may outlive the
     change of password. `epoch`: the deployment's, if it was read together with that.
     `degraded=False`: if Redis cannot store the session, refuse instead; the session that the request came with stays.
-    Raises `SessionEnded` for such a refusal, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in then.
-    `TypeError` for a user id of another type; None is one of them, because that is what a failed look-up returns.
+    Raises `SessionEnded` for such a refusal, `HeadersSent`, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in
+    then. `TypeError` for a user id of another type; None is one of them, because that is what a failed look-up returns.
+    `ValueError` for a `max_age` below a second.
     """
     if user_id is None:
         raise TypeError("a user id is a str or an int, not None")
-    current = get_request_session(request)
+    current = use_session(request)
+    session, is_late = current.session, current.record.headers_sent
+    if is_late:
+        if transport == "cookie":
+            raise HeadersSent("sign_in()")
+        session = current.manager.anonymous()
     noted = current.frontend.client_info.of(request)
     await current.manager.sign_in(
-        current.session, user_id, metadata=noted, remember=remember, generation=generation, epoch=epoch, degraded=degraded
+        session,
+        user_id,
+        metadata=noted,
+        remember=remember,
+        max_age=max_age,
+        generation=generation,
+        epoch=epoch,
+        degraded=degraded,
     )
-    current.transport = transport
-    current.reissue = True
-    security_event("sign_in", session=current.record.ref.handle, user_id=user_id, address=noted.get("ip_address", ""))
-    return current.session
+    if is_late:
+        current.handed_out = session
+    else:
+        current.transport, current.reissue = transport, True
+        current.record.keeps_nothing = transport == "bearer"
+    security_event("sign_in", session=session.id, user_id=user_id, address=noted.get("ip_address", ""))
+    return session
 
 
 async def sign_out(request: web.Request) -> None:
     """End the session for good and have the client drop its cookie, also an anonymous visitor's.
 
+    What the handler does next is done to a new visitor's session: a message, data, a sign-in. A client that has a bearer
+    cannot keep a visitor's session; its data is dropped.
     Raises `StoreUnavailable`, `DatabaseUnavailable`.
     """
-    current = get_request_session(request)
+    current = use_session(request)
     ref, fault = current.record.ending_ref or current.record.rotated_ref, current.record.fault
     if ref is None and fault is not None:  # nothing is known of the session, not even which one it is
         raise fault
+    if current.doubled is not None:
+        for each in await current.doubled.end_others(current.manager):
+            security_event("sign_out", session=each.handle, user_id=user_id_of(each.user), address=kept_address(request))
     if ref is not None:
         await current.manager.end(current.session, "logout")
         security_event("sign_out", session=ref.handle, user_id=user_id_of(ref.user), address=kept_address(request))
-    current.record.discard_changes()
+    current.record.forget()
     current.reissue = False
     current.clear = True
 
@@ -83,9 +107,10 @@ async def sign_out(request: web.Request) -> None:
 async def reauthenticate(request: web.Request) -> Session:
     """Call this when the user has just given the password again: a new id, and the time of sign-in is now.
 
-    Raises `SignInRequired`, `NotByAccessToken`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+    Raises `SignInRequired`, `NotByAccessToken`, `HeadersSent`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
     current, user_id = _signed_in(request)
+    _check_can_answer(current, "reauthenticate()")
     await current.manager.rotate(current.session, signs_in=True)
     current.reissue = True
     security_event("reauthenticated", session=current.record.ref.handle, user_id=user_id, address=kept_address(request))
@@ -98,9 +123,10 @@ async def revoke_others(
     """End every other session of the user; this one gets a new id. Returns how many ended; None while Redis can't tell.
 
     `in_transaction`: see `SessionManager.revoke_all`.
-    Raises `SignInRequired`, `NotByAccessToken`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+    Raises `SignInRequired`, `NotByAccessToken`, `HeadersSent`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
     current, user_id = _signed_in(request)
+    _check_can_answer(current, "revoke_others()")
     count = await current.manager.revoke_all(user_id, keep=current.session, reason=reason, in_transaction=in_transaction)
     current.reissue = True
     security_event(
@@ -115,8 +141,8 @@ def bearer_value(request: web.Request) -> str:
 
     Raises `ValueError` while nothing is stored, and if the request came with an access token.
     """
-    current = get_request_session(request)
-    return current.manager.seal(current.session, "bearer")
+    current = use_session(request)
+    return current.manager.seal(current.handed_out or current.session, "bearer")
 
 
 def access_token(request: web.Request) -> AccessToken:
@@ -126,7 +152,7 @@ def access_token(request: web.Request) -> AccessToken:
     need it. Raises `SignInRequired`, `NotFound` if tokens are off (`JWT_KEYS`), `NotByAccessToken` if an access token opened
     the session, `StoreUnavailable` while Redis cannot confirm the session: the token would make it good for longer.
     """
-    current = get_request_session(request)
+    current = use_session(request)
     if not current.manager.has_access_tokens:
         raise NotFound("access tokens are off; JWT_KEYS turns them on")
     current, _ = _signed_in(request)
@@ -138,12 +164,18 @@ def access_token(request: web.Request) -> AccessToken:
 
 def is_bearer(request: web.Request) -> bool:
     """Whether the session came, or will go, as a bearer: then no cookie reaches the client."""
-    return get_request_session(request).transport == "bearer"
+    return use_session(request).transport == "bearer"
 
 
 def _signed_in(request: web.Request) -> tuple[RequestSession, UserId]:
-    current = get_request_session(request)
+    current = use_session(request)
     user_id = current.session.user_id
     if user_id is None:
-        raise SignInRequired
+        raise SignInRequired if current.session.ended is None else SessionEnded(current.session.ended)
     return current, user_id
+
+
+def _check_can_answer(current: RequestSession, step: str) -> None:
+    """Raises `HeadersSent` if the new value that the step makes could not reach the client. A bearer's can, in the stream."""
+    if current.record.headers_sent and current.transport == "cookie":
+        raise HeadersSent(step)

@@ -4,32 +4,36 @@ A request that has no session of ours, but a cookie of aiohttp-session, gets tha
 new session is stored, then the old key becomes a redirect to it (old_sessions.py). If either Redis does not answer, the
 request gets a 503, and trying again loses nothing.
 
-A cookie that opens no old session is ignored. If all of a user's sessions have been ended since (a new password, signed
-out everywhere, disabled), the user signs in again: the journal has ended the old sessions too.
+A cookie that opens no old session is ignored. What a session here cannot hold is left out, and a log line names it.
+If all of a user's sessions have been ended since (a new password, signed out everywhere, disabled), the user signs in
+again: the journal has ended the old sessions too.
 """
 
 from __future__ import annotations
 
+import re
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 
-from ..errors import SessionTooLarge, Unavailable
-from ..telemetry.logging import security_event
+from ..errors import Unavailable
+from ..logs import get_logger, security_event
 from .old_sessions import OldSession, OldSessions
 from .request_session import FRONTEND, get_request_session
-from .transport import read_cookie
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from aiohttp.typedefs import Handler
 
-    from ..sessions.adoption import Adoption
+    from ..sessions.adoption import Adoption, Fitting
     from .request_session import RequestSession
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
+
+MOST_KEYS, MOST_OF_A_KEY = 20, 100
+"""How many keys a log line names, and how many characters of each."""
 
 
 def carry_over(app: web.Application, *, redis_url: str, user_key: str, cookie_name: str = "AIOHTTP_SESSION") -> None:
@@ -43,9 +47,11 @@ def carry_over(app: web.Application, *, redis_url: str, user_key: str, cookie_na
     old_sessions = OldSessions(frontend.manager.settings, redis_url=redis_url, cookie_name=cookie_name, id_key=user_key)
     carrier = _Carrier(old_sessions, frontend.adoption)
 
+    read_value = _reader(cookie_name)
+
     @web.middleware
     async def carrying(request: web.Request, handler: Handler) -> web.StreamResponse:
-        value = read_cookie(request, f"{cookie_name}=")
+        value = read_value(request)
         if value is not None and frontend.jar.read_value(request)[0] is None:
             await carrier.carry(value, get_request_session(request), frontend.client_info.of(request))
         return await handler(request)
@@ -56,6 +62,23 @@ def carry_over(app: web.Application, *, redis_url: str, user_key: str, cookie_na
 
     app.middlewares.append(carrying)
     app.cleanup_ctx.append(connection)
+
+
+def _reader(cookie_name: str) -> Callable[[web.Request], str | None]:
+    """Reads the old cookie's value as Python's `http.cookies` wrote it, which quotes what a `key_factory` may make.
+
+    None if there is none, or if there are different ones: a foreign site may have planted the other.
+    """
+    pair = re.compile(rf"(?:^|;)[ \t]*{re.escape(cookie_name)}[ \t]*=([^;]*)")
+    decode = SimpleCookie().value_decode
+
+    def read(request: web.Request) -> str | None:
+        values = {value.strip() for header in request.headers.getall("Cookie", ()) for value in pair.findall(header)}
+        if len(values) > 1:
+            log.warning("session_not_carried_over", reason=f"the request has different cookies {cookie_name}")
+        return decode(values.pop())[0] if len(values) == 1 else None
+
+    return read
 
 
 class _Carrier:
@@ -79,15 +102,16 @@ class _Carrier:
         except Unavailable as fault:
             current.record.fail(fault)
             return
-        except SessionTooLarge as fault:
-            log.warning("session_not_carried_over", reason=fault.detail)
-            return
         current.reissue = current.record.is_stored
 
     async def _adopt(self, value: str, old: OldSession, current: RequestSession, client_notes: Mapping[str, str]) -> None:
-        """Store it here, then replace it there. Raises `StoreUnavailable`, `DatabaseUnavailable`, `SessionTooLarge`."""
+        """Store it here, then replace it there. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
+        fitting = self._adoption.fit(old.data)
+        if not fitting.data and old.user_id is None:
+            log.warning("session_not_carried_over", reason="nothing of it can be kept here", **_told(old, fitting))
+            return
         secret = self._old_sessions.secret(value)
-        adopted = await self._adoption.adopt(current.session, secret, old.user_id, old.data, client_notes)
+        adopted = await self._adoption.adopt(current.session, secret, old.user_id, fitting.data, client_notes)
         if adopted is not None:
             leads_here = await self._old_sessions.redirect(value, old, adopted)
             if not leads_here and adopted.is_new and not self._adoption.has_journal:
@@ -100,3 +124,14 @@ class _Carrier:
         if adopted.is_new:
             address = client_notes.get("ip_address", "")
             security_event("carried_over", session=adopted.ref.handle, user_id=old.user_id, address=address)
+            if fitting.left_out or old.fault:
+                log.warning("session_carried_over_in_part", session=adopted.ref.handle, **_told(old, fitting))
+
+
+def _told(old: OldSession, fitting: Fitting) -> dict[str, str]:
+    """What a log line says of what was left out: keys and reasons, never values."""
+    left_out = list(fitting.left_out.items())
+    told = {"left_out": "; ".join(f"{key[:MOST_OF_A_KEY]!a}: {why}" for key, why in left_out[:MOST_KEYS])} if left_out else {}
+    if len(left_out) > MOST_KEYS:
+        told["left_out"] += f"; and {len(left_out) - MOST_KEYS} more"
+    return told | ({"user": f"nobody: {old.fault}"} if old.fault else {})

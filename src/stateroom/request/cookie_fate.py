@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-import structlog
-
+from ..logs import get_logger
 from ..settings.values import TRACE_COOKIE
-from .request_session import FRONTEND
+from .doubled_cookies import advice
+from .request_session import FRONTEND, REQUEST_SESSION
 from .transport import read_cookie
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 TRACE_SECONDS = 60
 """How long a sign-in, or a redirect of somebody who is signed in, is remembered."""
 
-Cause = Literal["http", "domain", "other-host", "unknown"]
+Cause = Literal["http", "domain", "other-host", "doubled", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class Loss:
 
 def leave_trace(response: web.StreamResponse) -> None:
     """Remember in the browser that it was given the session cookie just now, or sent away because it had it."""
-    # Lax, because forward auth of another site may send the browser back to us.
+    # Lax, because forward auth of another site may send the browser back to us. It is not `Partitioned` with the session cookie:
+    # in a frame of another site both are dropped for the same causes, and then it would tell nothing.
     response.set_cookie(TRACE_COOKIE, "1", max_age=TRACE_SECONDS, path="/", httponly=True, samesite="Lax")
 
 
@@ -56,10 +57,15 @@ def remove_trace(request: web.Request, response: web.StreamResponse) -> None:
 def lost_here(request: web.Request) -> Loss | None:
     """Why the cookie of a sign-in a moment ago did not come back to us. None if it did, or if there was no sign-in."""
     frontend = request.app[FRONTEND]
-    if read_cookie(request, f"{TRACE_COOKIE}=") is None or _is_sent(request, frontend.jar.name):
+    if read_cookie(request, f"{TRACE_COOKIE}=") is None:
         return None
-    settings = frontend.manager.settings
-    return _told(_loss(settings, frontend.proxies.origin(request), "", is_secure=frontend.jar.is_secure))
+    settings, origin, name = frontend.manager.settings, frontend.proxies.origin(request), frontend.jar.name
+    doubled = request[REQUEST_SESSION].doubled
+    if doubled is not None and doubled.outcome == "ambiguous":
+        return _told(Loss("doubled", _host(origin), advice(name)))
+    if _is_sent(request, name):
+        return None
+    return _told(_loss(settings, origin, "", is_secure=frontend.jar.is_secure))
 
 
 def lost_there(request: web.Request, target: str) -> Loss | None:

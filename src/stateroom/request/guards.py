@@ -11,8 +11,9 @@ from aiohttp import web
 from multidict import istr
 
 from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
+from ..origins import DEFAULT_PORTS, plain_origin
 from ..sessions.manager import check_can_rotate
-from .request_session import get_request_session
+from .request_session import use_session
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -42,9 +43,9 @@ def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded
 
     def decorate(function: Handler) -> Handler:
         @functools.wraps(function)
-        async def guarded(*args: Any) -> web.StreamResponse:
+        async def guarded(*args: Any, **kwargs: Any) -> web.StreamResponse:
             check_auth(_request_among(args), fresh=fresh, degraded=degraded, access_token=access_token)
-            return await function(*args)
+            return await function(*args, **kwargs)
 
         return guarded  # type: ignore[return-value]
 
@@ -57,7 +58,7 @@ def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bo
     Raises `SignInRequired`, `SessionEnded`, `NotByAccessToken`, `ReauthenticationRequired`, `StoreUnavailable`,
     `DatabaseUnavailable`.
     """
-    current = get_request_session(request)
+    current = use_session(request)
     record = current.record
     if not record.is_signed_in:
         if record.ended is not None:
@@ -74,16 +75,50 @@ def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bo
 
 
 def background(handler: Handler) -> Handler:
-    """Mark a handler whose requests the user does not cause (polls): they don't extend the session."""
-    setattr(handler, _BACKGROUND, True)
-    return handler
+    """Mark a handler whose requests the user does not cause (polls): they don't extend the session.
+
+    It marks functions, methods, a `web.View` or one of its methods, and `functools.partial` objects, before or after
+    `require_auth`. All but bound methods are marked in place: a function is marked wherever it is used.
+    """
+    if not inspect.ismethod(handler):
+        target = handler.__func__ if isinstance(handler, (staticmethod, classmethod)) else handler
+        setattr(target, _BACKGROUND, True)
+        return handler
+
+    method: Callable[..., Awaitable[web.StreamResponse]] = handler
+
+    @functools.wraps(method)  # a bound method takes no attributes, and its function serves other objects too
+    async def marked(*args: Any, **kwargs: Any) -> web.StreamResponse:
+        return await method(*args, **kwargs)
+
+    setattr(marked, _BACKGROUND, True)
+    return marked  # type: ignore[return-value]
 
 
 def is_background(request: web.Request) -> bool:
     """Whether this request must not extend the session."""
     if request.headers.get(_RENEW) == "no":
         return True
-    return getattr(request.match_info.handler, _BACKGROUND, False)
+    found = request.match_info
+    return found.http_exception is None and _is_marked(found.handler, request.method)
+
+
+@functools.lru_cache(maxsize=1024)  # aiohttp keeps as many of its middleware chains
+def _is_marked(handler: Any, method: str) -> bool:
+    """Whether a handler, or what serves this method in it, is marked. A HEAD that a GET handler serves is a GET here too.
+
+    aiohttp calls a `web.View`'s method of the request's name in lower case.
+    """
+    while handler is not None:
+        if getattr(handler, _BACKGROUND, False):
+            return True
+        if isinstance(handler, type):
+            handler = getattr(handler, method.lower(), None)
+        elif isinstance(handler, functools.partial):
+            handler = handler.func
+        else:
+            handler = getattr(handler, "__wrapped__", None)
+    return False
 
 
 class OriginCheck:
@@ -97,7 +132,8 @@ class OriginCheck:
     def __init__(self, settings: Settings, proxies: Proxies, exempt: Collection[Callable[..., Any]] = ()) -> None:
         self._exempt = frozenset(exempt)
         self._ours = frozenset(settings.public_origins)
-        self._allowed = frozenset(settings.cors_origins)
+        # To an application in a web view of its own scheme each of our addresses is another site.
+        self._allowed = frozenset(settings.cors_origins).union(each for each in self._ours if _is_of_an_app(each))
         self._proxies = proxies
 
     def check(self, request: web.Request) -> None:
@@ -114,12 +150,18 @@ class OriginCheck:
         Raises `ForeignOrigin`. https://www.rfc-editor.org/rfc/rfc6455#section-10.2
         """
         origin = request.headers.get("Origin")
-        if origin is None or self._is_allowed(request) or origin.lower() in (self._ours or {self._proxies.origin(request)}):
+        if origin is None or self._is_allowed(request):
+            return
+        if plain_origin(origin) in (self._ours or {self._proxies.origin(request)}):
             return
         raise ForeignOrigin("the request's Origin is not this service's; behind a proxy set TRUSTED_PROXIES or PUBLIC_ORIGINS")
 
     def _is_allowed(self, request: web.Request) -> bool:
-        return request.headers.get("Origin", "").lower() in self._allowed
+        return bool(self._allowed) and plain_origin(request.headers.get("Origin", "")) in self._allowed
+
+
+def _is_of_an_app(origin: str) -> bool:
+    return origin.partition(":")[0] not in DEFAULT_PORTS
 
 
 def _request_among(args: tuple[Any, ...]) -> web.Request:
@@ -127,6 +169,7 @@ def _request_among(args: tuple[Any, ...]) -> web.Request:
     for each in args:
         if isinstance(each, web.Request):
             return each
+    for each in args:  # after the arguments themselves: an object with a method for a handler may hold some other request
         request = getattr(each, "request", None)
         if isinstance(request, web.Request) and not inspect.ismodule(each):
             return request

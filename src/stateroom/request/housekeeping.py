@@ -10,9 +10,8 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ..errors import Unavailable
+from ..logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ..sessions.upkeep import Upkeep
     from .streams import Streams
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TURN_SECONDS = 1.0
 TURNS_PER_SWEEP = 5

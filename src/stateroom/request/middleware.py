@@ -12,12 +12,14 @@ from aiohttp import web
 
 from ..backend.budget import BUDGET, Budget
 from ..errors import SessionEnded, StateroomError
+from ..insides import of_aiohttp
 from ..problems import problem_response
 from ..sessions.model.session import record_of
-from . import cookie_fate
-from .guards import SAFE_METHODS, OriginCheck, is_background
+from .commit import commit, commit_late, give_cookie, needs_commit, save_in_stream, say_to_caches
+from .doubled_cookies import DoubledCookieJudge
+from .guards import SAFE_METHODS, OriginCheck
 from .request_session import REQUEST_SESSION, Frontend, RequestSession
-from .streams import Stream, stays_open
+from .streams import Stream, break_off, stays_open
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +33,7 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
     """The middleware of one application."""
     jar, manager, client_info = frontend.jar, frontend.manager, frontend.client_info
     budget_seconds = settings.redis_read_timeout
+    judge = DoubledCookieJudge(manager, jar)
 
     @web.middleware
     async def with_session(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -40,9 +43,12 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
             if is_unsafe:
                 origin_check.check(request)
             value, transport = jar.read_value(request)
+            doubled = None
             BUDGET.set(Budget(budget_seconds))
             if value is None:
                 session = manager.anonymous()
+            elif isinstance(value, list):
+                session, doubled = await judge.load(value, lambda: client_info.of(request))
             else:
                 session = await manager.load(
                     value,
@@ -52,108 +58,114 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
                 )
             record = record_of(session)
             request[REQUEST_SESSION] = current = RequestSession(
-                frontend, session, record, transport, record.token, reissue=record.must_reseal
-            )
+                frontend, session, record, transport, record.token, reissue=record.must_reseal, doubled=doubled,
+                clear=doubled is not None and doubled.must_clear,
+            )  # fmt: skip
+            if transport == "bearer":
+                record.keeps_nothing = True
             response = await handler(request)
-            if needs_commit(current, response):
-                await commit(request, current, response)
+            if current.sent is not None or needs_commit(current):
+                await _complete(request, current, response)
         except web.HTTPException as answer:  # a redirect, for example, is a response like others
-            refusal = await _commit_raised(current, answer, request)
-            if refusal is not None:
-                return refusal
-            raise
+            return await _commit_raised(request, current, answer)
         except StateroomError as error:
-            return _refuse(request, error)
+            return await _refuse(request, current, error)
         except BaseException:
-            if current is not None:
-                current.is_committed = True  # nothing is saved with the response that somebody makes of a bug
+            _give_up(current)
             raise
         finally:
             if current is not None and current.stream is not None:
-                frontend.streams.discard(current.stream)
+                frontend.streams.end(current.stream)
         return response
 
     return with_session
 
 
 def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """The signal handler that commits responses that leave before their handler returns."""
+    """The signal handler that commits responses that leave before their handler returns, and completes all others."""
 
     async def commit_prepared(request: web.Request, response: web.StreamResponse) -> None:
         current = request.get(REQUEST_SESSION)
-        if current is None or current.is_committed:
+        if current is None:
             return
-        if isinstance(response, web.WebSocketResponse):
-            origin_check.check_origin(request)
-        await commit(request, current, response)
-        if stays_open(response):
-            BUDGET.set(None)  # it may live for hours: each later step has a time-out of its own
-            if current.record.ref.user:
-                streams = current.frontend.streams
-                streams.check_open(current.record)
-                current.stream = Stream(request, response, current.record)
-                streams.add(current.stream)
+        if current.is_saved:
+            await commit_late(request, current, response)
+            _leave(current, response)
+            return
+        try:
+            if isinstance(response, web.WebSocketResponse):
+                origin_check.check_origin(request)
+            await commit(request, current, response)
+            if stays_open(response):
+                _open_stream(request, current, response)
+        except Exception:
+            if of_aiohttp.is_known():
+                of_aiohttp.take_back(request, response)
+            elif request.transport is not None:  # the refusal would be sent as the stream was to be: chunked, compressed
+                request.transport.abort()
+            raise
+        _leave(current, response)
 
     return commit_prepared
 
 
-def needs_commit(current: RequestSession, response: web.StreamResponse) -> bool:
-    """Whether there is a change to save, a renewal due, a cookie to set or to clear. Otherwise the request is done."""
-    if current.is_committed or response.prepared:
-        return False
-    record = current.record
-    if current.clear or current.reissue or record.token is not current.came_with:
-        return True
-    current.is_committed = not record.has_news(record.known_ms - current.frontend.renew_ms + 1)
-    return not current.is_committed
+def _open_stream(request: web.Request, current: RequestSession, response: web.StreamResponse) -> None:
+    """From now on the response ends with its session. Raises `SessionEnded` if that has ended since it was loaded."""
+    BUDGET.set(None)  # it may live for hours: each later step has a time-out of its own
+    if current.record.ref.user:
+        streams = current.frontend.streams
+        streams.check_open(current.record)
+        current.stream = Stream(request, response, current.record)
+        streams.add(current.stream)
 
 
-async def commit(request: web.Request, current: RequestSession, response: web.StreamResponse) -> None:
-    """Save what changed and put the cookie in the headers.
-
-    Raises `SessionEnded` if the session ended meanwhile, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
-    """
-    current.is_committed = True
-    record = current.record
-    manager = current.frontend.manager
-    renews = not is_background(request)
-    if record.has_news(manager.renewal_horizon() if renews else 0) and record.data_fault is None and not current.clear:
-        current.reissue |= await manager.save(current.session, renew=renews)
-    if current.clear:
-        cookie_fate.remove_trace(request, response)
-    if current.clear or current.must_reissue:
-        put_cookie(current, response)
+async def _complete(request: web.Request, current: RequestSession, response: web.StreamResponse | None) -> None:
+    """The handler has returned, and something is left to do. Raises as `commit`."""
+    if current.sent is not None:
+        await save_in_stream(current)
+    elif response is None:  # a handler without a return statement, of which aiohttp makes a 500
+        _give_up(current)
+    else:
+        await commit(request, current, response)
 
 
-def put_cookie(current: RequestSession, response: web.StreamResponse, *, ended: bool = False) -> None:
-    """Set or clear the cookie. A session that ended meanwhile gets none."""
-    if current.transport != "cookie":
-        return
-    record = current.record
-    if current.clear:
-        current.frontend.jar.clear(response.headers)
-    elif current.must_reissue and not ended:
-        max_age = record.idle_ms // 1000 if record.is_persistent else None
-        current.frontend.jar.write(response.headers, current.manager.seal(current.session, "cookie"), max_age=max_age)
+def _leave(current: RequestSession, response: web.StreamResponse) -> None:
+    """The headers leave now."""
+    say_to_caches(current, response)
+    current.sent = response
+    current.record.headers_sent = True
 
 
-async def _commit_raised(
-    current: RequestSession | None, answer: web.HTTPException, request: web.Request
-) -> web.StreamResponse | None:
-    """Save with a response that was raised. Returns the refusal if that fails."""
-    if current is None or current.is_committed:
-        return None
-    try:
-        await commit(request, current, answer)
-    except StateroomError as error:
-        return _refuse(request, error)
-    return None
-
-
-def _refuse(request: web.Request, error: StateroomError) -> web.StreamResponse:
-    response = problem_response(error, request)
-    current = request.get(REQUEST_SESSION)
+def _give_up(current: RequestSession | None) -> None:
+    """Nothing of what the handler wrote is saved with the response that somebody makes of a bug."""
     if current is not None:
-        put_cookie(current, response, ended=isinstance(error, SessionEnded))
-        current.is_committed = True
+        current.record.discard_changes()
+        current.is_saved = True
+
+
+async def _commit_raised(request: web.Request, current: RequestSession | None, answer: web.HTTPException) -> web.StreamResponse:
+    """Save with a response that was raised, and raise it again. Returns the refusal if saving fails."""
+    if current is not None and current.sent is not None:
+        return await break_off(request, current.sent, answer)
+    if current is not None and not current.is_saved:
+        try:
+            await commit(request, current, answer)
+        except StateroomError as error:
+            return await _refuse(request, current, error)
+    raise answer
+
+
+async def _refuse(request: web.Request, current: RequestSession | None, error: StateroomError) -> web.StreamResponse:
+    """The response for an error. After the headers of another response it is that one, which ends here."""
+    if current is None:
+        return problem_response(error, request)
+    if current.sent is not None:
+        return await break_off(request, current.sent, error)
+    record = current.record
+    if isinstance(error, SessionEnded) and record.is_written and record.gone is not None:
+        # Every write would be refused for as long as the client keeps this value. A newer one stays.
+        current.clear = current.clear or not await current.manager.was_replaced(current.session)
+    _give_up(current)
+    response = problem_response(error, request)
+    give_cookie(request, current, response)
     return response

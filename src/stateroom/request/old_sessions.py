@@ -6,30 +6,32 @@ browser to the new session, and tells nothing but which session that is.
 
 from __future__ import annotations
 
-import re
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import redis.asyncio
-import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from ..errors import SettingsError, StoreUnavailable
+from ..logs import get_logger
 from ..sessions.model.identity import UserId, user_id_of, user_key
 
 if TYPE_CHECKING:
     from ..sessions.adoption import Adopted
     from ..settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 REDIRECT_SECONDS = 60
 """For requests that left before the browser had the new cookie."""
 
-_PLAUSIBLE = re.compile(r"[A-Za-z0-9._~=-]{1,200}")
+MAX_LENGTH = 4096
+"""Of a cookie's value: browsers keep no longer one (RFC 6265, 6.1)."""
+
 _REPLACE = """
 local found = redis.call('GET', KEYS[1])
 if found ~= ARGV[1] then return found end
@@ -41,12 +43,16 @@ _MEMBERS = {"user", "carried_to", "created"}
 
 @dataclass(frozen=True, slots=True)
 class OldSession:
-    """`raw`: what the key holds. `carried_to`: the handle of the session here, if the key holds a redirect."""
+    """`raw`: what the key holds. `carried_to`: the handle of the session here, if the key holds a redirect.
+
+    `fault`: why the user id is none, though there is a value under its key.
+    """
 
     raw: bytes
     user_id: UserId | None
     data: dict[str, Any]
-    carried_to: str | None
+    carried_to: str | None = None
+    fault: str | None = None
 
 
 class OldSessions:
@@ -63,8 +69,11 @@ class OldSessions:
             )  # fmt: skip
         except ValueError as error:
             raise SettingsError(f"carry_over(redis_url=…): {error}; write it as redis://user:password@host:port/0") from None
+        if self._redis.connection_pool.connection_kwargs.get("decode_responses"):
+            raise SettingsError("carry_over(redis_url=…): decode_responses changes what was stored; leave it out of the URL")
         self._prefix = f"{cookie_name}_"
         self._id_key = id_key
+        self._ours = f"{settings.redis_key_prefix}:"
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -75,13 +84,17 @@ class OldSessions:
         return self._prefix + value
 
     async def find(self, value: str) -> OldSession | None:
-        """The session of an old cookie's value; None if there is none, or it is not what aiohttp-session writes."""
-        if not _PLAUSIBLE.fullmatch(value):
+        """The session of an old cookie's value; None if there is none, or it is not what aiohttp-session writes.
+
+        A `key_factory` may have made any text. The client chooses it, so it must not lead to keys of ours.
+        """
+        key = self.secret(value)
+        if not 0 < len(value) <= MAX_LENGTH or not _is_unicode(value) or key.startswith(self._ours):
             return None
         try:
-            raw = await _ask(self._redis.get(self.secret(value)))
-        except ResponseError:  # a key of another kind
-            return None
+            raw = await _ask(self._redis.get(key))
+        except _WrongKindOfKey:
+            return _not_carried_over("the key holds no text")
         return None if raw is None else self._read(raw)
 
     async def redirect(self, value: str, old: OldSession, adopted: Adopted) -> bool:
@@ -91,32 +104,78 @@ class OldSessions:
         """
         ref = adopted.ref
         mark = msgspec.json.encode({"user": ref.user, "carried_to": ref.handle, "created": adopted.created_ms})
-        return await _ask(self._redis.eval(_REPLACE, 1, self.secret(value), old.raw, mark, REDIRECT_SECONDS)) == mark  # type: ignore[no-any-return]
+        try:
+            holds = await _ask(self._redis.eval(_REPLACE, 1, self.secret(value), old.raw, mark, REDIRECT_SECONDS))
+        except _WrongKindOfKey:
+            return False
+        return bool(holds == mark)
 
     async def delete(self, value: str) -> None:
         """The old session has ended."""
         await _ask(self._redis.delete(self.secret(value)))
 
     def _read(self, raw: bytes) -> OldSession | None:
-        """`{"created": …, "session": {…}}`, or our redirect."""
+        """`{"created": …, "session": {…}}`, or our redirect.
+
+        Python's `json` wrote it, which also writes what JSON does not have: NaN, infinity, lone surrogates.
+        """
         try:
-            document = msgspec.json.decode(raw)
-            if set(document) == _MEMBERS:
-                return OldSession(raw, user_id_of(document["user"]), {}, str(document["carried_to"]))
-            data = document["session"]
-            user_id = data.get(self._id_key)
-            user_key(user_id)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError):
-            log.warning("session_not_carried_over", reason="it is not what aiohttp-session writes")
+            document = json.loads(raw.decode())
+        except (ValueError, RecursionError):
+            return _not_carried_over("it is not JSON: sessions of an encoder of one's own cannot be read here")
+        if not isinstance(document, dict):
+            return _not_carried_over("it is not what aiohttp-session writes")
+        if set(document) == _MEMBERS:
+            return _read_redirect(raw, document)
+        data = document.get("session", {})
+        if not isinstance(data, dict):
+            return _not_carried_over("it is not what aiohttp-session writes")
+        if not data:  # so it leaves a session that was invalidated
             return None
-        return OldSession(raw, user_id, data, None) if data else None
+        user_id = data.get(self._id_key)
+        try:
+            user_key(user_id)
+        except (TypeError, ValueError) as error:
+            return OldSession(raw, None, data, fault=str(error))
+        return OldSession(raw, user_id, data)
+
+
+def _read_redirect(raw: bytes, document: dict[str, Any]) -> OldSession | None:
+    user, handle, user_id = document["user"], document["carried_to"], None
+    try:
+        user_id = user_id_of(user)
+        is_ours = user_key(user_id) == user and isinstance(handle, str)
+    except (TypeError, ValueError, LookupError):
+        is_ours = False
+    return OldSession(raw, user_id, {}, handle) if is_ours else _not_carried_over("its redirect was not written here")
+
+
+def _not_carried_over(reason: str) -> OldSession | None:
+    log.warning("session_not_carried_over", reason=reason)
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether Redis can be asked for it: bytes in a header that are no UTF-8 become lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class _WrongKindOfKey(Exception):
+    """The key holds something else than a text: a list, a hash."""
 
 
 async def _ask(command: Any) -> Any:
-    """Raises `StoreUnavailable`, and `ResponseError` if the key is of another kind."""
+    """Raises `StoreUnavailable`, and `_WrongKindOfKey`.
+
+    Every other refusal says nothing of the session: a replica that is read-only, missing rights, a Cluster's redirection.
+    """
     try:
         return await command
-    except ResponseError:
-        raise
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreUnavailable(f"the Redis of the old sessions does not answer: {type(error).__name__}") from None
+        if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
+            raise _WrongKindOfKey from None
+        raise StoreUnavailable(f"the Redis of the old sessions cannot be used: {type(error).__name__}") from None

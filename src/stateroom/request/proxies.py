@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import structlog
 from multidict import istr
 
 from ..addresses import is_in, network_around, parse_client
+from ..logs import get_logger
+from ..origins import origin_of
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..addresses import Network
     from ..settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 FORWARDING_HEADERS = tuple(
     istr(name) for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
@@ -81,12 +82,15 @@ class Proxies:
         return _last(request, name) if self._accept_headers(request) else ""
 
     def origin(self, request: web.Request) -> str:
-        """`scheme://host[:port]` that the client used."""
+        """`scheme://host[:port]` that the client used, as browsers write it.
+
+        The port is the one in the host. `X-Forwarded-Port` is ignored: it may be that of a listener behind another proxy.
+        """
         scheme, host = request.scheme, request.host
         if self._accept_headers(request):
             scheme = _last(request, "X-Forwarded-Proto") or scheme
             host = _last(request, "X-Forwarded-Host") or host
-        return f"{scheme}://{host}".lower()
+        return origin_of(scheme, host)
 
     def _accept_headers(self, request: web.Request) -> bool:
         """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""

@@ -11,10 +11,12 @@ from aiohttp import web
 from ..sessions.manager import SessionManager
 from ..sessions.model.record import SessionRecord
 from ..sessions.model.session import Session
+from .applications import why_no_session
 
 if TYPE_CHECKING:
     from ..sessions.adoption import Adoption
     from .client_info import ClientInfo
+    from .doubled_cookies import DoubledCookies
     from .proxies import Proxies
     from .streams import Stream, Streams
     from .transport import CookieJar, Transport
@@ -43,9 +45,12 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     """One request's session.
 
     `record`: what the library knows of `session`. `came_with`: the token that the request brought.
-    `reissue`: the client must get the session's value. `clear`: the client must drop it.
-    `is_committed`: the session is saved and the cookie set; nothing more happens with the response.
-    `stream`: the response, if it stays open.
+    `reissue`: the client must get the session's value. `clear`: the client must drop the value that it has.
+    `is_used`: the handler has asked for the session. `is_saved`: nothing more is saved with the response.
+    `must_renew`: a renewal waits until the response's status is known. `answered`: the response that has the cookie.
+    `doubled`: what became of the cookies, if the request brought several of our name.
+    `sent`: the response whose headers have left. `stream`: the response, if it stays open.
+    `handed_out`: the session of a sign-in by bearer after the headers had left. The request's own is another one.
     """
 
     frontend: Frontend
@@ -55,8 +60,19 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     came_with: bytes | None
     reissue: bool = False
     clear: bool = False
-    is_committed: bool = False
+    is_used: bool = False
+    is_saved: bool = False
+    must_renew: bool = False
+    answered: web.StreamResponse | None = None
+    doubled: DoubledCookies | None = None
+    sent: web.StreamResponse | None = None
     stream: Stream | None = None
+    handed_out: Session | None = None
+
+    @property
+    def owes_cookie(self) -> bool:
+        """Whether the client does not know yet what became of its value."""
+        return self.clear or self.reissue or self.record.token is not self.came_with
 
     @property
     def must_reissue(self) -> bool:
@@ -74,16 +90,28 @@ REQUEST_SESSION = web.RequestKey("stateroom_request_session", RequestSession)
 
 
 def get_request_session(request: web.BaseRequest) -> RequestSession:
-    """The request's session with its cookie's fate. Raises `RuntimeError` if the application was not set up."""
+    """The request's session with its cookie's fate. Raises as `get_session`."""
     try:
         return request[REQUEST_SESSION]
     except KeyError:
-        raise RuntimeError("there are no sessions here: call stateroom.setup(app) before the application starts") from None
+        raise RuntimeError(why_no_session(request, FRONTEND)) from None
 
 
 def get_session(request: web.BaseRequest) -> Session:
-    """The request's session, which the middleware has loaded. Raises `RuntimeError` if the application was not set up."""
+    """The request's session, which the middleware has loaded.
+
+    Raises `RuntimeError` if the application was not set up, or if a middleware that runs before the sessions asks.
+    """
     try:
-        return request[REQUEST_SESSION].session
+        current = request[REQUEST_SESSION]
     except KeyError:
-        return get_request_session(request).session  # which says what is wrong
+        current = get_request_session(request)  # which says what is wrong
+    current.is_used = True
+    return current.session
+
+
+def use_session(request: web.BaseRequest) -> RequestSession:
+    """`get_request_session`, for what depends on the session: a cache must keep the response for nobody else."""
+    current = get_request_session(request)
+    current.is_used = True
+    return current

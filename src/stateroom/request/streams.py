@@ -9,13 +9,14 @@ for the tombstones of sessions that another worker has ended.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import structlog
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
-from ..errors import SessionEnded
+from ..errors import SessionEnded, StateroomError, Unavailable
+from ..logs import get_logger
 
 if TYPE_CHECKING:
     from ..sessions.model.clock import Clock
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..sessions.model.rows import Row
     from ..sessions.watch import SessionWatch
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CLOSE_CODE = 4401
 """For WebSockets; 4000 to 4999 are for applications (RFC 6455, section 7.4.2)."""
@@ -40,9 +41,12 @@ class Stream:
         self.expires_ms = record.expires_ms
         self._response = response
         self._task = request.task
+        self._is_over = False
 
     async def close(self, reason: str) -> None:
         """Close it in order, then cancel a handler that goes on writing."""
+        if self._is_over:
+            return
         log.info("stream_closed", session=self.ref.handle, reason=reason)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -52,12 +56,39 @@ class Stream:
                 await self._response.write_eof()
         except (TimeoutError, ConnectionError, RuntimeError) as error:
             log.debug("stream_not_closed_in_order", error=str(error))
-        self._task.cancel()
+        if not self._is_over:  # else the task may be at the connection's next request
+            self._task.cancel()
+
+    def end(self) -> None:
+        """Its handler is done."""
+        self._is_over = True
 
 
 def stays_open(response: web.StreamResponse) -> bool:
     """Whether a handler writes to the response bit by bit. A page, or a file that is sent, ends by itself."""
     return not isinstance(response, web.Response | web.FileResponse)
+
+
+async def break_off(request: web.Request, response: web.StreamResponse, error: Exception) -> web.StreamResponse:
+    """End a response that has begun, because its handler raised. A second response would be read as part of the first.
+
+    A WebSocket is closed with a code that says whether trying again helps. A stream is aborted: its client sees that it is
+    incomplete. A response that is complete stays.
+    """
+    is_over = response.body_length > 0  # aiohttp sets it with the last byte
+    if isinstance(response, web.WebSocketResponse):
+        code = WSCloseCode.TRY_AGAIN_LATER if isinstance(error, Unavailable) else WSCloseCode.INTERNAL_ERROR
+        log.warning("stream_broken_off", how="websocket closed", code=int(code), error=type(error).__name__, reason=str(error))
+        message = error.title if isinstance(error, StateroomError) else ""
+        with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await response.close(code=code, message=message.encode())
+        return response
+    how = "response was complete" if is_over else "stream aborted"
+    log.warning("stream_broken_off", how=how, error=type(error).__name__, reason=str(error))
+    if not is_over and request.transport is not None:
+        request.transport.abort()
+    return response
 
 
 class Streams:
@@ -85,8 +116,12 @@ class Streams:
         if reason is not None:
             raise SessionEnded(reason)
 
-    def discard(self, stream: Stream) -> None:
+    def end(self, stream: Stream) -> None:
         """Its handler is done."""
+        stream.end()
+        self._discard(stream)
+
+    def _discard(self, stream: Stream) -> None:
         same = self._open.get(stream.ref.handle)
         if same is not None:
             same.discard(stream)
@@ -136,7 +171,7 @@ class Streams:
         return [stream for same in self._open.values() for stream in same]
 
     def _close(self, stream: Stream, reason: str) -> None:
-        self.discard(stream)
+        self._discard(stream)
         task = asyncio.get_running_loop().create_task(stream.close(reason), name="stateroom stream's end")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -13,7 +13,6 @@ import signal
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-import structlog
 from aiohttp import web
 from prometheus_client import disable_created_metrics
 
@@ -24,6 +23,7 @@ from ..app import make_app, make_metrics_app
 from ..backend.embedded import try_lock
 from ..errors import SettingsError
 from ..insides import untested
+from ..logs import get_logger
 from ..private import own_folder
 from ..settings import Settings
 from ..setup import FILES
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 BODY_SECONDS = 5.0
 CLOSING_SECONDS = 5.0

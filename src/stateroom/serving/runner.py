@@ -10,13 +10,15 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, cast
 
-import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from .. import METRICS
 from ..insides import of_aiohttp
+from ..logs import get_logger
 from ..problems import REQUEST_ID, problem
+from ..request.proxies import kept_form
+from ..setup import SETTINGS
 from ..telemetry.requests import OTHER, REQUEST_ID_HEADER, UNMATCHED
 from .fixed_routes import by_fixed_routes
 from .stalled import StalledWrites
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     Refuse = Callable[[web.BaseRequest, BaseException | None], web.Response]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 KEEPALIVE_SECONDS = 75.0
 SHUTDOWN_SECONDS = 20.0
@@ -87,11 +89,13 @@ class Runner(web.ServerRunner):
     def _refuse(self, request: web.BaseRequest, error: BaseException | None) -> web.Response:
         """The answer to a malformed request. It repeats nothing of the request, and neither does the log."""
         request[REQUEST_ID] = own_id = secrets.token_hex(16)
-        log.info("request_malformed", kind=type(error).__name__, address=request.remote, request_id=own_id)
+        settings = self.app.get(SETTINGS)
+        address = kept_form(request.remote, settings.session_address if settings is not None else "off")
+        log.info("request_malformed", kind=type(error).__name__, address=address, request_id=own_id)
         self.app[METRICS].http_requests[OTHER, UNMATCHED, "400"].pending += 1
-        detail = "the request is not valid HTTP"
+        detail = "the request is not valid HTTP; check that the client speaks HTTP/1.1, and no TLS"
         if isinstance(error, LineTooLong):
-            detail = f"a line of the request is longer than {error.args[1]} bytes: shorten the address, or drop cookies"
+            detail = f"a line of the request is longer than {error.args[1]} bytes; shorten the address, or drop cookies"
         return problem(
             request, 400, "bad-request", "Bad Request", detail, headers={**self._headers, REQUEST_ID_HEADER: own_id}
         )  # fmt: skip

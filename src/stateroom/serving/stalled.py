@@ -15,12 +15,12 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
+from ..logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 STALL_SECONDS = 30.0
 """How long a client may take no byte of what waits for it. A reader of 50 bytes a second over Ethernet is within it, because a

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ..backend.embedded import EmbeddedServer, find_server
 from ..errors import SettingsError
+from ..logs import get_logger
 from ..telemetry import workers as telemetry
 from ..telemetry.logging import configure_logging
 from .listeners import Listeners, reserve
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 RESTART_PAUSE_SECONDS = (0.0, 0.5, 2.0, 5.0)
 GOOD_LIFE_SECONDS = 60.0

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from .model.client_notes import pack
 from .model.credential import Credential
-from .model.data import encode_value
 from .model.fields import CREATED, data_field, sign_in_fields
 from .model.identity import SessionRef, UserId, handle_of, user_key
 from .model.session import record_of
@@ -30,6 +31,13 @@ class Adopted(NamedTuple):
     is_new: bool
 
 
+class Fitting(NamedTuple):
+    """What a session here can hold of another's data. `left_out`: the keys that it cannot, and why."""
+
+    data: dict[str, bytes]
+    left_out: dict[str, str]
+
+
 class Adoption:
     """Makes sessions of what another library stored."""
 
@@ -41,16 +49,39 @@ class Adoption:
         """Whether an end of the adopted session is known for good."""
         return self._parts.trust.has_journal
 
+    def fit(self, data: Mapping[str, Any]) -> Fitting:
+        """Encode data that `json.loads` has read. Python's JSON has more values than JSON: NaN, infinity, lone surrogates.
+
+        If the rest takes more than `SESSION_MAX_BYTES`, the largest values are left out until it does not. Parallel requests
+        get the same.
+        """
+        fitting, left_out = {}, {}
+        for key, value in data.items():
+            encoded = _encoded(key, value)
+            if encoded is None:
+                left_out[key] = "JSON cannot say it"
+            else:
+                fitting[key] = encoded
+        sizes = {key: len(data_field(key).encode()) + len(each) for key, each in fitting.items()}
+        total = sum(sizes.values())
+        by_size = sorted(sizes, key=lambda key: (sizes[key], key))
+        while total > self._parts.settings.session_max_bytes:
+            largest = by_size.pop()
+            total -= sizes[largest]
+            del fitting[largest]
+            left_out[largest] = "the data is over SESSION_MAX_BYTES"
+        return Fitting(fitting, left_out)
+
     async def adopt(
-        self, session: Session, secret: str, user_id: UserId | None, data: Mapping[str, Any], client_notes: Mapping[str, str]
+        self, session: Session, secret: str, user_id: UserId | None, data: Mapping[str, bytes], client_notes: Mapping[str, str]
     ) -> Adopted | None:
         """Store the session under the token of its secret and make `session` it; None if it has ended here before.
 
-        Raises `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
+        `data`: as `fit` returns it. Raises `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
         parts, record = self._parts, record_of(session)
         credential = self._credential(parts.key_ring.derive_tokens(secret)[0], user_id)
-        fields: dict[str, Argument] = {data_field(key): encode_value(key, each) for key, each in data.items()}
+        fields: dict[str, Argument] = {data_field(key): each for key, each in data.items()}
         parts.store.check_data(fields)
         if user_id is not None:
             fields |= {**sign_in_fields(credential.carried, credential.auth_time), **pack(client_notes)}
@@ -90,3 +121,15 @@ class Adoption:
             idle_ms=settings.session_max_age * 1000, issued_at=now, is_persistent=False,
             ref=SessionRef(user_key(user_id), handle_of(token)), renewed_ms=now, created_ms=now, epoch="",
         )  # fmt: skip
+
+
+def _encoded(key: str, value: Any) -> bytes | None:
+    """JSON of a value; None if a handler that reads it would not get this value."""
+    try:
+        key.encode()
+        encoded = msgspec.json.encode(value)
+        read = msgspec.json.decode(encoded)
+        # A number that is too large for an int is read as a float, which may be equal.
+        return encoded if read == value and msgspec.json.encode(read) == encoded else None
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return None

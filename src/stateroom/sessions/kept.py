@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .model.data import decode_value
 from .model.fields import DATA_PREFIX, FLASH_PREFIX, SIGNED_IN, by_prefix
 from .model.identity import UserId, user_key
 from .model.listing import SessionInfo
+from .model.values import decode_value
 
 if TYPE_CHECKING:
     from .model.fields import Fields
@@ -47,5 +47,5 @@ def _kept(handle: str, fields: Fields) -> KeptSession:
         info=SessionInfo.of(handle, fields),
         signed_in_ms=int(fields.get(SIGNED_IN, 0)),
         data={key: decode_value(value) for key, value in by_prefix(fields, DATA_PREFIX).items()},
-        messages={kind: text.decode() for kind, text in by_prefix(fields, FLASH_PREFIX).items()},
+        messages={kind: text.decode(errors="replace") for kind, text in by_prefix(fields, FLASH_PREFIX).items()},
     )

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DatabaseUnavailable, NotByAccessToken, StoreUnavailable
 from .kept import KeptOfUser, kept_of_user
 from .model.identity import SessionRef, UserId, user_key
-from .model.listing import SessionInfo
+from .model.listing import SessionInfo, milliseconds_of
 from .model.record import SessionRecord
 from .model.session import Session, record_of
 from .sealing.access_tokens import looks_like_token
 from .sealing.token_keys import key_set
+from .store.pages import Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sqlalchemy import ColumnElement
 
     from ..backend.client import PoolFigures
     from ..database import Steps
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
     from .sealing.key_ring import Purpose
     from .sealing.token_keys import TokenKey
     from .wiring import Parts
+
+LISTED_AT_MOST = 1000
+"""How many sessions a list shows unless it is told otherwise."""
 
 
 class SessionManager:
@@ -153,6 +155,16 @@ class SessionManager:
         """Slide the idle lifetime, unless that was done within `SESSION_RENEW_INTERVAL`. False if it could not be done now."""
         return await self._parts.saver.renew(record_of(session))
 
+    async def was_replaced(self, session: Session) -> bool:
+        """Whether the client of the ended session that a request brought has a newer one, or may have. Raises nothing."""
+        gone = record_of(session).gone
+        if gone is None:
+            return False
+        try:
+            return any(row.reason == "rotated" for row in (await self._parts.journal.look_up([gone])).rows)
+        except DatabaseUnavailable:
+            return True
+
     async def exists(self, user_id: UserId | None, handle: str) -> bool:
         """Whether the user (None: an anonymous visitor) has the session of this handle. Raises `StoreUnavailable`."""
         return await self._parts.store.exists(SessionRef(user_key(user_id), handle))
@@ -166,6 +178,7 @@ class SessionManager:
         *,
         metadata: Mapping[str, str],
         remember: bool = False,
+        max_age: float | None = None,
         generation: int | None = None,
         epoch: str | None = None,
         degraded: bool = True,
@@ -173,19 +186,24 @@ class SessionManager:
         """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
 
         While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
-        request, as a session that Redis has lost is. `generation`: the user's, and `epoch`: the deployment's, both read
-        before the password was looked up. `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
-        Raises `SessionEnded` if all of the user's sessions were ended since then; the session is nobody's then.
+        request, as a session that Redis has lost is. `max_age`: it lives so many seconds at most.
+        `generation`: the user's, and `epoch`: the deployment's, both read before the password was looked up.
+        `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
+        Raises `SessionEnded` if all of the user's sessions were ended since then. The session is then what it was before.
+        `ValueError` for a `max_age` below 1.
         """
-        await self._parts.sign_ins.sign_in(
-            record_of(session),
-            user_id,
-            client_notes=metadata,
-            remember=remember,
-            generation=generation,
-            epoch=epoch,
-            degraded=degraded,
-        )
+        record = record_of(session)
+        async with self._parts.saver.turn(record):
+            await self._parts.sign_ins.sign_in(
+                record,
+                user_id,
+                client_notes=metadata,
+                remember=remember,
+                max_age=max_age,
+                generation=generation,
+                epoch=epoch,
+                degraded=degraded,
+            )
 
     async def generation(self, user_id: UserId) -> int:
         """How often all of a user's sessions were ended. Raises `DatabaseUnavailable`."""
@@ -198,31 +216,40 @@ class SessionManager:
         whatever becomes of the store: it is stored now or, without its data, later. Raises `NotByAccessToken`,
         `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
-        check_can_rotate(session)
         record = record_of(session)
-        if record.ref.user:
-            await self._parts.sign_ins.rotate(record, signs_in=signs_in)
-        else:
-            await self.sign_in(session, None, metadata={})
+        async with self._parts.saver.turn(record):
+            check_can_rotate(session)
+            if record.ref.user:
+                await self._parts.sign_ins.rotate(record, signs_in=signs_in)
+            else:
+                await self._parts.sign_ins.rotate_visitors(record)
 
     async def end(self, session: Session, reason: str = "logout") -> None:
         """End a session for good. It is an anonymous visitor's afterwards. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
         record = record_of(session)
-        ref = record.ending_ref
-        if ref is None and record.fault is not None:  # nothing is known of the session, not even which one it is
-            raise record.fault
-        if ref is not None:
-            await self._parts.ends.end(ref, reason)
-        elif record.rotated_ref is not None:
-            await self._parts.ends.end_what_became_of(record.rotated_ref, reason)
-        record.forget()
+        async with self._parts.saver.turn(record):
+            ref = record.ending_ref
+            if ref is None and record.fault is not None:  # nothing is known of the session, not even which one it is
+                raise record.fault
+            if ref is not None:
+                await self._parts.ends.end(ref, reason)
+            elif record.rotated_ref is not None:
+                await self._parts.ends.end_what_became_of(record.rotated_ref, reason)
+            record.forget()
 
     # A user's sessions
 
-    async def list(self, user_id: UserId) -> list[SessionInfo]:
-        """The user's live sessions, newest first. Raises `StoreUnavailable`."""
-        found = await self._parts.store.of_user(user_key(user_id))
-        return [SessionInfo.of(handle, fields) for handle, fields in reversed(found)]
+    async def list(self, user_id: UserId, *, limit: int = LISTED_AT_MOST, before: SessionInfo | None = None) -> list[SessionInfo]:
+        """The user's live sessions, newest first, at most `limit` of them. Raises `StoreUnavailable`.
+
+        `before`: the last session of the list before. What follows goes on there, also if that session has ended since.
+        One that cannot be read is left out and logged. Raises `ValueError` for a limit below 1.
+        """
+        if limit < 1:
+            raise ValueError("a list has at least one place")
+        position = None if before is None else Position(before.id, milliseconds_of(before.created_at))
+        found = await self._parts.store.newest(user_key(user_id), limit=limit, before=position)
+        return [SessionInfo.of(handle, fields) for handle, fields in found]
 
     async def revoke(self, user_id: UserId, handle: str, *, reason: str = "revoked") -> bool | None:
         """End one session of the user. False if the user has no such session, None if that cannot be known.
@@ -263,9 +290,10 @@ class SessionManager:
         if keep is None:
             generation, committed_at = await parts.ends.raise_generation(user, reason, in_transaction)
         else:
-            check_can_rotate(keep)
             record = record_of(keep)
-            committed_at = await parts.sign_ins.rotate(record, revokes=reason, in_transaction=in_transaction)
+            async with parts.saver.turn(record):
+                check_can_rotate(keep)
+                committed_at = await parts.sign_ins.rotate(record, revokes=reason, in_transaction=in_transaction)
             generation, spare = record.generation, record.ref.handle
         return await parts.ends.delete_older(
             user, generation if parts.trust.has_journal else None, reason, spare=spare, committed_at=committed_at
@@ -288,20 +316,6 @@ class SessionManager:
         from .journal.own_database import OwnDatabase
 
         return OwnDatabase(database, self._parts.deployment)
-
-    @staticmethod
-    def epoch_column() -> ColumnElement[str]:
-        """SQL for the deployment's epoch, for a query that reads a user at once."""
-        from .journal.sql import current_epoch
-
-        return current_epoch()
-
-    @staticmethod
-    def generation_column(user_id: ColumnElement[int]) -> ColumnElement[int]:
-        """SQL for the generation of the user whose number is in this column, for a query that reads both at once."""
-        from .journal.sql import generation_of
-
-        return generation_of(user_id)
 
     # The fleet
 
@@ -340,9 +354,14 @@ class SessionManager:
         return self._parts.access_tokens is not None
 
     def mint_access_token(self, session: Session) -> tuple[str, int]:
-        """An access token for a signed-in session, and how many seconds it is good. Raises `ValueError` without `JWT_KEYS`."""
+        """An access token for a signed-in session, and how many seconds it is good.
+
+        Raises `ValueError` without `JWT_KEYS`, `NotByAccessToken` if an access token opened the session: tokens that mint each
+        other would be good for as long as the session.
+        """
         if self._parts.access_tokens is None:
             raise ValueError("access tokens are off; JWT_KEYS turns them on")
+        check_can_rotate(session)
         return self._parts.access_tokens.mint(record_of(session))
 
     def public_token_keys(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ..errors import StoreUnavailable
-from .model.timestamps import expires_ms
+from .model.timestamps import expires_ms, is_readable
 
 if TYPE_CHECKING:
     from .model.deployment import Current
@@ -37,7 +37,7 @@ class SessionWatch:
     async def expiry_of(self, ref: SessionRef) -> int | None:
         """When the stored session expires (milliseconds since the epoch); None if it is gone. Raises `StoreUnavailable`."""
         fields = await self._parts.store.load(ref)
-        return None if fields is None else expires_ms(fields)
+        return None if fields is None or not is_readable(fields, ref.handle) else expires_ms(fields)
 
     async def tombstone(self, ref: SessionRef) -> str | None:
         """Why the session was ended while the journal was unavailable; None if it was not, or Redis does not answer."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import structlog
-
+from ..logs import get_logger
+from .journal.interface import NoJournal
 from .journal.lookup import Lookup
 from .journal.tail import Tail
 from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
     from .journal.interface import EndsJournal
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,8 @@ def wire(
         timeout=settings.redis_read_timeout,
         durability=Durability(settings.redis_write_replicas, settings.redis_write_replicas_timeout, count_shortfall),
     )
+    if isinstance(journal, NoJournal):
+        journal.share(store.entomb, store.end_of)
     looks = TwoLooks(settings.degraded_max_age + BEYOND_DEGRADED_SECONDS)
     tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
     lookup = Lookup(journal, deployment, lambda: tail.is_away)
@@ -183,6 +185,7 @@ def wire(
         store=store,
         loader=loader,
         sign_ins=sign_ins,
+        trust=trust,
         metrics=metrics,
         clock=clock,
         renew_ms=int(settings.session_renew_interval * 1000),

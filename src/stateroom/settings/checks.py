@@ -94,6 +94,17 @@ def _check_cookies(settings: SettingsFields) -> None:
         raise SettingsError(f"SESSION_NAME {name} needs COOKIE_SECURE=true; browsers drop it otherwise")
     if settings.cookie_samesite == "None" and not is_secure:
         raise SettingsError("COOKIE_SAMESITE=None needs COOKIE_SECURE=true; browsers drop the cookie otherwise")
+    if settings.cookie_partitioned and not is_secure:
+        raise SettingsError("COOKIE_PARTITIONED needs COOKIE_SECURE=true; browsers drop the cookie otherwise")
+    if settings.cookie_partitioned and settings.cookie_samesite != "None":
+        raise SettingsError(
+            "COOKIE_PARTITIONED is for pages in a frame of another site, and those get the cookie only with "
+            "COOKIE_SAMESITE=None; set that, or unset COOKIE_PARTITIONED"
+        )
+    if prefix.startswith("__host-") and any(each.domain or each.path != "/" for each in settings.cookie_former):
+        raise SettingsError(
+            f"COOKIE_FORMER has a domain or a path, but a cookie named {name} never had one; unset it, or write / partitioned"
+        )
     if not settings.cookie_keys and not settings.is_embedded:
         raise SettingsError("COOKIE_KEYS must be set; make a key with `stateroom keys` and give the same to every host")
 

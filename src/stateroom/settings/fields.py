@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ..addresses import is_loopback_name
+from .cookie_places import FormerCookies
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
@@ -102,6 +103,8 @@ class SettingsFields(BaseSettings):
     cookie_path: CookiePath = "/"
     cookie_format: Annotated[int, Field(ge=1, le=2)] = 2
     cookie_samesite: Annotated[Literal["Strict", "Lax", "None"], Capitalised] = "Strict"
+    cookie_partitioned: bool = False
+    cookie_former: FormerCookies = ()
 
     # State
     deployment: DeploymentName = ""

@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-import structlog
-
 from ..errors import SettingsError
+from ..logs import get_logger
 from .settings import Settings
 from .sources import files_in_environment
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 LOOK_SECONDS = 2.0
 """How often the files are looked at while nothing connects."""

@@ -18,6 +18,28 @@ _FOREIGN_KEYS = frozenset({"COOKIE_HASH_KEY", "COOKIE_BLOCK_KEY"})
 _NO_SLIPS = frozenset({"COOKIE_SECRET"})
 """Names near ours that other services on a host really have (this one is near COOKIE_SECURE)."""
 
+_MAKE_A_KEY = "make a key with `stateroom keys` and use COOKIE_KEYS"
+_FOR_TLS = "for TLS set REDIS_TLS=true, or begin REDIS_URL with rediss://"
+
+_FIXES = {
+    "REDIS_SSL": _FOR_TLS, "REDIS_USE_SSL": _FOR_TLS, "REDIS_USE_TLS": _FOR_TLS, "REDIS_TLS_ENABLED": _FOR_TLS,
+    "REDIS_CA": "use REDIS_TLS_CA", "REDIS_SSL_CA": "use REDIS_TLS_CA", "REDIS_SSL_CERT": "use REDIS_TLS_CERT",
+    "REDIS_SSL_KEY": "use REDIS_TLS_KEY", "REDIS_SSL_CA_CERTS": "use REDIS_TLS_CA",
+    "REDIS_DSN": "use REDIS_URL", "REDIS_IP": "use REDIS_HOST", "REDIS_POOL": "use REDIS_POOL_SIZE",
+    "REDIS_DATABASE": "use REDIS_DB", "REDIS_PREFIX": "use REDIS_KEY_PREFIX",
+    "REDIS_USER": "use REDIS_USERNAME", "REDIS_PWD": "use REDIS_PASSWORD", "REDIS_AUTH": "use REDIS_PASSWORD",
+    "REDIS_NODE": "use REDIS_HOST, or REDIS_CLUSTER_NODES for a Cluster",
+    "REDIS_NODES": "use REDIS_CLUSTER_NODES for a Cluster, REDIS_SENTINELS for Sentinel",
+    "REDIS_TIMEOUT": "use REDIS_DIAL_TIMEOUT, REDIS_READ_TIMEOUT and REDIS_WRITE_TIMEOUT",
+    "REDIS_TTL": "use SESSION_MAX_AGE", "SESSION_TTL": "use SESSION_MAX_AGE", "SESSION_LIFETIME": "use SESSION_MAX_AGE",
+    "SESSION_AGE": "use SESSION_MAX_AGE", "COOKIE_MAX_AGE": "use SESSION_MAX_AGE", "JWT_TTL": "use JWT_MAX_AGE",
+    "COOKIE_NAME": "use SESSION_NAME", "SESSION_DOMAIN": "use COOKIE_DOMAIN", "SESSION_PATH": "use COOKIE_PATH",
+    "SESSION_SECURE": "use COOKIE_SECURE", "SESSION_SAMESITE": "use COOKIE_SAMESITE",
+    "COOKIE_SECRET": _MAKE_A_KEY, "SESSION_SECRET": _MAKE_A_KEY, "SESSION_KEYS": _MAKE_A_KEY, "SECRET_KEY": _MAKE_A_KEY,
+    "COOKIE_HASH_KEY": _MAKE_A_KEY, "COOKIE_BLOCK_KEY": _MAKE_A_KEY,
+}  # fmt: skip
+"""What other libraries and services call things that we have under another name. The letters lead to the wrong setting."""
+
 
 class MisspeltSettingWarning(UserWarning):
     """A variable whose name is nearly that of a setting. `stateroom serve` does not start with one."""
@@ -29,6 +51,7 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
         if name not in known and not name.startswith("_"):
             near = difflib.get_close_matches(name, known, n=1)
             fix = f"did you mean {near[0].upper()}?" if near else "the README lists the settings"
+            fix = _FIXES.get(name.upper(), fix)
             raise SettingsError(f"{name.upper()} is not a setting of Stateroom; {fix}")
 
 
@@ -45,10 +68,11 @@ def look_at_names(place: Mapping[str, str | None], known: Collection[str]) -> No
         if not value or "_" not in name or name in forms or name in _NO_SLIPS or is_service_link(value):
             continue
         if name in _FOREIGN_KEYS:
-            raise SettingsError(f"{name} is not a setting of Stateroom; make a key with `stateroom keys` and use COOKIE_KEYS")
+            raise SettingsError(f"{name} is not a setting of Stateroom; {_FIXES[name]}")
         meant = nearest(name, forms)
         if meant is not None:
-            warnings.warn(f"{name} is not a setting of Stateroom; did you mean {meant}?", MisspeltSettingWarning, stacklevel=2)
+            fix = _FIXES.get(name, f"did you mean {meant}?")
+            warnings.warn(f"{name} is not a setting of Stateroom; {fix}", MisspeltSettingWarning, stacklevel=2)
 
 
 def nearest(name: str, forms: Iterable[str]) -> str | None:

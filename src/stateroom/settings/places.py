@@ -6,7 +6,9 @@ never repeated in the error.
 
 from __future__ import annotations
 
+import difflib
 import re
+from ipaddress import IPv6Address
 from typing import Annotated, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,11 +16,13 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from ..addresses import Network, is_ipv6, parse_network
+from ..origins import DEFAULT_PORTS, origin_of
 from .lists import split_list
 
 MAX_PORT = 65535
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_NO_PAGES = frozenset({"ftp", "file", "data", "blob", "about", "javascript", "redis", "rediss"})
+_ORIGIN_HOST = re.compile(r"[a-z0-9._~-]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
 
@@ -122,30 +126,43 @@ def _return_host(text: str) -> str:
 
 
 def _origin(text: str) -> str:
+    shown = "a part" if "@" in text else repr(text)
     parts = split_url(text)
+    if text.lower() == "null":
+        raise ValueError("null is the origin of sandboxed pages, which anybody can make; name each origin instead")
+    if "*" in text:
+        raise ValueError(f"{shown} has a wildcard, and origins are compared whole; write each out, as in https://app.example.com")
     if (
         parts is None
-        or parts.scheme not in _DEFAULT_PORTS
+        or not parts.scheme
         or not parts.hostname
         or parts.path not in {"", "/"}
         or parts.query
         or parts.fragment
         or "@" in parts.netloc
     ):
-        shown = "a part" if "@" in text else repr(text)
-        raise ValueError(f"{shown} is not an origin; write for example https://app.example.com")
+        raise ValueError(f"{shown} is not an origin; write a scheme and a host alone, for example https://app.example.com")
     if not parts.hostname.isascii():
         raise ValueError(f"{text!r}: browsers say such a host in ASCII; write it so, for example https://xn--bcher-kva.example")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    # Browsers leave the default port of a scheme out: https://app.example.com:443 would match none of them.
-    port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"
+    if parts.scheme in {"ws", "wss"}:
+        raise ValueError(f"{text!r}: a page that opens WebSockets has an origin of http or https; write that")
+    # Applications make schemes of their own: any other one may be meant.
+    is_misspelt = parts.scheme not in DEFAULT_PORTS and difflib.get_close_matches(parts.scheme, DEFAULT_PORTS, cutoff=0.75)
+    if parts.scheme in _NO_PAGES or is_misspelt:
+        raise ValueError(f"{text!r}: no page has an origin of this scheme; write for example https://app.example.com")
+    if is_ipv6(parts.hostname) and "%" not in parts.hostname:
+        host = f"[{IPv6Address(parts.hostname).compressed}]"  # as browsers write it
+    elif _ORIGIN_HOST.fullmatch(parts.hostname):
+        host = parts.hostname
+    else:
+        raise ValueError(f"{shown} is not an origin: its host is no name; write for example https://app.example.com")
+    return origin_of(parts.scheme, host if parts.port is None else f"{host}:{parts.port}")
 
 
 def _login_url(text: str) -> str:
     parts = split_url(text)
     is_path = text.startswith("/") and not text.startswith("//")
-    is_url = parts is not None and parts.scheme in _DEFAULT_PORTS and bool(parts.hostname)
+    is_url = parts is not None and parts.scheme in DEFAULT_PORTS and bool(parts.hostname)
     if not (is_path or is_url) or "\\" in text or "#" in text or any(c.isspace() or not c.isprintable() for c in text):
         raise ValueError("must be a path or a URL; write for example /login or https://login.example.com/")
     return text

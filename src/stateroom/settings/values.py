@@ -23,7 +23,8 @@ _NO_COOKIE_NAME = set('()<>@,;:\\"/[]?={} \t')
 MAX_DEPLOYMENT_LENGTH = 200
 
 
-def _cookie_domain(text: str) -> str:
+def cookie_domain(text: str) -> str:
+    """A `Domain` that browsers keep a cookie for. Raises `ValueError` with the fix."""
     if not is_host_name(text.removeprefix(".")):
         raise ValueError("must be a domain alone; write for example example.com, or unset it")
     bare = text.strip(".").lower()
@@ -52,7 +53,8 @@ def _cookie_name(name: str) -> str:
     return name
 
 
-def _cookie_path(path: str) -> str:
+def cookie_path(path: str) -> str:
+    """A `Path` of a cookie. Raises `ValueError` with the fix."""
     if not path.startswith("/") or ";" in path or any(c.isspace() or not c.isprintable() for c in path):
         raise ValueError("must begin with / and have no space or semicolon; for example /")
     return path
@@ -93,8 +95,8 @@ def _folder(path: Path) -> Path:
 
 
 CookieName = Annotated[str, AfterValidator(_cookie_name)]
-CookieDomain = Annotated[str, AfterValidator(_cookie_domain)]
-CookiePath = Annotated[str, AfterValidator(_cookie_path)]
+CookieDomain = Annotated[str, AfterValidator(cookie_domain)]
+CookiePath = Annotated[str, AfterValidator(cookie_path)]
 KeyPrefix = Annotated[str, AfterValidator(_key_prefix)]
 DeploymentName = Annotated[str, AfterValidator(_deployment)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]

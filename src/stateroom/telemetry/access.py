@@ -1,7 +1,7 @@
 """The access log: one line for each request, cheap enough for production.
 
-structlog and logging need 30 us for a line, as long as a whole session check. So JSON lines are written here directly,
-in the form that structlog would give them. On a terminal structlog writes them.
+logging and structlog need 30 us for a line, as long as a whole session check. So JSON lines are written here directly,
+in the form that they would have otherwise. On a terminal logging and structlog write them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import msgspec
-import structlog
+
+from ..logs import get_logger
 
 AccessLine = Callable[[str, str, int, float, str], None]
 """Writes one line. Arguments: method, route, status, milliseconds, request id."""
 
 _NAME = "stateroom.access"
-_log = structlog.get_logger(_NAME)
+_log = get_logger(_NAME)
 
 
 class JsonLines(logging.StreamHandler[TextIO]):
@@ -30,7 +31,7 @@ def access_line() -> AccessLine:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, JsonLines):
             return _json_line(handler.stream)
-    return _structlog_line
+    return _logged_line
 
 
 def _json_line(stream: TextIO) -> AccessLine:
@@ -58,5 +59,5 @@ def _json_line(stream: TextIO) -> AccessLine:
     return write
 
 
-def _structlog_line(method: str, route: str, status: int, milliseconds: float, request_id: str) -> None:
+def _logged_line(method: str, route: str, status: int, milliseconds: float, request_id: str) -> None:
     _log.info("request", method=method, route=route, status=status, ms=round(milliseconds, 2), request_id=request_id)

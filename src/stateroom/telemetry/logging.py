@@ -1,7 +1,7 @@
-"""Logs: coloured lines on a terminal, elsewhere one JSON line for each event.
+"""The service's logs: coloured lines on a terminal, elsewhere one JSON line for each event.
 
-`structlog` and the standard library's loggers write through the same handler. Text from clients is encoded as JSON (on a
-terminal: by `repr`), so that no client can forge a line. `security_event` logs security events.
+Our events (`logs.py`), other libraries' records and `structlog` write through one handler. Text from clients is encoded as
+JSON (on a terminal: by `repr`), so that no client can forge a line. As a library Stateroom configures nothing.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from ..logs import Event
 from .access import JsonLines
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
     from ..settings import Settings
-
-_security = structlog.get_logger("stateroom.security")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -30,7 +29,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
+        _add_fields,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.StackInfoRenderer(),
     ]
@@ -43,13 +42,16 @@ def configure_logging(settings: Settings) -> None:
     handler = JsonLines(sys.stderr) if as_json else logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered]
+            foreign_pre_chain=[_open_event, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger("alembic").setLevel(max(level, logging.WARNING))  # else a dozen useless lines at each start
+    if structlog.is_configured():  # by the application that we serve
+        return
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -58,9 +60,16 @@ def configure_logging(settings: Settings) -> None:
     )
 
 
-def security_event(name: str, **fields: Any) -> None:
-    """Log one security event: sign_in, sign_in_failed, throttled, sign_out, revoke and others.
+def _open_event(logger: Any, method: str, entry: EventDict) -> EventDict:
+    """Take the name and the fields out of one of our events. Its fields come first in the line."""
+    message = entry["_record"].msg
+    return {**message.fields, **entry, "event": message.name} if isinstance(message, Event) else entry
 
-    Pass only public fields: the session's handle, the user's id, the address. Never pass a password, token, cookie or key.
-    """
-    _security.info(name, security=True, **fields)
+
+_add_extra = structlog.stdlib.ExtraAdder()
+
+
+def _add_fields(logger: Any, method: str, entry: EventDict) -> EventDict:
+    """Add what other libraries give a record as `extra`. The fields of our events are in the entry already."""
+    record = entry.get("_record")
+    return entry if record is None or isinstance(record.msg, Event) else _add_extra(logger, method, entry)

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-import structlog
+from ..logs import get_logger
 
 if TYPE_CHECKING:
     from .metrics import Metrics
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
 """The pause after an unexpected error, so that a fault that stays writes one log line a second and does not use a core."""

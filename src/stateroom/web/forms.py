@@ -11,6 +11,7 @@ from aiohttp import web
 from .. import SESSIONS, browser_origin
 from ..api.bodies import read_whole
 from ..errors import BadInput, ForeignOrigin
+from ..origins import plain_origin
 
 if TYPE_CHECKING:
     from ..errors import FieldError
@@ -38,7 +39,7 @@ def _check_is_ours(request: web.Request) -> None:
     """Refuse a form of another origin. `CORS_ORIGINS` may call the API, but they may not send our forms."""
     origin = request.headers.get("Origin")
     ours = request.app[SESSIONS].settings.public_origins or {browser_origin(request)}
-    if origin is not None and origin.lower() not in ours:
+    if origin is not None and plain_origin(origin) not in ours:
         raise ForeignOrigin
 
 

@@ -29,7 +29,7 @@ WARNING_SECONDS = 120
 OWN = "stateroom"
 """The prefix of our own templates: `stateroom/base.html` is ours although an application replaces `base.html` (docs/pages.md)."""
 
-_PASSED_ON = ("Retry-After", "WWW-Authenticate", "Allow")
+_PASSED_ON = ("Retry-After", "WWW-Authenticate", "Allow", "Accept")
 
 
 def setup_templates(app: web.Application) -> None:

@@ -78,6 +78,7 @@ def why_lost(loss: cookie_fate.Loss) -> str:
     because = {
         "http": "keeps our cookie only over https, and this address is plain http",
         "domain": "refused our cookie, because it is for another domain",
+        "doubled": "sent several cookies of our name",
         "other-host": f"does not send our cookie to {loss.host}",
         "unknown": "did not send our cookie back",
     }[loss.cause]

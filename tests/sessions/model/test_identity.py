@@ -32,3 +32,17 @@ def test_what_no_store_can_keep_is_refused_where_it_comes_in(user_id: int | str)
 def test_other_types_are_no_ids(user_id: object) -> None:
     with pytest.raises(TypeError, match="a str or an int"):
         user_key(user_id)  # type: ignore[arg-type]
+
+
+class Text(str):
+    pass
+
+
+class Number(int):
+    pass
+
+
+@pytest.mark.parametrize("user_id", [Text("ada"), Number(7)])
+def test_subclasses_are_no_ids_because_no_sealed_value_can_hold_them(user_id: str | int) -> None:
+    with pytest.raises(TypeError, match="subclass"):
+        user_key(user_id)

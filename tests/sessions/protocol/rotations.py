@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stateroom.errors import SessionEnded
+from stateroom.errors import DatabaseUnavailable, SessionEnded
 from stateroom.sessions.model.session import Session
 
 from .fleet import AnyFleet, Worker, is_trusted
@@ -16,20 +16,34 @@ KINDS = [("rotate", "rotate"), ("rotate", "revoke"), ("revoke", "rotate"), ("rev
 """Of two rotations the first and the second: by itself, or with the end of the user's other sessions."""
 
 
-async def logout_at(fleet: AnyFleet, monkeypatch: pytest.MonkeyPatch, step: str, *, is_before: bool) -> None:
-    """By another worker, before or after each step. After the last there is a successor, which ends too."""
+async def logout_at(
+    fleet: AnyFleet, monkeypatch: pytest.MonkeyPatch, step: str, *, is_before: bool, has_journal: bool = True
+) -> None:
+    """By another worker, before or after each step. After the last there is a successor, which ends too.
+
+    `has_journal`: whether that worker reaches the journal. Otherwise its sign-out may be refused, and counts once acknowledged.
+    """
     worker, other = await fleet.join(), await fleet.join()
     session, old_value = await worker.sign_in()
     parallel = await other.manager.load(old_value)
     target: Any = worker.ends if step == "commit_rotation" else worker.store
     real = getattr(target, step)
 
+    acknowledged = []
+
+    async def end() -> None:
+        if not has_journal:
+            other.line.is_cut = True
+        with contextlib.suppress(DatabaseUnavailable):
+            await other.manager.end(parallel)
+            acknowledged.append(parallel)
+
     async def with_logout(*args: Any, **kwargs: Any) -> Any:
         if is_before:
-            await other.manager.end(parallel)
+            await end()
         result = await real(*args, **kwargs)
         if not is_before:
-            await other.manager.end(parallel)
+            await end()
         return result
 
     monkeypatch.setattr(target, step, with_logout)
@@ -38,11 +52,16 @@ async def logout_at(fleet: AnyFleet, monkeypatch: pytest.MonkeyPatch, step: str,
         await worker.manager.rotate(session, signs_in=True)
         values.append(worker.manager.seal(session))
     monkeypatch.undo()
+    if not has_journal:
+        other.line.is_cut = False
+        await other.tail.catch_up()
+        await other.ends.flush()
+    assert acknowledged or not has_journal
     for each in (worker, other):
         await each.settle()
         for value in values:
-            assert not is_trusted(await each.manager.load(value))
-    assert await worker.copies() == []
+            assert not is_trusted(await each.manager.load(value)) or not acknowledged
+    assert await worker.copies() == [] or not acknowledged
 
 
 async def another_at(

@@ -12,6 +12,7 @@ from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.model.deployment import Current
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.session import record_of
+from stateroom.sessions.protocol.sign_ins import SignIns
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 
 from ..virtual import Clock
@@ -25,6 +26,10 @@ pytestmark = pytest.mark.virtual_time
 async def fleet(clock: Clock) -> AsyncIterator[FakeFleet]:
     async with fake_fleet() as made:
         yield made
+
+
+async def nothing(*_: object) -> None:
+    return
 
 
 async def test_the_row_is_committed_before_anything_is_deleted(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +183,18 @@ async def test_a_logout_at_any_step_of_a_rotation_leaves_nothing_signed_in(
     fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch, step: str, *, is_before: bool
 ) -> None:
     await rotations.logout_at(fleet, monkeypatch, step, is_before=is_before)
+
+
+@pytest.mark.parametrize("step", ["prepare_rotation", "commit_rotation", "claim_rotation"])
+@pytest.mark.parametrize("is_before", [True, False])
+@pytest.mark.parametrize("knows_tombstone", [True, False])
+async def test_a_logout_without_the_journal_at_any_step_of_a_rotation_leaves_nothing_signed_in(
+    fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch, step: str, *, is_before: bool, knows_tombstone: bool
+) -> None:
+    """At the latest when the journal has it: the rotation may not have been able to ask for the tombstone."""
+    if not knows_tombstone:
+        monkeypatch.setattr(SignIns, "_check_no_tombstone", nothing)
+    await rotations.logout_at(fleet, monkeypatch, step, is_before=is_before, has_journal=False)
 
 
 @pytest.mark.parametrize("step", ["prepare_rotation", "commit_rotation", "claim_rotation"])

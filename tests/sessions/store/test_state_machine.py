@@ -17,6 +17,7 @@ from stateroom.backend.plain import PlainClient
 from stateroom.errors import SessionTooLarge
 from stateroom.sessions.model.fields import Delta
 from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.model.messages import FLASH_MAX_LINES
 from stateroom.sessions.store.key_names import KeyNames
 from stateroom.sessions.store.redis_clock import RedisClock
 from stateroom.sessions.store.session_store import Conflict, SessionStore
@@ -180,14 +181,12 @@ class StoreMachine(RuleBasedStateMachine):
     def add_flash(self, at: SessionRef, text: str) -> None:
         self.tick()
         model = self.alive.get(at)
-        try:
-            saved = self.do(self.store.save(at, Delta(appended={"!info": text}), renew=False))
-        except SessionTooLarge:
-            assert model is not None
-            return
+        saved = self.do(self.store.save(at, Delta(appended={"!info": text}), renew=False))
         assert (saved is None) == (model is None)
         if model is not None:
-            model.flashes.append(text)
+            model.flashes = [*model.flashes, text][-FLASH_MAX_LINES:]
+            while model.size() > MAX_BYTES:  # messages give way to data
+                model.flashes.pop(0)
 
     @rule(at=addresses)
     def take_flashes(self, at: SessionRef) -> None:

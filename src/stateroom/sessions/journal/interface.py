@@ -6,16 +6,20 @@ Kept apart from `sql.py`: an application without a database need not import SQLA
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from ...errors import DatabaseUnavailable
+from ...errors import DatabaseUnavailable, StoreUnavailable
 from ..model.deployment import Current, Deployment, DeploymentRow
 from ..model.identity import SessionRef
 from ..model.rows import TO_THE_LAST, EndRow, InTransaction, Row
 
 ROWS_REMEMBERED = 10_000
+REMEMBERED_MS = 600_000
+"""How long Redis keeps, without a journal, why a session ended: longer than any request that came with its old value."""
 
 
 class Reading(NamedTuple):
@@ -144,15 +148,27 @@ class EndsJournal(Protocol):
 
 
 class NoJournal:
-    """With `DATABASE_URL=none` ends are as durable as Redis is. This process remembers its own for a while.
+    """With `DATABASE_URL=none` ends are as durable as Redis is.
 
-    `_rows`: the first end of each session; at most `ROWS_REMEMBERED`, the oldest is dropped first.
+    Redis deletes the session, and for `REMEMBERED_MS` every worker can read there why it ended, and what a rotation has made
+    of it. This process remembers its own for longer.
+    `_rows`: the last ends that this process made; at most `ROWS_REMEMBERED`, the oldest is dropped first.
     """
 
     has_journal = False
 
     def __init__(self) -> None:
         self._rows: OrderedDict[SessionRef, EndRow] = OrderedDict()
+        self._leave: Callable[[SessionRef, str, str | None, int], Awaitable[bool]] | None = None
+        self._read: Callable[[SessionRef], Awaitable[tuple[str, str | None] | None]] | None = None
+
+    def share(
+        self,
+        leave: Callable[[SessionRef, str, str | None, int], Awaitable[bool]],
+        read: Callable[[SessionRef], Awaitable[tuple[str, str | None] | None]],
+    ) -> None:
+        """From now on leave ends for other workers, and read theirs: `SessionStore.entomb` and `SessionStore.end_of`."""
+        self._leave, self._read = leave, read
 
     def belong_to(self, deployment: Deployment) -> None:
         return
@@ -160,8 +176,13 @@ class NoJournal:
     async def record(self, rows: Sequence[EndRow]) -> None:
         for row in rows:
             self._rows.setdefault(SessionRef(row.user, row.handle), row)
-        while len(self._rows) > ROWS_REMEMBERED:
-            self._rows.popitem(last=False)
+        self._forget_oldest()
+        if self._leave is not None:
+            # What counts is that Redis deletes the session. If it cannot, that fails.
+            with contextlib.suppress(StoreUnavailable):
+                await asyncio.gather(
+                    *(self._leave(SessionRef(row.user, row.handle), row.reason, row.successor, REMEMBERED_MS) for row in rows)
+                )
 
     async def raise_generation(
         self,
@@ -182,10 +203,16 @@ class NoJournal:
         revokes: str | None,
         in_transaction: InTransaction | None = None,
     ) -> bool:
-        if SessionRef(rotation.user, rotation.handle) in self._rows:
-            return False
-        await self.record([rotation])
-        return True
+        """Raises `StoreUnavailable`: the session stays as it is then."""
+        ref = SessionRef(rotation.user, rotation.handle)
+        if self._leave is None:
+            is_first = ref not in self._rows
+        else:
+            is_first = await self._leave(ref, rotation.reason, rotation.successor, REMEMBERED_MS)
+        if is_first:
+            self._rows[ref] = rotation
+            self._forget_oldest()
+        return is_first
 
     async def current(self, user: str) -> Current:
         return Current(0, "")
@@ -200,7 +227,7 @@ class NoJournal:
         return False
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
-        row = self._rows.get(ref)
+        row = await self._end_of(ref)
         return None if row is None else row.reason
 
     async def newest(self, limit: int) -> list[Row]:
@@ -213,14 +240,15 @@ class NoJournal:
         return Reading([], {}, None)
 
     async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
-        known = [self._rows[ref] for ref in refs if ref in self._rows]
+        found = await asyncio.gather(*(self._end_of(ref) for ref in refs))
+        known = [row for row in found if row is not None]
         rows = [Row(0, row.user, row.handle, None, row.reason, row.ended_at, TO_THE_LAST, row.successor) for row in known]
         return LookedUp(rows, {}, None, {})
 
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
         at = ref
         for _ in range(limit + 1):
-            row = self._rows.get(at)
+            row = await self._end_of(at)
             if row is None:
                 return Successors([] if at == ref else [at], is_complete=True)
             if row.successor is None:
@@ -242,3 +270,20 @@ class NoJournal:
 
     async def now_ms(self) -> int:
         return 0
+
+    async def _end_of(self, ref: SessionRef) -> EndRow | None:
+        """The session's end, as Redis has it or this process remembers it. Raises `DatabaseUnavailable`."""
+        row = self._rows.get(ref)
+        if self._read is None:
+            return row
+        try:
+            found = await self._read(ref)
+        except StoreUnavailable:
+            if row is None:
+                raise DatabaseUnavailable("without a database Redis keeps the ends of sessions, and it does not answer") from None
+            return row
+        return row if found is None else EndRow(ref.user, ref.handle, found[0], 0, found[1])
+
+    def _forget_oldest(self) -> None:
+        while len(self._rows) > ROWS_REMEMBERED:
+            self._rows.popitem(last=False)

@@ -30,9 +30,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...errors import DatabaseUnavailable
+from ...logs import get_logger
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, Row
 
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from .interface import EndsJournal
     from .two_looks import TwoLooks
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 READ_INTERVAL_SECONDS = 0.2
 PATIENCE_SECONDS = 1.0

@@ -1,25 +1,27 @@
 """What a session holds: a mutable mapping over a stored hash, which records its own changes.
 
 Values are what JSON can say. They are decoded when first read. A list or a dict can be mutated in place, so it is
-compared with the stored value when the session is saved: `session["cart"].append(x)` is noticed.
+compared with the stored value when the session is saved: `session["cart"].append(x)` is noticed. What is changed while a
+save is on its way stays to be saved.
 """
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from collections.abc import Iterator, MutableMapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
-from .fields import DATA_PREFIX, FLASH_PREFIX, Delta, Fields, by_prefix, data_field, flash_field
+from ...logs import get_logger
+from .fields import DATA_PREFIX, FLASH_PREFIX, Delta, Fields, by_prefix, data_field
 from .identity import SessionRef
+from .messages import Messages, joined
+from .values import check_text, decode, decode_value, encode_value, plain_key
 
 if TYPE_CHECKING:
     from ...errors import Unavailable
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 NOBODY = SessionRef("", "")
 """Of a session that is not stored."""
@@ -29,8 +31,14 @@ _NO_CHANGE = Delta()
 # Every session begins with these, and none can write to them.
 _UNUSED: Any = MappingProxyType({})
 _UNUSED_SET: Any = frozenset()
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+_UNUSED_MESSAGES = Messages()
+_NOTHING: Any = object()
+
+
+class Own(NamedTuple):
+    """What a request has made of one key and not saved yet: this JSON; None if it has deleted the key."""
+
+    raw: bytes | None
 
 
 class SessionData(MutableMapping[str, Any]):
@@ -38,6 +46,7 @@ class SessionData(MutableMapping[str, Any]):
 
     `data_fault`: while it is set, every use of the data raises it. `fields`: the stored hash.
     A key is in at most one of `_written` and `_deleted`. `_decoded` holds values of `_raw` that somebody has read.
+    `_deleted` may name keys that are not stored: a save that is on its way may be about to store them.
     """
 
     ref: SessionRef = NOBODY
@@ -47,11 +56,13 @@ class SessionData(MutableMapping[str, Any]):
     # The first use of the data gives the session its own.
     _decoded: dict[str, Any] = _UNUSED
     _written: dict[str, Any] = _UNUSED
-    _flashes: dict[str, str] = _UNUSED
     _deleted: set[str] = _UNUSED_SET
+    _messages: Messages = _UNUSED_MESSAGES
 
     def __getitem__(self, key: str) -> Any:
         self.check_data()
+        if type(key) is not str:
+            key = _looked_up(key)
         if key in self._written:
             return self._written[key]
         if key in self._decoded:
@@ -64,29 +75,34 @@ class SessionData(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.check_data()
-        if not isinstance(key, str):
-            raise TypeError(f"a session key is a str, not {type(key).__name__}")
+        key = plain_key(key)
+        check_text("a session key", key)
         encode_value(key, value)
         self._written[key] = value
         self._deleted.discard(key)
 
     def __delitem__(self, key: str) -> None:
         self.check_data()
+        if type(key) is not str:
+            key = _looked_up(key)
         if key not in self:
             raise KeyError(key)
         self._written.pop(key, None)
         self._decoded.pop(key, None)
-        if key in self._raw:
-            self._deleted.add(key)
+        self._deleted.add(key)
 
     def __iter__(self) -> Iterator[str]:
         self.check_data()
-        yield from (key for key in self._raw if key not in self._deleted and self._is_readable(key))
-        yield from (key for key in self._written if key not in self._raw)
+        yield from [key for key in self._raw if self._is_there(key)]
+        yield from [key for key in self._written if key not in self._raw]
 
     def __contains__(self, key: object) -> bool:
         self.check_data()
-        return key in self._written or (key in self._raw and key not in self._deleted and self._is_readable(str(key)))
+        if type(key) is not str:
+            if not isinstance(key, str):
+                return False
+            key = plain_key(key)
+        return key in self._written or (key in self._raw and self._is_there(key))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -96,7 +112,7 @@ class SessionData(MutableMapping[str, Any]):
 
     def discard_changes(self) -> None:
         """Go back to what is stored."""
-        self._decoded, self._written, self._deleted, self._flashes = {}, {}, set(), {}
+        self._decoded, self._written, self._deleted, self._messages = {}, {}, set(), Messages()
 
     def refresh(self, fields: Fields) -> None:
         """Take data that was stored meanwhile. What this request changed stays changed."""
@@ -105,30 +121,47 @@ class SessionData(MutableMapping[str, Any]):
         self._decoded = {key: value for key, value in self._decoded.items() if data_field(key) in delta.values}
 
     def add_flash(self, kind: str, message: str) -> None:
-        """Leave a message. It is stored with the other changes."""
+        """Leave a message. It is stored with the other changes. Raises as `Messages.add`."""
         self.check_data()
-        earlier = self._flashes.get(kind)
-        self._flashes[kind] = f"{earlier}\n{message}" if earlier else message
+        self._messages.add(kind, message)
 
     def drain_flashes(self) -> dict[str, str]:
         """Take back the messages of this request: they are not stored then."""
-        flashes, self._flashes = self._flashes, {}
-        return flashes
+        return self._messages.drain()
+
+    def note_taken(self, names: list[str]) -> None:
+        """The messages in these fields were taken out of the store."""
+        taken = {name.encode() for name in names} & self.fields.keys()
+        if taken:
+            self.fields = {name: value for name, value in self.fields.items() if name not in taken}
 
     @property
     def is_touched(self) -> bool:
         """Whether a handler has read or written anything. Only then can there be a change to save."""
         if self._written is _UNUSED:
             return False
-        return bool(self._written or self._decoded or self._deleted or self._flashes)
+        return bool(self._written or self._decoded or self._deleted or self._messages)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether a change may wait to be saved: something was set, deleted or left as a message, or may have been mutated."""
+        if self._written is _UNUSED:
+            return False
+        return bool(
+            self._written
+            or self._deleted
+            or self._messages
+            or any(isinstance(each, list | dict) for each in self._decoded.values())
+        )
 
     def delta(self) -> Delta:
-        """What has changed since the last load or save."""
+        """What has changed since the last load or save. Raises as `encode_value` for what was mutated."""
         if not self.is_touched:
             return _NO_CHANGE
         delta = Delta()
         for key, value in self._written.items():
             encoded = encode_value(key, value)
+            delta.written[key] = value
             if self._raw.get(key) != encoded:
                 delta.values[data_field(key)] = encoded
         for key, value in self._decoded.items():
@@ -136,46 +169,101 @@ class SessionData(MutableMapping[str, Any]):
                 encoded = encode_value(key, value)
                 if self._raw.get(key) != encoded:
                     delta.values[data_field(key)] = encoded
-        delta.deleted = [data_field(key) for key in self._deleted]
-        delta.appended = {flash_field(kind): text for kind, text in self._flashes.items()}
+        delta.deleted = [data_field(key) for key in self._deleted if key in self._raw]
+        delta.appended, delta.messages_until = self._messages.waiting()
         return delta
 
     def accept(self, delta: Delta) -> None:
-        """Note that `delta` is stored."""
+        """Note that `delta` is stored. What was changed since it was made stays a change."""
         self._begin_changes()
         for name, value in delta.values.items():
             self._raw[name[1:]] = value
         for name in delta.deleted:
             self._raw.pop(name[1:], None)
-        self._decoded.update(self._written)
-        self._written, self._deleted = {}, set()
-        for name in delta.appended:
-            self._flashes.pop(name[1:], None)
+            self._deleted.discard(name[1:])
+        for key, value in delta.written.items():
+            if key in self._written and self._written[key] is value:
+                self._decoded[key] = self._written.pop(key)
+        if delta.appended:
+            self._messages.accept(delta.messages_until)
+            self.fields = {**self.fields, **_appended(self.fields, delta)}
 
     def raw(self, key: str) -> bytes | None:
         """The stored JSON of a value, as far as this request knows."""
         return self._raw.get(key)
 
-    def accept_value(self, key: str, raw: bytes | None, value: Any) -> None:
-        """Note that one key has this value in the store (None: no value)."""
+    def own(self, key: str) -> Own | None:
+        """What this request has written, mutated or deleted under the key and not saved yet; None for nothing.
+
+        Raises `TypeError`, `ValueError` as `delta`.
+        """
+        if key in self._written:
+            return Own(encode_value(key, self._written[key]))
+        if key in self._deleted:
+            return Own(None)
+        value = self._decoded.get(key)
+        if isinstance(value, list | dict):
+            encoded = encode_value(key, value)
+            if encoded != self._raw.get(key):
+                return Own(encoded)
+        return None
+
+    def current(self, key: str) -> Any:
+        """A copy of the key's value as this request has it, for a function that may mutate it; None if there is none."""
+        own = self.own(key)
+        return decode_value(self._raw.get(key) if own is None else own.raw)
+
+    @contextlib.contextmanager
+    def tentatively(self, key: str, raw: bytes | None, value: Any) -> Iterator[None]:
+        """Make this the request's own change of the key (None: it is deleted), and take that back if the context fails."""
         self._begin_changes()
-        self._written.pop(key, None)
-        self._deleted.discard(key)
+        written, decoded, deleted = self._written.get(key, _NOTHING), self._decoded.get(key, _NOTHING), key in self._deleted
+        self._put(key, _NOTHING if raw is None else value, is_deleted=raw is None)
+        try:
+            yield
+        except BaseException:
+            if self._written.get(key) is value or (raw is None and key not in self._written):  # nobody has changed it since
+                self._put(key, written, is_deleted=deleted)
+                if decoded is not _NOTHING:
+                    self._decoded[key] = decoded
+            raise
+
+    def begin_again(self) -> None:
+        """Nothing of it is stored any more: whatever it holds is a change to save. Stored messages are not kept."""
+        self._begin_changes()
+        for key in list(self):
+            self._written[key] = self[key]
+        self._decoded, self._deleted, self.fields, self._split = {}, set(), _NO_FIELDS, None
+
+    def accept_value(self, key: str, raw: bytes | None, value: Any, *, over: Own | None = None) -> None:
+        """Note that one key has this value in the store (None: no value).
+
+        `over`: what `own` said when the value was made. If the request has changed the key since, its change stays.
+        """
+        self._begin_changes()
+        try:
+            is_newest = self.own(key) == over
+        except (TypeError, ValueError):  # it was mutated into something that the next save refuses
+            is_newest = False
         if raw is None:
             self._raw.pop(key, None)
-            self._decoded.pop(key, None)
         else:
             self._raw[key] = raw
-            self._decoded[key] = value
+        if is_newest:
+            self._written.pop(key, None)
+            self._deleted.discard(key)
+            self._decoded.pop(key, None)
+            if raw is not None:
+                self._decoded[key] = value
 
     def all_data(self) -> dict[str, bytes]:
         """Every field to store when the session is stored anew, changes included."""
         delta = self.delta()
         fields = {data_field(key): raw for key, raw in self._raw.items() if key not in self._deleted}
         fields.update(delta.values)
-        fields.update({flash_field(kind): text for kind, text in by_prefix(self.fields, FLASH_PREFIX).items()})
-        for name, text in delta.appended.items():
-            fields[name] = b"\n".join([*filter(None, [fields.get(name)]), text.encode()])
+        flashes = {name: value for name, value in self.fields.items() if name[:1] == _FLASH_START}
+        flashes.update(_appended(self.fields, delta))
+        fields.update({name.decode(errors="replace"): text for name, text in flashes.items()})
         return fields
 
     @property
@@ -195,8 +283,20 @@ class SessionData(MutableMapping[str, Any]):
         if self._written is _UNUSED:
             self.discard_changes()
 
+    def _put(self, key: str, value: Any, *, is_deleted: bool) -> None:
+        self._written.pop(key, None)
+        self._decoded.pop(key, None)
+        self._deleted.discard(key)
+        if is_deleted:
+            self._deleted.add(key)
+        elif value is not _NOTHING:
+            self._written[key] = value
+
+    def _is_there(self, key: str) -> bool:
+        return key not in self._deleted and self._is_readable(key)
+
     def _is_readable(self, key: str) -> bool:
-        if key in self._decoded:
+        if key in self._decoded or key in self._written:
             return True
         try:
             self._decoded[key] = self._decode(key, self._raw[key])
@@ -206,26 +306,23 @@ class SessionData(MutableMapping[str, Any]):
 
     def _decode(self, key: str, raw: bytes) -> Any:
         try:
-            return _decode(raw)
-        except msgspec.DecodeError:
+            return decode(raw)
+        except ValueError:
             # One unreadable field is a missing field and a log line, never a 500.
-            log.warning("a field of a session cannot be read", extra={"field": key, "session": self.ref.handle})
+            log.warning("session_field_unreadable", field=key, session=self.ref.handle)
             raise KeyError(key) from None
 
 
-def encode_value(key: str, value: Any) -> bytes:
-    """JSON of a value. Raises a `TypeError` that names the key."""
-    try:
-        return _encode(value)
-    except (TypeError, msgspec.MsgspecError, OverflowError, ValueError, RecursionError) as error:
-        raise TypeError(f"session[{key!r}] cannot be stored as JSON: {error}") from None
+_FLASH_START = FLASH_PREFIX.encode()
 
 
-def decode_value(raw: bytes | None) -> Any:
-    """The value that `encode_value` wrote; None if there is none, or if it cannot be read."""
-    if raw is None:
-        return None
-    try:
-        return _decode(raw)
-    except msgspec.DecodeError:
-        return None
+def _looked_up(key: object) -> str:
+    """The plain text of a key that is read or deleted. Raises `KeyError` for what can be no key, as any mapping of texts does."""
+    if not isinstance(key, str):
+        raise KeyError(key)
+    return plain_key(key)
+
+
+def _appended(fields: Fields, delta: Delta) -> dict[bytes, bytes]:
+    """The fields of messages as they are when what this delta appends is stored."""
+    return {name.encode(): joined(fields.get(name.encode()), text) for name, text in delta.appended.items()}

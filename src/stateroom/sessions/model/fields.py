@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
     from .deployment import Current
@@ -45,11 +45,16 @@ _SIGNED_IN, _GENERATION, _EPOCH = SIGNED_IN.decode(), GENERATION.decode(), EPOCH
 
 @dataclass(slots=True)
 class Delta:
-    """What a request changed: values by the names of their fields."""
+    """What a request changed: values by the names of their fields.
+
+    `written`: the objects that the request has put in, by key. `messages_until`: the number of its last message (messages.py).
+    """
 
     values: dict[str, bytes] = field(default_factory=dict)
     appended: dict[str, str] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
+    written: dict[str, Any] = field(default_factory=dict)
+    messages_until: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.values or self.appended or self.deleted)
@@ -66,9 +71,12 @@ def flash_field(kind: str) -> str:
 
 
 def by_prefix(fields: Fields, prefix: str) -> dict[str, bytes]:
-    """The fields with this prefix, by their names without it."""
+    """The fields with this prefix, by their names without it. A name that is no UTF-8 is left out: nobody could ask for it."""
     first = prefix.encode()
-    return {name[1:].decode(): value for name, value in fields.items() if name[:1] == first}
+    try:
+        return {name[1:].decode(): value for name, value in fields.items() if name[:1] == first}
+    except UnicodeDecodeError:
+        return by_prefix({name: value for name, value in fields.items() if name.decode(errors="ignore").encode() == name}, prefix)
 
 
 def is_data(name: str) -> bool:

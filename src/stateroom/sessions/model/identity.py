@@ -36,12 +36,13 @@ def user_key(user_id: UserId | None) -> str:
     """How Redis and the journal write a user id: 7 is `i7`, "7" is `s7`, and an anonymous visitor is empty.
 
     Raises `ValueError` for a text that is empty, too long or no valid Unicode, or has a NUL, and for a number below 1 or above
-    2^63-1; `TypeError` for anything but a str or an int.
+    2^63-1; `TypeError` for anything but a str or an int. A subclass of them, such as a member of an enumeration, is something
+    else: it would be read back as the plain type, and a sealed value cannot hold it.
     """
     if user_id is None:
         return ""
-    if isinstance(user_id, bool) or not isinstance(user_id, str | int):
-        raise TypeError(f"a user id is a str or an int, not {type(user_id).__name__}")
+    if type(user_id) is not str and type(user_id) is not int:
+        raise TypeError(f"a user id is a str or an int, not {type(user_id).__name__}, also if that is a subclass of one")
     if isinstance(user_id, int):
         if not 1 <= user_id <= MAX_USER_NUMBER:
             raise ValueError("a user id that is a number is from 1 to 2^63-1")

@@ -42,5 +42,10 @@ class SessionInfo:
         )
 
 
+def milliseconds_of(moment: datetime) -> int:
+    """The stored time that was shown as this moment."""
+    return round(moment.timestamp() * 1000)
+
+
 def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 from .data import NOBODY, SessionData
 from .deployment import Current
+from .messages import Messages
 
 if TYPE_CHECKING:
     from ...errors import Unavailable
@@ -69,6 +71,15 @@ class SessionRecord(SessionData):
         headers_sent, keeps_nothing = self.headers_sent, self.keeps_nothing
         self.__dict__.clear()
         self.headers_sent, self.keeps_nothing = headers_sent, keeps_nothing
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that is known now, for `restore`."""
+        return {name: copy(value) if isinstance(value, dict | set | Messages) else value for name, value in self.__dict__.items()}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Be again what it was: a step has failed that had begun to change it."""
+        self.__dict__.clear()
+        self.__dict__.update(snapshot)
 
     def fill(self, credential: Credential, fields: Fields, timestamps: Timestamps, sighting: Sighting) -> None:
         """Take over a stored session."""
@@ -157,6 +168,15 @@ class SessionRecord(SessionData):
     def has_gone(self, ref: SessionRef, carried: Current, reason: str | None) -> None:
         """The store does not have the session that the request brought: the record is an anonymous visitor's."""
         self.gone, self.gone_carried, self.ended = ref, carried, reason
+
+    def end(self, reason: str) -> None:
+        """The session is over: the record is an anonymous visitor's.
+
+        Otherwise the response could give the client its old value once more, perhaps over a new one.
+        """
+        ref, carried = self.ref, self.carried
+        self.forget()
+        self.has_gone(ref, carried, reason)
 
     @property
     def rotated_ref(self) -> SessionRef | None:

@@ -25,6 +25,9 @@ class SessionWriter(Protocol):
     async def save(self, record: SessionRecord, *, renew: bool = False) -> bool:
         """Write what changed; with `renew`, slide the idle lifetime if that is due. Whether the client needs a new value."""
 
+    async def keep_alive(self, record: SessionRecord) -> bool:
+        """See `Session.renew`."""
+
     async def take(self, record: SessionRecord, fields: list[str]) -> list[bytes | None]:
         """Read and delete fields of the stored hash in one step."""
 
@@ -36,7 +39,8 @@ class Session(MutableMapping[str, Any]):
     user is known from the cookie: `degraded` is true, and reading or writing data raises `StoreUnavailable`. The mapping
     never shows an empty value that is not true.
 
-    `session[key] = value` raises `TypeError` if the key is not a str, or JSON cannot say the value.
+    `session[key] = value` raises `TypeError` if the key is not a str, or the value would be read back as another type, and
+    `ValueError` for a lone surrogate (`values.py`).
     """
 
     __slots__ = ("_record", "_writer")
@@ -167,7 +171,8 @@ class Session(MutableMapping[str, Any]):
     async def change(self, key: str, function: Callable[[Any], Any]) -> Any:
         """Set `key` to `function(current value)` at once and atomically, and return it. Without a value: `function(None)`.
 
-        `function` is called again if another request was faster. If it returns None, the key is deleted.
+        What this request has written, mutated or deleted under the key counts as its value, also if it is not saved yet.
+        `function` is called again if another request was faster, each time with a copy. If it returns None, the key is deleted.
         Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
         self._record.check_data()
@@ -180,6 +185,15 @@ class Session(MutableMapping[str, Any]):
         """
         self._record.check_data()
         await self._writer.save(self._record)
+
+    async def renew(self) -> bool:
+        """Count this moment as the user's activity: the idle lifetime begins again, at most once per `SESSION_RENEW_INTERVAL`.
+
+        Requests are activity by themselves. What happens in a WebSocket or a stream is not, unless the application says so by
+        this call. Returns False while Redis is unavailable, and for a visitor of whom nothing is stored. Raises `SessionEnded`,
+        `DatabaseUnavailable`.
+        """
+        return await self._writer.keep_alive(self._record)
 
     def discard_changes(self) -> None:
         """Forget what this request has changed and not saved yet, messages included."""

@@ -14,10 +14,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...backend.near_cache import KNOWN_SECONDS
 from ...errors import DatabaseUnavailable, StoreUnavailable
+from ...logs import get_logger
 from ..model.fields import GENERATION
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, TO_THE_LAST, EndRow, Row
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from .lease import Lease
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TOMBSTONE_MARGIN_MS = 60_000
 """How much longer than `DEGRADED_MAX_AGE` a tombstone stays, because clocks differ. Older credentials restore nothing."""
@@ -96,7 +95,9 @@ class Ends:
         ended, is_confirmed = await self._delete(ref)
         if ref.user:  # an anonymous visitor's session gives no rights that somebody could go on using
             # Perhaps it got a new id since: then the end is meant for the new one. Only the journal tells for certain.
-            successor = await self._end_successors(ref, reason) if ended is None or not is_confirmed else None
+            # A sign-in replaces this session, and not what a parallel request of the same client made of it.
+            is_meant = reason != "rotated" and (ended is None or not is_confirmed)
+            successor = await self._end_successors(ref, reason) if is_meant else None
             if not is_confirmed:
                 await self._lease.passed_since(committed_at)
             await self.outlast_copies()
@@ -208,7 +209,9 @@ class Ends:
             rows = [EndRow(*ref, row.reason, row.ended_at) for ref, row in waiting.items()]
             await self._journal.record(rows)
             await self._tail.catch_up()
-            for ref in waiting:
+            for ref, row in waiting.items():
+                if ref.user:  # a worker that had the journal may have given it a new id
+                    self.count(row.reason, await self._end_successors(ref, row.reason))
                 self._tail.unwritten.pop(ref, None)
             self._metrics.revocations_pending.set(len(self._tail.unwritten))
             log.info("revocations_written", count=len(waiting))
@@ -287,7 +290,7 @@ class Ends:
         row = self._tail.generations.get(user)
         known = [row.generation or 0 if row is not None else 0]
         with contextlib.suppress(StoreUnavailable):
-            known += [int(fields[GENERATION]) for _, fields in await self._store.of_user(user)]
+            known += [int(fields.get(GENERATION, 0)) for _, fields in await self._store.of_user(user)]
         return max(known)
 
     def _row(self, ref: SessionRef, reason: str) -> EndRow:

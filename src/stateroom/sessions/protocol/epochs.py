@@ -15,9 +15,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...errors import StoreUnavailable
+from ...logs import get_logger
 from ..journal.tail import READ_INTERVAL_SECONDS
 from ..model.rows import EVERYBODY
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from ..store.key_names import KeyNames
     from .membership import Membership
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Epochs:

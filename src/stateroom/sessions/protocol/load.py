@@ -10,15 +10,17 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-import structlog
+from redis.exceptions import ResponseError
 
 from ...backend.budget import spend, within_budget
 from ...backend.near_cache import HEARD_SECONDS
 from ...backend.standing import UNKNOWN
-from ...errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from ...errors import DatabaseUnavailable, SessionEnded, StoreUnavailable, Unavailable
+from ...logs import get_logger
 from ..model.fields import PENDING
 from ..model.lifetimes import Lifetimes
 from ..model.timestamps import expiry, facts_of, read_facts
+from ..store.unreadable import is_of_another_type
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from .sightings import Sightings
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _HEARD_MS = int(HEARD_SECONDS * 1000)
 
@@ -92,6 +94,10 @@ class Loader:
             spend(time.monotonic() - began)
             await self._load_without_store(record, credential, sighting, fault)
             return
+        except ResponseError as error:  # somebody's key of another type: no session
+            if not is_of_another_type(error, key):
+                raise
+            fields = {}
         now = time.monotonic()
         spend(now - began)
         if self._client.standing(key) is not standing:  # a Cluster's shard has answered for another one
@@ -108,15 +114,16 @@ class Loader:
         """Make `record` the session with these fields, which the caller has just stored or found. False if they are unreadable."""
         return self._fill(record, credential, fields, self._sightings.of(credential))
 
-    async def why_gone(self, record: SessionRecord) -> str:
-        """Why a session has ended that the store had a moment ago.
+    async def ended(self, record: SessionRecord) -> SessionEnded:
+        """The error for a session that the store had a moment ago. The record is an anonymous visitor's then.
 
         Raises `StoreUnavailable` if Redis lost it: the next request stores it again. Raises `DatabaseUnavailable`.
         """
         reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
         if reason is None and record.ref.user and self._trust.has_journal and record.expires_ms > self._clock.now_ms():
             raise StoreUnavailable("Redis lost the session a moment ago; its next request stores it again")
-        return reason or "expired"
+        record.end(reason or "expired")
+        return SessionEnded(reason or "expired")
 
     def _load_copy(self, record: SessionRecord, credential: Credential, sighting: Sighting) -> bool:
         """Load a copy of the stored session without asking Redis. False if there is none that is good enough by itself."""

@@ -16,9 +16,8 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...errors import DatabaseUnavailable, SettingsError, Unavailable
+from ...logs import get_logger
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from ..store.key_names import KeyNames
     from .lease import Lease
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _ADOPT = (
     "give every host the same database, or this one a REDIS_KEY_PREFIX of its own; if the other database is gone, "

@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ...errors import StoreUnavailable, Unavailable
+from ...logs import get_logger
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, TO_THE_LAST
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from .epochs import Epochs
     from .membership import Membership
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TURN_SECONDS = 1.0
 RETRY_SECONDS = 0.1

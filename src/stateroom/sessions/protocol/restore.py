@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
 from ...errors import StoreUnavailable
+from ...logs import get_logger
 from ..model.client_notes import pack
 from ..model.fields import sign_in_fields
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from ..store.session_store import SessionStore
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 ClientNotesOf = Callable[[], Mapping[str, str]]
 """Returns what a session notes of its client. It is called only if a session is stored again."""

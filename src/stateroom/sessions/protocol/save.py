@@ -1,4 +1,8 @@
-"""Saving a loaded session: only what changed, in one atomic script that does nothing if the session is gone."""
+"""Saving a loaded session: only what changed, in one atomic script that does nothing if the session is gone.
+
+Steps of one record take turns: a request may save and change its session in several tasks at once. So two saves store no
+message twice, and the first writes of a visitor store one session.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,11 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from ...errors import SessionEnded, StoreUnavailable
-from ..model.data import decode_value, encode_value
+from ...errors import HeadersSent, SessionEnded, StoreUnavailable
+from ...logs import get_logger
+from ..model.data import NOBODY
 from ..model.fields import data_field
+from ..model.values import decode_value, encode_value, plain_key
 from ..store.session_store import Conflict
 
 if TYPE_CHECKING:
@@ -22,86 +26,92 @@ if TYPE_CHECKING:
     from ..store.session_store import SessionStore
     from .load import Loader
     from .sign_ins import SignIns
+    from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Saver:
     """Writes what requests change. It is the `SessionWriter` of every session. `renew_ms`: the renew interval."""
 
     def __init__(
-        self, *, store: SessionStore, loader: Loader, sign_ins: SignIns, metrics: Metrics, clock: Clock, renew_ms: int
+        self,
+        *,
+        store: SessionStore,
+        loader: Loader,
+        sign_ins: SignIns,
+        trust: Trust,
+        metrics: Metrics,
+        clock: Clock,
+        renew_ms: int,
     ) -> None:
         self._store = store
         self._loader = loader
         self._sign_ins = sign_ins
+        self._trust = trust
         self._metrics = metrics
         self.clock = clock
         self.renew_ms = renew_ms
-        # An entry lives while somebody holds its lock.
+        # An entry lives while somebody holds its lock, and with it the record.
+        self._turns: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
         self._changing: weakref.WeakValueDictionary[tuple[SessionRef, str], asyncio.Lock] = weakref.WeakValueDictionary()
 
     def renewal_horizon(self) -> int:
         """Sessions that were renewed before this time are due for renewal (milliseconds since the epoch)."""
         return self.clock.now_ms() - self.renew_ms + 1
 
+    def turn(self, record: SessionRecord) -> asyncio.Lock:
+        """What a step that writes the record holds meanwhile."""
+        return self._turns.setdefault(id(record), asyncio.Lock())
+
     async def save(self, record: SessionRecord, *, renew: bool = False) -> bool:
         """Write what changed; with `renew`, slide the idle lifetime if that is due. Whether the client needs a new value.
 
-        Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
+        Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`; for a visitor's first write also
+        `HeadersSent`. Whatever is raised, the changes stay to be saved.
         """
-        delta = record.delta()
-        if not record.is_stored:
-            if delta:
-                await self._sign_ins.create(record, None, {}, remember=False)
-            return bool(delta)
-        renew = renew and record.renewed_ms < self.renewal_horizon()
-        if not delta:
-            return renew and await self.renew(record)
-        saved = await self._store.save(record.ref, delta, renew=renew)
-        if saved is None:
-            raise SessionEnded(await self._loader.why_gone(record))
-        record.accept(delta)
-        self._metrics.session_bytes.observe(saved.size)
-        if saved.renewed is not None:
-            record.set_renewed(saved.renewed.renewed_at, saved.renewed.expires_at)
-        return saved.renewed is not None
+        async with self.turn(record):
+            delta = record.delta()
+            if not record.is_stored:
+                return bool(delta) and await self._store_visitor(record)
+            renew = renew and record.renewed_ms < self.renewal_horizon()
+            if not delta:
+                return renew and await self.renew(record)
+            saved = await self._store.save(record.ref, delta, renew=renew)
+            if saved is None:
+                await self._check_merely_gone(record)
+                return await self._store_visitor(record)
+            record.accept(delta)
+            self._metrics.session_bytes.observe(saved.size)
+            if saved.renewed is not None:
+                record.set_renewed(saved.renewed.renewed_at, saved.renewed.expires_at)
+            return saved.renewed is not None
 
     async def change(self, record: SessionRecord, key: str, function: Callable[[Any], Any]) -> Any:
         """Set one value to what `function` makes of it, atomically. See `Session.change`."""
-        if not record.is_stored:
-            value = function(record.get(key))
-            if value is not None:
-                record[key] = value
-            elif key in record:
-                del record[key]
-            await self.save(record)
-            return value
-        name, seen = data_field(key), record.raw(key)
-        # Callers within a worker take turns. Otherwise all of them would try again each time one succeeds.
-        lock = self._changing.setdefault((record.ref, key), asyncio.Lock())
-        async with lock:
-            while True:
-                value = function(decode_value(seen))
-                raw = None if value is None else encode_value(key, value)
-                outcome = await self._store.change(record.ref, name, seen, raw)
-                if isinstance(outcome, Conflict):
-                    seen = outcome.current
-                    continue
-                if outcome is None:
-                    raise SessionEnded(await self._loader.why_gone(record))
-                record.accept_value(key, raw, value)
-                self._metrics.session_bytes.observe(outcome)
+        key = plain_key(key)
+        async with self.turn(record):
+            if not record.is_stored:
+                return await self._change_unstored(record, key, function)
+            # Callers within a worker take turns. Otherwise all of them would try again each time one succeeds.
+            async with self._changing.setdefault((record.ref, key), asyncio.Lock()):
+                is_there, value = await self._change_stored(record, key, function)
+            if is_there:
                 return value
+            await self._check_merely_gone(record)
+            return await self._change_unstored(record, key, function)
 
     async def take(self, record: SessionRecord, fields: list[str]) -> list[bytes | None]:
         """Read and delete fields, so that each value is handed out once, also to parallel requests."""
-        if not record.is_stored:
-            return [None] * len(fields)
-        taken = await self._store.take(record.ref, fields)
-        if taken is None:
-            raise SessionEnded(await self._loader.why_gone(record))
-        return taken
+        async with self.turn(record):
+            taken: list[bytes | None] | None = None
+            if record.is_stored:
+                taken = await self._store.take(record.ref, fields)
+                if taken is None:
+                    await self._check_merely_gone(record)
+                    self._make_way(record)
+            record.note_taken(fields)
+            return taken or [None] * len(fields)
 
     async def renew(self, record: SessionRecord) -> bool:
         """Slide the idle lifetime. False if the session is gone or the store is unavailable: the request does not fail then."""
@@ -114,3 +124,89 @@ class Saver:
             return False
         record.set_renewed(renewed.renewed_at, renewed.expires_at)
         return True
+
+    async def keep_alive(self, record: SessionRecord) -> bool:
+        """Renew without a request of the client. See `Session.renew`."""
+        if not record.is_stored or record.data_fault is not None:
+            return False
+        if record.renewed_ms >= self.renewal_horizon():
+            return True
+        try:
+            renewed = await self._store.renew(record.ref, interval_ms=self.renew_ms)
+            if renewed is None:
+                raise await self._loader.ended(record)
+        except StoreUnavailable as fault:  # the next call may do it
+            log.debug("renewal_put_off", reason=fault.detail)
+            return False
+        record.set_renewed(renewed.renewed_at, renewed.expires_at)
+        return True
+
+    async def _change_stored(self, record: SessionRecord, key: str, function: Callable[[Any], Any]) -> tuple[bool, Any]:
+        """Whether the session is there, and the value that was stored."""
+        name, seen, own = data_field(key), record.raw(key), record.own(key)
+        while True:
+            # What the request has written itself goes over what others have stored, as a save would do.
+            value = function(decode_value(seen if own is None else own.raw))
+            raw = None if value is None else encode_value(key, value)
+            outcome = await self._store.change(record.ref, name, seen, raw)
+            if isinstance(outcome, Conflict):
+                seen = outcome.current
+                continue
+            if outcome is None:
+                return False, None
+            record.accept_value(key, raw, value, over=own)
+            self._metrics.session_bytes.observe(outcome)
+            return True, value
+
+    async def _change_unstored(self, record: SessionRecord, key: str, function: Callable[[Any], Any]) -> Any:
+        """Set the value and store the visitor's session. If that fails, the key is as it was: nobody adds the same again."""
+        value = function(record.current(key))
+        with record.tentatively(key, None if value is None else encode_value(key, value), value):
+            if record.delta():
+                await self._store_visitor(record)
+        return value
+
+    def _make_way(self, record: SessionRecord) -> None:
+        """The record becomes a new visitor's, who has written all that it holds: the request's end stores that."""
+        if not record.headers_sent:  # otherwise nothing could: what it holds is read on, and not kept
+            record.begin_again()
+            record.has_gone(record.ref, record.carried, None)
+            record.token, record.ref = None, NOBODY
+            record.created_ms = record.renewed_ms = record.expires_ms = record.deadline_ms = record.idle_ms = 0
+
+    async def _store_visitor(self, record: SessionRecord) -> bool:
+        """Store a new visitor's session with all that the record knows. False if its client has nowhere to keep its value.
+
+        Raises as `save`.
+        """
+        if record.keeps_nothing:
+            return False
+        if record.headers_sent:
+            raise HeadersSent("saving a visitor's session")
+        await self._check_may_begin(record)
+        await self._sign_ins.create(record, None, {}, remember=False)
+        return True
+
+    async def _check_may_begin(self, record: SessionRecord) -> None:
+        """Raises `SessionEnded` if the request brought a session that has ended: its client may have a new one by now.
+
+        One that is merely gone, because it expired or Redis lost it, makes way. Raises `DatabaseUnavailable`.
+        """
+        if record.ended not in (None, "expired"):
+            raise SessionEnded(record.ended)
+        if record.gone is not None:
+            record.ended = await self._trust.why_ended_by_journal(record.gone, record.gone_carried) or record.ended
+            if record.ended not in (None, "expired"):
+                raise SessionEnded(record.ended)
+
+    async def _check_merely_gone(self, record: SessionRecord) -> None:
+        """The store does not have the session any more. Returns if it was a visitor's that did not end: it makes way.
+
+        Raises `SessionEnded`, `DatabaseUnavailable`; `StoreUnavailable` if Redis lost a user's.
+        """
+        if record.ref.user:
+            raise await self._loader.ended(record)
+        reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
+        if reason is not None:
+            record.end(reason)
+            raise SessionEnded(reason)

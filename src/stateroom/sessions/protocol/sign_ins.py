@@ -11,9 +11,9 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import structlog
-
-from ...errors import SessionEnded, StoreUnavailable, Unavailable
+from ...backend.budget import within_budget
+from ...errors import SessionEnded, StateroomError, StoreUnavailable, Unavailable
+from ...logs import get_logger
 from ..model.client_notes import pack
 from ..model.deployment import Current
 from ..model.fields import epoch_field, sign_in_fields
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .load import Loader
     from .trust import Trust
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class SignIns:
@@ -75,38 +75,49 @@ class SignIns:
         *,
         client_notes: Mapping[str, str],
         remember: bool = False,
+        max_age: float | None = None,
         generation: int | None = None,
         epoch: str | None = None,
         degraded: bool = True,
     ) -> None:
         """Make `record` a session of this user, under a new id. `SessionManager.sign_in` says what the arguments mean."""
-        user, old = user_key(user_id), record.ending_ref
+        if max_age is not None and not max_age >= 1:
+            raise ValueError("max_age is seconds, at least 1")
+        user, old, before = user_key(user_id), record.ending_ref, record.snapshot()
+        if old is None and record.ended != "rotated":
+            # It is gone already. A request that brings its value later must learn that the client has another one.
+            old = record.gone
         carried = Current(0, self._deployment.epoch)
         if user:
             carried = await self._current(user, generation, epoch)
-        if old is not None and not record.is_stored:
-            record.forget()
-        elif record.ref.user and record.ref.user != user:
-            flashes = record.drain_flashes()
-            record.forget()
-            for kind, message in flashes.items():
-                record.add_flash(kind, message)
-        elif old is not None and not record.degraded:
-            # Parallel requests may have written since it was loaded: take that along.
-            with contextlib.suppress(StoreUnavailable):
-                record.refresh(await self._store.load(old) or {})
-        new, over_limit = await self.create(record, user_id, client_notes, remember=remember, carried=carried, degraded=degraded)
         try:
-            if user:
-                await self._check_current(new, carried)
-            for handle in over_limit:
-                await self._ends.end(SessionRef(user, handle), "limit")
-            if old is not None:
-                await self._ends.end(old, "rotated")
-        except (SessionEnded, Unavailable):  # nobody is signed in: the client keeps the value that it came with
-            await self._withdraw(new)
-            record.forget()
+            await self._take_along(record, user)
+            new, over_limit = await self.create(
+                record, user_id, client_notes, remember=remember, max_age=max_age, carried=carried, degraded=degraded
+            )
+            await self._replace(old, new, carried)
+        except StateroomError as error:  # nobody is signed in: the client keeps the value that it came with
+            record.restore(before)
+            if isinstance(error, SessionEnded) and user and record.ref.user == user:  # which ends this session too
+                record.end(error.reason)
             raise
+        # From here on the old session is over, and the new one must reach the client.
+        for handle in over_limit:
+            with contextlib.suppress(Unavailable):  # the next sign-in finds it over the limit again
+                await self._ends.end(SessionRef(user, handle), "limit")
+
+    async def rotate_visitors(self, record: SessionRecord) -> None:
+        """Give a visitor's session a new id; its data stays. Raises as `rotate`."""
+        reason: str | None = None
+        if record.gone is not None:
+            reason = record.ended or await self._trust.why_ended_by_journal(record.gone, record.gone_carried)
+        elif record.token is not None and await self._store.load(record.ref) is None:
+            reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
+            if reason is not None:
+                record.end(reason)
+        if reason is not None:
+            raise SessionEnded(reason)
+        await self.sign_in(record, None, client_notes={})
 
     async def rotate(
         self,
@@ -135,19 +146,23 @@ class SignIns:
         )
         if committed_at is None:
             await self._withdraw(new)
-            raise SessionEnded(await self._loader.why_gone(record))
-        if fault is None:
-            fault = await self._claim(record, old, new)
+            raise await self._loader.ended(record)
         # Whatever is raised from here on, the response carries the new value: the old session's end is committed.
+        carried = record.carried
         record.set_rotated(new, token, generation=generation, auth_ms=auth_ms)
-        if fault is not None:
-            now = self._clock.now_ms()
-            record.set_renewed(now, min(now + record.idle_ms, record.deadline_ms))
-            record.degrade(fault)
         try:
+            if fault is None:
+                fault = await self._claim(record, old, new)
+            if fault is not None:
+                now = self._clock.now_ms()
+                record.set_renewed(now, min(now + record.idle_ms, record.deadline_ms))
+                record.degrade(fault)
             await self._check_not_ended(old, new)
-        except SessionEnded:
+            if fault is not None:
+                await self._check_no_tombstone(old, new)
+        except SessionEnded as end:
             record.forget()
+            record.has_gone(old, carried, end.reason)
             raise
         if fault is not None:
             with contextlib.suppress(StoreUnavailable):  # a full store still deletes
@@ -164,6 +179,7 @@ class SignIns:
         client_notes: Mapping[str, str],
         *,
         remember: bool,
+        max_age: float | None = None,
         carried: Current | None = None,
         degraded: bool = True,
     ) -> tuple[SessionRef, tuple[str, ...]]:
@@ -175,6 +191,9 @@ class SignIns:
         idle = lifetime = self._settings.session_remember_max_age
         if not remember:
             idle, lifetime = self._settings.session_max_age, self._settings.session_absolute_max_age
+        if max_age is not None:
+            lifetime = int(min(lifetime, max_age))
+            idle = min(idle, lifetime)
         carried = carried or Current(0, self._deployment.epoch)
         delta = record.delta()
         fields: dict[str, Argument] = dict(record.all_data())
@@ -227,6 +246,32 @@ class SignIns:
         now = await self._journal.current(user)
         return now if generation is None else Current(generation, now.epoch)
 
+    async def _take_along(self, record: SessionRecord, user: str) -> None:
+        """Leave in the record what the new session holds: a visitor's data and the user's own. Of another user's, the messages."""
+        old = record.ending_ref
+        if old is not None and not record.is_stored:
+            record.forget()
+        elif record.ref.user and record.ref.user != user:
+            flashes = record.drain_flashes()
+            record.forget()
+            for kind, message in flashes.items():
+                record.add_flash(kind, message)
+        elif old is not None and not record.degraded:
+            # Parallel requests may have written since it was loaded: take that along.
+            with contextlib.suppress(StoreUnavailable):
+                record.refresh(await self._store.load(old) or {})
+
+    async def _replace(self, old: SessionRef | None, new: SessionRef, carried: Current) -> None:
+        """End the old session, now that the new one is stored. If that fails, nobody gets the new one."""
+        try:
+            if new.user:
+                await self._check_current(new, carried)
+            if old is not None:
+                await self._ends.end(old, "rotated")
+        except (SessionEnded, Unavailable):
+            await self._withdraw(new)
+            raise
+
     async def _check_current(self, ref: SessionRef, carried: Current) -> None:
         """All of the user's sessions may have been ended before this one was there to be deleted. Raises `SessionEnded`."""
         read = self._trust.generation_read(ref.user)
@@ -247,7 +292,7 @@ class SignIns:
             prepared = await self._store.prepare_rotation(record.ref, new, generation=generation, signs_in=signs_in)
             if prepared is not None:
                 return prepared, None
-            raise SessionEnded(await self._loader.why_gone(record))
+            raise await self._loader.ended(record)
         except StoreUnavailable as fault:  # unavailable, or it has lost the session
             if not self._trust.carries_degraded:
                 raise
@@ -279,6 +324,19 @@ class SignIns:
             if is_another or row.handle == new.handle:
                 await self._withdraw(new)
                 raise SessionEnded(row.reason)
+
+    async def _check_no_tombstone(self, old: SessionRef, new: SessionRef) -> None:
+        """Raises `SessionEnded` if another worker, for which the journal is unavailable, has ended the old session meanwhile.
+
+        While the store does not answer this cannot be known. That worker ends the new one when it writes the end down.
+        """
+        if not self._trust.has_journal:  # every end leaves one then, this rotation too
+            return
+        with contextlib.suppress(StoreUnavailable):
+            reason = await within_budget(self._store.tombstone(old))
+            if reason is not None:
+                await self._withdraw(new)
+                raise SessionEnded(reason)
 
     async def _withdraw(self, ref: SessionRef) -> None:
         """Take back a session whose token nobody will get."""

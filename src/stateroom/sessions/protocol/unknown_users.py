@@ -15,8 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
-import structlog
-
+from ...logs import get_logger
 from ..model.identity import UserId, user_id_of
 from ..model.rows import UNKNOWN_USER
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ..store.session_store import SessionStore
     from .ends import Ends
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 KnownUsers = Callable[[Collection[UserId]], Awaitable[Collection[UserId]]]
 """Which of these users there are, by the primary of the user database. Raises `DatabaseUnavailable`."""

@@ -8,7 +8,7 @@ share.
     PREFIX:{tag}:s:HANDLE   a session, a hash
     PREFIX:{tag}:u:USER     a user's sessions, a sorted set of handles by time of creation
     PREFIX:{tag}:x          all sessions of the tag by time of expiry, members HANDLE:CREATED:USER
-    PREFIX:{tag}:e:HANDLE   the tombstone of a session whose end the journal may not have yet
+    PREFIX:{tag}:e:HANDLE   the tombstone of a session whose end the journal may not have yet, or that has no journal
     PREFIX:{shard}:mark     the journal's cursor: up to which row a primary has the ends
     PREFIX:{shard}:row      the last row that the cursor has passed: its number and its nonce
     PREFIX:{shard}:epoch    the deployment's epoch

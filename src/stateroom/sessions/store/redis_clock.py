@@ -16,14 +16,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import structlog
-
+from ...logs import get_logger
 from ..model.lifetimes import FUTURE_MS
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class RedisClock:

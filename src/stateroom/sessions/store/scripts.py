@@ -32,6 +32,7 @@ SCRIPTS = {
         "confirm",
         "end_older",
         "end_epoch",
+        "entomb",
     )
 }
 _REFUSALS = frozenset({"readonly", "refused"})

@@ -14,17 +14,20 @@ from typing import Any
 from ...backend.budget import within_budget
 from ...backend.client import Argument, RedisClient
 from ...errors import SessionTooLarge, StoreUnavailable
-from ..model.fields import USER, Delta, Fields, is_data
+from ..model.fields import USER, Delta, Fields
 from ..model.identity import SessionRef, UserId, user_id_of
-from ..model.timestamps import expires_ms
+from ..model.messages import FLASH_MAX_BYTES, FLASH_MAX_LINES
+from ..model.timestamps import expires_ms, is_readable
 from .key_names import TAG_COUNT, KeyNames
+from .pages import PAGE, Position, handles_page
 from .redis_clock import RedisClock
+from .room import fitted, size_of
 from .scripts import SCRIPTS, Durability, Writes
+from .unreadable import index_member, unless_of_another_type
 
 UNCLAIMED_MS = 10_000
 """How long a rotation's copy lives if nobody claims it."""
 
-_LISTED_AT_MOST = 1000
 _SWEPT_AT_ONCE = 25
 _ENDED_AT_ONCE = 50
 _SWEEPS_OF_A_TAG = 20
@@ -119,13 +122,15 @@ class SessionStore:
 
     async def load(self, ref: SessionRef) -> Fields | None:
         """All fields, or None if there is no such session."""
-        fields = await within_budget(self.load_fields(self.key(ref)))
+        key = self.key(ref)
+        fields = await within_budget(unless_of_another_type(self.load_fields(key), key, {}))
         return fields if self.is_there(fields) else None
 
     async def create(
         self, ref: SessionRef, *, idle_ms: int, lifetime_ms: int, max_per_user: int, fields: Mapping[str, Argument]
     ) -> Created:
-        """Store a new session. Raises `SessionTooLarge`."""
+        """Store a new session. Raises `SessionTooLarge`. Flash messages give way to the data, the oldest first."""
+        fields = fitted(fields, self._max_bytes)
         self.check_data(fields)
         args: list[Argument] = [ref.handle, ref.user, idle_ms, lifetime_ms, max_per_user]
         for name, value in fields.items():
@@ -138,7 +143,7 @@ class SessionStore:
     async def save(self, ref: SessionRef, delta: Delta, *, renew: bool) -> Saved | None:
         """Write what changed; None if the session is gone. Raises `SessionTooLarge`, the stored session untouched."""
         args: list[Argument] = [ref.handle, ref.user, self._max_bytes, int(renew)]
-        args += (len(delta.values), len(delta.appended), len(delta.deleted))
+        args += (len(delta.values), len(delta.appended), len(delta.deleted), FLASH_MAX_LINES, FLASH_MAX_BYTES)
         for name, raw in delta.values.items():
             args += (name, raw)
         for name, text in delta.appended.items():
@@ -242,11 +247,10 @@ class SessionStore:
                 )
                 looked_at, now, *members = reply
                 near = self._client.standing(key).near
-                for member in members:
-                    handle, created, user = member.decode().split(":", 2)
+                for handle, created, user in filter(None, map(index_member, members)):
                     if near is not None:  # the script has found their keys itself
                         near.drop([self.key(SessionRef(user, handle))])
-                    yield Ended(user_id_of(user), handle, int(created), int(now))
+                    yield Ended(user_id_of(user), handle, created, int(now))
                 at += looked_at - len(members)
                 is_more = looked_at == _ENDED_AT_ONCE
 
@@ -256,41 +260,78 @@ class SessionStore:
         for key in self._key_names.expiries:
             at, is_more = 0, True
             while is_more:
-                members = await self._client.execute(key, "ZRANGE", key, at, at + _LISTED_AT_MOST - 1)
-                users.update(member.decode().split(":", 2)[2] for member in members)
-                at += _LISTED_AT_MOST
-                is_more = len(members) == _LISTED_AT_MOST
+                members = await unless_of_another_type(self._client.execute(key, "ZRANGE", key, at, at + PAGE - 1), key, [])
+                users.update(user for _, _, user in filter(None, map(index_member, members)))
+                at += PAGE
+                is_more = len(members) == PAGE
         return users - {""}
 
     async def tombstone(self, ref: SessionRef) -> str | None:
         """Why a session was ended whose end the journal may not have yet; None if it has no tombstone."""
+        found = await self.end_of(ref)
+        return None if found is None else found[0]
+
+    async def end_of(self, ref: SessionRef) -> tuple[str, str | None] | None:
+        """What a tombstone says: the reason, and the new handle if the session was rotated. None if there is none."""
         key = self._key_names.tombstone(ref)
-        reason = await self._client.execute(key, "GET", key)
-        return None if reason is None else reason.decode()
+        said = await self._client.execute(key, "GET", key)
+        if said is None:
+            return None
+        reason, _, successor = said.decode().partition(" ")
+        return reason, successor or None
+
+    async def entomb(self, ref: SessionRef, reason: str, successor: str | None, kept_ms: int) -> bool:
+        """Leave a session's end for all workers to read; False if it has one. The session itself stays."""
+        keys = [self._key_names.tombstone(ref), self._key_names.session(ref)]
+        said = reason if successor is None else f"{reason} {successor}"
+        reply = await self._writes.run("entomb", keys, [said, kept_ms])
+        return bool(reply[0] == _OK)
 
     async def exists(self, ref: SessionRef) -> bool:
         """Whether this user has the session. Its key does not tell: it holds the user's tag, which many users share."""
         fields = await self.load(ref)
-        return fields is not None and fields.get(USER, b"") == ref.user.encode()
+        return fields is not None and fields.get(USER, b"") == ref.user.encode() and is_readable(fields)
 
     async def handles(self, user: str) -> list[str]:
-        """A user's sessions, oldest first, as the index has them. Some may have expired a moment ago."""
-        key = self.user_key(user)
-        found = await within_budget(self._client.execute(key, "ZRANGE", key, 0, _LISTED_AT_MOST - 1))
-        return [each.decode() for each in found]
+        """All of a user's sessions, oldest first, as the index has them. Some may have expired a moment ago."""
+        handles: list[str] = []
+        before: Position | None = None
+        while page := await within_budget(handles_page(self._client, self.user_key(user), before, PAGE)):
+            handles += [handle for handle, _ in page]
+            before = page[-1]
+        return handles[::-1]
 
     async def of_user(self, user: str) -> list[tuple[str, Fields]]:
-        """A user's live sessions, oldest first: handle and fields."""
+        """All of a user's live sessions, oldest first: handle and fields. Those that cannot be read are left out."""
         handles = await self.handles(user)
+        loaded: list[tuple[str, Fields]] = []
+        for begin in range(0, len(handles), PAGE):
+            loaded += await self._load_all(user, handles[begin : begin + PAGE])
+        return loaded
+
+    async def newest(self, user: str, *, limit: int, before: Position | None = None) -> list[tuple[str, Fields]]:
+        """At most so many of a user's live sessions, newest first: those before this place in the order."""
+        found: list[tuple[str, Fields]] = []
+        while len(found) < limit:
+            page = await within_budget(handles_page(self._client, self.user_key(user), before, min(PAGE, limit)))
+            if not page:
+                break
+            found += await self._load_all(user, [handle for handle, _ in page])
+            before = page[-1]
+        return found[:limit]
+
+    async def _load_all(self, user: str, handles: Sequence[str]) -> list[tuple[str, Fields]]:
         loaded = await asyncio.gather(*(self.load(SessionRef(user, handle)) for handle in handles))
-        return [(handle, fields) for handle, fields in zip(handles, loaded, strict=True) if fields is not None]
+        there = [(handle, fields) for handle, fields in zip(handles, loaded, strict=True) if fields is not None]
+        return [(handle, fields) for handle, fields in there if is_readable(fields, handle)]
 
     async def count_active(self) -> int:
         """The number of live sessions of the whole fleet. It costs one short command for each tag."""
         least, counted = f"({self._clock.now_ms()}", 0
         for begin in range(0, TAG_COUNT, _ASKED_AT_ONCE):
             keys = self._key_names.expiries[begin : begin + _ASKED_AT_ONCE]
-            counted += sum(await asyncio.gather(*(self._client.execute(key, "ZCOUNT", key, least, "+inf") for key in keys)))
+            counts = (unless_of_another_type(self._client.execute(key, "ZCOUNT", key, least, "+inf"), key, 0) for key in keys)
+            counted += sum(await asyncio.gather(*counts))
         return counted
 
     async def publish_active(self, count: int, *, kept_ms: int) -> None:
@@ -314,8 +355,10 @@ class SessionStore:
         for _ in range(_SWEEPS_OF_A_TAG):
             due: list[Any] = await self._client.run(SCRIPTS["sweep"], [key], [self._clock.skew_ms, 0, _SWEPT_AT_ONCE])
             for member, score in zip(due[::2], due[1::2], strict=True):
-                handle, created, user = member.decode().split(":", 2)
-                ended.append(Ended(user_id_of(user), handle, int(created), int(float(score))))
+                named = index_member(member)
+                if named is not None:
+                    handle, created, user = named
+                    ended.append(Ended(user_id_of(user), handle, created, int(float(score))))
             if len(due) < 2 * _SWEPT_AT_ONCE:
                 break
         return ended
@@ -332,8 +375,7 @@ class SessionStore:
 
     def check_data(self, fields: Mapping[str, Argument]) -> None:
         """Raises `SessionTooLarge`."""
-        data = {name: value for name, value in fields.items() if is_data(name) and isinstance(value, bytes | str)}
-        self._check_size(sum(len(name.encode()) + len(value) for name, value in data.items()))
+        self._check_size(size_of(fields))
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
@@ -344,4 +386,7 @@ class SessionStore:
 
     def _has_expired(self, fields: Fields) -> bool:
         """Whether the session would have expired if Redis' clock were where a test has moved it (`stateroom.testing`)."""
-        return expires_ms(fields) <= self._clock.now_ms()
+        try:
+            return expires_ms(fields) <= self._clock.now_ms()
+        except (KeyError, ValueError):  # whoever reads it logs that it is unreadable
+            return False

@@ -5,15 +5,17 @@
 local now = now_ms()
 if is_late(now) then return {LATE} end
 local new, old, expiries, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local generation, signed_in, created = unpack(redis.call('HMGET', new, 'g', 'a', 'c'))
-if not created then return {GONE} end
-local fields = redis.call('HGETALL', old)
+local this = read(new)
+if not this then return {GONE} end
+local generation, signed_in = unpack(redis.call('HMGET', new, 'g', 'a'))
+local before = read(old)
+local fields = before and redis.call('HGETALL', old)
 redis.call('DEL', new)
-if #fields == 0 then return {GONE} end -- ended meanwhile, or lost: the journal knows
+if not before then return {GONE} end -- ended meanwhile, or lost: the journal knows
 for i = 1, #fields, 2 do redis.call('HSET', new, fields[i], fields[i + 1]) end
 redis.call('HSET', new, 'g', generation, 'a', signed_in)
 redis.call('HDEL', new, 'p')
 redis.call('DEL', old)
-redis.call('ZREM', expiries, expiry_member(ARGV[4], created, ARGV[5]))
-redis.call('ZREM', sessions, ARGV[4])
-return {OK, whole(now), whole(renew(now, new, expiries, sessions, ARGV[3], ARGV[5]))}
+on_index('ZREM', expiries, expiry_member(ARGV[4], whole(before.created), ARGV[5]))
+on_index('ZREM', sessions, ARGV[4])
+return {OK, whole(now), whole(renew(now, new, before, expiries, sessions, ARGV[3], ARGV[5]))}

@@ -24,7 +24,7 @@ if user ~= '' and limit > 0 then
   local stem = string.sub(session, 1, #session - #handle)
   local others = {}
   for _, each in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
-    if redis.call('EXISTS', stem .. each) == 0 or has_expired(now, stem .. each) then
+    if not live(now, stem .. each) then
       redis.call('ZREM', sessions, each)
     elseif each ~= handle then
       others[#others + 1] = each

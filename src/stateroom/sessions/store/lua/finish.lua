@@ -3,11 +3,12 @@
 -- of an end that the journal does not have yet. ARGV: skew, 0, handle, user, how long to leave that mark (empty: none),
 -- and what it says: the reason.
 -- Returns {OK, created, now} or {GONE}.
-local created, user = unpack(redis.call('HMGET', KEYS[1], 'c', 'u'))
-if created and (user or '') ~= ARGV[4] then return {GONE} end -- another user's, under the same tag
+local found = fields_of(KEYS[1], 'c', 'u') or {}
+if found[1] and (found[2] or '') ~= ARGV[4] then return {GONE} end -- another user's, under the same tag
 redis.call('DEL', KEYS[1])
-if ARGV[4] ~= '' then redis.call('ZREM', KEYS[3], ARGV[3]) end
+if ARGV[4] ~= '' then on_index('ZREM', KEYS[3], ARGV[3]) end
+local created = number(found[1])
 if not created then return {GONE} end
-redis.call('ZREM', KEYS[2], expiry_member(ARGV[3], created, ARGV[4]))
+on_index('ZREM', KEYS[2], expiry_member(ARGV[3], whole(created), ARGV[4]))
 if ARGV[5] ~= '' then redis.call('SET', KEYS[4], ARGV[6], 'PX', ARGV[5]) end
-return {OK, created, whole(now_ms())}
+return {OK, whole(created), whole(now_ms())}

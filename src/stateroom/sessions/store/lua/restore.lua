@@ -5,10 +5,11 @@
 local now = now_ms()
 if is_late(now) then return {LATE} end
 local session, created, renewed, deadline, idle = KEYS[1], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-if redis.call('EXISTS', session) == 1 then return {EXISTS} end
+if read(session) then return {EXISTS} end
 if redis.call('EXISTS', KEYS[4]) == 1 then return {GONE} end
 local expires = math.min(tonumber(renewed) + tonumber(idle), tonumber(deadline))
 if expires <= now then return {GONE} end
+redis.call('DEL', session) -- what cannot be read there is no session
 local size = 0
 for i = 9, #ARGV, 2 do size = size + growth(session, ARGV[i], string.match(ARGV[i], '^[.!]') and ARGV[i + 1]) end
 for i = 9, #ARGV, 2 do redis.call('HSET', session, ARGV[i], ARGV[i + 1]) end

@@ -17,11 +17,64 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- The last moment of the year 9999: Python has no later time.
+local LATEST_MS = 253402300799999
+
+-- Whether a command met a key of another type. Nobody but us should write under our prefix; if somebody does, a session
+-- there is a missing one, and an index there is an empty one.
+local function met_another_type(reply)
+  return type(reply) == 'table' and reply.err and string.find(tostring(reply.err), 'WRONGTYPE', 1, true) ~= nil
+end
+
+-- Fields of a session, in a table; nil if its key is of another type.
+local function fields_of(session, ...)
+  local found = redis.pcall('HMGET', session, ...)
+  if not found.err then return found end
+  if not met_another_type(found) then error(found) end
+  return nil
+end
+
+local function number(text)
+  local read = tonumber(text or '')
+  return read and read >= 0 and read <= LATEST_MS and read or nil
+end
+
+-- A session's numbers. nil if it is missing, or one of them cannot be read: then it counts as missing.
+local function read(session)
+  local found = fields_of(session, 'c', 'r', 'i', 'd', 'z')
+  if not found then return nil end
+  local created, renewed, idle = number(found[1]), number(found[2]), number(found[3])
+  local deadline, size = number(found[4]), number(found[5])
+  if not (created and renewed and idle and deadline and size) then return nil end
+  local expires = math.min(renewed + idle, deadline)
+  return {created = created, renewed = renewed, idle = idle, deadline = deadline, size = size, expires = expires}
+end
+
 -- Redis' own expiry decides; but where a test has moved the clock, Redis does not know.
-local function has_expired(now, session)
-  if ARGV[1] == '0' then return false end
-  local renewed, idle, deadline = unpack(redis.call('HMGET', session, 'r', 'i', 'd'))
-  return renewed and math.min(renewed + idle, tonumber(deadline)) <= now
+local function has_expired(now, this)
+  return ARGV[1] ~= '0' and this.expires <= now
+end
+
+-- A session's numbers if it is there and has not expired; else nil.
+local function live(now, session)
+  local this = read(session)
+  if not this or has_expired(now, this) then return nil end
+  return this
+end
+
+-- A command on an index; nil if something else is there.
+local function on_index(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if not met_another_type(reply) then error(reply) end
+  return nil
+end
+
+-- Write an entry of an index. What is there of another type makes way.
+local function add_to_index(key, score, member)
+  if on_index('ZADD', key, score, member) then return end
+  redis.call('DEL', key)
+  redis.call('ZADD', key, score, member)
 end
 
 local function expiry_member(handle, created, user)
@@ -31,9 +84,9 @@ end
 -- Set when the session ends by itself, in the key's life and in both indexes.
 local function keep_until(now, session, expiries, sessions, handle, user, created, expires)
   redis.call('PEXPIRE', session, whole(math.max(expires - now, 1)))
-  redis.call('ZADD', expiries, whole(expires), expiry_member(handle, created, user))
+  add_to_index(expiries, whole(expires), expiry_member(handle, created, user))
   if user ~= '' then
-    redis.call('ZADD', sessions, created, handle)
+    add_to_index(sessions, created, handle)
     if redis.call('PTTL', sessions) < expires - now then
       redis.call('PEXPIRE', sessions, whole(expires - now))
     end
@@ -41,11 +94,10 @@ local function keep_until(now, session, expiries, sessions, handle, user, create
 end
 
 -- Slide the idle lifetime, never past the deadline. Returns the new end.
-local function renew(now, session, expiries, sessions, handle, user)
-  local created, idle, deadline = unpack(redis.call('HMGET', session, 'c', 'i', 'd'))
-  local expires = math.min(now + tonumber(idle), tonumber(deadline))
+local function renew(now, session, this, expiries, sessions, handle, user)
+  local expires = math.min(now + this.idle, this.deadline)
   redis.call('HSET', session, 'r', whole(now))
-  keep_until(now, session, expiries, sessions, handle, user, created, expires)
+  keep_until(now, session, expiries, sessions, handle, user, whole(this.created), expires)
   return expires
 end
 

@@ -3,10 +3,9 @@
 local now = now_ms()
 if is_late(now) then return {LATE} end
 local session = KEYS[1]
-local size = redis.call('HGET', session, 'z')
-if not size or has_expired(now, session) then return {GONE} end
-size = tonumber(size)
-local before = size
+local this = live(now, session)
+if not this then return {GONE} end
+local before, size = this.size, this.size
 local taken = {OK}
 for i = 3, #ARGV do
   local value = redis.call('HGET', session, ARGV[i])
@@ -16,5 +15,5 @@ for i = 3, #ARGV do
     redis.call('HDEL', session, ARGV[i])
   end
 end
-if size ~= before then redis.call('HSET', session, 'z', size) end
+if size ~= before then redis.call('HSET', session, 'z', whole(size)) end
 return taken

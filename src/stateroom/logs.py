@@ -81,7 +81,7 @@ def security_event(name: str, /, **fields: Any) -> None:
 
     Pass only public fields: the session's handle, the user's id, the address. Never pass a password, token, cookie or key.
     """
-    _security.write(logging.INFO, name, {"security": True, **fields})
+    _security.write(logging.INFO, name, {**fields, "security": True})
 
 
 def _written(value: object) -> str:

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 import stateroom
-from stateroom import SESSIONS
+from stateroom import SESSIONS, testing
 
 from .conftest import OpenSite
 
@@ -123,3 +123,21 @@ async def test_a_sign_in_by_cookie_after_a_bearers_sign_out_is_kept(open_site: O
     browser = site.browser()
     await browser.post("/switch", headers={"Authorization": f"Bearer {bearer}"})
     assert (await browser.who())["user"] == 8
+
+
+async def test_while_redis_is_down_a_sign_out_holds_and_a_message_says_that_it_cannot_be_kept(open_site: OpenSite) -> None:
+    async def careful(request: web.Request) -> web.Response:
+        session = stateroom.get_session(request)
+        await stateroom.sign_out(request)
+        if not session.degraded:
+            stateroom.flash(session, "info", "See you.")
+        return web.json_response({"degraded": session.degraded})
+
+    site = await open_site(careful)
+    if not site.app[SESSIONS].settings.has_database:
+        pytest.skip("without a journal nobody is signed in while Redis is down")
+    browser = site.browser()
+    await browser.post("/in/ada")
+    with testing.redis_down(site.app):
+        answer = await browser.post("/careful")
+    assert (answer.status, answer.body, browser.value) == (200, {"degraded": True}, "")

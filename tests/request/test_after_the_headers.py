@@ -150,7 +150,9 @@ async def test_an_error_aborts_the_stream(open_site: OpenSite, step: str, caplog
     assert (await browser.who())["user"] == "ada"
 
 
-@pytest.mark.parametrize(("step", "code"), [("large", 1011), ("sign_in", 1011), ("reauthenticate", 1011), ("answer", 1011)])
+@pytest.mark.parametrize(
+    ("step", "code"), [("large", 1011), ("sign_in", 1011), ("reauthenticate", 1011), ("answer", 1011), ("bug", 1011)]
+)
 async def test_an_error_closes_the_websocket(open_site: OpenSite, step: str, code: int) -> None:
     site = await open_site(socket)
     browser = site.browser()

@@ -201,3 +201,23 @@ async def flush(app: web.Application) -> None:
     client, prefix = app[SESSIONS]._parts.client, app[SESSIONS].settings.redis_key_prefix
     for key in await client.execute("", "KEYS", f"{prefix}:*"):
         await client.execute("", "DEL", key)
+
+
+async def test_a_middleware_that_answers_a_refused_write_with_a_page_takes_the_cookie_away_too(open_site: OpenSite) -> None:
+    async def cart(request: web.Request) -> web.Response:
+        session = stateroom.get_session(request)
+        session["cart"] = 1
+        try:
+            await session.save()
+        except stateroom.NotSignedIn:
+            session.discard_changes()
+            raise web.HTTPSeeOther("/sign-in") from None
+        return web.json_response({})
+
+    site = await open_site(cart)
+    browser = site.browser()
+    await browser.post("/in/ada")
+    await site.app[SESSIONS].revoke_all("ada")
+    assert (await browser.post("/cart")).status == 303
+    assert browser.value == ""
+    assert (await browser.post("/cart")).status == 200

@@ -52,7 +52,7 @@ async def sign_in(
     `degraded=False`: if Redis cannot store the session, refuse instead; the session that the request came with stays.
     Raises `SessionEnded` for such a refusal, `HeadersSent`, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in
     then. `TypeError` for a user id of another type; None is one of them, because that is what a failed look-up returns.
-    `ValueError` for a `max_age` below a second.
+    `ValueError` for a `max_age` below a second; `TypeError` if it is no number of seconds.
     """
     if user_id is None:
         raise TypeError("a user id is a str or an int, not None")
@@ -90,7 +90,11 @@ async def sign_out(request: web.Request) -> None:
     Raises `StoreUnavailable`, `DatabaseUnavailable`.
     """
     current = use_session(request)
-    ref, fault = current.record.ending_ref or current.record.rotated_ref, current.record.fault
+    ref, fault, unavailable = (
+        current.record.ending_ref or current.record.rotated_ref,
+        current.record.fault,
+        current.record.data_fault,
+    )
     if ref is None and fault is not None:  # nothing is known of the session, not even which one it is
         raise fault
     if current.doubled is not None:
@@ -100,6 +104,8 @@ async def sign_out(request: web.Request) -> None:
         await current.manager.end(current.session, "logout")
         security_event("sign_out", session=ref.handle, user_id=user_id_of(ref.user), address=kept_address(request))
     current.record.forget()
+    if unavailable is not None:  # nor could a new visitor's data be stored
+        current.record.degrade(unavailable)
     current.reissue = False
     current.clear = True
 

@@ -43,6 +43,8 @@ def carry_over(app: web.Application, *, redis_url: str, user_key: str, cookie_na
     of the signed-in user. A session without it is carried over as an anonymous visitor's.
     Remove the call when the old sessions have expired. Raises `SettingsError`.
     """
+    if FRONTEND not in app:
+        raise RuntimeError("carry_over needs the application's sessions: call stateroom.setup(app) first")
     frontend = app[FRONTEND]
     old_sessions = OldSessions(frontend.manager.settings, redis_url=redis_url, cookie_name=cookie_name, id_key=user_key)
     carrier = _Carrier(old_sessions, frontend.adoption)

@@ -28,7 +28,7 @@ def needs_commit(current: RequestSession) -> bool:
     if current.is_saved:
         return False
     record = current.record
-    if current.owes_cookie or current.doubled is not None:
+    if current.owes_cookie or current.record.is_refused or current.doubled is not None:
         return True
     current.is_saved = not record.has_news(record.known_ms - current.frontend.renew_ms + 1)
     return not current.is_saved
@@ -48,7 +48,7 @@ async def commit(request: web.Request, current: RequestSession, response: web.St
     renews = renews and not current.must_renew
     if record.data_fault is None and record.has_news(manager.renewal_horizon() if renews else 0):
         current.reissue |= await manager.save(current.session, renew=renews)
-    give_cookie(request, current, response)
+    await answer(request, current, response)
 
 
 async def commit_late(request: web.Request, current: RequestSession, response: web.StreamResponse) -> None:
@@ -67,6 +67,13 @@ async def commit_late(request: web.Request, current: RequestSession, response: w
             log.error("session_not_saved", reason=str(error), fix=fix)
     if current.owes_cookie and current.answered is not response and not _has_cookie(current, response):
         give_cookie(request, current, response)
+
+
+async def answer(request: web.Request, current: RequestSession, response: web.StreamResponse) -> None:
+    """Tell the client in the headers what became of its value."""
+    if current.record.is_refused and not current.clear:  # the client drops its value, unless it has a newer one
+        current.clear = not await current.manager.was_replaced(current.session)
+    give_cookie(request, current, response)
 
 
 def give_cookie(request: web.Request, current: RequestSession, response: web.StreamResponse) -> None:

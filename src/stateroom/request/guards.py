@@ -40,6 +40,10 @@ def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded
     `access_token=False`: refuse with 403 if an access token opened the session. For steps that end with `reauthenticate` or
     `revoke_others`, which need the session's own value.
     """
+    if handler is not None and not callable(handler):
+        raise TypeError(f"require_auth takes its options by name, as in @require_auth(fresh={handler!r})")
+    if fresh is not None and (isinstance(fresh, bool) or not isinstance(fresh, int | float)):
+        raise TypeError(f"fresh is a number of seconds, not {type(fresh).__name__}")
 
     def decorate(function: Handler) -> Handler:
         @functools.wraps(function)

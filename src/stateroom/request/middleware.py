@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ..backend.budget import BUDGET, Budget
-from ..errors import SessionEnded, StateroomError
+from ..errors import StateroomError
 from ..insides import of_aiohttp
 from ..problems import problem_response
 from ..sessions.model.session import record_of
-from .commit import commit, commit_late, give_cookie, needs_commit, save_in_stream, say_to_caches
+from .commit import answer, commit, commit_late, needs_commit, save_in_stream, say_to_caches
 from .doubled_cookies import DoubledCookieJudge
 from .guards import SAFE_METHODS, OriginCheck
 from .request_session import REQUEST_SESSION, Frontend, RequestSession
@@ -66,12 +66,14 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
             response = await handler(request)
             if current.sent is not None or needs_commit(current):
                 await _complete(request, current, response)
-        except web.HTTPException as answer:  # a redirect, for example, is a response like others
-            return await _commit_raised(request, current, answer)
+        except web.HTTPException as raised:  # a redirect, for example, is a response like others
+            return await _commit_raised(request, current, raised)
         except StateroomError as error:
             return await _refuse(request, current, error)
-        except BaseException:
+        except BaseException as error:
             _give_up(current)
+            if current is not None and current.sent is not None and isinstance(error, Exception):
+                await break_off(request, current.sent, error)
             raise
         finally:
             if current is not None and current.stream is not None:
@@ -143,16 +145,16 @@ def _give_up(current: RequestSession | None) -> None:
         current.is_saved = True
 
 
-async def _commit_raised(request: web.Request, current: RequestSession | None, answer: web.HTTPException) -> web.StreamResponse:
+async def _commit_raised(request: web.Request, current: RequestSession | None, raised: web.HTTPException) -> web.StreamResponse:
     """Save with a response that was raised, and raise it again. Returns the refusal if saving fails."""
     if current is not None and current.sent is not None:
-        return await break_off(request, current.sent, answer)
+        return await break_off(request, current.sent, raised)
     if current is not None and not current.is_saved:
         try:
-            await commit(request, current, answer)
+            await commit(request, current, raised)
         except StateroomError as error:
             return await _refuse(request, current, error)
-    raise answer
+    raise raised
 
 
 async def _refuse(request: web.Request, current: RequestSession | None, error: StateroomError) -> web.StreamResponse:
@@ -161,11 +163,7 @@ async def _refuse(request: web.Request, current: RequestSession | None, error: S
         return problem_response(error, request)
     if current.sent is not None:
         return await break_off(request, current.sent, error)
-    record = current.record
-    if isinstance(error, SessionEnded) and record.is_written and record.gone is not None:
-        # Every write would be refused for as long as the client keeps this value. A newer one stays.
-        current.clear = current.clear or not await current.manager.was_replaced(current.session)
     _give_up(current)
     response = problem_response(error, request)
-    give_cookie(request, current, response)
+    await answer(request, current, response)
     return response

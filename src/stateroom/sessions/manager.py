@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DatabaseUnavailable, NotByAccessToken, StoreUnavailable
 from .kept import KeptOfUser, kept_of_user
 from .model.identity import SessionRef, UserId, user_key
-from .model.listing import SessionInfo, milliseconds_of
+from .model.listing import Before, SessionInfo, place_of
 from .model.record import SessionRecord
 from .model.session import Session, record_of
 from .sealing.access_tokens import looks_like_token
@@ -68,15 +68,16 @@ class SessionManager:
         data: Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
         remember: bool = False,
+        max_age: float | None = None,
     ) -> Session:
         """Store a new session with this data, signed in if a user is given. `seal` makes the client's value.
 
-        `metadata`: what it notes of the client (`SessionInfo`). Raises `SessionTooLarge`, `StoreUnavailable`,
-        `DatabaseUnavailable`; `TypeError` for data that JSON cannot say.
+        `metadata`: what it notes of the client (`SessionInfo`). `max_age`: see `sign_in`.
+        Raises `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`; `TypeError` for data that JSON cannot say.
         """
         session = self.anonymous()
         session.update(data or {})
-        await self.sign_in(session, user_id, metadata=metadata or {}, remember=remember)
+        await self.sign_in(session, user_id, metadata=metadata or {}, remember=remember, max_age=max_age)
         return session
 
     async def load(
@@ -239,15 +240,15 @@ class SessionManager:
 
     # A user's sessions
 
-    async def list(self, user_id: UserId, *, limit: int = LISTED_AT_MOST, before: SessionInfo | None = None) -> list[SessionInfo]:
+    async def list(self, user_id: UserId, *, limit: int = LISTED_AT_MOST, before: Before | None = None) -> list[SessionInfo]:
         """The user's live sessions, newest first, at most `limit` of them. Raises `StoreUnavailable`.
 
-        `before`: the last session of the list before. What follows goes on there, also if that session has ended since.
+        `before`: the last session of the previous page, or its `id` and `created_at`; it may have ended since.
         One that cannot be read is left out and logged. Raises `ValueError` for a limit below 1.
         """
         if limit < 1:
             raise ValueError("a list has at least one place")
-        position = None if before is None else Position(before.id, milliseconds_of(before.created_at))
+        position = None if before is None else Position(*place_of(before))
         found = await self._parts.store.newest(user_key(user_id), limit=limit, before=position)
         return [SessionInfo.of(handle, fields) for handle, fields in found]
 

@@ -82,7 +82,7 @@ def wire(
         metrics.redis_wait_shortfalls.inc()
         log.warning("redis_wait_shortfall", step=script, replicas=reached, wanted=settings.redis_write_replicas)
 
-    deployment = Deployment(settings.deployment)
+    deployment = Deployment(settings.deployment, has_database=settings.has_database)
     journal.belong_to(deployment)
     clock = RedisClock()
     key_names = KeyNames(settings.redis_key_prefix)

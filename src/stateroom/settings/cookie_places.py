@@ -42,6 +42,8 @@ def parse_place(text: str) -> CookiePlace:
     if not words or len(words) > 2 or (len(words) == 2 and words[1].lower() != _PARTITIONED):
         raise ValueError(f"{text!r} is no place of a cookie; write for example example.com/app, /app or / partitioned")
     domain, slash, path = words[0].partition("/")
+    if domain and "." not in domain and not slash:
+        raise ValueError(f"{text!r} is no domain; write a path as /{domain}, or a domain such as example.com")
     if domain:
         domain = cookie_domain(domain).removeprefix(".").lower()
     return CookiePlace(domain, cookie_path(f"/{path}") if slash else "/", len(words) == 2)

@@ -130,6 +130,8 @@ def _origin(text: str) -> str:
     parts = split_url(text)
     if text.lower() == "null":
         raise ValueError("null is the origin of sandboxed pages, which anybody can make; name each origin instead")
+    if len(text.split()) > 1:
+        raise ValueError(f"{shown} is not one origin; separate several by commas")
     if "*" in text:
         raise ValueError(f"{shown} has a wildcard, and origins are compared whole; write each out, as in https://app.example.com")
     if (

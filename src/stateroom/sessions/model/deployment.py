@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...errors import DatabaseUnavailable
+from ...errors import DatabaseUnavailable, StoreUnavailable
 
 
 class Deployment:
@@ -23,8 +23,9 @@ class Deployment:
     `epoch`: as the journal's tail last read it, or Redis while the database is unavailable.
     """
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", *, has_database: bool = True) -> None:
         self.name = name
+        self._has_database = has_database
         self.id: str | None = None
         self.epoch = ""
 
@@ -34,7 +35,9 @@ class Deployment:
         return self.id is not None
 
     def known_id(self) -> str:
-        """The id. Raises `DatabaseUnavailable` while it is unknown."""
+        """The id. While it is unknown this raises `DatabaseUnavailable`, or without a database `StoreUnavailable`."""
+        if self.id is None and not self._has_database:
+            raise StoreUnavailable("Redis has not told yet which deployment this is")
         if self.id is None:
             raise DatabaseUnavailable("neither the user database nor Redis has told yet which deployment this is")
         return self.id

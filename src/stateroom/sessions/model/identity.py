@@ -42,7 +42,7 @@ def user_key(user_id: UserId | None) -> str:
     if user_id is None:
         return ""
     if type(user_id) is not str and type(user_id) is not int:
-        raise TypeError(f"a user id is a str or an int, not {type(user_id).__name__}, also if that is a subclass of one")
+        raise TypeError(f"a user id is a str or an int, not {type(user_id).__name__}; pass str(…) or int(…) of it")
     if isinstance(user_id, int):
         if not 1 <= user_id <= MAX_USER_NUMBER:
             raise ValueError("a user id that is a number is from 1 to 2^63-1")

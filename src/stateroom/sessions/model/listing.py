@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from .client_notes import unpack
 from .fields import CREATED, RENEWED, Fields
@@ -42,9 +43,14 @@ class SessionInfo:
         )
 
 
-def milliseconds_of(moment: datetime) -> int:
-    """The stored time that was shown as this moment."""
-    return round(moment.timestamp() * 1000)
+Before: TypeAlias = SessionInfo | tuple[str, datetime]
+"""Where a list goes on: after this session, or after the one with this `id` and `created_at`."""
+
+
+def place_of(before: Before) -> tuple[str, int]:
+    """The handle, and the stored time that is shown as `created_at`."""
+    handle, created_at = before if isinstance(before, tuple) else (before.id, before.created_at)
+    return handle, round(created_at.timestamp() * 1000)
 
 
 def _moment(milliseconds: int) -> datetime:

@@ -29,6 +29,7 @@ class SessionRecord(SessionData):
     `restored`: Redis had lost the session until this request. `ended`: why the session has ended that the request brought.
     `gone`: the session that the request brought, if the store does not have it any more; `gone_carried`: what that carries.
     `ended` says why, if it is known. Of a visitor's session it is not: it may have expired, or a sign-in has replaced it.
+    `is_refused`: a write was refused because that session has ended. Every other would be, while the client keeps its value.
     `headers_sent`: the response has left, so no new value can reach the client.
     `keeps_nothing`: the client is known by a bearer and has nowhere to keep a visitor's session.
     `evicted`: how many of the user's sessions this request's sign-in has ended (`SESSION_MAX_PER_USER`).
@@ -53,6 +54,7 @@ class SessionRecord(SessionData):
     unknown_ref: SessionRef | None = None
     gone: SessionRef | None = None
     gone_carried: Current = Current(0, "")
+    is_refused: bool = False
     headers_sent: bool = False
     keeps_nothing: bool = False
     sighting: Sighting | None = None

@@ -192,12 +192,11 @@ class Saver:
 
         One that is merely gone, because it expired or Redis lost it, makes way. Raises `DatabaseUnavailable`.
         """
-        if record.ended not in (None, "expired"):
-            raise SessionEnded(record.ended)
-        if record.gone is not None:
+        if record.gone is not None and record.ended in (None, "expired"):
             record.ended = await self._trust.why_ended_by_journal(record.gone, record.gone_carried) or record.ended
-            if record.ended not in (None, "expired"):
-                raise SessionEnded(record.ended)
+        if record.ended not in (None, "expired"):
+            record.is_refused = True
+            raise SessionEnded(record.ended)
 
     async def _check_merely_gone(self, record: SessionRecord) -> None:
         """The store does not have the session any more. Returns if it was a visitor's that did not end: it makes way.

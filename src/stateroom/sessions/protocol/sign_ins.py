@@ -81,8 +81,8 @@ class SignIns:
         degraded: bool = True,
     ) -> None:
         """Make `record` a session of this user, under a new id. `SessionManager.sign_in` says what the arguments mean."""
-        if max_age is not None and not max_age >= 1:
-            raise ValueError("max_age is seconds, at least 1")
+        if max_age is not None:
+            _check_max_age(max_age)
         user, old, before = user_key(user_id), record.ending_ref, record.snapshot()
         if old is None and record.ended != "rotated":
             # It is gone already. A request that brings its value later must learn that the client has another one.
@@ -344,3 +344,10 @@ class SignIns:
             await self._store.delete_without_waiting(ref)
         except StoreUnavailable:
             log.warning("session_left_behind", session=ref.handle)
+
+
+def _check_max_age(max_age: object) -> None:
+    if isinstance(max_age, bool) or not isinstance(max_age, int | float):
+        raise TypeError(f"max_age is a number of seconds, not {type(max_age).__name__}; of a timedelta take total_seconds()")
+    if not max_age >= 1:
+        raise ValueError("max_age is at least 1 second")

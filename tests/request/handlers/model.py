@@ -270,16 +270,16 @@ class Visit:
 
     def _can_store(self, outcome: Outcome) -> bool:
         """Whether what the request has may be stored. Refuses another outcome."""
+        allowed: list[str] = []
         if self.session is not None:
-            allowed = "" if self.session.lives else "SessionEnded"
-        elif self.gone is not None:
-            allowed = "SessionEnded"
+            allowed = [] if self.session.lives else ["SessionEnded"]
         else:
-            allowed = "HeadersSent" if self.headers_sent else ""
+            allowed += ["SessionEnded"] if self.gone is not None else []
+            allowed += ["HeadersSent"] if self.headers_sent else []
         if not allowed:
             self._must_work(outcome)
             return True
-        self._must_raise(outcome, allowed)
+        self._must_raise(outcome, *allowed)
         return False
 
     def _store(self) -> None:

@@ -62,10 +62,6 @@ class Stored:
             self.lives = None
         self.reasons.add(reason)
 
-    def line(self) -> list[Stored]:
-        """It, and all that became of it."""
-        return [self, *(each for one in self.successors + self.replaced_by for each in one.line())]
-
     def apply(self, changes: dict[str, Any], flashes: list[str]) -> None:
         self.data = overlaid(self.data, changes)
         self.flashes = (self.flashes + flashes)[-MESSAGES:]
@@ -415,12 +411,6 @@ class Visit:
             return {401}
         self._store()
         return {fine}
-
-    def broke_off(self, step: Step) -> None:
-        """The stream has ended with its session, before or after it could do this step."""
-        if step.name == "sign_out" and self.session is not None:
-            for each in self.session.line():
-                each.may_end("logout")
 
     def ended_late(self, how: str) -> None:
         """The handler ended after its headers had left. What it wrote since then may be saved if it returned."""

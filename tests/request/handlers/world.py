@@ -20,7 +20,8 @@ from stateroom.setup import PARTS
 from tests.patience import settled
 
 from .application import CHANNELS, ENDS, Channel, Outcome, Step, make_app
-from .model import Answer, Broken, Stored, Visit, check
+from .model import Answer, Visit
+from .stored import Broken, Stored, check
 
 PATIENCE_SECONDS = 20.0
 

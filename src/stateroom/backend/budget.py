@@ -21,12 +21,16 @@ _SPENT = "the request has used all the time that it may wait for Redis (REDIS_RE
 
 
 class Budget:
-    """The time that one request may still wait. `left` is in seconds; it only decreases, and the last step may take it below 0."""
+    """The time that one request may still wait. `left` is in seconds; it only decreases, and the last step may take it below 0.
 
-    __slots__ = ("left",)
+    `is_over`: the request has been answered. A task that its handler has started may live on: it has no budget.
+    """
+
+    __slots__ = ("is_over", "left")
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
+        self.is_over = False
 
 
 BUDGET: ContextVar[Budget | None] = ContextVar("stateroom_budget", default=None)
@@ -35,7 +39,7 @@ BUDGET: ContextVar[Budget | None] = ContextVar("stateroom_budget", default=None)
 def seconds_left(most: float) -> float:
     """How many seconds the next step may wait: the rest of the budget, and at most `most`. Never below 0."""
     budget = BUDGET.get()
-    return most if budget is None else max(0.0, min(most, budget.left))
+    return most if budget is None or budget.is_over else max(0.0, min(most, budget.left))
 
 
 def spend(seconds: float) -> None:
@@ -51,7 +55,7 @@ async def within_budget(step: Awaitable[T]) -> T:
     Raises `StoreUnavailable` (kind `timeout`) if the budget is spent. This does not mean that the server is down.
     """
     budget = BUDGET.get()
-    if budget is None:
+    if budget is None or budget.is_over:
         return await step
     if budget.left <= 0:
         if asyncio.iscoroutine(step):

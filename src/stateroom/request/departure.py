@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from ..errors import SessionEnded, StateroomError
+from ..errors import StateroomError, StoreUnavailable
 from ..logs import get_logger
 from . import cookie_fate
 from .caching import carries_no_renewal, keep_out_of_caches, make_private, vary_by_session
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     WriteHeaders = Callable[[str, CIMultiDict[str]], Awaitable[None]]
 
 log = get_logger(__name__)
+
+_MOMENTS_MS = 20
 
 
 class Departure:
@@ -53,7 +55,7 @@ class Departure:
         await self._save_late(status)
         if current.record.is_refused and not current.clear:  # the client drops its value, unless it has a newer one
             current.clear = not await current.manager.was_replaced(current.session)
-        if self._give_cookie(status, headers):
+        if await self._give_cookie(status, headers):
             keep_out_of_caches(headers)
             return
         if current.transport == "bearer":
@@ -76,7 +78,7 @@ class Departure:
                 fix = "write inside of the middleware of stateroom.setup: a middleware that is appended later runs inside of it"
                 log.error("session_not_saved", reason=str(error), fix=fix)
 
-    def _give_cookie(self, status: int, headers: CIMultiDict[str]) -> bool:
+    async def _give_cookie(self, status: int, headers: CIMultiDict[str]) -> bool:
         """Set or clear the cookie, if the client must know. A bearer's client gets its value from the handler."""
         current = self.current
         record, jar, doubled = current.record, current.frontend.jar, current.doubled
@@ -84,7 +86,7 @@ class Departure:
         if doubled is not None and current.transport == "cookie":
             doubled.tell(headers)
         if current.transport == "cookie" and current.must_reissue:
-            if record.token is current.came_with and (carries_no_renewal(status) or self._has_ended()):
+            if record.token is current.came_with and (carries_no_renewal(status) or await self._is_outdated()):
                 return False
             max_age = record.idle_ms // 1000 if record.is_persistent else None
             sealed = current.manager.seal(current.session, "cookie")
@@ -97,10 +99,15 @@ class Departure:
             return True
         return False
 
-    def _has_ended(self) -> bool:
-        """Whether the session has ended since it was renewed: its old value must not replace the one that the client has."""
+    async def _is_outdated(self) -> bool:
+        """Whether the value of before must not be given once more: a parallel request may have given the client a new one.
+
+        Within moments of the renewal that is not asked again: networks take longer.
+        """
+        manager, record = self.current.manager, self.current.record
+        if manager.clock.now_ms() - record.renewed_ms < _MOMENTS_MS:
+            return False
         try:
-            self.current.frontend.streams.check_open(self.current.record)
-        except SessionEnded:
+            return not await manager.exists(record.user_id, record.ref.handle)
+        except StoreUnavailable:
             return True
-        return False

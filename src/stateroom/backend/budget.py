@@ -8,8 +8,9 @@ has no budget: each of its steps may wait for the whole time-out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -47,6 +48,20 @@ def spend(seconds: float) -> None:
     budget = BUDGET.get()
     if budget is not None:
         budget.left -= seconds
+
+
+@contextlib.contextmanager
+def during_request() -> Iterator[None]:
+    """What is left to do when the handler has returned is a part of the request, too."""
+    budget = BUDGET.get()
+    was_over = budget is not None and budget.is_over
+    if budget is not None:
+        budget.is_over = False
+    try:
+        yield
+    finally:
+        if budget is not None:
+            budget.is_over = was_over
 
 
 async def within_budget(step: Awaitable[T]) -> T:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
+from ..backend.budget import during_request
 from ..errors import StateroomError, StoreUnavailable
 from ..logs import get_logger
 from . import cookie_fate
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_MOMENTS_MS = 20
-
 
 class Departure:
     """Stands in the place of `write_headers` of a request's writer. `current`: the session of the request."""
@@ -45,8 +44,9 @@ class Departure:
 
     async def __call__(self, status_line: str, headers: CIMultiDict[str]) -> None:
         current = self.current
-        # A copy: the headers may be those of an exception, or of a response that a middleware keeps.
-        await self._complete(int(status_line.split(" ", 2)[1]), headers := CIMultiDict(headers))
+        headers = CIMultiDict(headers)  # those of an exception, or of a response that a middleware keeps, stay as they are
+        with during_request():
+            await self._complete(int(status_line.split(" ", 2)[1]), headers)
         current.sent, current.record.headers_sent = current.begun, True
         await self._write(status_line, headers)
 
@@ -100,14 +100,9 @@ class Departure:
         return False
 
     async def _is_outdated(self) -> bool:
-        """Whether the value of before must not be given once more: a parallel request may have given the client a new one.
-
-        Within moments of the renewal that is not asked again: networks take longer.
-        """
-        manager, record = self.current.manager, self.current.record
-        if manager.clock.now_ms() - record.renewed_ms < _MOMENTS_MS:
-            return False
+        """Whether the value of before must not be given once more: a parallel request may have given the client a new one."""
+        record = self.current.record
         try:
-            return not await manager.exists(record.user_id, record.ref.handle)
+            return not await self.current.manager.exists(record.user_id, record.ref.handle)
         except StoreUnavailable:
             return True

@@ -178,6 +178,19 @@ async def test_an_ended_session_is_gone_from_everywhere(store: SessionStore) -> 
     assert (await store.delete(at))[0] is None
 
 
+async def test_a_deletion_returns_the_last_fields_if_it_is_asked_for_them(store: SessionStore) -> None:
+    at = await create(store, a=b"1")
+    await store.save(at, Delta(values={".b": b"2"}), renew=False)
+    fields = await store.load(at)
+    ended, _ = await store.delete(at, with_fields=True)
+    assert ended is not None
+    assert ended.fields == fields
+    assert (await store.delete(at, with_fields=True))[0] is None
+    ended, _ = await store.delete(await create(store, a=b"1"))
+    assert ended is not None
+    assert ended.fields == {}
+
+
 async def test_nothing_brings_an_ended_session_back(store: SessionStore) -> None:
     at = await create(store, a=b"1")
     await store.delete(at)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...backend.budget import within_budget
-from ...backend.client import Argument, RedisClient
+from ...backend.client import Argument, RedisClient, as_mapping
 from ...errors import SessionTooLarge, StoreUnavailable
 from ..model.fields import USER, Delta, Fields
 from ..model.identity import SessionRef, UserId, user_id_of
@@ -58,12 +58,16 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A session that was deleted. Times are milliseconds since the epoch."""
+    """A session that was deleted. Times are milliseconds since the epoch.
+
+    `fields`: what it held when it was deleted; empty unless the deletion was asked for them.
+    """
 
     user_id: UserId | None
     handle: str
     created_at: int
     ended_at: int
+    fields: Fields = field(default_factory=dict)
 
     @property
     def lifetime_seconds(self) -> float:
@@ -204,17 +208,20 @@ class SessionStore:
         reply = await self._writes.run_durably("confirm", self._key_names.of_session(ref), [ref.handle, ref.user])
         return bool(reply[0] == _OK)
 
-    async def delete(self, ref: SessionRef, *, tombstone_ms: int = 0, reason: str = "") -> tuple[Ended | None, int]:
+    async def delete(
+        self, ref: SessionRef, *, tombstone_ms: int = 0, reason: str = "", with_fields: bool = False
+    ) -> tuple[Ended | None, int]:
         """Delete a session. Returns what was deleted (None: nothing was there), and how many replicas know.
 
         `tombstone_ms`: for so long nobody restores it, though the journal may not have its end; the tombstone holds the reason.
+        `with_fields`: return its fields too. No write comes between the reading and the deletion.
         """
         keys = [*self._key_names.of_session(ref), self._key_names.tombstone(ref)]
-        args: list[Argument] = [self._clock.skew_ms, 0, ref.handle, ref.user, tombstone_ms or "", reason]
+        args: list[Argument] = [self._clock.skew_ms, 0, ref.handle, ref.user, tombstone_ms or "", reason, int(with_fields)]
         reply, reached = await self._writes.run_without_deadline("finish", keys, args)
         if reply[0] != _OK:
             return None, reached
-        return Ended(user_id_of(ref.user), ref.handle, int(reply[1]), int(reply[2])), reached
+        return Ended(user_id_of(ref.user), ref.handle, int(reply[1]), int(reply[2]), as_mapping(reply[3])), reached
 
     async def delete_without_waiting(self, ref: SessionRef) -> None:
         """Delete a session, and wait for no replica."""

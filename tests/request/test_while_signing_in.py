@@ -1,4 +1,4 @@
-"""Requests of one browser that are answered while another of its requests signs in: what they wrote holds."""
+"""A sign-in replaces a session: what other requests of the browser write meanwhile holds, and no other device is signed out."""
 
 from __future__ import annotations
 
@@ -72,3 +72,15 @@ async def test_what_is_answered_while_a_sign_in_replaces_the_session_is_in_the_n
     assert await browser.who() == {"user": "ada", "data": data, "ended": None}
     assert (await browser.get("/messages")).body == {"flash_success": "said"}
     assert await site.stored() == 1
+
+
+async def test_a_device_that_signs_in_again_signs_no_other_device_out(open_site: OpenSite) -> None:
+    site = await open_site(session_max_per_user=2)
+    other, again = site.browser(), site.browser()
+    for browser in (other, again, again, again):
+        await browser.post("/in/ada")
+    assert [(await each.who())["user"] for each in (other, again)] == ["ada", "ada"]
+    assert await site.sessions_of("ada") == 2
+    third = site.browser()
+    await third.post("/in/ada")
+    assert (await other.who())["ended"] == "limit"

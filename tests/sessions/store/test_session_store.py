@@ -227,6 +227,15 @@ async def test_a_user_over_the_limit_is_told_the_oldest(store: SessionStore) -> 
     assert set(await store.handles("i1")) == {first.handle, second.handle, third.handle}
 
 
+async def test_a_session_that_is_about_to_be_replaced_does_not_count_against_the_limit(store: SessionStore) -> None:
+    first, second, third = await create(store), await create(store), address()
+    life = {"idle_ms": IDLE, "lifetime_ms": LIFETIME, "max_per_user": 2}
+    assert (await store.create(third, **life, fields={"g": 0}, replaces=second.handle)).over_limit == ()
+    await store.delete(second)
+    fourth = await store.create(address(), **life, fields={"g": 0}, replaces=secrets.token_hex(11))
+    assert fourth.over_limit in [(first.handle,), (third.handle,)]
+
+
 async def test_a_user_lists_own_sessions_only(store: SessionStore) -> None:
     mine = [await create(store) for _ in range(3)]
     await create(store, address("i2"))

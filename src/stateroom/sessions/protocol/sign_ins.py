@@ -97,7 +97,14 @@ class SignIns:
             copied = await self._take_along(record, user)
             own = record.delta()
             new, over_limit = await self.create(
-                record, user_id, client_notes, remember=remember, max_age=max_age, carried=carried, degraded=degraded
+                record,
+                user_id,
+                client_notes,
+                remember=remember,
+                max_age=max_age,
+                carried=carried,
+                degraded=degraded,
+                replaces=old.handle if old is not None and old.user == user else "",
             )
             replaced = await self._replace(old, new, carried, with_fields=copied is not None)
         except StateroomError as error:  # nobody is signed in: the client keeps the value that it came with
@@ -188,8 +195,12 @@ class SignIns:
         max_age: float | None = None,
         carried: Current | None = None,
         degraded: bool = True,
+        replaces: str = "",
     ) -> tuple[SessionRef, tuple[str, ...]]:
-        """Store the session under a new id. Returns that, and the handles of the user's sessions over the limit."""
+        """Store the session under a new id. Returns that, and the handles of the user's sessions over the limit.
+
+        `replaces`: the handle of the user's session that ends when this one is there.
+        """
         self._deployment.known_id()  # without it nobody could be given the session's value
         user = user_key(user_id)
         token = fresh_token()
@@ -217,6 +228,7 @@ class SignIns:
                 lifetime_ms=lifetime * 1000,
                 max_per_user=self._settings.session_max_per_user,
                 fields=fields,
+                replaces=replaces,
             )
         except StoreUnavailable as error:
             # If lost sessions are stored again, the sealed value carries it alone; otherwise nobody is signed in by it.

@@ -131,12 +131,22 @@ class SessionStore:
         return fields if self.is_there(fields) else None
 
     async def create(
-        self, ref: SessionRef, *, idle_ms: int, lifetime_ms: int, max_per_user: int, fields: Mapping[str, Argument]
+        self,
+        ref: SessionRef,
+        *,
+        idle_ms: int,
+        lifetime_ms: int,
+        max_per_user: int,
+        fields: Mapping[str, Argument],
+        replaces: str = "",
     ) -> Created:
-        """Store a new session. Raises `SessionTooLarge`. Flash messages give way to the data, the oldest first."""
+        """Store a new session. Raises `SessionTooLarge`. Flash messages give way to the data, the oldest first.
+
+        `replaces`: the handle of the user's session that is about to end. It does not count against `max_per_user`.
+        """
         fields = fitted(fields, self._max_bytes)
         self.check_data(fields)
-        args: list[Argument] = [ref.handle, ref.user, idle_ms, lifetime_ms, max_per_user]
+        args: list[Argument] = [ref.handle, ref.user, idle_ms, lifetime_ms, max_per_user, replaces]
         for name, value in fields.items():
             args += (name, value)
         reply = await self._writes.run_durably("create", self._key_names.of_session(ref), args)

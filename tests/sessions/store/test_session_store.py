@@ -16,8 +16,9 @@ from stateroom.sessions.model.fields import Delta
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.store.key_names import TAG_COUNT, KeyNames
 from stateroom.sessions.store.redis_clock import RedisClock
+from stateroom.sessions.store.results import Conflict
 from stateroom.sessions.store.scripts import SCRIPTS
-from stateroom.sessions.store.session_store import Conflict, SessionStore
+from stateroom.sessions.store.session_store import SessionStore
 
 IDLE, LIFETIME = 60_000, 600_000
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from ..model.clock import Clock
     from ..model.deployment import Current
     from ..model.rows import InTransaction
-    from ..store.session_store import Ended, SessionStore
+    from ..store.results import Ended
+    from ..store.session_store import SessionStore
     from .epochs import Epochs
     from .lease import Lease
     from .trust import Trust

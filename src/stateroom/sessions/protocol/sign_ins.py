@@ -21,7 +21,7 @@ from ..model.fields import epoch_field, sign_in_fields
 from ..model.identity import SessionRef, UserId, handle_of, user_key
 from ..model.rows import EVERYBODY
 from ..sealing.key_ring import fresh_token
-from ..store.session_store import Created
+from ..store.results import Created
 from .late_writes import LateWrites
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from ..model.deployment import Deployment
     from ..model.record import SessionRecord
     from ..model.rows import InTransaction
-    from ..store.session_store import Ended, SessionStore
+    from ..store.results import Ended
+    from ..store.session_store import SessionStore
     from .ends import Ends
     from .lease import Lease
     from .load import Loader

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ...backend.budget import within_budget
 from ...backend.client import Argument, RedisClient, as_mapping
 from ...errors import SessionTooLarge, StoreUnavailable
 from ..model.fields import USER, Delta, Fields
-from ..model.identity import SessionRef, UserId, user_id_of
+from ..model.identity import SessionRef, user_id_of
 from ..model.messages import FLASH_MAX_BYTES, FLASH_MAX_LINES
 from ..model.timestamps import expires_ms, is_readable
 from .key_names import TAG_COUNT, KeyNames
 from .pages import PAGE, Position, handles_page
 from .redis_clock import RedisClock
+from .results import Conflict, Created, Ended, Renewed, Saved
 from .room import fitted, size_of
 from .scripts import SCRIPTS, Durability, Writes
 from .unreadable import index_member, unless_of_another_type
@@ -35,50 +35,6 @@ _ASKED_AT_ONCE = 64
 """Commands that leave together for background work: a check that comes then waits only for these."""
 _ALL_GENERATIONS = 2**53
 _OK, _TOO_LARGE, _CONFLICT, _EXISTS = 1, -2, -3, -4
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    created_at: int
-    expires_at: int
-    over_limit: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    renewed_at: int
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    size: int
-    renewed: Renewed | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A session that was deleted. Times are milliseconds since the epoch.
-
-    `fields`: what it held when it was deleted; empty unless the deletion was asked for them.
-    """
-
-    user_id: UserId | None
-    handle: str
-    created_at: int
-    ended_at: int
-    fields: Fields = field(default_factory=dict)
-
-    @property
-    def lifetime_seconds(self) -> float:
-        return max(0, self.ended_at - self.created_at) / 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """The field has another value now (None: no value)."""
-
-    current: bytes | None
 
 
 class SessionStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import Any
 from unittest import mock
 
@@ -315,3 +316,20 @@ async def test_what_is_saved_while_the_session_gets_a_new_id_is_in_the_new_one(
     await session.save()
     assert await stored(manager, session) == {"cart": ["apple"], "n": 2}
     assert await count_sessions(parts) == 1
+
+
+@pytest.mark.parametrize("handle", ["\ud800", "a\0b", "", "A" * 22])
+async def test_what_is_no_handle_is_no_session(manager: SessionManager, parts: Parts, handle: str) -> None:
+    session = await manager.create(7)
+    assert await manager.exists(7, handle) is False
+    assert await manager.revoke(7, handle) is False
+    assert await manager.exists(7, record_of(session).ref.handle)
+    assert await manager.revoke(7, record_of(session).ref.handle)
+    assert await count_sessions(parts) == 0
+
+
+@pytest.mark.parametrize("handle", ["\ud800", "a\0b", ""])
+async def test_a_list_that_goes_on_after_what_is_no_handle_is_a_list(manager: SessionManager, handle: str) -> None:
+    session = await manager.create(7)
+    before = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    assert [each.id for each in await manager.list(7, before=(handle, before))] == [record_of(session).ref.handle]

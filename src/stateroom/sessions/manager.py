@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DatabaseUnavailable, NotByAccessToken, StoreUnavailable
 from .kept import KeptOfUser, kept_of_user
-from .model.identity import SessionRef, UserId, user_key
+from .model.identity import SessionRef, UserId, is_handle, user_key
 from .model.listing import Before, SessionInfo, place_of
 from .model.record import SessionRecord
 from .model.session import Session, record_of
@@ -168,7 +168,8 @@ class SessionManager:
 
     async def exists(self, user_id: UserId | None, handle: str) -> bool:
         """Whether the user (None: an anonymous visitor) has the session of this handle. Raises `StoreUnavailable`."""
-        return await self._parts.store.exists(SessionRef(user_key(user_id), handle))
+        ref = SessionRef(user_key(user_id), handle)
+        return is_handle(handle) and await self._parts.store.exists(ref)
 
     # Signing in and out
 
@@ -258,6 +259,8 @@ class SessionManager:
         If it cannot be known, the session is ended all the same. Raises `StoreUnavailable`, `DatabaseUnavailable`.
         """
         parts, ref = self._parts, SessionRef(user_key(user_id), handle)
+        if not is_handle(handle):
+            return False
         is_there: bool | None = None
         try:
             is_there = await parts.store.exists(ref)

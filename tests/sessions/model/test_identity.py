@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stateroom.sessions.model.identity import MAX_USER_NUMBER, user_id_of, user_key
+from stateroom.sessions.model.identity import MAX_USER_NUMBER, handle_of, is_handle, user_id_of, user_key
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200)
 
@@ -44,5 +44,17 @@ class Number(int):
 
 @pytest.mark.parametrize("user_id", [Text("ada"), Number(7)])
 def test_subclasses_are_no_ids_because_no_sealed_value_can_hold_them(user_id: str | int) -> None:
-    with pytest.raises(TypeError, match="subclass"):
+    with pytest.raises(TypeError, match=r"not (Text|Number); pass str"):
         user_key(user_id)
+
+
+@given(st.binary())
+def test_a_handle_has_the_form_of_one(token: bytes) -> None:
+    assert is_handle(handle_of(token))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\ud800", "A" * 21, "A" * 23, "A" * 21 + "\n", "A" * 22 + "\n", "A" * 21 + "\0", "ä" * 22, "A" * 21 + ":"]
+)
+def test_other_texts_have_not(text: str) -> None:
+    assert not is_handle(text)

@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import enum
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -184,3 +185,19 @@ def test_a_list_that_is_mutated_after_it_was_set_is_stored_as_it_is_then() -> No
     record["cart"] = cart
     cart.append("pear")
     assert record.delta().values == {data_field("cart"): b'["apple","pear"]'}
+
+
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [0, value], lambda value: {"in": [value]}])
+def test_an_int_with_too_many_digits_to_be_read_is_refused(wrap: Callable[[int], Any]) -> None:
+    record = SessionRecord()
+    for value in (10**4300, -(10**4300), -(10**4299)):
+        with pytest.raises(ValueError, match=r"session\['n'\] cannot be stored"):
+            record["n"] = wrap(value)
+    assert "n" not in record
+    for value in (10**4299, -(10**4298)):
+        assert decode(encode_value("n", wrap(value))) == wrap(value)
+
+
+def test_many_ints_of_the_greatest_size_can_be_stored() -> None:
+    value = [10**4299, -(10**4298), "x" * 9000]
+    assert decode(encode_value("n", value)) == value

@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from pathlib import Path
+import datetime as dt
 from typing import Any
 from unittest import mock
 
 import pytest
 from aiohttp import web
 
-from stateroom import SESSIONS, SessionEnded, SessionManager, SessionTooLarge, flash, setup, take_flashes
+from stateroom import SessionEnded, SessionManager, SessionTooLarge, flash, take_flashes
 from stateroom.errors import DatabaseUnavailable, HeadersSent, StoreUnavailable
 from stateroom.sessions.model.session import Session, record_of
 from stateroom.sessions.wiring import Parts
-from stateroom.setup import CLIENT, PARTS
-
-from ...patience import settled
-from ...servers import Servers
-
-
-@pytest.fixture(params=["journal", "no journal"])
-async def app(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[web.Application]:
-    own: dict[str, Any] = {"redis_key_prefix": f"test-{secrets.token_hex(4)}", "redis_read_timeout": 5}
-    if request.param == "journal":
-        own |= {"database_url": f"sqlite:///{tmp_path}/users.db", "state_dir": tmp_path}
-    app = web.Application()
-    setup(app, servers.settings("valkey", **own))
-    app.freeze()
-    await app.startup()
-    await settled(app)
-    yield app
-    await app.cleanup()
-
-
-@pytest.fixture
-def parts(app: web.Application) -> Parts:
-    return app[PARTS]
-
-
-@pytest.fixture
-def manager(app: web.Application) -> SessionManager:
-    return app[SESSIONS]
+from stateroom.setup import CLIENT
 
 
 async def stored(manager: SessionManager, session: Session) -> dict[str, Any]:
@@ -345,3 +316,20 @@ async def test_what_is_saved_while_the_session_gets_a_new_id_is_in_the_new_one(
     await session.save()
     assert await stored(manager, session) == {"cart": ["apple"], "n": 2}
     assert await count_sessions(parts) == 1
+
+
+@pytest.mark.parametrize("handle", ["\ud800", "a\0b", "", "A" * 22])
+async def test_what_is_no_handle_is_no_session(manager: SessionManager, parts: Parts, handle: str) -> None:
+    session = await manager.create(7)
+    assert await manager.exists(7, handle) is False
+    assert await manager.revoke(7, handle) is False
+    assert await manager.exists(7, record_of(session).ref.handle)
+    assert await manager.revoke(7, record_of(session).ref.handle)
+    assert await count_sessions(parts) == 0
+
+
+@pytest.mark.parametrize("handle", ["\ud800", "a\0b", ""])
+async def test_a_list_that_goes_on_after_what_is_no_handle_is_a_list(manager: SessionManager, handle: str) -> None:
+    session = await manager.create(7)
+    before = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    assert [each.id for each in await manager.list(7, before=(handle, before))] == [record_of(session).ref.handle]

@@ -16,8 +16,9 @@ from stateroom.sessions.model.fields import Delta
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.store.key_names import TAG_COUNT, KeyNames
 from stateroom.sessions.store.redis_clock import RedisClock
+from stateroom.sessions.store.results import Conflict
 from stateroom.sessions.store.scripts import SCRIPTS
-from stateroom.sessions.store.session_store import Conflict, SessionStore
+from stateroom.sessions.store.session_store import SessionStore
 
 IDLE, LIFETIME = 60_000, 600_000
 
@@ -178,6 +179,19 @@ async def test_an_ended_session_is_gone_from_everywhere(store: SessionStore) -> 
     assert (await store.delete(at))[0] is None
 
 
+async def test_a_deletion_returns_the_last_fields_if_it_is_asked_for_them(store: SessionStore) -> None:
+    at = await create(store, a=b"1")
+    await store.save(at, Delta(values={".b": b"2"}), renew=False)
+    fields = await store.load(at)
+    ended, _ = await store.delete(at, with_fields=True)
+    assert ended is not None
+    assert ended.fields == fields
+    assert (await store.delete(at, with_fields=True))[0] is None
+    ended, _ = await store.delete(await create(store, a=b"1"))
+    assert ended is not None
+    assert ended.fields == {}
+
+
 async def test_nothing_brings_an_ended_session_back(store: SessionStore) -> None:
     at = await create(store, a=b"1")
     await store.delete(at)
@@ -212,6 +226,15 @@ async def test_a_user_over_the_limit_is_told_the_oldest(store: SessionStore) -> 
     # Two made in one millisecond are equally old.
     assert created.over_limit in [(first.handle,), (second.handle,)]
     assert set(await store.handles("i1")) == {first.handle, second.handle, third.handle}
+
+
+async def test_a_session_that_is_about_to_be_replaced_does_not_count_against_the_limit(store: SessionStore) -> None:
+    first, second, third = await create(store), await create(store), address()
+    life = {"idle_ms": IDLE, "lifetime_ms": LIFETIME, "max_per_user": 2}
+    assert (await store.create(third, **life, fields={"g": 0}, replaces=second.handle)).over_limit == ()
+    await store.delete(second)
+    fourth = await store.create(address(), **life, fields={"g": 0}, replaces=secrets.token_hex(11))
+    assert fourth.over_limit in [(first.handle,), (third.handle,)]
 
 
 async def test_a_user_lists_own_sessions_only(store: SessionStore) -> None:

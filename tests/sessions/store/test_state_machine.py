@@ -20,7 +20,8 @@ from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.messages import FLASH_MAX_LINES
 from stateroom.sessions.store.key_names import KeyNames
 from stateroom.sessions.store.redis_clock import RedisClock
-from stateroom.sessions.store.session_store import Conflict, SessionStore
+from stateroom.sessions.store.results import Conflict
+from stateroom.sessions.store.session_store import SessionStore
 
 MAX_BYTES = 60
 IDLE_CHOICES = [1_000, 60_000]

@@ -115,10 +115,15 @@ class SessionData(MutableMapping[str, Any]):
         self._decoded, self._written, self._deleted, self._messages = {}, {}, set(), Messages()
 
     def refresh(self, fields: Fields) -> None:
-        """Take data that was stored meanwhile. What this request changed stays changed."""
-        delta = self.delta()
+        """Take data that was stored meanwhile. What this request changed stays changed.
+
+        What it has read stays the object that it has read, unless there is another value now.
+        """
+        before, changed = self._raw, {key for key in self._decoded if self._is_changed(key)}
         self.fields, self._split = fields, None
-        self._decoded = {key: value for key, value in self._decoded.items() if data_field(key) in delta.values}
+        self._decoded = {
+            key: value for key, value in self._decoded.items() if key in changed or before.get(key) == self._raw.get(key)
+        }
 
     def add_flash(self, kind: str, message: str) -> None:
         """Leave a message. It is stored with the other changes. Raises as `Messages.add`."""
@@ -208,6 +213,12 @@ class SessionData(MutableMapping[str, Any]):
                 return Own(encoded)
         return None
 
+    def _is_changed(self, key: str) -> bool:
+        try:
+            return self.own(key) is not None
+        except (TypeError, ValueError):  # it was mutated into something that the next save refuses
+            return True
+
     def current(self, key: str) -> Any:
         """A copy of the key's value as this request has it, for a function that may mutate it; None if there is none."""
         own = self.own(key)
@@ -259,12 +270,16 @@ class SessionData(MutableMapping[str, Any]):
     def all_data(self) -> dict[str, bytes]:
         """Every field to store when the session is stored anew, changes included."""
         delta = self.delta()
-        fields = {data_field(key): raw for key, raw in self._raw.items() if key not in self._deleted}
+        fields = {name: raw for name, raw in self.stored_data().items() if name[1:] not in self._deleted or name[:1] != DATA_PREFIX}
         fields.update(delta.values)
-        flashes = {name: value for name, value in self.fields.items() if name[:1] == _FLASH_START}
-        flashes.update(_appended(self.fields, delta))
-        fields.update({name.decode(errors="replace"): text for name, text in flashes.items()})
+        fields.update({name.decode(errors="replace"): text for name, text in _appended(self.fields, delta).items()})
         return fields
+
+    def stored_data(self) -> dict[str, bytes]:
+        """The values and messages that are stored, by their fields, as far as this request knows."""
+        data = {data_field(key): raw for key, raw in self._raw.items()}
+        data.update({name.decode(errors="replace"): text for name, text in self.fields.items() if name[:1] == _FLASH_START})
+        return data
 
     @property
     def _raw(self) -> dict[str, bytes]:

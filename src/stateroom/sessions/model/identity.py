@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import NamedTuple, TypeAlias
 
 UserId: TypeAlias = str | int
@@ -15,6 +16,7 @@ NUMBER, TEXT = "i", "s"
 """How a user key begins: `user_key` alone writes it, and one SQL expression (journal/sql.py)."""
 
 _HANDLE_BYTES = 16
+_HANDLE = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 class SessionRef(NamedTuple):
@@ -30,6 +32,11 @@ def handle_of(token: bytes) -> str:
     It names the session in Redis, in the journal and in responses. Nobody can compute the token from it.
     """
     return base64.urlsafe_b64encode(hashlib.sha256(token).digest()[:_HANDLE_BYTES]).rstrip(b"=").decode()
+
+
+def is_handle(text: str) -> bool:
+    """Whether it has the form of a handle. If not, it names no session, and Redis and the journal need not take it."""
+    return _HANDLE.fullmatch(text) is not None
 
 
 def user_key(user_id: UserId | None) -> str:

@@ -17,6 +17,8 @@ MAX_DEPTH = 100
 
 _NUMBERS_AND_TEXTS = frozenset({str, int, bool, type(None)})
 _NESTING = frozenset({list, dict})
+_READABLE_BYTES = 4300
+"""JSON up to this length can always be read: Python reads no int of more than 4,300 digits (`sys.int_info`)."""
 _ALLOWED = _NUMBERS_AND_TEXTS | _NESTING | {float}
 _STR_ONLY = frozenset({str})
 _encode = msgspec.json.Encoder().encode
@@ -44,7 +46,7 @@ def encode_value(key: str, value: Any) -> bytes:
 
     Raises a `TypeError` that names the key, the place and the type for anything but str, int, finite float, bool, None, list,
     and dict with str keys. Subclasses are something else, too: they would be read back as the plain type. Raises
-    `ValueError` for a text with a lone surrogate, and for an int of more than 4,300 digits.
+    `ValueError` for a text with a lone surrogate, and for an int of more than 4,300 digits, of a negative one 4,299.
     """
     try:
         encoded = _encode(value)
@@ -55,6 +57,11 @@ def encode_value(key: str, value: Any) -> bytes:
         raise ValueError(f"session[{key!r}] cannot be stored: {error}") from None
     if type(value) not in _NUMBERS_AND_TEXTS and not _is_plain(value):
         _find_fault(key, (), value)
+    if len(encoded) > _READABLE_BYTES and type(value) is not str:
+        try:  # msgspec counts the sign of an int as a digit when it reads, and not when it writes
+            _decode(encoded)
+        except ValueError as error:  # msgspec's own errors are ValueErrors
+            raise ValueError(f"session[{key!r}] cannot be stored: {error}") from None
     return encoded
 
 

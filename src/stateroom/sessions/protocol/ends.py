@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from ..model.clock import Clock
     from ..model.deployment import Current
     from ..model.rows import InTransaction
-    from ..store.session_store import Ended, SessionStore
+    from ..store.results import Ended
+    from ..store.session_store import SessionStore
     from .epochs import Epochs
     from .lease import Lease
     from .trust import Trust
@@ -82,17 +83,18 @@ class Ends:
         self._tombstone_ms = 1000 * settings.degraded_max_age + TOMBSTONE_MARGIN_MS
         self._copied_seconds = KNOWN_SECONDS if settings.session_cache_max_age else 0.0
 
-    async def end(self, ref: SessionRef, reason: str) -> Ended | None:
+    async def end(self, ref: SessionRef, reason: str, *, with_fields: bool = False) -> Ended | None:
         """End a session: commit the row, delete, wait until every worker knows. Returns what was deleted, if anything was.
 
+        `with_fields`: what it held is in `Ended.fields`.
         Raises `DatabaseUnavailable`, and `StoreUnavailable` if neither store could take it.
         """
         row = self._row(ref, reason)
         try:
             committed_at = await self._commit([row])
         except DatabaseUnavailable:
-            return await self._end_without_journal(ref, row)
-        ended, is_confirmed = await self._delete(ref)
+            return await self._end_without_journal(ref, row, with_fields=with_fields)
+        ended, is_confirmed = await self._delete(ref, with_fields=with_fields)
         if ref.user:  # an anonymous visitor's session gives no rights that somebody could go on using
             # Perhaps it got a new id since: then the end is meant for the new one. Only the journal tells for certain.
             # A sign-in replaces this session, and not what a parallel request of the same client made of it.
@@ -242,25 +244,25 @@ class Ends:
         now = self._clock.now_ms()
         self._tail.remember(Row(0, user, None, generation, reason, now, now + self._longest_ms))
 
-    async def _delete(self, ref: SessionRef) -> tuple[Ended | None, bool]:
+    async def _delete(self, ref: SessionRef, *, with_fields: bool = False) -> tuple[Ended | None, bool]:
         """Delete from the store. Returns what was there, and whether every other worker must see that it is gone."""
         glimpse = self._client.standing(self._store.key(ref)).glimpse
         is_settled = self._trust.is_settled(glimpse)
         try:
-            ended, _ = await self._store.delete(ref)
+            ended, _ = await self._store.delete(ref, with_fields=with_fields)
         except StoreUnavailable:
             if not self._trust.has_journal:  # nothing else would carry the end
                 raise
             return None, False
         return ended, is_settled and self._is_still_settled(glimpse)
 
-    async def _end_without_journal(self, ref: SessionRef, row: EndRow) -> Ended | None:
+    async def _end_without_journal(self, ref: SessionRef, row: EndRow, *, with_fields: bool) -> Ended | None:
         """Until the journal answers again, a settled store that has deleted is enough, if enough replicas have it too."""
         glimpse = self._client.standing(self._store.key(ref)).glimpse
         if self._is_journal_required or not self._trust.is_settled(glimpse):
             raise DatabaseUnavailable("the journal does not answer")
         # Another worker may reach the journal sooner than this worker. Until then the tombstone tells it of the end.
-        ended, reached = await self._store.delete(ref, tombstone_ms=self._tombstone_ms, reason=row.reason)
+        ended, reached = await self._store.delete(ref, tombstone_ms=self._tombstone_ms, reason=row.reason, with_fields=with_fields)
         if reached < self._replicas or not self._is_still_settled(glimpse):
             raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")
         if ended is None:

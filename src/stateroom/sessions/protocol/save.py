@@ -16,7 +16,7 @@ from ...logs import get_logger
 from ..model.data import NOBODY
 from ..model.fields import data_field
 from ..model.values import decode_value, encode_value, plain_key
-from ..store.session_store import Conflict
+from ..store.results import Conflict
 
 if TYPE_CHECKING:
     from ...telemetry.metrics import Metrics

@@ -2,7 +2,8 @@
 
 The order of the steps is the protocol's. A rotation first copies the session, then commits the old one's end, then
 claims the copy and deletes the old one. A time-out before the commit leaves the old session good. After the commit the
-new one is good, in its sealed value alone if need be.
+new one is good, in its sealed value alone if need be. A sign-in stores the new session, then ends the old one, then brings
+over what others wrote in between: the two sessions may be on different servers, so this is no single step.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from ..model.fields import epoch_field, sign_in_fields
 from ..model.identity import SessionRef, UserId, handle_of, user_key
 from ..model.rows import EVERYBODY
 from ..sealing.key_ring import fresh_token
-from ..store.session_store import Created
+from ..store.results import Created
+from .late_writes import LateWrites
 
 if TYPE_CHECKING:
     from ...backend.client import Argument
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ..model.deployment import Deployment
     from ..model.record import SessionRecord
     from ..model.rows import InTransaction
+    from ..store.results import Ended
     from ..store.session_store import SessionStore
     from .ends import Ends
     from .lease import Lease
@@ -67,6 +70,7 @@ class SignIns:
         self._loader = loader
         self._clock = clock
         self._lease = lease
+        self._late_writes = LateWrites(store, settings.session_max_bytes)
 
     async def sign_in(
         self,
@@ -91,17 +95,27 @@ class SignIns:
         if user:
             carried = await self._current(user, generation, epoch)
         try:
-            await self._take_along(record, user)
+            copied = await self._take_along(record, user)
+            own = record.delta()
             new, over_limit = await self.create(
-                record, user_id, client_notes, remember=remember, max_age=max_age, carried=carried, degraded=degraded
+                record,
+                user_id,
+                client_notes,
+                remember=remember,
+                max_age=max_age,
+                carried=carried,
+                degraded=degraded,
+                replaces=old.handle if old is not None and old.user == user else "",
             )
-            await self._replace(old, new, carried)
+            replaced = await self._replace(old, new, carried, with_fields=copied is not None)
         except StateroomError as error:  # nobody is signed in: the client keeps the value that it came with
             record.restore(before)
             if isinstance(error, SessionEnded) and user and record.ref.user == user:  # which ends this session too
                 record.end(error.reason)
             raise
         # From here on the old session is over, and the new one must reach the client.
+        if copied is not None and replaced is not None and not record.degraded:
+            await self._late_writes.bring(record, copied, replaced.fields, own)
         for handle in over_limit:
             with contextlib.suppress(Unavailable):  # the next sign-in finds it over the limit again
                 await self._ends.end(SessionRef(user, handle), "limit")
@@ -182,8 +196,12 @@ class SignIns:
         max_age: float | None = None,
         carried: Current | None = None,
         degraded: bool = True,
+        replaces: str = "",
     ) -> tuple[SessionRef, tuple[str, ...]]:
-        """Store the session under a new id. Returns that, and the handles of the user's sessions over the limit."""
+        """Store the session under a new id. Returns that, and the handles of the user's sessions over the limit.
+
+        `replaces`: the handle of the user's session that ends when this one is there.
+        """
         self._deployment.known_id()  # without it nobody could be given the session's value
         user = user_key(user_id)
         token = fresh_token()
@@ -211,6 +229,7 @@ class SignIns:
                 lifetime_ms=lifetime * 1000,
                 max_per_user=self._settings.session_max_per_user,
                 fields=fields,
+                replaces=replaces,
             )
         except StoreUnavailable as error:
             # If lost sessions are stored again, the sealed value carries it alone; otherwise nobody is signed in by it.
@@ -246,8 +265,11 @@ class SignIns:
         now = await self._journal.current(user)
         return now if generation is None else Current(generation, now.epoch)
 
-    async def _take_along(self, record: SessionRecord, user: str) -> None:
-        """Leave in the record what the new session holds: a visitor's data and the user's own. Of another user's, the messages."""
+    async def _take_along(self, record: SessionRecord, user: str) -> Mapping[str, bytes] | None:
+        """Leave in the record what the new session holds: a visitor's data and the user's own. Of another user's, the messages.
+
+        Returns the stored fields that are taken along, None if none are.
+        """
         old = record.ending_ref
         if old is not None and not record.is_stored:
             record.forget()
@@ -256,18 +278,23 @@ class SignIns:
             record.forget()
             for kind, message in flashes.items():
                 record.add_flash(kind, message)
-        elif old is not None and not record.degraded:
+        elif old is not None:
             # Parallel requests may have written since it was loaded: take that along.
-            with contextlib.suppress(StoreUnavailable):
-                record.refresh(await self._store.load(old) or {})
+            if not record.degraded:
+                with contextlib.suppress(StoreUnavailable):
+                    record.refresh(await self._store.load(old) or {})
+            return record.stored_data()
+        return None
 
-    async def _replace(self, old: SessionRef | None, new: SessionRef, carried: Current) -> None:
-        """End the old session, now that the new one is stored. If that fails, nobody gets the new one."""
+    async def _replace(self, old: SessionRef | None, new: SessionRef, carried: Current, *, with_fields: bool) -> Ended | None:
+        """End the old session, now that the new one is stored. If that fails, nobody gets the new one.
+
+        Returns what was deleted, if anything was; `with_fields`: with what it held.
+        """
         try:
             if new.user:
                 await self._check_current(new, carried)
-            if old is not None:
-                await self._ends.end(old, "rotated")
+            return None if old is None else await self._ends.end(old, "rotated", with_fields=with_fields)
         except (SessionEnded, Unavailable):
             await self._withdraw(new)
             raise

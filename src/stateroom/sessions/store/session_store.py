@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...backend.budget import within_budget
-from ...backend.client import Argument, RedisClient
+from ...backend.client import Argument, RedisClient, as_mapping
 from ...errors import SessionTooLarge, StoreUnavailable
 from ..model.fields import USER, Delta, Fields
-from ..model.identity import SessionRef, UserId, user_id_of
+from ..model.identity import SessionRef, user_id_of
 from ..model.messages import FLASH_MAX_BYTES, FLASH_MAX_LINES
 from ..model.timestamps import expires_ms, is_readable
 from .key_names import TAG_COUNT, KeyNames
 from .pages import PAGE, Position, handles_page
 from .redis_clock import RedisClock
+from .results import Conflict, Created, Ended, Renewed, Saved
 from .room import fitted, size_of
 from .scripts import SCRIPTS, Durability, Writes
 from .unreadable import index_member, unless_of_another_type
@@ -35,46 +35,6 @@ _ASKED_AT_ONCE = 64
 """Commands that leave together for background work: a check that comes then waits only for these."""
 _ALL_GENERATIONS = 2**53
 _OK, _TOO_LARGE, _CONFLICT, _EXISTS = 1, -2, -3, -4
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    created_at: int
-    expires_at: int
-    over_limit: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    renewed_at: int
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    size: int
-    renewed: Renewed | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A session that was deleted. Times are milliseconds since the epoch."""
-
-    user_id: UserId | None
-    handle: str
-    created_at: int
-    ended_at: int
-
-    @property
-    def lifetime_seconds(self) -> float:
-        return max(0, self.ended_at - self.created_at) / 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """The field has another value now (None: no value)."""
-
-    current: bytes | None
 
 
 class SessionStore:
@@ -127,12 +87,22 @@ class SessionStore:
         return fields if self.is_there(fields) else None
 
     async def create(
-        self, ref: SessionRef, *, idle_ms: int, lifetime_ms: int, max_per_user: int, fields: Mapping[str, Argument]
+        self,
+        ref: SessionRef,
+        *,
+        idle_ms: int,
+        lifetime_ms: int,
+        max_per_user: int,
+        fields: Mapping[str, Argument],
+        replaces: str = "",
     ) -> Created:
-        """Store a new session. Raises `SessionTooLarge`. Flash messages give way to the data, the oldest first."""
+        """Store a new session. Raises `SessionTooLarge`. Flash messages give way to the data, the oldest first.
+
+        `replaces`: the handle of the user's session that is about to end. It does not count against `max_per_user`.
+        """
         fields = fitted(fields, self._max_bytes)
         self.check_data(fields)
-        args: list[Argument] = [ref.handle, ref.user, idle_ms, lifetime_ms, max_per_user]
+        args: list[Argument] = [ref.handle, ref.user, idle_ms, lifetime_ms, max_per_user, replaces]
         for name, value in fields.items():
             args += (name, value)
         reply = await self._writes.run_durably("create", self._key_names.of_session(ref), args)
@@ -204,17 +174,20 @@ class SessionStore:
         reply = await self._writes.run_durably("confirm", self._key_names.of_session(ref), [ref.handle, ref.user])
         return bool(reply[0] == _OK)
 
-    async def delete(self, ref: SessionRef, *, tombstone_ms: int = 0, reason: str = "") -> tuple[Ended | None, int]:
+    async def delete(
+        self, ref: SessionRef, *, tombstone_ms: int = 0, reason: str = "", with_fields: bool = False
+    ) -> tuple[Ended | None, int]:
         """Delete a session. Returns what was deleted (None: nothing was there), and how many replicas know.
 
         `tombstone_ms`: for so long nobody restores it, though the journal may not have its end; the tombstone holds the reason.
+        `with_fields`: return its fields too. No write comes between the reading and the deletion.
         """
         keys = [*self._key_names.of_session(ref), self._key_names.tombstone(ref)]
-        args: list[Argument] = [self._clock.skew_ms, 0, ref.handle, ref.user, tombstone_ms or "", reason]
+        args: list[Argument] = [self._clock.skew_ms, 0, ref.handle, ref.user, tombstone_ms or "", reason, int(with_fields)]
         reply, reached = await self._writes.run_without_deadline("finish", keys, args)
         if reply[0] != _OK:
             return None, reached
-        return Ended(user_id_of(ref.user), ref.handle, int(reply[1]), int(reply[2])), reached
+        return Ended(user_id_of(ref.user), ref.handle, int(reply[1]), int(reply[2]), as_mapping(reply[3])), reached
 
     async def delete_without_waiting(self, ref: SessionRef) -> None:
         """Delete a session, and wait for no replica."""

@@ -92,5 +92,10 @@ def is_ipv6(text: str) -> bool:
     return True
 
 
+def compressed(ipv6: str) -> str:
+    """An IPv6 address in its shortest form, as browsers write it (RFC 5952). Raises `ValueError`."""
+    return ipaddress.IPv6Address(ipv6).compressed
+
+
 def _without_zone(text: str) -> str:
     return text.partition("%")[0]

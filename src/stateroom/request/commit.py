@@ -5,6 +5,7 @@ The cookie is given when the headers leave (departure.py).
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -44,6 +45,7 @@ async def commit(request: web.Request, current: RequestSession, response: web.St
     renews = renews and not current.must_renew
     if record.data_fault is None and record.has_news(manager.renewal_horizon() if renews else 0):
         current.reissue |= await manager.save(current.session, renew=renews)
+    current.saved_at = time.monotonic()
     _ = response.headers  # a response that would leave as ready bytes becomes an ordinary one, whose headers can be completed
 
 

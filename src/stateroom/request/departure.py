@@ -10,6 +10,7 @@ aiohttp gives each request one writer, which copies of the request share too. It
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     WriteHeaders = Callable[[str, CIMultiDict[str]], Awaitable[None]]
 
 log = get_logger(__name__)
+
+_AT_ONCE_SECONDS = 0.001
 
 
 class Departure:
@@ -100,8 +103,13 @@ class Departure:
         return False
 
     async def _is_outdated(self) -> bool:
-        """Whether the value of before must not be given once more: a parallel request may have given the client a new one."""
+        """Whether the value of before must not be given once more: a parallel request may have given the client a new one.
+
+        It may have if this response was held up since its session was saved.
+        """
         record = self.current.record
+        if time.monotonic() - self.current.saved_at < _AT_ONCE_SECONDS:
+            return False
         try:
             return not await self.current.manager.exists(record.user_id, record.ref.handle)
         except StoreUnavailable:

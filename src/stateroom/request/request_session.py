@@ -47,6 +47,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     `record`: what the library knows of `session`. `came_with`: the token that the request brought.
     `reissue`: the client must get the session's value. `clear`: the client must drop the value that it has.
     `is_used`: the handler has asked for the session. `is_saved`: nothing more is saved with the response.
+    `saved_at`: when it was, by the monotonic clock.
     `must_renew`: a renewal waits until the response's status is known. `drops_cookie`: the session that the request's cookie
     opened goes on as a bearer's, and the client must drop the cookie. `begun`: the response that a handler has begun to send.
     `doubled`: what became of the cookies, if the request brought several of our name.
@@ -63,6 +64,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     clear: bool = False
     is_used: bool = False
     is_saved: bool = False
+    saved_at: float = 0.0
     must_renew: bool = False
     drops_cookie: bool = False
     begun: web.StreamResponse | None = None

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from ipaddress import IPv6Address
 from typing import Annotated, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from ..addresses import Network, is_ipv6, parse_network
+from ..addresses import Network, compressed, is_ipv6, parse_network
 from ..origins import DEFAULT_PORTS, origin_of
 from .lists import split_list
 
@@ -153,7 +152,7 @@ def _origin(text: str) -> str:
     if parts.scheme in _NO_PAGES or is_misspelt:
         raise ValueError(f"{text!r}: no page has an origin of this scheme; write for example https://app.example.com")
     if is_ipv6(parts.hostname) and "%" not in parts.hostname:
-        host = f"[{IPv6Address(parts.hostname).compressed}]"  # as browsers write it
+        host = f"[{compressed(parts.hostname)}]"  # as browsers write it
     elif _ORIGIN_HOST.fullmatch(parts.hostname):
         host = parts.hostname
     else:

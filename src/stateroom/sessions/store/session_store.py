@@ -286,10 +286,13 @@ class SessionStore:
         """At most so many of a user's live sessions, newest first: those before this place in the order."""
         found: list[tuple[str, Fields]] = []
         while len(found) < limit:
-            page = await within_budget(handles_page(self._client, self.user_key(user), before, min(PAGE, limit)))
+            size, is_first = min(PAGE, limit), before is None
+            page = await within_budget(handles_page(self._client, self.user_key(user), before, size))
             if not page:
                 break
             found += await self._load_all(user, [handle for handle, _ in page])
+            if is_first and len(page) < size:
+                break
             before = page[-1]
         return found[:limit]
 

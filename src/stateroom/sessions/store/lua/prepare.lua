@@ -6,7 +6,6 @@ if is_late(now) then return {LATE} end
 local old, new = KEYS[1], KEYS[2]
 if not live(now, old) then return {GONE} end
 local fields = redis.call('HGETALL', old)
-redis.call('DEL', new)
 for i = 1, #fields, 2 do redis.call('HSET', new, fields[i], fields[i + 1]) end
 redis.call('HSET', new, 'g', ARGV[4], 'p', 1)
 if ARGV[5] == '1' then redis.call('HSET', new, 'a', whole(now)) end

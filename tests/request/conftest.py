@@ -18,6 +18,7 @@ from ..servers import Servers
 from .sites import Browser, Handler, Site, add_common
 
 OpenSite = Callable[..., Awaitable[Site]]
+Setup = Callable[[web.Application], object]
 
 
 @pytest.fixture(params=["journal", "no journal"])
@@ -26,11 +27,13 @@ async def open_site(request: pytest.FixtureRequest, servers: Servers, tmp_path: 
     database = f"sqlite:///{tmp_path}/users.db" if request.param == "journal" else "none"
     async with AsyncExitStack() as stack:
 
-        async def open_(*handlers: Handler, outer: Any = (), **settings: Any) -> Site:
+        async def open_(*handlers: Handler, outer: Any = (), after_setup: Setup | None = None, **settings: Any) -> Site:
             prefix = f"test-{secrets.token_hex(4)}"
             defaults = {"redis_key_prefix": prefix, "database_url": database, "state_dir": tmp_path, "redis_read_timeout": 5}
             app = web.Application(middlewares=outer)
             stateroom.setup(app, servers.settings("valkey", **(defaults | settings)))
+            if after_setup is not None:
+                after_setup(app)
             add_common(app)
             for handler in handlers:
                 app.router.add_route("*", f"/{handler.__name__}", handler)

@@ -8,8 +8,9 @@ has no budget: each of its steps may wait for the whole time-out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -21,12 +22,16 @@ _SPENT = "the request has used all the time that it may wait for Redis (REDIS_RE
 
 
 class Budget:
-    """The time that one request may still wait. `left` is in seconds; it only decreases, and the last step may take it below 0."""
+    """The time that one request may still wait. `left` is in seconds; it only decreases, and the last step may take it below 0.
 
-    __slots__ = ("left",)
+    `is_over`: the request has been answered. A task that its handler has started may live on: it has no budget.
+    """
+
+    __slots__ = ("is_over", "left")
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
+        self.is_over = False
 
 
 BUDGET: ContextVar[Budget | None] = ContextVar("stateroom_budget", default=None)
@@ -35,7 +40,7 @@ BUDGET: ContextVar[Budget | None] = ContextVar("stateroom_budget", default=None)
 def seconds_left(most: float) -> float:
     """How many seconds the next step may wait: the rest of the budget, and at most `most`. Never below 0."""
     budget = BUDGET.get()
-    return most if budget is None else max(0.0, min(most, budget.left))
+    return most if budget is None or budget.is_over else max(0.0, min(most, budget.left))
 
 
 def spend(seconds: float) -> None:
@@ -45,6 +50,20 @@ def spend(seconds: float) -> None:
         budget.left -= seconds
 
 
+@contextlib.contextmanager
+def during_request() -> Iterator[None]:
+    """What is left to do when the handler has returned is a part of the request, too."""
+    budget = BUDGET.get()
+    was_over = budget is not None and budget.is_over
+    if budget is not None:
+        budget.is_over = False
+    try:
+        yield
+    finally:
+        if budget is not None:
+            budget.is_over = was_over
+
+
 async def within_budget(step: Awaitable[T]) -> T:
     """Wait for a step, at most for the rest of the request's budget. Without a budget there is no limit here.
 
@@ -52,7 +71,7 @@ async def within_budget(step: Awaitable[T]) -> T:
     A coroutine is not begun then. So it must not hold a command that has begun already: it makes its commands itself.
     """
     budget = BUDGET.get()
-    if budget is None:
+    if budget is None or budget.is_over:
         return await step
     if budget.left <= 0:
         if asyncio.iscoroutine(step):

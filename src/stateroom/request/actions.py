@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import HeadersSent, NotFound, SessionEnded, SignInRequired, StoreUnavailable
@@ -10,8 +11,11 @@ from ..sessions.manager import check_can_rotate
 from ..sessions.model.identity import user_id_of
 from .client import kept_address
 from .request_session import use_session
+from .whole import whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiohttp import web
 
     from ..sessions.model.identity import UserId
@@ -63,7 +67,7 @@ async def sign_in(
             raise HeadersSent("sign_in()")
         session = current.manager.anonymous()
     noted = current.frontend.client_info.of(request)
-    await current.manager.sign_in(
+    signing_in = current.manager.sign_in(
         session,
         user_id,
         metadata=noted,
@@ -73,9 +77,11 @@ async def sign_in(
         epoch=epoch,
         degraded=degraded,
     )
+    await whole(signing_in)
     if is_late:
         current.handed_out = session
     else:
+        current.drops_cookie = transport == "bearer" and current.transport == "cookie" and current.came_with is not None
         current.transport, current.reissue = transport, True
         current.record.keeps_nothing = transport == "bearer"
     security_event("sign_in", session=session.id, user_id=user_id, address=noted.get("ip_address", ""))
@@ -101,7 +107,7 @@ async def sign_out(request: web.Request) -> None:
         for each in await current.doubled.end_others(current.manager):
             security_event("sign_out", session=each.handle, user_id=user_id_of(each.user), address=kept_address(request))
     if ref is not None:
-        await current.manager.end(current.session, "logout")
+        await whole(current.manager.end(current.session, "logout"))
         security_event("sign_out", session=ref.handle, user_id=user_id_of(ref.user), address=kept_address(request))
     current.record.forget()
     if unavailable is not None:  # nor could a new visitor's data be stored
@@ -117,7 +123,8 @@ async def reauthenticate(request: web.Request) -> Session:
     """
     current, user_id = _signed_in(request)
     _check_can_answer(current, "reauthenticate()")
-    await current.manager.rotate(current.session, signs_in=True)
+    with _keeping_its_stream(current):
+        await whole(current.manager.rotate(current.session, signs_in=True))
     current.reissue = True
     security_event("reauthenticated", session=current.record.ref.handle, user_id=user_id, address=kept_address(request))
     return current.session
@@ -133,7 +140,8 @@ async def revoke_others(
     """
     current, user_id = _signed_in(request)
     _check_can_answer(current, "revoke_others()")
-    count = await current.manager.revoke_all(user_id, keep=current.session, reason=reason, in_transaction=in_transaction)
+    with _keeping_its_stream(current):
+        count = await whole(current.manager.revoke_all(user_id, keep=current.session, reason=reason, in_transaction=in_transaction))
     current.reissue = True
     security_event(
         "revoke_others", session=current.record.ref.handle, user_id=user_id, reason=reason, count=count,
@@ -179,6 +187,20 @@ def _signed_in(request: web.Request) -> tuple[RequestSession, UserId]:
     if user_id is None:
         raise SignInRequired if current.session.ended is None else SessionEnded(current.session.ended)
     return current, user_id
+
+
+@contextlib.contextmanager
+def _keeping_its_stream(current: RequestSession) -> Iterator[None]:
+    """The request's own WebSocket or stream goes on under the new id: the old one's end does not close it."""
+    if current.stream is None:
+        yield
+        return
+    streams = current.frontend.streams
+    streams.let_go(current.stream)
+    try:
+        yield
+    finally:
+        streams.take_up(current.stream, current.record)
 
 
 def _check_can_answer(current: RequestSession, step: str) -> None:

@@ -20,6 +20,7 @@ from .transport import read_cookie
 
 if TYPE_CHECKING:
     from aiohttp import web
+    from multidict import CIMultiDict
 
     from ..settings import Settings
 
@@ -52,6 +53,12 @@ def remove_trace(request: web.Request, response: web.StreamResponse) -> None:
     """Called where the session cookie has arrived, and where we delete it ourselves: then it is not lost."""
     if TRACE_COOKIE in request.cookies:
         response.del_cookie(TRACE_COOKIE, path="/", httponly=True, samesite="Lax")
+
+
+def drop_trace(request: web.BaseRequest, headers: CIMultiDict[str]) -> None:
+    """`remove_trace`, for headers that are about to leave."""
+    if TRACE_COOKIE in request.cookies:
+        headers.add("Set-Cookie", f"{TRACE_COOKIE}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax")
 
 
 def lost_here(request: web.Request) -> Loss | None:

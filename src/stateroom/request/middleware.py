@@ -1,4 +1,4 @@
-"""The session middleware: load, call the handler, save, set the cookie.
+"""The session middleware: load, call the handler, save. `departure.py` gives the cookie when the headers leave.
 
 A request without a session value sends nothing to Redis. Responses whose headers leave early (streams, WebSockets)
 are committed when they are prepared, all others when the handler has returned.
@@ -6,7 +6,7 @@ are committed when they are prepared, all others when the handler has returned.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -15,7 +15,8 @@ from ..errors import StateroomError
 from ..insides import of_aiohttp
 from ..problems import problem_response
 from ..sessions.model.session import record_of
-from .commit import answer, commit, commit_late, needs_commit, save_in_stream, say_to_caches
+from .commit import commit, needs_commit, save_in_stream
+from .departure import Departure
 from .doubled_cookies import DoubledCookieJudge
 from .guards import SAFE_METHODS, OriginCheck
 from .request_session import REQUEST_SESSION, Frontend, RequestSession
@@ -35,34 +36,42 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
     budget_seconds = settings.redis_read_timeout
     judge = DoubledCookieJudge(manager, jar)
 
+    async def begin(request: web.Request, *, is_unsafe: bool) -> RequestSession:
+        """Load the session that the request brings."""
+        value, transport = jar.read_value(request)
+        doubled = None
+        if value is None:
+            session = manager.anonymous()
+        elif isinstance(value, list):
+            session, doubled = await judge.load(value, lambda: client_info.of(request))
+        else:
+            session = await manager.load(
+                value,
+                lambda: client_info.of(request),
+                may_copy=not is_unsafe,
+                purpose=transport,
+            )
+        record = record_of(session)
+        if transport == "bearer":
+            record.keeps_nothing = True
+        current = RequestSession(
+            frontend, session, record, transport, record.token, reissue=record.must_reseal, doubled=doubled,
+            clear=doubled is not None and doubled.must_clear,
+        )  # fmt: skip
+        writer: Any = request.writer
+        writer.write_headers = Departure(request, writer.write_headers, current)
+        return current
+
     @web.middleware
     async def with_session(request: web.Request, handler: Handler) -> web.StreamResponse:
         current: RequestSession | None = None
+        budget = Budget(budget_seconds)
         try:
             is_unsafe = request.method not in SAFE_METHODS
             if is_unsafe:
                 origin_check.check(request)
-            value, transport = jar.read_value(request)
-            doubled = None
-            BUDGET.set(Budget(budget_seconds))
-            if value is None:
-                session = manager.anonymous()
-            elif isinstance(value, list):
-                session, doubled = await judge.load(value, lambda: client_info.of(request))
-            else:
-                session = await manager.load(
-                    value,
-                    lambda: client_info.of(request),
-                    may_copy=not is_unsafe,
-                    purpose=transport,
-                )
-            record = record_of(session)
-            request[REQUEST_SESSION] = current = RequestSession(
-                frontend, session, record, transport, record.token, reissue=record.must_reseal, doubled=doubled,
-                clear=doubled is not None and doubled.must_clear,
-            )  # fmt: skip
-            if transport == "bearer":
-                record.keeps_nothing = True
+            BUDGET.set(budget)
+            request[REQUEST_SESSION] = current = _resumed(request) or await begin(request, is_unsafe=is_unsafe)
             response = await handler(request)
             if current.sent is not None or needs_commit(current):
                 await _complete(request, current, response)
@@ -76,23 +85,19 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
                 await break_off(request, current.sent, error)
             raise
         finally:
-            if current is not None and current.stream is not None:
-                frontend.streams.end(current.stream)
+            budget.is_over = True
+            _end_stream(current)
         return response
 
     return with_session
 
 
 def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """The signal handler that commits responses that leave before their handler returns, and completes all others."""
+    """The signal handler that commits responses that leave before their handler returns."""
 
     async def commit_prepared(request: web.Request, response: web.StreamResponse) -> None:
         current = request.get(REQUEST_SESSION)
-        if current is None:
-            return
-        if current.is_saved:
-            await commit_late(request, current, response)
-            _leave(current, response)
+        if current is None or current.is_saved:
             return
         try:
             if isinstance(response, web.WebSocketResponse):
@@ -106,9 +111,18 @@ def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.S
             elif request.transport is not None:  # the refusal would be sent as the stream was to be: chunked, compressed
                 request.transport.abort()
             raise
-        _leave(current, response)
+        current.begun = response
 
     return commit_prepared
+
+
+def _resumed(request: web.Request) -> RequestSession | None:
+    """The session of a request that an outer middleware hands on once more: it is what the first time has left."""
+    departure: object = request.writer.write_headers
+    if type(departure) is not Departure:
+        return None
+    departure.current.is_saved = False
+    return departure.current
 
 
 def _open_stream(request: web.Request, current: RequestSession, response: web.StreamResponse) -> None:
@@ -121,6 +135,12 @@ def _open_stream(request: web.Request, current: RequestSession, response: web.St
         streams.add(current.stream)
 
 
+def _end_stream(current: RequestSession | None) -> None:
+    """The handler is done."""
+    if current is not None and current.stream is not None:
+        current.frontend.streams.end(current.stream)
+
+
 async def _complete(request: web.Request, current: RequestSession, response: web.StreamResponse | None) -> None:
     """The handler has returned, and something is left to do. Raises as `commit`."""
     if current.sent is not None:
@@ -129,13 +149,6 @@ async def _complete(request: web.Request, current: RequestSession, response: web
         _give_up(current)
     else:
         await commit(request, current, response)
-
-
-def _leave(current: RequestSession, response: web.StreamResponse) -> None:
-    """The headers leave now."""
-    say_to_caches(current, response)
-    current.sent = response
-    current.record.headers_sent = True
 
 
 def _give_up(current: RequestSession | None) -> None:
@@ -164,6 +177,4 @@ async def _refuse(request: web.Request, current: RequestSession | None, error: S
     if current.sent is not None:
         return await break_off(request, current.sent, error)
     _give_up(current)
-    response = problem_response(error, request)
-    await answer(request, current, response)
-    return response
+    return problem_response(error, request)

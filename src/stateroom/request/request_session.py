@@ -47,9 +47,10 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     `record`: what the library knows of `session`. `came_with`: the token that the request brought.
     `reissue`: the client must get the session's value. `clear`: the client must drop the value that it has.
     `is_used`: the handler has asked for the session. `is_saved`: nothing more is saved with the response.
-    `must_renew`: a renewal waits until the response's status is known. `answered`: the response that has the cookie.
+    `must_renew`: a renewal waits until the response's status is known. `drops_cookie`: the session that the request's cookie
+    opened goes on as a bearer's, and the client must drop the cookie. `begun`: the response that a handler has begun to send.
     `doubled`: what became of the cookies, if the request brought several of our name.
-    `sent`: the response whose headers have left. `stream`: the response, if it stays open.
+    `sent`: that one, once its headers have left. `stream`: the response, if it stays open.
     `handed_out`: the session of a sign-in by bearer after the headers had left. The request's own is another one.
     """
 
@@ -63,7 +64,8 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     is_used: bool = False
     is_saved: bool = False
     must_renew: bool = False
-    answered: web.StreamResponse | None = None
+    drops_cookie: bool = False
+    begun: web.StreamResponse | None = None
     doubled: DoubledCookies | None = None
     sent: web.StreamResponse | None = None
     stream: Stream | None = None
@@ -72,7 +74,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     @property
     def owes_cookie(self) -> bool:
         """Whether the client does not know yet what became of its value."""
-        return self.clear or self.reissue or self.record.token is not self.came_with
+        return self.clear or self.reissue or self.drops_cookie or self.record.token is not self.came_with
 
     @property
     def must_reissue(self) -> bool:

@@ -121,6 +121,18 @@ class Streams:
         stream.end()
         self._discard(stream)
 
+    def let_go(self, stream: Stream) -> None:
+        """Its session is getting a new id: what is heard of the old one's end does not concern it."""
+        self._discard(stream)
+
+    def take_up(self, stream: Stream, record: SessionRecord) -> None:
+        """Its session is this now. If that has ended, the stream is closed at once."""
+        stream.ref, stream.carried, stream.expires_ms = record.ref, record.carried, record.expires_ms
+        reason = record.ended or self._watch.reason(record.ref, record.carried)
+        self.add(stream)
+        if reason is not None:
+            self._close(stream, reason)
+
     def _discard(self, stream: Stream) -> None:
         same = self._open.get(stream.ref.handle)
         if same is not None:

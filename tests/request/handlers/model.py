@@ -6,78 +6,11 @@ The model is told what each step did. It refuses what may not be, and keeps what
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .application import Outcome, Step, appended
-
-MESSAGES = 20
-"""How many messages are kept: the newest (docs/library.md)."""
-
-
-class Broken(AssertionError):
-    """What the contract promises did not hold."""
-
-
-def check(holds: bool, what: str) -> None:
-    if not holds:
-        raise Broken(what)
-
-
-class Deleted:
-    """Marks a key that the handler has deleted and not saved yet."""
-
-    def __repr__(self) -> str:
-        return "deleted"
-
-
-DELETED = Deleted()
-
-
-@dataclass(eq=False)
-class Stored:
-    """A session in the store. `lives`: None while either is right, until the store is looked at.
-
-    `reasons`: why it may have ended. `successors`: what re-authentications made of it; `replaced_by`: what sign-ins did.
-    `is_sent`: a client has been given its cookie.
-    """
-
-    user: int | None
-    data: dict[str, Any]
-    flashes: list[str]
-    handle: str = ""
-    lives: bool | None = True
-    reasons: set[str] = field(default_factory=set)
-    successors: list[Stored] = field(default_factory=list)
-    replaced_by: list[Stored] = field(default_factory=list)
-    is_sent: bool = False
-    may_have: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
-
-    def end(self, reason: str) -> None:
-        self.lives = False
-        self.reasons.add(reason)
-
-    def may_end(self, reason: str) -> None:
-        if self.lives:
-            self.lives = None
-        self.reasons.add(reason)
-
-    def line(self) -> list[Stored]:
-        """It, and all that became of it."""
-        return [self, *(each for one in self.successors + self.replaced_by for each in one.line())]
-
-    def apply(self, changes: dict[str, Any], flashes: list[str]) -> None:
-        self.data = overlaid(self.data, changes)
-        self.flashes = (self.flashes + flashes)[-MESSAGES:]
-
-    def may_apply(self, changes: dict[str, Any], flashes: list[str]) -> None:
-        """Either is right; the store tells which."""
-        self.may_have = [(self.data, self.flashes), (overlaid(self.data, changes), (self.flashes + flashes)[-MESSAGES:])]
-
-
-def overlaid(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    both = copy.deepcopy({**data, **changes})
-    return {key: value for key, value in both.items() if not isinstance(value, Deleted)}
+from .stored import DELETED, MESSAGES, Deleted, Stored, check, overlaid
 
 
 @dataclass(frozen=True)
@@ -270,16 +203,16 @@ class Visit:
 
     def _can_store(self, outcome: Outcome) -> bool:
         """Whether what the request has may be stored. Refuses another outcome."""
+        allowed: list[str] = []
         if self.session is not None:
-            allowed = "" if self.session.lives else "SessionEnded"
-        elif self.gone is not None:
-            allowed = "SessionEnded"
+            allowed = [] if self.session.lives else ["SessionEnded"]
         else:
-            allowed = "HeadersSent" if self.headers_sent else ""
+            allowed += ["SessionEnded"] if self.gone is not None else []
+            allowed += ["HeadersSent"] if self.headers_sent else []
         if not allowed:
             self._must_work(outcome)
             return True
-        self._must_raise(outcome, allowed)
+        self._must_raise(outcome, *allowed)
         return False
 
     def _store(self) -> None:
@@ -415,12 +348,6 @@ class Visit:
             return {401}
         self._store()
         return {fine}
-
-    def broke_off(self, step: Step) -> None:
-        """The stream has ended with its session, before or after it could do this step."""
-        if step.name == "sign_out" and self.session is not None:
-            for each in self.session.line():
-                each.may_end("logout")
 
     def ended_late(self, how: str) -> None:
         """The handler ended after its headers had left. What it wrote since then may be saved if it returned."""

@@ -1,0 +1,108 @@
+"""What a response says of the session is decided when its headers leave.
+
+Handlers, middlewares on both sides of ours and signal handlers have had their say then, and the response is the one that
+really leaves: an outer middleware may have put another one in its place, or made a 304 of it. So the cookie is in no response
+before, and in no exception that somebody raises again. A sign-in that was committed has ended the client's former session:
+its cookie goes out with whatever leaves.
+
+aiohttp gives each request one writer, which copies of the request share too. Its `write_headers` is what is called last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+
+from ..backend.budget import during_request
+from ..errors import StateroomError, StoreUnavailable
+from ..logs import get_logger
+from . import cookie_fate
+from .caching import carries_no_renewal, keep_out_of_caches, make_private, vary_by_session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
+
+    from .request_session import RequestSession
+
+    WriteHeaders = Callable[[str, CIMultiDict[str]], Awaitable[None]]
+
+log = get_logger(__name__)
+
+
+class Departure:
+    """Stands in the place of `write_headers` of a request's writer. `current`: the session of the request."""
+
+    __slots__ = ("_request", "_write", "current")
+
+    def __init__(self, request: web.BaseRequest, write: WriteHeaders, current: RequestSession) -> None:
+        self._request = request
+        self._write = write
+        self.current = current
+
+    async def __call__(self, status_line: str, headers: CIMultiDict[str]) -> None:
+        current = self.current
+        headers = CIMultiDict(headers)  # those of an exception, or of a response that a middleware keeps, stay as they are
+        with during_request():
+            await self._complete(int(status_line.split(" ", 2)[1]), headers)
+        current.sent, current.record.headers_sent = current.begun, True
+        await self._write(status_line, headers)
+
+    async def _complete(self, status: int, headers: CIMultiDict[str]) -> None:
+        current = self.current
+        await self._save_late(status)
+        if current.record.is_refused and not current.clear:  # the client drops its value, unless it has a newer one
+            current.clear = not await current.manager.was_replaced(current.session)
+        if await self._give_cookie(status, headers):
+            keep_out_of_caches(headers)
+            return
+        if current.transport == "bearer":
+            make_private(headers)
+        if current.is_used:
+            vary_by_session(headers)
+
+    async def _save_late(self, status: int) -> None:
+        """A renewal that waited for the status, and what was written since the session was saved. No response can tell a fault."""
+        current = self.current
+        record, manager = current.record, current.manager
+        if record.data_fault is not None:
+            return
+        if current.must_renew and not carries_no_renewal(status) and record.renewed_ms < manager.renewal_horizon():
+            current.reissue |= await manager.renew(current.session)
+        if record.is_written:
+            try:
+                current.reissue |= await manager.save(current.session)
+            except (StateroomError, TypeError, ValueError) as error:
+                fix = "write inside of the middleware of stateroom.setup: a middleware that is appended later runs inside of it"
+                log.error("session_not_saved", reason=str(error), fix=fix)
+
+    async def _give_cookie(self, status: int, headers: CIMultiDict[str]) -> bool:
+        """Set or clear the cookie, if the client must know. A bearer's client gets its value from the handler."""
+        current = self.current
+        record, jar, doubled = current.record, current.frontend.jar, current.doubled
+        everywhere = doubled is not None
+        if doubled is not None and current.transport == "cookie":
+            doubled.tell(headers)
+        if current.transport == "cookie" and current.must_reissue:
+            if record.token is current.came_with and (carries_no_renewal(status) or await self._is_outdated()):
+                return False
+            max_age = record.idle_ms // 1000 if record.is_persistent else None
+            sealed = current.manager.seal(current.session, "cookie")
+            jar.write(headers, sealed, max_age=max_age, everywhere=everywhere)
+            return True
+        if current.drops_cookie or (current.clear and current.transport == "cookie"):
+            if doubled is None:  # else the sign-in page still says why nobody is signed in
+                cookie_fate.drop_trace(self._request, headers)
+            jar.clear(headers, everywhere=everywhere)
+            return True
+        return False
+
+    async def _is_outdated(self) -> bool:
+        """Whether the value of before must not be given once more: a parallel request may have given the client a new one."""
+        record = self.current.record
+        try:
+            return not await self.current.manager.exists(record.user_id, record.ref.handle)
+        except StoreUnavailable:
+            return True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -13,6 +15,11 @@ from stateroom import SESSIONS, StoreUnavailable, get_session, testing
 from stateroom.backend.budget import BUDGET, Budget, aside, seconds_left, within_budget
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
+from stateroom.sessions.model.identity import SessionRef
+from stateroom.sessions.store.key_names import KeyNames
+from stateroom.sessions.store.redis_clock import RedisClock
+from stateroom.sessions.store.scripts import SCRIPTS
+from stateroom.sessions.store.session_store import SessionStore
 from stateroom.setup import setup
 from stateroom.telemetry.metrics import Metrics
 
@@ -57,6 +64,30 @@ async def test_a_spent_budget_says_nothing_about_the_server(servers: Servers) ->
     BUDGET.set(None)
     assert await client.pipeline("k", [("PING",)]) == [b"PONG"]
     await client.aclose()
+
+
+async def test_a_step_that_comes_too_late_leaves_no_error_that_nobody_fetches(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with topology.single(tmp_path) as node:
+        settings = testing.settings(redis_host=node.host, redis_port=node.port, redis_read_timeout=5)
+        client = make_client(settings, metrics=Metrics())
+        store = SessionStore(client, KeyNames("test"), RedisClock(), max_bytes=1000, timeout=5)
+        await client.start()
+        for is_hung in (False, True):
+            if is_hung:
+                node.pause()
+            BUDGET.set(Budget(0.0))
+            with pytest.raises(StoreUnavailable, match="all the time"):
+                await client.run(SCRIPTS["take"], ["k"], [0, 0])  # the server does not know the script: its reply is an error
+            with pytest.raises(StoreUnavailable, match="all the time"):
+                await store.load(SessionRef("", "A" * 22))
+            BUDGET.set(None)
+            if not is_hung:
+                await client.execute("k", "PING")  # its reply comes after theirs
+        await client.aclose()  # whatever still waits fails
+        gc.collect()
+    assert told == []
 
 
 async def test_a_request_waits_for_a_hung_server_no_longer_than_once(

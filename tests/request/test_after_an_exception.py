@@ -135,7 +135,7 @@ async def test_after_a_failed_sign_in_the_session_is_what_it_was(open_site: Open
     await browser.post("/in/ada")
     await browser.post("/put", json={"cart": 1})
 
-    async def fail_to_replace(self: SignIns, *arguments: object) -> None:
+    async def fail_to_replace(self: SignIns, *arguments: object, **named: object) -> None:
         raise StoreUnavailable("away")
 
     monkeypatch.setattr(SignIns, "_replace", fail_to_replace)

@@ -68,6 +68,7 @@ async def within_budget(step: Awaitable[T]) -> T:
     """Wait for a step, at most for the rest of the request's budget. Without a budget there is no limit here.
 
     Raises `StoreUnavailable` (kind `timeout`) if the budget is spent. This does not mean that the server is down.
+    A coroutine is not begun then. So it must not hold a command that has begun already: it makes its commands itself.
     """
     budget = BUDGET.get()
     if budget is None or budget.is_over:
@@ -75,6 +76,8 @@ async def within_budget(step: Awaitable[T]) -> T:
     if budget.left <= 0:
         if asyncio.iscoroutine(step):
             step.close()
+        elif isinstance(step, asyncio.Future):  # nobody would fetch its error, and asyncio would log that
+            step.cancel()
         raise StoreUnavailable(_SPENT, kind="timeout")
     began = time.monotonic()
     try:

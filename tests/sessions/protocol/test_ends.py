@@ -38,9 +38,9 @@ async def test_the_row_is_committed_before_anything_is_deleted(fleet: FakeFleet,
     at, end = record_of(session).ref, worker.store.delete
     seen: list[tuple[str | None, bool]] = []
 
-    async def noted(ending: SessionRef) -> Any:
+    async def noted(ending: SessionRef, **named: Any) -> Any:
         seen.append((await fleet.reason(ending), await worker.store.exists(ending)))
-        return await end(ending)
+        return await end(ending, **named)
 
     monkeypatch.setattr(worker.store, "delete", noted)
     await worker.manager.end(session)

@@ -76,14 +76,16 @@ class SessionStore:
         """All fields under a session's key, as Redis has them: a request's one command, without a coroutine around it."""
         return self._client.execute(key, "HGETALL", key)
 
+    async def _hash(self, key: str) -> Fields:
+        return await unless_of_another_type(self.load_fields(key), key, {})
+
     def is_there(self, fields: Fields) -> bool:
         """Whether what `load_fields` returned is a session."""
         return bool(fields) and not (self._clock.skew_ms and self._has_expired(fields))
 
     async def load(self, ref: SessionRef) -> Fields | None:
         """All fields, or None if there is no such session."""
-        key = self.key(ref)
-        fields = await within_budget(unless_of_another_type(self.load_fields(key), key, {}))
+        fields = await within_budget(self._hash(self.key(ref)))
         return fields if self.is_there(fields) else None
 
     async def create(

@@ -9,6 +9,7 @@ from ..errors import HeadersSent, NotFound, SessionEnded, SignInRequired, StoreU
 from ..logs import security_event
 from ..sessions.manager import check_can_rotate
 from ..sessions.model.identity import user_id_of
+from ..settings.values import TRACE_COOKIE
 from .client import kept_address
 from .request_session import use_session
 from .whole import whole
@@ -114,6 +115,7 @@ async def sign_out(request: web.Request) -> None:
         current.record.degrade(unavailable)
     current.reissue = False
     current.clear = True
+    current.drops_trace = TRACE_COOKIE in request.cookies
 
 
 async def reauthenticate(request: web.Request) -> Session:

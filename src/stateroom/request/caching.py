@@ -59,6 +59,9 @@ def vary_by_session(headers: CIMultiDict[str]) -> None:
     An answer that is not stored needs no `Vary`.
     """
     said = headers.getall(_CACHE_CONTROL, ())
+    if not said and _VARY not in headers:
+        headers[_VARY] = "Cookie"
+        return
     if len(said) == 1 and said[0] == _NO_STORE:
         return
     names = {name for name, _ in _directives(said)}

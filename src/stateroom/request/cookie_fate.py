@@ -55,10 +55,9 @@ def remove_trace(request: web.Request, response: web.StreamResponse) -> None:
         response.del_cookie(TRACE_COOKIE, path="/", httponly=True, samesite="Lax")
 
 
-def drop_trace(request: web.BaseRequest, headers: CIMultiDict[str]) -> None:
+def drop_trace(headers: CIMultiDict[str]) -> None:
     """`remove_trace`, for headers that are about to leave."""
-    if TRACE_COOKIE in request.cookies:
-        headers.add("Set-Cookie", f"{TRACE_COOKIE}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax")
+    headers.add("Set-Cookie", f"{TRACE_COOKIE}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax")
 
 
 def lost_here(request: web.Request) -> Loss | None:

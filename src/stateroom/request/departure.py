@@ -11,8 +11,10 @@ aiohttp gives each request one writer, which copies of the request share too. It
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
+import msgspec
 from multidict import CIMultiDict
 
 from ..backend.budget import during_request
@@ -22,49 +24,48 @@ from . import cookie_fate
 from .caching import carries_no_renewal, keep_out_of_caches, make_private, vary_by_session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from aiohttp import web
-
     from .request_session import RequestSession
-
-    WriteHeaders = Callable[[str, CIMultiDict[str]], Awaitable[None]]
 
 log = get_logger(__name__)
 
 _AT_ONCE_SECONDS = 0.001
 
 
-class Departure:
-    """Stands in the place of `write_headers` of a request's writer. `current`: the session of the request."""
+class Departure(msgspec.Struct, eq=False):  # made in C: there is one for each request
+    """Stands in the place of `write_headers` of a request's writer. `current`: the session of the request.
 
-    __slots__ = ("_request", "_write", "current")
+    The writer holds it, so it must not hold the writer: every request would be left to the garbage collector.
+    """
 
-    def __init__(self, request: web.BaseRequest, write: WriteHeaders, current: RequestSession) -> None:
-        self._request = request
-        self._write = write
-        self.current = current
+    writer: ref[Any]
+    current: RequestSession
 
     async def __call__(self, status_line: str, headers: CIMultiDict[str]) -> None:
         current = self.current
-        headers = CIMultiDict(headers)  # those of an exception, or of a response that a middleware keeps, stay as they are
-        with during_request():
-            await self._complete(int(status_line.split(" ", 2)[1]), headers)
-        current.sent, current.record.headers_sent = current.begun, True
-        await self._write(status_line, headers)
+        record = current.record
+        has_cookie = False
+        if current.owes_cookie or record.is_refused or current.doubled is not None or current.must_renew or record.is_written:
+            headers = CIMultiDict(headers)  # those of an exception, or of a response that a middleware keeps, stay as they are
+            with during_request():
+                has_cookie = await self._complete(int(status_line.split(" ", 2)[1]), headers)
+        if has_cookie:
+            keep_out_of_caches(headers)
+        else:
+            if current.transport == "bearer":
+                make_private(headers)
+            if current.is_used:
+                vary_by_session(headers)
+        current.sent, record.headers_sent = current.begun, True
+        writer: Any = self.writer()
+        await type(writer).write_headers(writer, status_line, headers)
 
-    async def _complete(self, status: int, headers: CIMultiDict[str]) -> None:
+    async def _complete(self, status: int, headers: CIMultiDict[str]) -> bool:
+        """Do what is left to do. Whether the client is given the cookie, or drops it."""
         current = self.current
         await self._save_late(status)
         if current.record.is_refused and not current.clear:  # the client drops its value, unless it has a newer one
             current.clear = not await current.manager.was_replaced(current.session)
-        if await self._give_cookie(status, headers):
-            keep_out_of_caches(headers)
-            return
-        if current.transport == "bearer":
-            make_private(headers)
-        if current.is_used:
-            vary_by_session(headers)
+        return await self._give_cookie(status, headers)
 
     async def _save_late(self, status: int) -> None:
         """A renewal that waited for the status, and what was written since the session was saved. No response can tell a fault."""
@@ -96,8 +97,8 @@ class Departure:
             jar.write(headers, sealed, max_age=max_age, everywhere=everywhere)
             return True
         if current.drops_cookie or (current.clear and current.transport == "cookie"):
-            if doubled is None:  # else the sign-in page still says why nobody is signed in
-                cookie_fate.drop_trace(self._request, headers)
+            if current.drops_trace and doubled is None:  # else the sign-in page still says why nobody is signed in
+                cookie_fate.drop_trace(headers)
             jar.clear(headers, everywhere=everywhere)
             return True
         return False

@@ -7,6 +7,7 @@ are committed when they are prepared, all others when the handler has returned.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from aiohttp import web
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
+    from ..sessions.model.session import Session
     from ..settings import Settings
+    from .doubled_cookies import DoubledCookies
 
 
 def session_middleware(settings: Settings, frontend: Frontend, origin_check: OriginCheck) -> Middleware:
@@ -36,31 +39,11 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
     budget_seconds = settings.redis_read_timeout
     judge = DoubledCookieJudge(manager, jar)
 
-    async def begin(request: web.Request, *, is_unsafe: bool) -> RequestSession:
-        """Load the session that the request brings."""
-        value, transport = jar.read_value(request)
-        doubled = None
-        if value is None:
-            session = manager.anonymous()
-        elif isinstance(value, list):
-            session, doubled = await judge.load(value, lambda: client_info.of(request))
-        else:
-            session = await manager.load(
-                value,
-                lambda: client_info.of(request),
-                may_copy=not is_unsafe,
-                purpose=transport,
-            )
-        record = record_of(session)
-        if transport == "bearer":
-            record.keeps_nothing = True
-        current = RequestSession(
-            frontend, session, record, transport, record.token, reissue=record.must_reseal, doubled=doubled,
-            clear=doubled is not None and doubled.must_clear,
-        )  # fmt: skip
-        writer: Any = request.writer
-        writer.write_headers = Departure(request, writer.write_headers, current)
-        return current
+    async def judged(request: web.Request, values: list[str] | None) -> tuple[Session, DoubledCookies | None]:
+        """The session of a request that brings no value, or several."""
+        if values is None:
+            return manager.anonymous(), None
+        return await judge.load(values, lambda: client_info.of(request))
 
     @web.middleware
     async def with_session(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -71,7 +54,25 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
             if is_unsafe:
                 origin_check.check(request)
             BUDGET.set(budget)
-            request[REQUEST_SESSION] = current = _resumed(request) or await begin(request, is_unsafe=is_unsafe)
+            writer: Any = request.writer
+            if type(writer.write_headers) is Departure:  # an outer middleware hands the request on once more
+                request[REQUEST_SESSION] = current = _resumed(writer.write_headers)
+            else:
+                value, transport = jar.read_value(request)
+                doubled = None
+                if isinstance(value, str):
+                    session = await manager.load(
+                        value, lambda: client_info.of(request), may_copy=not is_unsafe, purpose=transport
+                    )  # fmt: skip
+                else:
+                    session, doubled = await judged(request, value)
+                record = record_of(session)
+                request[REQUEST_SESSION] = current = RequestSession(
+                    frontend, session, record, transport, record.token, record.must_reseal
+                )
+                writer.write_headers = Departure(ref(writer), current)
+                if doubled is not None or transport == "bearer":
+                    _note(current, doubled)
             response = await handler(request)
             if current.sent is not None or needs_commit(current):
                 await _complete(request, current, response)
@@ -80,9 +81,7 @@ def session_middleware(settings: Settings, frontend: Frontend, origin_check: Ori
         except StateroomError as error:
             return await _refuse(request, current, error)
         except BaseException as error:
-            _give_up(current)
-            if current is not None and current.sent is not None and isinstance(error, Exception):
-                await break_off(request, current.sent, error)
+            await _fail(request, current, error)
             raise
         finally:
             budget.is_over = True
@@ -116,13 +115,24 @@ def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.S
     return commit_prepared
 
 
-def _resumed(request: web.Request) -> RequestSession | None:
-    """The session of a request that an outer middleware hands on once more: it is what the first time has left."""
-    departure: object = request.writer.write_headers
-    if type(departure) is not Departure:
-        return None
+def _resumed(departure: Departure) -> RequestSession:
+    """The session of a request that was handled before: it is what that has left."""
     departure.current.is_saved = False
     return departure.current
+
+
+def _note(current: RequestSession, doubled: DoubledCookies | None) -> None:
+    """What is unusual about how the session came."""
+    current.record.keeps_nothing = current.transport == "bearer"
+    if doubled is not None:
+        current.doubled, current.clear = doubled, doubled.must_clear
+
+
+async def _fail(request: web.Request, current: RequestSession | None, error: BaseException) -> None:
+    """The handler has a bug, or was cancelled."""
+    _give_up(current)
+    if current is not None and current.sent is not None and isinstance(error, Exception):
+        await break_off(request, current.sent, error)
 
 
 def _open_stream(request: web.Request, current: RequestSession, response: web.StreamResponse) -> None:

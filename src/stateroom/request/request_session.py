@@ -51,6 +51,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     `must_renew`: a renewal waits until the response's status is known. `drops_cookie`: the session that the request's cookie
     opened goes on as a bearer's, and the client must drop the cookie. `begun`: the response that a handler has begun to send.
     `doubled`: what became of the cookies, if the request brought several of our name.
+    `drops_trace`: with the cookie the client drops the trace of its sign-in (cookie_fate.py).
     `sent`: that one, once its headers have left. `stream`: the response, if it stays open.
     `handed_out`: the session of a sign-in by bearer after the headers had left. The request's own is another one.
     """
@@ -67,6 +68,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     saved_at: float = 0.0
     must_renew: bool = False
     drops_cookie: bool = False
+    drops_trace: bool = False
     begun: web.StreamResponse | None = None
     doubled: DoubledCookies | None = None
     sent: web.StreamResponse | None = None

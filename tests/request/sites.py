@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,25 @@ from stateroom import SESSIONS
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 NAME = "session_id"
+
+
+class Gate:
+    """Holds requests until the test opens it."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.opened = asyncio.Event()
+        self.arrived = asyncio.Condition()
+
+    async def wait(self) -> None:
+        async with self.arrived:
+            self.waiting += 1
+            self.arrived.notify_all()
+        await self.opened.wait()
+
+    async def until(self, count: int) -> None:
+        async with self.arrived:
+            await self.arrived.wait_for(lambda: self.waiting >= count)
 
 
 async def who(request: web.Request) -> web.Response:

@@ -15,9 +15,9 @@ from stateroom.request.request_session import FRONTEND
 from stateroom.setup import PARTS
 
 from .conftest import OpenSite
+from .sites import Gate
 
-GATE = web.AppKey("departures_gate", asyncio.Event)
-ARRIVED = web.AppKey("departures_arrived", asyncio.Event)
+GATE = web.AppKey("gate", Gate)
 
 
 async def page(request: web.Request) -> web.Response:
@@ -81,7 +81,6 @@ async def not_modified(request: web.Request, handler: Handler) -> web.StreamResp
 async def held(request: web.Request, handler: Handler) -> web.StreamResponse:
     response = await handler(request)
     if request.path == "/page":
-        request.app[ARRIVED].set()
         await request.app[GATE].wait()
     return response
 
@@ -131,16 +130,16 @@ async def test_a_304_that_a_middleware_makes_carries_no_renewal(open_site: OpenS
 
 async def test_a_renewal_that_leaves_late_does_not_replace_a_newer_cookie(open_site: OpenSite) -> None:
     def with_gate(app: web.Application) -> None:
-        app[GATE], app[ARRIVED] = asyncio.Event(), asyncio.Event()
+        app[GATE] = Gate()
 
     site = await open_site(page, again, outer=[held], after_setup=with_gate)
     browser = site.browser()
     await browser.post("/in/ada")
     make_renewal_due(site.app)
     late = asyncio.create_task(browser.get("/page"))
-    await site.app[ARRIVED].wait()
+    await site.app[GATE].until(1)
     await browser.post("/again")
-    site.app[GATE].set()
+    site.app[GATE].opened.set()
     assert (await late).set_cookie == []
     assert (await browser.who())["user"] == "ada"
 

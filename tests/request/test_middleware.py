@@ -23,27 +23,9 @@ from stateroom.setup import DATABASE
 
 from ..conftest import ServiceClient
 from ..servers import Servers
+from .sites import Gate
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Gate:
-    """Holds requests until the test opens it."""
-
-    def __init__(self) -> None:
-        self.waiting = 0
-        self.opened = asyncio.Event()
-        self.arrived = asyncio.Condition()
-
-    async def wait(self) -> None:
-        async with self.arrived:
-            self.waiting += 1
-            self.arrived.notify_all()
-        await self.opened.wait()
-
-    async def until(self, count: int) -> None:
-        async with self.arrived:
-            await self.arrived.wait_for(lambda: self.waiting >= count)
 
 
 GATE = web.AppKey("gate", Gate)

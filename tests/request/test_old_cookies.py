@@ -11,19 +11,7 @@ import stateroom
 from stateroom import SESSIONS, testing
 
 from .conftest import OpenSite
-from .sites import Browser
-
-
-class Gate:
-    """A handler waits in it until the test opens it."""
-
-    def __init__(self) -> None:
-        self.arrived, self.opened = asyncio.Event(), asyncio.Event()
-
-    async def wait(self) -> None:
-        self.arrived.set()
-        await self.opened.wait()
-
+from .sites import Browser, Gate
 
 GATE = web.AppKey("gate", Gate)
 
@@ -114,7 +102,7 @@ async def test_a_request_under_way_does_not_replace_a_sign_in(open_site: OpenSit
     browser = site.browser()
     await browser.post("/put", json={"cart": 1})
     late = asyncio.create_task(browser.post("/slow"))
-    await gate.arrived.wait()
+    await gate.until(1)
     await browser.post("/in/ada")
     gate.opened.set()
     answer = await late
@@ -168,7 +156,7 @@ async def test_a_visitors_session_that_goes_while_a_request_is_under_way_is_stor
     browser = site.browser()
     await browser.post("/put", json={"cart": 1})
     late = asyncio.create_task(browser.post("/slow"))
-    await gate.arrived.wait()
+    await gate.until(1)
     await flush(site.app)
     gate.opened.set()
     assert (await late).status == 200

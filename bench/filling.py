@@ -102,7 +102,7 @@ def stateroom_sessions(server: redis.Redis, prefix: str = "session") -> Write:
     def write(pipeline: redis.client.Pipeline, visitor: Visitor) -> None:
         at = visitor.at
         arguments: list[str | bytes | int] = [
-            0, NEVER_LATE, at.handle, at.user, IDLE_SECONDS * 1000, LIFETIME_SECONDS * 1000, 0, "g", 0,
+            0, NEVER_LATE, at.handle, at.user, IDLE_SECONDS * 1000, LIFETIME_SECONDS * 1000, 0, "", "g", 0,
         ]  # fmt: skip
         for field in pack(visitor.notes).items():
             arguments += field

@@ -87,7 +87,7 @@ def test_levels_and_handlers_of_the_application_are_obeyed() -> None:
     assert written == ""
     ours = [line for line in errors.splitlines() if ":stateroom." in line]
     assert ours[-1] == "INFO:stateroom.security:export name='a file' security=True"
-    assert ours[-2].startswith("INFO:stateroom.security:sign_in security=True session=")
+    assert ours[-2].startswith("INFO:stateroom.security:sign_in session=")
     assert "user_id=7 address=127.0.0.1" in ours[-2]
     assert run(configuration.format(level="ERROR")) == ("", "")
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def inner_applications(app: web.Application) -> Iterator[web.Application]:
     """All applications inside this one, at every depth."""
-    for resource in app.router.resources():
+    resources = getattr(app.router, "resources", tuple)  # an application may have a router of its own kind
+    for resource in resources():
         inner = resource.get_info().get("app")
         if inner is not None:
             yield inner

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 from aiohttp import web
+from aiohttp.http_writer import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -136,26 +137,38 @@ def is_ours(manager: stateroom.SessionManager, value: str) -> bool:
     return manager._open(value, "cookie") is not None
 
 
-def _cookies_of(storage: AbstractStorage, opens: Callable[[str], bool]) -> tuple[Middleware, Any]:
-    """Our cookie under aiohttp-session's name: what a request brings if it is ours, and what a response sets."""
+def _named(storage: AbstractStorage, opens: Callable[[str], bool]) -> Middleware:
+    """Our cookie under aiohttp-session's name: what a request brings if it is ours, and what its response sets."""
     theirs = storage.cookie_name
 
     @web.middleware
-    async def reading(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
         value = request.cookies.get(theirs)
         if value is not None and opens(value):
             headers = CIMultiDict(request.headers)
             headers["Cookie"] = f"{OUR_COOKIE}={value}"
             request._headers = CIMultiDictProxy(headers)
             request._cache.clear()
+        vars(request.writer)[_THEIRS] = theirs
         return await handler(request)
 
-    async def writing(request: web.Request, response: web.StreamResponse) -> None:
-        cookies = response.headers.popall("Set-Cookie", [])
-        for each in cookies:
-            response.headers.add("Set-Cookie", each.replace(f"{OUR_COOKIE}=", f"{theirs}=", 1))
+    return named
 
-    return reading, writing
+
+_THEIRS = "name_of_their_cookie"
+_write_headers = StreamWriter.write_headers
+
+
+async def _write_renamed(self: StreamWriter, status_line: str, headers: CIMultiDict[str]) -> None:
+    """The last moment: our cookie is given when the headers leave."""
+    theirs = vars(self).get(_THEIRS)
+    if theirs is not None:
+        for each in headers.popall("Set-Cookie", []):
+            headers.add("Set-Cookie", each.replace(f"{OUR_COOKIE}=", f"{theirs}=", 1))
+    await _write_headers(self, status_line, headers)
+
+
+StreamWriter.write_headers = _write_renamed  # type: ignore[method-assign]
 
 
 def _give_sessions(app: web.Application) -> None:
@@ -169,10 +182,8 @@ def _give_sessions(app: web.Application) -> None:
     app.middlewares.clear()
     stateroom.setup(app, settings)
     stateroom.carry_over(app, redis_url=url, user_key="user_id")
-    reading, writing = _cookies_of(storage, partial(is_ours, app[stateroom.SESSIONS]))
-    app.middlewares.insert(0, reading)
+    app.middlewares.insert(0, _named(storage, partial(is_ours, app[stateroom.SESSIONS])))
     app.middlewares.extend(later)
-    app.on_response_prepare.append(writing)
     _managers.append(app[stateroom.SESSIONS])
 
 

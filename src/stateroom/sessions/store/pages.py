@@ -27,7 +27,8 @@ async def handles_page(client: RedisClient, key: str, before: Position | None, l
     highest = "+inf" if before is None else str(before.created_ms)
     skipped = 0
     while True:
-        command = ("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", skipped, limit)
+        # Not ZREVRANGEBYSCORE, which an ACL user of the releases before may not call (deploy/users.acl).
+        command = ("ZRANGE", key, highest, "-inf", "BYSCORE", "REV", "LIMIT", skipped, limit, "WITHSCORES")
         reply = await unless_of_another_type(client.execute(key, *command), key, [])
         page = [Position(handle.decode(errors="replace"), int(float(score))) for handle, score in _pairs(reply)]
         after = [each for each in page if before is None or (each.created_ms, each.handle) < (before.created_ms, before.handle)]

@@ -9,7 +9,7 @@ if read(session) then return {EXISTS} end
 if redis.call('EXISTS', KEYS[4]) == 1 then return {GONE} end
 local expires = math.min(tonumber(renewed) + tonumber(idle), tonumber(deadline))
 if expires <= now then return {GONE} end
-redis.call('DEL', session) -- what cannot be read there is no session
+if redis.call('EXISTS', session) == 1 then redis.call('DEL', session) end -- what cannot be read there is no session
 local size = 0
 for i = 9, #ARGV, 2 do size = size + growth(session, ARGV[i], string.match(ARGV[i], '^[.!]') and ARGV[i + 1]) end
 for i = 9, #ARGV, 2 do redis.call('HSET', session, ARGV[i], ARGV[i + 1]) end

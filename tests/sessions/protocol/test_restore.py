@@ -284,6 +284,9 @@ async def test_what_was_sealed_before_the_time_of_redis_went_back_restores_nothi
     clock, key = worker.manager._parts.clock, worker.manager._parts.key_names.sweeper
     _, before = await worker.sign_in()
     assert outcome(await worker.manager.load(before)) == "stored"
+    loaded_ms = clock.now_ms()
+    while clock.now_ms() == loaded_ms:  # times are milliseconds: in one of them before and after are the same
+        await asyncio.sleep(0)
     clock.offset_ms += 10_000  # as Redis' time was until now
     await clock.calibrate(worker.client, key)
     _, after = await worker.sign_in()

@@ -21,7 +21,7 @@ from ..backend.budget import during_request
 from ..errors import StateroomError, StoreUnavailable
 from ..logs import get_logger
 from . import cookie_fate
-from .caching import carries_no_renewal, keep_out_of_caches, make_private, vary_by_session
+from .caching import carries_no_renewal, make_private, vary_by_session
 
 if TYPE_CHECKING:
     from .request_session import RequestSession
@@ -48,9 +48,7 @@ class Departure(msgspec.Struct, eq=False):  # made in C: there is one for each r
             headers = CIMultiDict(headers)  # those of an exception, or of a response that a middleware keeps, stay as they are
             with during_request():
                 has_cookie = await self._complete(int(status_line.split(" ", 2)[1]), headers)
-        if has_cookie:
-            keep_out_of_caches(headers)
-        else:
+        if not has_cookie:  # else they say already that no cache may store it (CookieJar)
             if current.transport == "bearer":
                 make_private(headers)
             if current.is_used:

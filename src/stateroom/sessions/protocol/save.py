@@ -7,6 +7,7 @@ message twice, and the first writes of a visitor store one session.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -115,15 +116,7 @@ class Saver:
 
     async def renew(self, record: SessionRecord) -> bool:
         """Slide the idle lifetime. False if the session is gone or the store is unavailable: the request does not fail then."""
-        try:
-            renewed = await self._store.renew(record.ref, interval_ms=self.renew_ms)
-        except StoreUnavailable as fault:
-            log.debug("renewal_put_off", reason=fault.detail)
-            return False
-        if renewed is None:
-            return False
-        record.set_renewed(renewed.renewed_at, renewed.expires_at)
-        return True
+        return await self._slide(record) or False
 
     async def keep_alive(self, record: SessionRecord) -> bool:
         """Renew without a request of the client. See `Session.renew`."""
@@ -131,13 +124,21 @@ class Saver:
             return False
         if record.renewed_ms >= self.renewal_horizon():
             return True
+        is_renewed = await self._slide(record)
+        if is_renewed is None:
+            with contextlib.suppress(StoreUnavailable):  # Redis lost it: the client's next request stores it again
+                raise await self._loader.ended(record)
+        return is_renewed or False
+
+    async def _slide(self, record: SessionRecord) -> bool | None:
+        """Slide the idle lifetime. False if the store is unavailable: the next call may do it. None if the session is gone."""
         try:
             renewed = await self._store.renew(record.ref, interval_ms=self.renew_ms)
-            if renewed is None:
-                raise await self._loader.ended(record)
-        except StoreUnavailable as fault:  # the next call may do it
+        except StoreUnavailable as fault:
             log.debug("renewal_put_off", reason=fault.detail)
             return False
+        if renewed is None:
+            return None
         record.set_renewed(renewed.renewed_at, renewed.expires_at)
         return True
 

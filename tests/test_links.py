@@ -94,3 +94,15 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
             reached.add(page)
             left += [(page.parent / path).resolve() for target in links(page) if (path := target.partition("#")[0])]
     assert {page for page in PAGES if page.is_relative_to(ROOT / "docs")} <= reached
+
+
+def test_tests_that_the_pages_name_are_there() -> None:
+    faults = []
+    for page in PAGES:
+        for path, name in re.findall(r"`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?`", page.read_text(encoding="utf-8")):
+            found = ROOT / path
+            if not found.exists() or (
+                name and not re.search(rf"^(?:async )?def {name}\(", found.read_text(encoding="utf-8"), re.MULTILINE)
+            ):
+                faults.append(f"{page.relative_to(ROOT)}: {path}::{name}")
+    assert faults == []

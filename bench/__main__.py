@@ -132,17 +132,27 @@ def _options() -> argparse.Namespace:
         return [int(number) for number in text.split(",")]
 
     arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    arguments.add_argument("--against", metavar="COMMIT", help="beside another commit instead of peers; exit status 1 over --limit")
-    arguments.add_argument("--limit", type=float, default=1.03, help="with --against: the most that the ratio of CPU may be (1.03)")
-    arguments.add_argument("--rounds", type=int, help="5; with --against 15")
-    arguments.add_argument("--seconds", type=int, help="of each row in each round: 3; with --against of each side: 4")
-    arguments.add_argument("--connections", type=numbers, metavar="N,...", help="1,8,64,512; with --against always 64")
-    arguments.add_argument("--publish", action="store_true", help="put what was measured into docs/benchmark.md")
+    arguments.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="compare with this commit, not with other libraries; exit status 1 if a ratio is over --limit",
+    )
+    arguments.add_argument(
+        "--limit", type=float, default=1.03, help="with --against: the highest ratio of CPU time that passes; default 1.03"
+    )
+    arguments.add_argument("--rounds", type=int, help="number of rounds; default 5, with --against 15")
+    arguments.add_argument(
+        "--seconds", type=int, help="seconds of load for each row in each round; default 3, with --against 4 for each commit"
+    )
+    arguments.add_argument(
+        "--connections", type=numbers, metavar="N,...", help="numbers of connections; default 1,8,64,512, with --against always 64"
+    )
+    arguments.add_argument("--publish", action="store_true", help="write the results to docs/benchmark.md")
     arguments.add_argument(
         "--rows",
         type=rows,
         metavar="ROW,...",
-        help=f"of {', '.join(known)}; all; with --against service,library, of Stateroom's own",
+        help=f"rows to measure, of {', '.join(known)}; default all, with --against service,library",
     )
     options = arguments.parse_args()
     for name, (alone, beside_a_commit) in DEFAULTS.items():
@@ -151,12 +161,12 @@ def _options() -> argparse.Namespace:
     if min(options.rounds, options.seconds) < 1:
         arguments.error("--rounds and --seconds are at least 1")
     if not options.against and (scripted := [row.key for row in options.rows if row.script is not None]):
-        arguments.error(f"{', '.join(scripted)}: sends no checks, so it goes with --against only")
+        arguments.error(f"{', '.join(scripted)}: sends no checks; use it together with --against")
     if options.against:
         if options.publish or options.connections != [against.CONNECTIONS]:
-            arguments.error("--publish and --connections do not go with --against")
+            arguments.error("--publish and --connections cannot be used together with --against")
         if peers := [row.key for row in options.rows if not row.is_stateroom]:
-            arguments.error(f"{', '.join(peers)}: not of Stateroom's code, so another commit changes nothing")
+            arguments.error(f"{', '.join(peers)}: is no code of Stateroom, so two commits do not differ; choose other rows")
     return options
 
 

@@ -45,10 +45,10 @@ class Storm:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.storm")
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--rate", type=int, default=200, help="checks a second")
-    parser.add_argument("--seconds", type=int, default=10, help="of each in each round")
+    parser.add_argument("--rate", type=int, default=200, help="checks per second")
+    parser.add_argument("--seconds", type=int, default=10, help="seconds of each program in each round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--publish", action="store_true", help="put what was measured into docs/benchmark.md")
+    parser.add_argument("--publish", action="store_true", help="write the results to docs/benchmark.md")
     options = parser.parse_args()
     storms: dict[str, list[Storm]] = {name: [] for name in PLACES}
     with both():

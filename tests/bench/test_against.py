@@ -100,9 +100,9 @@ def test_a_round_with_real_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--against", "HEAD", "--rows", "service,gin"], "gin: not of Stateroom's code"),
-        (["--against", "HEAD", "--publish"], "do not go with --against"),
-        (["--against", "HEAD", "--connections", "1"], "do not go with --against"),
+        (["--against", "HEAD", "--rows", "service,gin"], "gin: is no code of Stateroom"),
+        (["--against", "HEAD", "--publish"], "cannot be used together with --against"),
+        (["--against", "HEAD", "--connections", "1"], "cannot be used together with --against"),
         (["--rows", "service,burst"], "burst: sends no checks"),
         (["--rounds", "0"], "at least 1"),
     ],

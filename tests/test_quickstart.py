@@ -56,7 +56,9 @@ async def browser(app: web.Application, aiohttp_client: AiohttpClient) -> Servic
 @pytest.fixture
 async def other(browser: ServiceClient, aiohttp_client: AiohttpClient) -> ServiceClient:
     """Another browser of the same server."""
-    return await aiohttp_client(browser.server, cookie_jar=CookieJar(unsafe=True))
+    client: Any = await aiohttp_client(browser.server, cookie_jar=CookieJar(unsafe=True))
+    other: ServiceClient = client
+    return other
 
 
 async def went(browser: ServiceClient, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:

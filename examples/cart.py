@@ -1,4 +1,7 @@
-"""A shop's cart in thirty lines: `.venv/bin/python examples/cart.py` after `make run` or `make test`, then http://localhost:8081/."""
+"""A shop's cart in thirty lines.
+
+Run `.venv/bin/python examples/cart.py` after `make run` or `make test`, then open http://localhost:8081/.
+"""
 
 from aiohttp import web
 

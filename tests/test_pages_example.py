@@ -1,4 +1,4 @@
-"""The application of pages in docs/library.md leads to its sign-in page, and back."""
+"""The application of pages in docs/library.md redirects to its sign-in page, and back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> web.Application:
     setup = stateroom.setup
     settings = testing.settings(database_url=f"sqlite:///{tmp_path}/test.db")
     monkeypatch.setattr(stateroom, "setup", lambda app: setup(app, settings, client_factory=testing.fake_redis))
-    [code] = [each for each in examples("library.md", "python") if "lead_to_sign_in" in each]
+    [code] = [each for each in examples("library.md", "python") if "redirect_to_sign_in" in each]
     names: dict[str, Any] = {"web": web, "stateroom": stateroom}
     exec(compile(code, "library.md", "exec"), names)  # The page is our own file.
 
@@ -114,7 +114,9 @@ async def test_a_step_that_needs_the_password_again_leads_to_its_page_and_back(
     assert await went(browser, "/payout") == "payout"
 
 
-@pytest.mark.parametrize("foreign", ["//evil.example", "https://evil.example", "/\\evil.example", "evil.example"])
+@pytest.mark.parametrize(
+    "foreign", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "/\n/evil.example", "evil.example"]
+)
 async def test_a_link_leads_to_no_other_site(browser: ServiceClient, foreign: str) -> None:
     async with browser.post("/sign-in", params={"next": foreign}, data=ADA, allow_redirects=False) as response:
         assert response.headers["Location"] == "/"

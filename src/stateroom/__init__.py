@@ -3,7 +3,7 @@
     app = web.Application()
     stateroom.setup(app)
 
-gives every handler `stateroom.get_session(request)`. README.md is the manual.
+gives every handler `stateroom.get_session(request)`. docs/library.md describes every name.
 """
 
 __version__ = "0.1.0"

@@ -62,12 +62,13 @@ def setup(
 ) -> None:
     """Give the application sessions: middleware, manager, and the stores they need while it runs.
 
-    `settings`: from the environment if not given. `client_factory`: makes the Redis client in place of the one that
-    `REDIS_MODE` names; it may return a `redis.asyncio.Redis`, also a fake one.
-    `known_users`: which of these user ids the application's table of users has. After the user database was restored from a
-    backup, sessions of users whom it lacks are ended as `unknown-user`. Without this function nobody's session is ended so.
-    Sub-applications have the sessions of the application around them. Call it once, before the application starts.
-    Raises `SettingsError`, and `RuntimeError` if it was called for this application before, or is called too late.
+    `settings`: default: those of the environment. `client_factory`: a plain function that gets the settings and returns the
+    Redis client, a `redis.asyncio.Redis`. Default: the client that `REDIS_MODE` names.
+    `known_users`: an async function that gets user ids and returns those that the application's table of users has. After a
+    restore of the user database from a backup, sessions of unknown users are ended with the reason `unknown-user`. Without
+    this function no session is ended for this reason.
+    The application's sub-applications have the same sessions. Call it once, before the application starts and before it is
+    added to another. Raises `SettingsError`, and `RuntimeError` if it was called for this application before, or too late.
     """
     install(app, settings, client_factory=client_factory, known_users=known_users)
 
@@ -149,7 +150,7 @@ async def _run(
     housekeeping: Housekeeping,
     figures: Figures,
 ) -> None:
-    """Connect the stores and start every task. What has started ends with the stack, in reverse order."""
+    """Connect the stores and start every task. The stack ends them in reverse order."""
     metrics = parts.metrics
     if database is not None:
         stack.push_async_callback(database.aclose)

@@ -152,13 +152,13 @@ async def test_a_visitors_session_of_which_nothing_can_be_kept_stays_where_it_is
     cookie = await before_the_move(node, much="x" * 20_000)
     assert (await ask(client, old(cookie)))[1]["data"] == {}
     assert (await stored(node, cookie))["session"] == {"much": "x" * 20_000}
-    assert "nothing of it can be kept here" in caplog.text
+    assert "no value of it can be stored here" in caplog.text
 
 
 async def test_an_encoder_of_ones_own_is_named(client: ServiceClient, node: Node, caplog: pytest.LogCaptureFixture) -> None:
     cookie = await put(node, "\x80\x04}.")
     assert (await ask(client, old(cookie)))[1]["user"] is None
-    assert "it is not JSON: sessions of an encoder of one's own cannot be read here" in caplog.text
+    assert "it is not JSON; sessions of a custom encoder cannot be carried over" in caplog.text
 
 
 async def test_one_cookie_twice_is_one_and_two_are_nobodys(

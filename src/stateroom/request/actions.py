@@ -44,23 +44,23 @@ async def sign_in(
     epoch: str | None = None,
     degraded: bool = True,
 ) -> Session:
-    """Sign this user in. The session gets a new id and the old one is dead at once. An anonymous visitor's data stays.
+    """Sign this user in. The session gets a new id, and the old id is invalid at once. An anonymous visitor's data stays.
 
-    While Redis is unavailable the session is `degraded`: its cookie alone carries it, and it is stored when Redis is back.
+    While Redis is unavailable the session is `degraded`: it lives in its cookie until a later request, when Redis can store it.
     `remember`: the session outlives the browser and lives `SESSION_REMEMBER_MAX_AGE`.
-    `max_age`: this session lives so many seconds at most, and no longer than the settings allow.
-    `transport="bearer"`: no cookie is set; hand out `bearer_value(request)` instead. When the headers of the response have
-    left, no cookie can be set: then this is the way, and the request keeps its own session.
-    `generation`: what `SessionManager.generation` returned before the password was looked up. If all of the user's
-    sessions are ended after that, this sign-in is refused. Without it, a sign-in with the old password may outlive the
-    change of password. `epoch`: the deployment's, if it was read together with that.
-    `degraded=False`: if Redis cannot store the session, refuse instead; the session that the request came with stays.
-    Raises `SessionEnded` for such a refusal, `HeadersSent`, `StoreUnavailable`, `DatabaseUnavailable`; nobody is signed in
-    then. `TypeError` for a user id of another type; None is one of them, because that is what a failed look-up returns.
-    `ValueError` for a `max_age` below a second; `TypeError` if it is no number of seconds.
+    `max_age`: the session lives at most this number of seconds, and no longer than the settings allow.
+    `transport="bearer"`: no cookie is set; hand out `bearer_value(request)` instead. This also works after the headers of
+    the response have left. The request then keeps its own session.
+    `generation`: what `SessionManager.generation` returned before the password's hash was read. If all of the user's
+    sessions are ended after that, this raises `SessionEnded`. Without it, a sign-in with the old password may outlive the
+    change of password. `epoch`: the deployment's, if it was read together with the generation.
+    `degraded=False`: if Redis cannot store the session, raise `StoreUnavailable`.
+    Raises `SessionEnded`, `HeadersSent`, `StoreUnavailable`, `DatabaseUnavailable`. `TypeError` for a user id of another type,
+    such as the None of a failed search, and for a `max_age` of another type. `ValueError` for an invalid user id and a
+    `max_age` below 1. If it raises, the session is what it was before.
     """
     if user_id is None:
-        raise TypeError("a user id is a str or an int, not None")
+        raise TypeError("a user id is a str or an int, not None; call sign_in only if a user was found")
     current = use_session(request)
     session, is_late = current.session, current.record.headers_sent
     if is_late:
@@ -90,10 +90,10 @@ async def sign_in(
 
 
 async def sign_out(request: web.Request) -> None:
-    """End the session for good and have the client drop its cookie, also an anonymous visitor's.
+    """End the session for good and have the client drop its cookie. It may be an anonymous visitor's session.
 
-    What the handler does next is done to a new visitor's session: a message, data, a sign-in. A client that has a bearer
-    cannot keep a visitor's session; its data is dropped.
+    Afterwards the request has a new visitor's session, which keeps messages, data and a sign-in that follow. A client that
+    has a bearer cannot keep a visitor's session: its data is dropped.
     Raises `StoreUnavailable`, `DatabaseUnavailable`.
     """
     current = use_session(request)
@@ -111,7 +111,7 @@ async def sign_out(request: web.Request) -> None:
         await whole(current.manager.end(current.session, "logout"))
         security_event("sign_out", session=ref.handle, user_id=user_id_of(ref.user), address=kept_address(request))
     current.record.forget()
-    if unavailable is not None:  # nor could a new visitor's data be stored
+    if unavailable is not None:  # a new visitor's data could not be stored either
         current.record.degrade(unavailable)
     current.reissue = False
     current.clear = True
@@ -119,7 +119,7 @@ async def sign_out(request: web.Request) -> None:
 
 
 async def reauthenticate(request: web.Request) -> Session:
-    """Call this when the user has just given the password again: a new id, and the time of sign-in is now.
+    """Give the session a new id, and set `auth_time` to now. Call it when the user has just given the password again.
 
     Raises `SignInRequired`, `NotByAccessToken`, `HeadersSent`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
@@ -135,9 +135,11 @@ async def reauthenticate(request: web.Request) -> Session:
 async def revoke_others(
     request: web.Request, *, reason: str = "revoked", in_transaction: InTransaction | None = None
 ) -> int | None:
-    """End every other session of the user; this one gets a new id. Returns how many ended; None while Redis can't tell.
+    """End every other session of the user; this one gets a new id.
 
-    `in_transaction`: see `SessionManager.revoke_all`.
+    Returns the number of ended sessions. While Redis cannot tell the number it returns None; they have ended all the same.
+    `reason`: what the other clients get as `Session.ended`; at most 16 characters. `in_transaction`: see
+    `SessionManager.revoke_all`.
     Raises `SignInRequired`, `NotByAccessToken`, `HeadersSent`, `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
     current, user_id = _signed_in(request)
@@ -164,9 +166,10 @@ def bearer_value(request: web.Request) -> str:
 def access_token(request: web.Request) -> AccessToken:
     """A JSON Web Token for the request's session: for services that verify those, and for rendering on a server.
 
-    It is good for `JWT_MAX_AGE` at most, and for nothing once the session has ended. Store it nowhere: mint one when you
-    need it. Raises `SignInRequired`, `NotFound` if tokens are off (`JWT_KEYS`), `NotByAccessToken` if an access token opened
-    the session, `StoreUnavailable` while Redis cannot confirm the session: the token would make it good for longer.
+    It is valid for at most `JWT_MAX_AGE`, and invalid once the session has ended. Do not store it: call this when you need
+    one. Raises `SignInRequired`, `SessionEnded`, `NotFound` if tokens are off (`JWT_KEYS`), `NotByAccessToken` if an access
+    token opened the session. Raises `StoreUnavailable` while Redis cannot confirm the session, because the token would extend
+    the time for which the session is trusted.
     """
     current = use_session(request)
     if not current.manager.has_access_tokens:
@@ -174,7 +177,7 @@ def access_token(request: web.Request) -> AccessToken:
     current, _ = _signed_in(request)
     check_can_rotate(current.session)
     if current.record.degraded or current.record.confirmed_ms:
-        raise StoreUnavailable("a token is minted only for a session that the store has confirmed")
+        raise StoreUnavailable("an access token is made only for a session that Redis has confirmed")
     return AccessToken(*current.manager.mint_access_token(current.session))
 
 

@@ -1,6 +1,6 @@
-"""Which of the applications around a request has the sessions. aiohttp puts applications into each other (`add_subapp`).
+"""Finds which of the applications around a request has the sessions. aiohttp nests applications (`add_subapp`).
 
-It finds out what a programmer has to change, so it runs at startup and where an error is raised, not in each request.
+The result tells a programmer what to change. So it runs at startup and when an error is raised, not in each request.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def inner_applications(app: web.Application) -> Iterator[web.Application]:
 
 
 def why_no_session(request: web.BaseRequest, key: web.AppKey[Any]) -> str:
-    """Why a request has no session, and what to change. `key`: what an application has once it was set up."""
+    """Why a request has no session, and what to change. `key`: the key that every set-up application has."""
     match_info = getattr(request, "match_info", None)
     apps = match_info.apps if match_info is not None else ()
     if not apps:
         return "there are no sessions here: no application serves this request"
     if key in apps[0]:
         return (
-            "this middleware runs before the sessions are loaded, or there are none because this request was refused: call "
+            "this middleware runs before the sessions are loaded, or the request was refused before that: call "
             "stateroom.setup(app) first, then append the middleware to app.middlewares"
         )
     if any(key in app for app in apps):

@@ -1,8 +1,8 @@
-"""What caches may do with an answer that has to do with a session (RFC 9111).
+"""Tells caches what they may do with a response that depends on a session (RFC 9111).
 
-A shared cache that stores an answer with our `Set-Cookie` signs its next visitor in as somebody else. So these functions are
-called last, when all headers are there: what a handler says of caching does not count against them. Caches of CDNs obey
-headers of their own before `Cache-Control` (RFC 9213, section 2.2), so those are taken off as well.
+A shared cache that stores a response with our `Set-Cookie` signs its next visitor in as another user. So these functions are
+called last, when all headers are set, and they overrule the handler's headers. Caches of CDNs obey headers of their own
+before `Cache-Control` (RFC 9213, section 2.2), so those are removed as well.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _SHARED = frozenset({"public", "private", "s-maxage", "proxy-revalidate"})
 
 
 def keep_out_of_caches(headers: CIMultiDict[str]) -> None:
-    """Let no cache store an answer that sets or clears the session cookie, whatever its handler said."""
+    """Let no cache store a response that sets or clears the session cookie, whatever its handler has set."""
     _take_off(headers, is_stored_nowhere=True)
     headers[_CACHE_CONTROL] = _NO_STORE
 
 
 def make_private(headers: CIMultiDict[str]) -> None:
-    """Let no shared cache store an answer to a bearer. The client's own cache still does what the handler said.
+    """Let no shared cache store a response to a bearer. The client's own cache still obeys the handler's headers.
 
     `public`, `s-maxage` and `must-revalidate` would let a shared cache store it (RFC 9111, section 3.5).
     """
@@ -54,9 +54,9 @@ def make_private(headers: CIMultiDict[str]) -> None:
 
 
 def vary_by_session(headers: CIMultiDict[str]) -> None:
-    """Say that an answer depends on the session, because its handler used that. Other cookies than the request's get another.
+    """Say that a response depends on the cookie, because its handler used the session.
 
-    An answer that is not stored needs no `Vary`.
+    A response that no cache stores needs no `Vary`.
     """
     said = headers.getall(_CACHE_CONTROL, ())
     if not said and _VARY not in headers:
@@ -75,9 +75,9 @@ def vary_by_session(headers: CIMultiDict[str]) -> None:
 
 
 def carries_no_renewal(status: int) -> bool:
-    """Whether an answer with this status must not renew the session's cookie.
+    """Whether a response with this status must not renew the session's cookie.
 
-    A cache that stores the whole answer takes the headers of a 304 into it, and combines the parts of 206 answers
+    A cache that stores the whole response takes the headers of a 304 into it, and combines the parts of 206 responses
     (RFC 9111, sections 3.2 and 3.4).
     """
     return status in _NO_RENEWAL

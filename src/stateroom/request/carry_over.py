@@ -1,10 +1,10 @@
-"""Sessions of aiohttp-session's Redis, carried over: the move signs nobody out.
+"""Carries sessions over from aiohttp-session's Redis, so that the move signs nobody out.
 
-A request that has no session of ours, but a cookie of aiohttp-session, gets that session as one of ours, once. First the
-new session is stored, then the old key becomes a redirect to it (old_sessions.py). If either Redis does not answer, the
-request gets a 503, and trying again loses nothing.
+If a request has a cookie of aiohttp-session and no session of ours, it gets the old session as one of ours, once. First the
+new session is stored, then the old key becomes a redirect to it (old_sessions.py). If either Redis does not reply, the
+request is 503, and the next request can try again without loss.
 
-A cookie that opens no old session is ignored. What a session here cannot hold is left out, and a log line names it.
+A cookie that opens no old session is ignored. Values that a session here cannot hold are left out, and a log line names them.
 If all of a user's sessions have been ended since (a new password, signed out everywhere, disabled), the user signs in
 again: the journal has ended the old sessions too.
 """
@@ -37,14 +37,14 @@ MOST_KEYS, MOST_OF_A_KEY = 20, 100
 
 
 def carry_over(app: web.Application, *, redis_url: str, user_key: str, cookie_name: str = "AIOHTTP_SESSION") -> None:
-    """Have sessions of aiohttp-session's `RedisStorage` go on as sessions here. Call it right after `setup(app)`.
+    """Take over sessions of aiohttp-session's `RedisStorage`. Call it right after `setup(app)`.
 
-    `redis_url`: where they are. `cookie_name`: the storage's. `user_key`: under which key the application kept the id
-    of the signed-in user. A session without it is carried over as an anonymous visitor's.
-    Remove the call when the old sessions have expired. Raises `SettingsError`.
+    `redis_url`: the Redis that holds them. `user_key`: the key under which the application kept the signed-in user's id. A
+    session without it is carried over as an anonymous visitor's. `cookie_name`: the name of the storage's cookie.
+    Remove the call when the old sessions have expired. Raises `SettingsError`, and `RuntimeError` before `setup(app)`.
     """
     if FRONTEND not in app:
-        raise RuntimeError("carry_over needs the application's sessions: call stateroom.setup(app) first")
+        raise RuntimeError("carry_over needs the application's sessions; call stateroom.setup(app) first")
     frontend = app[FRONTEND]
     old_sessions = OldSessions(frontend.manager.settings, redis_url=redis_url, cookie_name=cookie_name, id_key=user_key)
     carrier = _Carrier(old_sessions, frontend.adoption)
@@ -84,7 +84,7 @@ def _reader(cookie_name: str) -> Callable[[web.Request], str | None]:
 
 
 class _Carrier:
-    """The way of old sessions into the sessions of one application."""
+    """Carries old sessions over into the sessions of one application."""
 
     def __init__(self, old_sessions: OldSessions, adoption: Adoption) -> None:
         self._old_sessions = old_sessions
@@ -110,7 +110,7 @@ class _Carrier:
         """Store it here, then replace it there. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
         fitting = self._adoption.fit(old.data)
         if not fitting.data and old.user_id is None:
-            log.warning("session_not_carried_over", reason="nothing of it can be kept here", **_told(old, fitting))
+            log.warning("session_not_carried_over", reason="no value of it can be stored here", **_told(old, fitting))
             return
         secret = self._old_sessions.secret(value)
         adopted = await self._adoption.adopt(current.session, secret, old.user_id, fitting.data, client_notes)
@@ -131,7 +131,7 @@ class _Carrier:
 
 
 def _told(old: OldSession, fitting: Fitting) -> dict[str, str]:
-    """What a log line says of what was left out: keys and reasons, never values."""
+    """The fields of a log line about left-out values: keys and reasons, never values."""
     left_out = list(fitting.left_out.items())
     told = {"left_out": "; ".join(f"{key[:MOST_OF_A_KEY]!a}: {why}" for key, why in left_out[:MOST_KEYS])} if left_out else {}
     if len(left_out) > MOST_KEYS:

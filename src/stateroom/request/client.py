@@ -1,4 +1,4 @@
-"""What a handler may ask of the client: its address and origin, through trusted proxies only (`TRUSTED_PROXIES`)."""
+"""The client's address and origin, for handlers. Forwarding headers count only from `TRUSTED_PROXIES`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 
 def client_address(request: web.Request) -> str | None:
-    """The client's address; None if it has none (a unix socket)."""
+    """The client's address; None on a unix socket. Raises `RuntimeError` as `get_session`, like the functions below."""
     return get_request_session(request).frontend.proxies.address(request)
 
 
 def kept_address(request: web.Request) -> str:
-    """The client's address as `SESSION_ADDRESS` lets sessions and logs keep it; may be empty."""
+    """The client's address in the form that `SESSION_ADDRESS` allows for sessions and logs; it may be empty."""
     return get_request_session(request).frontend.proxies.kept_address(request)
 
 
 def forwarded(request: web.Request, name: str) -> str:
-    """A header that a trusted proxy has set; empty if none has."""
+    """The header of this name if a trusted proxy has set it; otherwise an empty text."""
     return get_request_session(request).frontend.proxies.forwarded(request, name)
 
 
 def browser_origin(request: web.Request) -> str:
-    """`scheme://host[:port]` under which the client uses us."""
+    """`scheme://host[:port]` that the client uses, in lower case and without the default port."""
     return get_request_session(request).frontend.proxies.origin(request)

@@ -1,4 +1,4 @@
-"""What a session notes of its client when it is stored at sign-in, or again: address, user agent, device type, location."""
+"""What a session notes of its client at sign-in, and when it is restored: address, user agent, device type, location."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ClientInfo:
             self._geoip = None
 
     def of(self, request: web.Request) -> dict[str, str]:
-        """What is known of this request's client. The location is that of the address that is kept."""
+        """The known facts of this request's client. The location is that of the address in its kept form."""
         agent = "".join(c for c in request.headers.get("User-Agent", "")[:MAX_USER_AGENT_LENGTH] if c.isprintable())
         known = {
             "ip_address": self._proxies.kept_address(request),

@@ -1,6 +1,6 @@
-"""What a request did to its session is saved when its handler has returned, so that a fault can still become the response.
+"""Saves a session when its handler has returned. At that time a fault can still become the response.
 
-The cookie is given when the headers leave (departure.py).
+The cookie is set when the headers leave (departure.py).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What became of our cookie in the browser.
+"""Finds out why the browser dropped our cookie.
 
-A browser that drops our cookie says nothing: somebody signs in with the right password and sees the sign-in page again, and
-forward auth sends them round in a circle. So the answer to a sign-in also sets a trace: a cookie without a secret and without
-the attributes because of which browsers drop cookies. If the trace comes back and the session cookie does not, the session
-cookie was dropped, and the settings and the address tell why (RFC 6265, section 5.3; RFC 6265bis, sections 4.1.3 and 5.7).
+A browser that drops our cookie reports nothing: the user signs in with the right password and sees the sign-in page again, and
+forward auth redirects the browser in a circle. So the response to a sign-in also sets a trace: a cookie without a secret and
+without the attributes because of which browsers drop cookies. If the browser sends the trace but not the session cookie, it
+dropped that one. The settings and the address show why (RFC 6265, section 5.3; RFC 6265bis, sections 4.1.3 and 5.7).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ log = get_logger(__name__)
 
 
 TRACE_SECONDS = 60
-"""How long a sign-in, or a redirect of somebody who is signed in, is remembered."""
+"""How long the browser keeps the trace of a sign-in, or of a redirect of a signed-in user."""
 
 Cause = Literal["http", "domain", "other-host", "doubled", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Why the session cookie does not arrive. `host`: where it should. `fix`: what the operator does, with the setting's name."""
+    """Why the session cookie does not arrive. `host`: where it should arrive. `fix`: what the operator can do, with the setting."""
 
     cause: Cause
     host: str
@@ -43,14 +43,14 @@ class Loss:
 
 
 def leave_trace(response: web.StreamResponse) -> None:
-    """Remember in the browser that it was given the session cookie just now, or sent away because it had it."""
+    """Set the trace. Call it on the response to a sign-in, and on the redirect of a user who is signed in already."""
     # Lax, because forward auth of another site may send the browser back to us. It is not `Partitioned` with the session cookie:
     # in a frame of another site both are dropped for the same causes, and then it would tell nothing.
     response.set_cookie(TRACE_COOKIE, "1", max_age=TRACE_SECONDS, path="/", httponly=True, samesite="Lax")
 
 
 def remove_trace(request: web.Request, response: web.StreamResponse) -> None:
-    """Called where the session cookie has arrived, and where we delete it ourselves: then it is not lost."""
+    """Remove the trace. Call it if the session cookie has arrived, or if we delete it: then the cookie is not lost."""
     if TRACE_COOKIE in request.cookies:
         response.del_cookie(TRACE_COOKIE, path="/", httponly=True, samesite="Lax")
 
@@ -61,7 +61,10 @@ def drop_trace(headers: CIMultiDict[str]) -> None:
 
 
 def lost_here(request: web.Request) -> Loss | None:
-    """Why the cookie of a sign-in a moment ago did not come back to us. None if it did, or if there was no sign-in."""
+    """Why the browser did not send the cookie of a sign-in in the last minute. None if it did, or if there was no sign-in.
+
+    Call it in a handler of the application that was set up, not in one of a sub-application.
+    """
     frontend = request.app[FRONTEND]
     if read_cookie(request, f"{TRACE_COOKIE}=") is None:
         return None
@@ -75,7 +78,10 @@ def lost_here(request: web.Request) -> Loss | None:
 
 
 def lost_there(request: web.Request, target: str) -> Loss | None:
-    """Why our cookie, which we have, does not reach the address `target` that sent the browser back to us. None if it may."""
+    """Why our cookie, which reaches us, does not reach the address `target` of another host. None if it may reach it.
+
+    Call it in a handler of the application that was set up, not in one of a sub-application.
+    """
     frontend = request.app[FRONTEND]
     if read_cookie(request, f"{TRACE_COOKIE}=") is None or target.startswith("/"):
         return None

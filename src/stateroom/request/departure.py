@@ -1,11 +1,11 @@
-"""What a response says of the session is decided when its headers leave.
+"""Sets the session cookie when the headers of the response leave.
 
-Handlers, middlewares on both sides of ours and signal handlers have had their say then, and the response is the one that
-really leaves: an outer middleware may have put another one in its place, or made a 304 of it. So the cookie is in no response
-before, and in no exception that somebody raises again. A sign-in that was committed has ended the client's former session:
-its cookie goes out with whatever leaves.
+By then handlers, middlewares on both sides of ours and signal handlers have run, and the response is the one that really
+leaves: an outer middleware may have replaced it, or made a 304 of it. So no response has the cookie before, and no exception
+has it that code may raise again. A committed sign-in has ended the client's former session. So every response that leaves
+after it has the new cookie.
 
-aiohttp gives each request one writer, which copies of the request share too. Its `write_headers` is what is called last.
+aiohttp gives each request one writer, which copies of the request share. Its `write_headers` is called last.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Departure(msgspec.Struct, eq=False):  # made in C: there is one for each r
             headers = CIMultiDict(headers)  # those of an exception, or of a response that a middleware keeps, stay as they are
             with during_request():
                 has_cookie = await self._complete(int(status_line.split(" ", 2)[1]), headers)
-        if not has_cookie:  # else they say already that no cache may store it (CookieJar)
+        if not has_cookie:  # else the headers forbid caches to store it already (CookieJar)
             if current.transport == "bearer":
                 make_private(headers)
             if current.is_used:
@@ -58,7 +58,7 @@ class Departure(msgspec.Struct, eq=False):  # made in C: there is one for each r
         await type(writer).write_headers(writer, status_line, headers)
 
     async def _complete(self, status: int, headers: CIMultiDict[str]) -> bool:
-        """Do what is left to do. Whether the client is given the cookie, or drops it."""
+        """Save what is not saved yet and set the cookie. Returns whether the response sets or clears the cookie."""
         current = self.current
         await self._save_late(status)
         if current.record.is_refused and not current.clear:  # the client drops its value, unless it has a newer one
@@ -66,7 +66,7 @@ class Departure(msgspec.Struct, eq=False):  # made in C: there is one for each r
         return await self._give_cookie(status, headers)
 
     async def _save_late(self, status: int) -> None:
-        """A renewal that waited for the status, and what was written since the session was saved. No response can tell a fault."""
+        """Renew if that waited for the status, and save later writes. If that fails, no response can say so: the log does."""
         current = self.current
         record, manager = current.record, current.manager
         if record.data_fault is not None:

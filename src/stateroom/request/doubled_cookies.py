@@ -1,11 +1,12 @@
-"""Several cookies of our name in one request: whose session counts, and what becomes of the others.
+"""Decides which session counts if a request has several cookies of our name, and what happens to the others.
 
 A browser sends several after a change of `COOKIE_DOMAIN` or `COOKIE_PATH`, and if another host of the same domain sets one. That
-host may be an attacker's, and its cookie a live session of the attacker: who works in that gives away what they enter. A request
-does not say which cookie is from where. So cookies of different users, or of two live visitors, make nobody. Their sessions are
-ended before the cookies are dropped: we cannot drop every cookie, and a planted one must not count when it is left alone.
+host may be an attacker's, and its cookie a live session of the attacker. A user who works in that session gives the attacker
+all that they enter. A request does not say which host set a cookie. So cookies of different users, or of two live visitors,
+sign nobody in. Their sessions are ended before the cookies are dropped, because we cannot drop every cookie, and a planted
+cookie must not count later when it is the only one.
 
-No other host can set a `__Host-` cookie. Several of that name are no attack but a fault, and none of them is tried.
+No other host can set a `__Host-` cookie. Several cookies of that name are a fault, not an attack, and none of them is tried.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 MOST_TRIED = 4
-"""More values make nobody: each costs a look into the store."""
+"""With more values nobody is signed in, because each value costs a read from Redis."""
 LOG_SECONDS = 60.0
 HEADER = istr("X-Session-Cookie")
 
@@ -44,10 +45,10 @@ Outcome = Literal["ambiguous", "doubled", "unknown"]
 
 
 class DoubledCookies:
-    """What became of one request's cookies of our name.
+    """The outcome for one request's cookies of our name.
 
     `untried`: values that a sign-out still has to look at. `others`: the sessions that the tried values open, without the one
-    that counts. `must_clear`: the answer drops all of the cookies.
+    that counts. `must_clear`: the response drops all of the cookies.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class DoubledCookies:
         self._others = others
 
     def tell(self, headers: CIMultiDict[str]) -> None:
-        """Say in the answer what happened."""
+        """Say in the response what happened."""
         if self.outcome != "unknown":
             headers[HEADER] = self.outcome
 
@@ -141,7 +142,7 @@ class DoubledCookieJudge:
 
 
 def advice(name: str) -> str:
-    """What the operator does against doubled cookies of this name."""
+    """What the operator can do against several cookies of this name."""
     return (
         f"browsers keep several cookies named {name}; say in COOKIE_FORMER what COOKIE_DOMAIN and COOKIE_PATH were before; "
         "if another site of the domain has the name too, set another SESSION_NAME"
@@ -160,9 +161,9 @@ def _ref_of(record: SessionRecord) -> SessionRef | None:
 
 
 def _rank(record: SessionRecord, has_user: bool) -> tuple[bool, bool, bool, int]:
-    """Which session counts, if they are not of different people.
+    """Which session counts, if they do not belong to different users. The highest rank counts.
 
-    First what cannot be known, because it may be somebody else's. Then the user's, then a live one, then the latest.
+    First a session that cannot be known, because it may be another user's. Then the user's, then a live one, then the latest.
     """
     is_open = record.fault is not None and record.unknown_ref is None
     is_users = has_user and (ref := _ref_of(record)) is not None and bool(ref.user)

@@ -21,10 +21,10 @@ __all__ = ["FLASH_KINDS", "FLASH_MAX_BYTES", "FLASH_MAX_LINES", "FlashKind", "fl
 def flash(session: Session, kind: FlashKind, message: str) -> None:
     """Leave a message for the next `take_flashes`.
 
-    Of each kind the last `FLASH_MAX_LINES` lines are kept, `FLASH_MAX_BYTES` bytes at most: the newest win. If the session's
-    data leaves too little room, messages give way to it.
-    Raises `ValueError` for another kind, for a message of more bytes, and for one with a lone surrogate; `TypeError` for
-    anything but a str; `StoreUnavailable`.
+    The last `FLASH_MAX_LINES` lines of each kind are kept, and at most `FLASH_MAX_BYTES` bytes. If the session's data leaves
+    too little room, the oldest messages are dropped.
+    Raises `ValueError` for another kind, for a message of more than `FLASH_MAX_BYTES`, and for a lone surrogate; `TypeError`
+    for anything but a str; `StoreUnavailable` while Redis is unavailable.
     """
     if kind not in FLASH_KINDS:
         raise ValueError(f"a flash message is one of {', '.join(FLASH_KINDS)}, not {kind!r}")
@@ -34,8 +34,8 @@ def flash(session: Session, kind: FlashKind, message: str) -> None:
 async def take_flashes(session: Session) -> dict[str, str]:
     """The messages so far, by kind: `{"flash_success": "Added."}`. Several messages of one kind are lines of one text.
 
-    Each is handed out once. Raises `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`; then this request's own are
-    still there.
+    Each is returned once. Raises `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`. If it raises, the messages of
+    this request are still there.
     """
     stored = await take(session, [flash_field(kind) for kind in FLASH_KINDS])
     now = record_of(session).drain_flashes()  # only now: if Redis fails, they are still to be stored

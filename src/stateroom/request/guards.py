@@ -1,4 +1,4 @@
-"""Guards: who may call a handler, and from where."""
+"""Guards: which users and which origins may call a handler."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ def require_auth(
     *, fresh: float | None = None, degraded: bool = True, access_token: bool = True
 ) -> Callable[[Handler], Handler]: ...
 def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded: bool = True, access_token: bool = True) -> Any:
-    """Let only signed-in users through. Others get a 401 problem that says whether and why a session ended.
+    """Let only signed-in users through. Others get a 401 that says whether a session ended, and why.
 
-    `fresh`: the sign-in, or re-authentication, must be at most so many seconds old.
+    `fresh`: the sign-in or re-authentication must be at most this number of seconds old.
     `degraded=False`: refuse with 503 while the session is known from its cookie only.
-    `access_token=False`: refuse with 403 if an access token opened the session. For steps that end with `reauthenticate` or
-    `revoke_others`, which need the session's own value.
+    `access_token=False`: refuse with 403 if an access token opened the session. Use it for handlers that call
+    `reauthenticate` or `revoke_others`, which need the session's own value.
+    Raises `TypeError` if it is used with positional options, or if `fresh` is no number.
     """
     if handler is not None and not callable(handler):
         raise TypeError(f"require_auth takes its options by name, as in @require_auth(fresh={handler!r})")
     if fresh is not None and (isinstance(fresh, bool) or not isinstance(fresh, int | float)):
-        raise TypeError(f"fresh is a number of seconds, not {type(fresh).__name__}")
+        raise TypeError(f"fresh is a number of seconds, not {type(fresh).__name__}, as in @require_auth(fresh=300)")
 
     def decorate(function: Handler) -> Handler:
         @functools.wraps(function)
@@ -57,7 +58,7 @@ def require_auth(handler: Any = None, /, *, fresh: float | None = None, degraded
 
 
 def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bool = True, access_token: bool = True) -> None:
-    """What `require_auth` checks.
+    """Check inside a handler what `require_auth` checks. The parameters are the same. Returns None if all checks pass.
 
     Raises `SignInRequired`, `SessionEnded`, `NotByAccessToken`, `ReauthenticationRequired`, `StoreUnavailable`,
     `DatabaseUnavailable`.
@@ -71,18 +72,18 @@ def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bo
     if not access_token:
         check_can_rotate(current.session)
     if record.degraded and not degraded:
-        raise StoreUnavailable("this needs the session store")
+        raise StoreUnavailable("this handler needs Redis, which is unavailable")
     if fresh is not None and record.is_stored and not record.is_sealable and not record.known_ms:
-        raise StoreUnavailable("an access token proves a fresh sign-in only while the store has its session")
+        raise StoreUnavailable("an access token proves a recent sign-in only while Redis has its session")
     if fresh is not None and current.manager.clock.now_ms() - record.auth_ms > fresh * 1000:
         raise ReauthenticationRequired(f"this needs a sign-in or re-authentication within {fresh:g} s")
 
 
 def background(handler: Handler) -> Handler:
-    """Mark a handler whose requests the user does not cause (polls): they don't extend the session.
+    """Mark a handler that pages poll. Its requests do not extend the session, because the user does not cause them.
 
     It marks functions, methods, a `web.View` or one of its methods, and `functools.partial` objects, before or after
-    `require_auth`. All but bound methods are marked in place: a function is marked wherever it is used.
+    `require_auth`. A function is marked wherever it is used. Only a bound method is wrapped instead.
     """
     if not inspect.ismethod(handler):
         target = handler.__func__ if isinstance(handler, (staticmethod, classmethod)) else handler
@@ -109,7 +110,7 @@ def is_background(request: web.Request) -> bool:
 
 @functools.lru_cache(maxsize=1024)  # aiohttp keeps as many of its middleware chains
 def _is_marked(handler: Any, method: str) -> bool:
-    """Whether a handler, or what serves this method in it, is marked. A HEAD that a GET handler serves is a GET here too.
+    """Whether a handler is marked, or the part of it that serves this method. A HEAD that a GET handler serves counts as a GET.
 
     aiohttp calls a `web.View`'s method of the request's name in lower case.
     """
@@ -128,7 +129,7 @@ def _is_marked(handler: Any, method: str) -> bool:
 class OriginCheck:
     """Refuses unsafe requests that a browser says come from another site, signed in or not.
 
-    A request without `Origin` and `Sec-Fetch-Site` comes from no browser that would send somebody's cookie with it
+    A request without `Origin` and `Sec-Fetch-Site` does not come from a browser that would add a user's cookie to it
     (https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site). A sibling subdomain is foreign.
     `exempt`: handlers for requests that repeat the method and origin of another application's request (forward auth).
     """
@@ -177,4 +178,4 @@ def _request_among(args: tuple[Any, ...]) -> web.Request:
         request = getattr(each, "request", None)
         if isinstance(request, web.Request) and not inspect.ismodule(each):
             return request
-    raise TypeError("require_auth guards aiohttp handlers: no request among the arguments")
+    raise TypeError("require_auth found no request among the arguments; use it on handlers of aiohttp")

@@ -1,7 +1,7 @@
-"""What runs beside the requests: compare clocks, sweep, write down waiting ends, check streams, measure, prune the journal.
+"""Runs the upkeep beside the requests: compare clocks, sweep, write down waiting ends, check streams, measure, prune the journal.
 
-One task for each process. The journal's tail and its replay have tasks of their own. A step that fails is tried again at
-the next turn, and does not keep the others from their turn.
+Each process has one such task. The journal's tail and its replay have tasks of their own. If a step fails, the others run all
+the same, and it is tried again at the next turn.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ assert SWEEPER_HOLD_MS > 2000 * TURN_SECONDS, "a worker would lose the sweep bet
 
 
 class Housekeeping:
-    """The turns of one process. `_errors`: what went wrong in this turn, other than an unavailable store."""
+    """The turns of one process. `_errors`: the errors of this turn, without those of an unavailable store."""
 
     def __init__(self, upkeep: Upkeep, streams: Streams, figures: Figures) -> None:
         self._upkeep = upkeep
@@ -50,7 +50,7 @@ class Housekeeping:
             await asyncio.sleep(TURN_SECONDS)
 
     async def turn(self) -> None:
-        """Do whatever is due now. Raises, when all is done, what went wrong other than an unavailable store."""
+        """Run every step that is due. Afterwards it raises the steps' errors, without those of an unavailable store."""
         turn, self._turn = self._turn, self._turn + 1
         upkeep = self._upkeep
         await self._attempt("calibrate", upkeep.calibrate)

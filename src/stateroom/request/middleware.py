@@ -1,4 +1,4 @@
-"""The session middleware: load, call the handler, save. `departure.py` gives the cookie when the headers leave.
+"""The session middleware: load, call the handler, save. `departure.py` sets the cookie when the headers leave.
 
 A request without a session value sends nothing to Redis. Responses whose headers leave early (streams, WebSockets)
 are committed when they are prepared, all others when the handler has returned.
@@ -116,13 +116,13 @@ def commit_on_prepare(origin_check: OriginCheck) -> Callable[[web.Request, web.S
 
 
 def _resumed(departure: Departure) -> RequestSession:
-    """The session of a request that was handled before: it is what that has left."""
+    """The session of a request that an outer middleware passes on a second time, as the first pass left it."""
     departure.current.is_saved = False
     return departure.current
 
 
 def _note(current: RequestSession, doubled: DoubledCookies | None) -> None:
-    """What is unusual about how the session came."""
+    """Note whether the session came as a bearer, or with several cookies."""
     current.record.keeps_nothing = current.transport == "bearer"
     if doubled is not None:
         current.doubled, current.clear = doubled, doubled.must_clear
@@ -162,7 +162,7 @@ async def _complete(request: web.Request, current: RequestSession, response: web
 
 
 def _give_up(current: RequestSession | None) -> None:
-    """Nothing of what the handler wrote is saved with the response that somebody makes of a bug."""
+    """The handler has failed: nothing that it wrote is saved, whatever response follows."""
     if current is not None:
         current.record.discard_changes()
         current.is_saved = True

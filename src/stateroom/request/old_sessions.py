@@ -1,7 +1,7 @@
 """Sessions as aiohttp-session's `RedisStorage` stores them, and the redirect that an old key becomes.
 
-Once an old session has become one here, its key holds a redirect for a minute: it leads the remaining requests of a
-browser to the new session, and tells nothing but which session that is.
+Once an old session was carried over, its key holds a redirect for a minute. The redirect leads the remaining requests of a
+browser to the new session. It contains only that session's public handle.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class OldSessions:
         await self._redis.aclose()
 
     def secret(self, value: str) -> str:
-        """What nobody but the owner of this cookie value knows: the old session's key."""
+        """The old session's key. Only the owner of this cookie value knows it."""
         return self._prefix + value
 
     async def find(self, value: str) -> OldSession | None:
@@ -122,7 +122,7 @@ class OldSessions:
         try:
             document = json.loads(raw.decode())
         except (ValueError, RecursionError):
-            return _not_carried_over("it is not JSON: sessions of an encoder of one's own cannot be read here")
+            return _not_carried_over("it is not JSON; sessions of a custom encoder cannot be carried over")
         if not isinstance(document, dict):
             return _not_carried_over("it is not what aiohttp-session writes")
         if set(document) == _MEMBERS:

@@ -1,7 +1,7 @@
-"""Who asks, and under which origin: through proxies only where they are trusted.
+"""Finds the client's address and origin behind trusted proxies.
 
 `X-Forwarded-*` counts only from `TRUSTED_PROXIES`. The client is the right-most address in `X-Forwarded-For` that is
-no trusted proxy itself: what stands left of it, the client may have written.
+not a trusted proxy itself. The client may have written the addresses to the left of it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Proxies:
         self._has_warned = False
 
     def is_forwarded(self, request: web.Request) -> bool:
-        """Whether a trusted proxy has forwarded the request. Anybody else may write the headers of one."""
+        """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
         return self._accept_headers(request) and is_forwarded(request)
 
     def address(self, request: web.Request) -> str | None:
@@ -70,11 +70,11 @@ class Proxies:
         return str(peer)
 
     def is_by_trusted_proxy(self, request: web.Request) -> bool:
-        """Whether a trusted proxy has forwarded the request. Headers of others say nothing: any client can send them."""
+        """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
         return is_forwarded(request) and self._accept_headers(request)
 
     def kept_address(self, request: web.Request) -> str:
-        """What `SESSION_ADDRESS` lets a session remember of it: all, the network (/24, /48), or nothing."""
+        """The address in the form that `SESSION_ADDRESS` allows: all of it, its network (/24, /48), or nothing."""
         return kept_form(self.address(request), self._kept)
 
     def forwarded(self, request: web.Request, name: str) -> str:
@@ -106,7 +106,7 @@ class Proxies:
 
 
 def kept_form(address: str | None, kept: Kept) -> str:
-    """An address as `SESSION_ADDRESS` lets sessions and logs keep it: all, the network (/24, /48), or nothing."""
+    """An address in the form that `SESSION_ADDRESS` allows: all of it, its network (/24, /48), or nothing."""
     parsed = parse_client(address)
     if parsed is None or kept == "off":
         return ""

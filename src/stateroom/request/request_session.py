@@ -1,4 +1,4 @@
-"""A request's session and what is to become of its cookie; where handlers find them."""
+"""A request's session and the fate of its cookie, and the functions by which handlers find them."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     `record`: what the library knows of `session`. `came_with`: the token that the request brought.
     `reissue`: the client must get the session's value. `clear`: the client must drop the value that it has.
     `is_used`: the handler has asked for the session. `is_saved`: nothing more is saved with the response.
-    `saved_at`: when it was, by the monotonic clock.
+    `saved_at`: when the session was saved, by the monotonic clock.
     `must_renew`: a renewal waits until the response's status is known. `drops_cookie`: the session that the request's cookie
     opened goes on as a bearer's, and the client must drop the cookie. `begun`: the response that a handler has begun to send.
     `doubled`: what became of the cookies, if the request brought several of our name.
     `drops_trace`: with the cookie the client drops the trace of its sign-in (cookie_fate.py).
-    `sent`: that one, once its headers have left. `stream`: the response, if it stays open.
-    `handed_out`: the session of a sign-in by bearer after the headers had left. The request's own is another one.
+    `sent`: the same response, once its headers have left. `stream`: the response, if it stays open.
+    `handed_out`: the session of a sign-in by bearer after the headers had left. The request's own session is another one.
     """
 
     frontend: Frontend
@@ -77,7 +77,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
 
     @property
     def owes_cookie(self) -> bool:
-        """Whether the client does not know yet what became of its value."""
+        """Whether the response must still give the client a value, or make it drop one."""
         return self.clear or self.reissue or self.drops_cookie or self.record.token is not self.came_with
 
     @property
@@ -106,7 +106,7 @@ def get_request_session(request: web.BaseRequest) -> RequestSession:
 def get_session(request: web.BaseRequest) -> Session:
     """The request's session, which the middleware has loaded.
 
-    Raises `RuntimeError` if the application was not set up, or if a middleware that runs before the sessions asks.
+    Raises `RuntimeError` if the application was not set up, or if a middleware calls it that runs before the sessions'.
     """
     try:
         current = request[REQUEST_SESSION]
@@ -117,7 +117,7 @@ def get_session(request: web.BaseRequest) -> Session:
 
 
 def use_session(request: web.BaseRequest) -> RequestSession:
-    """`get_request_session`, for what depends on the session: a cache must keep the response for nobody else."""
+    """`get_request_session` for a response that depends on the session. Caches learn it from `Vary: Cookie`."""
     current = get_request_session(request)
     current.is_used = True
     return current

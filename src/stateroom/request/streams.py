@@ -1,9 +1,9 @@
 """Open WebSockets and streams end with their session.
 
-A response that stays open is registered here while its handler runs. New rows of the journal's tail close the responses
-whose session they end, within a read's interval, on every worker, also while Redis is unavailable. The store is asked
-now and then for the rest: for sessions that expired or ended without a journal, and, while the journal is unavailable,
-for the tombstones of sessions that another worker has ended.
+A response that stays open is registered here while its handler runs. If a new row in the journal ends a session, its open
+responses are closed on every worker, within the interval in which the journal is read. This works while Redis is unavailable.
+Redis is asked at intervals for sessions that expired, for sessions that ended without a journal, and, while the journal is
+unavailable, for the tombstones of sessions that another worker has ended.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Streams:
         self._discard(stream)
 
     def let_go(self, stream: Stream) -> None:
-        """Its session is getting a new id: what is heard of the old one's end does not concern it."""
+        """Its session is getting a new id, so the end of the old id must not close it."""
         self._discard(stream)
 
     def take_up(self, stream: Stream, record: SessionRecord) -> None:
@@ -141,7 +141,7 @@ class Streams:
                 del self._open[stream.ref.handle]
 
     def hear(self, rows: Sequence[Row]) -> None:
-        """Close what these new rows of the journal end."""
+        """Close the streams whose sessions these new rows of the journal end."""
         if not self._open:
             return
         for row in rows:
@@ -151,7 +151,7 @@ class Streams:
                     self._close(stream, row.reason)
 
     async def check(self) -> None:
-        """Close what has expired, or ended while the journal is unavailable. Raises `StoreUnavailable`."""
+        """Close streams of sessions that expired, or ended while the journal is unavailable. Raises `StoreUnavailable`."""
         watch, now = self._watch, self._clock.now_ms()
         if watch.is_journal_away:
             await self._look_for_tombstones()
@@ -165,7 +165,7 @@ class Streams:
                 self._close(stream, "expired")
 
     async def aclose(self) -> None:
-        """Cancel what is being closed."""
+        """Cancel the tasks that close streams."""
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)

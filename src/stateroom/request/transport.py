@@ -1,4 +1,4 @@
-"""How a sealed value travels: in the session cookie, or as a bearer (RFC 6265, RFC 6750).
+"""Reads and writes a sealed value: as the session cookie, or as a bearer (RFC 6265, RFC 6750).
 
 The one cookie is taken from the header directly. Parsing all cookies through `request.cookies` costs more than asking
 Redis does.

@@ -1,7 +1,7 @@
-"""Steps that are taken to their end, once begun.
+"""Runs a step to its end, even if the handler is cancelled.
 
-A handler may be cancelled in the middle of one: by `asyncio.timeout`, or with its connection. The end of the former session
-may be committed by then, and only the rest of the step tells the request of the new one.
+`asyncio.timeout`, or the end of the connection, may cancel a handler in the middle of a step. The end of the former session
+may be committed by then, and only the rest of the step gives the request the new session.
 """
 
 from __future__ import annotations

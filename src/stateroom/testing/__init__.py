@@ -66,7 +66,7 @@ async def sign_in_as(
 ) -> Session:
     """Sign a test client in, without a password. Stores a session and puts its cookie into the client's jar.
 
-    `data`: the session's data. `remember`: keep the user signed in for longer. Raises what `SessionManager.create` raises.
+    `data`: the session's data. `remember`: the session lives `SESSION_REMEMBER_MAX_AGE`. Raises as `SessionManager.create`.
     """
     app = client.app
     assert app is not None, "the client has no application"
@@ -78,7 +78,7 @@ async def sign_in_as(
 
 
 class MovableClock:
-    """Moves the time of one application's sessions. Stored times stay as they are, so sessions age."""
+    """Moves the time of one application's sessions. Stored times stay as they are, so sessions become older."""
 
     def __init__(self, app: web.Application) -> None:
         self._clock = app[PARTS].clock
@@ -98,7 +98,7 @@ def redis_down(app: web.Application) -> Iterator[None]:
     """Inside this context Redis is unavailable. The application must have started."""
 
     async def down(*_: Any, **__: Any) -> Any:
-        raise StoreUnavailable("Redis is down, for a test")
+        raise StoreUnavailable("Redis is unavailable, for a test")
 
     with mock.patch.multiple(app[CLIENT], execute=down, run=down, pipeline=down, run_durably=down):
         yield

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ..logs import get_logger
 from ..settings.values import TRACE_COOKIE
 from .doubled_cookies import advice
-from .request_session import FRONTEND, REQUEST_SESSION
+from .request_session import get_request_session
 from .transport import read_cookie
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ def drop_trace(headers: CIMultiDict[str]) -> None:
 def lost_here(request: web.Request) -> Loss | None:
     """Why the browser did not send the cookie of a sign-in in the last minute. None if it did, or if there was no sign-in.
 
-    Call it in a handler of the application that was set up, not in one of a sub-application.
+    Raises `RuntimeError` if the application was not set up.
     """
-    frontend = request.app[FRONTEND]
+    frontend = get_request_session(request).frontend
     if read_cookie(request, f"{TRACE_COOKIE}=") is None:
         return None
     settings, origin, name = frontend.manager.settings, frontend.proxies.origin(request), frontend.jar.name
-    doubled = request[REQUEST_SESSION].doubled
+    doubled = get_request_session(request).doubled
     if doubled is not None and doubled.outcome == "ambiguous":
         return _told(Loss("doubled", _host(origin), advice(name)))
     if _is_sent(request, name):
@@ -80,9 +80,9 @@ def lost_here(request: web.Request) -> Loss | None:
 def lost_there(request: web.Request, target: str) -> Loss | None:
     """Why our cookie, which reaches us, does not reach the address `target` of another host. None if it may reach it.
 
-    Call it in a handler of the application that was set up, not in one of a sub-application.
+    Raises `RuntimeError` if the application was not set up.
     """
-    frontend = request.app[FRONTEND]
+    frontend = get_request_session(request).frontend
     if read_cookie(request, f"{TRACE_COOKIE}=") is None or target.startswith("/"):
         return None
     own = _host(frontend.proxies.origin(request))

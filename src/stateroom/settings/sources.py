@@ -1,18 +1,20 @@
-"""Where values come from besides the environment itself: files that `NAME_FILE` names, as container secrets are handed over."""
+"""Reads values from files that `NAME_FILE` names, as containers get secrets, and finds lost lines in `.env`."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
+from pydantic import SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from ..errors import SettingsError
 from .names import look_at_names
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
 
 
@@ -25,13 +27,13 @@ class FromFiles(EnvSettingsSource):
         for place in self._places:
             look_at_names(place, settings_cls.model_fields)
 
-    # Not `get_field_value`: pydantic wraps what that raises in an error of its own, which does not say how to fix it.
+    # Not `get_field_value`: pydantic would wrap its errors in one that does not say how to fix them.
     def __call__(self) -> dict[str, Any]:
         found = {name: self._value(name) for name in self.settings_cls.model_fields}
         return {name: value for name, value in found.items() if value is not None}
 
     def paths(self) -> dict[str, Path]:
-        """The files that settings are read from, by the setting's name in lower case."""
+        """The file of each setting that is read from one. The names are in lower case."""
         found = {name: self._path(name) for name in self.settings_cls.model_fields}
         return {name: path for name, path in found.items() if path is not None}
 
@@ -44,18 +46,18 @@ class FromFiles(EnvSettingsSource):
         for place in self._places:
             path = place.get(f"{key}_file")
             if path and place.get(key):
-                raise SettingsError(f"{name} and {name}_FILE are both set; keep one of them")
+                raise SettingsError(f"{name}: {name}_FILE is set too; unset one of them")
             if path:
                 return Path(path)
             if place.get(key):
-                return None  # set in the environment: that beats a file named in `.env`
+                return None  # set in the environment, which overrides a file that `.env` names
         return None
 
 
 def files_in_environment(settings_cls: type[BaseSettings], **given: Any) -> dict[str, Path]:
-    """The files that `NAME_FILE` names in the environment or in `.env`, by the setting's name in lower case.
+    """The files that `NAME_FILE` names in the environment or in `.env`. The keys are names of settings in lower case.
 
-    `given`: the keyword arguments that the settings were made with; `_env_file` names another file than `.env`.
+    `given`: the keyword arguments of the settings. `_env_file` names another file than `.env`.
     """
     place = {"env_file": given["_env_file"]} if "_env_file" in given else {}
     with warnings.catch_warnings():
@@ -63,12 +65,45 @@ def files_in_environment(settings_cls: type[BaseSettings], **given: Any) -> dict
         return FromFiles(settings_cls, DotEnvSettingsSource(settings_cls, **place).env_vars).paths()
 
 
+def refuse_lost_lines(source: DotEnvSettingsSource) -> None:
+    """Raise `SettingsError` if `.env` has further values of a list setting on lines of their own.
+
+    `.env` takes such a line for a name without a value, so the value would silently be missing. Other names without a value
+    are allowed. `source`: has read `.env`. It has names in lower case, so the file is read again, but only if necessary.
+    """
+    if all(source.env_vars.values()):
+        return
+    cls, above = source.settings_cls, ""
+    lines = DotEnvSettingsSource(cls, source.env_file, case_sensitive=True, env_ignore_empty=False).env_vars
+    for text, value in lines.items():
+        if value:
+            above = text.lower()
+        elif _is_value_of(text, cls.model_fields.get(above)):
+            raise SettingsError(
+                f"{above.upper()}: .env has a value on the next line; write all values on one line with commas, or in quotes"
+            )
+        elif text.lower() in cls.model_fields:
+            above = ""
+
+
+def _is_value_of(text: str, field: FieldInfo | None) -> bool:
+    """Whether a list setting accepts this text, which is unlikely to be the name of a variable."""
+    if field is None or get_origin(field.annotation) is not tuple:
+        return False
+    is_key = get_args(field.annotation)[0] is SecretStr
+    try:
+        TypeAdapter(Annotated[(field.annotation, *field.metadata)]).validate_python(text)
+    except ValidationError:
+        return False
+    return is_key or not text.isidentifier()
+
+
 def _read(name: str, path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SettingsError(f"{name}_FILE: {path} cannot be read: {reason}; name a file that can") from None
+        raise SettingsError(f"{name}_FILE: {path} cannot be read: {reason}; name a readable text file") from None
     if not text:
         raise SettingsError(f"{name}_FILE: {path} is empty; write the value into it, or unset {name}_FILE")
     return text

@@ -42,7 +42,10 @@ def assert_one_line(done: subprocess.CompletedProcess[str], beginning: str) -> N
         ({"HOST": NOT_OURS}, f"HOST: {NOT_OURS} is not an address of this machine; for example 127.0.0.1"),
         ({"METRICS_HOST": NOT_OURS, "METRICS_PORT": "0"}, f"METRICS_HOST: {NOT_OURS} is not an address of this machine"),
         ({"COOKIE_HASH_KEY": SECRET}, "COOKIE_HASH_KEY is not a setting of Stateroom; make a key with `stateroom keys`"),
-        ({"SESSION_MAX_AGE": "an hour"}, "SESSION_MAX_AGE: must be a number of seconds, or a duration such as 90s, 15m, 12h or 30d"),
+        (
+            {"SESSION_MAX_AGE": "an hour"},
+            "SESSION_MAX_AGE: must be a number of seconds, or a duration such as 90s, 15m, 12h or 30d",
+        ),
         ({"REDIS_PASWORD": SECRET}, "REDIS_PASWORD is not a setting of Stateroom; did you mean REDIS_PASSWORD?"),
         ({"COOKIE_KEY_FILE": "absent"}, "COOKIE_KEY_FILE is not a setting of Stateroom; did you mean COOKIE_KEYS_FILE?"),
         ({"COOKIE_KEYS": SECRET}, "COOKIE_KEYS: the key is not 32 bytes of base64url; make a key with `stateroom keys`"),

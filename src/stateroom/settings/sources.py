@@ -91,8 +91,9 @@ def _is_value_of(text: str, field: FieldInfo | None) -> bool:
     if field is None or get_origin(field.annotation) is not tuple:
         return False
     is_key = get_args(field.annotation)[0] is SecretStr
+    form: Any = Annotated[(field.annotation, *field.metadata)]
     try:
-        TypeAdapter(Annotated[(field.annotation, *field.metadata)]).validate_python(text)
+        TypeAdapter(form).validate_python(text)
     except ValidationError:
         return False
     return is_key or not text.isidentifier()

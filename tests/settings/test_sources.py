@@ -111,15 +111,29 @@ def test_commas_and_line_breaks_separate_the_values_of_every_list(
 def test_a_value_on_a_line_of_its_own_in_dotenv_is_refused_and_not_lost(name: str) -> None:
     one, other = LISTS[name]
     dotenv(f"{name.upper()}={one}\n{other}\nPORT=9001\n")
-    if " " in other:  # `.env` takes two words for no name at all, and reports the line
-        assert values_of(name) == [one]
-        return
     assert refusal() == (
         f"{name.upper()}: .env has a value on the next line; write all values on one line with commas, or in quotes"
     )
 
 
-@pytest.mark.parametrize("line", ["COMPOSE_PROJECT_NAME", "export FOO", "PORT", "# a comment", "", "FOO="])
+@pytest.mark.parametrize("line", ["10.0.0.2:26379, 10.0.0.3:26379", "  10.0.0.2:26379,", "\n# a comment\n10.0.0.2:26379"])
+def test_a_lost_line_is_found_in_any_form(line: str) -> None:
+    dotenv(f"REDIS_SENTINELS=10.0.0.1:26379,\n{line}\n")
+    assert refusal().startswith("REDIS_SENTINELS: .env has a value on the next line; ")
+
+
+def test_a_padded_key_is_no_name() -> None:
+    dotenv(f"COOKIE_KEYS={new_key()}\n{new_key()}=\n")
+    assert refusal().startswith("COOKIE_KEYS: .env has a value on the next line; ")
+
+
+def test_the_lines_of_a_quoted_list_are_its_values() -> None:
+    dotenv('RETURN_HOSTS="a.example.com\nb.example.com\n"\nPORT=9001\n')
+    assert Settings().return_hosts == ("a.example.com", "b.example.com")
+    assert Settings().port == 9001
+
+
+@pytest.mark.parametrize("line", ["COMPOSE_PROJECT_NAME", "DATABASE=host:5432", "export FOO", "PORT", "# a comment", "", "FOO="])
 @pytest.mark.parametrize("name", LISTS)
 def test_a_name_without_a_value_in_dotenv_is_no_value_of_the_list_above(name: str, line: str) -> None:
     one, _ = LISTS[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,9 @@ from .names import look_at_names
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
+
+
+_NAME = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
 
 
 class FromFiles(EnvSettingsSource):
@@ -68,35 +73,45 @@ def files_in_environment(settings_cls: type[BaseSettings], **given: Any) -> dict
 def refuse_lost_lines(source: DotEnvSettingsSource) -> None:
     """Raise `SettingsError` if `.env` has further values of a list setting on lines of their own.
 
-    `.env` takes such a line for a name without a value, so the value would silently be missing. Other names without a value
-    are allowed. `source`: has read `.env`. It has names in lower case, so the file is read again, but only if necessary.
+    `.env` ignores such a line, or takes it for a name without a value. So the values would silently be missing.
+    `source`: has read `.env`. The file is read once more here, because `source` does not have its lines.
     """
-    if all(source.env_vars.values()):
-        return
-    cls, above = source.settings_cls, ""
-    lines = DotEnvSettingsSource(cls, source.env_file, case_sensitive=True, env_ignore_empty=False).env_vars
-    for text, value in lines.items():
-        if value:
-            above = text.lower()
-        elif _is_value_of(text, cls.model_fields.get(above)):
+    files = source.env_file or ()
+    for file in (files,) if isinstance(files, (str, os.PathLike)) else files:
+        if (path := Path(file).expanduser()).is_file():
+            _refuse_lost_lines(path, source)
+
+
+def _refuse_lost_lines(path: Path, source: DotEnvSettingsSource) -> None:
+    fields, above = source.settings_cls.model_fields, ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        name = _NAME.match(text)
+        if _is_value_of(text, fields.get(above), may_have_name=name is not None):
             raise SettingsError(
                 f"{above.upper()}: .env has a value on the next line; write all values on one line with commas, or in quotes"
             )
-        elif text.lower() in cls.model_fields:
-            above = ""
+        if name is not None:
+            above = name[1].lower()
+            if "\n" in (source.env_vars.get(above) or ""):  # in quotes: its lines are values
+                above = ""
 
 
-def _is_value_of(text: str, field: FieldInfo | None) -> bool:
-    """Whether a list setting accepts this text, which is unlikely to be the name of a variable."""
+def _is_value_of(text: str, field: FieldInfo | None, *, may_have_name: bool) -> bool:
+    """Whether a list setting accepts this line, which is unlikely to be a name. A padded key looks like a name with `=`."""
     if field is None or get_origin(field.annotation) is not tuple:
         return False
     is_key = get_args(field.annotation)[0] is SecretStr
+    if not is_key and (may_have_name or text.isidentifier()):
+        return False
     form: Any = Annotated[(field.annotation, *field.metadata)]
     try:
         TypeAdapter(form).validate_python(text)
     except ValidationError:
         return False
-    return is_key or not text.isidentifier()
+    return True
 
 
 def _read(name: str, path: Path) -> str:

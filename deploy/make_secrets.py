@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def makers(folder: Path) -> dict[str, Callable[[], str]]:
-    """A function for the text of each file. A function may read the files before it."""
+    """A function for the text of each file. A function may read the files that come before its own."""
 
     def password() -> str:
         return secrets.token_hex(24)

@@ -3,7 +3,7 @@
 #
 #   redis-node.sh server            run a server, as primary or replica: see `choose_primary`
 #   redis-node.sh sentinel          run a Sentinel, with a writable copy of sentinel.conf
-#   redis-node.sh healthy-server    whether the server in this container answers, and has loaded its data
+#   redis-node.sh healthy-server    whether the server in this container replies, and has loaded its data
 #   redis-node.sh ask WORD ...      send a command to the Sentinel in this container
 #
 # Input: NODE_NAME (the name of this container for the others), SENTINELS, and the files under /stateroom and
@@ -40,7 +40,7 @@ sentinel_view() {
       END { if (of["ip"] != "") print of["config-epoch"], of["ip"], of["num-slaves"], age }'
 }
 
-# Prints the answer with the highest epoch. An isolated Sentinel still names the old primary, with a lower epoch.
+# Prints the reply with the highest epoch. An isolated Sentinel still names the old primary, with a lower epoch.
 newest_view() {
   for host in $SENTINELS; do sentinel_view "$host"; done | sort -rn | head -n 1
 }
@@ -55,12 +55,12 @@ remembered_primary() {
   fi
 }
 
-# Prints the name of the primary. The Sentinels know it. If no Sentinel answers, it is the primary of this server's last
-# run, and at the very first start FIRST_PRIMARY.
+# Prints the name of the primary. The Sentinels know it. If no Sentinel replies, it is the primary of this server's last
+# run, and at the very first startup FIRST_PRIMARY.
 #
 # If the Sentinels still name this server as primary, it died and restarted within their down-after. Then it does not
 # become the primary again, but waits until they name another. So a restart never races with a failover, which could make
-# two primaries for a moment. And a server that lost its disk never empties its replicas. The price is one failover per
+# two primaries for a moment. And a server that lost its disk never empties its replicas. This costs one failover per
 # crash. If the whole stack was stopped, the Sentinels have just started too, and there is nothing to wait for.
 choose_primary() {
   waited=0

@@ -1,4 +1,4 @@
--- Asks Stateroom who sent a request. haproxy.cfg says what to do with the answer.
+-- Asks Stateroom who sent a request. haproxy.cfg says what to do with the response.
 
 local ADDRESS = "http://127.0.0.1:8080/auth/forward"
 local TIMEOUT_MS = 2000
@@ -39,7 +39,7 @@ core.register_action("stateroom", { "http-req" }, function(txn)
     -- The client accepts one value per header. Two cookie headers are the parts of one (RFC 9113, section 8.2.3).
     if at > 0 then headers[name] = { table.concat(values, name == "cookie" and "; " or ", ") } end
   end
-  -- A missing answer becomes 503. Otherwise a user would count as signed out.
+  -- A missing response becomes 503. Otherwise a user would count as signed out.
   local answer = core.httpclient():get{ url = ADDRESS, headers = headers, timeout = TIMEOUT_MS }
   txn:set_var("txn.stateroom_status", answer.status)
   for variable, name in pairs(ANSWERED) do

@@ -205,7 +205,7 @@ def test_the_service_takes_the_settings(owner: Manifest, tmp_path: Path, monkeyp
     contents = {"COOKIE_KEYS_FILE": _cookie_key(), "DATABASE_URL_FILE": "postgresql://u@db/stateroom", "REDIS_PASSWORD_FILE": "x"}
     for name, value in _settings_env().items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match="COOKIE_KEYS must be set"):
+    with pytest.raises(SettingsError, match="COOKIE_KEYS: required"):
         Settings.load()
     for variable in _container(owner)["env"]:
         path = tmp_path / Path(variable["value"]).name

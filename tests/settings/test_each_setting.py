@@ -255,14 +255,18 @@ def test_an_empty_value_counts_as_none(name: str, monkeypatch: pytest.MonkeyPatc
         ("REDIS_READ_TIMEOUT", "500", "REDIS_READ_TIMEOUT: must be at most 60; for example 0.5"),
         ("REDIS_DIAL_TIMEOUT", "0", "REDIS_DIAL_TIMEOUT: must be more than 0; for example 0.5"),
         ("METRICS_PORT", "x", "METRICS_PORT: must be a whole number; for example 9464"),
-        ("SESSION_MAX_AGE", "an hour", "SESSION_MAX_AGE: must be seconds, or a time such as 90s, 15m, 12h or 30d"),
-        ("SESSION_MAX_AGE", "1500ms", "SESSION_MAX_AGE: must be whole seconds, or a time such as 90s, 15m, 12h or 30d"),
+        ("SESSION_MAX_AGE", "an hour", "SESSION_MAX_AGE: must be a number of seconds, or a duration such as 90s, 15m, 12h or 30d"),
+        (
+            "SESSION_MAX_AGE",
+            "1500ms",
+            "SESSION_MAX_AGE: must be a whole number of seconds, or a duration such as 90s, 15m, 12h or 30d",
+        ),
         ("SESSION_RENEW_INTERVAL", "0s", "SESSION_RENEW_INTERVAL: must be more than 0; for example 60"),
         ("REDIS_READ_TIMEOUT", "2m", "REDIS_READ_TIMEOUT: must be at most 60; for example 0.5"),
         (
             "REDIS_PORT",
             "tcp://10.0.0.1:6379",
-            "REDIS_PORT: Kubernetes or Docker has set it for a service of that name; set it, or enableServiceLinks: false",
+            "REDIS_PORT: Kubernetes or Docker has set this variable for a service; set a port, or enableServiceLinks: false",
         ),
         ("REDIS_TLS", "maybe", "REDIS_TLS: must be true or false"),
         ("REDIS_MODE", "x", "REDIS_MODE: must be embedded, single, sentinel or cluster"),
@@ -272,8 +276,8 @@ def test_an_empty_value_counts_as_none(name: str, monkeypatch: pytest.MonkeyPatc
             "REDIS_SENTINELS: an IPv6 address needs brackets and a port; write for example [::1]:26379",
         ),
         ("REDIS_SENTINELS", "here", "REDIS_SENTINELS: 'here' is not host:port; write for example 127.0.0.1:26379 or [::1]:26379"),
-        ("REDIS_HOST", "localhost:6379", "REDIS_HOST: must be a host alone, without port or scheme; for example 127.0.0.1 or ::1"),
-        ("COOKIE_KEYS", "x", "COOKIE_KEYS: a key is not 32 bytes of base64url; make one with `stateroom keys`"),
+        ("REDIS_HOST", "localhost:6379", "REDIS_HOST: must be a host without port and scheme; for example 127.0.0.1 or ::1"),
+        ("COOKIE_KEYS", "x", "COOKIE_KEYS: the key is not 32 bytes of base64url; make a key with `stateroom keys`"),
     ],
 )
 def test_the_words(name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ class TestTls:
         ca = tmp_path / "ca.pem"
         ca.touch()
         assert refused(redis_host="redis", redis_tls_ca=ca) == (
-            "REDIS_TLS_CA is set, but connections would be in the clear; set REDIS_TLS=true"
+            "REDIS_TLS_CA: has no effect without TLS; set REDIS_TLS=true, or unset it"
         )
         assert not production(redis_host="redis", redis_tls_ca=ca, redis_tls=False).redis_tls
         assert production(redis_url="rediss://redis", redis_tls_ca=ca).redis_tls_ca == ca
@@ -184,7 +184,7 @@ class TestTls:
         key = tmp_path / "key.pem"
         key.touch()
         assert refused(redis_host="redis", redis_tls=True, redis_tls_key=key) == (
-            "REDIS_TLS_KEY needs REDIS_TLS_CERT, the certificate that it belongs to; set both or neither"
+            "REDIS_TLS_KEY: REDIS_TLS_CERT, the certificate of this key, is not set; set both or neither"
         )
 
 
@@ -207,20 +207,23 @@ class TestCookies:
         [
             (
                 {"session_name": "__Host-x", "cookie_domain": "example.com"},
-                "SESSION_NAME begins with __Host-, which forbids COOKIE_DOMAIN",
+                "SESSION_NAME: a name with __Host- excludes COOKIE_DOMAIN",
             ),
-            ({"session_name": "__Host-x", "cookie_path": "/app"}, "SESSION_NAME begins with __Host-, which needs COOKIE_PATH=/"),
-            ({"session_name": "__Host-x", "cookie_secure": False}, "SESSION_NAME __Host-x needs COOKIE_SECURE=true"),
-            ({"session_name": "__Secure-x", "cookie_secure": False}, "SESSION_NAME __Secure-x needs COOKIE_SECURE=true"),
-            ({"cookie_samesite": "None", "cookie_secure": False}, "COOKIE_SAMESITE=None needs COOKIE_SECURE=true"),
+            ({"session_name": "__Host-x", "cookie_path": "/app"}, "SESSION_NAME: a name with __Host- requires COOKIE_PATH=/"),
+            ({"session_name": "__Host-x", "cookie_secure": False}, "SESSION_NAME: browsers drop a cookie named __Host-x"),
+            ({"session_name": "__Secure-x", "cookie_secure": False}, "SESSION_NAME: browsers drop a cookie named __Secure-x"),
+            ({"cookie_samesite": "None", "cookie_secure": False}, "COOKIE_SAMESITE: browsers drop a cookie with None"),
             (
                 {"cookie_partitioned": True, "cookie_secure": False},
-                "COOKIE_PARTITIONED needs COOKIE_SECURE=true",
+                "COOKIE_PARTITIONED: browsers drop a partitioned cookie",
             ),
-            ({"cookie_partitioned": True}, "COOKIE_PARTITIONED is for pages in a frame of another site"),
-            ({"cookie_partitioned": True, "cookie_samesite": "Lax"}, "COOKIE_PARTITIONED is for pages in a frame of another site"),
-            ({"cookie_former": "example.com"}, "COOKIE_FORMER has a domain or a path, but a cookie named __Host-session"),
-            ({"cookie_former": "/app"}, "COOKIE_FORMER has a domain or a path, but a cookie named __Host-session"),
+            ({"cookie_partitioned": True}, "COOKIE_PARTITIONED: in a frame of another site, browsers send"),
+            (
+                {"cookie_partitioned": True, "cookie_samesite": "Lax"},
+                "COOKIE_PARTITIONED: in a frame of another site, browsers send",
+            ),
+            ({"cookie_former": "example.com"}, "COOKIE_FORMER: a cookie named __Host-session cannot have had"),
+            ({"cookie_former": "/app"}, "COOKIE_FORMER: a cookie named __Host-session cannot have had"),
         ],
     )
     def test_what_browsers_would_drop_is_refused(self, values: dict[str, Any], words: str) -> None:
@@ -240,35 +243,35 @@ class TestCookies:
 
     def test_only_the_embedded_mode_makes_a_key_of_its_own(self) -> None:
         assert refused(redis_host="redis", cookie_keys="") == (
-            "COOKIE_KEYS must be set; make a key with `stateroom keys` and give the same to every host"
+            "COOKIE_KEYS: required; make a key with `stateroom keys` and give every host the same"
         )
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"redis_mode": "sentinel"}, "REDIS_SENTINELS must be set with REDIS_MODE=sentinel; for example 10.0.0.1:26379"),
-        ({"redis_mode": "cluster"}, "REDIS_CLUSTER_NODES must be set with REDIS_MODE=cluster; for example 10.0.0.1:6379"),
-        ({"redis_cluster_nodes": "10.0.0.1:6379", "redis_db": 1}, "REDIS_DB must be 0 with REDIS_MODE=cluster"),
+        ({"redis_mode": "sentinel"}, "REDIS_SENTINELS: required with REDIS_MODE=sentinel; for example 10.0.0.1:26379"),
+        ({"redis_mode": "cluster"}, "REDIS_CLUSTER_NODES: required with REDIS_MODE=cluster; for example 10.0.0.1:6379"),
+        ({"redis_cluster_nodes": "10.0.0.1:6379", "redis_db": 1}, "REDIS_DB: a Cluster has only database 0; unset"),
         (
             {"redis_sentinels": "10.0.0.1:26379", "redis_cluster_nodes": "10.0.0.1:6379"},
-            "REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set; unset one",
+            "REDIS_SENTINELS: REDIS_CLUSTER_NODES is set too; unset one",
         ),
         (
             {"redis_url": f"redis://:{SECRET}@h", "redis_mode": "sentinel", "redis_sentinels": "a:1"},
-            "REDIS_URL names a single server",
+            "REDIS_URL: names a single server",
         ),
         (
             {"redis_url": f"redis://:{SECRET}@h", "redis_host": "other"},
-            "REDIS_URL and REDIS_HOST both say where Redis is; unset one",
+            "REDIS_URL: REDIS_HOST is set too; unset one",
         ),
-        ({"redis_sentinels": "10.0.0.1:26379", "database_url": None}, "DATABASE_URL must be set with REDIS_MODE=sentinel"),
-        ({"redis_cluster_nodes": "10.0.0.1:6379", "database_url": None}, "DATABASE_URL must be set with REDIS_MODE=cluster"),
-        ({"journal_required": True}, "JOURNAL_REQUIRED needs a database, but DATABASE_URL is none; name a database"),
-        ({"metrics_host": "127.0.0.1", "metrics_port": 8080, "host": "127.0.0.1"}, "METRICS_PORT and PORT are both 8080; choose"),
-        ({"metrics_host": "10.0.0.1", "metrics_port": 8080, "host": "0.0.0.0"}, "METRICS_PORT and PORT are both 8080; choose"),
-        ({"redis_pool_size": 1}, "REDIS_MIN_IDLE is larger than REDIS_POOL_SIZE; lower the former or raise the latter"),
-        ({"session_absolute_max_age": 60}, "SESSION_MAX_AGE is longer than SESSION_ABSOLUTE_MAX_AGE; raise the latter"),
+        ({"redis_sentinels": "10.0.0.1:26379", "database_url": None}, "DATABASE_URL: required with REDIS_MODE=sentinel"),
+        ({"redis_cluster_nodes": "10.0.0.1:6379", "database_url": None}, "DATABASE_URL: required with REDIS_MODE=cluster"),
+        ({"journal_required": True}, "JOURNAL_REQUIRED: DATABASE_URL=none has no journal; name a database"),
+        ({"metrics_host": "127.0.0.1", "metrics_port": 8080, "host": "127.0.0.1"}, "METRICS_PORT: 8080 is also PORT; give"),
+        ({"metrics_host": "10.0.0.1", "metrics_port": 8080, "host": "0.0.0.0"}, "METRICS_PORT: 8080 is also PORT; give"),
+        ({"redis_pool_size": 1}, "REDIS_MIN_IDLE: is more than REDIS_POOL_SIZE; lower REDIS_MIN_IDLE or raise REDIS_POOL_SIZE"),
+        ({"session_absolute_max_age": 60}, "SESSION_MAX_AGE: is longer than SESSION_ABSOLUTE_MAX_AGE; lower it"),
     ],
 )
 def test_contradictions_are_told(values: dict[str, Any], words: str) -> None:

@@ -1,7 +1,8 @@
 """Every setting of a process.
 
-`fields.py` lists them; `places.py`, `cookie_places.py`, `durations.py`, `keys.py` and `values.py` say what each kind of value looks
-like. `settings.py` reads them, `implied.py` fills in what they imply, `checks.py` refuses what does not fit together.
+`fields.py` lists them. `places.py`, `cookie_places.py`, `durations.py`, `lists.py`, `keys.py` and `values.py` each check one
+kind of value. `settings.py` reads the settings, `implied.py` sets the defaults that depend on others, and `checks.py`
+refuses settings that exclude each other. docs/settings.md is the manual.
 """
 
 from .cookie_places import CookiePlace

@@ -1,6 +1,6 @@
-"""Settings that need, exclude or contradict each other.
+"""Checks of settings that require or exclude each other.
 
-Each check raises `SettingsError` with one line that names the setting, what is wrong and how to fix it.
+Each check raises `SettingsError` with one line: the setting, what is wrong, how to fix it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _TLS_PARTS = ("ca", "cert", "key", "server_name")
 
 
 def check_together(settings: SettingsFields) -> None:
-    """Raises `SettingsError` for the first thing that does not fit together."""
+    """Raises `SettingsError` for the first setting that does not fit the others."""
     _check_redis(settings)
     _check_redis_url(settings)
     _check_tls(settings)
@@ -27,21 +27,21 @@ def check_together(settings: SettingsFields) -> None:
 def _check_listeners(settings: SettingsFields) -> None:
     hosts = {settings.host, settings.metrics_host}
     if settings.port and settings.port == settings.metrics_port and (len(hosts) == 1 or hosts & _EVERY_ADDRESS):
-        raise SettingsError(f"METRICS_PORT and PORT are both {settings.port}; choose another for the metrics")
+        raise SettingsError(f"METRICS_PORT: {settings.port} is also PORT; give another port for the metrics")
 
 
 def _check_redis(settings: SettingsFields) -> None:
     mode = settings.redis_mode
     if "redis_mode" not in settings.model_fields_set and settings.redis_sentinels and settings.redis_cluster_nodes:
-        raise SettingsError("REDIS_SENTINELS and REDIS_CLUSTER_NODES are both set; unset one, or say which with REDIS_MODE")
+        raise SettingsError("REDIS_SENTINELS: REDIS_CLUSTER_NODES is set too; unset one of them, or choose with REDIS_MODE")
     if mode == "sentinel" and not settings.redis_sentinels:
-        raise SettingsError("REDIS_SENTINELS must be set with REDIS_MODE=sentinel; for example 10.0.0.1:26379, 10.0.0.2:26379")
+        raise SettingsError("REDIS_SENTINELS: required with REDIS_MODE=sentinel; for example 10.0.0.1:26379, 10.0.0.2:26379")
     if mode == "cluster" and not settings.redis_cluster_nodes:
-        raise SettingsError("REDIS_CLUSTER_NODES must be set with REDIS_MODE=cluster; for example 10.0.0.1:6379, 10.0.0.2:6379")
+        raise SettingsError("REDIS_CLUSTER_NODES: required with REDIS_MODE=cluster; for example 10.0.0.1:6379, 10.0.0.2:6379")
     if mode == "cluster" and settings.redis_db:
-        raise SettingsError("REDIS_DB must be 0 with REDIS_MODE=cluster: a Cluster has one database; unset it")
+        raise SettingsError("REDIS_DB: a Cluster has only database 0; unset REDIS_DB")
     if settings.redis_min_idle > settings.redis_pool_size:
-        raise SettingsError("REDIS_MIN_IDLE is larger than REDIS_POOL_SIZE; lower the former or raise the latter")
+        raise SettingsError("REDIS_MIN_IDLE: is more than REDIS_POOL_SIZE; lower REDIS_MIN_IDLE or raise REDIS_POOL_SIZE")
 
 
 def _check_redis_url(settings: SettingsFields) -> None:
@@ -49,34 +49,34 @@ def _check_redis_url(settings: SettingsFields) -> None:
         return
     parts = split_url(settings.redis_url.get_secret_value())
     if parts is None:
-        raise SettingsError("REDIS_URL is not a URL (its port may be wrong); write for example redis://host:6379/0")
+        raise SettingsError("REDIS_URL: is not a URL, or its port is invalid; write for example redis://host:6379/0")
     if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise SettingsError("REDIS_URL must begin with redis://, rediss:// or unix://; for example redis://host:6379/0")
+        raise SettingsError("REDIS_URL: must begin with redis://, rediss:// or unix://; for example redis://host:6379/0")
     if parts.query or parts.fragment:
-        raise SettingsError("REDIS_URL has something after ? or #; what else there is to say has settings of its own (REDIS_...)")
+        raise SettingsError("REDIS_URL: must not have a part after ? or #; use the other REDIS_ settings instead")
     if parts.scheme == "unix":
         if not parts.path or parts.hostname:
-            raise SettingsError("REDIS_URL names no socket; write for example unix:///run/redis/redis.sock")
+            raise SettingsError("REDIS_URL: names no socket; write for example unix:///run/redis/redis.sock")
     elif parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        raise SettingsError("REDIS_URL: what follows the host is the database's number; for example redis://host:6379/0")
+        raise SettingsError("REDIS_URL: only the number of the database may follow the host; for example redis://host:6379/0")
     if settings.redis_mode != "single":
-        raise SettingsError(f"REDIS_URL names a single server, but REDIS_MODE is {settings.redis_mode}; unset one of them")
+        raise SettingsError(f"REDIS_URL: names a single server, but REDIS_MODE is {settings.redis_mode}; unset one of them")
     for name in ("redis_host", "redis_port"):
         if name in settings.model_fields_set:
-            raise SettingsError(f"REDIS_URL and {name.upper()} both say where Redis is; unset one of them")
+            raise SettingsError(f"REDIS_URL: {name.upper()} is set too; unset one of them")
 
 
 def _check_tls(settings: SettingsFields) -> None:
     for prefix in ("redis_tls", "redis_sentinel_tls"):
         if getattr(settings, f"{prefix}_key") is not None and getattr(settings, f"{prefix}_cert") is None:
             name = prefix.upper()
-            raise SettingsError(f"{name}_KEY needs {name}_CERT, the certificate that it belongs to; set both or neither")
+            raise SettingsError(f"{name}_KEY: {name}_CERT, the certificate of this key, is not set; set both or neither")
     is_secured = settings.redis_tls or settings.redis_sentinel_tls or _is_secured_by_url(settings)
     if is_secured or "redis_tls" in settings.model_fields_set:
         return
     for part in _TLS_PARTS:
         if f"redis_tls_{part}" in settings.model_fields_set:
-            raise SettingsError(f"REDIS_TLS_{part.upper()} is set, but connections would be in the clear; set REDIS_TLS=true")
+            raise SettingsError(f"REDIS_TLS_{part.upper()}: has no effect without TLS; set REDIS_TLS=true, or unset it")
 
 
 def _is_secured_by_url(settings: SettingsFields) -> bool:
@@ -85,46 +85,52 @@ def _is_secured_by_url(settings: SettingsFields) -> bool:
 
 def _check_cookies(settings: SettingsFields) -> None:
     name, is_secure = settings.session_name, settings.is_cookie_secure
-    prefix = name.lower()  # browsers heed the prefixes in any case (RFC 6265bis, 4.1.3)
+    prefix = name.lower()  # browsers obey the prefixes in any case (RFC 6265bis, 4.1.3)
     if prefix.startswith("__host-") and settings.cookie_domain:
-        raise SettingsError("SESSION_NAME begins with __Host-, which forbids COOKIE_DOMAIN; unset it or use a __Secure- name")
+        raise SettingsError(
+            "SESSION_NAME: a name with __Host- excludes COOKIE_DOMAIN; unset COOKIE_DOMAIN, or use a name with __Secure-"
+        )
     if prefix.startswith("__host-") and settings.cookie_path != "/":
-        raise SettingsError("SESSION_NAME begins with __Host-, which needs COOKIE_PATH=/; unset it or use a __Secure- name")
+        raise SettingsError(
+            "SESSION_NAME: a name with __Host- requires COOKIE_PATH=/; unset COOKIE_PATH, or use a name with __Secure-"
+        )
     if prefix.startswith(("__host-", "__secure-")) and not is_secure:
-        raise SettingsError(f"SESSION_NAME {name} needs COOKIE_SECURE=true; browsers drop it otherwise")
+        raise SettingsError(f"SESSION_NAME: browsers drop a cookie named {name} if it is not Secure; set COOKIE_SECURE=true")
     if settings.cookie_samesite == "None" and not is_secure:
-        raise SettingsError("COOKIE_SAMESITE=None needs COOKIE_SECURE=true; browsers drop the cookie otherwise")
+        raise SettingsError("COOKIE_SAMESITE: browsers drop a cookie with None if it is not Secure; set COOKIE_SECURE=true")
     if settings.cookie_partitioned and not is_secure:
-        raise SettingsError("COOKIE_PARTITIONED needs COOKIE_SECURE=true; browsers drop the cookie otherwise")
+        raise SettingsError("COOKIE_PARTITIONED: browsers drop a partitioned cookie if it is not Secure; set COOKIE_SECURE=true")
     if settings.cookie_partitioned and settings.cookie_samesite != "None":
         raise SettingsError(
-            "COOKIE_PARTITIONED is for pages in a frame of another site, and those get the cookie only with "
-            "COOKIE_SAMESITE=None; set that, or unset COOKIE_PARTITIONED"
+            "COOKIE_PARTITIONED: in a frame of another site, browsers send a cookie only with COOKIE_SAMESITE=None; set it, or "
+            "unset COOKIE_PARTITIONED"
         )
     if prefix.startswith("__host-") and any(each.domain or each.path != "/" for each in settings.cookie_former):
         raise SettingsError(
-            f"COOKIE_FORMER has a domain or a path, but a cookie named {name} never had one; unset it, or write / partitioned"
+            f"COOKIE_FORMER: a cookie named {name} cannot have had a domain or a path; unset COOKIE_FORMER, or write / partitioned"
         )
     if not settings.cookie_keys and not settings.is_embedded:
-        raise SettingsError("COOKIE_KEYS must be set; make a key with `stateroom keys` and give the same to every host")
+        raise SettingsError("COOKIE_KEYS: required; make a key with `stateroom keys` and give every host the same")
 
 
 def _check_database(settings: SettingsFields) -> None:
     if settings.database_url is None and settings.redis_mode in {"sentinel", "cluster"}:
         raise SettingsError(
-            f"DATABASE_URL must be set with REDIS_MODE={settings.redis_mode}: hosts must share users and the revocation "
-            "journal; for example postgresql://user@host/stateroom, or none for library use without them"
+            f"DATABASE_URL: required with REDIS_MODE={settings.redis_mode}, because all hosts must share one user database; for "
+            "example postgresql://user@host/stateroom, or none for library use without one"
         )
     if settings.journal_required and not settings.has_database:
         raise SettingsError(
-            "JOURNAL_REQUIRED needs a database, but DATABASE_URL is none; name a database or unset JOURNAL_REQUIRED"
+            "JOURNAL_REQUIRED: DATABASE_URL=none has no journal; name a database in DATABASE_URL, or unset JOURNAL_REQUIRED"
         )
 
 
 def _check_lifetimes(settings: SettingsFields) -> None:
     if settings.session_max_age > settings.session_absolute_max_age:
-        raise SettingsError("SESSION_MAX_AGE is longer than SESSION_ABSOLUTE_MAX_AGE; raise the latter or lower the former")
+        raise SettingsError("SESSION_MAX_AGE: is longer than SESSION_ABSOLUTE_MAX_AGE; lower it, or raise SESSION_ABSOLUTE_MAX_AGE")
     if settings.session_renew_interval >= settings.session_max_age:
-        raise SettingsError("SESSION_RENEW_INTERVAL must be shorter than SESSION_MAX_AGE; leave it unset for a tenth of it")
+        raise SettingsError(
+            "SESSION_RENEW_INTERVAL: must be shorter than SESSION_MAX_AGE; lower it, or unset it for a tenth of SESSION_MAX_AGE"
+        )
     if settings.degraded_max_age > settings.session_max_age:
-        raise SettingsError("DEGRADED_MAX_AGE is longer than SESSION_MAX_AGE; lower it")
+        raise SettingsError("DEGRADED_MAX_AGE: is longer than SESSION_MAX_AGE; lower it, or raise SESSION_MAX_AGE")

@@ -1,4 +1,4 @@
-"""Settings that are a time: in seconds, or with a unit (`500ms`, `90s`, `15m`, `12h`, `30d`)."""
+"""Settings that are a duration: in seconds, or with a unit (`500ms`, `90s`, `15m`, `12h`, `30d`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 MAX_WAIT_SECONDS = 60
-"""No wait for Redis may be longer. Who sets 500 means milliseconds."""
+"""The longest time-out for Redis. A larger number, such as 500, was meant as milliseconds."""
 MAX_LIFETIME_SECONDS = 10 * 366 * 24 * 3600
 
 _UNITS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
@@ -18,7 +18,7 @@ _WITH_UNIT = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)", re.ASCII)
 
 
 def _seconds(value: object) -> object:
-    """A text with a unit, or a `timedelta`, in seconds. pydantic judges a plain number afterwards."""
+    """Convert a text or a `timedelta` to seconds. pydantic checks a number afterwards."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     if not isinstance(value, str):
@@ -30,13 +30,13 @@ def _seconds(value: object) -> object:
     try:
         return float(text)
     except ValueError:
-        raise ValueError("must be seconds, or a time such as 90s, 15m, 12h or 30d") from None
+        raise ValueError("must be a number of seconds, or a duration such as 90s, 15m, 12h or 30d") from None
 
 
 def _whole_seconds(value: object) -> object:
     seconds = _seconds(value)
     if isinstance(seconds, float) and not seconds.is_integer():
-        raise ValueError("must be whole seconds, or a time such as 90s, 15m, 12h or 30d")
+        raise ValueError("must be a whole number of seconds, or a duration such as 90s, 15m, 12h or 30d")
     return seconds
 
 

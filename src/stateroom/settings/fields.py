@@ -1,8 +1,8 @@
 """Every setting with its type and its default, in one class.
 
-Names are those of the environment (`REDIS_HOST`), in lower case here (`settings.redis_host`). There is no default
-secret. The type of a setting has None only where None means something to its reader. `implied.py` replaces the default
-of a setting that depends on others.
+The names are those of the environment (`REDIS_HOST`) in lower case (`settings.redis_host`). No secret has a default. The
+type of a setting includes None only if None has a meaning of its own. `implied.py` replaces the defaults that depend on
+other settings. docs/settings.md describes each setting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, 
 
 DEFAULT_LEASE_SECONDS = 0.5
 SHORTEST_LEASE_SECONDS = 0.4
-"""A shorter lease would be over before the journal is read twice (sessions/protocol/lease.py)."""
+"""A shorter lease would end before the journal is read twice (sessions/protocol/lease.py)."""
 
 RedisMode = Literal["embedded", "single", "sentinel", "cluster"]
 
@@ -142,25 +142,25 @@ class SettingsFields(BaseSettings):
 
     @property
     def has_demo_user(self) -> bool:
-        """Whether there is a demo user, whose password is public: in embedded mode on a loopback address only."""
+        """Whether there is a demo user, whose password is public. It exists only in embedded mode on a loopback address."""
         return self.is_embedded and is_loopback_name(self.host)
 
     @property
     def is_cookie_secure(self) -> bool:
-        """Whether cookies carry `Secure` from the first request on."""
+        """Whether cookies have `Secure` from the first request on."""
         return not self.is_embedded if self.cookie_secure is None else self.cookie_secure
 
     @property
     def has_database(self) -> bool:
-        """False with `DATABASE_URL=none`: library use without accounts and journal."""
+        """False with `DATABASE_URL=none`, which is for library use without accounts and journal."""
         return self.database_url is None or self.database_url.get_secret_value().lower() != "none"
 
     @property
     def longest_session_ms(self) -> int:
-        """How long a session lives at most, milliseconds."""
+        """The longest lifetime of a session, in milliseconds."""
         return 1000 * max(self.session_absolute_max_age, self.session_remember_max_age)
 
     @property
     def key_ring(self) -> tuple[bytes, ...]:
-        """The cookie keys as bytes, the sealing one first."""
+        """The cookie keys as bytes. The first one seals."""
         return tuple(decode_cookie_key(key.get_secret_value()) for key in self.cookie_keys)

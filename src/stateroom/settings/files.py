@@ -1,10 +1,10 @@
 """Reads the files that settings name again: on SIGHUP, when they have changed, and before a connection is made.
 
-A certificate is renewed every few weeks and a password is rotated, while the service runs for months. Kubernetes renames a
-symbolic link to a new folder (https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-files-from-a-pod),
-so a change is seen by what the path leads to: device, inode, size and times.
+Certificates are renewed and passwords are rotated while the service runs. Kubernetes replaces a symbolic link by one to a new
+folder (https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-files-from-a-pod). So a file counts as
+changed if its path leads to another device, inode, size or time.
 
-Who uses the value of a setting registers a function with `on_change`. A function that raises `SettingsError` keeps what it had.
+Code that uses a setting registers a function with `on_change`. If the function raises `SettingsError`, the old value stays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .sources import files_in_environment
 log = get_logger(__name__)
 
 LOOK_SECONDS = 2.0
-"""How often the files are looked at while nothing connects."""
+"""How often the files are checked if no connection is made."""
 
 Apply: TypeAlias = Callable[[Settings], None]
 _Fingerprint: TypeAlias = tuple[int, ...] | None
@@ -32,7 +32,7 @@ _Fingerprint: TypeAlias = tuple[int, ...] | None
 class SettingsFiles:
     """The files of one application's settings.
 
-    `settings`: the settings as they are now. Only values that come from files differ from those of the start.
+    `settings`: the settings now. Only values from files differ from those at startup.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,16 +51,16 @@ class SettingsFiles:
     def on_change(self, names: str | Iterable[str], function: Apply) -> None:
         """Call the function with the present settings when a file of one of these settings has changed, and on SIGHUP.
 
-        `names`: settings in lower case. The function raises `SettingsError` to keep what it has; that is logged.
+        `names`: settings in lower case. The function raises `SettingsError` to keep its old value; the error is logged.
         """
         self._functions.append((frozenset([names] if isinstance(names, str) else names), function))
 
     def look(self) -> None:
-        """Read the files that have changed since they were last looked at. This costs one system call for each file."""
+        """Read the files that have changed since the last look. This costs one system call for each file."""
         seen = {name: _fingerprint(path) for name, path in self._files.items()}
         changed = {name for name, found in seen.items() if found != self._seen[name]}
         if changed:
-            self._seen = seen  # A wrong file is reported once, and again when it has changed again.
+            self._seen = seen  # An invalid file is reported once, and again if it changes again.
             self._read(changed)
 
     def reread(self) -> None:
@@ -69,7 +69,7 @@ class SettingsFiles:
         self._read({name for names, _ in self._functions for name in names})
 
     async def watch(self) -> None:
-        """Look at the files every `LOOK_SECONDS`, for ever."""
+        """Look at the files every `LOOK_SECONDS`, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.look()
@@ -92,11 +92,11 @@ class SettingsFiles:
             log.info("settings_files_read", settings=[name.upper() for name in read])
 
     def _take_over(self, changed: set[str]) -> set[str]:
-        """Take the new values of these settings. Returns those that stay as they were, because a file is wrong."""
+        """Take the new values of these settings. Returns the settings that keep their old values because a file is invalid."""
         try:
             read = self.settings.read_again()
         except SettingsError as error:
-            # A certificate or a CA is read by its function, so a wrong secret does not hold it back.
+            # The functions read certificates and CAs themselves, so an invalid secret does not stop those.
             kept = changed - self._paths.keys()
             _log_kept(sorted(kept), error)
             return kept

@@ -1,4 +1,4 @@
-"""What the given settings imply for the others: defaults that no constant can be."""
+"""Defaults that depend on other settings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ DEFAULT_METRICS_HOST, DEFAULT_METRICS_PORT = "127.0.0.1", 9464
 
 
 def fill_in(settings: SettingsFields) -> None:
-    """Give each setting of `IMPLIED` that nobody has set its value."""
+    """Set each setting of `IMPLIED` that was not given."""
     for name, imply in IMPLIED.items():
         if name not in settings.model_fields_set:
-            settings.__dict__[name] = imply(settings)  # the model is frozen for everybody else
+            settings.__dict__[name] = imply(settings)  # the model is frozen, except here
 
 
 def _redis_mode(settings: SettingsFields) -> RedisMode:
@@ -38,7 +38,7 @@ def _session_name(settings: SettingsFields) -> str:
 
 
 def _metrics_host(settings: SettingsFields) -> str | None:
-    """A listener of its own where the public one is not for this machine alone, or where its port is set."""
+    """The metrics have their own listener if `METRICS_PORT` is set, or if other machines can reach the public listener."""
     is_own = settings.metrics_port is not None or not is_loopback_name(settings.host)
     return DEFAULT_METRICS_HOST if is_own else None
 

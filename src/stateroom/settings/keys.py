@@ -1,9 +1,10 @@
-"""Settings that are secret keys. No error repeats a key."""
+"""Settings that are secret keys. No error contains a key."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,15 +26,15 @@ def decode_cookie_key(text: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != COOKIE_KEY_BYTES:
-        raise ValueError("a key is not 32 bytes of base64url; make one with `stateroom keys`")
+        raise ValueError("is not 32 bytes of base64url; make a key with `stateroom keys`")
     return key
 
 
 def decode_jwt_key(text: str) -> Ed25519PrivateKey:
     """A private key as `stateroom keys --jwt` prints it: PKCS #8 in base64. Raises `ValueError`.
 
-    Nothing else is taken. 32 random bytes would also do as such a key, but those may be the secret of an earlier release,
-    which the services have that verify tokens: they could go on minting.
+    No other form is accepted. Any 32 bytes could serve as a private key. But 32 bytes may be the shared secret of an earlier
+    release. Services that verify tokens know that secret, and could still make tokens with it.
     """
     try:
         raw = base64.b64decode(text, validate=True)
@@ -41,33 +42,36 @@ def decode_jwt_key(text: str) -> Ed25519PrivateKey:
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(  # noqa: TRY004 (pydantic takes it for a wrong value)
-            "a key is no Ed25519 private key, and shared secrets are no longer taken; make one with `stateroom keys --jwt`"
+        raise ValueError(  # noqa: TRY004 (pydantic expects ValueError for an invalid value)
+            "is not an Ed25519 private key (shared secrets are not accepted); make a key with `stateroom keys --jwt`"
         )
     return key
 
 
-def _keys(value: object, command: str = "stateroom keys") -> object:
+def _keys(value: object, decode: Callable[[str], object], command: str) -> object:
+    """The keys of a value. Raises `ValueError`, which names an invalid key by its number."""
     parts = split_list(value)
     if parts == () and value:
-        raise ValueError(f"has no key between its commas; make one with `{command}`, or unset it")
+        raise ValueError(f"contains no key; make one with `{command}`, or unset it")
+    if isinstance(parts, (tuple, list)):
+        for number, part in enumerate(parts, 1):
+            which = f"key {number} of {len(parts)}" if len(parts) > 1 else "the key"
+            text = part.get_secret_value() if isinstance(part, SecretStr) else part
+            if isinstance(text, str) and len(text.split()) > 1:
+                raise ValueError(f"{which} contains a space; put a comma or a line break between two keys")
+            try:
+                decode(text)
+            except ValueError as error:
+                raise ValueError(f"{which} {error}") from None
     return parts
 
 
 def _cookie_keys(value: object) -> object:
-    parts = _keys(value)
-    if isinstance(parts, (tuple, list)):
-        for part in parts:
-            decode_cookie_key(part.get_secret_value() if isinstance(part, SecretStr) else part)
-    return parts
+    return _keys(value, decode_cookie_key, "stateroom keys")
 
 
 def _jwt_keys(value: object) -> object:
-    parts = _keys(value, "stateroom keys --jwt")
-    if isinstance(parts, (tuple, list)):
-        for part in parts:
-            decode_jwt_key(part.get_secret_value() if isinstance(part, SecretStr) else part)
-    return parts
+    return _keys(value, decode_jwt_key, "stateroom keys --jwt")
 
 
 CookieKeys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_cookie_keys)]

@@ -1,4 +1,7 @@
-"""Settings that hold several values."""
+"""Settings that hold several values, separated by commas or line breaks.
+
+Every list setting has the same form in the environment, in `.env` and in a file that `NAME_FILE` names.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pydantic import SecretStr
 
 
 def split_list(value: object) -> object:
-    """The parts of a text, which stand between commas or one a line; empty ones are ignored. Anything else stays as it is."""
+    """Split a text at commas and line breaks, and leave out empty parts. A value that is not a text is returned unchanged."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Names that are nearly those of settings: a misspelt setting would have no effect, and nobody would notice."""
+"""Finds misspelt names of settings. Without this check a misspelt setting would silently have no effect."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .places import is_service_link
 
 MOST_EDITS = 2
 _FOREIGN_KEYS = frozenset({"COOKIE_HASH_KEY", "COOKIE_BLOCK_KEY"})
-"""Other session services call their cookie keys so. Ignored in silence, they would be missed only in production."""
+"""Names of the cookie keys in other session services. They are an error, because the keys would silently be unused."""
 
 _NO_SLIPS = frozenset({"COOKIE_SECRET"})
-"""Names near ours that other services on a host really have (this one is near COOKIE_SECURE)."""
+"""Names that resemble ours and belong to other services (COOKIE_SECRET resembles COOKIE_SECURE)."""
 
 _MAKE_A_KEY = "make a key with `stateroom keys` and use COOKIE_KEYS"
 _FOR_TLS = "for TLS set REDIS_TLS=true, or begin REDIS_URL with rediss://"
@@ -38,29 +38,28 @@ _FIXES = {
     "COOKIE_SECRET": _MAKE_A_KEY, "SESSION_SECRET": _MAKE_A_KEY, "SESSION_KEYS": _MAKE_A_KEY, "SECRET_KEY": _MAKE_A_KEY,
     "COOKIE_HASH_KEY": _MAKE_A_KEY, "COOKIE_BLOCK_KEY": _MAKE_A_KEY,
 }  # fmt: skip
-"""What other libraries and services call things that we have under another name. The letters lead to the wrong setting."""
+"""Names that other libraries use, and our setting for each. The setting with the most similar name would be another one."""
 
 
 class MisspeltSettingWarning(UserWarning):
-    """A variable whose name is nearly that of a setting. `stateroom serve` does not start with one."""
+    """A variable whose name resembles that of a setting. `stateroom serve` does not start with such a variable."""
 
 
 def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
-    """Code means every name for us. Raises `SettingsError` for one that is none of ours. All names are in lower case."""
+    """Raise `SettingsError` for a keyword argument that is not a setting. All names are in lower case."""
     for name in given:
         if name not in known and not name.startswith("_"):
             near = difflib.get_close_matches(name, known, n=1)
-            fix = f"did you mean {near[0].upper()}?" if near else "the README lists the settings"
+            fix = f"did you mean {near[0].upper()}?" if near else "docs/settings.md lists the settings"
             fix = _FIXES.get(name.upper(), fix)
             raise SettingsError(f"{name.upper()} is not a setting of Stateroom; {fix}")
 
 
 def look_at_names(place: Mapping[str, str | None], known: Collection[str]) -> None:
-    """Warn of misspelt names in the environment or `.env`; names there are for others too.
+    """Warn of misspelt names in the environment or `.env`, which also hold variables of other programs.
 
-    `place` has values by names, `known` is in lower case. Raises `SettingsError` for cookie keys as other services
-    name them. A variable that Kubernetes or Docker makes for a service (`REDIS_0_PORT=tcp://…`) is nobody's slip, and
-    an empty value has no effect under any name.
+    `place`: values by name. `known`: settings in lower case. Ignores variables that Kubernetes or Docker sets for a service
+    (`REDIS_0_PORT=tcp://…`) and empty values. Raises `SettingsError` for the cookie keys of other session services.
     """
     forms = dict.fromkeys(form for name in known for form in (name.upper(), f"{name.upper()}_FILE"))
     for key, value in place.items():
@@ -76,20 +75,20 @@ def look_at_names(place: Mapping[str, str | None], known: Collection[str]) -> No
 
 
 def nearest(name: str, forms: Iterable[str]) -> str | None:
-    """The form that the fewest edits make of this name, of those within `MOST_EDITS`."""
+    """The form with the fewest edits from this name; None if there is none within `MOST_EDITS`."""
     near = [form for form in forms if any(part in name for part in _parts(form)) and is_within(name, form, MOST_EDITS)]
     return next((form for edits in range(1, MOST_EDITS + 1) for form in near if is_within(name, form, edits)), None)
 
 
 @functools.cache
 def _parts(form: str) -> tuple[str, ...]:
-    """One part more than there may be edits: a name within so many has at least one of them. This spares most comparisons."""
+    """Parts of a form, one more than `MOST_EDITS`. A name within `MOST_EDITS` contains at least one, so most need no comparison."""
     ends = [len(form) * number // (MOST_EDITS + 1) for number in range(MOST_EDITS + 2)]
     return tuple(form[begin:end] for begin, end in pairwise(ends))
 
 
 def is_within(one: str, other: str, edits: int) -> bool:
-    """Whether so many insertions, deletions and substitutions of a letter make one name of the other."""
+    """Whether at most this many insertions, deletions and substitutions of a letter turn one name into the other."""
     if abs(len(one) - len(other)) > edits:
         return False
     alike = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,7 +1,7 @@
-"""Settings that say where something is: hosts, ports, addresses, networks, origins.
+"""Settings that are hosts, ports, addresses, networks or origins.
 
-Each reader raises `ValueError` with what is wrong and how to fix it. A text with an `@` may hold a password and is
-never repeated in the error.
+Each reader raises `ValueError` with what is wrong and how to fix it. The error never repeats a text with an `@`, because
+the text may contain a password.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Address(NamedTuple):
 def parse_address(text: str) -> Address:
     """`host:port` or `[::1]:port`. Raises `ValueError` with the fix."""
     if "@" in text or "://" in text:
-        raise ValueError("a list of host:port has a URL or a user name in it; write for example 127.0.0.1:26379")
+        raise ValueError("must be host:port, without a scheme and a user name; write for example 127.0.0.1:26379")
     if text.count(":") > 1 and not text.startswith("["):
         raise ValueError("an IPv6 address needs brackets and a port; write for example [::1]:26379")
     parts = split_url(f"//{text}")
@@ -49,7 +49,7 @@ def parse_address(text: str) -> Address:
 
 
 def split_url(text: str) -> SplitResult | None:
-    """The parts of a URL, or None for no URL: `urlsplit`'s own errors repeat the text, with the password in it."""
+    """The parts of a URL; None if it is not a URL. The errors of `urlsplit` repeat the text, which may contain a password."""
     try:
         parts = urlsplit(text)
         _ = parts.hostname
@@ -59,7 +59,7 @@ def split_url(text: str) -> SplitResult | None:
 
 
 def is_host_name(text: str) -> bool:
-    """Whether this is a name or an IPv4 address, without port and scheme."""
+    """Whether the text is a host name or an IPv4 address, without port and scheme."""
     return _HOST_NAME.fullmatch(text) is not None
 
 
@@ -72,7 +72,7 @@ def is_service_link(value: str) -> bool:
 
 
 def _port_of(parts: SplitResult) -> int | None:
-    """None where there is none; 0 for what cannot be a port."""
+    """None if there is no port; 0 if the port is invalid."""
     try:
         return parts.port
     except ValueError:
@@ -81,7 +81,7 @@ def _port_of(parts: SplitResult) -> int | None:
 
 def _port(value: object) -> object:
     if isinstance(value, str) and is_service_link(value):
-        raise ValueError("Kubernetes or Docker has set it for a service of that name; set it, or enableServiceLinks: false")
+        raise ValueError("Kubernetes or Docker has set this variable for a service; set a port, or enableServiceLinks: false")
     return value
 
 
@@ -101,7 +101,7 @@ def _networks(value: object) -> object:
         try:
             networks.append(parse_network(str(part)))
         except ValueError:
-            shown = "a part" if "@" in str(part) else repr(part)
+            shown = "a value" if "@" in str(part) else repr(part)
             raise ValueError(f"{shown} is not a network; write for example 10.0.0.0/8 or ::1/128") from None
     return tuple(networks)
 
@@ -110,7 +110,7 @@ def _host(text: str) -> str:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if ":" in bare:
         if not is_ipv6(bare):
-            raise ValueError("must be a host alone, without port or scheme; for example 127.0.0.1 or ::1")
+            raise ValueError("must be a host without port and scheme; for example 127.0.0.1 or ::1")
     elif not is_host_name(bare):
         raise ValueError("is not a host name or an address; write for example 127.0.0.1 or redis.example.com")
     return bare
@@ -120,19 +120,19 @@ def _return_host(text: str) -> str:
     parts = split_url(f"//{text}")
     bare = text.removeprefix("*").removeprefix(".")
     if parts is None or "/" in text or "@" in text or not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]+", bare):
-        raise ValueError("must be hosts, without scheme or path; write for example app.example.com")
+        raise ValueError("must be host names without scheme and path; write for example app.example.com")
     return text.lower()
 
 
 def _origin(text: str) -> str:
-    shown = "a part" if "@" in text else repr(text)
+    shown = "a value" if "@" in text else repr(text)
     parts = split_url(text)
     if text.lower() == "null":
-        raise ValueError("null is the origin of sandboxed pages, which anybody can make; name each origin instead")
+        raise ValueError("null is the origin of every sandboxed page; name each origin instead")
     if len(text.split()) > 1:
-        raise ValueError(f"{shown} is not one origin; separate several by commas")
+        raise ValueError(f"{shown} has a space; put a comma or a line break between two origins")
     if "*" in text:
-        raise ValueError(f"{shown} has a wildcard, and origins are compared whole; write each out, as in https://app.example.com")
+        raise ValueError(f"{shown} has a wildcard; write out each origin, for example https://app.example.com")
     if (
         parts is None
         or not parts.scheme
@@ -142,21 +142,23 @@ def _origin(text: str) -> str:
         or parts.fragment
         or "@" in parts.netloc
     ):
-        raise ValueError(f"{shown} is not an origin; write a scheme and a host alone, for example https://app.example.com")
+        raise ValueError(f"{shown} is not an origin; write only a scheme and a host, for example https://app.example.com")
     if not parts.hostname.isascii():
-        raise ValueError(f"{text!r}: browsers say such a host in ASCII; write it so, for example https://xn--bcher-kva.example")
+        raise ValueError(f"{text!r} is not in ASCII, as browsers send it; write for example https://xn--bcher-kva.example")
     if parts.scheme in {"ws", "wss"}:
-        raise ValueError(f"{text!r}: a page that opens WebSockets has an origin of http or https; write that")
-    # Applications make schemes of their own: any other one may be meant.
+        raise ValueError(
+            f"{text!r}: the origin of a page has http or https, also if the page opens WebSockets; write http or https"
+        )
+    # Applications have their own schemes, so any other scheme is accepted.
     is_misspelt = parts.scheme not in DEFAULT_PORTS and difflib.get_close_matches(parts.scheme, DEFAULT_PORTS, cutoff=0.75)
     if parts.scheme in _NO_PAGES or is_misspelt:
-        raise ValueError(f"{text!r}: no page has an origin of this scheme; write for example https://app.example.com")
+        raise ValueError(f"{text!r}: pages have no origin with this scheme; write for example https://app.example.com")
     if is_ipv6(parts.hostname) and "%" not in parts.hostname:
         host = f"[{compressed(parts.hostname)}]"  # as browsers write it
     elif _ORIGIN_HOST.fullmatch(parts.hostname):
         host = parts.hostname
     else:
-        raise ValueError(f"{shown} is not an origin: its host is no name; write for example https://app.example.com")
+        raise ValueError(f"{shown} is not an origin, because its host is invalid; write for example https://app.example.com")
     return origin_of(parts.scheme, host if parts.port is None else f"{host}:{parts.port}")
 
 

@@ -16,7 +16,7 @@ from .places import is_host_name
 
 MAX_COOKIE_NAME_LENGTH = 128
 TRACE_COOKIE = "stateroom_signed_in"
-"""The name of the cookie by which the sign-in page notices that the session cookie was dropped (request/cookie_fate.py)."""
+"""A cookie that shows the sign-in page that the browser dropped the session cookie (request/cookie_fate.py)."""
 
 _NO_COOKIE_NAME = set('()<>@,;:\\"/[]?={} \t')
 
@@ -24,45 +24,47 @@ MAX_DEPLOYMENT_LENGTH = 200
 
 
 def cookie_domain(text: str) -> str:
-    """A `Domain` that browsers keep a cookie for. Raises `ValueError` with the fix."""
+    """Check the `Domain` of a cookie. Raises `ValueError` with the fix."""
     if not is_host_name(text.removeprefix(".")):
-        raise ValueError("must be a domain alone; write for example example.com, or unset it")
+        raise ValueError("must be only a domain; write for example example.com, or unset it")
     bare = text.strip(".").lower()
     if parse_client(bare) is not None or re.fullmatch(r"[0-9]+|0x[0-9a-f]*", bare.rpartition(".")[2]):
-        # Browsers take a name whose last part is a number for an IPv4 address: https://url.spec.whatwg.org/#ends-in-a-number-checker
-        raise ValueError("is an address, and browsers keep no cookie for one; unset it, or name a domain such as example.com")
+        # To a browser, a name whose last part is a number is an IPv4 address: https://url.spec.whatwg.org/#ends-in-a-number-checker
+        raise ValueError("is an address, and browsers drop cookies with an address; unset it, or name a domain such as example.com")
     if _is_public_suffix(bare):
-        raise ValueError("is a public suffix: browsers drop its cookies; name your own domain below it, or unset it")
+        raise ValueError("is a public suffix, and browsers drop cookies for it; name your own domain below it, or unset it")
     return text
 
 
 def _is_public_suffix(domain: str) -> bool:
-    """Whether strangers own the names directly below a domain, as with `co.uk` (https://publicsuffix.org)."""
-    from publicsuffixlist import PublicSuffixList  # reading its list takes 80 ms, and few need it
+    """Whether different owners have the names directly below a domain, as with `co.uk` (https://publicsuffix.org)."""
+    from publicsuffixlist import PublicSuffixList  # imported only if needed, because reading the list takes 80 ms
 
     return PublicSuffixList().is_public(domain)
 
 
 def _cookie_name(name: str) -> str:
     if not name or any(c in _NO_COOKIE_NAME or not 32 < ord(c) < 127 for c in name):
-        raise ValueError("has characters that a cookie name cannot have; use letters, digits, - and _")
+        raise ValueError("has characters that are invalid in the name of a cookie; use letters, digits, - and _")
     if name == TRACE_COOKIE:
-        raise ValueError("is the name of another cookie of this service; use another name")
+        raise ValueError("is the name of another cookie of Stateroom; use another name")
     if len(name) > MAX_COOKIE_NAME_LENGTH:
-        raise ValueError(f"must be {MAX_COOKIE_NAME_LENGTH} characters at most: browsers bound name and value together")
+        raise ValueError(
+            f"must have at most {MAX_COOKIE_NAME_LENGTH} characters, because browsers limit a cookie's length; use a shorter name"
+        )
     return name
 
 
 def cookie_path(path: str) -> str:
-    """A `Path` of a cookie. Raises `ValueError` with the fix."""
+    """Check the `Path` of a cookie. Raises `ValueError` with the fix."""
     if not path.startswith("/") or ";" in path or any(c.isspace() or not c.isprintable() for c in path):
-        raise ValueError("must begin with / and have no space or semicolon; for example /")
+        raise ValueError("must begin with / and must not have a space or a semicolon; for example /app")
     return path
 
 
 def _key_prefix(prefix: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", prefix):
-        raise ValueError("must be 1 to 64 letters, digits and the signs _ . : -; for example session")
+        raise ValueError("must have 1 to 64 characters, of letters, digits and _ . : -; for example session")
     return prefix
 
 
@@ -76,21 +78,21 @@ def _capital(value: object) -> object:
 
 def _file(path: Path) -> Path:
     if not path.is_file():
-        raise ValueError(f"there is no file {path}; name one that is there, or unset it")
+        raise ValueError(f"there is no file {path}; name an existing file, or unset it")
     return path
 
 
 def _deployment(name: str) -> str:
     if len(name) > MAX_DEPLOYMENT_LENGTH or not all("!" <= each <= "~" for each in name):
         raise ValueError(
-            f"must have at most {MAX_DEPLOYMENT_LENGTH} ASCII characters and no space, for example production or https://example.com"
+            f"must have at most {MAX_DEPLOYMENT_LENGTH} ASCII characters and no space; for example production or https://example.com"
         )
     return name
 
 
 def _folder(path: Path) -> Path:
     if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is not a folder; name one, or a place where one can be made")
+        raise ValueError(f"{path} is not a folder; name a folder, which is made if it does not exist")
     return path
 
 

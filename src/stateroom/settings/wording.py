@@ -1,4 +1,4 @@
-"""One line for a value that does not fit: the setting, what is wrong, how to fix it. Never the value: it may be a secret."""
+"""One line for an invalid value: the setting, what is wrong, how to fix it. Never the value, which may be a secret."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BOUNDS = {
 
 
 def first_problem(error: ValidationError, fields: Mapping[str, FieldInfo]) -> str:
-    """The line for the first one. The next startup names the next one."""
+    """The line for the first invalid value. After it is fixed, the next startup names the next one."""
     problem = error.errors(include_input=False, include_url=False)[0]
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     if problem["type"] == "value_error":
-        return f"{name.upper()}: {problem['ctx']['error']}"  # our own words, which end with the fix
+        return f"{name.upper()}: {problem['ctx']['error']}"  # our own text, which ends with the fix
     is_told = problem["type"] == "literal_error" or problem["type"].startswith("bool")
     example = "" if is_told or name not in fields else _example(fields[name])
     return f"{name.upper()}: {_what_is_wrong(problem)}{example}"
@@ -45,7 +45,7 @@ def _what_is_wrong(problem: Any) -> str:
 def _example(field: FieldInfo) -> str:
     value = field.default if field.default is not None else next(iter(field.examples or ()), None)
     if value is None or isinstance(value, (tuple, SecretStr)):
-        return "; see the settings in the README"
+        return "; see docs/settings.md"
     return f"; for example {value}"
 
 

@@ -37,4 +37,4 @@ def kept_key(path: Path, *, make: Callable[[], str], decode: Callable[[str], T],
     except OSError as error:
         raise SettingsError(f"STATE_DIR: {path} cannot be kept: {error.strerror}; name a folder that can be written") from None
     except ValueError as error:
-        raise SettingsError(f"STATE_DIR: {path}: {error}, or remove the file ({loss})") from None
+        raise SettingsError(f"STATE_DIR: {path} {error}, or remove the file ({loss})") from None

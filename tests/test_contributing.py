@@ -19,7 +19,9 @@ FOLDERS = re.findall(r"^\| `([a-z/]+)` \|", TEXT, re.MULTILINE)
 def test_the_loop_for_one_file_of_tests_works() -> None:
     (command,) = re.findall(r"^\.venv/bin/python (-m pytest tests/.*)$", TEXT, re.MULTILINE)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    done = subprocess.run([sys.executable, *command.split()], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *command.split()], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
 

@@ -76,8 +76,8 @@ def test_the_service_may_do_little(units: Path, unit: str) -> None:
 def test_the_drop_ins_of_the_pages_are_valid(units: Path) -> None:
     for name in ("systemd.md", "logs.md"):
         for number, text in enumerate(examples(name, "ini")):
-            text = text.replace("/opt/stateroom/bin/stateroom", "/bin/true")
-            (units / f"{UNITS[0]}.d" / f"{name}-{number}.conf").write_text(text)
+            drop_in = units / f"{UNITS[0]}.d" / f"{name}-{number}.conf"
+            drop_in.write_text(text.replace("/opt/stateroom/bin/stateroom", "/bin/true"))
     printed = analyze("verify", "--man=no", f"./{UNITS[0]}", folder=units)
     assert "stateroom" not in printed, printed
 

@@ -80,7 +80,9 @@ def test_every_event_is_documented_with_its_level() -> None:
 
 
 def test_every_security_event_is_documented_with_its_fields() -> None:
-    documented = {name: set(re.findall(r"`([a-z_]+)`", fields)) for name, fields in SECURITY_ROW.findall(section("Security events"))}
+    documented = {
+        name: set(re.findall(r"`([a-z_]+)`", fields)) for name, fields in SECURITY_ROW.findall(section("Security events"))
+    }
     made = security_events()
     assert {"sign_in", "sign_in_failed", "revoke_all"} <= made.keys()
     assert documented == made
@@ -111,9 +113,7 @@ def test_the_configuration_of_the_library_works() -> None:
         "get_logger('stateroom.example').info('not_written')\n"
         "get_logger('stateroom.example').warning('written')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], env={"PYTHONPATH": SOURCES}, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": SOURCES}, capture_output=True, text=True, check=True)
     message = "sign_in session=ttYfOJOfpG6W4O6xHIeEPA user_id=1 security=True"
     assert message in done.stderr
     assert message in page("logs.md")

@@ -62,7 +62,8 @@ def own_temporary_folder(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _NOT_OWNER:
         raise SettingsError(
-            f"STATE_DIR: its path is too long for a socket, and other users can open {folder}; remove {folder}, or use a shorter path"
+            f"STATE_DIR: its path is too long for a socket, and {folder} does not belong to this user alone; "
+            "remove it, or use a shorter path"
         )
 
 

@@ -100,7 +100,7 @@ def test_the_folder_of_a_socket_with_a_long_path_is_ours_alone(tmp_path: Path, c
         private.chmod(0o777)
     ended = command("serve", STATE_DIR=tmp_path / ("x" * LONGEST_SOCKET_PATH), TMPDIR=shared)
     assert ended.returncode == 2
-    assert f"{private} is not ours alone" in ended.stderr
+    assert f"{private} does not belong to this user alone" in ended.stderr
 
 
 def test_an_sqlite_file_elsewhere_may_be_read_by_a_group_and_by_nobody_else(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 """The only place that reads client addresses and networks: trusted proxies, `/metrics`, request ids, throttling, settings.
 
-The rest of the package gets its answers here because the parts of the service must agree on who a client is. On a
-listener for both families (`HOST=::`) an IPv4 client arrives as `::ffff:192.0.2.1` (RFC 4291, section 2.5.5.2). A
-reader that does not know this form takes a trusted proxy for a stranger.
+All parts of the service must agree on who a client is. On a listener for both families (`HOST=::`) an IPv4 client arrives as
+`::ffff:192.0.2.1` (RFC 4291, section 2.5.5.2). Code that does not know this form does not recognise a trusted proxy.
 
-This module needs nothing of the settings: its callers hand over their networks.
+This module does not read the settings: callers pass the networks.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _IN_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::[0-9]+)?")
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
-"""Azure's gateways and IIS write an IPv4 address so."""
+"""The form in which Azure's gateways and IIS write an IPv4 address."""
 
 
 def parse_client(text: str | None) -> IPAddress | None:
-    """The address of a client, or None if the text is no address.
+    """The address of a client, or None if the text is not an address.
 
-    Understands `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, each also as a mapped
-    IPv4 address (`::ffff:192.0.2.1` is `192.0.2.1`) and with a zone (`fe80::1%eth0` is `fe80::1`): a zone names an
-    interface of this machine and says nothing about the client.
+    Understands `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. Each may also be a mapped
+    IPv4 address (`::ffff:192.0.2.1` is `192.0.2.1`) or have a zone (`fe80::1%eth0` is `fe80::1`). A zone names an interface
+    of this machine and says nothing about the client.
     """
     if text is None:
         return None
@@ -44,7 +43,7 @@ def parse_client(text: str | None) -> IPAddress | None:
 def parse_network(text: str) -> Network:
     """A network in CIDR form, or a single address. A mapped network (`::ffff:10.0.0.0/104`) is the IPv4 one.
 
-    Raises `ValueError`, also for bits set behind the prefix (`10.0.0.1/8`) and for a zone: it would be ignored.
+    Raises `ValueError`, also for bits that are set after the prefix (`10.0.0.1/8`) and for a zone, which would be ignored.
     """
     if "%" in text:
         raise ValueError("a network has no zone")
@@ -57,7 +56,7 @@ def parse_network(text: str) -> Network:
 
 
 def is_in(address: IPAddress | None, networks: Iterable[Network]) -> bool:
-    """Whether one of these networks has the address. No network has None."""
+    """Whether the address is in one of these networks. False for None."""
     return address is not None and any(address in network for network in networks if network.version == address.version)
 
 
@@ -68,7 +67,7 @@ def is_loopback(text: str | None) -> bool:
 
 
 def is_loopback_name(host: str) -> bool:
-    """Whether a host names this machine alone: `localhost`, names below it (RFC 6761, section 6.3), or a loopback address."""
+    """Whether a host name means this machine: `localhost`, names below it (RFC 6761, section 6.3), or a loopback address."""
     name = host.lower().removesuffix(".")
     return name == "localhost" or name.endswith(".localhost") or is_loopback(name)
 
@@ -79,7 +78,7 @@ def host_of(header: str) -> str:
 
 
 def network_around(address: IPAddress, *, ipv4_prefix: int, ipv6_prefix: int) -> Network:
-    """The network of that size that has the address."""
+    """The network of this size that contains the address."""
     return ipaddress.ip_network((address, ipv4_prefix if address.version == 4 else ipv6_prefix), strict=False)
 
 

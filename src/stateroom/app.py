@@ -103,7 +103,7 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
     late: asyncio.Task[None] | None = None
     try:
         await _prepare_accounts(app)
-    except Unavailable:  # the service starts without its database, too
+    except Unavailable:  # the service also starts without its user database
         late = asyncio.create_task(_prepare_later(app), name="stateroom accounts")
     yield
     if late is not None:
@@ -113,7 +113,7 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _prepare_accounts(app: web.Application) -> None:
-    """Look at the stored passwords and at the demo user. Raises `SettingsError`, `Unavailable`."""
+    """Check the stored passwords and the demo user. Raises `SettingsError`, `Unavailable`."""
     accounts, manager = app[ACCOUNTS], app[SESSIONS]
     await accounts.survey()
     if manager.settings.has_demo_user:

@@ -34,7 +34,7 @@ class Event:
 
 
 class EventLogger:
-    """A logger of events. A call below the logger's level costs one look at the level.
+    """A logger of events. A call below the logger's level only compares levels.
 
     A record has the event's fields as attributes too, and its name as `event`, for formatters that write JSON. A field whose
     name `logging` uses itself (`args`, `process`) is in the message only.
@@ -77,7 +77,7 @@ _security = get_logger("stateroom.security")
 
 
 def security_event(name: str, /, **fields: Any) -> None:
-    """Log one security event: sign_in, sign_in_failed, throttled, sign_out, revoke and others. Logger: `stateroom.security`.
+    """Log one security event: sign_in, sign_in_failed, sign_out, revoke and others (docs/logs.md). Logger: `stateroom.security`.
 
     Pass only public fields: the session's handle, the user's id, the address. Never pass a password, token, cookie or key.
     """

@@ -1,15 +1,15 @@
-"""The only place that reads web origins: settings, trusted proxies, the checks of `Origin`, return addresses.
+"""The only place that reads web origins: for settings, trusted proxies, the checks of `Origin`, and return addresses.
 
 An origin is a scheme, a host and a port, as text `scheme://host[:port]` (RFC 6454, section 6.2). Browsers write it in lower case
-and without the scheme's default port. Proxies and programs don't always, so both sides are compared as `plain_origin` writes them.
-A host with a trailing dot is another host, for browsers and their cookies too. So it is another origin.
+and without the scheme's default port. Proxies and programs may write it differently, so both sides are compared in the form that
+`plain_origin` returns. For browsers and their cookies a host with a trailing dot is another host, so it is another origin.
 """
 
 from __future__ import annotations
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _OF_SOCKETS = {"ws": "http", "wss": "https"}
-"""Traefik says in `X-Forwarded-Proto` that a request opens a WebSocket. The page's origin has the scheme that carries it:
+"""For a WebSocket Traefik sends `ws` or `wss` in `X-Forwarded-Proto`. The page's origin has `http` or `https`:
 https://doc.traefik.io/traefik/routing/entrypoints/#forwarded-headers"""
 _DEFAULT_ENDS = {scheme: f":{port}" for scheme, port in DEFAULT_PORTS.items()}
 
@@ -22,6 +22,6 @@ def origin_of(scheme: str, host: str) -> str:
 
 
 def plain_origin(text: str) -> str:
-    """An origin as browsers write it. A text that is none comes back in lower case: `null` is nobody's origin."""
+    """An origin as browsers write it. A text that is not an origin is returned in lower case (`null`)."""
     scheme, separator, host = text.partition("://")
     return origin_of(scheme, host) if separator else text.lower()

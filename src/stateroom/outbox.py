@@ -1,7 +1,7 @@
-"""Sends all answers of one turn of the event loop together.
+"""Sends all responses of one turn of the event loop together.
 
 uvloop writes to the socket at once. A write between two handlers wakes a proxy or load generator on this machine for each
-single answer, and the kernel fills the processor's caches. If all answers are written after the handlers have run, a
+single response, and the kernel fills the processor's caches. If all responses are written after the handlers have run, a
 session check takes up to a quarter less time (docs/performance.md).
 """
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import asyncio
 
 AT_MOST = 64
-"""How many answers may wait for each other. This takes about two milliseconds at most, with any number of clients."""
+"""How many responses may wait for each other. This takes about two milliseconds at most, with any number of clients."""
 
 
 class Outbox:
-    """The outbox of one event loop. Answers are sent before anything that is scheduled after them.
+    """The outbox of one event loop. Responses are sent before anything that is scheduled after them.
 
-    `_waiting`: answers that are not sent yet: `len(_waiting) < AT_MOST` between calls. While there are any, a flush is
+    `_waiting`: responses that are not sent yet: `len(_waiting) < AT_MOST` between calls. While there are any, a flush is
     scheduled.
     """
 

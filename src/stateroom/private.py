@@ -1,8 +1,8 @@
 """Folders and files that no other user of the host can open.
 
-The state folder holds sealed sessions, password hashes and keys. A folder that was there before may have any mode, and in a
-folder that everybody can write to, such as `/tmp`, another user may have put a folder or a symbolic link in its place. So
-modes are set where we may set them, and otherwise startup stops.
+The state folder holds sealed sessions, password hashes and keys. A folder that existed before can have any mode. In a
+folder that everybody can write to, such as `/tmp`, another user may have made a folder or a symbolic link of this name. So we
+set the modes if we may, and otherwise startup stops.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _OF_FILE_SYSTEM = "lost+found"
 
 
 def hide_new_files() -> None:
-    """Let this process, and those that it starts, make files that only its user can open. For processes that are ours."""
+    """Let this process, and the processes that it starts, make files that only its user can open. Not for use in a library."""
     os.umask(UMASK)
 
 
 def own_folder(folder: Path, *, setting: str = "STATE_DIR") -> None:
     """Make the folder if it is missing. Close it and our files in it to all other users.
 
-    Raises `SettingsError` if that is impossible: somebody else made it, or it is shared with files that are not ours.
+    Raises `SettingsError` if that is impossible: another user made it, or it holds files that are not ours.
     """
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -62,7 +62,8 @@ def own_temporary_folder(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _NOT_OWNER:
         raise SettingsError(
-            f"STATE_DIR: its path is too long for a socket, and {folder} is not ours alone; remove that, or use a shorter path"
+            f"STATE_DIR: its path is too long for a socket, and {folder} does not belong to this user alone; "
+            "remove it, or use a shorter path"
         )
 
 
@@ -71,7 +72,7 @@ def open_private(path: Path, mode: Literal["w", "a"]) -> TextIO: ...
 @overload
 def open_private(path: Path, mode: Literal["ab"]) -> BinaryIO: ...
 def open_private(path: Path, mode: str) -> IO[Any]:
-    """Open a file for writing that only we can open, also if it was there with another mode. A symbolic link is refused.
+    """Open a file for writing, and close it to all other users, also if it existed with another mode. Refuses a symbolic link.
 
     Raises `OSError`.
     """
@@ -88,7 +89,7 @@ def open_private(path: Path, mode: str) -> IO[Any]:
 
 
 def close_file(path: Path, *, denied: int = _NOT_OWNER) -> None:
-    """Take these rights from a file of ours. Raises `OSError` if it is missing."""
+    """Remove these rights from one of our files. Raises `OSError` if it is missing."""
     _close(path, denied)
 
 

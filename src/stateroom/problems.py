@@ -1,7 +1,7 @@
 """Turns errors into RFC 9457 problem documents.
 
-Besides the standard members, a document has `error`, a short string for clients that read only that member, and in the
-service the request's id. `detail` says what happened and, after a semicolon, what the client can do. `error` is the part
+Besides the standard members, a document has `error`, a short text for clients that read only this member. In the service
+it also has the request's id. `detail` says what happened and, after a semicolon, what the client can do. `error` is the part
 before that. A document reveals nothing about the inside of the service.
 """
 
@@ -26,7 +26,7 @@ REQUEST_ID = web.RequestKey("stateroom_request_id", str)
 
 
 def problem_response(error: StateroomError, request: web.BaseRequest) -> web.Response:
-    """The answer for an error. The detail of an `Unavailable` is left out, because it names our servers."""
+    """The response for an error. The detail of an `Unavailable` is left out, because it names our servers."""
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
     detail, short = error.detail, None
@@ -60,7 +60,7 @@ def problem(
 ) -> web.Response:
     """A problem document with these words. No cache may keep it.
 
-    `short`: the member `error`; else it is the title from status 500 on, and below that the detail up to a semicolon.
+    `short`: the member `error`. By default the title if the status is 500 or more, otherwise the detail up to a semicolon.
     """
     own_id = request.get(REQUEST_ID)  # the service's requests have one; an application's do not
     document = {

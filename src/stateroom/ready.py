@@ -1,8 +1,8 @@
-"""Answers that are sent as ready bytes.
+"""Responses that are sent as ready bytes.
 
 For a `web.Response` aiohttp fills a mapping of headers, passes it to each signal, completes it and serialises it. These are
-some twenty calls for header lines that hardly differ between answers, and a quarter of a whole session check. Here the
-lines are text from the start, and the common lines of all answers are built once a second.
+about twenty calls for header lines that hardly differ between responses, and a quarter of a whole session check. Here the
+lines are text from the beginning, and the common lines of all responses are built once a second.
 
 This depends on the insides of `web.Response` (`insides/of_aiohttp.py`). A `ReadyResponse` becomes an ordinary response as
 soon as any code asks for its headers. With an aiohttp whose insides we do not know, every response is an ordinary one.
@@ -30,12 +30,12 @@ JSON_LINES = "Content-Type: application/json\r\nCache-Control: no-store\r\n"
 
 
 class CommonLines:
-    """The header lines of every answer of one application, with the date.
+    """The header lines of every response of one application, with the date.
 
     They replace the handlers `stands_for` of `on_response_prepare`, which would set the same headers. If the application
-    has other handlers of this signal too, its answers are ordinary responses.
+    has other handlers of this signal too, all its responses are ordinary ones.
 
-    `_lines`: the common lines for the second `_second`. `_apps`: the application if its answers may be ready, else empty.
+    `_lines`: the common lines for the second `_second`. `_apps`: the application if its responses may be ready, otherwise empty.
     """
 
     def __init__(self, headers: Mapping[str, str], *, stands_for: Sequence[object]) -> None:
@@ -47,12 +47,12 @@ class CommonLines:
         self.put: Put | None = None
 
     async def serve(self, app: web.Application) -> None:
-        """Called when the application starts: decide whether its answers may be ready."""
+        """Called when the application starts: decide whether its responses may be ready."""
         self.put = Outbox(asyncio.get_running_loop()).put
         self._apps = (app,) if list(app.on_response_prepare) == self._stands_for else ()
 
     def lines_for(self, request: web.Request) -> str | None:
-        """The common lines of an answer to this request. None if other signals or an outer application may add headers."""
+        """The common lines of a response to this request. None if other signals or an outer application may add headers."""
         if request.match_info.apps != self._apps:
             return None
         second = int(time())
@@ -65,11 +65,11 @@ class CommonLines:
 class ReadyResponse(of_aiohttp.LazyResponse):
     """A response with status 200, a body and header lines. Each line ends in CR LF and must not repeat a client's raw input.
 
-    Any code may ask for `headers` and the other attributes. The answer is then sent in aiohttp's ordinary way.
+    Any code may ask for `headers` and the other attributes. The response is then sent in aiohttp's ordinary way.
     """
 
     def complete(self, request: web.Request, lines: str, common: CommonLines) -> bool:
-        """Build the answer's bytes from its own lines, `lines` and the common lines. False if it must be an ordinary answer."""
+        """Build the bytes from the response's own lines, `lines` and the common lines. False if aiohttp must send it."""
         body = self.untouched_body()
         if body is None or request.method == "HEAD" or request.version != HttpVersion11 or not request.keep_alive:
             return False

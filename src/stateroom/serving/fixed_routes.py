@@ -4,9 +4,9 @@ For each request aiohttp asks its router, makes a match, wraps the handler in th
 application the request is in. This takes a tenth of a session check. For a path without a variable part the result is
 always the same. So the router is asked once for each fixed path, when the application starts.
 
-All other requests take aiohttp's own way: those with a query or `Expect`, and those for a sub-application. A request for a
+aiohttp handles all other requests itself: those with a query or `Expect`, and those for a sub-application. A request for a
 sub-application goes through the middlewares of several applications, and its match says in which of them it is now. So
-such requests cannot share a match.
+requests for a sub-application cannot share a match.
 """
 
 from __future__ import annotations

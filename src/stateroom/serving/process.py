@@ -42,7 +42,7 @@ BODY_SECONDS = 5.0
 CLOSING_SECONDS = 5.0
 """How long the stores may take to be closed, and the embedded server to stop. The supervisor kills a worker that takes longer."""
 DRAIN_SECONDS = BODY_SECONDS + SHUTDOWN_SECONDS + 2 * CANCEL_SECONDS + CLOSING_SECONDS
-"""A service ends so long after `DRAIN_DELAY` at most, whatever its clients do. Grace periods of manifests must be longer."""
+"""The longest time from the end of `DRAIN_DELAY` to the exit, whatever clients do. Grace periods of manifests must be longer."""
 GC_THRESHOLDS = (50_000, 20, 100)
 """Requests leave few reference cycles. With Python's defaults, garbage collection takes a tenth of a session check."""
 
@@ -65,7 +65,7 @@ async def serve(
     """Serve until SIGTERM, SIGINT or `stop`, then drain. `on_ready` is called when it serves. Raises `SettingsError`."""
     stop = stop or asyncio.Event()
     handle_signals(stop, app[FILES].reread)
-    disable_created_metrics()  # type: ignore[no-untyped-call] # else each counter has a second series that hardly anyone uses
+    disable_created_metrics()  # type: ignore[no-untyped-call] # otherwise each counter has a second series that hardly anyone uses
     if libraries := untested():
         log.warning("untested_versions", libraries=libraries, see="docs/operations.md")
     headers = security_headers(settings)

@@ -1,7 +1,7 @@
 """The service's server, built on aiohttp's. It handles fixed paths directly, and refuses malformed requests itself.
 
-If aiohttp cannot parse a request, its answer contains the versions of Python and aiohttp and the malformed line, and it
-logs this line with a traceback. The line may be a cookie. So we answer with a problem document that repeats nothing.
+If aiohttp cannot parse a request, its response contains the versions of Python and aiohttp and the malformed line, and it
+logs this line with a traceback. The line may be a cookie. So we respond with a problem document that repeats nothing.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ log = get_logger(__name__)
 
 KEEPALIVE_SECONDS = 75.0
 SHUTDOWN_SECONDS = 20.0
-"""How long requests under way may take after the service was told to stop."""
+"""How long requests under way may take when the service stops, after their bodies have arrived."""
 CANCEL_SECONDS = 0.5
-"""aiohttp waits so long twice: before it cancels a handler, and after it has told it."""
+"""aiohttp waits twice for this time: before it cancels a handler, and for the handler to end."""
 
 
 class Runner(web.ServerRunner):
-    """Runs an application that has metrics. `headers`: the headers of an answer to a malformed request.
+    """Runs an application that has metrics. `headers`: the headers of the response to a malformed request.
 
     aiohttp's `AppRunner` starts the application and makes a server. Our own server takes over that server's handler.
     `options` are those of `AppRunner`. With an aiohttp whose insides we do not know, `handler_args` of the application are
@@ -47,7 +47,7 @@ class Runner(web.ServerRunner):
 
     def __init__(self, app: web.Application, headers: Mapping[str, str], **options: Any) -> None:
         self._headers = headers
-        # No handler is cancelled if its client goes away: the steps of a sign-in belong together.
+        # If a client disconnects, its handler is not cancelled, because the steps of a sign-in belong together.
         self._options = {"access_log": None, "handler_cancellation": False, "keepalive_timeout": KEEPALIVE_SECONDS, **options}
         shutdown_timeout = self._options.pop("shutdown_timeout", SHUTDOWN_SECONDS)
         self._starter = web.AppRunner(app, **self._options)
@@ -87,7 +87,7 @@ class Runner(web.ServerRunner):
             await self.app.cleanup()
 
     def _refuse(self, request: web.BaseRequest, error: BaseException | None) -> web.Response:
-        """The answer to a malformed request. It repeats nothing of the request, and neither does the log."""
+        """The response to a malformed request. Neither the response nor the log repeats anything of the request."""
         request[REQUEST_ID] = own_id = secrets.token_hex(16)
         settings = self.app.get(SETTINGS)
         address = kept_form(request.remote, settings.session_address if settings is not None else "off")

@@ -1,9 +1,9 @@
 """Cuts connections whose client does not read.
 
-The kernel and the event loop keep what a client has not read. A handler that writes more waits for the client, and an answer
-of ordinary length waits in the loop's buffer, also after its connection was closed. Without a limit a client that never reads
-keeps its connection, its buffers and a shutdown waiting. A client that reads slowly is no fault: its connection stays as long
-as bytes arrive there.
+The kernel and the event loop keep what a client has not read. A handler that writes more waits for the client. A
+response of ordinary length waits in the loop's buffer, also after its connection was closed. Without a limit, a client that
+never reads keeps its connection and its buffers, and a shutdown waits for it. A client that reads slowly is no fault: its
+connection stays open as long as bytes arrive there.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 STALL_SECONDS = 30.0
-"""How long a client may take no byte of what waits for it. A reader of 50 bytes a second over Ethernet is within it, because a
-full receive window opens again by one segment at least (RFC 9293, section 3.8.6.2.2)."""
+"""How long a client may take no byte of what waits for it. A client that reads 50 bytes a second over Ethernet is within this
+time, because a full receive window opens again by one segment at least (RFC 9293, section 3.8.6.2.2)."""
 DRAIN_STALL_SECONDS = 10.0
-"""While the service stops, a client is cut after so long without progress."""
+"""`STALL_SECONDS` while the service stops."""
 LOOKS_PER_STALL = 8
 
 _BYTES_ACKED = struct.Struct("120xQ")
@@ -99,7 +99,7 @@ def _mark(transport: asyncio.Transport, waiting: int) -> int:
     """A number that grows when the client takes something: the bytes that its kernel has acknowledged.
 
     For a socket without this figure (other systems, unix sockets) it is the negative size of the buffer. That does not grow
-    while a handler writes as much as the client reads, but handlers of long answers wait while the buffer is full.
+    while a handler writes as much as the client reads, but handlers of long responses wait while the buffer is full.
     """
     sock = transport.get_extra_info("socket")
     try:

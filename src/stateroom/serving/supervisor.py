@@ -3,7 +3,7 @@
 The supervisor itself serves nothing. It owns the things that a host has once: the lock on `STATE_DIR`, the ports, the
 embedded server, the folder of the metrics. It starts each worker as a new process, and the kernel distributes connections
 among them. A worker that dies loses only its own connections. The supervisor starts another one in its place: at once the
-first time, and after longer and longer pauses if the worker dies again.
+first time, and after longer pauses if the worker dies again.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Supervisor:
             try:
                 await self._start(worker)
                 telemetry.count_restart(self._metrics_folder)
-            except OSError as error:  # no memory or too many processes: it is tried again
+            except OSError as error:  # no memory or too many processes: the loop tries again
                 log.error("worker_not_started", worker=worker.number, reason=str(error))
                 continue
             if await self._is_ready(worker):
@@ -173,7 +173,7 @@ class Supervisor:
 
 
 def _hold_hangups_back() -> None:
-    """Block SIGHUP between fork and exec. One that comes during the start waits until the worker can read its keys again."""
+    """Block SIGHUP between fork and exec. A SIGHUP during startup then waits until the worker can read its files again."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 

@@ -1,7 +1,7 @@
 """The access log: one line for each request, cheap enough for production.
 
-logging and structlog need 30 us for a line, as long as a whole session check. So JSON lines are written here directly,
-in the form that they would have otherwise. On a terminal logging and structlog write them.
+logging and structlog need 30 us for a line, as long as a whole session check. So this module writes JSON lines directly,
+with the fields that structlog would write. On a terminal logging and structlog write them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class JsonLines(logging.StreamHandler[TextIO]):
 
 
 def access_line() -> AccessLine:
-    """Return the function that writes this process' access lines. It depends on how logging is configured now."""
+    """Return the function that writes this process' access lines. It depends on the present configuration of logging."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, JsonLines):
             return _json_line(handler.stream)
@@ -53,7 +53,7 @@ def _json_line(stream: TextIO) -> AccessLine:
         )
         try:
             stream.write(f"{line.decode()}\n")
-        except OSError:  # a log that nobody reads must not fail a request
+        except OSError:  # a request must not fail because its log cannot be written
             return
 
     return write

@@ -49,7 +49,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))  # else a dozen useless lines at each start
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))  # otherwise a dozen useless lines at each startup
     if structlog.is_configured():  # by the application that we serve
         return
     structlog.configure(

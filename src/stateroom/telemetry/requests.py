@@ -93,7 +93,7 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
 
 
 def _pattern(route: AbstractRoute) -> str:
-    """The route's pattern. The path itself would give a label without limit, because clients choose it."""
+    """The route's pattern. Clients choose the path, so it would give labels without limit."""
     return UNMATCHED if route.resource is None else route.resource.canonical
 
 

@@ -2,8 +2,8 @@
 
 Each worker keeps its figures in files of a shared folder (prometheus_client's multiprocess mode). The worker that is
 scraped adds them up. The files of a worker are named by its number and not by its process id. So the worker that replaces a
-dead one goes on with its counters: counters never decrease, and the number of files does not grow. Figures that only a
-living worker has, such as connections and states, are deleted when it dies.
+dead one continues its counters: counters never decrease, and the number of files does not grow. Figures that are true only
+of a living worker, such as connections and states, are deleted when it dies.
 
 prometheus-client does not document how to name the files (`insides/of_prometheus.py`). With a version whose insides we do
 not know, they are named by the process id: the files of dead workers remain, and their counters with them.

@@ -12,6 +12,7 @@ import aiohttp
 
 from .client import COOKIE, PASSWORD
 from .ledger import IDENTITY_KINDS, Answer, Ledger, RevivedSession, SignedIn, Write
+from .plurals import counted
 
 GRACE_SECONDS = 5.0
 """After the drill a session may be accepted from its cookie alone for this long. Then it counts as lost."""
@@ -68,19 +69,23 @@ class Verdict:
         said = []
         if self.refused:
             first = self.refused[0]
-            said.append(f"{len(self.refused)} refused, the first a {first.kind} with {first.status}: {first.words}")
+            status = first.status or "no response"
+            said.append(f"{counted(len(self.refused), 'request')} refused, the first a {first.kind} with {status}: {first.words}")
         if self.out:
-            said.append(f"{len(self.out)} told that they are signed out")
+            said.append(f"{counted(len(self.out), 'response')} told a signed-in user that nobody is signed in")
         if self.lost:
-            said.append(f"{len(self.lost)} sessions lost, {sum(each.is_degraded for each in self.lost)} of them degraded sign-ins")
+            degraded = sum(each.is_degraded for each in self.lost)
+            said.append(f"{counted(len(self.lost), 'session')} lost, of which {degraded} began while Redis was unavailable")
         if self.back:
-            said.append(f"{len({id(each.session) for each in self.back})} ended sessions back")
+            back = len({id(each.session) for each in self.back})
+            said.append(f"{counted(back, 'ended session')} accepted or stored again")
         if self.others or self.strange:
-            said.append(f"somebody else: {len(self.others)} answers and {len(self.strange)} sessions named another user")
+            named = f"{counted(len(self.others), 'response')} and {counted(len(self.strange), 'session')}"
+            said.append(f"{named} named another user than the client's own")
         if self.shared:
-            said.append(f"{len(self.shared)} user ids given to two users")
+            said.append(f"{counted(len(self.shared), 'user id')} given to several users")
         if self.ghosts:
-            said.append(f"{len(self.ghosts)} sessions are accepted, whose users the restored database lacks")
+            said.append(f"{counted(len(self.ghosts), 'session')} accepted whose user is missing in the restored user database")
         bounds = {"login": slowest if slowest_login is None else slowest_login, "logout": slowest_logout}
         for kind, seconds in self.slowest.items():
             bound = bounds.get(kind, slowest)

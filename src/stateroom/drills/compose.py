@@ -48,7 +48,9 @@ class ContainerScenario:
 
 SCENARIOS = {
     "kill-primary": ContainerScenario("the primary's container is killed", Stack.kill, Stack.start),
-    "pause-primary": ContainerScenario("the primary's container is paused", Stack.pause, Stack.unpause),
+    "pause-primary": ContainerScenario(
+        "the primary's container is paused: connections stay open, and it answers nothing", Stack.pause, Stack.unpause
+    ),
     "cut-off-primary": ContainerScenario("the primary's container loses its network", Stack.cut_off, Stack.reconnect),
 }
 
@@ -99,10 +101,10 @@ class ContainerOutcome:
 
 
 async def drill(stack: Stack, name: str, url: str, *, slowest: float = SLOWEST_SECONDS) -> ContainerOutcome:
-    """Play one scenario. `slowest`: seconds that an answer may take. Raises `DrillError` if the stack does not become whole."""
+    """Play one scenario. `slowest`: seconds that a response may take. Raises `DrillError` if the stack does not become whole."""
     scenario = SCENARIOS[name]
     outcome = ContainerOutcome(name)
-    await _until(stack.is_whole, "the stack is whole before the drill")
+    await _until(stack.is_whole, "before the drill, each Sentinel sees the primary and two linked replicas")
     before = await stack.primary()
     assert before is not None, "it is whole"
     domain = f"{name}-{os.getpid()}-{time.time_ns()}.example.com"
@@ -122,11 +124,11 @@ async def drill(stack: Stack, name: str, url: str, *, slowest: float = SLOWEST_S
                 await asyncio.sleep(BROKEN_SECONDS)
             finally:
                 repaired_at = time.monotonic()
-                marks.append(Mark(repaired_at, "fix", f"{before} is repaired"))
+                marks.append(Mark(repaired_at, "fix", f"{before} repaired"))
                 await scenario.repairs(stack, before)
-            await _until(stack.is_whole, "the old primary follows the new one")
+            await _until(stack.is_whole, "the old primary is a linked replica of the new one")
             outcome.whole_after = time.monotonic() - repaired_at
-            await _until(stack.is_settled, "the service finds the store settled")
+            await _until(stack.is_settled, "the workers report Redis as settled")
             await asyncio.sleep(STEADY_SECONDS)
         ended_at, ledger = time.monotonic(), load.ledger()
         # Ask about each session once per process, because nginx takes the processes in turn.

@@ -57,7 +57,7 @@ class Conditions:
         return [(name, text) for name, text in found if text]
 
     def figures(self) -> dict[str, object]:
-        """The conditions for `drill.json`. What is not known is null."""
+        """The conditions for `drill.json`. An unknown condition is null."""
         return {
             "started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ"), "target": self.target or None, "stateroom": self.stateroom,
             "peer": self.peer or None, "server": self.server or None, "python": self.python, "system": self.system,
@@ -88,7 +88,7 @@ def _revision() -> str:
 
 
 def _server() -> str:
-    """For example `Valkey 9.1.2`; empty if the server does not tell."""
+    """For example `Valkey 9.1.2`; empty if the server does not tell it."""
     binary = find_server()
     found = re.search(r"(\w+) server v=(\S+)", _said([binary, "--version"])) if binary else None
     return f"{found[1]} {found[2]}" if found else ""

@@ -35,15 +35,15 @@ class Verdict:
     requests: Counter[str] = field(default_factory=Counter)
     """How many, by kind."""
     refused: list[Answer] = field(default_factory=list)
-    """Reads, sign-ins and sign-outs with 5xx or without an answer."""
+    """Reads, sign-ins and sign-outs with a 5xx status or without a response."""
     slowest: dict[str, float] = field(default_factory=dict)
     """The longest wait in seconds, by kind (`Answer.waited`)."""
     degraded: int = 0
-    """How many answers were degraded."""
+    """How many responses were degraded."""
     out: list[Answer] = field(default_factory=list)
-    """Answers that told a signed-in user that nobody is signed in."""
+    """Responses that told a signed-in user that nobody is signed in."""
     lost: list[SignedIn] = field(default_factory=list)
-    """Sessions that were acknowledged and are gone. At least one worker does not accept them."""
+    """Sessions whose sign-in was acknowledged, and that at least one worker does not accept."""
     back: list[RevivedSession] = field(default_factory=list)
     """Sessions whose end was acknowledged, and that are accepted or stored again. One session may stand here several times."""
     writes: int = 0
@@ -52,13 +52,13 @@ class Verdict:
     excused: list[Answer] = field(default_factory=list)
     """Refused requests that the scenario allows to be refused."""
     others: list[Answer] = field(default_factory=list)
-    """Answers that named another user than the client's own."""
+    """Responses that named another user than the client's own."""
     strange: list[SignedIn] = field(default_factory=list)
     """Sessions that a worker says belong to another user."""
     shared: dict[int, list[str]] = field(default_factory=dict)
     """User ids that were given to more than one user: the users' emails."""
     ghosts: list[SignedIn] = field(default_factory=list)
-    """Sessions of users whom the restored database lacks, and that a worker still accepts."""
+    """Sessions that a worker still accepts although the restored user database lacks the user."""
 
     def faults(self, *, slowest: float = 1.0, slowest_login: float | None = None, slowest_logout: float = 1.5) -> list[str]:
         """The faults, in words. A lost value is counted, but is not a fault.
@@ -153,7 +153,7 @@ def _is_strange(session: SignedIn, state: Mapping[str, object]) -> bool:
 
 
 async def _settled_check(http: aiohttp.ClientSession, url: str, cookie: str) -> dict[str, object]:
-    """Ask until the answer is not degraded. A worker that cannot reach the store now does not know what is stored."""
+    """Ask until the response is not degraded. A worker that cannot reach Redis now does not know what is stored."""
     deadline = time.monotonic() + GRACE_SECONDS
     while (state := await _check(http, url, cookie)).get("degraded") and time.monotonic() < deadline:  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(GRACE_SECONDS / 50)
@@ -171,7 +171,7 @@ async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn,
         return []
     async with http.get(f"{url}/drill/data", headers={"Cookie": f"{name}={session.cookie}"}) as response:
         data = (await response.json(content_type=None)).get("data", {})
-    # A later value than the last acknowledged one is no fault: it was stored, but its answer was lost.
+    # A later value than the last acknowledged one is no fault: it was stored, but its response was lost.
     return [
         LostWrite(session, key, write, data.get(key))
         for key, write in session.writes.items()
@@ -180,7 +180,7 @@ async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn,
 
 
 async def _still_stored(http: aiohttp.ClientSession, url: str, ended: Iterable[SignedIn], name: str) -> list[RevivedSession]:
-    """Ended sessions in their user's list. The store has them, even if no worker accepts them."""
+    """Ended sessions in their user's list. Redis has them, even if no worker accepts them."""
     found = []
     by_user: dict[str, dict[str, SignedIn]] = {}
     for session in ended:

@@ -71,7 +71,7 @@ class Node:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start, and return when it answers. A second start reads the configuration file as the server left it."""
+        """Start, and return when it replies. A second start reads the configuration file as the server left it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "server.conf"
         if not config.exists():

@@ -15,9 +15,9 @@ from .stage import Mark, Scenario, Span
 
 LINES = 5
 BUSY = 2.0
-"""Processes per core from which on the times of a drill mean little."""
+"""From this many processes per core on, the times of a drill mean little."""
 LONG_SECONDS = 0.25
-"""A standstill of the drill's process from which on the times of a drill mean little."""
+"""From a standstill of the drill's process this long on, the times of a drill mean little."""
 DETECTING = ("+sdown", "+odown", "+try-failover")
 
 
@@ -28,7 +28,7 @@ class Outcome:
     `scenario`, `says`: its name and its purpose. `began_at`, `ended_at`: of the monotonic clock, in seconds,
     `began_at <= ended_at`; the report counts from `began_at`. `marks`, `events` and the tracks are in order of time.
     `faults`: empty if the scenario passed. `bounds`: the longest allowed wait in seconds, by kind of request.
-    `imperfect`: failed or degraded answers inside a span that must be perfect.
+    `imperfect`: failed or degraded responses inside a span that must be perfect.
     """
 
     scenario: str
@@ -103,7 +103,7 @@ class Outcome:
 
     @property
     def failed_answers(self) -> int:
-        """How many requests got 5xx or no answer, writes of session data included."""
+        """How many requests got a 5xx status or no response, writes of session data included."""
         return sum(each.is_failed for each in self.ledger.answers)
 
     @property
@@ -113,7 +113,7 @@ class Outcome:
 
     @property
     def strangers(self) -> int:
-        """How many answers and sessions named another user."""
+        """How many responses and sessions named another user."""
         return len(self.verdict.others) + len(self.verdict.strange)
 
     def figures(self) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Draws one scenario for a README: session checks per second, of each service, on one time axis, as an SVG file.
 
-The file needs no script, font or network. It is dark on dark pages. Its texts grow where it is shown narrow, for example on a
-phone: in `<img>` the width in a media query is that of the image.
+The file needs no script, font or network. It is dark in dark mode. Its texts grow if it is shown narrow, for example on a
+phone: in `<img>`, the width in a media query is that of the image.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIRST_HEAD_Y, HEAD, PLOT = 154, 56, 140
 STEPS = (10, 20, 50, 100, 200, 500, 1000)
 """Distances of the rates that the vertical axis names."""
 WIDE_CHARACTER, NARROW_CHARACTER = 8.8, 14.8
-"""The width of a character in the legend, where the picture is shown wide and narrow."""
+"""The width of a character in the legend, if the picture is shown wide, and if it is shown narrow."""
 BUCKET_SECONDS = 0.25
 AFTER_SECONDS = 5.0
 """The drawing ends this long after the last trouble."""

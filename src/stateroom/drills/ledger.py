@@ -1,4 +1,4 @@
-"""The responses that the clients of a drill received. The judge knows nothing else. Times are of the monotonic clock, in seconds."""
+"""The responses that a drill's clients received. The judge knows nothing else. Times are of the monotonic clock, in seconds."""
 
 from __future__ import annotations
 

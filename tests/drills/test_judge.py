@@ -100,12 +100,15 @@ def test_answers_are_weighed() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (Answer("read", 0, 1.0, 0.1, 503, words="session storage degraded"), "1 request refused, the first a read with 503"),
+        (
+            Answer("read", 0, 1.0, 0.1, 503, words="session storage degraded"),
+            "1 request refused, the first a session check with 503",
+        ),
         (Answer("login", 0, 1.0, 0.1, 500), "refused"),
         (Answer("logout", 0, 1.0, 0.1, 0, words="ClientOSError"), "refused"),
         (Answer("read", 0, 1.0, 0.1, 200, is_out=True), "1 response told a signed-in user that nobody is signed in"),
-        (Answer("read", 0, 1.0, 1.1, 200), "a read took 1.10 s"),
-        (Answer("logout", 0, 1.0, 1.6, 200), "a logout took 1.60 s"),
+        (Answer("read", 0, 1.0, 1.1, 200), "a session check took 1.10 s"),
+        (Answer("logout", 0, 1.0, 1.6, 200), "a sign-out took 1.60 s"),
     ],
 )
 def test_each_fault_of_an_answer_is_seen(answer: Answer, words: str) -> None:

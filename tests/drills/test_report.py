@@ -60,9 +60,9 @@ def test_times_are_counted_from_the_fault() -> None:
 def test_a_failure_is_proved_by_lines_of_the_ledger() -> None:
     made = outcome(answer(103.5, status=500, words="oh <no>"))
     made.verdict.lost.append(SignedIn("ada@example.com", "cookie", 101.0, is_degraded=False, handle="h1"))
-    assert made.faults == ["1 request refused, the first a read with 500: oh <no>"]
+    assert made.faults == ["1 request refused, the first a session check with 500: oh <no>"]
     refused, lost = made.evidence()
-    assert refused.endswith("3.500 s  reader-0@example.com on worker-0: read -> 500 in 0.010 s (oh <no>)")
+    assert refused.endswith("3.500 s  reader-0@example.com on worker-0: session check -> 500 in 0.010 s (oh <no>)")
     assert lost.endswith("ada@example.com: sign-in h1 is lost")
     html = page([made], CONDITIONS)
     assert html.index("1 of 1 scenario failed") < html.index("<table>") < html.index("<svg")

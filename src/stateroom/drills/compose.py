@@ -21,6 +21,7 @@ from ..errors import StateroomError
 from .conditions import conditions
 from .containers import WORKERS, DrillError, Stack
 from .judge import Verdict, judge
+from .ledger import NAMES
 from .load import Load
 from .outcome import Outcome
 from .plurals import counted
@@ -75,8 +76,8 @@ class ContainerOutcome:
     def summary(self) -> str:
         """The outcome in a few lines."""
         seen = self.verdict
-        slowest = ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in sorted(seen.slowest.items()))
-        requests = ", ".join(counted(count, kind) for kind, count in sorted(seen.requests.items()))
+        slowest = ", ".join(f"{NAMES[kind]} {seconds:.2f} s" for kind, seconds in sorted(seen.slowest.items()))
+        requests = ", ".join(counted(count, NAMES[kind]) for kind, count in sorted(seen.requests.items()))
         back = len({id(each.session) for each in seen.back})
         return (
             f"{self.scenario}: {'FAILED: ' + '; '.join(self.faults) if self.faults else 'passed'}\n"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from .client import COOKIE, PASSWORD
-from .ledger import IDENTITY_KINDS, Answer, Ledger, RevivedSession, SignedIn, Write
+from .ledger import IDENTITY_KINDS, NAMES, Answer, Ledger, RevivedSession, SignedIn, Write
 from .plurals import counted
 
 GRACE_SECONDS = 5.0
@@ -70,7 +70,9 @@ class Verdict:
         if self.refused:
             first = self.refused[0]
             status = first.status or "no response"
-            said.append(f"{counted(len(self.refused), 'request')} refused, the first a {first.kind} with {status}: {first.words}")
+            said.append(
+                f"{counted(len(self.refused), 'request')} refused, the first a {NAMES[first.kind]} with {status}: {first.words}"
+            )
         if self.out:
             said.append(f"{counted(len(self.out), 'response')} told a signed-in user that nobody is signed in")
         if self.lost:
@@ -90,7 +92,7 @@ class Verdict:
         for kind, seconds in self.slowest.items():
             bound = bounds.get(kind, slowest)
             if seconds > bound:
-                said.append(f"a {kind} took {seconds:.2f} s, more than {bound:g} s")
+                said.append(f"a {NAMES[kind]} took {seconds:.2f} s, more than {bound:g} s")
         return said
 
 

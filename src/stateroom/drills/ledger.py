@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["read", "login", "logout", "write"]
+NAMES = {"read": "session check", "login": "sign-in", "logout": "sign-out", "write": "write"}
+"""The kinds of requests in words, for messages."""
 IDENTITY_KINDS: tuple[Kind, ...] = ("read", "login", "logout")
 """Requests that must never be refused, even while Redis is unavailable."""
 

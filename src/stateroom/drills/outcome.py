@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from .judge import Verdict
-from .ledger import Answer, Ledger, SignedIn
+from .ledger import NAMES, Answer, Ledger, SignedIn
 from .load import PROBER
 from .plurals import counted
 from .recorder import Event, Track
@@ -168,9 +168,7 @@ class Outcome:
         )
         words = f" ({answer.words})" if answer.words else ""
         at = answer.asked_at - self.began_at
-        return (
-            f"{at:7.3f} s  {answer.who} on worker-{answer.worker}: {answer.kind} -> {status}{said} in {answer.waited:.3f} s{words}"
-        )
+        return f"{at:7.3f} s  {answer.who} on worker-{answer.worker}: {NAMES[answer.kind]} -> {status}{said} in {answer.waited:.3f} s{words}"
 
     def _session(self, session: SignedIn) -> str:
         end = "" if session.ended_at is None else f", ended at {session.ended_at - self.began_at:.3f} s"

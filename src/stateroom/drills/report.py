@@ -10,6 +10,7 @@ from typing import Protocol
 
 from .chart import Chart
 from .conditions import Conditions
+from .ledger import NAMES
 from .live import seconds
 from .outcome import Outcome
 from .plurals import counted
@@ -166,10 +167,10 @@ def _section(outcome: Outcome, number: int) -> str:
 
 def _figures(outcome: Outcome) -> str:
     seen = outcome.verdict
-    by_kind = ", ".join(counted(count, kind) for kind, count in sorted(seen.requests.items()))
-    slowest = ", ".join(f"{kind} {1000 * took:.0f} ms" for kind, took in sorted(seen.slowest.items()))
+    by_kind = ", ".join(counted(count, NAMES[kind]) for kind, count in sorted(seen.requests.items()))
+    slowest = ", ".join(f"{NAMES[kind]} {1000 * took:.0f} ms" for kind, took in sorted(seen.slowest.items()))
     return (
-        f"{by_kind}. Slowest {slowest}. Session data: {counted(seen.writes, 'value')} stored, "
+        f"{by_kind}. Slowest: {slowest}. Session data: {counted(seen.writes, 'value')} stored, "
         f"{outcome.refused_writes} refused with 503, {len(seen.lost_writes)} acknowledged and lost."
         + (f" Refusals that the scenario allows: {len(seen.excused)}." if seen.excused else "")
     )

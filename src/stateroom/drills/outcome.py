@@ -168,7 +168,8 @@ class Outcome:
         )
         words = f" ({answer.words})" if answer.words else ""
         at = answer.asked_at - self.began_at
-        return f"{at:7.3f} s  {answer.who} on worker-{answer.worker}: {NAMES[answer.kind]} -> {status}{said} in {answer.waited:.3f} s{words}"
+        asked = f"{at:7.3f} s  {answer.who} on worker-{answer.worker}: {NAMES[answer.kind]}"
+        return f"{asked} -> {status}{said} in {answer.waited:.3f} s{words}"
 
     def _session(self, session: SignedIn) -> str:
         end = "" if session.ended_at is None else f", ended at {session.ended_at - self.began_at:.3f} s"

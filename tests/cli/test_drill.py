@@ -80,7 +80,7 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
         (["flush", "--report", "empty.py/out"], "--report: cannot write to empty.py/out: Not a directory; give another folder"),
         (["flush", "--json", "none/drill.json"], "--json: cannot write none/drill.json: No such file or directory"),
         (["flush", "--picture", "none/drill.svg"], "--picture: cannot write none/drill.svg: No such file or directory"),
-        (["flush", "kill-primary", "--picture", "drill.svg"], "--picture draws one scenario, but 2 were given"),
+        (["flush", "kill-primary", "--picture", "drill.svg"], "--picture draws one scenario, not 2; give one"),
         (["--picture", "drill.svg"], "for example kill-primary"),
         (["--compose", "--picture", "drill.svg"], "--picture draws a drill that this command starts"),
     ],

@@ -74,7 +74,7 @@ def on_this_machine(given: Sequence[str], results: Results, *, peer: bool | None
     """Start a stack on this machine and drill it. Returns the exit status."""
     scenarios = chosen(given)
     if results.picture is not None and len(scenarios) != 1:
-        raise SettingsError(f"--picture draws one scenario, but {len(scenarios)} were given; give one, for example kill-primary")
+        raise SettingsError(f"--picture draws one scenario, not {len(scenarios)}; give one, for example kill-primary")
     is_with_peer = has_peer() if peer is None else peer
     if is_with_peer and not has_peer():
         raise SettingsError(f"--peer: {PEER} is not installed; run pip install {PEER}")

@@ -21,7 +21,7 @@ LOOKS_PER_SECOND = 4
 RATE_SECONDS = 1.0
 LINES = 8
 WIDE = 120
-NARROW = ("promote", "failed", "lost", "revived", "out", "other", "degraded")
+NARROW = ("promote", "failed", "lost", "revived", "signed out", "degraded")
 COLOURS = {
     "settled": "green", "primary": "green", "replica": "blue", "up": "green", "unsettled": "yellow", "read_only": "yellow",
     "away": "red", "none": "red",
@@ -133,11 +133,11 @@ def _states(tracks: Sequence[Track]) -> Text:
 def table(outcomes: Sequence[Outcome], width: int) -> Table:
     """One row per scenario and service. A narrow terminal gets fewer columns."""
     made = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    made.add_column("scenario", no_wrap=True)
-    made.add_column("verdict")
+    made.add_column("scenario", overflow="fold")
+    made.add_column("verdict", no_wrap=True)
     columns = [name for name in FIGURES if width >= WIDE or name in NARROW]
     for name in columns:
-        made.add_column(name, justify="right")
+        made.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for outcome in outcomes:
         name = outcome.scenario if outcome.service == "stateroom" else f"  {outcome.service}"
         verdict = Text("passed", "green") if outcome.has_passed else Text("FAILED", "bold red")
@@ -158,8 +158,8 @@ FIGURES: dict[str, Callable[[Outcome], str]] = {
     "failed": lambda outcome: str(len(outcome.verdict.refused)),
     "lost": lambda outcome: str(len(outcome.verdict.lost)),
     "revived": lambda outcome: str(outcome.back),
-    "out": lambda outcome: str(len(outcome.verdict.out)),
-    "other": lambda outcome: str(outcome.strangers),
+    "signed out": lambda outcome: str(len(outcome.verdict.out)),
+    "other user": lambda outcome: str(outcome.strangers),
     "degraded": lambda outcome: str(outcome.verdict.degraded),
     "slowest": lambda outcome: seconds(max(outcome.verdict.slowest.values(), default=None)),
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stateroom import __version__
 from stateroom.drills.scenarios import SCENARIOS
 
 from ..commands import environment
@@ -67,17 +68,21 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
         (["nonsense"], "there is no scenario nonsense; the scenarios are kill-primary"),
         (["./none.py"], "there is no file ./none.py"),
         (["./empty.py"], "has no scenario"),
-        (["--target", "http://127.0.0.1:1"], "--target needs --sentinels, and --sentinels needs --target"),
+        (["--target", "http://127.0.0.1:1"], "--target and --sentinels work only together"),
         (
             ["flush", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"],
             "with --target only manual-failover can be played",
         ),
         (["--target", "http://127.0.0.1:1", "--sentinels", "nowhere"], "is not host:port"),
         (["--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1", "--yes"], "no majority of the Sentinels"),
-        (["nonsense", "--compose"], "no scenario nonsense on containers"),
+        (["nonsense", "--compose"], "no scenario nonsense for containers"),
         (["--compose", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"], "--compose and --target name two stacks"),
-        (["flush", "--report", "empty.py/out"], "--report: cannot write there: Not a directory"),
-        (["flush", "--json", "none/drill.json"], "--json: cannot write there: No such file or directory"),
+        (["flush", "--report", "empty.py/out"], "--report: cannot write to empty.py/out: Not a directory; give another folder"),
+        (["flush", "--json", "none/drill.json"], "--json: cannot write none/drill.json: No such file or directory"),
+        (["flush", "--picture", "none/drill.svg"], "--picture: cannot write none/drill.svg: No such file or directory"),
+        (["flush", "kill-primary", "--picture", "drill.svg"], "--picture draws one scenario, not 2; give one"),
+        (["--picture", "drill.svg"], "for example kill-primary"),
+        (["--compose", "--picture", "drill.svg"], "--picture draws a drill that this command starts"),
     ],
 )
 def test_what_cannot_be_played_is_one_line(tmp_path: Path, words: list[str], says: str) -> None:
@@ -91,13 +96,19 @@ def test_what_cannot_be_played_is_one_line(tmp_path: Path, words: list[str], say
 @pytest.mark.timeout(150)
 def test_a_scenario_of_ones_own_is_played_and_told(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
-    done = drill(tmp_path, "./own.py", "--no-peer", "--report", "out")
+    done = drill(tmp_path, "./own.py", "--no-peer", "--report", "out", "--picture", "own.svg")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "here we are" in done.stdout
     assert "own (stateroom): passed" in done.stdout
     [figures] = json.loads((tmp_path / "out" / "drill.json").read_text())
     assert figures["passed"]
-    assert "All 1 scenarios passed" in (tmp_path / "out" / "drill.html").read_text()
+    assert "<h1>1 scenario passed</h1>" in (tmp_path / "out" / "drill.html").read_text()
+    assert figures["conditions"]["stateroom"].startswith(__version__)
+    assert f"Stateroom: {__version__}" in done.stdout
+    assert "1 scenario passed" in done.stdout
+    picture = (tmp_path / "own.svg").read_text()
+    assert "in the drill own" in picture
+    assert "picture: own.svg" in done.stdout
     assert left_in(tmp_path) == []
 
 

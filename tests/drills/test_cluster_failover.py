@@ -45,7 +45,7 @@ async def test_a_killed_primary_touches_nobody_on_other_shards_and_signs_nobody_
                 others.take(client.ledger)
     print(f"promoted after {promoted_after:.2f} s; {verdict.requests}, {verdict.degraded} degraded, slowest {verdict.slowest}")
     assert verdict.faults() == []
-    assert verdict.degraded > 0, "no answer was degraded: the drill broke nothing"
+    assert verdict.degraded > 0, "no response was degraded: the drill broke nothing"
     bound = UNDISTURBED_SECONDS + stood_still
     disturbed = [each for each in others.answers if each.is_degraded or each.status >= 500 or each.took > bound]
     assert disturbed == []

@@ -100,12 +100,15 @@ def test_answers_are_weighed() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (Answer("read", 0, 1.0, 0.1, 503, words="session storage degraded"), "1 refused, the first a read with 503"),
+        (
+            Answer("read", 0, 1.0, 0.1, 503, words="session storage degraded"),
+            "1 request refused, the first a session check with 503",
+        ),
         (Answer("login", 0, 1.0, 0.1, 500), "refused"),
         (Answer("logout", 0, 1.0, 0.1, 0, words="ClientOSError"), "refused"),
-        (Answer("read", 0, 1.0, 0.1, 200, is_out=True), "1 told that they are signed out"),
-        (Answer("read", 0, 1.0, 1.1, 200), "a read took 1.10 s"),
-        (Answer("logout", 0, 1.0, 1.6, 200), "a logout took 1.60 s"),
+        (Answer("read", 0, 1.0, 0.1, 200, is_out=True), "1 response told a signed-in user that nobody is signed in"),
+        (Answer("read", 0, 1.0, 1.1, 200), "a session check took 1.10 s"),
+        (Answer("logout", 0, 1.0, 1.6, 200), "a sign-out took 1.60 s"),
     ],
 )
 def test_each_fault_of_an_answer_is_seen(answer: Answer, words: str) -> None:
@@ -142,13 +145,13 @@ async def test_ended_sessions_must_be_gone_from_workers_and_store(service: tuple
     ended = signed_in("a", logout_asked_at=2.0, ended_at=2.1)
     assert (await judge(Ledger(sessions=[ended]), urls)).faults() == []
     answers.states = {"a": {"authenticated": True}}
-    assert "1 ended sessions back" in (await judge(Ledger(sessions=[ended]), urls)).faults()
+    assert "1 ended session accepted or stored again" in (await judge(Ledger(sessions=[ended]), urls)).faults()
     answers.states = {}
     answers.listed = ["handle-a"]
-    assert "1 ended sessions back" in (await judge(Ledger(sessions=[ended]), urls)).faults()
+    assert "1 ended session accepted or stored again" in (await judge(Ledger(sessions=[ended]), urls)).faults()
     answers.listed = []
     seen_meanwhile = Ledger(sessions=[ended], revived=[RevivedSession(ended, 1, 0.2)])
-    assert "1 ended sessions back" in (await judge(seen_meanwhile, urls)).faults()
+    assert "1 ended session accepted or stored again" in (await judge(seen_meanwhile, urls)).faults()
 
 
 async def test_lost_writes_are_counted(service: tuple[Answers, list[str]]) -> None:
@@ -165,17 +168,17 @@ async def test_an_answer_that_names_another_user_is_seen(service: tuple[Answers,
     answers, urls = service
     answers.states = {"a": {"authenticated": True, "user_id": 8}}
     verdict = await judge(Ledger(sessions=[signed_in("a", user_id=7)]), urls)
-    assert verdict.faults() == ["somebody else: 0 answers and 1 sessions named another user"]
+    assert verdict.faults() == ["0 responses and 1 session named another user than the client's own"]
     answers.states = {"a": {"authenticated": True, "user_id": 7}}
     seen = Ledger([Answer("read", 0, 1.0, 0.1, 200, is_another=True)], [signed_in("a", user_id=7)])
-    assert (await judge(seen, urls)).faults() == ["somebody else: 1 answers and 0 sessions named another user"]
+    assert (await judge(seen, urls)).faults() == ["1 response and 0 sessions named another user than the client's own"]
 
 
 def test_an_id_that_two_users_have_is_seen() -> None:
     bob = SignedIn("bob@example.com", "b", 2.0, is_degraded=False, user_id=7)
     verdict = weigh(Ledger(sessions=[signed_in("a", user_id=7), signed_in("c", user_id=7), bob]))
     assert verdict.shared == {7: ["ada@example.com", "bob@example.com"]}
-    assert verdict.faults() == ["1 user ids given to two users"]
+    assert verdict.faults() == ["1 user id given to several users"]
 
 
 async def test_a_session_without_an_account_must_end_and_is_not_lost(service: tuple[Answers, list[str]]) -> None:
@@ -183,7 +186,7 @@ async def test_a_session_without_an_account_must_end_and_is_not_lost(service: tu
     ledger = Ledger(sessions=[signed_in("a", user_id=7, is_account_lost=True)])
     assert (await judge(ledger, urls)).faults() == []
     answers.states = {"a": {"authenticated": True, "user_id": 7}}
-    assert (await judge(ledger, urls)).faults() == ["1 sessions are accepted, whose users the restored database lacks"]
+    assert (await judge(ledger, urls)).faults() == ["1 session accepted whose user is missing in the restored user database"]
 
 
 async def test_a_client_knows_its_own_account() -> None:

@@ -50,5 +50,5 @@ async def test_five_kills_refuse_nobody_and_lose_nothing(tmp_path: Path) -> None
     print(f"slowest {verdict.slowest}, {len(verdict.lost_writes)} of {verdict.writes} writes lost")
     assert verdict.faults() == []
     assert verdict.requests["login"] >= KILLS
-    assert verdict.degraded > 0, "no answer was degraded: the drill broke nothing"
+    assert verdict.degraded > 0, "no response was degraded: the drill broke nothing"
     assert statistics.median(delays) <= FIRST_WRITE_SECONDS

@@ -87,24 +87,27 @@ def serve(
 @app.command()
 def drill(  # noqa: PLR0917 (options have names)
     scenarios: Annotated[
-        list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names or .py files; by default all")
+        list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names of scenarios, or .py files. The default is all.")
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="Name the scenarios.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write drill.html and drill.json to this folder.")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures to this file as JSON.")] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw one scenario to this SVG file, for a README.")] = None,
     peer: Annotated[
-        bool | None, typer.Option("--peer/--no-peer", help="Drill aiohttp-session too; by default if it is installed.")
+        bool | None, typer.Option("--peer/--no-peer", help="Drill aiohttp-session too. The default is to, if it is installed.")
     ] = None,
-    compose: Annotated[bool, typer.Option("--compose", help="Drill the running docker-compose.sentinel.yml.")] = False,
-    target: Annotated[str | None, typer.Option(metavar="URL", help="Drill your own service: manual-failover only.")] = None,
-    sentinels: Annotated[str | None, typer.Option(metavar="HOST:PORT,...", help="Its Sentinels, with --target.")] = None,
-    master_name: Annotated[str, typer.Option(help="The Sentinels' name for the primary, with --target.")] = "mymaster",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --target: don't ask first.")] = False,
+    compose: Annotated[bool, typer.Option("--compose", help="Drill the running stack of docker-compose.sentinel.yml.")] = False,
+    target: Annotated[
+        str | None, typer.Option(metavar="URL", help="Drill your own running service. Only manual-failover is played.")
+    ] = None,
+    sentinels: Annotated[str | None, typer.Option(metavar="HOST:PORT,...", help="The Sentinels of the --target.")] = None,
+    master_name: Annotated[str, typer.Option(help="The Sentinels' name for the primary of the --target.")] = "mymaster",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the drill would do, and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --target: start without a question.")] = False,
 ) -> None:
-    """Break a Redis with Sentinels and measure what users notice. Exit 0 only if every scenario passes.
+    """Break a Redis with Sentinels and measure what clients notice. Exit 0 only if every scenario passes.
 
-    Starts servers, Sentinels and the service on loopback, and stops them afterwards.
+    Starts servers, Sentinels and workers on loopback, and stops them afterwards.
     """
     from . import drilling
 
@@ -112,20 +115,21 @@ def drill(  # noqa: PLR0917 (options have names)
         print(drilling.names())
         return
     if (target is None) != (sentinels is None):
-        raise SettingsError("--target needs --sentinels, and --sentinels needs --target")
+        raise SettingsError("--target and --sentinels work only together; give both or neither")
     if compose and target is not None:
         raise SettingsError("--compose and --target name two stacks; give only one of them")
+    if picture is not None and (compose or target is not None):
+        raise SettingsError("--picture draws a drill that this command starts; leave out --compose and --target")
+    results = drilling.Results(report, json, picture)
     if not dry_run:
-        drilling.check_can_write(report, json)
+        results.check()
     given = scenarios or []
     if compose:
-        status = drilling.on_containers(given, folder=report, file=json, is_dry=dry_run)
+        status = drilling.on_containers(given, results, is_dry=dry_run)
     elif target is not None and sentinels is not None:
-        status = drilling.on_target(
-            given, target, sentinels, master_name, folder=report, file=json, is_dry=dry_run, is_sure=yes
-        )  # fmt: skip
+        status = drilling.on_target(given, target, sentinels, master_name, results, is_dry=dry_run, is_sure=yes)
     else:
-        status = drilling.on_this_machine(given, folder=report, file=json, peer=peer, is_dry=dry_run)
+        status = drilling.on_this_machine(given, results, peer=peer, is_dry=dry_run)
     raise typer.Exit(status)
 
 

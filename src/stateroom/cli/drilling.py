@@ -1,17 +1,18 @@
-"""`stateroom drill`: plays failovers and prints what users noticed."""
+"""`stateroom drill`: plays failovers and prints what clients noticed."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from ..drills import compose, live, report, target
+from ..drills import compose, live, picture, report, target
+from ..drills.conditions import Conditions, conditions
 from ..drills.node import server_binary
 from ..drills.outcome import Outcome
 from ..drills.run import PEER, has_peer, play_all, run
@@ -33,46 +34,69 @@ def chosen(given: Sequence[str]) -> list[Scenario]:
     return [each for name in given for each in find(name)] if given else list(SCENARIOS.values())
 
 
-def check_can_write(folder: Path | None, file: Path | None) -> None:
-    """Check, before minutes of drills, that the report can be written. Raises `SettingsError`."""
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Where a drill's results are written. `folder`: of the report. `file`: of the figures. `picture`: of one scenario."""
+
+    folder: Path | None = None
+    file: Path | None = None
+    picture: Path | None = None
+
+    def check(self) -> None:
+        """Check, before minutes of drills, that the results can be written. Raises `SettingsError`."""
+        if self.folder is not None:
+            _check_folder(self.folder)
+        for option, file in (("--json", self.file), ("--picture", self.picture)):
+            if file is not None:
+                _check_file(option, file)
+
+
+def _check_folder(folder: Path) -> None:
     try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        if file is not None:
-            is_new = not file.exists()
-            file.open("a").close()
-            if is_new:
-                file.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        option = "--report" if file is None or error.filename != str(file) else "--json"
-        raise SettingsError(f"{option}: cannot write there: {error.strerror}; name another file or folder") from None
+        raise SettingsError(f"--report: cannot write to {folder}: {error.strerror}; give another folder") from None
 
 
-def on_this_machine(given: Sequence[str], *, folder: Path | None, file: Path | None, peer: bool | None, is_dry: bool) -> int:
+def _check_file(option: str, file: Path) -> None:
+    try:
+        is_new = not file.exists()
+        file.open("a").close()
+        if is_new:
+            file.unlink()
+    except OSError as error:
+        raise SettingsError(f"{option}: cannot write {file}: {error.strerror}; give another file") from None
+
+
+def on_this_machine(given: Sequence[str], results: Results, *, peer: bool | None, is_dry: bool) -> int:
     """Start a stack on this machine and drill it. Returns the exit status."""
     scenarios = chosen(given)
+    if results.picture is not None and len(scenarios) != 1:
+        raise SettingsError(f"--picture draws one scenario, not {len(scenarios)}; give one, for example kill-primary")
     is_with_peer = has_peer() if peer is None else peer
     if is_with_peer and not has_peer():
-        raise SettingsError(f"the peer is not installed; pip install {PEER}")
+        raise SettingsError(f"--peer: {PEER} is not installed; run pip install {PEER}")
     binary = server_binary()
     if is_dry:
-        print(f"would start 3 servers and 3 Sentinels ({binary}) and 2 processes of the service on loopback, and play:")
+        print(f"This would start 3 servers and 3 Sentinels ({binary}) and 2 workers on loopback, and play:")
         print("\n".join(f"  {each.name}: {each.says}" for each in scenarios))
         return 0
     console = Console()
-    count = len(scenarios) + sum(is_with_peer and each.is_for_peers for each in scenarios)
+    with_peer = [each for each in scenarios if is_with_peer and each.is_for_peers]
+    made = conditions(peer=PEER if with_peer else "")
+    count = len(scenarios) + len(with_peer)
     try:
         outcomes, logs = run(play_all(scenarios, live.View(console, count), peer=is_with_peer))
     except KeyboardInterrupt:
-        console.print("interrupted; all started processes were stopped")
+        console.print("interrupted: the drill has stopped every process that it started")
         return INTERRUPTED
     if logs is not None:
-        console.print(f"the logs of failed scenarios are in {logs}", soft_wrap=True)
+        console.print(f"logs of the failed scenarios: {logs}", soft_wrap=True)
     if not is_with_peer and peer is None:
-        console.print(f"to drill {PEER} too: pip install {PEER}", soft_wrap=True)
-    return _tell(outcomes, console, folder, file)
+        console.print(f"To compare with {PEER}, run pip install {PEER} and drill again.", soft_wrap=True)
+    return _tell(outcomes, made, console, results)
 
 
 def on_target(
@@ -80,9 +104,8 @@ def on_target(
     url: str,
     sentinels: str,
     name: str,
+    results: Results,
     *,
-    folder: Path | None,
-    file: Path | None,
     is_dry: bool,
     is_sure: bool,
 ) -> int:
@@ -91,7 +114,9 @@ def on_target(
     from ..settings import parse_address
 
     if list(given) not in ([], ["manual-failover"]):
-        raise UnknownScenario("with --target only manual-failover can be played: the others need access to the servers' processes")
+        raise UnknownScenario(
+            "with --target only manual-failover can be played, because the other scenarios need access to the servers' processes"
+        )
     try:
         addresses = [parse_address(part.strip()) for part in sentinels.split(",")]
     except ValueError as error:
@@ -99,48 +124,57 @@ def on_target(
     dialer = Dialer(
         2.0, 5.0, username=os.environ.get("REDIS_SENTINEL_USERNAME"), password=os.environ.get("REDIS_SENTINEL_PASSWORD")
     )
-    made = target.Target(url, addresses, name, dialer)
-    primary = run(made.primary())
-    print(f"{url}: a dozen clients register and send requests for ten seconds; their accounts stay (@….drill.invalid).")
-    print(f"{name}: the Sentinels are told to promote another server in place of {primary}.")
-    print("During the failover, writes are refused for about a second, and data that is not replicated yet may be lost.")
+    stack = target.Target(url, addresses, name, dialer)
+    primary = run(stack.primary())
+    print(f"Twelve clients register at {url} and send requests for about ten seconds. Their accounts (@….drill.invalid) stay.")
+    print(f"The drill tells the Sentinels of {name} to promote another server in place of {primary}.")
+    print("During the failover, writes are refused for about a second, and data that is not yet replicated can be lost.")
     if is_dry:
-        print("nothing was done (--dry-run)")
+        print("The drill did nothing, because of --dry-run.")
         return 0
-    if not is_sure and not typer.confirm("Do it?"):
+    if not is_sure and not typer.confirm("Start the drill?"):
         return 1
+    made = conditions(target=url)
     try:
-        outcome = run(target.drill(made, SCENARIOS["manual-failover"]))
+        outcome = run(target.drill(stack, SCENARIOS["manual-failover"]))
     except KeyboardInterrupt:
         return INTERRUPTED
     console = Console()
     live.View(console, 1).end(outcome)
-    return _tell([outcome], console, folder, file)
+    return _tell([outcome], made, console, results)
 
 
-def on_containers(given: Sequence[str], *, folder: Path | None, file: Path | None, is_dry: bool) -> int:
+def on_containers(given: Sequence[str], results: Results, *, is_dry: bool) -> int:
     """Drill the stack of `docker-compose.sentinel.yml`. Returns the exit status."""
     unknown = [each for each in given if each not in compose.SCENARIOS]
     if unknown:
-        raise UnknownScenario(f"there is no scenario {unknown[0]} on containers; the scenarios are {', '.join(compose.SCENARIOS)}")
+        raise UnknownScenario(f"there is no scenario {unknown[0]} for containers; the scenarios are {', '.join(compose.SCENARIOS)}")
     scenarios = list(given) or list(compose.SCENARIOS)
     url, project = compose.default_url(), compose.default_project()
     if is_dry:
-        print(f"would break the containers of {project}, with clients at {url}:")
+        print(f"This would break containers of the stack {project} while clients send requests to {url}, and play:")
         print("\n".join(f"  {each}: {compose.SCENARIOS[each].says}" for each in scenarios))
         return 0
+    made = conditions(target=url)
     outcomes = compose.play(scenarios, url, project)
-    if file is not None:
-        file.write_text(json.dumps([each.figures() for each in outcomes], indent=2) + "\n", encoding="utf-8")
-    if folder is not None:
-        print(f"report: {report.write([each.outcome for each in outcomes if each.outcome is not None], folder)}")
+    if results.file is not None:
+        report.write_json(outcomes, made, results.file)
+    if results.folder is not None:
+        played = [each.outcome for each in outcomes if each.outcome is not None]
+        print(f"report: {report.write(played, made, results.folder)}")
     return 1 if any(each.faults for each in outcomes) else 0
 
 
-def _tell(outcomes: Sequence[Outcome], console: Console, folder: Path | None, file: Path | None) -> int:
+def _tell(outcomes: Sequence[Outcome], made: Conditions, console: Console, results: Results) -> int:
+    for name, text in made.rows():
+        console.print(f"{name}: {text}", soft_wrap=True, markup=False, highlight=False)
     console.print(live.table(outcomes, console.width))
-    if folder is not None:
-        console.print(f"report: {report.write(outcomes, folder)}", soft_wrap=True)
-    if file is not None:
-        report.write_json(outcomes, file)
+    console.print(report.verdict(outcomes))
+    if results.folder is not None:
+        console.print(f"report: {report.write(outcomes, made, results.folder)}", soft_wrap=True)
+    if results.file is not None:
+        report.write_json(outcomes, made, results.file)
+    if results.picture is not None:
+        picture.write(outcomes, made, results.picture)
+        console.print(f"picture: {results.picture}", soft_wrap=True)
     return 0 if all(each.has_passed for each in outcomes if each.service == "stateroom") else 1

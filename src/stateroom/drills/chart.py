@@ -1,7 +1,7 @@
 """Draws the course of a scenario as SVG, on one time axis, without scripts.
 
-The drawing uses classes whose colours the page defines, so that it can be dark or light. The page also says in words what
-the drawing shows.
+The drawing uses classes whose colours the page defines, so that it can be dark or light. The page also describes the drawing
+in words.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from typing import NamedTuple
 
 from .ledger import Answer
 from .outcome import Outcome
 from .recorder import Event, Track
 
 TOLD = {
-    "+sdown": "down, says one", "+odown": "down, say enough", "+try-failover": "failover", "+promoted-slave": "promoted",
+    "+sdown": "down (one Sentinel)", "+odown": "down (quorum)", "+try-failover": "failover begins", "+promoted-slave": "promoted",
     "+switch-master": "announced",
 }  # fmt: skip
 """The Sentinel events that are drawn, and their names in the drawing."""
 
 KINDS = ("good", "degraded", "refused", "failed")
-"""The kinds of answers, in the order of the stack. `refused`: 503 to a write of session data."""
+"""The kinds of responses, in the order of the stack. `refused`: 503 to a write of session data."""
 
 LABEL, GAP = 15, 12
 BAND = 13
@@ -63,19 +64,20 @@ class Chart:
 
     def _rows(self) -> Iterable[Row]:
         answers = self._outcome.ledger.answers
-        rates = self._rates(answers)
-        most = max((sum(each) for each in rates), default=1.0) or 1.0
+        buckets = math.ceil(self._span / self._bucket) + 1
+        found = rates(answers, self._outcome.began_at, self._bucket, buckets, KINDS)
+        most = max((sum(each) for each in found), default=1.0) or 1.0
         slowest = max((each.took for each in answers), default=0.1)
-        yield f"answers per second, up to {most:.0f}", PLOT, lambda top: self._stacked(rates, most, top)
-        yield f"slowest answer, up to {1000 * slowest:.0f} ms", PLOT, lambda top: self._latency(answers, slowest, top)
+        yield f"responses per second, up to {most:.0f}", PLOT, lambda top: self._stacked(found, most, top)
+        yield f"slowest response, up to {1000 * slowest:.0f} ms", PLOT, lambda top: self._latency(answers, slowest, top)
         for track in self._outcome.workers:
-            yield f"the store, as {track.name} sees it", BAND, lambda top, track=track: self._band(track, top)  # type: ignore[misc]
+            yield f"Redis, as {track.name} sees it", BAND, lambda top, track=track: self._band(track, top)  # type: ignore[misc]
         for track in self._outcome.servers:
             yield track.name, BAND, lambda top, track=track: self._band(track, top)  # type: ignore[misc]
         if self._outcome.sentinels:
             yield "Sentinels", 3 * (BAND + 3), self._sentinels
         if self._outcome.events:
-            yield "what Sentinels said of the primary", len(TOLD) * 12 + 2, self._said
+            yield "Sentinels' messages about the primary", len(TOLD) * 12 + 2, self._said
 
     def _x(self, moment: float) -> float:
         return min(max((moment - self._outcome.began_at) / self._span, 0.0), 1.0) * self._width
@@ -100,24 +102,10 @@ class Chart:
             yield f'<circle class="mark {mark.kind}" cx="{x:.1f}" cy="{8 + 9 * level}" r="7"/>'
             yield f'<text class="number" x="{x:.1f}" y="{11.5 + 9 * level}" text-anchor="middle">{number}</text>'
 
-    def _rates(self, answers: Sequence[Answer]) -> list[list[float]]:
-        """Answers of each kind per second, by bucket."""
-        counts = [[0] * len(KINDS) for _ in range(math.ceil(self._span / self._bucket) + 1)]
-        for answer in answers:
-            at = (answer.asked_at - self._outcome.began_at + answer.took) / self._bucket
-            if 0 <= at < len(counts):
-                counts[int(at)][KINDS.index(_kind(answer))] += 1
-        return [[count / self._bucket for count in bucket] for bucket in counts]
-
-    def _stacked(self, rates: Sequence[Sequence[float]], most: float, top: float) -> Iterable[str]:
-        wide = self._bucket / self._span * self._width
-        for number, rate in enumerate(rates):
-            base = top + PLOT
-            for kind, value in zip(KINDS, rate, strict=True):
-                if value:
-                    size = value / most * PLOT
-                    base -= size
-                    yield f'<rect class="{kind}" x="{number * wide:.1f}" y="{base:.1f}" width="{wide:.1f}" height="{size:.1f}"/>'
+    def _stacked(self, counts: Sequence[Sequence[float]], most: float, top: float) -> Iterable[str]:
+        size = self._bucket / self._span * self._width, PLOT
+        for bar in stacked(counts, KINDS, most, (0.0, top + PLOT), size):
+            yield f'<rect class="{bar.kind}" x="{bar.x:.1f}" y="{bar.y:.1f}" width="{bar.width:.1f}" height="{bar.height:.1f}"/>'
 
     def _latency(self, answers: Sequence[Answer], slowest: float, top: float) -> Iterable[str]:
         longest: dict[int, float] = {}
@@ -158,6 +146,42 @@ class Chart:
                     f'<text class="tick" x="{x + (-6 if is_right else 6):.1f}" y="{y + 4:.1f}" '
                     f'text-anchor="{"end" if is_right else "start"}">{words}</text>'
                 )
+
+
+class Bar(NamedTuple):
+    """One part of a stacked bar. `x`, `y`: its upper left corner."""
+
+    kind: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def rates(answers: Iterable[Answer], since: float, bucket: float, count: int, kinds: Sequence[str]) -> list[list[float]]:
+    """Responses of each kind per second, in `count` buckets of `bucket` seconds. `since`: when the first bucket begins."""
+    counts = [[0] * len(kinds) for _ in range(count)]
+    for answer in answers:
+        at = (answer.asked_at - since + answer.took) / bucket
+        if 0 <= at < len(counts):
+            counts[int(at)][kinds.index(_kind(answer))] += 1
+    return [[each / bucket for each in one] for one in counts]
+
+
+def stacked(
+    found: Sequence[Sequence[float]], kinds: Sequence[str], most: float, corner: tuple[float, float], size: tuple[float, float]
+) -> Iterable[Bar]:
+    """The bars of rates, from left to right, each from the bottom to the top.
+
+    `corner`: the lower left corner of the first. `size`: the width of a bar, and its height at the rate `most`.
+    """
+    for number, rate in enumerate(found):
+        base = corner[1]
+        for kind, value in zip(kinds, rate, strict=True):
+            if value:
+                height = value / most * size[1]
+                base -= height
+                yield Bar(kind, corner[0] + number * size[0], base, size[0], height)
 
 
 def _kind(answer: Answer) -> str:

@@ -1,4 +1,4 @@
-"""One client of a drilled service: a browser with an account, over HTTP. It writes each answer to its ledger."""
+"""One client of a drilled service: a browser with an account, over HTTP. It writes each response to its ledger."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .standstill import Standstills
 PASSWORD = "correct horse battery"  # noqa: S105 (of the drill's own accounts)
 COOKIE = "session_id"
 PATIENCE_SECONDS = 15.0
-"""A client gives up on an answer after this."""
+"""A client waits this long for a response."""
 PROFILE_EVERY = 5
-"""Every so many reads ask for the profile, which also loads the user from the database."""
+"""Each fifth read asks for the profile. The service then loads the user from the database too."""
 PARALLEL_WRITES = 4
 CONFLICT = 409
 UNKNOWN_USER = "unknown-user"
-"""Why a session has ended whose user the user database lacks."""
+"""The reason that the service gives if a session ended because its user is missing in the user database."""
 
 
 class Client:
     """One browser with one account. It asks one worker, and keeps its connections open.
 
-    `session`: the session that it is signed in to; None after a logout was sent. `user_id`: of its account, as the service told
+    `session`: the session that it is signed in to; None after a sign-out was sent. `user_id`: of its account, as the service told
     it at the last sign-in; 0 if it has no account.
     """
 
@@ -62,7 +62,7 @@ class Client:
         """Create the account. This signs in too. True if it succeeded."""
         body = {"email": self.email, "password": PASSWORD, "name": "Drill"}
         answer, content = await self._call("login", "POST", "/api/auth/register", body)
-        if answer.status == CONFLICT:  # An earlier registration succeeded, but its answer was lost or was 503.
+        if answer.status == CONFLICT:  # An earlier registration succeeded, but its response was lost or was 503.
             return await self.login()
         return await self._signed_in((answer, content))
 
@@ -84,18 +84,18 @@ class Client:
         return answer.status == 200
 
     def lose_account(self) -> None:
-        """The user database was restored and lacks the account. The session must end, and a new account gets a new id."""
+        """Note that the restored user database lacks the account. The session must end, and a new account gets a new id."""
         self.user_id = 0
         if self.session is not None:
             self.session.is_account_lost = True
 
     def expect_end(self) -> None:
-        """An operator is about to end the session. From now on it may be valid or ended."""
+        """Note that an operator is about to end the session. From now on it may be valid or ended."""
         if self.session is not None:
             self.session.logout_asked_at = time.monotonic()
 
     def take_end(self) -> None:
-        """The end was acknowledged to the operator. Forget the cookie."""
+        """Note that the end was acknowledged to the operator, and forget the cookie."""
         if self.session is not None:
             self.session.ended_at = time.monotonic()
             self._forget()
@@ -169,7 +169,7 @@ class Client:
         return answer, content
 
     def _is_another(self, content: Any) -> bool:
-        """Whether an answer names an account that is not the client's. At a first sign-in it has only its email to compare."""
+        """Whether a response names an account that is not the client's. At the first sign-in only the email can be compared."""
         user_id, email = _user_of(content)
         if email and email != self.email:
             return True
@@ -182,7 +182,7 @@ class Client:
 
 
 def _user_of(content: Any) -> tuple[int, str]:
-    """The user whom an answer names: id and email; 0 and empty where it names none."""
+    """The id and the email of the user that a response names; 0 and empty if it names none."""
     members = content if isinstance(content, dict) else {}
     user = members.get("user")
     if isinstance(user, dict):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import time
@@ -19,10 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import StateroomError
+from .conditions import conditions
 from .containers import WORKERS, DrillError, Stack
 from .judge import Verdict, judge
+from .ledger import NAMES
 from .load import Load
 from .outcome import Outcome
+from .plurals import counted
+from .report import write_json
 from .stage import Mark
 from .target import cookie_of
 
@@ -46,7 +49,9 @@ class ContainerScenario:
 
 SCENARIOS = {
     "kill-primary": ContainerScenario("the primary's container is killed", Stack.kill, Stack.start),
-    "pause-primary": ContainerScenario("the primary's container is paused", Stack.pause, Stack.unpause),
+    "pause-primary": ContainerScenario(
+        "the primary's container is paused: connections stay open, and it answers nothing", Stack.pause, Stack.unpause
+    ),
     "cut-off-primary": ContainerScenario("the primary's container loses its network", Stack.cut_off, Stack.reconnect),
 }
 
@@ -71,14 +76,17 @@ class ContainerOutcome:
     def summary(self) -> str:
         """The outcome in a few lines."""
         seen = self.verdict
-        slowest = ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in sorted(seen.slowest.items()))
-        requests = ", ".join(f"{count} {kind}s" for kind, count in sorted(seen.requests.items()))
+        slowest = ", ".join(f"{NAMES[kind]} {seconds:.2f} s" for kind, seconds in sorted(seen.slowest.items()))
+        requests = ", ".join(counted(count, NAMES[kind]) for kind, count in sorted(seen.requests.items()))
+        back = len({id(each.session) for each in seen.back})
         return (
-            f"{self.scenario}: {'; '.join(self.faults) if self.faults else 'no fault'}\n"
-            f"  {' to '.join(self.primaries)} in {self.promoted_after:.1f} s; whole {self.whole_after:.1f} s after the repair\n"
-            f"  {requests}; slowest {slowest}\n"
-            f"  {seen.degraded} degraded, {len(seen.refused)} refused, {len(seen.out)} told that they are signed out\n"
-            f"  {len(seen.lost)} sessions lost, {len({id(each.session) for each in seen.back})} ended sessions back"
+            f"{self.scenario}: {'FAILED: ' + '; '.join(self.faults) if self.faults else 'passed'}\n"
+            f"  the primary moved from {' to '.join(self.primaries)} in {self.promoted_after:.1f} s; "
+            f"the stack was complete {self.whole_after:.1f} s after the repair\n"
+            f"  {requests}; slowest: {slowest}\n"
+            f"  {counted(seen.degraded, 'response')} degraded; {counted(len(seen.refused), 'request')} refused; "
+            f"{counted(len(seen.out), 'response')} told a signed-in user that nobody is signed in\n"
+            f"  {counted(len(seen.lost), 'session')} lost; {counted(back, 'ended session')} accepted or stored again"
         )
 
     def figures(self) -> dict[str, object]:
@@ -94,10 +102,10 @@ class ContainerOutcome:
 
 
 async def drill(stack: Stack, name: str, url: str, *, slowest: float = SLOWEST_SECONDS) -> ContainerOutcome:
-    """Play one scenario. `slowest`: seconds that an answer may take. Raises `DrillError` if the stack does not become whole."""
+    """Play one scenario. `slowest`: seconds that a response may take. Raises `DrillError` if the stack does not become whole."""
     scenario = SCENARIOS[name]
     outcome = ContainerOutcome(name)
-    await _until(stack.is_whole, "the stack is whole before the drill")
+    await _until(stack.is_whole, "before the drill, each Sentinel sees the primary and two linked replicas")
     before = await stack.primary()
     assert before is not None, "it is whole"
     domain = f"{name}-{os.getpid()}-{time.time_ns()}.example.com"
@@ -117,11 +125,11 @@ async def drill(stack: Stack, name: str, url: str, *, slowest: float = SLOWEST_S
                 await asyncio.sleep(BROKEN_SECONDS)
             finally:
                 repaired_at = time.monotonic()
-                marks.append(Mark(repaired_at, "fix", f"{before} is repaired"))
+                marks.append(Mark(repaired_at, "fix", f"{before} repaired"))
                 await scenario.repairs(stack, before)
-            await _until(stack.is_whole, "the old primary follows the new one")
+            await _until(stack.is_whole, "the old primary is a linked replica of the new one")
             outcome.whole_after = time.monotonic() - repaired_at
-            await _until(stack.is_settled, "the service finds the store settled")
+            await _until(stack.is_settled, "the workers report Redis as settled")
             await asyncio.sleep(STEADY_SECONDS)
         ended_at, ledger = time.monotonic(), load.ledger()
         # Ask about each session once per process, because nginx takes the processes in turn.
@@ -129,7 +137,7 @@ async def drill(stack: Stack, name: str, url: str, *, slowest: float = SLOWEST_S
     outcome.primaries = (before, after)
     outcome.faults = outcome.verdict.faults(slowest=slowest, slowest_logout=slowest)
     if not outcome.verdict.degraded:
-        outcome.faults.append("no answer was degraded: the drill broke nothing")
+        outcome.faults.append("no response was degraded: the drill broke nothing")
     outcome.outcome = Outcome(
         name, scenario.says, "stateroom", began_at, ended_at, outcome.verdict, ledger, marks, faults=outcome.faults
     )  # fmt: skip
@@ -152,7 +160,7 @@ async def _until(is_so: Callable[[], Awaitable[bool]], what: str) -> None:
     deadline = time.monotonic() + WHOLE_SECONDS
     while not await is_so():
         if time.monotonic() > deadline:
-            raise DrillError(f"not within {WHOLE_SECONDS:g} s: {what}")
+            raise DrillError(f"waited {WHOLE_SECONDS:g} s, but this did not happen: {what}")
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -190,22 +198,25 @@ async def _play(names: Sequence[str], url: str, project: str, slowest: float) ->
 def main() -> None:
     """Exit 0 if every scenario passes, 1 if one fails, 2 if one could not be played."""
     parser = argparse.ArgumentParser(prog="python -m stateroom.drills.compose", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"{', '.join(SCENARIOS)}; by default all")
-    parser.add_argument("--url", default=default_url(), help="of nginx")
-    parser.add_argument("--project", default=default_project(), help="name of the stack")
-    parser.add_argument("--report", type=Path, help="write the figures to this file, as JSON")
-    parser.add_argument("--slowest", type=float, default=SLOWEST_SECONDS, help="seconds that an answer may take")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"{', '.join(SCENARIOS)}; the default is all")
+    parser.add_argument("--url", default=default_url(), help="address of nginx; the default is %(default)s")
+    parser.add_argument("--project", default=default_project(), help="name of the stack; the default is %(default)s")
+    parser.add_argument("--report", type=Path, help="write the figures to this file as JSON")
+    parser.add_argument(
+        "--slowest", type=float, default=SLOWEST_SECONDS, help="seconds that a response may take; the default is %(default)s"
+    )
     given = parser.parse_args()
     unknown = [name for name in given.scenarios if name not in SCENARIOS]
     if unknown:
-        parser.error(f"there is no scenario {unknown[0]}; the scenarios are {', '.join(SCENARIOS)}")
+        parser.error(f"there is no scenario {unknown[0]} for containers; the scenarios are {', '.join(SCENARIOS)}")
+    made = conditions(target=given.url)
     try:
         outcomes = play(given.scenarios or list(SCENARIOS), given.url, given.project, given.slowest)
     except StateroomError as error:
         print(f"drill: {error}", file=sys.stderr)
         sys.exit(2)
     if given.report is not None:
-        given.report.write_text(json.dumps([each.figures() for each in outcomes], indent=2) + "\n", encoding="utf-8")
+        write_json(outcomes, made, given.report)
     sys.exit(1 if any(each.faults for each in outcomes) else 0)
 
 

@@ -43,7 +43,9 @@ class Engine:
                 with contextlib.suppress(DrillError):
                     await engine.container(SERVERS[0])
                     return engine
-        raise DrillError(f"neither docker nor podman has a stack {project}; docs/compose.md says how to start it")
+        raise DrillError(
+            f"neither docker nor podman has a stack {project}; start it as docs/compose.md says, or set COMPOSE_PROJECT_NAME"
+        )
 
     async def run(self, *words: str) -> str:
         """Run a command of the engine and return what it prints. Raises `DrillError`."""
@@ -67,7 +69,7 @@ class Engine:
         labels = (f"label=com.docker.compose.{name}" for name in (f"project={self.project}", f"service={service}"))
         found = await self.run("ps", "--all", "--quiet", *(word for label in labels for word in ("--filter", label)))
         if not found.strip():
-            raise DrillError(f"{self.command} has no container of {service}")
+            raise DrillError(f"{self.command} has no container of the service {service}")
         return found.split()[0]
 
 
@@ -123,11 +125,11 @@ class Stack:
         return all(await asyncio.gather(*(self._sees_all(sentinel) for sentinel in SENTINELS)))
 
     async def is_settled(self) -> bool:
-        """Whether each process of the service reports the store as settled."""
+        """Whether each process of the service reports Redis as settled."""
         return all(await asyncio.gather(*(self._reports_settled(worker) for worker in WORKERS)))
 
     async def ask(self, sentinel: str, *words: str) -> list[str]:
-        """The lines of a Sentinel's answer; none if it does not answer."""
+        """The lines of a Sentinel's reply; none if it does not reply."""
         with contextlib.suppress(DrillError):
             return (await self.engine.run("exec", self.containers[sentinel], "sh", NODE_SCRIPT, "ask", *words)).splitlines()
         return []

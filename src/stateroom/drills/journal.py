@@ -1,6 +1,6 @@
 """A user database that a drill can stop, start and restore: PostgreSQL if it is installed, else an SQLite file.
 
-An SQLite file has no server that could be stopped. Instead the workers behave as if the database did not answer.
+An SQLite file has no server that could be stopped. Instead the workers behave as if the database were unavailable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JournalKind = Literal["PostgreSQL", "SQLite", "SQLite, restored in place"]
 
 @dataclass
 class StoppableJournal:
-    """A database and the means to stop it and to take it back to a backup.
+    """A database and the means to stop it and to restore it from a backup.
 
     `kind`: its product. `url`: for `DATABASE_URL`. `switches`: options of the workers.
     """
@@ -37,11 +37,11 @@ class StoppableJournal:
     restore_it: Callable[[], None]
 
     async def stop(self) -> None:
-        """Return when the database no longer answers."""
+        """Stop the database, and return when it no longer replies."""
         await asyncio.to_thread(self.stop_it)
 
     async def start(self) -> None:
-        """Return when the database answers again."""
+        """Start the database, and return when it replies again."""
         await asyncio.to_thread(self.start_it)
 
     async def back_up(self) -> None:
@@ -49,13 +49,13 @@ class StoppableJournal:
         await asyncio.to_thread(self.back_it_up)
 
     async def restore(self) -> None:
-        """Replace the database by the backup, also while it is in use."""
+        """Replace the database by the backup. This works while the database is in use."""
         await asyncio.to_thread(self.restore_it)
 
 
 @contextlib.asynccontextmanager
 async def stoppable_journal(folder: Path, kind: JournalKind | None = None) -> AsyncIterator[StoppableJournal]:
-    """Start a database with the current schema. `kind`: its product; if None, PostgreSQL where it is installed."""
+    """Start a database with the current schema. `kind`: its product; if None, PostgreSQL if it is installed, else SQLite."""
     programs = postgres_folder() if importlib.util.find_spec("asyncpg") is not None else None
     if kind is None:
         kind = "SQLite" if programs is None else "PostgreSQL"

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from .client import COOKIE, PASSWORD
-from .ledger import IDENTITY_KINDS, Answer, Ledger, RevivedSession, SignedIn, Write
+from .ledger import IDENTITY_KINDS, NAMES, Answer, Ledger, RevivedSession, SignedIn, Write
+from .plurals import counted
 
 GRACE_SECONDS = 5.0
 """After the drill a session may be accepted from its cookie alone for this long. Then it counts as lost."""
@@ -34,15 +35,15 @@ class Verdict:
     requests: Counter[str] = field(default_factory=Counter)
     """How many, by kind."""
     refused: list[Answer] = field(default_factory=list)
-    """Reads, sign-ins and sign-outs with 5xx or without an answer."""
+    """Reads, sign-ins and sign-outs with a 5xx status or without a response."""
     slowest: dict[str, float] = field(default_factory=dict)
     """The longest wait in seconds, by kind (`Answer.waited`)."""
     degraded: int = 0
-    """How many answers were degraded."""
+    """How many responses were degraded."""
     out: list[Answer] = field(default_factory=list)
-    """Answers that told a signed-in user that nobody is signed in."""
+    """Responses that told a signed-in user that nobody is signed in."""
     lost: list[SignedIn] = field(default_factory=list)
-    """Sessions that were acknowledged and are gone. At least one worker does not accept them."""
+    """Sessions whose sign-in was acknowledged, and that at least one worker does not accept."""
     back: list[RevivedSession] = field(default_factory=list)
     """Sessions whose end was acknowledged, and that are accepted or stored again. One session may stand here several times."""
     writes: int = 0
@@ -51,13 +52,13 @@ class Verdict:
     excused: list[Answer] = field(default_factory=list)
     """Refused requests that the scenario allows to be refused."""
     others: list[Answer] = field(default_factory=list)
-    """Answers that named another user than the client's own."""
+    """Responses that named another user than the client's own."""
     strange: list[SignedIn] = field(default_factory=list)
     """Sessions that a worker says belong to another user."""
     shared: dict[int, list[str]] = field(default_factory=dict)
     """User ids that were given to more than one user: the users' emails."""
     ghosts: list[SignedIn] = field(default_factory=list)
-    """Sessions of users whom the restored database lacks, and that a worker still accepts."""
+    """Sessions that a worker still accepts although the restored user database lacks the user."""
 
     def faults(self, *, slowest: float = 1.0, slowest_login: float | None = None, slowest_logout: float = 1.5) -> list[str]:
         """The faults, in words. A lost value is counted, but is not a fault.
@@ -68,24 +69,30 @@ class Verdict:
         said = []
         if self.refused:
             first = self.refused[0]
-            said.append(f"{len(self.refused)} refused, the first a {first.kind} with {first.status}: {first.words}")
+            status = first.status or "no response"
+            said.append(
+                f"{counted(len(self.refused), 'request')} refused, the first a {NAMES[first.kind]} with {status}: {first.words}"
+            )
         if self.out:
-            said.append(f"{len(self.out)} told that they are signed out")
+            said.append(f"{counted(len(self.out), 'response')} told a signed-in user that nobody is signed in")
         if self.lost:
-            said.append(f"{len(self.lost)} sessions lost, {sum(each.is_degraded for each in self.lost)} of them degraded sign-ins")
+            degraded = sum(each.is_degraded for each in self.lost)
+            said.append(f"{counted(len(self.lost), 'session')} lost, of which {degraded} began while Redis was unavailable")
         if self.back:
-            said.append(f"{len({id(each.session) for each in self.back})} ended sessions back")
+            back = len({id(each.session) for each in self.back})
+            said.append(f"{counted(back, 'ended session')} accepted or stored again")
         if self.others or self.strange:
-            said.append(f"somebody else: {len(self.others)} answers and {len(self.strange)} sessions named another user")
+            named = f"{counted(len(self.others), 'response')} and {counted(len(self.strange), 'session')}"
+            said.append(f"{named} named another user than the client's own")
         if self.shared:
-            said.append(f"{len(self.shared)} user ids given to two users")
+            said.append(f"{counted(len(self.shared), 'user id')} given to several users")
         if self.ghosts:
-            said.append(f"{len(self.ghosts)} sessions are accepted, whose users the restored database lacks")
+            said.append(f"{counted(len(self.ghosts), 'session')} accepted whose user is missing in the restored user database")
         bounds = {"login": slowest if slowest_login is None else slowest_login, "logout": slowest_logout}
         for kind, seconds in self.slowest.items():
             bound = bounds.get(kind, slowest)
             if seconds > bound:
-                said.append(f"a {kind} took {seconds:.2f} s, more than {bound:g} s")
+                said.append(f"a {NAMES[kind]} took {seconds:.2f} s, more than {bound:g} s")
         return said
 
 
@@ -148,7 +155,7 @@ def _is_strange(session: SignedIn, state: Mapping[str, object]) -> bool:
 
 
 async def _settled_check(http: aiohttp.ClientSession, url: str, cookie: str) -> dict[str, object]:
-    """Ask until the answer is not degraded. A worker that cannot reach the store now does not know what is stored."""
+    """Ask until the response is not degraded. A worker that cannot reach Redis now does not know what is stored."""
     deadline = time.monotonic() + GRACE_SECONDS
     while (state := await _check(http, url, cookie)).get("degraded") and time.monotonic() < deadline:  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(GRACE_SECONDS / 50)
@@ -166,7 +173,7 @@ async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn,
         return []
     async with http.get(f"{url}/drill/data", headers={"Cookie": f"{name}={session.cookie}"}) as response:
         data = (await response.json(content_type=None)).get("data", {})
-    # A later value than the last acknowledged one is no fault: it was stored, but its answer was lost.
+    # A later value than the last acknowledged one is no fault: it was stored, but its response was lost.
     return [
         LostWrite(session, key, write, data.get(key))
         for key, write in session.writes.items()
@@ -175,7 +182,7 @@ async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn,
 
 
 async def _still_stored(http: aiohttp.ClientSession, url: str, ended: Iterable[SignedIn], name: str) -> list[RevivedSession]:
-    """Ended sessions in their user's list. The store has them, even if no worker accepts them."""
+    """Ended sessions in their user's list. Redis has them, even if no worker accepts them."""
     found = []
     by_user: dict[str, dict[str, SignedIn]] = {}
     for session in ended:

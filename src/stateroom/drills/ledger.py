@@ -1,4 +1,4 @@
-"""What the clients of a drill were told. The judge knows nothing else. Times are of the monotonic clock, in seconds."""
+"""The responses that a drill's clients received. The judge knows nothing else. Times are of the monotonic clock, in seconds."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["read", "login", "logout", "write"]
+NAMES = {"read": "session check", "login": "sign-in", "logout": "sign-out", "write": "write"}
+"""The kinds of requests in words, for messages."""
 IDENTITY_KINDS: tuple[Kind, ...] = ("read", "login", "logout")
 """Requests that must never be refused, even while Redis is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request and its answer.
+    """One request and its response.
 
-    `worker`: the worker's number. `took`: seconds until the answer. `status`: the HTTP status, or 0 without an answer.
+    `worker`: the worker's number. `took`: seconds until the response. `status`: the HTTP status, or 0 without a response.
     `is_out`: the client was signed in and did not sign out, but was told that nobody is signed in. `words`: the error.
-    `who`: the client's email. `is_another`: the answer names another user than the client's own. `ended`: why the session has
-    ended, if the answer says so. `stood_still`: seconds of `took` in which the client's own process did not run,
+    `who`: the client's email. `is_another`: the response names another user than the client's own. `ended`: why the session has
+    ended, if the response says so. `stood_still`: seconds of `took` in which the client's own process did not run,
     `0 <= stood_still <= took`.
     """
 
@@ -41,7 +43,7 @@ class Answer:
 
     @property
     def is_failed(self) -> bool:
-        """Whether the status is 5xx or there was no answer."""
+        """Whether the status is 5xx or there was no response."""
         return self.status == 0 or self.status >= 500
 
 
@@ -58,8 +60,8 @@ class SignedIn:
     """A session, from the acknowledged sign-in to its end.
 
     `cookie`: the newest value. `since`: when the sign-in was acknowledged. `is_degraded`: the sign-in was made without Redis.
-    `handle`: the session's public id; empty if the client never learned it. `logout_asked_at`: when the logout was sent.
-    `ended_at`: when the logout was acknowledged, `logout_asked_at <= ended_at`. `writes`: the last acknowledged value of
+    `handle`: the session's public id; empty if the client never learned it. `logout_asked_at`: when the sign-out was sent.
+    `ended_at`: when the sign-out was acknowledged, `logout_asked_at <= ended_at`. `writes`: the last acknowledged value of
     each key. `user_id`: of the account; 0 if the service does not tell. `is_account_lost`: the user database was restored and lacks
     the account, so the session must end. `unknown_at`: when the service first said that it ended for this reason.
     """
@@ -78,7 +80,7 @@ class SignedIn:
 
     @property
     def is_live(self) -> bool:
-        """Whether the session must still be valid. If a logout was sent but not acknowledged, it may be valid or ended."""
+        """Whether the session must still be valid. If a sign-out was sent but not acknowledged, it may be valid or ended."""
         return self.logout_asked_at is None and not self.is_account_lost
 
 

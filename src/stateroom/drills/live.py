@@ -21,7 +21,7 @@ LOOKS_PER_SECOND = 4
 RATE_SECONDS = 1.0
 LINES = 8
 WIDE = 120
-NARROW = ("promote", "failed", "lost", "back", "out", "other", "degraded")
+NARROW = ("promote", "failed", "lost", "revived", "signed out", "degraded")
 COLOURS = {
     "settled": "green", "primary": "green", "replica": "blue", "up": "green", "unsettled": "yellow", "read_only": "yellow",
     "away": "red", "none": "red",
@@ -82,7 +82,7 @@ class View:
 
     def _on_event(self, event: Event) -> None:
         if event.is_of_primary or event.channel in {"+promoted-slave", "+switch-master"}:
-            self._add(f"{event.sentinel} says {event.channel}", "cyan")
+            self._add(f"{event.sentinel}: {event.channel}", "cyan")
 
     def _add(self, words: str, style: str) -> None:
         line = Text(f"{time.monotonic() - self._began_at:6.1f} s  {words}", style)
@@ -100,12 +100,12 @@ class View:
         head = Text.assemble((f"[{self._number}/{self._total}] {self._scenario.name} ", "bold"), (f"({self._service})", "dim"))
         parts: list[RenderableType] = [head, Text(self._scenario.says, "dim")]
         if self._stage is None or self._recorder is None:
-            return Group(*parts, Text("  servers, Sentinels and the service start ...", "dim"))
+            return Group(*parts, Text("  starting the servers, the Sentinels and the service ...", "dim"))
         table = Table.grid(padding=(0, 2))
         recorder = self._recorder
         table.add_row(Text("servers", "dim"), _states(recorder.servers))
         table.add_row(Text("Sentinels", "dim"), _states(recorder.sentinels))
-        table.add_row(Text("the store, as seen by", "dim"), _states(recorder.workers))
+        table.add_row(Text("Redis, as seen by", "dim"), _states(recorder.workers))
         table.add_row(Text("traffic", "dim"), self._traffic())
         return Group(*parts, table, *self._lines)
 
@@ -121,8 +121,8 @@ class View:
         degraded, failed = sum(each.is_degraded for each in answers), sum(each.is_failed for each in answers)
         slowest = max((each.took for each in answers), default=0.0)
         return Text.assemble(
-            f"{len(answers) / RATE_SECONDS:.0f} answers/s  ", (f"{degraded} degraded  ", "yellow" if degraded else "dim"),
-            (f"{failed} 5xx  ", "red" if failed else "dim"), f"slowest {1000 * slowest:.0f} ms",
+            f"{len(answers) / RATE_SECONDS:.0f} responses/s  ", (f"{degraded} degraded  ", "yellow" if degraded else "dim"),
+            (f"{failed} failed  ", "red" if failed else "dim"), f"slowest {1000 * slowest:.0f} ms",
         )  # fmt: skip
 
 
@@ -133,11 +133,11 @@ def _states(tracks: Sequence[Track]) -> Text:
 def table(outcomes: Sequence[Outcome], width: int) -> Table:
     """One row per scenario and service. A narrow terminal gets fewer columns."""
     made = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    made.add_column("scenario", no_wrap=True)
-    made.add_column("verdict")
+    made.add_column("scenario", overflow="fold")
+    made.add_column("verdict", no_wrap=True)
     columns = [name for name in FIGURES if width >= WIDE or name in NARROW]
     for name in columns:
-        made.add_column(name, justify="right")
+        made.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for outcome in outcomes:
         name = outcome.scenario if outcome.service == "stateroom" else f"  {outcome.service}"
         verdict = Text("passed", "green") if outcome.has_passed else Text("FAILED", "bold red")
@@ -157,9 +157,9 @@ FIGURES: dict[str, Callable[[Outcome], str]] = {
     "requests": lambda outcome: str(sum(outcome.verdict.requests.values())),
     "failed": lambda outcome: str(len(outcome.verdict.refused)),
     "lost": lambda outcome: str(len(outcome.verdict.lost)),
-    "back": lambda outcome: str(outcome.back),
-    "out": lambda outcome: str(len(outcome.verdict.out)),
-    "other": lambda outcome: str(outcome.strangers),
+    "revived": lambda outcome: str(outcome.back),
+    "signed out": lambda outcome: str(len(outcome.verdict.out)),
+    "other user": lambda outcome: str(outcome.strangers),
     "degraded": lambda outcome: str(outcome.verdict.degraded),
     "slowest": lambda outcome: seconds(max(outcome.verdict.slowest.values(), default=None)),
 }

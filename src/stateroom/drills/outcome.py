@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from .judge import Verdict
-from .ledger import Answer, Ledger, SignedIn
+from .ledger import NAMES, Answer, Ledger, SignedIn
 from .load import PROBER
+from .plurals import counted
 from .recorder import Event, Track
 from .stage import Mark, Scenario, Span
 
 LINES = 5
 BUSY = 2.0
-"""Processes per core from which on the times of a drill mean little."""
+"""From this many processes per core on, the times of a drill mean little."""
 LONG_SECONDS = 0.25
-"""A standstill of the drill's process from which on the times of a drill mean little."""
+"""From a standstill of the drill's process this long on, the times of a drill mean little."""
 DETECTING = ("+sdown", "+odown", "+try-failover")
 
 
@@ -27,7 +28,7 @@ class Outcome:
     `scenario`, `says`: its name and its purpose. `began_at`, `ended_at`: of the monotonic clock, in seconds,
     `began_at <= ended_at`; the report counts from `began_at`. `marks`, `events` and the tracks are in order of time.
     `faults`: empty if the scenario passed. `bounds`: the longest allowed wait in seconds, by kind of request.
-    `imperfect`: failed or degraded answers inside a span that must be perfect.
+    `imperfect`: failed or degraded responses inside a span that must be perfect.
     """
 
     scenario: str
@@ -54,10 +55,11 @@ class Outcome:
     def caution(self) -> str:
         """Why a wait over its bound may not be the service's fault; empty if the machine was not busy."""
         if self.stood_still > LONG_SECONDS:
-            return f"the machine was busy: the drill's process, with its relays, stood still for {self.stood_still:.1f} s"
+            still = f"{self.stood_still:.1f} s"
+            return f"the machine was busy: the drill's own process got no processor time for {still}, so times mean little"
         if self.load_per_core < BUSY:
             return ""
-        return f"the machine was busy: {self.load_per_core:.1f} processes per core, so times mean little"
+        return f"the machine was busy: {self.load_per_core:.1f} processes wanted each core, so times mean little"
 
     @property
     def has_passed(self) -> bool:
@@ -101,7 +103,7 @@ class Outcome:
 
     @property
     def failed_answers(self) -> int:
-        """How many requests got 5xx or no answer, writes of session data included."""
+        """How many requests got a 5xx status or no response, writes of session data included."""
         return sum(each.is_failed for each in self.ledger.answers)
 
     @property
@@ -111,7 +113,7 @@ class Outcome:
 
     @property
     def strangers(self) -> int:
-        """How many answers and sessions named another user."""
+        """How many responses and sessions named another user."""
         return len(self.verdict.others) + len(self.verdict.strange)
 
     def figures(self) -> dict[str, object]:
@@ -141,24 +143,24 @@ class Outcome:
         return [
             *_some(seen.refused, self._line), *_some(seen.out, self._line), *_some(self.imperfect, self._line),
             *_some(seen.others, self._line),
-            *_some(seen.strange, lambda session: f"{self._session(session)} belongs to another user, says a worker"),
+            *_some(seen.strange, lambda session: f"{self._session(session)}: a worker says that it belongs to another user"),
             *_some(seen.shared.items(), lambda found: f"user id {found[0]} was given to {' and to '.join(found[1])}"),
-            *_some(seen.ghosts, lambda session: f"{self._session(session)} is accepted, without an account"),
+            *_some(seen.ghosts, lambda session: f"{self._session(session)} is accepted although the user has no account"),
             *_some(sorted(slow, key=lambda answer: -answer.waited), self._line),
             *_some(seen.lost, lambda session: f"{self._session(session)} is lost"),
             *_some(
                 {id(each.session): each for each in seen.back}.values(),
-                lambda revived: f"{self._session(revived.session)} is back on worker-{revived.worker}"
-                + (f", {revived.after_seconds:.3f} s after its end" if revived.after_seconds >= 0 else ", asked afterwards"),
+                lambda revived: f"{self._session(revived.session)} is accepted or stored again on worker-{revived.worker}"
+                + (f", {revived.after_seconds:.3f} s after its end" if revived.after_seconds >= 0 else ", found after the drill"),
             ),
         ] if self.faults else []  # fmt: skip
 
     def _line(self, answer: Answer) -> str:
-        status = answer.status or "no answer"
+        status = answer.status or "no response"
         said = (
-            " as another user"
+            " naming another user"
             if answer.is_another
-            else " told signed out"
+            else " saying that nobody is signed in"
             if answer.is_out
             else " degraded"
             if answer.is_degraded
@@ -166,9 +168,8 @@ class Outcome:
         )
         words = f" ({answer.words})" if answer.words else ""
         at = answer.asked_at - self.began_at
-        return (
-            f"{at:7.3f} s  {answer.who} on worker-{answer.worker}: {answer.kind} -> {status}{said} in {answer.waited:.3f} s{words}"
-        )
+        asked = f"{at:7.3f} s  {answer.who} on worker-{answer.worker}: {NAMES[answer.kind]}"
+        return f"{asked} -> {status}{said} in {answer.waited:.3f} s{words}"
 
     def _session(self, session: SignedIn) -> str:
         end = "" if session.ended_at is None else f", ended at {session.ended_at - self.began_at:.3f} s"
@@ -207,11 +208,13 @@ def weigh_outcome(outcome: Outcome, scenario: Scenario, spans: Sequence[Span], m
             found = [each for each in outcome.ledger.answers if span.has_whole(each) and (each.is_failed or each.is_degraded)]
             outcome.imperfect += found
             if found:
-                said.append(f"{span.words}: {len(found)} answers failed or were degraded")
+                said.append(
+                    f"{span.words}: {counted(len(found), 'response')} failed or {'was' if len(found) == 1 else 'were'} degraded"
+                )
     if scenario.keeps_data and verdict.lost_writes:
-        said.append(f"{len(verdict.lost_writes)} acknowledged values lost")
+        said.append(f"{counted(len(verdict.lost_writes), 'acknowledged value')} lost")
     if scenario.degrades and outcome.service == "stateroom" and not verdict.degraded and not said:
-        said.append("no answer was degraded: the drill broke nothing")
+        said.append("no response was degraded: the drill broke nothing")
     outcome.faults = [*said, *missed]
 
 

@@ -60,13 +60,13 @@ async def play(
                 await asyncio.sleep(BEFORE_SECONDS)
                 try:
                     await scenario.plays(stage)
-                except TimeoutError as error:  # The scenario waited in vain. The judge still judges.
-                    stage.missed.append(str(error) or "the scenario waited for something in vain")
+                except TimeoutError as error:  # The judge still judges.
+                    stage.missed.append(str(error) or "a step of the scenario timed out")
                 await asyncio.sleep(AFTER_SECONDS)
             ended_at = time.monotonic()
             ledger = load.ledger()
         verdict = await judge(ledger, urls)
-        if scenario.looks is not None and service == "stateroom":  # It checks what only Stateroom has.
+        if scenario.looks is not None and service == "stateroom":  # A peer lacks the features that these checks need.
             await scenario.looks(stage, verdict)
     outcome = Outcome(
         scenario.name, scenario.says, service, began_at, ended_at, verdict, ledger,

@@ -100,7 +100,7 @@ class Postgres:
             process.wait()
 
     def pause(self) -> None:
-        """Stop, with SIGSTOP, the process that accepts connections. Clients connect and get no answer."""
+        """Stop, with SIGSTOP, the process that accepts connections. Clients connect and get no reply."""
         assert self._process is not None, "the server was not started"
         self._process.send_signal(signal.SIGSTOP)
 

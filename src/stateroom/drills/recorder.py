@@ -1,4 +1,4 @@
-"""Records a stack during a drill: the Sentinels' events, the servers' roles, and the store state that each worker reports.
+"""Records a stack during a drill: the Sentinels' events, the servers' roles, and the state of Redis that each worker reports.
 
 It connects to servers and Sentinels directly, past the relays, so that it sees both sides of a partition. Times are of
 the monotonic clock, in seconds.

@@ -1,7 +1,7 @@
-"""A TCP relay in front of a server. It can cut the network as a partition does: bytes stop, and neither end is told.
+"""A TCP relay in front of a server. It can act as a network partition: bytes stop, and neither end notices.
 
-The relay knows the sides of a partition by the address that a connection comes from. Data under way is held, and arrives
-when the partition heals, as with TCP. Or it is dropped (`lose`), if the server is to die before it has passed it on.
+The relay tells the sides of a partition apart by the address that a connection comes from. It holds data under way until the
+partition heals, as TCP does. `lose` drops the data instead, for a server that dies before it has sent the data.
 """
 
 from __future__ import annotations

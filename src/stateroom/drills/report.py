@@ -6,54 +6,73 @@ import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Protocol
 
 from .chart import Chart
+from .conditions import Conditions
+from .ledger import NAMES
 from .live import seconds
 from .outcome import Outcome
+from .plurals import counted
 
 WIDE, NARROW = 900, 340
 STYLE = Path(__file__).with_name("report.css")
-COLUMNS = ("detect", "promote", "first write", "requests", "failed", "lost", "back", "told out", "other", "degraded", "slowest")
+COLUMNS = (
+    "detect", "promote", "first write", "requests", "failed", "lost", "revived", "signed out", "other user", "degraded", "slowest",
+)  # fmt: skip
 MEANINGS = {
-    "detect, promote, first write": "from the fault until a Sentinel reports the primary as down, until a promotion, and until the "
-    "service stores a value again after it refused one; - if there was none",
+    "detect": "time from the fault until a Sentinel reported the primary as down; - if none did",
+    "promote": "time from the fault until a Sentinel reported a promotion; - if there was none",
+    "first write": "time from the fault until the service stored a value again; - if it refused none",
     "requests": "requests of all clients",
-    "failed": "sign-ins, sign-outs and session checks with 5xx or without an answer",
-    "lost": "sessions that were acknowledged and are gone",
-    "back": "sessions whose end was acknowledged, and that were accepted or stored again",
-    "told out": "answers that told a signed-in user that nobody is signed in",
-    "other": "answers and sessions that named another user than the client's own",
-    "degraded": "answers given without Redis, and marked as degraded",
-    "slowest": "the slowest answer of all",
+    "failed": "sign-ins, sign-outs and session checks with a 5xx status or without a response",
+    "lost": "sessions whose sign-in was acknowledged and that no longer exist",
+    "revived": "sessions whose end was acknowledged and that were accepted or stored again",
+    "signed out": "responses that told a signed-in user that nobody is signed in",
+    "other user": "responses and sessions that named another user than the client's own",
+    "degraded": "responses given without Redis, from the session cookie, and marked as degraded",
+    "slowest": "the slowest of all responses",
 }
 
 
-def write(outcomes: Sequence[Outcome], folder: Path) -> Path:
+class HasFigures(Protocol):
+    """An outcome of a drill, here or on containers."""
+
+    def figures(self) -> dict[str, object]:
+        """The figures for a JSON file."""
+        ...
+
+
+def write(outcomes: Sequence[Outcome], made: Conditions, folder: Path) -> Path:
     """Write `drill.html` and `drill.json` to this folder. Returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(outcomes, folder / "drill.json")
+    write_json(outcomes, made, folder / "drill.json")
     path = folder / "drill.html"
-    path.write_text(page(outcomes), encoding="utf-8")
+    path.write_text(page(outcomes, made), encoding="utf-8")
     return path
 
 
-def write_json(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write the figures of all outcomes."""
-    text = json.dumps([outcome.figures() for outcome in outcomes], indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+def write_json(outcomes: Sequence[HasFigures], made: Conditions, path: Path) -> None:
+    """Write the figures of all outcomes, each with the conditions."""
+    figures = [outcome.figures() | {"conditions": made.figures()} for outcome in outcomes]
+    path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def page(outcomes: Sequence[Outcome]) -> str:
+def page(outcomes: Sequence[Outcome], made: Conditions) -> str:
     """The HTML page."""
     ours = [each for each in outcomes if each.service == "stateroom"]
     failed = [each for each in ours if not each.has_passed]
-    head = f"{len(failed)} of {len(ours)} scenarios failed" if failed else f"All {len(ours)} scenarios passed"
+    head = verdict(outcomes)
     answers = sum(sum(each.verdict.requests.values()) for each in ours)
     lost, back, out = (
         sum(len(each.verdict.lost) for each in ours), sum(each.back for each in ours), sum(len(each.verdict.out) for each in ours),
     )  # fmt: skip
     style = STYLE.read_text(encoding="utf-8")
-    said = f"{answers} requests: {lost} sessions lost, {back} ended sessions back, {out} users told that they are signed out."
+    said = (
+        f"{counted(answers, 'request')}: {counted(lost, 'session')} lost, "
+        f"{counted(back, 'ended session')} accepted or stored again, "
+        f"{counted(out, 'response')} told a signed-in user that nobody is signed in."
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -61,9 +80,23 @@ def page(outcomes: Sequence[Outcome]) -> str:
         f"<title>Drill: {escape(head)}</title><style>{style}</style></head>\n"
         f'<body><main><header class="{"bad" if failed else "well"}"><h1>{escape(head)}</h1><p>{escape(said)}</p>'
         f"{''.join(_why(each) for each in failed)}</header>\n"
-        f"{_table(outcomes)}{''.join(_section(each, number) for number, each in enumerate(outcomes, 1))}"
+        f"{_conditions(made)}{_table(outcomes)}{''.join(_section(each, number) for number, each in enumerate(outcomes, 1))}"
         "</main></body></html>\n"
     )
+
+
+def verdict(outcomes: Iterable[Outcome]) -> str:
+    """The verdict on Stateroom's scenarios. A peer's scenarios do not count."""
+    ours = [each.has_passed for each in outcomes if each.service == "stateroom"]
+    failed = ours.count(False)
+    if failed:
+        return f"{failed} of {counted(len(ours), 'scenario')} failed"
+    return f"All {len(ours)} scenarios passed" if len(ours) > 1 else f"{counted(len(ours), 'scenario')} passed"
+
+
+def _conditions(made: Conditions) -> str:
+    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in made.rows())
+    return f'<section><h2>Conditions</h2><dl class="conditions">{rows}</dl></section>\n'
 
 
 def _why(outcome: Outcome) -> str:
@@ -86,9 +119,9 @@ def _row(outcome: Outcome) -> str:
     wrong = {
         "failed": len(seen.refused),
         "lost": len(seen.lost),
-        "back": outcome.back,
-        "told out": len(seen.out),
-        "other": outcome.strangers,
+        "revived": outcome.back,
+        "signed out": len(seen.out),
+        "other user": outcome.strangers,
     }
     values = {
         "detect": seconds(outcome.detected_after), "promote": seconds(outcome.promoted_after),
@@ -134,11 +167,11 @@ def _section(outcome: Outcome, number: int) -> str:
 
 def _figures(outcome: Outcome) -> str:
     seen = outcome.verdict
-    by_kind = ", ".join(f"{count} {kind}s" for kind, count in sorted(seen.requests.items()))
-    slowest = ", ".join(f"{kind} {1000 * took:.0f} ms" for kind, took in sorted(seen.slowest.items()))
+    by_kind = ", ".join(counted(count, NAMES[kind]) for kind, count in sorted(seen.requests.items()))
+    slowest = ", ".join(f"{NAMES[kind]} {1000 * took:.0f} ms" for kind, took in sorted(seen.slowest.items()))
     return (
-        f"{by_kind}. Slowest {slowest}. Session data: {seen.writes} values stored, {outcome.refused_writes} refused with 503, "
-        f"{len(seen.lost_writes)} acknowledged and lost."
+        f"{by_kind}. Slowest: {slowest}. Session data: {counted(seen.writes, 'value')} stored, "
+        f"{outcome.refused_writes} refused with 503, {len(seen.lost_writes)} acknowledged and lost."
         + (f" Refusals that the scenario allows: {len(seen.excused)}." if seen.excused else "")
     )
 
@@ -148,7 +181,8 @@ def _events(outcome: Outcome) -> str:
     if not said:
         return ""
     lines = "\n".join(f"{event.at - outcome.began_at:7.3f} s  {event.sentinel}  {event.channel} {event.words}" for event in said)
-    return f'<details><summary>{len(said)} Sentinel events</summary><pre tabindex="0">{escape(lines)}</pre></details>'
+    title = f"{counted(len(said), 'message')} of the Sentinels"
+    return f'<details><summary>{title}</summary><pre tabindex="0">{escape(lines)}</pre></details>'
 
 
 def _id(outcome: Outcome) -> str:
@@ -161,7 +195,8 @@ def _legend(names: Iterable[tuple[str, str]]) -> str:
 
 LEGEND = _legend(
     (
-        ("good", "good answers"), ("degraded", "degraded"), ("refused", "session data: 503"), ("failed", "failed"),
-        ("settled", "settled, primary"), ("replica", "replica, up"), ("unsettled", "unsettled, read-only"), ("away", "away"),
+        ("good", "good responses"), ("degraded", "degraded: from the cookie"), ("refused", "session data refused with 503"),
+        ("failed", "failed"), ("settled", "settled; primary"), ("replica", "replica; up"), ("unsettled", "unsettled; read-only"),
+        ("away", "away (unavailable)"),
     )
 )  # fmt: skip

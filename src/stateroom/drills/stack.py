@@ -2,8 +2,8 @@
 
 Servers and Sentinels start from the shipped files (`deploy/redis.conf`, `deploy/users.acl`, `sentinel.conf`), with
 down-after lowered to one second. In front of each is a relay. The servers announce the relays' addresses, so all
-traffic passes through relays. Each process connects from its own loopback address, by which the relays tell the sides
-of a partition apart.
+traffic passes through relays. Each process connects from its own loopback address. By this address the relays tell the
+sides of a partition apart.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ class Stack:
             await asyncio.sleep(PROBE_SECONDS)
 
     async def settled(self, workers: Sequence[Worker] | None = None) -> None:
-        """Return when these workers, or all, report the store as settled."""
+        """Return when these workers, or all, report Redis as settled."""
 
         async def is_settled() -> bool:
             return all([await each.state() == "settled" for each in workers or self.workers])
 
-        await until(is_settled, "the workers report the store as settled", seconds=60)
+        await until(is_settled, "the workers report Redis as settled", seconds=60)
 
     async def all_well(self) -> None:
-        """Return when every server runs, every replica is linked and every worker reports the store as settled."""
+        """Return when every server runs, every replica is linked and every worker reports Redis as settled."""
 
         async def is_well() -> bool:
             if not all(node.is_running for node in self.nodes):
@@ -95,7 +95,7 @@ class Stack:
         return False
 
     def hold_replication_back(self, primary: Node) -> None:
-        """From now on no write of the primary reaches its replicas. The replicas still answer."""
+        """From now on no write of the primary reaches its replicas. The replicas still reply."""
         replicas = [node for node in self.nodes if node is not primary]
         self._relay_of(primary).cut(_source(node) for node in replicas)
 
@@ -157,7 +157,7 @@ async def stack(
     switches: Mapping[int, Sequence[str]] | None = None,
     service: str = "stateroom",
 ) -> AsyncIterator[Stack]:
-    """Run a stack. On entry every replica is linked and every worker reports the store as settled.
+    """Run a stack. On entry every replica is linked and every worker reports Redis as settled.
 
     `workers`: how many. `without`: protections that the workers do without. `environment`: more settings. `switches`: more
     options of `stateroom.drills.worker`, by the worker's number. `database_urls`: the `DATABASE_URL` of each worker; by
@@ -209,7 +209,7 @@ async def _is_whole(made: Stack) -> bool:
 
 
 async def role(node: Node) -> str:
-    """`master`, or the state of a replica's link (`connected`, `connect`, `sync`), or `away` if it does not answer."""
+    """`master`, or the state of a replica's link (`connected`, `connect`, `sync`), or `away` if it does not reply."""
     try:
         async with asyncio.timeout(ROLE_SECONDS):
             reply = await node.call("ROLE")

@@ -1,11 +1,12 @@
 """A scenario (name, purpose, steps, expectations), and the stage on which its steps act.
 
-    @scenario("two-kills", "The primary is killed, and so is its successor.", degrades=True)
+    @scenario("two-kills", "The primary is killed, and then its successor too.", degrades=True)
     async def two_kills(stage: Stage) -> None:
         for _ in range(2):
             primary = await stage.stack.primary()
             await stage.kill(primary)
             await stage.promoted(primary)
+            await stage.settled()
             await stage.start(primary)
             await stage.whole()
 
@@ -48,7 +49,7 @@ class Span:
     """A time with its own expectations, `began_at <= ended_at`, of the monotonic clock, in seconds.
 
     `refusable`: requests that may be refused; `clients`: only those of the clients with these emails, if given.
-    `must_be_perfect`: no answer may fail or be degraded.
+    `must_be_perfect`: no response may fail or be degraded.
     """
 
     words: str
@@ -68,7 +69,7 @@ class Span:
         return self.began_at <= moment <= self.ended_at
 
     def has_whole(self, answer: Answer) -> bool:
-        """Whether the request was sent and answered inside. A request under way at the end also meets the next step."""
+        """Whether the request was sent and its response received inside. A request under way at the end meets the next step too."""
         return self.began_at <= answer.asked_at and answer.asked_at + answer.took <= self.ended_at
 
 
@@ -102,14 +103,14 @@ class Stage:
 
     @contextlib.contextmanager
     def perfect(self, words: str) -> Iterator[None]:
-        """Inside this context no answer may fail or be degraded, writes of session data included."""
+        """Inside this context no response may fail or be degraded. This includes writes of session data."""
         began_at = time.monotonic()
         yield
         self.spans.append(Span(words, began_at, time.monotonic(), must_be_perfect=True))
 
     @contextlib.contextmanager
     def refusing(self, words: str, *kinds: Kind, clients: Collection[str] | None = None) -> Iterator[None]:
-        """Inside this context requests of these kinds may be refused: everybody's, or those of the clients with these emails."""
+        """Inside this context requests of these kinds may be refused. `clients`: only those of the clients with these emails."""
         began_at = time.monotonic()
         try:
             yield
@@ -127,7 +128,7 @@ class Stage:
         await asyncio.gather(*(node.stop() for node in nodes))
 
     async def start(self, *nodes: Node) -> None:
-        """Start, and return when all answer."""
+        """Start, and return when all reply."""
         await asyncio.gather(*(node.start() for node in nodes))
         self.mark(f"{_names(nodes)} started", "fix")
 
@@ -149,7 +150,7 @@ class Stage:
     def heal(self) -> None:
         """End the partition."""
         self.stack.heal()
-        self.mark("the network is whole again", "fix")
+        self.mark("the partition ends", "fix")
 
     async def promoted(self, besides: Node) -> Node:
         """Wait until another server than `besides` accepts writes, and return it."""
@@ -158,16 +159,16 @@ class Stage:
         return promoted
 
     async def settled(self, workers: Collection[Worker] | None = None) -> None:
-        """Wait until these workers, or all, report the store as settled."""
+        """Wait until these workers, or all, report Redis as settled."""
         await self.stack.settled(None if workers is None else list(workers))
 
     async def whole(self) -> None:
-        """Wait until every replica is linked and every worker reports the store as settled."""
+        """Wait until every replica is linked and every worker reports Redis as settled."""
         await self.stack.all_well()
-        self.mark("the stack is whole")
+        self.mark("all replicas are linked, and all workers report Redis as settled")
 
     async def everybody_asks(self) -> None:
-        """Let each signed-in client send one request. A request makes a worker store a lost session again."""
+        """Let each signed-in client send one request. The request makes a worker store a lost session again."""
         await asyncio.gather(*(client.read() for client in self.load.clients if client.session is not None))
 
     async def restored(self) -> float:
@@ -183,12 +184,13 @@ Look = Callable[[Stage, Verdict], Awaitable[None]]
 class Scenario:
     """A scenario.
 
-    `name`: on the command line. `says`: what happens, in one sentence. `plays`: its steps. `degrades`: some answers must be
-    degraded, else the scenario broke nothing. `keeps_data`: no acknowledged value may be lost. `needs_journal`: the steps stop
-    or restore the user database. `journal_kind`: its product; if None, PostgreSQL where it is installed. `is_for_peers`: it can
-    be played on a peer too. `load`: arguments of `Load`, in place of its defaults. `environment`: more settings of the service.
-    `switches`: more options of `stateroom.drills.worker`, of a scenario that `needs_journal`. `looks`: checks after the drill;
-    it uses `Stage.expect`. `slowest`, `slowest_login`, `slowest_logout`: seconds that one answer may take.
+    `name`: on the command line. `says`: what happens, in one or two sentences. `plays`: its steps. `degrades`: some responses
+    must be degraded, else the scenario broke nothing. `keeps_data`: no acknowledged value may be lost. `needs_journal`: the
+    steps stop or restore the user database. `journal_kind`: its product; if None, PostgreSQL if it is installed, else SQLite.
+    `is_for_peers`: it can be played on a peer too. `load`: arguments of `Load`, in place of its defaults. `environment`: more
+    settings of the service. `switches`: more options of `stateroom.drills.worker`, if the scenario `needs_journal`. `looks`:
+    checks after the drill; it uses `Stage.expect`. `slowest`, `slowest_login`, `slowest_logout`: seconds that one response may
+    take.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Notices when a process stands still: its machine gives it no processor, or a call blocks its event loop.
 
-A drill's clients and relays run in the drill's own process. If that process stands still, an answer waits there although
+A drill's clients and relays run in the drill's own process. If that process stands still, a response waits there although
 the service sent it in time. The workers report their own standstills when the drill asks. Times are of the monotonic
 clock, in seconds.
 """

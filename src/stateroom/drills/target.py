@@ -1,6 +1,6 @@
 """Drills a stack that already runs: clients send requests to it, and its Sentinels are told to fail over.
 
-The only fault is SENTINEL FAILOVER, which needs no access to the machines and which Sentinel completes by itself. The
+The only fault is SENTINEL FAILOVER, which needs no access to the machines and which Sentinel completes without help. The
 drill stops no server and writes to none. The clients' accounts, under `drill.invalid`, stay in the user database.
 """
 
@@ -57,7 +57,7 @@ class Target:
         try:
             await self._ask(self.sentinels[0], "SENTINEL", "FAILOVER", self._name)
         except (RedisError, OSError, TimeoutError) as error:
-            raise TargetError(f"{self.sentinels[0]} refuses a failover: {error}") from None
+            raise TargetError(f"the Sentinel {self.sentinels[0]} refuses a failover: {error}") from None
 
     async def _named(self, sentinel: Address) -> str:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
@@ -82,9 +82,11 @@ async def cookie_of(url: str, domain: str) -> str:
         async with aiohttp.ClientSession() as http, http.post(f"{url}/api/auth/register", json=body) as response:
             names = list(response.cookies)
     except (aiohttp.ClientError, OSError) as error:
-        raise TargetError(f"{url} does not answer: {error}") from None
+        raise TargetError(f"{url} does not respond: {error}") from None
     if not names:
-        raise TargetError(f"{url} answers {response.status} to a registration, without a cookie")
+        raise TargetError(
+            f"{url} responds to a registration with {response.status} and without a cookie; check that it is Stateroom's address"
+        )
     return names[0]
 
 

@@ -1,9 +1,9 @@
 """The service as a drill runs it: `python -m stateroom.drills.worker`.
 
 It is `stateroom serve` with routes that write session data, and with options that only a drill needs. `--without` disables
-a protection, to prove that the judge notices. `--source` sets the address that it connects from, by which a relay knows
-the sides of a partition. `--database-switch` names a file: while it exists, the database does not answer. `--second-look`
-shortens a wait of a minute.
+a protection, to prove that the judge notices. `--source` sets the address that the process connects from; relays tell the
+sides of a partition apart by it. `--database-switch` names a file: while it exists, the database is unavailable.
+`--second-look` shortens a wait of a minute.
 """
 
 from __future__ import annotations
@@ -82,19 +82,19 @@ async def _never_ended(*_: Any, **__: Any) -> None:
 
 
 def _without_trust() -> None:
-    """Trust every session in the store and every credential, without the journal."""
+    """Trust every session in Redis and every credential, without the journal."""
     Trust.vouches = lambda *_: True  # type: ignore[method-assign]
     Trust.why_ended = _never_ended  # type: ignore[method-assign]
     Trust.why_ended_by_journal = _never_ended  # type: ignore[method-assign]
 
 
 def _without_replay() -> None:
-    """Do not delete from the store the sessions that the journal has ended."""
+    """Do not delete sessions from Redis that the journal has ended."""
     Replay._replay = _never_ended  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _without_restore() -> None:
-    """Treat a session that the store does not have as expired."""
+    """Treat a session that Redis does not have as expired."""
 
     async def missing(self: Loader, record: Any, credential: Any, *_: Any) -> None:
         self._ended(record, credential, "expired")
@@ -108,7 +108,7 @@ def _without_second_look() -> None:
 
 
 def _without_unsettled() -> None:
-    """Do not ask an unsettled store at all."""
+    """Do not read sessions from Redis while it is unsettled."""
     plain = Loader.load
 
     async def load(self: Loader, record: Any, credential: Any, client_notes: Any, **named: Any) -> None:
@@ -126,13 +126,13 @@ async def _nobody(*_: object, **__: object) -> set[str]:
 
 
 def _without_unknown_users() -> None:
-    """Do not look whether the user database knows the users of sessions."""
+    """Do not check whether the user database has the users of sessions."""
     unknown_users.UnknownUsers.turn = _never_ended  # type: ignore[method-assign]
     unknown_users.UnknownUsers.check = _nobody  # type: ignore[method-assign]
 
 
 def _slow_restore(seconds: float) -> None:
-    """Wait between a restore's first question to the journal and its write, so that a logout can come between them."""
+    """Wait between a restore's first question to the journal and its write, so that a sign-out can come between them."""
     at_once = SessionStore.restore
 
     async def later(self: SessionStore, *args: Any, **named: Any) -> bool | None:
@@ -143,7 +143,7 @@ def _slow_restore(seconds: float) -> None:
 
 
 def _leave_what_is_found() -> None:
-    """Do not delete ended sessions that a request finds in the store. The judge must find them, not remove them."""
+    """Do not delete ended sessions that a request finds in Redis. The judge must find them, not remove them."""
 
     async def leave(*_: object) -> None:
         return
@@ -162,7 +162,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
 
 
 def _second_look_after(seconds: float) -> None:
-    """Wait this long between the two looks that find a user unknown."""
+    """Wait this long between the two looks that find a user missing."""
     unknown_users.SECOND_LOOK_SECONDS = seconds
 
 
@@ -193,8 +193,8 @@ def main() -> None:
     parser.add_argument("--without", action="append", default=[], choices=PROTECTIONS)
     parser.add_argument("--source", help="the address that connections to Redis and Sentinels come from")
     parser.add_argument("--slow-restore", type=float, help="seconds between a restore's first question and its write")
-    parser.add_argument("--database-switch", type=Path, help="while this file exists the database does not answer")
-    parser.add_argument("--second-look", type=float, help="seconds between the two looks that find a user unknown")
+    parser.add_argument("--database-switch", type=Path, help="while this file exists, the database is unavailable")
+    parser.add_argument("--second-look", type=float, help="seconds between the two looks that find a user missing")
     options = parser.parse_args()
     if options.second_look is not None:
         _second_look_after(options.second_look)

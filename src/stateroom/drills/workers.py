@@ -45,7 +45,7 @@ class Worker:
         return f"http://{LOOPBACK}:{self.port}"
 
     async def start(self) -> None:
-        """Start, and return when `/readyz` answers 200."""
+        """Start, and return when `/readyz` responds with 200."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "worker.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -54,7 +54,7 @@ class Worker:
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=killed_with_parent,
             )  # fmt: skip
-        await until(self.is_ready, f"{self.url} answers (log: {self.folder}/worker.log)", seconds=READY_SECONDS)
+        await until(self.is_ready, f"{self.url} responds (log: {self.folder}/worker.log)", seconds=READY_SECONDS)
 
     async def command(self, *arguments: str) -> tuple[int, str]:
         """Run `stateroom` with this process's settings. Returns the exit status and the output."""
@@ -67,14 +67,14 @@ class Worker:
         return process.returncode or 0, said.decode(errors="replace").strip()
 
     async def is_ready(self) -> bool:
-        """Whether `/readyz` answers 200. Raises `RuntimeError` if the process has ended."""
+        """Whether `/readyz` responds with 200. Raises `RuntimeError` if the process has ended."""
         assert self._process is not None, "the worker was not started"
         if self._process.returncode is not None:
             raise RuntimeError(f"the worker ended with {self._process.returncode}: see {self.folder}/worker.log")
         return await self._get("/readyz") is not None
 
     async def state(self) -> str:
-        """The state of the store as this process reports it; `none` if the process does not answer."""
+        """The state of Redis as this process reports it; `none` if the process does not respond."""
         return await self._get("/drill/state") or "none"
 
     async def longest_standstill(self) -> float:

@@ -26,7 +26,7 @@ async def hand_over(stage: Stage, primary: Node, *, coordinated: bool) -> None:
     """Make another server the primary, and this one its replica."""
     stage.mark(f"SENTINEL FAILOVER{' COORDINATED' if coordinated else ''}", "fault")
     if await stage.stack.fail_over(coordinated=coordinated) != coordinated:
-        stage.mark("the Sentinels do not know COORDINATED, which needs Valkey 9: a plain failover")
+        stage.mark("the Sentinels do not know COORDINATED, which needs Valkey 9; this is a plain failover")
     await stage.promoted(primary)
     # Wait until the Sentinels name the new primary. If the old one stopped earlier, they would fail over again.
     await stage.stack.primary([node for node in stage.stack.nodes if node is not primary])

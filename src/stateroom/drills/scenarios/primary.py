@@ -32,7 +32,7 @@ async def kill_primary(stage: Stage) -> None:
 async def hang_primary(stage: Stage) -> None:
     primary = await stage.stack.primary()
     stage.hang(primary)
-    # All six are under way when the server stops. Some have prepared a new session there that nobody claims.
+    # All six are under way when the server stops. Some have prepared a new session there, which no client receives.
     await asyncio.gather(*(client.reauthenticate() for client in stage.load.readers[:6]))
     await stage.promoted(primary)
     await stage.settled()
@@ -42,7 +42,7 @@ async def hang_primary(stage: Stage) -> None:
 
 @scenario(
     "partition-primary",
-    "The primary is cut off, with a Sentinel and a worker on its side, and still accepts writes there.",
+    "A partition leaves the primary with one Sentinel and one worker. The primary still accepts writes there.",
     degrades=True, load={"signers": 8},
 )  # fmt: skip
 async def partition_primary(stage: Stage) -> None:
@@ -53,7 +53,7 @@ async def partition_primary(stage: Stage) -> None:
     await stage.settled([stage.stack.workers[1]])
     ended_before = _ended_there(stage)
     await asyncio.sleep(max(0.0, parted_at + APART_SECONDS - time.monotonic()))
-    stage.expect("nobody signed out on the side with the majority", is_so=_ended_there(stage) > ended_before)
+    stage.expect("no client signed out on the side with the majority", is_so=_ended_there(stage) > ended_before)
     stage.heal()
     await stage.whole()
 
@@ -66,12 +66,12 @@ def _ended_there(stage: Stage) -> set[int]:
 
 async def _were_restored(stage: Stage, verdict: Verdict) -> None:
     if not verdict.faults():
-        stage.expect("no session was stored again: the drill held nothing back", is_so=await stage.restored() >= LOGINS)
+        stage.expect("too few sessions were stored again: the drill held nothing back", is_so=await stage.restored() >= LOGINS)
 
 
 @scenario(
     "lagging-replica",
-    "Replication is held back while users sign in and out; then the primary dies with writes that it had not replicated.",
+    "Replication is held back while users sign in and out. Then the primary is killed with writes that no replica has.",
     load={"readers": 4, "reads": 40, "signers": LOGINS + LOGOUTS, "logins": 0.01}, environment=QUICK_HASHES,
     looks=_were_restored,
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Scenarios in which the user database is taken back to a backup: users, sessions and ends made since are missing in it.
+"""Scenarios in which the user database is restored from a backup. Users, sessions and ends made after the backup are missing.
 
-The primary then dies with sign-outs that it had not replicated. So the sign-outs after the restore count only by the
-journal, whose row numbers were given before, to rows that are gone.
+Then the primary is killed with sign-outs that it had not replicated. Therefore only the journal has the sign-outs after the
+restore. Their row numbers were given before, to rows that the restore deleted.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 from ..client import Client
 from ..journal import JournalKind
+from ..plurals import counted
 from ..stage import QUICK_HASHES, Scenario, Stage, scenario
 
 SECOND_LOOK_SECONDS = 3.0
-"""Between the two looks that find a user unknown. The service itself waits a minute."""
+"""Between the two looks that find a user missing. In production the service waits a minute."""
 NOTICE_SECONDS = 5.0
-"""For so long after the restore anybody may be refused: a worker reads its journal again from the start."""
+"""For this long after the restore any request may be refused, because workers read the journal again from the start."""
 GONE_SECONDS = SECOND_LOOK_SECONDS + 20.0
 """After the restore a session without an account must have ended within this time."""
 TAIL_SECONDS = 1.0
@@ -40,17 +41,17 @@ async def _join(clients: Sequence[Client]) -> None:
 
 
 async def _since_the_backup(stage: Stage) -> tuple[list[Client], list[Client]]:
-    """Back up, then let clients sign out and others register. Returns who may still sign out, and who is new."""
+    """Back up, then let clients sign out and others register. Returns the clients that may still sign out, and the new ones."""
     journal = stage.journal
-    assert journal is not None, "the scenario asks for one"
+    assert journal is not None, "the scenario needs one"
     early, late, new = [await stage.load.invite(part, count) for part, count in (("early", EARLY), ("late", LATE), ("new", NEW))]
     await _join([*early, *late])
     await journal.back_up()
-    stage.mark(f"{journal.kind} backed up")
+    stage.mark(f"backup of {journal.kind} made")
     await asyncio.gather(_sign_out(early), _join(new))
     await asyncio.gather(*(_two_reads(client) for client in new))
     await asyncio.sleep(TAIL_SECONDS)
-    stage.mark(f"{EARLY} clients have signed out since, {NEW} have registered")
+    stage.mark(f"{counted(EARLY, 'client')} signed out and {NEW} registered after the backup")
     return late, new
 
 
@@ -60,10 +61,10 @@ async def _two_reads(client: Client) -> None:
 
 
 async def _restore(stage: Stage) -> None:
-    assert stage.journal is not None, "the scenario asks for one"
-    stage.mark(f"{stage.journal.kind}: taken back to the backup", "fault")
+    assert stage.journal is not None, "the scenario needs one"
+    stage.mark(f"{stage.journal.kind} is being restored from the backup", "fault")
     await stage.journal.restore()
-    stage.mark("the backup is in place")
+    stage.mark("the restore is complete")
 
 
 def restored(kind: JournalKind | None) -> Scenario:
@@ -71,7 +72,8 @@ def restored(kind: JournalKind | None) -> Scenario:
 
     @scenario(
         "database-restored",
-        "The user database is taken back to a backup under load, and the primary dies with sign-outs that only the journal has.",
+        "The user database is restored from a backup under load. Then the primary is killed with sign-outs that only the journal "
+        "has.",
         needs_journal=True, journal_kind=kind, is_for_peers=False, load=STEADY, environment=QUICK_HASHES,
         switches=["--second-look", str(SECOND_LOOK_SECONDS)], slowest=3.0, slowest_login=4.0, slowest_logout=4.0,
     )  # fmt: skip
@@ -82,11 +84,11 @@ def restored(kind: JournalKind | None) -> Scenario:
         with stage.refusing("users without an account", "read", "login", clients={client.email for client in new}):
             asking = asyncio.ensure_future(_ask_until_unknown(new))
             try:
-                with stage.refusing("the database goes back", "read", "login", "logout"):
+                with stage.refusing("the user database is being restored", "read", "login", "logout"):
                     await _restore(stage)
                     others = await stage.load.invite("other", NEW)
                     await asyncio.gather(_join(others), asyncio.sleep(NOTICE_SECONDS))
-                stage.mark(f"{NEW} other clients have registered")
+                stage.mark(f"{counted(NEW, 'other client')} registered")
                 await _sign_out_on_a_dying_primary(stage, late)
                 await _gone(stage, asking, new)
             finally:
@@ -94,7 +96,7 @@ def restored(kind: JournalKind | None) -> Scenario:
                 await asyncio.gather(asking, return_exceptions=True)
         if all(client.session is None for client in new):
             await _join(new)
-            stage.mark("the users without an account have registered again")
+            stage.mark("the users without an account registered again")
         await stage.everybody_asks()
 
     return made
@@ -114,9 +116,9 @@ async def _ask_until_unknown(clients: Sequence[Client]) -> None:
 async def _gone(stage: Stage, asking: asyncio.Future[None], clients: Sequence[Client]) -> None:
     await asyncio.wait([asking], timeout=GONE_SECONDS)
     left = sum(client.session is not None for client in clients)
-    stage.expect(f"{left} of {len(clients)} sessions without an account did not end as unknown-user", is_so=not left)
+    stage.expect(f"{left} of {counted(len(clients), 'session')} without an account did not end as unknown-user", is_so=not left)
     if not left:
-        stage.mark("the sessions without an account have ended as unknown-user")
+        stage.mark("the sessions without an account ended as unknown-user")
 
 
 async def _sign_out_on_a_dying_primary(stage: Stage, clients: Sequence[Client]) -> None:
@@ -124,7 +126,7 @@ async def _sign_out_on_a_dying_primary(stage: Stage, clients: Sequence[Client]) 
     stage.mark("replication held back", "fault")
     stage.stack.hold_replication_back(primary)
     await _sign_out(clients)
-    stage.mark(f"{len(clients)} clients have signed out")
+    stage.mark(f"{counted(len(clients), 'client')} signed out")
     await stage.kill(primary)
     stage.stack.lose_replication(primary)
     await stage.promoted(primary)
@@ -142,7 +144,7 @@ def restored_while_stopped(remedy: Sequence[str] = REMEDY) -> Scenario:
 
     @scenario(
         "database-restored-while-stopped",
-        "The user database is taken back to a backup while no worker runs. Then the operator ends every session.",
+        "The user database is restored from a backup while no worker runs. Then the operator ends every session.",
         needs_journal=True, is_for_peers=False, load=ONLY_READERS, environment=QUICK_HASHES,
         switches=["--second-look", str(SECOND_LOOK_SECONDS)],
     )  # fmt: skip
@@ -159,7 +161,7 @@ def restored_while_stopped(remedy: Sequence[str] = REMEDY) -> Scenario:
             for client in clients:
                 client.expect_end()
             status, said = await workers[0].command(*remedy)
-            stage.expect(f"`{words}` failed with {status}: {said[-200:]}", is_so=status == 0)
+            stage.expect(f"`{words}` ended with status {status}: {said[-200:]}", is_so=status == 0)
             stage.mark(words, "fix")
             for client in clients:
                 client.take_end()
@@ -169,7 +171,7 @@ def restored_while_stopped(remedy: Sequence[str] = REMEDY) -> Scenario:
             await stage.whole()
         others = await stage.load.invite("other", NEW)
         await _join([*others, *new])
-        stage.mark(f"{NEW} other clients and the {NEW} without an account have registered")
+        stage.mark(f"{counted(NEW, 'other client')} and the {NEW} without an account registered")
         await asyncio.gather(*(client.login() for client in clients if client.session is None))
 
     return made

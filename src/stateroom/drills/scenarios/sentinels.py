@@ -10,7 +10,7 @@ ALONE_SECONDS = 4.0
 WITHOUT_PRIMARY_SECONDS = 4.0
 
 
-@scenario("sentinel-minority-down", "One of three Sentinels is dead when the primary dies.", degrades=True)
+@scenario("sentinel-minority-down", "One of three Sentinels is dead when the primary is killed.", degrades=True)
 async def sentinel_minority_down(stage: Stage) -> None:
     sentinel = stage.stack.sentinels[0]
     with stage.perfect("one Sentinel down, the primary up"):
@@ -27,7 +27,7 @@ async def sentinel_minority_down(stage: Stage) -> None:
 
 @scenario(
     "sentinel-majority-down",
-    "Two of three Sentinels are dead. At first the primary lives, and no answer fails. Then it dies, and no server is "
+    "Two of three Sentinels are dead. While the primary lives, no response may fail. Then it is killed, and no server is "
     "promoted until the Sentinels run again.",
     degrades=True,
 )  # fmt: skip

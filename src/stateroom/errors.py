@@ -49,9 +49,13 @@ class SettingsError(StateroomError):
     """A setting is missing or invalid. The text names the setting, the fault and the fix."""
 
 
+REQUIRED = "is required"
+"""The message for a field that is missing or empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field of a request body and what is wrong with it."""
+    """One field of a request body, and why its value is invalid. The field's name and the message make a sentence."""
 
     field: str
     message: str

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from ..accounts import ACCOUNTS
 from ..accounts.users import EMAIL_PATTERN, MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
-from ..errors import BadInput, FieldError
+from ..errors import REQUIRED, BadInput, FieldError
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 30.0
@@ -109,4 +109,4 @@ def _bad_input(request: web.Request, model: type[Body], body: bytes, error: Vali
 
 
 def _words(error: Any) -> str:
-    return "is required" if error["type"] == "missing" else f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    return REQUIRED if error["type"] == "missing" else f"{error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-01-31T12:00:00Z"])]
 Handle = Annotated[str, Field(description="A session's public handle: it names the session and authenticates nobody.")]
 BearerValue = Annotated[str, Field(description="For clients without cookies: they send it as `Authorization: Bearer`.")]
-Reason = Literal["expired", "logout", "revoked", "password", "limit", "disabled", "rotated"]
+Reason = Literal["expired", "logout", "revoked", "password", "limit", "disabled", "rotated", "everybody", "unknown-user"]
 
 
 def _as(example: dict[str, Any]) -> ConfigDict:

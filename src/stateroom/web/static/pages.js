@@ -62,9 +62,9 @@ function watch(user, expiresIn, warnBefore) {
     // The first answer renews the cookie and still has the old time. The second answer has the new time.
     const isReached = await ask({}) && await ask(UNRENEWED);
     if (!isReached) failure = "We can't reach the service. Please try again.";
-    else if (left() > warnBefore) announce("You stay signed in.");
-    else if (degraded.hidden) failure = "It can't be extended any more. Please sign in again when it has ended.";
-    else failure = "It can't be extended right now. Please try again.";
+    else if (left() > warnBefore) announce("You're still signed in.");
+    else if (degraded.hidden) failure = "We can't extend this any more. Please sign in again afterwards.";
+    else failure = "We can't extend this right now. Please try again.";
     announced = Infinity;
     tick();
     stay.hidden = isReached && degraded.hidden && failure !== "";
@@ -82,7 +82,7 @@ function watch(user, expiresIn, warnBefore) {
       stay.hidden = false;
       return;
     }
-    text.textContent = `Your session ends in ${inWords(seconds)}. ${failure || "Stay signed in?"}`;
+    text.textContent = `You'll be signed out in ${inWords(seconds)}. ${failure || "Stay signed in?"}`;
     const step = seconds <= LAST_CALL ? LAST_CALL : warnBefore;
     if (step < announced) {
       announced = step;

@@ -66,7 +66,7 @@ class BadInput(StateroomError):
 
     status = 400
     slug = "bad-input"
-    title = "The request is not valid"
+    title = "The request is invalid"
     advice = "correct the request and send it again"
 
     def __init__(self, detail: str = "", errors: tuple[FieldError, ...] = ()) -> None:
@@ -106,7 +106,7 @@ class SessionEnded(NotSignedIn):
         self.reason = reason
         self.advice = "sign in again"
         if reason == "rotated":
-            self.advice = "it has a new id; send the cookie or bearer that came with another response"
+            self.advice = "the session has a new id, so send the cookie or bearer that another response set"
 
 
 class ReauthenticationRequired(Unauthenticated):
@@ -114,7 +114,7 @@ class ReauthenticationRequired(Unauthenticated):
 
     slug = "reauthentication-required"
     title = "Enter your password again"
-    advice = "give the password again, then repeat the request"
+    advice = "enter the password again, then repeat the request"
 
 
 class InvalidCredentials(Unauthenticated):
@@ -122,7 +122,7 @@ class InvalidCredentials(Unauthenticated):
 
     slug = "invalid-credentials"
     title = "invalid credentials"
-    advice = "the account is unknown or disabled, or the password is wrong"
+    advice = "check the email and the password; a disabled account cannot sign in"
 
 
 class ForeignOrigin(StateroomError):
@@ -131,7 +131,7 @@ class ForeignOrigin(StateroomError):
     status = 403
     slug = "foreign-origin"
     title = "The request comes from another site"
-    advice = "send it from a page of this site; CORS_ORIGINS names other origins that may call"
+    advice = "send it from a page of this site, or add the origin to CORS_ORIGINS"
 
 
 class NotByAccessToken(StateroomError):
@@ -145,7 +145,7 @@ class NotByAccessToken(StateroomError):
     title = "An access token is not enough"
 
     def __init__(self) -> None:
-        super().__init__("an access token is not enough for this; send the session's cookie, or its session_token as the bearer")
+        super().__init__("an access token cannot do this; send the session's cookie, or its session_token as the bearer")
 
 
 class NotFound(StateroomError):
@@ -154,7 +154,7 @@ class NotFound(StateroomError):
     status = 404
     slug = "not-found"
     title = "Not found"
-    advice = "check the address, and the id in it"
+    advice = "check the path and the id in it"
 
 
 class Conflict(StateroomError):
@@ -163,7 +163,7 @@ class Conflict(StateroomError):
     status = 409
     slug = "conflict"
     title = "Conflict"
-    advice = "look at what is there now, then decide again"
+    advice = "read the present state, then repeat the request if it is still needed"
 
 
 class HeadersSent(StateroomError):
@@ -173,10 +173,12 @@ class HeadersSent(StateroomError):
     """
 
     slug = "headers-sent"
-    title = "The response has left already"
+    title = "The response has already been sent"
 
     def __init__(self, step: str) -> None:
-        super().__init__(f"{step} after the headers have left: no new cookie could reach the client; do it before prepare()")
+        super().__init__(
+            f"{step} came after the response's headers, so no new cookie can reach the client; call it before prepare()"
+        )
 
 
 class SessionTooLarge(StateroomError):
@@ -185,7 +187,7 @@ class SessionTooLarge(StateroomError):
     status = 413
     slug = "session-too-large"
     title = "The session's data is too large"
-    advice = "keep less in the session, such as a key to data that is stored elsewhere"
+    advice = "store large data elsewhere, and only its key in the session"
 
 
 class TooManyAttempts(StateroomError):
@@ -221,7 +223,7 @@ class StoreUnavailable(Unavailable):
 
     slug = "session-storage-degraded"
     title = "session storage degraded"
-    advice = "nobody is signed out by this"
+    advice = "keep the cookie or bearer, because nobody was signed out"
 
     def __init__(self, detail: str = "", *, kind: str = "connection", retry_after: int = 1) -> None:
         super().__init__(detail, retry_after=retry_after)

@@ -117,7 +117,9 @@ async def test_an_address_that_is_taken_is_said_at_the_address(visitor: Visitor,
     await visitor.register()
     page = await (await new_visitor()).register(name="Eve")
     assert page.status == 409
-    assert_is_tied_to_its_field(page, "email", "An account with this email address already exists. Sign in, or use another address.")
+    assert_is_tied_to_its_field(
+        page, "email", "An account with this email address already exists. Sign in, or use another address."
+    )
 
 
 async def test_remember_me_keeps_the_cookie_beyond_the_browser(visitor: Visitor, new_visitor: NewVisitor) -> None:

@@ -144,7 +144,7 @@ class Accounts:
 
         async def store(connection: AsyncConnection) -> None:
             if not await self.users.set_password_hash(user_id, new_hash, seen=user.password_hash, within=connection):
-                raise Conflict("the password was changed by another request")
+                raise Conflict("another request changed the password; repeat this request with the new password")
 
         return user, store
 
@@ -222,7 +222,7 @@ class Accounts:
 
         async def lock(connection: AsyncConnection) -> None:
             if not await self.users.set_password_hash(user.id, LOCKED, seen=user.password_hash, within=connection):
-                raise Conflict("the demo account was changed by another process")
+                raise Conflict("another process changed the demo account")
 
         return user, lock
 

@@ -30,7 +30,10 @@ NewEmail = Annotated[
     str, Field(json_schema_extra={"pattern": f"^{EMAIL_PATTERN}$", "maxLength": MAX_EMAIL_LENGTH}, examples=["ada@example.com"])
 ]
 NewName = Annotated[
-    str, Field(json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_LENGTH}, description="Printable.", examples=["Ada"])
+    str,
+    Field(
+        json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_LENGTH}, description="Printable characters only.", examples=["Ada"]
+    ),
 ]
 NewPassword = Annotated[SecretStr, Field(json_schema_extra={CHOSEN: True}, examples=["correct horse battery"])]
 Password = Annotated[SecretStr, Field(examples=["correct horse battery"])]
@@ -90,7 +93,7 @@ async def read_whole(request: web.Request) -> bytes:
             request.protocol.close()
         raise web.HTTPRequestTimeout from None
     except (web.RequestPayloadError, ConnectionError):
-        raise BadInput("the body cannot be read") from None
+        raise BadInput("the body is incomplete, or not encoded as its headers say") from None
 
 
 def _bad_input(request: web.Request, model: type[Body], body: bytes, error: ValidationError) -> BadInput:

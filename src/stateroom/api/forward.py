@@ -45,7 +45,7 @@ _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%"
 
 
 @routes.get("/auth/forward")
-@operation("Who sent this request, for Traefik, Caddy and HAProxy", {200: "text/plain"}, 302, 401)
+@operation("Tell Traefik, Caddy or HAProxy who sent a request", {200: "text/plain"}, 302, 401)
 async def forward(request: web.Request) -> web.Response:
     """Answer 200 with the user. If nobody is signed in, redirect page visits to the sign-in and answer 401 to others."""
     headers = await _identity(request)
@@ -55,7 +55,7 @@ async def forward(request: web.Request) -> web.Response:
 
 
 @routes.get("/auth/request")
-@operation("Who sent this request, for nginx", {200: "text/plain"}, 401)
+@operation("Tell nginx who sent a request", {200: "text/plain"}, 401)
 async def auth_request(request: web.Request) -> web.Response:
     """Answer 200 or 401, because nginx turns any other status into 500. `Location` names the sign-in, for `error_page 401`."""
     headers = await _identity(request)
@@ -67,7 +67,7 @@ async def auth_request(request: web.Request) -> web.Response:
 
 
 @routes.route("*", "/auth/ext-authz/{path:(?s:.*)}")
-@operation("Who sent this request, of any method, for Envoy", {200: "text/plain"}, 302, 401)
+@operation("Tell Envoy who sent a request, of any method", {200: "text/plain"}, 302, 401)
 async def ext_authz(request: web.Request) -> web.StreamResponse:
     """Answer as `forward`. Envoy sends the original method and path, and only 200 lets the request pass."""
     return await forward(request)

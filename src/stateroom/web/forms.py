@@ -32,7 +32,7 @@ async def read_form(request: web.Request) -> Mapping[str, str]:
     try:
         return dict(parse_qsl(body, keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS))
     except ValueError:
-        raise BadInput(f"a form has at most {MAX_FIELDS} fields") from None
+        raise BadInput(f"the form has more than {MAX_FIELDS} fields") from None
 
 
 def _check_is_ours(request: web.Request) -> None:

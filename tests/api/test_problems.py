@@ -31,7 +31,10 @@ async def problem(client: ServiceClient, method: str, path: str, **options: Any)
     ("method", "path", "error", "detail"),
     [
         ("GET", "/nowhere", "there is nothing at this path", "there is nothing at this path; check the path and the id in it"),
-        ("PUT", "/api/auth/login", "PUT is not allowed at this path", "PUT is not allowed at this path; the header Allow lists the allowed methods"),
+        (
+            "PUT", "/api/auth/login",
+            "PUT is not allowed at this path", "PUT is not allowed at this path; the header Allow lists the allowed methods",
+        ),
         (
             "GET", "/api/profile",
             "Sign-in required", "Sign-in required; sign in, and send the session's cookie or bearer with the request",

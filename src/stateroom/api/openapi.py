@@ -63,7 +63,7 @@ def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> d
         "info": {
             "title": "Stateroom",
             "version": __version__,
-            "description": "Sign-in and sessions that keep working while Redis is unavailable. Bodies are JSON objects of at most 64 KiB.",
+            "description": "Sign-in and sessions that work while Redis is unavailable. Bodies are JSON objects of at most 64 KiB.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],

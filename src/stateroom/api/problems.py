@@ -21,6 +21,10 @@ log = get_logger(__name__)
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Location", "Set-Cookie", "Cache-Control", "Accept")
 
 
+_SLUGS = {413: "request-entity-too-large"}
+"""Python 3.13 has another phrase for this status."""
+
+
 def problems_middleware(present: Callable[[web.Request, web.Response], web.Response]) -> Middleware:
     """The middleware. `present` turns a problem document into the response that the client gets."""
 
@@ -52,10 +56,14 @@ def problems_middleware(present: Callable[[web.Request, web.Response], web.Respo
     return problems
 
 
+def slug_of(answer: web.HTTPException) -> str:
+    """The problem type of one of aiohttp's errors: its reason phrase in lower case, with hyphens."""
+    return _SLUGS.get(answer.status) or (answer.reason or "error").lower().replace(" ", "-")
+
+
 def _of_answer(request: web.Request, answer: web.HTTPException) -> web.Response:
     headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
-    slug = (answer.reason or "error").lower().replace(" ", "-")
-    return problem(request, answer.status, slug, answer.reason, _detail(answer), headers=headers)
+    return problem(request, answer.status, slug_of(answer), answer.reason, _detail(answer), headers=headers)
 
 
 def _detail(answer: web.HTTPException) -> str:

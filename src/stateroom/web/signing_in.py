@@ -18,7 +18,7 @@ from .rendering import is_signed_in, page, refused, see_other
 routes = web.RouteTableDef()
 
 _REASONS_IN_QUERY = {"logout", "expired"}
-"""The reasons that our pages put into the address of the sign-in page. In these two cases the browser may not have the cookie any more."""
+"""The reasons that our pages put into the address of the sign-in page, because the browser may not have the cookie any more."""
 
 
 @routes.get("/login")

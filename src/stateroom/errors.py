@@ -2,18 +2,18 @@
 
     StateroomError
     ├── SettingsError              a setting is missing or invalid; stops startup
-    ├── BadInput             400   the client's input is not valid; names the fields
+    ├── BadInput             400   the client's input is invalid; names the fields
     ├── Unauthenticated      401
-    │   ├── NotSignedIn            nobody is signed in: what an application of pages catches to show its sign-in page
-    │   │   ├── SignInRequired     nobody was
+    │   ├── NotSignedIn            nobody is signed in; an application of pages catches it to show its sign-in page
+    │   │   ├── SignInRequired     no session of the request has ended
     │   │   └── SessionEnded       the session has ended; says why
-    │   ├── ReauthenticationRequired   signed in too long ago for this step
-    │   └── InvalidCredentials     unknown account or wrong password; never says which
+    │   ├── ReauthenticationRequired   the last sign-in is too old for this step
+    │   └── InvalidCredentials     unknown or disabled account, or incorrect password; never says which
     ├── ForeignOrigin        403   an unsafe request from another site
     ├── NotByAccessToken     403   an access token cannot give the session a new id
     ├── NotFound             404
     ├── Conflict             409
-    ├── HeadersSent          500   the response has left; no new value of the session could reach the client
+    ├── HeadersSent          500   the response's headers were sent; no new cookie can reach the client
     ├── SessionTooLarge      413   the session's data would exceed SESSION_MAX_BYTES
     ├── TooManyAttempts      429   throttled; says how long to wait
     └── Unavailable          503   cannot be known or done now; says when to try again
@@ -32,7 +32,8 @@ from dataclasses import dataclass
 class StateroomError(Exception):
     """Base of all errors. `status`, `slug` and `title` are the fixed members of the problem document.
 
-    `advice`: what the client can do about it. It follows the detail, unless that has an advice of its own after a semicolon.
+    `advice`: what the client can do about the error. A problem document shows it after the detail. If the detail has an advice of
+    its own after a semicolon, the document shows that one.
     """
 
     status = 500
@@ -62,7 +63,7 @@ class FieldError:
 
 
 class BadInput(StateroomError):
-    """The client's input is not valid. `errors`: the fault of each field; empty if it concerns the whole request."""
+    """The client's input is invalid. `errors`: the error of each field; empty if the error concerns the whole request."""
 
     status = 400
     slug = "bad-input"
@@ -75,7 +76,7 @@ class BadInput(StateroomError):
 
 
 class Unauthenticated(StateroomError):
-    """The request needs a signed-in user and has none."""
+    """The request requires a signed-in user, and nobody is signed in."""
 
     status = 401
     slug = "sign-in-required"
@@ -84,10 +85,10 @@ class Unauthenticated(StateroomError):
 
 
 class NotSignedIn(Unauthenticated):
-    """Nobody is signed in, or not any more. Raised as `SignInRequired` or `SessionEnded`.
+    """Nobody is signed in. Raised as `SignInRequired` or `SessionEnded`.
 
-    An application of pages catches it to lead to its sign-in page. `ReauthenticationRequired` is none: somebody is signed in
-    then, and a sign-in page that sends signed-in users back would send them in a circle.
+    An application of pages catches it to redirect to its sign-in page. `ReauthenticationRequired` is no subclass, because the
+    user is signed in then, and a sign-in page that redirects signed-in users would send the user in a circle.
     """
 
 
@@ -96,7 +97,7 @@ class SignInRequired(NotSignedIn):
 
 
 class SessionEnded(NotSignedIn):
-    """The session has ended. `reason`: expired, logout, revoked, password, limit, disabled or rotated."""
+    """The session has ended. `reason`: expired, logout, revoked, password, limit, disabled, rotated, everybody or unknown-user."""
 
     slug = "session-ended"
     title = "The session has ended"
@@ -110,7 +111,7 @@ class SessionEnded(NotSignedIn):
 
 
 class ReauthenticationRequired(Unauthenticated):
-    """The user is signed in, but signed in longer ago than this step allows."""
+    """The user is signed in, but the sign-in is older than this step allows."""
 
     slug = "reauthentication-required"
     title = "Enter your password again"
@@ -118,7 +119,7 @@ class ReauthenticationRequired(Unauthenticated):
 
 
 class InvalidCredentials(Unauthenticated):
-    """The account is unknown or disabled, or the password is wrong. The error never says which."""
+    """The account is unknown or disabled, or the password is incorrect. The error never says which."""
 
     slug = "invalid-credentials"
     title = "invalid credentials"
@@ -137,7 +138,7 @@ class ForeignOrigin(StateroomError):
 class NotByAccessToken(StateroomError):
     """An access token cannot give its session a new id.
 
-    It would turn a token that is good for a few minutes into a session that lasts. It can use its session and end it.
+    Otherwise a token that is valid for a few minutes could become a session that lasts. A token can use its session and end it.
     """
 
     status = 403
@@ -149,7 +150,7 @@ class NotByAccessToken(StateroomError):
 
 
 class NotFound(StateroomError):
-    """There is nothing at this path, or no such object."""
+    """There is nothing at this path, or no object with this id."""
 
     status = 404
     slug = "not-found"
@@ -167,9 +168,9 @@ class Conflict(StateroomError):
 
 
 class HeadersSent(StateroomError):
-    """A step that gives the client a new value came after the response's headers. It has done nothing.
+    """A step that gives the client a new cookie was called after the response's headers were sent. The step has done nothing.
 
-    Take it before `prepare`, or sign in with `transport="bearer"` and send the value in the stream.
+    Call the step before `prepare`, or sign in with `transport="bearer"` and send the value in the stream.
     """
 
     slug = "headers-sent"
@@ -215,7 +216,7 @@ class Unavailable(StateroomError):
 
 
 class StoreUnavailable(Unavailable):
-    """Redis cannot be reached, refuses the write, or did not answer in time.
+    """Redis cannot be reached, refuses the write, or did not reply in time.
 
     `kind` is the label of `stateroom_redis_errors_total`: connection, timeout, readonly, refused (NOREPLICAS, MISCONF,
     OOM), busy (a script runs for too long), credentials, breaker_open, overloaded, pool_exhausted or closed.

@@ -82,7 +82,7 @@ class Passwords:
         # Network -> its attempts that have a place now: 1 <= _shares[who] <= _threads * WAITING_PER_THREAD // 2.
         # A network without attempts has no entry.
         self._shares: Counter[str] = Counter()
-        # How long the last computation took; a guess before the first. It only serves for Retry-After.
+        # How long the last computation took; a guess before the first. It is used only for Retry-After.
         self._seconds_each = 0.25
         # The cost of the work that every check does: the highest one known. self._rounds <= _highest.
         self._highest = self._rounds
@@ -145,8 +145,8 @@ class Passwords:
     async def verify(self, password: str, stored: str | None) -> bool:
         """Whether this is the password of the stored hash. Raises `Saturated`.
 
-        `stored` is None for an unknown user: then the answer is no, after as much work. A hash that cannot be checked, because
-        the pepper is missing, gives the same answer, so that nobody learns from it who has an account.
+        `stored` is None for an unknown user: then the result is False, after as much work. A hash that cannot be checked, because
+        the pepper is missing, gives the same result, so that the result does not tell who has an account.
         """
         known = _KIND.match(stored or "")
         if known is not None and not self._has_pepper_of(known[1]):

@@ -25,7 +25,7 @@ ModelT = TypeVar("ModelT", bound="Body")
 CHOSEN = "x-chosen"
 """Stands in the schema of a password that a user chooses. `openapi.py` replaces it by the rules of the settings."""
 
-# The accounts check these values and name the faults. The schemas here are only for OpenAPI.
+# The accounts check these values and name the errors. The schemas here are only for OpenAPI.
 NewEmail = Annotated[
     str, Field(json_schema_extra={"pattern": f"^{EMAIL_PATTERN}$", "maxLength": MAX_EMAIL_LENGTH}, examples=["ada@example.com"])
 ]
@@ -97,7 +97,7 @@ async def read_whole(request: web.Request) -> bytes:
 
 
 def _bad_input(request: web.Request, model: type[Body], body: bytes, error: ValidationError) -> BadInput:
-    """The errors of all fields at once: those of form, and where the form is right those of the accounts' rules."""
+    """The errors of all fields at once: of their types and, for fields of the right type, of the accounts' rules."""
     errors: list[FieldError] = []
     for each in error.errors(include_input=False, include_url=False, include_context=False):
         if not each["loc"]:

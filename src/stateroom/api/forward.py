@@ -1,12 +1,12 @@
 """Forward auth: a proxy asks who sent a request before it passes the request on.
 
 `/auth/forward` is for Traefik, Caddy and HAProxy, `/auth/request` for nginx, `/auth/ext-authz/…` for Envoy. These proxies
-treat an answer differently.
+treat a response differently.
 
-The answer names the user in headers. All of them are always present, and empty if there is nothing to say, so a proxy that
-copies them overwrites headers of the client with these names. We never read those. A positive answer also has `Cookie` and
-`Authorization`: the request's own, without our credentials, which the application behind the proxy must not see. If the
-user cannot be known, the answer is 503, so that the proxy does not treat the user as signed out.
+The response names the user in headers. All of them are present with 200, 302 and 401, and empty if there is nothing to say. So a
+proxy that copies them overwrites the client's headers with these names. We never read the client's. A response with 200 also has
+`Cookie` and `Authorization`: the request's own, without our credentials, which the application behind the proxy must not see. If
+the user cannot be known, the response is 503, so that the proxy does not treat the user as signed out.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ async def _identity(request: web.Request) -> Mapping[str, str]:
         try:
             user = await request.app[ACCOUNTS].identity(user_id)
             email, name = user.email, user.name
-        except Unavailable:  # the user's id is known all the same
+        except Unavailable:  # the user's id is still known
             pass
         except NotFound:
             return _NOBODY
@@ -125,7 +125,7 @@ def other_authorization(request: web.Request) -> str:
 
 
 def _sent(request: web.Request, name: str) -> list[str]:
-    """The values of a header. What is compared is what the application gets: bytes that are not UTF-8 are gone already."""
+    """The values of a header as the application gets them, without bytes that are not UTF-8."""
     return [value.encode(errors="ignore").decode() for value in request.headers.getall(name, ())]
 
 

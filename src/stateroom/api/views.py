@@ -1,4 +1,4 @@
-"""The types of the API's answers. OpenAPI's schemas are made from them."""
+"""The types of the API's responses. OpenAPI's schemas are made from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Reason = Literal["expired", "logout", "revoked", "password", "limit", "disabled"
 
 
 def _as(example: dict[str, Any]) -> ConfigDict:
-    """The configuration of a type with an example. An answer has no members besides the described ones."""
+    """The configuration of a type with an example. A response has no members besides the described ones."""
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [example]})
 
 

@@ -120,7 +120,7 @@ def _how_many(revoked: int | None) -> str:
 
 
 async def _done(request: web.Request, text: str, *, said_before: str = "") -> web.StreamResponse:
-    """Leave a message and redirect to the account. If no message can be stored, answer with the account page itself.
+    """Leave a message and redirect to the account. If no message can be stored, respond with the account page itself.
 
     `said_before`: the message that the step itself leaves. The page shows it too, because that message could not be stored either.
     """

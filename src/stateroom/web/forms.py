@@ -58,5 +58,5 @@ class Filled:
         return self.values.get(field, "")
 
     def error(self, field: str) -> str:
-        """The error of one field; empty if the field is good."""
+        """The error of one field; empty if the field is valid."""
         return " ".join(each.message for each in self.errors if each.field == field)

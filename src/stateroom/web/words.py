@@ -1,4 +1,4 @@
-"""The sentences on the pages: why a session has ended, what went wrong, how long to wait, names of devices."""
+"""The sentences on the pages: reasons why a session has ended, errors, durations, names of devices."""
 
 from __future__ import annotations
 

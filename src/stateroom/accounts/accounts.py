@@ -188,7 +188,7 @@ class Accounts:
         return user
 
     def _remember(self, user: User) -> None:
-        """Keep a user in memory, without the password hash. If there are too many, the user that was read longest ago is dropped."""
+        """Keep a user in memory, without the password hash. The user read longest ago is dropped if there are too many."""
         self._known[user.id] = replace(user, password_hash="")
         self._known.move_to_end(user.id)
         if len(self._known) > USERS_REMEMBERED:

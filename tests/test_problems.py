@@ -16,7 +16,7 @@ from stateroom.errors import FieldError, StateroomError
 def every_error() -> list[StateroomError]:
     """One of each error, as it is raised with the fewest words."""
     made: list[StateroomError] = [
-        errors.BadInput("the body cannot be read"),
+        errors.BadInput("the body must be a JSON object"),
         errors.BadInput(errors=(FieldError("email", "is required"), FieldError("name", "is required"))),
         errors.SessionEnded("revoked"),
         errors.SessionEnded("rotated"),
@@ -59,10 +59,13 @@ async def test_the_detail_says_more_than_the_short_error(aiohttp_client: Aiohttp
 @pytest.mark.parametrize(
     ("error", "short", "detail"),
     [
-        (errors.InvalidCredentials(), "invalid credentials", "the account is unknown or disabled, or the password is wrong"),
+        (errors.InvalidCredentials(), "invalid credentials", "check the email and the password; a disabled account cannot sign in"),
         (errors.SessionEnded("logout"), "session ended: logout", "sign in again"),
         (errors.Saturated("33 wait", retry_after=3), "too many sign-ins at once", "try again in 3 s"),
-        (errors.StoreUnavailable("10.1.2.3"), "session storage degraded", "nobody is signed out by this; try again in 1 s"),
+        (
+            errors.StoreUnavailable("10.1.2.3"),
+            "session storage degraded", "keep the cookie or bearer, because nobody was signed out; try again in 1 s",
+        ),
         (errors.NotFound("no such order; the list names all"), "no such order", "the list names all"),
     ],
 )  # fmt: skip
@@ -80,4 +83,4 @@ async def test_the_fields_that_are_wrong_are_named_in_the_detail_and_described_i
     document, _ = await document_of(aiohttp_client, errors.BadInput(errors=wrong))
     assert document["errors"] == [{"field": "email", "message": "is required"}, {"field": "name", "message": "is too long"}]
     assert document["error"] == "email: is required; name: is too long"
-    assert document["detail"] == "these fields are not valid: email, name; correct the request and send it again"
+    assert document["detail"] == "these fields are invalid: email, name; correct the request and send it again"

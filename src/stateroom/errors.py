@@ -2,18 +2,18 @@
 
     StateroomError
     ├── SettingsError              a setting is missing or invalid; stops startup
-    ├── BadInput             400   the client's input is not valid; names the fields
+    ├── BadInput             400   the client's input is invalid; names the fields
     ├── Unauthenticated      401
-    │   ├── NotSignedIn            nobody is signed in: what an application of pages catches to show its sign-in page
-    │   │   ├── SignInRequired     nobody was
+    │   ├── NotSignedIn            nobody is signed in; an application of pages catches it to show its sign-in page
+    │   │   ├── SignInRequired     no session of the request has ended
     │   │   └── SessionEnded       the session has ended; says why
-    │   ├── ReauthenticationRequired   signed in too long ago for this step
-    │   └── InvalidCredentials     unknown account or wrong password; never says which
+    │   ├── ReauthenticationRequired   the last sign-in is too old for this step
+    │   └── InvalidCredentials     unknown or disabled account, or incorrect password; never says which
     ├── ForeignOrigin        403   an unsafe request from another site
     ├── NotByAccessToken     403   an access token cannot give the session a new id
     ├── NotFound             404
     ├── Conflict             409
-    ├── HeadersSent          500   the response has left; no new value of the session could reach the client
+    ├── HeadersSent          500   the response's headers were sent; no new cookie can reach the client
     ├── SessionTooLarge      413   the session's data would exceed SESSION_MAX_BYTES
     ├── TooManyAttempts      429   throttled; says how long to wait
     └── Unavailable          503   cannot be known or done now; says when to try again
@@ -32,7 +32,8 @@ from dataclasses import dataclass
 class StateroomError(Exception):
     """Base of all errors. `status`, `slug` and `title` are the fixed members of the problem document.
 
-    `advice`: what the client can do about it. It follows the detail, unless that has an advice of its own after a semicolon.
+    `advice`: what the client can do about the error. A problem document shows it after the detail. If the detail has an advice of
+    its own after a semicolon, the document shows that one.
     """
 
     status = 500
@@ -49,20 +50,24 @@ class SettingsError(StateroomError):
     """A setting is missing or invalid. The text names the setting, the fault and the fix."""
 
 
+REQUIRED = "is required"
+"""The message for a field that is missing or empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field of a request body and what is wrong with it."""
+    """One field of a request body, and why its value is invalid. The field's name and the message make a sentence."""
 
     field: str
     message: str
 
 
 class BadInput(StateroomError):
-    """The client's input is not valid. `errors`: the fault of each field; empty if it concerns the whole request."""
+    """The client's input is invalid. `errors`: the error of each field; empty if the error concerns the whole request."""
 
     status = 400
     slug = "bad-input"
-    title = "The request is not valid"
+    title = "The request is invalid"
     advice = "correct the request and send it again"
 
     def __init__(self, detail: str = "", errors: tuple[FieldError, ...] = ()) -> None:
@@ -71,7 +76,7 @@ class BadInput(StateroomError):
 
 
 class Unauthenticated(StateroomError):
-    """The request needs a signed-in user and has none."""
+    """The request requires a signed-in user, and nobody is signed in."""
 
     status = 401
     slug = "sign-in-required"
@@ -80,10 +85,10 @@ class Unauthenticated(StateroomError):
 
 
 class NotSignedIn(Unauthenticated):
-    """Nobody is signed in, or not any more. Raised as `SignInRequired` or `SessionEnded`.
+    """Nobody is signed in. Raised as `SignInRequired` or `SessionEnded`.
 
-    An application of pages catches it to lead to its sign-in page. `ReauthenticationRequired` is none: somebody is signed in
-    then, and a sign-in page that sends signed-in users back would send them in a circle.
+    An application of pages catches it to redirect to its sign-in page. `ReauthenticationRequired` is no subclass, because the
+    user is signed in then, and a sign-in page that redirects signed-in users would send the user in a circle.
     """
 
 
@@ -92,7 +97,7 @@ class SignInRequired(NotSignedIn):
 
 
 class SessionEnded(NotSignedIn):
-    """The session has ended. `reason`: expired, logout, revoked, password, limit, disabled or rotated."""
+    """The session has ended. `reason`: expired, logout, revoked, password, limit, disabled, rotated, everybody or unknown-user."""
 
     slug = "session-ended"
     title = "The session has ended"
@@ -102,23 +107,23 @@ class SessionEnded(NotSignedIn):
         self.reason = reason
         self.advice = "sign in again"
         if reason == "rotated":
-            self.advice = "it has a new id; send the cookie or bearer that came with another response"
+            self.advice = "the session has a new id, so send the cookie or bearer that another response set"
 
 
 class ReauthenticationRequired(Unauthenticated):
-    """The user is signed in, but signed in longer ago than this step allows."""
+    """The user is signed in, but the sign-in is older than this step allows."""
 
     slug = "reauthentication-required"
     title = "Enter your password again"
-    advice = "give the password again, then repeat the request"
+    advice = "enter the password again, then repeat the request"
 
 
 class InvalidCredentials(Unauthenticated):
-    """The account is unknown or disabled, or the password is wrong. The error never says which."""
+    """The account is unknown or disabled, or the password is incorrect. The error never says which."""
 
     slug = "invalid-credentials"
     title = "invalid credentials"
-    advice = "the account is unknown or disabled, or the password is wrong"
+    advice = "check the email and the password; a disabled account cannot sign in"
 
 
 class ForeignOrigin(StateroomError):
@@ -127,13 +132,13 @@ class ForeignOrigin(StateroomError):
     status = 403
     slug = "foreign-origin"
     title = "The request comes from another site"
-    advice = "send it from a page of this site; CORS_ORIGINS names other origins that may call"
+    advice = "send it from a page of this site, or add the origin to CORS_ORIGINS"
 
 
 class NotByAccessToken(StateroomError):
     """An access token cannot give its session a new id.
 
-    It would turn a token that is good for a few minutes into a session that lasts. It can use its session and end it.
+    Otherwise a token that is valid for a few minutes could become a session that lasts. A token can use its session and end it.
     """
 
     status = 403
@@ -141,16 +146,16 @@ class NotByAccessToken(StateroomError):
     title = "An access token is not enough"
 
     def __init__(self) -> None:
-        super().__init__("an access token is not enough for this; send the session's cookie, or its session_token as the bearer")
+        super().__init__("an access token cannot do this; send the session's cookie, or its session_token as the bearer")
 
 
 class NotFound(StateroomError):
-    """There is nothing at this path, or no such object."""
+    """There is nothing at this path, or no object with this id."""
 
     status = 404
     slug = "not-found"
     title = "Not found"
-    advice = "check the address, and the id in it"
+    advice = "check the path and the id in it"
 
 
 class Conflict(StateroomError):
@@ -159,20 +164,22 @@ class Conflict(StateroomError):
     status = 409
     slug = "conflict"
     title = "Conflict"
-    advice = "look at what is there now, then decide again"
+    advice = "read the present state, then repeat the request if it is still needed"
 
 
 class HeadersSent(StateroomError):
-    """A step that gives the client a new value came after the response's headers. It has done nothing.
+    """A step that gives the client a new cookie was called after the response's headers were sent. The step has done nothing.
 
-    Take it before `prepare`, or sign in with `transport="bearer"` and send the value in the stream.
+    Call the step before `prepare`, or sign in with `transport="bearer"` and send the value in the stream.
     """
 
     slug = "headers-sent"
-    title = "The response has left already"
+    title = "The response has already been sent"
 
     def __init__(self, step: str) -> None:
-        super().__init__(f"{step} after the headers have left: no new cookie could reach the client; do it before prepare()")
+        super().__init__(
+            f"{step} came after the response's headers, so no new cookie can reach the client; call it before prepare()"
+        )
 
 
 class SessionTooLarge(StateroomError):
@@ -181,7 +188,7 @@ class SessionTooLarge(StateroomError):
     status = 413
     slug = "session-too-large"
     title = "The session's data is too large"
-    advice = "keep less in the session, such as a key to data that is stored elsewhere"
+    advice = "store large data elsewhere, and only its key in the session"
 
 
 class TooManyAttempts(StateroomError):
@@ -209,7 +216,7 @@ class Unavailable(StateroomError):
 
 
 class StoreUnavailable(Unavailable):
-    """Redis cannot be reached, refuses the write, or did not answer in time.
+    """Redis cannot be reached, refuses the write, or did not reply in time.
 
     `kind` is the label of `stateroom_redis_errors_total`: connection, timeout, readonly, refused (NOREPLICAS, MISCONF,
     OOM), busy (a script runs for too long), credentials, breaker_open, overloaded, pool_exhausted or closed.
@@ -217,7 +224,7 @@ class StoreUnavailable(Unavailable):
 
     slug = "session-storage-degraded"
     title = "session storage degraded"
-    advice = "nobody is signed out by this"
+    advice = "keep the cookie or bearer, because nobody was signed out"
 
     def __init__(self, detail: str = "", *, kind: str = "connection", retry_after: int = 1) -> None:
         super().__init__(detail, retry_after=retry_after)

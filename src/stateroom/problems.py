@@ -33,7 +33,7 @@ def problem_response(error: StateroomError, request: web.BaseRequest) -> web.Res
     match error:
         case BadInput(errors=errors) if errors:
             members["errors"] = [{"field": each.field, "message": each.message} for each in errors]
-            short, detail = error.detail, f"these fields are not valid: {', '.join(each.field for each in errors)}"
+            short, detail = error.detail, f"these fields are invalid: {', '.join(each.field for each in errors)}"
         case SessionEnded(reason=reason):
             members["reason"] = reason
         case TooManyAttempts(retry_after=seconds) | Unavailable(retry_after=seconds):

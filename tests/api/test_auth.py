@@ -116,7 +116,7 @@ async def test_what_is_wrong_with_a_registration_is_named_by_field(
     assert status == 400
     order = [name for name in ("email", "password", "name") if name in fields]
     assert [each["field"] for each in problem["errors"]] == order
-    assert problem["detail"] == f"these fields are not valid: {', '.join(order)}; correct the request and send it again"
+    assert problem["detail"] == f"these fields are invalid: {', '.join(order)}; correct the request and send it again"
     assert problem["error"] == "; ".join(f"{each['field']}: {each['message']}" for each in problem["errors"])
     assert "short" not in str(problem)
     assert problem["request_id"]
@@ -174,15 +174,15 @@ async def test_415_names_the_type_that_it_wants(service: ServiceClient, path: st
         assert response.headers["Accept"] == wanted
         if path.startswith("/api/"):
             problem = await response.json(content_type="application/problem+json")
-            assert problem["detail"] == f"the body has a type that is not taken here; send {wanted}"
-            assert problem["error"] == "the body has a type that is not taken here"
+            assert problem["detail"] == f"the body's media type is not accepted; send {wanted}"
+            assert problem["error"] == "the body's media type is not accepted"
 
 
 async def test_a_body_that_cannot_be_read_is_no_fault_of_ours(service: ServiceClient) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     async with service.post("/api/auth/login", data=b"{}", headers=headers) as response:
         assert response.status == 400
-        assert (await response.json(content_type=None))["error"] == "the body cannot be read"
+        assert (await response.json(content_type=None))["error"] == "the body is incomplete, or not encoded as its headers say"
 
 
 async def test_a_body_that_never_comes_is_not_waited_for(service: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ async def test_a_body_that_breaks_off_is_no_fault_of_ours() -> None:
     body = StreamReader(BaseProtocol(asyncio.get_running_loop()), limit=100)
     body.feed_data(b"{")
     body.set_exception(ConnectionResetError("Connection lost"))
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="the body is incomplete"):
         await read_whole(make_mocked_request("POST", "/", payload=body))
 
 

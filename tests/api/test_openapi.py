@@ -29,7 +29,9 @@ def test_it_is_valid(told: dict[str, Any]) -> None:
 
 def test_the_page_in_words_has_the_same_statuses(told: dict[str, Any]) -> None:
     """The answers that every call can give, which the page lists above its table."""
-    rows = [row.strip("| ").split(" | ") for row in page("api.md").splitlines() if row.startswith("| `")]
+    rows = [
+        row.strip("| ").split(" | ") for row in page("api.md").splitlines() if row.startswith(("| `GET", "| `POST", "| `DELETE"))
+    ]
     for calls, *words in rows:
         shown = set(re.findall(r"\b[2-5]\d\d\b", " ".join(words)))
         asked = re.findall(r"([A-Z]+ )?(/[a-z./{}-]*)", calls)

@@ -58,7 +58,7 @@ async def test_a_double_click_sends_a_form_once(browser: Browser, place: Place) 
         for _ in range(2):
             await desktop.page.mouse.click(box["x"] + 20, box["y"] + 10)  # A locator would wait for the next page.
             await asyncio.sleep(0.1)
-        await expect(desktop.page.locator(".note.success")).to_contain_text("1 other device signed out.")
+        await expect(desktop.page.locator(".note.success")).to_contain_text("1 other device was signed out.")
         assert sent == ["POST"]
 
 
@@ -109,15 +109,15 @@ async def test_with_scripts_off_everything_is_done_by_forms(browser: Browser, pl
         await other.enter("plain@example.com")
         await ada.open("/account")
         await ada.press("Sign out everywhere else")
-        assert "1 other device signed out." in await ada.text()
+        assert "1 other device was signed out." in await ada.text()
         await ada.fill(current_password="wrong", new_password="battery staple")
         await ada.press("Change password")
-        assert "The current password is wrong." in await ada.text()
+        assert "The current password is incorrect." in await ada.text()
         await ada.fill(current_password="correct horse", new_password="battery staple")
         await ada.press("Change password")
         assert "Password changed. Every other device was signed out." in await ada.text()
         await ada.press("Sign out")
-        assert "You have signed out." in await ada.text()
+        assert "You're signed out." in await ada.text()
         await ada.sign_in("plain@example.com", "battery staple")
         assert await ada.heading() == "Your account"
 

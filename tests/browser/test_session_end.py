@@ -63,12 +63,12 @@ async def test_a_page_warns_before_the_end_and_staying_is_one_click(browser: Bro
         bar = ada.page.locator("#expiry")
         await expect(bar).to_be_hidden()
         await expect(bar).to_be_visible()
-        await expect(bar).to_contain_text("Your session ends in")
-        await expect(ada.page.locator("#announcer")).to_contain_text("Your session ends in")
+        await expect(bar).to_contain_text("You'll be signed out in")
+        await expect(ada.page.locator("#announcer")).to_contain_text("You'll be signed out in")
         assert set(asked) == {"no"}
         await ada.press("Stay signed in")
         await expect(bar).to_be_hidden()
-        await expect(ada.page.locator("#announcer")).to_have_text("You stay signed in.")
+        await expect(ada.page.locator("#announcer")).to_have_text("You're still signed in.")
         assert asked.count("yes") == 1
         await expect(bar).to_be_visible()
         await ada.page.wait_for_url("**/login")

@@ -106,15 +106,15 @@ def documented() -> Table:
 async def test_every_proxy_does_what_the_table_says(street: Street) -> None:
     seen: Table = {name: await street.column(case) for name, case in WELL.items()}
     street.redis.pause()
-    seen["Redis away"] = await street.column(with_a_cookie)
+    seen["Redis unavailable"] = await street.column(with_a_cookie)
     street.journal.stop()
-    seen["Redis and the user database away"] = await street.column(with_a_cookie)
+    seen["Redis and the user database unavailable"] = await street.column(with_a_cookie)
     street.journal.start()
     street.redis.resume()
     await until(street.is_well, "everybody is still signed in, at every proxy")
     street.service.signal(signal.SIGKILL)
     await asyncio.to_thread(street.service.wait)
-    seen["Stateroom itself away"] = await street.column(with_a_cookie)
+    seen["Stateroom itself unavailable"] = await street.column(with_a_cookie)
     print(as_text(seen))
     assert seen == documented()
 

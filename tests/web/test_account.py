@@ -70,7 +70,7 @@ async def test_another_device_is_signed_out_and_told_why(devices: tuple[Visitor,
     assert len(page.all("h3")) == 1
     page = await phone.open("/account")
     assert page.path == "/login"
-    assert "This device was signed out from another device, or by an administrator." in page.text
+    assert "This device was signed out from another device or by an administrator." in page.text
 
 
 async def test_a_device_that_is_gone_already_is_no_error(devices: tuple[Visitor, Visitor]) -> None:
@@ -80,14 +80,14 @@ async def test_a_device_that_is_gone_already_is_no_error(devices: tuple[Visitor,
     await phone.send("Sign out")
     page = await desktop.send(SIGN_OUT_IPHONE)
     assert (page.status, page.path) == (200, "/account")
-    assert "That device was not signed in any more." in page.text
+    assert "That device was already signed out." in page.text
 
 
 async def test_everything_else_is_signed_out(devices: tuple[Visitor, Visitor]) -> None:
     desktop, phone = devices
     await desktop.open("/account")
     page = await desktop.send("Sign out everywhere else")
-    assert "1 other device signed out." in page.text
+    assert "1 other device was signed out." in page.text
     assert not any("everywhere else" in button for form in page.forms for button in form.buttons)
     assert (await phone.open("/account")).path == "/login"
 
@@ -99,7 +99,7 @@ async def test_nobody_signs_out_somebody_elses_device(visitor: Visitor, new_visi
     await bob.sign_in()
     handle = (await visitor.open("/account")).form_of(SIGN_OUT_IPHONE).fields["id"]
     page = await eve.post("/account/revoke", {"id": handle})
-    assert "That device was not signed in any more." in page.text
+    assert "That device was already signed out." in page.text
     assert (await bob.open("/account")).path == "/account"
 
 
@@ -117,7 +117,7 @@ async def test_signing_out_ends_the_session_and_says_so(visitor: Visitor) -> Non
     await visitor.register()
     page = await visitor.send("Sign out")
     assert page.path == "/login?signed-out=logout"
-    assert "You have signed out." in page.text
+    assert "You're signed out." in page.text
     assert (await visitor.open("/account")).path == "/login"
 
 
@@ -133,7 +133,7 @@ async def test_an_old_sign_in_gives_the_password_again_and_the_step_is_taken(
     assert "more than 15 minutes ago" in page.text
     assert (await phone.open("/account")).path == "/account"
     page = await desktop.send("Continue", current_password="wrong")
-    assert (page.status, page.errors) == (401, "Please check this The current password is wrong.")
+    assert (page.status, page.errors) == (401, "Please check this The current password is incorrect.")
     page = await desktop.send("Continue", current_password="correct horse")
     assert page.path == "/account"
     assert "The device was signed out." in page.text
@@ -148,14 +148,14 @@ async def test_signing_out_everywhere_else_asks_too(service: ServiceClient, devi
     testing.clock(service.app).move(minutes=20)
     await desktop.open("/account")
     assert (await desktop.send("Sign out everywhere else")).only("h1").text == "Enter your password again"
-    assert "1 other device signed out." in (await desktop.send("Continue", current_password="correct horse")).text
+    assert "1 other device was signed out." in (await desktop.send("Continue", current_password="correct horse")).text
 
 
 async def test_a_password_is_changed_and_every_other_device_told(devices: tuple[Visitor, Visitor]) -> None:
     desktop, phone = devices
     await desktop.open("/account")
     page = await desktop.send("Change password", current_password="wrong", new_password="battery staple")
-    assert (page.status, page.errors) == (401, "Please check this The current password is wrong.")
+    assert (page.status, page.errors) == (401, "Please check this The current password is incorrect.")
     assert page.by_id("current_password").get("aria-invalid") == "true"
     page = await desktop.send("Change password", current_password="correct horse", new_password="short")
     assert (page.status, page.errors) == (400, "Please check this New password must have at least 8 characters.")
@@ -175,8 +175,10 @@ async def test_why_a_session_ended_is_said_in_words(service: ServiceClient, visi
     [user] = await service.app[ACCOUNTS].users.list()
     await visitor.send("Sign out")
     for reason, words in [
-        ("disabled", "This account was disabled."),
+        ("disabled", "This account is disabled."),
         ("rotated", "This session was replaced by a newer one."),
+        ("everybody", "Everyone was signed out."),
+        ("unknown-user", "We can't find your account any more."),
         ("expired", "Your session has expired."),
         ("limit", "You can be signed in on 100 devices at once, so this device, the oldest one, was signed out."),
     ]:
@@ -204,7 +206,7 @@ class TestLimit:
     ) -> None:
         desktop, phone = devices
         page = await phone.open("/account")
-        assert "You can be signed in on 2 devices at once. When one more signs in, the oldest is signed out." in page.text
+        assert "You can be signed in on 2 devices at once. If you sign in on one more, the oldest is signed out." in page.text
         third = await new_visitor()
         page = await third.sign_in()
         assert "You can be signed in on 2 devices at once, so the oldest was signed out." in page.text
@@ -297,4 +299,4 @@ async def test_a_method_that_a_page_does_not_know_is_said_on_a_page(visitor: Vis
     page = await visitor.request("PUT", "/login", headers={})
     assert page.status == 405
     assert page.headers["Allow"] == "GET,HEAD,POST"
-    assert page.only("h1").text == "That does not work here"
+    assert page.only("h1").text == "That doesn't work here"

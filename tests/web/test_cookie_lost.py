@@ -149,5 +149,5 @@ async def test_several_cookies_of_our_name_are_told_with_what_to_do(open_browser
     await browser.call("POST", "/register", DEMO)
     browser.cookies["sid"] += f"; sid={planted}"
     text = (await browser.call("GET", "/login")).text
-    assert "You signed in, but your browser sent several cookies of our name" in text
+    assert "You signed in, but your browser sent several cookies with our name" in text
     assert "COOKIE_FORMER" in text

@@ -17,7 +17,7 @@ BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 async def test_an_address_that_leads_nowhere_is_a_page_for_browsers(visitor: Visitor, service: ServiceClient) -> None:
     page = await visitor.open("/no/such/<script>")
     assert page.status == 404
-    assert page.only("h1").text == "There is no such page"
+    assert page.only("h1").text == "We can't find this page"
     assert page.headers["X-Request-ID"] in page.text
     async with service.get("/no/such") as response:
         assert response.content_type == "application/problem+json"

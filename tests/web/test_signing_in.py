@@ -61,7 +61,7 @@ async def test_a_wrong_password_and_an_unknown_address_are_told_alike(
     page = await stranger.sign_in(**credentials, remember="yes")
     assert (page.status, page.path) == (401, "/login")
     assert page.headers["WWW-Authenticate"].split()[0] not in {"Basic", "Digest", "Negotiate"}
-    assert_is_tied_to_its_field(page, "password", "The email address or the password is wrong.")
+    assert_is_tied_to_its_field(page, "password", "The email address or the password is incorrect.")
     assert page.by_id("email").get("value") == credentials.get("email", "ada@example.com")
     assert "checked" in page.by_id("remember").attributes
     assert "horse" not in page.html
@@ -72,7 +72,7 @@ async def test_what_is_left_empty_is_named_and_no_attempt(visitor: Visitor) -> N
     for _ in range(5):
         assert (await visitor.sign_in(email="", password="")).status == 400
     page = await visitor.sign_in(email="", password="")
-    assert page.errors == "Please check this Email is missing. Password is missing."
+    assert page.errors == "Please check this Enter your email address. Enter your password."
 
 
 async def test_who_tries_too_often_is_told_how_long_to_wait(visitor: Visitor) -> None:
@@ -87,7 +87,7 @@ async def test_who_tries_too_often_is_told_how_long_to_wait(visitor: Visitor) ->
 @pytest.mark.parametrize(
     ("fault", "seconds", "words"),
     [
-        (Saturated("full", retry_after=7), "7", "Many people are signing in. Try again in 7 seconds."),
+        (Saturated("full", retry_after=7), "7", "Many people are signing in right now. Try again in 7 seconds."),
         (DatabaseUnavailable("10.1.2.3"), "1", "Accounts are temporarily unavailable."),
     ],
 )
@@ -104,8 +104,8 @@ async def test_what_is_wrong_with_a_registration_stands_at_its_fields(visitor: V
     page = await visitor.register(email="no address", name="", password="short")
     assert page.status == 400
     assert [each.text for each in page.all("li")] == [
-        "Name must have 1 to 200 printable characters.",
-        "Email must be an email address, for example ada@example.com.",
+        "Enter your name.",
+        "Enter an email address, for example ada@example.com.",
         "Password must have at least 8 characters.",
     ]
     assert_is_tied_to_its_field(page, "password", "Password must have at least 8 characters.")
@@ -117,7 +117,9 @@ async def test_an_address_that_is_taken_is_said_at_the_address(visitor: Visitor,
     await visitor.register()
     page = await (await new_visitor()).register(name="Eve")
     assert page.status == 409
-    assert_is_tied_to_its_field(page, "email", "There is an account with this email address. Sign in, or use another address.")
+    assert_is_tied_to_its_field(
+        page, "email", "An account with this email address already exists. Sign in, or use another address."
+    )
 
 
 async def test_remember_me_keeps_the_cookie_beyond_the_browser(visitor: Visitor, new_visitor: NewVisitor) -> None:
@@ -126,7 +128,7 @@ async def test_remember_me_keeps_the_cookie_beyond_the_browser(visitor: Visitor,
     keeper = await new_visitor()
     await keeper.sign_in(remember="yes")
     assert keeper.cookie_max_age == "2592000"
-    assert "for 30 days" in (await (await new_visitor()).open("/login")).text
+    assert "Stay signed in for 30 days. Avoid on shared devices." in (await (await new_visitor()).open("/login")).text
 
 
 @pytest.mark.parametrize("path", ["/account?tab=devices", "/login", "/nothing/here?x=1&y=2"])
@@ -217,7 +219,7 @@ async def test_what_somebody_typed_is_shown_as_text(visitor: Visitor) -> None:
     assert len(page.all("script")) == 1
 
 
-@pytest.mark.parametrize(("told", "shown"), [("logout", "You have signed out."), ("expired", "Your session has expired.")])
+@pytest.mark.parametrize(("told", "shown"), [("logout", "You're signed out."), ("expired", "Your session has expired.")])
 async def test_an_address_can_say_little_of_why_somebody_is_here(visitor: Visitor, told: str, shown: str) -> None:
     assert shown in (await visitor.open(f"/login?signed-out={told}")).text
     for other in ("password", "disabled", "x"):

@@ -8,8 +8,11 @@ from typing import get_args
 import pytest
 
 from stateroom import Settings
+from stateroom.accounts.passwords import COMMON
+from stateroom.accounts.users import email_errors, name_errors
 from stateroom.api.views import Reason
-from stateroom.web.words import ago, device_name, duration, moment, why_signed_out
+from stateroom.errors import REQUIRED, BadInput, FieldError
+from stateroom.web.words import ago, device_name, duration, moment, of_form, why_signed_out
 
 from .visitor import FIREFOX, SAFARI
 
@@ -49,8 +52,25 @@ def test_a_device_is_called_what_it_says_it_is(agent: str, name: str) -> None:
     assert device_name(agent) == name
 
 
+def test_every_error_of_a_field_is_a_sentence() -> None:
+    errors = [*email_errors(""), *email_errors("ada"), *name_errors(" "), *name_errors("a\nb")]
+    errors += [FieldError(each, REQUIRED) for each in ("password", "current_password", "new_password")]
+    errors += [FieldError("password", COMMON), FieldError("new_password", "must have at least 8 characters")]
+    assert [(each.field, each.message) for each in of_form(BadInput(errors=tuple(errors)))] == [
+        ("name", "Enter your name."),
+        ("name", "Enter your name on one line, in at most 200 characters."),
+        ("email", "Enter your email address."),
+        ("email", "Enter an email address, for example ada@example.com."),
+        ("password", "Enter your password."),
+        ("password", "This password is too common. Choose another one."),
+        ("current_password", "Enter your current password."),
+        ("new_password", "Enter your new password."),
+        ("new_password", "New password must have at least 8 characters."),
+    ]
+
+
 def test_every_reason_has_words_of_its_own() -> None:
     settings = Settings(_env_file=None, session_max_per_user=3)
     told = {reason: why_signed_out(reason, settings) for reason in get_args(Reason)}
-    assert len(set(told.values())) == 7
+    assert len(set(told.values())) == len(told)
     assert "3 devices" in told["limit"]

@@ -51,7 +51,7 @@ class Accounts:
         report_unknown: Callable[[int], None],
         hashing_threads: int | None = None,
     ) -> None:
-        """`report_unknown`: is told of a session's user whom the database does not have."""
+        """`report_unknown`: called with the id of a session's user whom the database does not have."""
         self._settings = settings
         self._report_unknown = report_unknown
         self._metrics = metrics
@@ -59,7 +59,7 @@ class Accounts:
         self.throttle = Throttle(client, settings)
         self.limits = ChangeLimits(client, settings)
         self._passwords = Passwords(settings, metrics, threads=hashing_threads)
-        # (email, address) -> the task that takes back the count of their last good attempt. It removes itself when it ends.
+        # (email, address) -> the task that takes back the count of their last successful attempt. It removes itself when it ends.
         self._forgiving: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         # User id -> until when `identity` may answer from `_known`, by the monotonic clock: at most IDENTITY_SECONDS from now.
         # len(_identity_until) <= 2 * USERS_REMEMBERED. The time of a user who is not in `_known` is ignored.
@@ -92,7 +92,7 @@ class Accounts:
         return user
 
     def faults(self, **given: str) -> list[FieldError]:
-        """The faults of what a user has given: `email`, `name`, `password`, `new_password`, each if it is there."""
+        """The errors of a user's input: `email`, `name`, `password`, `new_password`, each if it is given."""
         errors: list[FieldError] = []
         for field, value in given.items():
             match field:
@@ -107,8 +107,8 @@ class Accounts:
     async def authenticate(self, email: str, password: str, address: str | None) -> User:
         """Return the user with this email and password. `address`: the client's IP address.
 
-        Raises `InvalidCredentials` for an unknown user, a wrong password and a disabled account: equal errors after equal
-        times. Raises `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
+        Raises `InvalidCredentials` for an unknown user, an incorrect password and a disabled account: the same error after the
+        same time. Raises `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
         """
         email = normal_email(email)
         async with self._attempt(email, address):
@@ -119,7 +119,7 @@ class Accounts:
         self._metrics.logins["degraded" if degraded else "success"].inc()
 
     async def verify_password(self, user_id: int, password: str, address: str | None) -> User:
-        """Return the user if this is the right password. Raises as `authenticate`."""
+        """Return the user if the password is correct. Raises as `authenticate`."""
         user = await self.get(user_id)
         async with self._attempt(user.email, address):
             return await self._verified(user.email, password, address, user)
@@ -133,7 +133,7 @@ class Accounts:
     async def change_password(self, user_id: int, current: str, new: str, address: str | None) -> tuple[User, InTransaction]:
         """Check both passwords. Return the user, and a function that stores the new password.
 
-        The caller calls the function in the transaction in which it ends the user's sessions, so that both happen or none.
+        The caller calls the function in the transaction in which it ends the user's sessions, so that both happen or neither.
         The function raises `Conflict` if the password has changed meanwhile. Raises as `authenticate`, and `BadInput`.
         """
         errors = self.faults(new_password=new)
@@ -144,7 +144,7 @@ class Accounts:
 
         async def store(connection: AsyncConnection) -> None:
             if not await self.users.set_password_hash(user_id, new_hash, seen=user.password_hash, within=connection):
-                raise Conflict("the password was changed by another request")
+                raise Conflict("another request changed the password; repeat this request with the new password")
 
         return user, store
 
@@ -188,18 +188,18 @@ class Accounts:
         return user
 
     def _remember(self, user: User) -> None:
-        """Keep a user in memory, without the password hash. The user that was read longest ago makes room."""
+        """Keep a user in memory, without the password hash. The user read longest ago is dropped if there are too many."""
         self._known[user.id] = replace(user, password_hash="")
         self._known.move_to_end(user.id)
         if len(self._known) > USERS_REMEMBERED:
             self._known.popitem(last=False)
 
     async def survey(self) -> None:
-        """Look at the stored password hashes. Raises `SettingsError` if PASSWORD_PEPPER is missing, and `DatabaseUnavailable`."""
+        """Check the stored password hashes. Raises `SettingsError` if the pepper is missing, and `DatabaseUnavailable`."""
         self._passwords.survey(await self.users.hash_kinds(KIND_LENGTH))
 
     async def ensure_demo_user(self) -> None:
-        """Make the demo user if nobody has its email and id, or unlock it. Raises `DatabaseUnavailable`."""
+        """Create the demo user if no user has its email or its id, or unlock it. Raises `DatabaseUnavailable`."""
         user = await self.users.by_email(DEMO_EMAIL)
         if user is not None and user.password_hash == LOCKED:
             await self.users.set_password_hash(user.id, await self._passwords.hash(DEMO_PASSWORD), seen=LOCKED)
@@ -212,8 +212,8 @@ class Accounts:
         """The demo account, and a function that locks it; None if there is no such account, or if it is locked already.
 
         The email alone does not identify it: its owner may have changed the password. Its id does not either, because an
-        earlier release gave any id. With both the email and the published password, anybody can sign in to the account,
-        whoever made it. The function is called in the transaction that ends the sessions; it raises `Conflict` if the
+        earlier release gave any id. If an account has this email and the published password, anybody can sign in
+        to it, whoever created it. The function is called in the transaction that ends the sessions; it raises `Conflict` if the
         password has changed. Raises `DatabaseUnavailable`, `Saturated`.
         """
         user = await self.users.by_email(DEMO_EMAIL)
@@ -222,7 +222,7 @@ class Accounts:
 
         async def lock(connection: AsyncConnection) -> None:
             if not await self.users.set_password_hash(user.id, LOCKED, seen=user.password_hash, within=connection):
-                raise Conflict("the demo account was changed by another process")
+                raise Conflict("another process changed the demo account")
 
         return user, lock
 
@@ -262,7 +262,7 @@ class Accounts:
         task.add_done_callback(lambda done: self._forgiving.pop(who) if self._forgiving.get(who) is done else None)
 
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
-        """Return the user, read again after the check. The attempt is counted already; a good one is taken back."""
+        """Return the user, read again after the check. The attempt is counted already; a success takes the count back."""
         stored = user.password_hash if user is not None else None
         matches = await self._passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
         if user is not None and matches:

@@ -3,7 +3,7 @@
 Each of these steps writes sessions and rows of the journal, and a signed-in user may repeat them as fast as the network
 allows. A sign-out is not limited: it ends one session and needs its cookie, so there are never more of them than sign-ins.
 
-Steps that need the password and steps that need only a session are counted apart. Whoever has stolen a cookie can use up
+Steps that need the password and steps that need only a session are counted apart. A thief of a cookie can use up
 the second count, and the owner can still sign in and change the password, which ends every session. If Redis is
 unavailable, each worker counts by itself.
 """

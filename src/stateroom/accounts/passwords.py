@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import bcrypt
 
-from ..errors import FieldError, Saturated, SettingsError, TooManyAttempts
+from ..errors import REQUIRED, FieldError, Saturated, SettingsError, TooManyAttempts
 from ..logs import get_logger
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ WAITING_PER_THREAD = 32
 """How many computations may wait for each thread. At 0.25 s each they take eight seconds."""
 NICENESS = 10
 """Hashing threads have a lower priority than the event loop, so that many sign-ins do not slow session checks down."""
+COMMON = "is one of the most common passwords; choose another one"
 assert WAITING_PER_THREAD >= 2, "one client may have half of the queue, which must be at least one place"
 
 _PLAIN, _PEPPERED_BEFORE = "sha256", "pepper"
@@ -81,7 +82,7 @@ class Passwords:
         # Network -> its attempts that have a place now: 1 <= _shares[who] <= _threads * WAITING_PER_THREAD // 2.
         # A network without attempts has no entry.
         self._shares: Counter[str] = Counter()
-        # How long the last computation took; a guess before the first. It only serves for Retry-After.
+        # How long the last computation took; a guess before the first. It is used only for Retry-After.
         self._seconds_each = 0.25
         # The cost of the work that every check does: the highest one known. self._rounds <= _highest.
         self._highest = self._rounds
@@ -92,13 +93,15 @@ class Passwords:
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
     def errors(self, password: str, field: str = "password") -> list[FieldError]:
-        """The faults of a new password; empty if it is good."""
+        """The errors of a new password; none if it is valid."""
+        if not password:
+            return [FieldError(field, REQUIRED)]
         if len(password) < self._min_length:
             return [FieldError(field, f"must have at least {self._min_length} characters")]
         if len(password) > MAX_PASSWORD_LENGTH:
             return [FieldError(field, f"must have at most {MAX_PASSWORD_LENGTH} characters")]
         if password.lower() in self._blocklist:
-            return [FieldError(field, "is one of the most common passwords; choose another")]
+            return [FieldError(field, COMMON)]
         return []
 
     @contextlib.contextmanager
@@ -142,8 +145,8 @@ class Passwords:
     async def verify(self, password: str, stored: str | None) -> bool:
         """Whether this is the password of the stored hash. Raises `Saturated`.
 
-        `stored` is None for an unknown user: then the answer is no, after as much work. A hash that cannot be checked, because
-        the pepper is missing, gives the same answer, so that nobody learns from it who has an account.
+        `stored` is None for an unknown user: then the result is False, after as much work. A hash that cannot be checked, because
+        the pepper is missing, gives the same result, so that the result does not tell who has an account.
         """
         known = _KIND.match(stored or "")
         if known is not None and not self._has_pepper_of(known[1]):

@@ -132,5 +132,5 @@ def network_of(address: str | None) -> str:
 
 
 def digest(text: str) -> str:
-    """What stands for an address or an account in the name of a key."""
+    """A hash that replaces an address or an account in the name of a key."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
-from ..errors import Conflict, FieldError
+from ..errors import REQUIRED, Conflict, FieldError
 from ..sessions.journal.sql import check_primary, current_epoch, generation_of, note_registration
 from ..sessions.model.identity import user_key
 
@@ -42,6 +42,8 @@ MAX_EMAIL_LENGTH = 254
 MAX_NAME_LENGTH = 200
 
 TAKEN = "an account with this email exists; sign in, or use another address"
+NO_EMAIL = "must be an email address, for example ada@example.com"
+NO_NAME = f"must have 1 to {MAX_NAME_LENGTH} printable characters"
 
 # What browsers accept in <input type=email>: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
 EMAIL_PATTERN = (
@@ -222,16 +224,20 @@ def normal_email(email: str) -> str:
 
 
 def email_errors(email: str) -> list[FieldError]:
-    """The faults of an email; empty if it is good."""
+    """The errors of an email; none if it is valid."""
+    if not email.strip():
+        return [FieldError("email", REQUIRED)]
     if len(email) > MAX_EMAIL_LENGTH or not re.fullmatch(EMAIL_PATTERN, email.strip()):
-        return [FieldError("email", "must be an email address, for example ada@example.com")]
+        return [FieldError("email", NO_EMAIL)]
     return []
 
 
 def name_errors(name: str) -> list[FieldError]:
-    """The faults of a name; empty if it is good."""
-    if not name.strip() or len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        return [FieldError("name", f"must have 1 to {MAX_NAME_LENGTH} printable characters")]
+    """The errors of a name; none if it is valid."""
+    if not name.strip():
+        return [FieldError("name", REQUIRED)]
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        return [FieldError("name", NO_NAME)]
     return []
 
 

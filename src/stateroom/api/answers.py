@@ -1,4 +1,4 @@
-"""Builds the API's answers: JSON bodies, times in RFC 3339 and UTC, the public facts of a session."""
+"""Builds the API's responses: JSON bodies, times in RFC 3339 and UTC, the public facts of a session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def answer(body: dict[str, Any], *, status: int = 200) -> web.Response:
-    """A JSON answer. It is personal, so no cache may keep it."""
+    """A JSON response. It is personal, so no cache may store it."""
     return ready_response(_encode(body), JSON_LINES, status=status)
 
 

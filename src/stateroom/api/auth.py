@@ -54,7 +54,7 @@ class PasswordChange(Body):
 
 
 @routes.post("/api/auth/register")
-@operation("Make an account and sign in", {201: views.Outcome}, 409, 429)
+@operation("Create an account and sign in", {201: views.Outcome}, 409, 429)
 @takes(Registration)
 async def register(request: web.Request, body: Registration) -> web.Response:
     user = await use_cases.register(request, body.email, body.password.get_secret_value(), body.name)
@@ -96,14 +96,14 @@ async def token(request: web.Request, body: Credentials) -> web.Response:
 
 
 @routes.post("/api/auth/logout")
-@operation("Sign out: the session ends for good", {200: views.Message})
+@operation("Sign out and end the session for good", {200: views.Message})
 async def logout(request: web.Request) -> web.Response:
     await sign_out(request)
     return answer({"message": "logout successful"})
 
 
 @routes.get("/api/auth/check")
-@operation("Who is signed in, and for how long", {200: views.Check})
+@operation("Check who is signed in, and for how long", {200: views.Check})
 async def check(request: web.Request) -> web.Response:
     session = get_session(request)
     user_id = session.user_id
@@ -123,7 +123,7 @@ async def check(request: web.Request) -> web.Response:
 
 
 @routes.post("/api/auth/reauthenticate")
-@operation("Enter the password again: the session gets a new id", {200: views.Outcome}, 429, needs_sign_in=True)
+@operation("Check the password again and give the session a new id", {200: views.Outcome}, 429, needs_sign_in=True)
 @require_auth
 @takes(Reauthentication)
 async def confirm_password(request: web.Request, body: Reauthentication) -> web.Response:
@@ -133,7 +133,7 @@ async def confirm_password(request: web.Request, body: Reauthentication) -> web.
 
 
 @routes.post("/api/auth/password")
-@operation("Change the password: every other session ends", {200: views.PasswordChanged}, 409, 429, needs_sign_in=True)
+@operation("Change the password and end every other session", {200: views.PasswordChanged}, 409, 429, needs_sign_in=True)
 @require_auth
 @takes(PasswordChange)
 async def password(request: web.Request, body: PasswordChange) -> web.Response:

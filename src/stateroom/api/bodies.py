@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from ..accounts import ACCOUNTS
 from ..accounts.users import EMAIL_PATTERN, MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
-from ..errors import BadInput, FieldError
+from ..errors import REQUIRED, BadInput, FieldError
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 30.0
@@ -25,12 +25,15 @@ ModelT = TypeVar("ModelT", bound="Body")
 CHOSEN = "x-chosen"
 """Stands in the schema of a password that a user chooses. `openapi.py` replaces it by the rules of the settings."""
 
-# The accounts check these values and name the faults. The schemas here are only for OpenAPI.
+# The accounts check these values and name the errors. The schemas here are only for OpenAPI.
 NewEmail = Annotated[
     str, Field(json_schema_extra={"pattern": f"^{EMAIL_PATTERN}$", "maxLength": MAX_EMAIL_LENGTH}, examples=["ada@example.com"])
 ]
 NewName = Annotated[
-    str, Field(json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_LENGTH}, description="Printable.", examples=["Ada"])
+    str,
+    Field(
+        json_schema_extra={"minLength": 1, "maxLength": MAX_NAME_LENGTH}, description="Printable characters only.", examples=["Ada"]
+    ),
 ]
 NewPassword = Annotated[SecretStr, Field(json_schema_extra={CHOSEN: True}, examples=["correct horse battery"])]
 Password = Annotated[SecretStr, Field(examples=["correct horse battery"])]
@@ -90,11 +93,11 @@ async def read_whole(request: web.Request) -> bytes:
             request.protocol.close()
         raise web.HTTPRequestTimeout from None
     except (web.RequestPayloadError, ConnectionError):
-        raise BadInput("the body cannot be read") from None
+        raise BadInput("the body is incomplete, or not encoded as its headers say") from None
 
 
 def _bad_input(request: web.Request, model: type[Body], body: bytes, error: ValidationError) -> BadInput:
-    """The errors of all fields at once: those of form, and where the form is right those of the accounts' rules."""
+    """The errors of all fields at once: of their types and, for fields of the right type, of the accounts' rules."""
     errors: list[FieldError] = []
     for each in error.errors(include_input=False, include_url=False, include_context=False):
         if not each["loc"]:
@@ -109,4 +112,4 @@ def _bad_input(request: web.Request, model: type[Body], body: bytes, error: Vali
 
 
 def _words(error: Any) -> str:
-    return "is required" if error["type"] == "missing" else f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    return REQUIRED if error["type"] == "missing" else f"{error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -20,7 +20,7 @@ PREFLIGHT_MAX_AGE_SECONDS = "600"
 
 
 def cors_middleware(settings: Settings) -> Middleware:
-    """A middleware that answers preflights and lets scripts of the named origins read answers."""
+    """A middleware that answers preflights and lets scripts of the named origins read responses."""
     origins = frozenset(settings.cors_origins)
 
     @web.middleware

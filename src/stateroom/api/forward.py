@@ -1,12 +1,12 @@
 """Forward auth: a proxy asks who sent a request before it passes the request on.
 
 `/auth/forward` is for Traefik, Caddy and HAProxy, `/auth/request` for nginx, `/auth/ext-authz/…` for Envoy. These proxies
-treat an answer differently.
+treat a response differently.
 
-The answer names the user in headers. All of them are always present, and empty if there is nothing to say, so a proxy that
-copies them overwrites headers of the client with these names. We never read those. A positive answer also has `Cookie` and
-`Authorization`: the request's own, without our credentials, which the application behind the proxy must not see. If the
-user cannot be known, the answer is 503, so that the proxy does not treat the user as signed out.
+The response names the user in headers. All of them are present with 200, 302 and 401, and empty if there is nothing to say. So a
+proxy that copies them overwrites the client's headers with these names. We never read the client's. A response with 200 also has
+`Cookie` and `Authorization`: the request's own, without our credentials, which the application behind the proxy must not see. If
+the user cannot be known, the response is 503, so that the proxy does not treat the user as signed out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%"
 
 
 @routes.get("/auth/forward")
-@operation("Who sent this request, for Traefik, Caddy and HAProxy", {200: "text/plain"}, 302, 401)
+@operation("Tell Traefik, Caddy or HAProxy who sent a request", {200: "text/plain"}, 302, 401)
 async def forward(request: web.Request) -> web.Response:
     """Answer 200 with the user. If nobody is signed in, redirect page visits to the sign-in and answer 401 to others."""
     headers = await _identity(request)
@@ -55,7 +55,7 @@ async def forward(request: web.Request) -> web.Response:
 
 
 @routes.get("/auth/request")
-@operation("Who sent this request, for nginx", {200: "text/plain"}, 401)
+@operation("Tell nginx who sent a request", {200: "text/plain"}, 401)
 async def auth_request(request: web.Request) -> web.Response:
     """Answer 200 or 401, because nginx turns any other status into 500. `Location` names the sign-in, for `error_page 401`."""
     headers = await _identity(request)
@@ -67,7 +67,7 @@ async def auth_request(request: web.Request) -> web.Response:
 
 
 @routes.route("*", "/auth/ext-authz/{path:(?s:.*)}")
-@operation("Who sent this request, of any method, for Envoy", {200: "text/plain"}, 302, 401)
+@operation("Tell Envoy who sent a request, of any method", {200: "text/plain"}, 302, 401)
 async def ext_authz(request: web.Request) -> web.StreamResponse:
     """Answer as `forward`. Envoy sends the original method and path, and only 200 lets the request pass."""
     return await forward(request)
@@ -89,7 +89,7 @@ async def _identity(request: web.Request) -> Mapping[str, str]:
         try:
             user = await request.app[ACCOUNTS].identity(user_id)
             email, name = user.email, user.name
-        except Unavailable:  # the user's id is known all the same
+        except Unavailable:  # the user's id is still known
             pass
         except NotFound:
             return _NOBODY
@@ -125,7 +125,7 @@ def other_authorization(request: web.Request) -> str:
 
 
 def _sent(request: web.Request, name: str) -> list[str]:
-    """The values of a header. What is compared is what the application gets: bytes that are not UTF-8 are gone already."""
+    """The values of a header as the application gets them, without bytes that are not UTF-8."""
     return [value.encode(errors="ignore").decode() for value in request.headers.getall(name, ())]
 
 

@@ -1,4 +1,4 @@
-"""Health checks: does the process live, may it take traffic, does Redis answer."""
+"""Health checks of the process and of Redis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ routes = web.RouteTableDef()
 
 
 class Readiness:
-    """Whether this process may take traffic: from startup until it drains. `is_draining` never becomes False again."""
+    """Whether this process may receive requests, which is so until it drains. `is_draining` never becomes False again."""
 
     def __init__(self) -> None:
         self.is_draining = False
@@ -23,7 +23,7 @@ READINESS = web.AppKey("stateroom_readiness", Readiness)
 
 
 @routes.get("/api/health")
-@operation("Whether Redis answers", {200: views.Health, 503: views.Health}, uses_session=False)
+@operation("Check whether Redis replies", {200: views.Health, 503: views.Health}, uses_session=False)
 async def health(request: web.Request) -> web.Response:
     try:
         await request.app[SESSIONS].ping()
@@ -33,24 +33,26 @@ async def health(request: web.Request) -> web.Response:
 
 
 @routes.get("/livez")
-@operation("Whether the process lives", {200: "text/plain"}, uses_session=False)
+@operation("Check whether the process is alive", {200: "text/plain"}, uses_session=False)
 async def livez(request: web.Request) -> web.Response:
-    """Answer. This does not depend on Redis, because a restart of this process would not fix Redis."""
+    """Always answer 200. The check does not depend on Redis, because a restart of this process would not fix Redis."""
     return _plain(request, {"process": True})
 
 
 @routes.get("/readyz")
-@operation("Whether the process may take traffic", {200: "text/plain", 503: "text/plain"}, uses_session=False)
+@operation("Check whether the process may receive requests", {200: "text/plain", 503: "text/plain"}, uses_session=False)
 async def readyz(request: web.Request) -> web.Response:
     """Answer 200 unless the process drains.
 
-    This does not depend on Redis either: if every instance left the rotation, nobody would be served. Degraded mode serves.
+    The check does not depend on Redis, because degraded mode serves requests. If each process said no, none would get any.
     """
     return _plain(request, {"not_draining": not request.app[READINESS].is_draining})
 
 
 @routes.get("/")
-@operation("The service's name; browsers are redirected to their account", {200: views.Index, 303: "text/html"}, uses_session=False)
+@operation(
+    "Show the service's name; browsers are redirected to the account page", {200: views.Index, 303: "text/html"}, uses_session=False
+)
 async def index(request: web.Request) -> web.Response:
     if "text/html" in request.headers.get("Accept", ""):
         response = web.Response(status=303, headers={"Location": "/account", "Cache-Control": "no-store"})

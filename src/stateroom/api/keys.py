@@ -13,11 +13,11 @@ from .operations import operation
 routes = web.RouteTableDef()
 
 CACHE_SECONDS = 300
-"""How long verifiers may keep the keys. A new key is published for so long before it signs (docs/operations.md)."""
+"""How long verifiers may keep the keys. A new key is published for at least this time before it signs (docs/operations.md)."""
 
 
 @routes.get("/.well-known/jwks.json")
-@operation("The public keys of access tokens", {200: views.KeySet}, 404, uses_session=False)
+@operation("Show the public keys of access tokens", {200: views.KeySet}, 404, uses_session=False)
 async def public_keys(request: web.Request) -> web.Response:
     manager = request.app[SESSIONS]
     if not manager.has_access_tokens:

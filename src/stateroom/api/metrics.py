@@ -2,8 +2,8 @@
 
 On the public listener it answers clients that have `METRICS_TOKEN`, and loopback peers whose request came through no proxy
 and names this machine as its host. With a listener of its own (`METRICS_HOST`, `METRICS_PORT`) it answers every client of that
-listener. If that listens on loopback, a request must name this machine there too: the browser of somebody who works on this
-machine reaches it, and a page under a foreign name that resolves to 127.0.0.1 (DNS rebinding) could read the answer.
+listener. If that listener is on loopback, a request must name this machine there too. Otherwise a page under a foreign name that
+resolves to 127.0.0.1 (DNS rebinding) could read the metrics through a browser on this machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/metrics")
-@operation("Metrics for Prometheus", {200: "text/plain"}, 404, uses_session=False)
+@operation("Show metrics for Prometheus", {200: "text/plain"}, 404, uses_session=False)
 async def public_metrics(request: web.Request) -> web.Response:
     if not _may_read(request, request.app[FILES].settings):
         raise NotFound("there is nothing at this path")
@@ -37,7 +37,7 @@ async def public_metrics(request: web.Request) -> web.Response:
 
 
 async def own_metrics(request: web.Request) -> web.Response:
-    """`/metrics` on a listener of its own. A request without `Host` (HTTP/1.0) is no browser's."""
+    """`/metrics` on a listener of its own. A request without `Host` (HTTP/1.0) does not come from a browser."""
     settings = request.config_dict[SETTINGS]
     host = request.headers.get("Host")
     if is_loopback_name(settings.metrics_host or "") and host is not None and not is_loopback_name(host_of(host)):

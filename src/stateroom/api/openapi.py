@@ -32,12 +32,12 @@ _RENEW = {
     "name": "X-Session-Renew",
     "in": "header",
     "schema": {"type": "string", "examples": ["no"]},
-    "description": "`no`: a script sends this request by itself, so it must not extend the session.",
+    "description": "Send `no` with a request that a script makes by itself, so that the request does not extend the session.",
 }
 
 
 @routes.get("/api/openapi.json")
-@operation("This document", {200: dict[str, Any]}, uses_session=False)
+@operation("Show this document", {200: dict[str, Any]}, uses_session=False)
 async def serve(request: web.Request) -> web.Response:
     return answer(request.app[DOCUMENT])
 
@@ -63,7 +63,7 @@ def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> d
         "info": {
             "title": "Stateroom",
             "version": __version__,
-            "description": "Sign-in and sessions that stay up when Redis does not. Bodies are JSON objects of at most 64 KiB.",
+            "description": "Sign-in and sessions that work while Redis is unavailable. Bodies are JSON objects of at most 64 KiB.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],

@@ -1,7 +1,7 @@
 """Describes each operation of the API beside its handler. `openapi.py` makes the OpenAPI document from this.
 
-The models that read bodies describe the bodies (`bodies.py`), and the types in `views.py` describe the answers. Problems
-that follow from the kind of operation are added by `openapi.py`, so an operation names only the others.
+The models that read bodies describe the bodies (`bodies.py`), and the types in `views.py` describe the responses.
+`openapi.py` adds the problems that follow from the kind of operation, so an operation names only its other problems.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Operation:
 
     `answers`: for each status the type of the JSON body, or a media type for other bodies.
     `problems`: the statuses of the problems that are special to this operation.
-    `needs_sign_in`: the answer is 401 if nobody is signed in. `uses_session`: the answer may be 503.
+    `needs_sign_in`: the response is 401 if nobody is signed in. `uses_session`: the response may be 503.
     """
 
     summary: str

@@ -15,7 +15,7 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/api/profile")
-@operation("The user and this session", {200: views.Profile}, needs_sign_in=True)
+@operation("Show the user and this session", {200: views.Profile}, needs_sign_in=True)
 @require_auth
 async def profile(request: web.Request) -> web.Response:
     user = await request.app[ACCOUNTS].profile(signed_in_user_id(request))
@@ -23,7 +23,7 @@ async def profile(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/dashboard")
-@operation("This session, with the messages left for it", {200: views.Dashboard}, needs_sign_in=True)
+@operation("Show this session and take its messages", {200: views.Dashboard}, needs_sign_in=True)
 @require_auth
 async def dashboard(request: web.Request) -> web.Response:
     session = get_session(request)
@@ -38,6 +38,6 @@ async def dashboard(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/flashes")
-@operation("Messages left for the visitor, each shown once", {200: views.Flashes})
+@operation("Take the messages for the visitor; each is shown once", {200: views.Flashes})
 async def flashes(request: web.Request) -> web.Response:
     return answer(dict(await take_messages(request)))

@@ -1,4 +1,4 @@
-"""The security headers of every answer of the service."""
+"""The security headers of every response of the service."""
 
 from __future__ import annotations
 

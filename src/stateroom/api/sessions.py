@@ -13,7 +13,7 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/api/sessions")
-@operation("The user's sessions, newest first", {200: views.Devices}, needs_sign_in=True)
+@operation("List the user's sessions, newest first", {200: views.Devices}, needs_sign_in=True)
 @require_auth
 async def list_sessions(request: web.Request) -> web.Response:
     current = get_session(request).id
@@ -26,11 +26,11 @@ async def list_sessions(request: web.Request) -> web.Response:
 async def revoke_session(request: web.Request) -> web.Response:
     if await use_cases.revoke(request, request.match_info["id"]):
         return answer({"message": "session revoked", "revoked": 1})
-    return answer({"message": "session revoked, if you have it", "revoked": None}, status=202)
+    return answer({"message": "session revoked, if it was yours", "revoked": None}, status=202)
 
 
 @routes.delete("/api/sessions")
-@operation("End all other sessions of the user: this session gets a new id", {200: views.OthersRevoked}, 429, needs_sign_in=True)
+@operation("End all other sessions of the user and give this session a new id", {200: views.OthersRevoked}, 429, needs_sign_in=True)
 async def revoke_other_sessions(request: web.Request) -> web.Response:
     revoked = await use_cases.revoke_all_others(request)
     return answer({"message": "other sessions revoked", "revoked": revoked, **for_bearers(request)})

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 async def register(request: web.Request, email: str, password: str, name: str) -> User:
-    """Make an account and sign in. Raises what `Accounts.register` and `sign_in` raise."""
+    """Create an account and sign in. Raises what `Accounts.register` and `sign_in` raise."""
     accounts, address = request.app[ACCOUNTS], client_address(request)
     await accounts.limits.take("password", None, address)  # before the account is made
     user = await accounts.register(email, password, name, address)
@@ -63,7 +63,7 @@ async def sign_in_as(
     degraded: bool = True,
     is_counted: bool = False,
 ) -> Session:
-    """Sign in a user whose password was right. `is_counted`: the limits of changes have counted this sign-in already.
+    """Sign in a user whose password was correct. `is_counted`: the limits of changes have counted this sign-in already.
 
     Raises `InvalidCredentials` if the password has changed or the user was disabled since then, `TooManyAttempts` if there were
     too many sign-ins, and what `sign_in` raises.
@@ -128,8 +128,8 @@ async def revoke(request: web.Request, handle: str) -> bool:
 async def revoke_all_others(request: web.Request) -> int | None:
     """End all other sessions of the user, and return how many; None if they cannot be counted.
 
-    A request that has nothing to end is counted too: while Redis has lost a session, its cookie may still be good, so nobody
-    knows that there is nothing to end, and a row is written.
+    A request that has nothing to end counts too, because it also writes a row: if Redis has lost a session, the session's cookie
+    may still be valid, so it cannot be known that there is nothing to end.
     Raises `ReauthenticationRequired`, `TooManyAttempts`, and what `revoke_others` raises.
     """
     check_fresh(request)

@@ -1,4 +1,4 @@
-"""The types of the API's answers. OpenAPI's schemas are made from them."""
+"""The types of the API's responses. OpenAPI's schemas are made from them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-01-31T12:00:00Z"])]
-Handle = Annotated[str, Field(description="A session's public handle: it names the session and authenticates nobody.")]
-BearerValue = Annotated[str, Field(description="For clients without cookies: they send it as `Authorization: Bearer`.")]
-Reason = Literal["expired", "logout", "revoked", "password", "limit", "disabled", "rotated"]
+Handle = Annotated[str, Field(description="The session's public handle. It names the session, and it cannot be used to sign in.")]
+BearerValue = Annotated[str, Field(description="Clients without cookies send this value as `Authorization: Bearer`.")]
+Reason = Literal["expired", "logout", "revoked", "password", "limit", "disabled", "rotated", "everybody", "unknown-user"]
 
 
 def _as(example: dict[str, Any]) -> ConfigDict:
-    """The configuration of a type with an example. An answer has no members besides the described ones."""
+    """The configuration of a type with an example. A response has no members besides the described ones."""
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [example]})
 
 
@@ -52,7 +52,7 @@ class Session(TypedDict):
 
 
 class Outcome(TypedDict):
-    """A step that gave a new session. `warning` and `degraded` are present if Redis could not store the session."""
+    """The result of a step that gives the session a new id. `warning` and `degraded` are present if Redis could not store it."""
 
     __pydantic_config__ = _as({"user": _USER, "message": "login successful"})  # type: ignore[misc]
     user: User
@@ -106,8 +106,10 @@ class Check(TypedDict):
     __pydantic_config__ = _as({"authenticated": True, "user_id": 2, "degraded": False, "expires_in": 3599})  # type: ignore[misc]
     authenticated: bool
     user_id: int
-    degraded: Annotated[bool, Field(description="Redis is unavailable; the session is known from the cookie alone.")]
-    expires_in: Annotated[int, Field(description="Seconds until the session ends if no more requests come.")]
+    degraded: Annotated[
+        bool, Field(description="True if Redis is unavailable and the session is known only from its cookie or bearer.")
+    ]
+    expires_in: Annotated[int, Field(description="Seconds until the session ends if it gets no more requests.")]
     ended: NotRequired[Reason]
 
 

@@ -105,22 +105,24 @@ async def _revoke(request: web.Request, handle: str) -> web.StreamResponse:
     try:
         is_known = await use_cases.revoke(request, handle)
     except NotFound:
-        return await _done(request, "That device was not signed in any more.")
+        return await _done(request, "That device was already signed out.")
     if is_own:
         return see_other(login_url(signed_out="logout"))
-    return await _done(request, "The device was signed out." if is_known else "The device is signed out, if it was signed in.")
+    return await _done(request, "The device was signed out." if is_known else "If that device was signed in, it is signed out now.")
 
 
 def _how_many(revoked: int | None) -> str:
     if revoked is None:
         return "Every other device is signed out."
-    return f"{words.counted(revoked, 'other device')} signed out." if revoked else "No other device was signed in."
+    if not revoked:
+        return "No other device was signed in."
+    return f"{words.counted(revoked, 'other device')} {'was' if revoked == 1 else 'were'} signed out."
 
 
 async def _done(request: web.Request, text: str, *, said_before: str = "") -> web.StreamResponse:
-    """Leave a message and redirect to the account. If no message can be stored, answer with the account page itself.
+    """Leave a message and redirect to the account. If no message can be stored, respond with the account page itself.
 
-    `said_before`: the message that the step itself leaves. The page shows it too, because it could not be stored either.
+    `said_before`: the message that the step itself leaves. The page shows it too, because that message could not be stored either.
     """
     session = get_session(request)
     try:

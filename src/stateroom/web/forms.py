@@ -32,7 +32,7 @@ async def read_form(request: web.Request) -> Mapping[str, str]:
     try:
         return dict(parse_qsl(body, keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS))
     except ValueError:
-        raise BadInput(f"a form has at most {MAX_FIELDS} fields") from None
+        raise BadInput(f"the form has more than {MAX_FIELDS} fields") from None
 
 
 def _check_is_ours(request: web.Request) -> None:
@@ -58,5 +58,5 @@ class Filled:
         return self.values.get(field, "")
 
     def error(self, field: str) -> str:
-        """The error of one field; empty if the field is good."""
+        """The error of one field; empty if the field is valid."""
         return " ".join(each.message for each in self.errors if each.field == field)

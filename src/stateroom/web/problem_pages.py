@@ -1,6 +1,6 @@
 """Shows problems as pages, so that no browser user sees JSON.
 
-If the user must sign in first, the answer is a redirect to the sign-in page.
+If the user must sign in first, the response is a redirect to the sign-in page.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def page(
 ) -> web.Response:
     """Render a page for the session. No cache may keep it.
 
-    `leads_to`: the address to which the answer to the page's form may redirect.
+    `leads_to`: the address to which the response to the page's form may redirect.
     """
     state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
     response = _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
@@ -70,7 +70,7 @@ def page(
 
 
 def refused(request: web.Request, template: str, error: StateroomError, **context: Any) -> web.Response:
-    """Render a page that shows an error, with the status and headers of the API's answer to this error."""
+    """Render a page that shows an error, with the status and headers of the API's response to this error."""
     problem = problem_response(error, request)
     return page(request, template, status=problem.status, headers=passed_on(problem), **context)
 
@@ -87,7 +87,7 @@ def passed_on(problem: web.StreamResponse) -> dict[str, str]:
 
 
 def see_other(location: str) -> web.Response:
-    """The answer to a form: the browser opens another page with GET."""
+    """The response to a form: the browser opens another page with GET."""
     return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
@@ -98,7 +98,7 @@ def login_url(back: str = "", *, signed_out: str = "") -> str:
 
 
 def is_signed_in(request: web.Request) -> bool | None:
-    """Whether somebody is signed in; None if it cannot be known now."""
+    """Whether a user is signed in; None if that cannot be known now."""
     try:
         return get_session(request).is_signed_in
     except Unavailable:

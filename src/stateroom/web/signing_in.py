@@ -9,7 +9,7 @@ from aiohttp import web
 from .. import SESSIONS, browser_origin, cookie_fate, get_session
 from ..api import use_cases
 from ..api.safe_redirect import safe_return
-from ..errors import BadInput, FieldError, StateroomError, Unavailable
+from ..errors import REQUIRED, BadInput, FieldError, StateroomError, Unavailable
 from . import words
 from .forms import Filled, read_form
 from .problem_pages import HOME
@@ -18,7 +18,7 @@ from .rendering import is_signed_in, page, refused, see_other
 routes = web.RouteTableDef()
 
 _REASONS_IN_QUERY = {"logout", "expired"}
-"""The reasons that our pages put into the address of the sign-in page. In these two cases the cookie may be gone."""
+"""The reasons that our pages put into the address of the sign-in page, because the browser may not have the cookie any more."""
 
 
 @routes.get("/login")
@@ -70,7 +70,7 @@ async def register(request: web.Request) -> web.StreamResponse:
 
 
 def _sent_away(back: str) -> web.Response:
-    """Redirect somebody who is signed in. If the browser loses our cookie on the way, it comes back with the trace."""
+    """Redirect a signed-in user. If the browser has lost our cookie, its next request still has the trace."""
     answer = see_other(back)
     cookie_fate.leave_trace(answer)
     return answer
@@ -92,7 +92,7 @@ def _back(request: web.Request, asked: str) -> str:
 
 
 def _reason(request: web.Request) -> str:
-    """The sentence that says why the session has ended; empty if none has ended, or it cannot be known now."""
+    """The sentence that says why the session has ended; empty if none has ended, or if that cannot be known now."""
     try:
         ended = get_session(request).ended
     except Unavailable:
@@ -105,6 +105,6 @@ def _reason(request: web.Request) -> str:
 
 def _check_filled(**fields: str) -> None:
     """Raise `BadInput` if a field is empty. Such a form does not count as an attempt to sign in."""
-    empty = tuple(FieldError(name, "is missing") for name, value in fields.items() if not value)
+    empty = tuple(FieldError(name, REQUIRED) for name, value in fields.items() if not value)
     if empty:
         raise BadInput(errors=empty)

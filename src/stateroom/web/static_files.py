@@ -24,7 +24,7 @@ def static_url(name: str) -> str:
 
 
 @routes.get("/static/{name}")
-@background  # no renewed cookie: caches keep this answer
+@background  # no renewed cookie, because caches store this response
 async def static_file(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     if name not in _FILES:

@@ -1,4 +1,4 @@
-"""The sentences on the pages: why a session has ended, what went wrong, how long to wait, names of devices."""
+"""The sentences on the pages: reasons why a session has ended, errors, durations, names of devices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..accounts.passwords import COMMON
+from ..accounts.users import MAX_NAME_LENGTH, NO_EMAIL, NO_NAME
 from ..errors import (
+    REQUIRED,
     BadInput,
     Conflict,
     DatabaseUnavailable,
@@ -20,6 +23,20 @@ from ..errors import (
 if TYPE_CHECKING:
     from .. import Settings, cookie_fate
 
+_MISSING = {
+    "name": "Enter your name.",
+    "email": "Enter your email address.",
+    "password": "Enter your password.",
+    "current_password": "Enter your current password.",
+    "new_password": "Enter your new password.",
+}
+_SENTENCES = {
+    NO_NAME: f"Enter your name on one line, in at most {MAX_NAME_LENGTH} characters.",
+    NO_EMAIL: "Enter an email address, for example ada@example.com.",
+    COMMON: "This password is too common. Choose another one.",
+}
+"""The sentences of pages for messages of the accounts."""
+
 LABELS = {
     "name": "Name",
     "email": "Email",
@@ -30,11 +47,13 @@ LABELS = {
 
 _REASONS = {
     "expired": "Your session has expired. Please sign in again.",
-    "logout": "You have signed out.",
-    "revoked": "This device was signed out from another device, or by an administrator. Please sign in again.",
+    "logout": "You're signed out.",
+    "revoked": "This device was signed out from another device or by an administrator. Please sign in again.",
     "password": "Your password was changed, so every other device was signed out. Please sign in with the new password.",
-    "disabled": "This account was disabled. Please ask the people who run this service.",
+    "disabled": "This account is disabled. Please contact the administrator of this service.",
     "rotated": "This session was replaced by a newer one. Please sign in again.",
+    "everybody": "Everyone was signed out. Please sign in again.",
+    "unknown-user": "We can't find your account any more. Please create it again, or contact the administrator of this service.",
 }
 
 
@@ -45,22 +64,25 @@ class Words(NamedTuple):
     text: str
 
 
-_UNAVAILABLE = Words("This is temporarily unavailable", "You have not been signed out, and nothing is lost.")
+_UNAVAILABLE = Words("This is temporarily unavailable", "You haven't been signed out, and nothing is lost.")
 _PROBLEMS = {
     "session-storage-degraded": _UNAVAILABLE,
     "database-unavailable": _UNAVAILABLE,
-    "saturated": Words("Many people are signing in", "We can't check all passwords at once."),
-    "too-many-attempts": Words("Too many attempts", "We limit attempts to keep accounts safe."),
+    "saturated": Words("Many people are signing in right now", "Please wait a moment."),
+    "too-many-attempts": Words("Too many attempts", "This limit keeps accounts safe."),
     "foreign-origin": Words("That came from another site", "Nothing was changed. Open the page here and send the form again."),
-    "not-found": Words("There is no such page", "The address may be mistyped, or the page is gone."),
-    "method-not-allowed": Words("That does not work here", "This address is not meant to be opened this way."),
-    "session-too-large": Words("Your session is full", "No more data fits in it. Please sign out and sign in again."),
+    "not-found": Words("We can't find this page", "The address may be mistyped, or the page was removed."),
+    "method-not-allowed": Words("That doesn't work here", "Please open the page again and use its buttons."),
+    "session-too-large": Words("Your session is full", "Please sign out and sign in again to continue."),
 }
 _BY_STATUS = {
-    413: Words("That was too much", "You sent more than this page accepts."),
-    500: Words("Something went wrong", "This is our fault. It was logged with the number of this request."),
+    413: Words("That was too long", "Please shorten your input and send it again."),
+    500: Words(
+        "Something went wrong",
+        "This is our fault. If it happens again, please tell the administrator of this service the request number below.",
+    ),
 }
-_OTHERS = Words("That did not work", "This page could not read your request.")
+_OTHERS = Words("That didn't work", "We couldn't read your request. Please open the page again and retry.")
 
 
 def why_signed_out(reason: str, settings: Settings) -> str:
@@ -74,19 +96,19 @@ def why_signed_out(reason: str, settings: Settings) -> str:
 
 
 def why_lost(loss: cookie_fate.Loss) -> str:
-    """Why somebody who has signed in is not signed in, and what to do."""
+    """Why a user is not signed in although the sign-in succeeded, and what to do."""
     because = {
-        "http": "keeps our cookie only over https, and this address is plain http",
-        "domain": "refused our cookie, because it is for another domain",
-        "doubled": "sent several cookies of our name",
+        "http": "keeps our cookie only over https, and this page uses plain http",
+        "domain": "refused our cookie because the cookie is for another domain",
+        "doubled": "sent several cookies with our name",
         "other-host": f"does not send our cookie to {loss.host}",
         "unknown": "did not send our cookie back",
     }[loss.cause]
-    return f"You signed in, but your browser {because}. For the people who run this service: {loss.fix}."
+    return f"You signed in, but your browser {because}. For the administrator of this service: {loss.fix}."
 
 
 def devices_at_once(limit: int) -> str:
-    """The clause about `SESSION_MAX_PER_USER`. Without a limit it names no number: then another host has a limit."""
+    """The clause about `SESSION_MAX_PER_USER`. If this host has no limit, another host has one, and the clause names no number."""
     return f"You can be signed in on {counted(limit, 'device')} at once" if limit else "The number of devices is limited"
 
 
@@ -102,23 +124,30 @@ def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldE
     """
     match error:
         case BadInput(errors=errors) if errors:
-            return [FieldError(each.field, f"{LABELS[each.field]} {each.message}.") for each in sorted(errors, key=_place)]
+            return [FieldError(each.field, _of_field(each)) for each in sorted(errors, key=_place)]
         case InvalidCredentials() if is_signed_in:
-            return [FieldError("current_password", "The current password is wrong.")]
+            return [FieldError("current_password", "The current password is incorrect.")]
         case InvalidCredentials():
-            return [FieldError("password", "The email address or the password is wrong.")]
+            return [FieldError("password", "The email address or the password is incorrect.")]
         case Conflict() if is_signed_in:
             return [FieldError("", "Your password was changed a moment ago, in another window or on another device.")]
         case Conflict():
-            return [FieldError("email", "There is an account with this email address. Sign in, or use another address.")]
+            return [FieldError("email", "An account with this email address already exists. Sign in, or use another address.")]
         case TooManyAttempts(retry_after=seconds):
             return [FieldError("", f"Too many attempts. Try again in {duration(seconds)}.")]
         case Saturated(retry_after=seconds):
-            return [FieldError("", f"Many people are signing in. Try again in {duration(seconds)}.")]
+            return [FieldError("", f"Many people are signing in right now. Try again in {duration(seconds)}.")]
         case DatabaseUnavailable():
-            return [FieldError("", "Accounts are temporarily unavailable. Nothing was changed. Please try again soon.")]
+            return [FieldError("", "Accounts are temporarily unavailable. Nothing was changed. Please try again in a moment.")]
     words = of_problem(error.slug, error.status)
     return [FieldError("", f"{words.title}. {words.text}")]
+
+
+def _of_field(error: FieldError) -> str:
+    """The sentence about one field."""
+    if error.message == REQUIRED:
+        return _MISSING[error.field]
+    return _SENTENCES.get(error.message) or f"{LABELS[error.field]} {error.message}."
 
 
 def _place(error: FieldError) -> int:
@@ -127,7 +156,7 @@ def _place(error: FieldError) -> int:
 
 
 def duration(seconds: float) -> str:
-    """A duration as `40 seconds`, `5 minutes` or `30 days`. It is rounded up, so that nobody waits too short a time."""
+    """A duration as `40 seconds`, `5 minutes` or `30 days`. It is rounded up, because a retry before the time would fail."""
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds > 1.5 * size or seconds == size:
             return counted(int(-(-seconds // size)), unit)

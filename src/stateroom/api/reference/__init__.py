@@ -17,19 +17,19 @@ POLICY = (
 
 
 @routes.get("/docs")
-@operation("A page that shows this document", {200: "text/html"}, uses_session=False)
+@operation("Show this document as a page", {200: "text/html"}, uses_session=False)
 async def page(request: web.Request) -> web.Response:
     return _file("index.html", "text/html")
 
 
 @routes.get("/docs/reference.js")
-@operation("The script of /docs", {200: "text/javascript"}, uses_session=False)
+@operation("Get the script of /docs", {200: "text/javascript"}, uses_session=False)
 async def script(request: web.Request) -> web.Response:
     return _file("reference.js", "text/javascript")
 
 
 @routes.get("/docs/reference.css")
-@operation("The style sheet of /docs", {200: "text/css"}, uses_session=False)
+@operation("Get the style sheet of /docs", {200: "text/css"}, uses_session=False)
 async def style(request: web.Request) -> web.Response:
     return _file("reference.css", "text/css")
 

@@ -74,7 +74,7 @@ function start(api) {
         const isJson = (response.headers.get("Content-Type") ?? "").includes("json");
         shown.textContent = `${response.status} ${response.statusText}\n\n${isJson ? pretty(JSON.parse(text)) : text}`;
       } catch (error) {
-        shown.textContent = `No answer: ${error.message}`;
+        shown.textContent = `No response: ${error.message}`;
       }
     });
     return form;
@@ -90,9 +90,9 @@ function start(api) {
     make("summary", {}, make("span", { className: `method ${method}`, textContent: method }), make("code", { textContent: path }),
       ` ${operation.summary}`),
     make("div", { className: "body" },
-      make("p", { textContent: operation.security.length && !operation.security.some((each) => !Object.keys(each).length) ? "Needs a sign-in." : "" }),
+      make("p", { textContent: operation.security.length && !operation.security.some((each) => !Object.keys(each).length) ? "Requires a signed-in user." : "" }),
       operation.requestBody ? fields(operation.requestBody.content["application/json"].schema) : "",
-      trial(path, method, operation), make("h3", { textContent: "Answers" }), ...answers(operation.responses)));
+      trial(path, method, operation), make("h3", { textContent: "Responses" }), ...answers(operation.responses)));
 
   document.getElementById("about").textContent = `${api.info.description} Version ${api.info.version}.`;
   const groups = new Map();

@@ -32,13 +32,13 @@ if (data.back) leaveIfSignedIn(data.back);
 if (data.expiresIn) watch(Number(data.user), Number(data.expiresIn), Number(data.warnBefore));
 
 // A browser does not send a strict cookie when the user follows a link from another site, but it sends it with requests of
-// our own page. So the sign-in page asks again, and leaves if the user is signed in.
+// our own page. So the sign-in page sends a request, and opens the other page if the user is signed in.
 async function leaveIfSignedIn(back) {
   const check = await checkSession(UNRENEWED);
   if (check && check.authenticated) location.replace(back);
 }
 
-// The API's facts about the session; null if there is no answer.
+// The API's facts about the session; null if there is no response.
 async function checkSession(headers) {
   try {
     const answer = await fetch("/api/auth/check", { headers, cache: "no-store", credentials: "same-origin" });
@@ -59,12 +59,12 @@ function watch(user, expiresIn, warnBefore) {
   let announced = Infinity, failure = "", asked = Promise.resolve(true);
 
   stay.addEventListener("click", async () => {
-    // The first answer renews the cookie and still has the old time. The second answer has the new time.
+    // The first response renews the cookie and still has the old time. The second response has the new time.
     const isReached = await ask({}) && await ask(UNRENEWED);
     if (!isReached) failure = "We can't reach the service. Please try again.";
-    else if (left() > warnBefore) announce("You stay signed in.");
-    else if (degraded.hidden) failure = "It can't be extended any more. Please sign in again when it has ended.";
-    else failure = "It can't be extended right now. Please try again.";
+    else if (left() > warnBefore) announce("You're still signed in.");
+    else if (degraded.hidden) failure = "We can't extend this any more. Please sign in again afterwards.";
+    else failure = "We can't extend this right now. Please try again.";
     announced = Infinity;
     tick();
     stay.hidden = isReached && degraded.hidden && failure !== "";
@@ -82,7 +82,7 @@ function watch(user, expiresIn, warnBefore) {
       stay.hidden = false;
       return;
     }
-    text.textContent = `Your session ends in ${inWords(seconds)}. ${failure || "Stay signed in?"}`;
+    text.textContent = `You'll be signed out in ${inWords(seconds)}. ${failure || "Stay signed in?"}`;
     const step = seconds <= LAST_CALL ? LAST_CALL : warnBefore;
     if (step < announced) {
       announced = step;
@@ -90,7 +90,7 @@ function watch(user, expiresIn, warnBefore) {
     }
   }
 
-  // Sends one question after the other. Resolves to whether there was an answer.
+  // Sends one request after the other. Resolves to whether there was a response.
   function ask(headers) {
     askAt = now() + (left() > warnBefore ? Math.min(ASK_EVERY, left() - warnBefore) : Math.max(ASK_SOON, Math.min(ASK_OFTEN, left())));
     asked = asked.then(() => askNow(headers), () => askNow(headers));

@@ -73,7 +73,9 @@ async def configured_prometheus(folder: Path, document: dict[str, Any]) -> Async
     with (folder / "log").open("w") as log:
         process = await asyncio.create_subprocess_exec(
             require_tool("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage", stdout=log, stderr=log,
+            f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage",
+            "--rules.alert.resend-delay=1s",  # The first time, Alertmanagers may not be discovered yet.
+            stdout=log, stderr=log,
         )  # fmt: skip
     try:
         async with aiohttp.ClientSession() as http:

@@ -14,7 +14,9 @@ from aiohttp.test_utils import TestServer
 from ..prometheus import configured_prometheus
 from .promql import PROMETHEUS, load
 
-COMMENTED_OUT = re.compile(r"^( *)#(external_labels:|  stateroom_runbook:|alertmanagers:|  - static_configs:|      - targets: \["alert)", re.M)
+COMMENTED_OUT = re.compile(
+    r"^( *)#(external_labels:|  stateroom_runbook:|alertmanagers:| +- static_configs:| +- targets:)", re.MULTILINE
+)
 
 
 async def test_an_alert_arrives_with_a_link_and_without_the_label_that_holds_its_address(tmp_path: Path) -> None:

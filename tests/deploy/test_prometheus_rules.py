@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,17 @@ def test_rules_ask_for_what_the_service_exports(name: str) -> None:
 def test_the_runbook_names_figures_that_exist() -> None:
     text = RUNBOOK.read_text()
     named = re.findall(r"(?<![\w:])(?:stateroom_\w+|http_\w+|process_\w+|job\w*:[\w:]+)", text)
-    assert set(named) <= exported() | recorded()
+    assert set(named) <= exported() | recorded() | {LABEL}
+
+
+def test_prometheus_understands_every_query_of_the_runbook(tmp_path: Path) -> None:
+    blocks = re.findall(r"^ *```promql\n(.*?)^ *```$", RUNBOOK.read_text(), re.MULTILINE | re.DOTALL)
+    queries = [line.strip() for block in blocks for line in block.splitlines()]
+    assert len(queries) > 20
+    document = {"groups": [{"name": "queries", "rules": [{"record": f"q{n}", "expr": query} for n, query in enumerate(queries)]}]}
+    path = tmp_path / "queries.yml"
+    path.write_text(json.dumps(document), encoding="utf-8")  # JSON is YAML.
+    assert f"{len(queries)} rules found" in promtool("check", "rules", "--lint=none", path)
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule.get("record"))

@@ -293,7 +293,7 @@ def test_without_the_runbooks_address_there_are_no_rules_for_prometheus_operator
 
 
 def _rules_script(*arguments: str) -> str:
-    command = ["sh", FOLDER / "monitoring" / "rules.sh", *arguments]
+    command = ["sh", str(FOLDER / "monitoring" / "rules.sh"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

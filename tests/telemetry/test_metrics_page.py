@@ -28,7 +28,7 @@ def test_labels_are_those_of_the_samples() -> None:
     metrics = Metrics("")
     metrics.sentinel_up["sentinel"].set(1)
     metrics.redis_errors["timeout"].inc()
-    labels = {name: set(text.split(",")) if text else set() for name, text, _ in ROWS}
+    labels: dict[str, set[str]] = {name: set(filter(None, text.split(","))) for name, text, _ in ROWS}
     for family in metrics.registry.collect():
         for sample in family.samples:
             if sample.name in labels:

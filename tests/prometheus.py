@@ -53,8 +53,6 @@ class Prometheus:
 @contextlib.asynccontextmanager
 async def prometheus(folder: Path, *ports: int, rules: Sequence[Path] = ()) -> AsyncIterator[Prometheus]:
     """Run a Prometheus that scrapes these ports once a second, as the job `stateroom`, with these rule files."""
-    folder.mkdir()
-    config, port = folder / "prometheus.yml", free_port()
     document = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(path) for path in rules],
@@ -62,11 +60,22 @@ async def prometheus(folder: Path, *ports: int, rules: Sequence[Path] = ()) -> A
             {"job_name": "stateroom", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]},
         ],
     }
+    async with configured_prometheus(folder, document) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def configured_prometheus(folder: Path, document: dict[str, Any]) -> AsyncIterator[Prometheus]:
+    """Run a Prometheus with this configuration, in a new folder."""
+    folder.mkdir()
+    config, port = folder / "prometheus.yml", free_port()
     config.write_text(json.dumps(document))  # JSON is YAML.
     with (folder / "log").open("w") as log:
         process = await asyncio.create_subprocess_exec(
             require_tool("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage", stdout=log, stderr=log,
+            f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage",
+            "--rules.alert.resend-delay=1s",  # The first time, Alertmanagers may not be discovered yet.
+            stdout=log, stderr=log,
         )  # fmt: skip
     try:
         async with aiohttp.ClientSession() as http:

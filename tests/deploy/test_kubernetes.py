@@ -6,7 +6,9 @@ The test does without kustomize, which only adds a namespace, a tag and generate
 from __future__ import annotations
 
 import base64
+import copy
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import yaml
 from stateroom import Settings, SettingsError
 from stateroom.serving.process import DRAIN_SECONDS
 
-from .promql import ROOT, load, metrics_of, rules
+from .promql import ROOT, RULES, alerts, load, metrics_of, promtool, rules
 
 Manifest = dict[str, Any]
 
@@ -265,6 +267,34 @@ def test_the_service_monitor_finds_the_metrics_under_the_name_that_the_rules_ask
     job = service["metadata"]["labels"][monitor["spec"]["jobLabel"]]
     asked = {name for rule in rules() if metrics_of(rule["expr"]) for name in re.findall(r'job="([^"]+)"', rule["expr"])}
     assert asked == {job}
+
+
+def test_the_rules_for_prometheus_operator_have_the_runbooks_address_in_them(tmp_path: Path) -> None:
+    address = "https://wiki.example/p?a=1&b=it's|runbook"
+    objects = {each["metadata"]["name"]: each for each in yaml.safe_load_all(_rules_script(address))}
+    assert {(each["apiVersion"], each["kind"]) for each in objects.values()} == {("monitoring.coreos.com/v1", "PrometheusRule")}
+    assert set(objects) == {f"stateroom-{path.stem}" for path in RULES}
+    urls = {alert: f"{address}#{alert.lower()}" for alert in alerts()}
+    for path in RULES:
+        spec, shipped = objects[f"stateroom-{path.stem}"]["spec"], copy.deepcopy(load(path))
+        for rule in (rule for group in shipped["groups"] for rule in group["rules"] if "alert" in rule):
+            rule["annotations"]["runbook_url"] = urls[rule["alert"]]
+        assert spec == shipped
+        (tmp_path / path.name).write_text(yaml.safe_dump(spec), encoding="utf-8")
+        promtool("check", "rules", tmp_path / path.name)
+
+
+@pytest.mark.parametrize("arguments", [(), ("",), ("docs/runbook.md",), ("https://",)])
+def test_without_the_runbooks_address_there_are_no_rules_for_prometheus_operator(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        _rules_script(*arguments)
+    assert refused.value.stdout == ""
+    assert "give the address of the runbook, for example" in refused.value.stderr
+
+
+def _rules_script(*arguments: str) -> str:
+    command = ["sh", str(FOLDER / "monitoring" / "rules.sh"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _cookie_key() -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from .promql import OF_PROMETHEUS, PROMETHEUS, ROOT, RULES, alerts, exported, load, metrics_of, promtool, recorded, rules
 
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
+RUNBOOK = ROOT / "docs" / "runbook.md"
+LABEL = "stateroom_runbook"
+"""The external label that holds the address of the runbook."""
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -72,15 +77,35 @@ def test_each_alert_says_what_it_should(alert: str) -> None:
 
 
 @pytest.mark.parametrize("alert", sorted(alerts()))
-def test_each_alert_has_a_section_in_the_runbook(alert: str) -> None:
-    path, _, anchor = alerts()[alert]["annotations"]["runbook_url"].partition("#")
-    assert path == "docs/runbook.md"
-    assert anchor == alert.lower()
-    assert anchor in _anchors(ROOT / path)
+def test_each_alert_leads_to_its_section_at_the_runbooks_address(alert: str) -> None:
+    """promtool has compared these annotations with the ones that Prometheus makes from the template."""
+    groups = [group for path in TESTS for group in load(path)["tests"] if "external_labels" in group]
+    urls = {(group["external_labels"][LABEL], url) for group in groups for url in _runbook_urls(group, alert)}
+    assert urls, f"no test with the external label sees {alert} fire"
+    for address, url in urls:
+        assert url == f"{address}#{alert.lower()}"
+        assert urlsplit(url).scheme == "https"
+        assert urlsplit(url).netloc
+        assert urlsplit(url).fragment in _anchors(RUNBOOK)
+
+
+def test_without_the_runbooks_address_an_alert_names_the_page_in_the_repository() -> None:
+    groups = [group for path in TESTS for group in load(path)["tests"] if "external_labels" not in group]
+    urls = {url for group in groups for alert in alerts() for url in _runbook_urls(group, alert)}
+    assert urls
+    for url in urls:
+        path, _, anchor = url.partition("#")
+        assert ROOT / path == RUNBOOK
+        assert anchor in _anchors(RUNBOOK)
+
+
+def test_every_alert_takes_the_runbooks_address_from_the_same_place() -> None:
+    before = {rule["annotations"]["runbook_url"].partition("#")[0] for rule in alerts().values()}
+    assert before == {f'{{{{ or $externalLabels.{LABEL} "docs/runbook.md" }}}}'}
 
 
 def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
-    sections = {anchor for anchor in _anchors(ROOT / "docs" / "runbook.md") if re.fullmatch(r"stateroom[a-z0-9]+", anchor)}
+    sections = {anchor for anchor in _anchors(RUNBOOK) if re.fullmatch(r"stateroom[a-z0-9]+", anchor)}
     assert sections == {alert.lower() for alert in alerts()}
 
 
@@ -90,9 +115,19 @@ def test_rules_ask_for_what_the_service_exports(name: str) -> None:
 
 
 def test_the_runbook_names_figures_that_exist() -> None:
-    text = (ROOT / "docs" / "runbook.md").read_text()
+    text = RUNBOOK.read_text()
     named = re.findall(r"(?<![\w:])(?:stateroom_\w+|http_\w+|process_\w+|job\w*:[\w:]+)", text)
-    assert set(named) <= exported() | recorded()
+    assert set(named) <= exported() | recorded() | {LABEL}
+
+
+def test_prometheus_understands_every_query_of_the_runbook(tmp_path: Path) -> None:
+    blocks = re.findall(r"^ *```promql\n(.*?)^ *```$", RUNBOOK.read_text(), re.MULTILINE | re.DOTALL)
+    queries = [line.strip() for block in blocks for line in block.splitlines()]
+    assert len(queries) > 20
+    document = {"groups": [{"name": "queries", "rules": [{"record": f"q{n}", "expr": query} for n, query in enumerate(queries)]}]}
+    path = tmp_path / "queries.yml"
+    path.write_text(json.dumps(document), encoding="utf-8")  # JSON is YAML.
+    assert f"{len(queries)} rules found" in promtool("check", "rules", "--lint=none", path)
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule.get("record"))
@@ -123,6 +158,12 @@ def _timeline(group: dict[str, Any], alert: str) -> list[bool]:
     """Whether the alert is expected to fire, at each tested moment of a group, in order."""
     looks = [case for case in group.get("alert_rule_test", ()) if case["alertname"] == alert]
     return [bool(case["exp_alerts"]) for case in sorted(looks, key=lambda case: _seconds(case["eval_time"]))]
+
+
+def _runbook_urls(group: dict[str, Any], alert: str) -> set[str]:
+    """The addresses with which the alert fires in a group."""
+    fired = [each for case in group.get("alert_rule_test", ()) if case["alertname"] == alert for each in case["exp_alerts"]]
+    return {each["exp_annotations"]["runbook_url"] for each in fired}
 
 
 def _seconds(duration: str) -> int:

@@ -1,8 +1,8 @@
 """Counters and histograms that change at every request.
 
-prometheus-client's own need a lock and a microsecond for each figure, and twice that in files that workers share. The ones
-here only change a number in memory, because an event loop has one thread. `flush` passes the figures on to
-prometheus-client: at each scrape, and with several workers a few times a second.
+A counter of prometheus-client takes a lock and a microsecond for each change, and twice as long in files that workers
+share. The classes here only change a number in memory, which is safe because an event loop has one thread. `flush` gives
+the numbers to prometheus-client: at each scrape, and if there are several workers four times a second.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 
 
 class HotCount:
-    """One counter. `pending`: the count since the last flush; `0 <= pending`."""
+    """One counter. `pending`: the count since the last flush. `0 <= pending`."""
 
     __slots__ = ("_counter", "pending")
 
@@ -55,10 +55,11 @@ class Distribution(Protocol):
 
 
 class HotDistribution:
-    """One histogram, whose observations are added up until the next flush.
+    """One histogram. Its observations are added up until the next flush.
 
-    `_counts[i]`: observations in bucket `i` since the last flush; the last bucket has no bound. `_sum`: their sum.
-    `_exemplars`: the last request of each bucket: its id, its value, when it was observed (seconds since the epoch).
+    `_counts[i]`: the number of observations in bucket `i` since the last flush. The last bucket has no bound.
+    `_sum`: the sum of these observations.
+    `_exemplars`: the last request of each bucket, as its id, its value and its time (in seconds since 1970).
     """
 
     __slots__ = ("_bounds", "_counts", "_exemplars", "_histogram", "_sum")
@@ -94,7 +95,7 @@ class HotDistribution:
 
 
 class PlainDistribution:
-    """One histogram, whose observations are passed on at once. This is the only way that prometheus-client documents."""
+    """One histogram. Its observations go to prometheus-client at once. No other way is documented by prometheus-client."""
 
     __slots__ = ("_histogram",)
 

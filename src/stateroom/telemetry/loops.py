@@ -1,4 +1,4 @@
-"""Keeps a process' background loops running: an unexpected error ends one round of a loop, not the loop."""
+"""Keeps the background loops of a process running. An unexpected error ends one round of a loop, not the loop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
-"""The pause after an unexpected error, so that a fault that stays writes one log line a second and does not use a core."""
+"""The pause after an unexpected error. A lasting fault then writes only one log line a second, and does not use up a core."""
 
 
 async def keep_going(loop: Callable[[], Awaitable[None]], name: str, metrics: Metrics) -> None:
-    """Run a loop until it returns. After an error, log and count the error and start the loop again.
+    """Run a loop until it returns. After an error, log the error, count it, and start the loop again.
 
     `name`: one of `metrics.LOOPS`.
     """

@@ -1,12 +1,12 @@
 """The metrics that Stateroom gives to Prometheus.
 
-Each application has one `Metrics` with its own registry, so a process can hold several applications, as tests do.
-Children of labelled metrics are looked up once: `metrics.session_loads["hit"].inc()`. Labels never hold an id, an address
-or an email.
+Each application has one `Metrics` with its own registry. Therefore a process can hold several applications, as tests do.
+Each labelled child is looked up only once: `metrics.session_loads["hit"].inc()`. Labels never hold an id, an address or an
+email.
 
-With several workers on a host (`workers.py`), the `mode` of a gauge says how their figures become one. Connections and
-queues are added up (`livesum`). For a state, the worst one is taken (`livemin`, `livemax`). If all workers see the same
-figure, the latest is taken (`livemostrecent`).
+If a host has several workers (`workers.py`), the `mode` of a gauge says how their values become one value. Connections and
+queues are added up (`livesum`). Of states, the worst one is taken (`livemin`, `livemax`). If all workers see the same
+value, the latest is taken (`livemostrecent`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BYTES_BUCKETS = (64, 256, 1024, 4096, 16384, 65536)
 END_REASONS = ("logout", "revoked", "password", "disabled", "expired", "rotated", "limit")
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
-"""From the best to the worst."""
+"""Ordered from the best to the worst."""
 LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files")
 LOGIN_RESULTS = ("success", "failure", "throttled", "degraded")
 
@@ -65,10 +65,10 @@ class Children(dict[str, MetricT], Generic[MetricT]):
 
 
 class Metrics:
-    """All metrics of one application. A reader of `registry` gets the figures of that moment.
+    """All metrics of one application. A reader of `registry` gets the values of that moment.
 
-    `is_shared`: this process is one of several workers. Then `registry` has only the figures of this worker, and `scraped`
-    has those of all workers.
+    `is_shared`: this process is one of several workers. Then `registry` has only the values of this worker, and `scraped`
+    has the values of all workers.
     """
 
     def __init__(self, version: str = "") -> None:  # noqa: PLR0915 (a list)
@@ -90,74 +90,108 @@ class Metrics:
             return Histogram(f"{PREFIX}_{name}", text, labels, buckets=buckets, registry=registry)
 
         self.sessions_active = gauge(
-            "sessions_active", "Live sessions of the whole deployment; NaN while unknown", mode="livemostrecent"
+            "sessions_active", "Live sessions of the whole deployment; NaN while the number is unknown", mode="livemostrecent"
         )
         self.sessions_created = counter("sessions_created", "New sessions stored")
         self.sessions_restored = counter("sessions_restored", "Sessions stored again after Redis had lost them")
-        self.sessions_ended = Children(counter("sessions_ended", "Sessions ended, by reason", "reason"), END_REASONS)
-        self.session_lifetime = histogram("session_lifetime_seconds", "Time from a session's creation to its end", LIFETIME_BUCKETS)
-        self.session_bytes = histogram("session_bytes", "Size of a session's serialised data when it is saved", BYTES_BUCKETS)
-        loads = hot_counter(registry, f"{PREFIX}_session_loads", "Session loads, by result", ["result"])
+        self.sessions_ended = Children(counter("sessions_ended", "Sessions that ended, by reason", "reason"), END_REASONS)
+        self.session_lifetime = histogram(
+            "session_lifetime_seconds", "Time in seconds from a session's creation to its end", LIFETIME_BUCKETS
+        )
+        self.session_bytes = histogram("session_bytes", "Size in bytes of a session's serialised data, at each save", BYTES_BUCKETS)
+        loads = hot_counter(registry, f"{PREFIX}_session_loads", "Loads of a session, by result", ["result"])
         self.session_loads = {result: loads[result,] for result in LOAD_RESULTS}
-        self.session_cache_hits = HotCount(counter("session_cache_hits", "Session loads from a copy, without a Redis command"))
+        self.session_cache_hits = HotCount(
+            counter("session_cache_hits", "Loads of a session from the near cache, without a Redis command")
+        )
         copied: dict[tuple[str, ...], HotCount] = {(): self.session_cache_hits}
 
-        self.logins = Children(counter("logins", "Attempts to sign in, by result", "result"), LOGIN_RESULTS)
-        self.password_hash_duration = histogram("password_hash_duration_seconds", "Time of one bcrypt computation", HASH_BUCKETS)
-        self.password_hash_queue_depth = gauge("password_hash_queue_depth", "Password hashes that wait for a thread")
-        self.password_hash_refusals = counter("password_hash_refusals", "Password hashes refused because too many were waiting")
+        self.logins = Children(counter("logins", "Sign-in attempts, by result", "result"), LOGIN_RESULTS)
+        self.password_hash_duration = histogram(
+            "password_hash_duration_seconds", "Time in seconds that one password hash takes", HASH_BUCKETS
+        )
+        self.password_hash_queue_depth = gauge("password_hash_queue_depth", "Passwords that wait to be hashed")
+        self.password_hash_refusals = counter(
+            "password_hash_refusals", "Requests refused with 503 because too many passwords were waiting"
+        )
 
-        self.redis_up = gauge("redis_up", "1 while Redis answers", mode="livemin")
-        self.redis_circuit_state = gauge("redis_circuit_state", "0 closed, 1 half open, 2 open", mode="livemax")
+        self.redis_up = gauge("redis_up", "1 while Redis is available, else 0", mode="livemin")
+        self.redis_circuit_state = gauge(
+            "redis_circuit_state", "State of the circuit breaker for Redis: 0 closed, 1 half open, 2 open", mode="livemax"
+        )
         self.redis_command_duration = hot_histogram(
-            registry, f"{PREFIX}_redis_command_duration_seconds", "Time from a command to its reply", ["command"], REDIS_BUCKETS
+            registry,
+            f"{PREFIX}_redis_command_duration_seconds",
+            "Time in seconds from a command to its reply, on the shared connection",
+            ["command"],
+            REDIS_BUCKETS,
         )
-        self.redis_errors = Children(counter("redis_errors", "Faults of the store, by kind", "kind"))
+        self.redis_errors = Children(counter("redis_errors", "Errors of Redis and of connections to it, by kind", "kind"))
         self.store_state = Children(
-            gauge("store_state", "1 for the present state of the store, 0 for the others", "state", mode="livemax"), STORE_STATES
+            gauge(
+                "store_state",
+                "1 for the present state of Redis as this host sees it, 0 for the other states",
+                "state",
+                mode="livemax",
+            ),
+            STORE_STATES,
         )
-        self.redis_wait_shortfalls = counter("redis_wait_shortfalls", "Identity writes that too few replicas confirmed in time")
+        self.redis_wait_shortfalls = counter(
+            "redis_wait_shortfalls", "Sign-ins, sign-outs and other identity writes that too few replicas confirmed in time"
+        )
         self.journal_tail_age = gauge(
             "journal_tail_age_seconds",
-            "Time since the last successful read of the journal began; NaN without a journal",
+            "Time in seconds since the last successful read of the journal began; NaN without a journal",
             mode="livemax",
         )
-        self.revocations_pending = gauge("revocations_pending", "Acknowledged ends that are not written to the journal yet")
-        self.redis_failovers = counter("redis_failovers", "Changes of the primary that this process followed")
-        self.sentinel_up = Children(gauge("sentinel_up", "1 while this Sentinel answers", "sentinel", mode="livemin"))
-        self.redis_connections_opened = counter("redis_connections_opened", "Connections opened to primaries")
+        self.revocations_pending = gauge(
+            "revocations_pending", "Acknowledged sign-outs and revocations that are not written to the journal yet"
+        )
+        self.redis_failovers = counter("redis_failovers", "Changes of the Redis primary that a worker followed")
+        self.sentinel_up = Children(gauge("sentinel_up", "1 while this Sentinel replies, else 0", "sentinel", mode="livemin"))
+        self.redis_connections_opened = counter("redis_connections_opened", "Connections that were opened to Redis primaries")
         self.redis_multiplexer_pending = gauge(
             "redis_multiplexer_pending", "Commands on the shared connection that have no reply yet"
         )
-        self.redis_pool_connections = Children(gauge("redis_pool_connections", "Pooled connections", "state"), ("idle", "in_use"))
-        self.redis_pool_connections_max = gauge("redis_pool_connections_max", "Maximum number of pooled connections")
-        self.redis_pool_pending = gauge("redis_pool_pending", "Callers that wait for a pooled connection")
+        self.redis_pool_connections = Children(
+            gauge("redis_pool_connections", "Connections in the pool, by state", "state"), ("idle", "in_use")
+        )
+        self.redis_pool_connections_max = gauge(
+            "redis_pool_connections_max", "Maximum number of connections in the pool (REDIS_POOL_SIZE)"
+        )
+        self.redis_pool_pending = gauge("redis_pool_pending", "Requests that wait for a pooled connection")
         self.redis_pool_acquire_duration = histogram(
-            "redis_pool_acquire_duration_seconds", "Time that a caller waited for a pooled connection", REDIS_BUCKETS
+            "redis_pool_acquire_duration_seconds", "Time in seconds that a request waited for a pooled connection", REDIS_BUCKETS
         )
         self.redis_pool_timeouts = counter("redis_pool_timeouts", "Waits for a pooled connection that timed out")
         self.redis_evicted_keys = gauge(
             "redis_evicted_keys",
-            "Keys that the primaries have evicted since they started; NaN while unknown",
+            "Keys that the Redis primaries have evicted since they started; NaN while unknown",
             mode="livemostrecent",
         )
         self.redis_memory_used = gauge(
-            "redis_memory_used_bytes", "Memory used by the fullest primary; NaN while unknown", mode="livemostrecent"
+            "redis_memory_used_bytes",
+            "Memory in bytes that the fullest Redis primary uses; NaN while unknown",
+            mode="livemostrecent",
         )
         self.redis_memory_max = gauge(
             "redis_memory_max_bytes",
-            "maxmemory of the fullest primary, 0 without a limit; NaN while unknown",
+            "maxmemory in bytes of the fullest Redis primary, 0 without a limit; NaN while unknown",
             mode="livemostrecent",
         )
         self.redis_connected_replicas = gauge(
-            "redis_connected_replicas", "Replicas of the primary with the fewest; NaN while unknown", mode="livemostrecent"
+            "redis_connected_replicas",
+            "Replicas of the Redis primary that has the fewest; NaN while unknown",
+            mode="livemostrecent",
         )
 
-        self.http_requests = hot_counter(registry, "http_requests", "Requests answered", ["method", "route", "code"])
+        self.http_requests = hot_counter(
+            registry, "http_requests", "Responses, by method, route and status", ["method", "route", "code"]
+        )
         self.http_request_duration = hot_histogram(
             registry,
             "http_request_duration_seconds",
-            "Time from a request's headers to its answer",
+            "Time in seconds from a request's headers to its response",
             ["method", "route"],
             HTTP_BUCKETS,
         )
@@ -166,15 +200,15 @@ class Metrics:
         )  # fmt: skip
 
         self.loop_errors = Children(
-            counter("loop_errors", "Unexpected errors that ended one round of a background loop", "loop"), LOOPS
+            counter("loop_errors", "Unexpected errors that ended one round of a background loop, by loop", "loop"), LOOPS
         )
-        gauge("workers", "Serving processes on this host").set(1)
-        self.workers_wanted = gauge("workers_wanted", "Serving processes that this host should have", mode="livemax")
+        gauge("workers", "Workers that serve on this host").set(1)
+        self.workers_wanted = gauge("workers_wanted", "Workers that this host should have (--workers)", mode="livemax")
         self.workers_wanted.set(1)
-        counter("worker_restarts", "Workers started in place of one that died")
-        gauge("build_info", "Always 1; the labels name the versions", "version", "python", mode="livemax").labels(
-            version, platform.python_version()
-        ).set(1)
+        counter("worker_restarts", "Workers that were started in place of one that died")
+        gauge(
+            "build_info", "Always 1; the labels have the versions of Stateroom and Python", "version", "python", mode="livemax"
+        ).labels(version, platform.python_version()).set(1)
         if self.is_shared:
             self._samplers.append(_ProcessFigures(registry))
         else:
@@ -183,11 +217,11 @@ class Metrics:
             GCCollector(registry=registry)
 
     def sample(self, sampler: Callable[[], None]) -> None:
-        """Register a function that is called before figures are read. It sets gauges to their values at that moment."""
+        """Register a function that is called before values are read. It sets gauges to their present values."""
         self._samplers.append(sampler)
 
     def refresh(self) -> None:
-        """Bring every figure up to date. With several workers, each worker calls this a few times a second."""
+        """Update every value. If there are several workers, each of them calls this four times a second."""
         for sampler in self._samplers:
             sampler()
         for children in self._hot:
@@ -196,7 +230,7 @@ class Metrics:
 
 
 class _Refreshing(Collector):
-    """Has no metrics of its own. It is the first in the registry and refreshes the others' figures."""
+    """Has no metrics of its own. It is the first in the registry, and updates the values of the others."""
 
     def __init__(self, refresh: Callable[[], None]) -> None:
         self._refresh = refresh
@@ -210,17 +244,17 @@ class _Refreshing(Collector):
 
 
 class _ProcessFigures:
-    """The figures of `ProcessCollector` for one worker, as metrics that can be added up over all workers."""
+    """The values of `ProcessCollector` for one worker, as metrics that can be added up over all workers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._collector = ProcessCollector(registry=None)
-        self._cpu = Counter("process_cpu_seconds", "Total user and system CPU time spent in seconds.", registry=registry)
+        self._cpu = Counter("process_cpu_seconds", "User and system CPU time in seconds, of all workers", registry=registry)
         self._cpu_before = 0.0
         self._gauges = {
             name: Gauge(name, text, registry=registry, multiprocess_mode="livesum")
             for name, text in {
-                "process_resident_memory_bytes": "Resident memory size in bytes.",
-                "process_open_fds": "Number of open file descriptors.",
+                "process_resident_memory_bytes": "Resident memory in bytes, of all workers",
+                "process_open_fds": "Open file descriptors, of all workers",
             }.items()
         }
 

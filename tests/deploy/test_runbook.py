@@ -1,0 +1,63 @@
+"""The runbook's commands work: its shell functions, and the names of events that it looks for."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ..conftest import require_tool
+from ..documents import examples, page
+from .promql import ROOT, alerts
+
+FUNCTIONS = examples("runbook.md", "sh")[0]
+EVENTS = sorted(set(re.findall(r"\bevent (\w+)", page("runbook.md"))) - {"NAME"})
+
+
+def run(script: str, folder: Path) -> str:
+    """The output of a script that has the runbook's functions. Instead of redis-cli it runs a program that prints its words."""
+    path = folder / "redis-cli"
+    path.write_text('#!/bin/sh\necho "${REDISCLI_AUTH:-none} $@"\necho 6379\n', encoding="utf-8")
+    path.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-eu", "-c", f'PATH="{folder}:$PATH"\n{FUNCTIONS}\n{script}'], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_redis_and_sentinel_are_asked_with_the_users_that_they_know(tmp_path: Path) -> None:
+    assert run("redis 10.0.0.7 INFO replication", tmp_path).startswith("PASSWORD --user admin -h 10.0.0.7 INFO replication\n")
+    assert run("sentinel 10.0.0.7 PING", tmp_path).startswith("none -p 26379 -h 10.0.0.7 PING\n")
+    assert run("primary", tmp_path) == "none -p 26379 -h 10.0.0.1 SENTINEL get-master-addr-by-name mymaster\n"
+
+
+def test_one_kind_of_log_line_is_found_among_others(tmp_path: Path) -> None:
+    require_tool("jq")
+    lines = ['{"event": "worker_died", "status": 9}', "a line that is not JSON", '{"event": "redis_failover"}']
+    found = run("logs() { printf '%s\\n' " + " ".join(f"'{line}'" for line in lines) + "; }\nevent worker_died", tmp_path)
+    assert found == '{"event":"worker_died","status":9}\n'
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_events_that_it_looks_for_are_logged(event: str) -> None:
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    assert any(f'"{event}"' in source for source in sources)
+
+
+def test_the_contents_have_every_alert_under_its_severity() -> None:
+    contents = page("runbook.md").partition("## How to look")[0]
+    for severity in ("critical", "warning", "info"):
+        table = contents.partition(f"**{severity}: ")[2].partition("\n\n**")[0]
+        listed = set(re.findall(r"^\| \[(\w+)\]", table, re.MULTILINE))
+        assert listed == {name for name, rule in alerts().items() if rule["labels"]["severity"] == severity}
+
+
+@pytest.mark.parametrize("alert", sorted(alerts()))
+def test_a_section_says_how_severe_its_alert_is(alert: str) -> None:
+    section = page("runbook.md").partition(f"## {alert}\n")[2].partition("\n## ")[0]
+    assert section.strip().startswith(f"**{alerts()[alert]['labels']['severity']}.**")
+    for part in ("**Users notice:**", "**Look:**", "**Do:**", "**The alert resolves**"):
+        assert part in section

@@ -158,7 +158,7 @@ class Ends:
         return time.monotonic()
 
     async def raise_generation(self, user: str, reason: str, in_transaction: InTransaction | None = None) -> tuple[int, float]:
-        """Commit the end of all sessions that a user has now. Returns the generation of the next ones, and the time of the commit."""
+        """Commit the end of all sessions that a user has now. Returns the next sessions' generation, and the time of the commit."""
         seen, now = await self._newest_generation(user), self._clock.now_ms()
         generation = await self._journal.raise_generation(user, reason, seen=seen, ended_at=now, in_transaction=in_transaction)
         self._remember_raised(user, generation, reason)

@@ -1,7 +1,7 @@
-"""Sessions of another session library become sessions here.
+"""Takes over sessions of another session library.
 
-The token is derived from the old session's secret by a key that only this deployment has. So parallel requests, also on
-several workers, make one session of it, and a request whose response was lost makes the same one.
+The token is derived from the old session's secret with a key that only this deployment has. So parallel requests, also on
+several workers, make the same session of it. If a response is lost, the next request makes the same session again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Adopted(NamedTuple):
-    """`ref`: the session that it became. `created_ms`: since when that is stored. `is_new`: this call has stored it."""
+    """`ref`: the new session. `created_ms`: when it was stored. `is_new`: this call has stored it."""
 
     ref: SessionRef
     created_ms: int
@@ -32,28 +32,28 @@ class Adopted(NamedTuple):
 
 
 class Fitting(NamedTuple):
-    """What a session here can hold of another's data. `left_out`: the keys that it cannot, and why."""
+    """The data of another library's session that a session here can hold. `left_out`: other keys, and the reasons."""
 
     data: dict[str, bytes]
     left_out: dict[str, str]
 
 
 class Adoption:
-    """Makes sessions of what another library stored."""
+    """Makes sessions from the data that another library stored."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     @property
     def has_journal(self) -> bool:
-        """Whether an end of the adopted session is known for good."""
+        """Whether there is a journal that keeps the ends of adopted sessions."""
         return self._parts.trust.has_journal
 
     def fit(self, data: Mapping[str, Any]) -> Fitting:
         """Encode data that `json.loads` has read. Python's JSON has more values than JSON: NaN, infinity, lone surrogates.
 
-        If the rest takes more than `SESSION_MAX_BYTES`, the largest values are left out until it does not. Parallel requests
-        get the same.
+        If the rest takes more than `SESSION_MAX_BYTES`, the largest values are left out until the rest fits. Parallel requests
+        get the same result.
         """
         fitting, left_out = {}, {}
         for key, value in data.items():

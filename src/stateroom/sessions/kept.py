@@ -1,4 +1,4 @@
-"""Everything that is kept of one user's sessions, in the forms in which it is kept: for an export of personal data."""
+"""All stored facts of one user's sessions, in their stored form, for an export of personal data."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Adoption:
     async def adopt(
         self, session: Session, secret: str, user_id: UserId | None, data: Mapping[str, bytes], client_notes: Mapping[str, str]
     ) -> Adopted | None:
-        """Store the session under the token of its secret and make `session` it; None if it has ended here before.
+        """Store the session under the token of its secret, and load it into `session`. None if it has ended here before.
 
         `data`: as `fit` returns it. Raises `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
@@ -103,17 +103,17 @@ class Adoption:
     async def follow(
         self, session: Session, secret: str, user_id: UserId | None, handle: str, client_notes: Mapping[str, str]
     ) -> None:
-        """Load what the secret's session became, if it is the one with this handle."""
+        """Load the session that was made of the secret, if it has this handle."""
         for token in self._parts.key_ring.derive_tokens(secret):
             if handle_of(token) == handle:
                 await self._parts.loader.load(record_of(session), self._credential(token, user_id), lambda: client_notes)
                 return
 
     def _credential(self, token: bytes, user_id: UserId | None) -> Credential:
-        """As if it had been sealed now. Nobody has just given a password.
+        """A credential as if it had been sealed now. Its time of sign-in is 0, because no password was given.
 
-        It is of the first generation and the first epoch: whatever has ended all of the user's sessions, or everybody's, has
-        ended the old one too.
+        It has the first generation and the first epoch. So an earlier end of all of the user's sessions, or of all users'
+        sessions, ends it too.
         """
         settings, now = self._parts.settings, self._parts.clock.now_ms()
         return Credential(
@@ -124,7 +124,7 @@ class Adoption:
 
 
 def _encoded(key: str, value: Any) -> bytes | None:
-    """JSON of a value; None if a handler that reads it would not get this value."""
+    """JSON of a value; None if JSON would give a handler another value back."""
     try:
         key.encode()
         encoded = msgspec.json.encode(value)

@@ -119,7 +119,7 @@ class EndsJournal(Protocol):
         """The last rows, oldest first."""
 
     async def raised(self, after: int, limit: int) -> list[Row]:
-        """Rows that ended all of a user's sessions, or everybody's, numbered higher than `after`, in order."""
+        """Rows that ended all sessions of a user or of all users, numbered higher than `after`, in order."""
 
     async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
         """Rows numbered higher than `after`, and those of `gaps` that are there now, in order."""

@@ -103,7 +103,7 @@ class Lookup:
         return () if self.unknown is None else await self.unknown({ref.user for ref in batch if ref.user})
 
     def _check_whose(self, deployment: DeploymentRow | None) -> None:
-        """Raises `DatabaseUnavailable` if it is another deployment's journal, or nobody's."""
+        """Raises `DatabaseUnavailable` if it is another deployment's journal, or names no deployment."""
         if self._journal.has_journal and (deployment is None or deployment.id != self._deployment.id):
             raise DatabaseUnavailable("the user database is another deployment's")
 

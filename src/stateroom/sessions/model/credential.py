@@ -18,7 +18,7 @@ class Credential:
     `deadline`: the absolute deadline. `idle_ms`: the idle lifetime.
     `issued_at`: when the value was sealed. `renewed_ms`: the last renewal before the value was sealed.
     `is_persistent`: the browser keeps it ("remember me").
-    `epoch`: the deployment's when the session was made; "everybody out" changes the deployment's (journal/tail.py).
+    `epoch`: the deployment's when the session was made. "Everybody out" changes the deployment's epoch.
     `created_ms`: when the session was made; 0 if the value does not tell.
     `is_legacy`: the release before sealed it, bound to no deployment. It opens a stored session and is not trusted alone.
     """

@@ -60,7 +60,7 @@ def read_facts(facts: Facts, user: str, lifetimes: Lifetimes, *, is_persistent: 
 
 
 def expires_ms(fields: Fields) -> int:
-    """When the session ends if nobody renews it. Raises `KeyError`, `ValueError` if the fields cannot be read."""
+    """When the session expires without a renewal. Raises `KeyError`, `ValueError` if the fields cannot be read."""
     return expiry(_number(fields[RENEWED]), idle=_number(fields[IDLE]), deadline=_number(fields[DEADLINE]))
 
 

@@ -94,7 +94,7 @@ class Loader:
             spend(time.monotonic() - began)
             await self._load_without_store(record, credential, sighting, fault)
             return
-        except ResponseError as error:  # somebody's key of another type: no session
+        except ResponseError as error:  # a key of another type is not a session
             if not is_of_another_type(error, key):
                 raise
             fields = {}

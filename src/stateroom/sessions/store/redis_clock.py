@@ -5,7 +5,7 @@ monotonic clock plus the difference to Redis that it measured last. If the wall 
 values do not become young again. Before the first comparison the wall clock at startup counts. Times are milliseconds since
 the epoch.
 
-Redis' own time may go back: somebody sets its host's clock, or a failover leads to a host whose clock is behind. The worker
+Redis' own time may go back: its host's clock is set, or a failover leads to a host whose clock is behind. The worker
 takes the new time over. Then every value that was sealed before looks younger than it is. So the clock remembers to what time
 it was set back: a value that was sealed earlier restores no session and is not trusted alone.
 """

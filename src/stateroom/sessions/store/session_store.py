@@ -26,7 +26,7 @@ from .scripts import SCRIPTS, Durability, Writes
 from .unreadable import index_member, unless_of_another_type
 
 UNCLAIMED_MS = 10_000
-"""How long a rotation's copy lives if nobody claims it."""
+"""How long a rotation's copy lives if it is not claimed."""
 
 _SWEPT_AT_ONCE = 25
 _ENDED_AT_ONCE = 50

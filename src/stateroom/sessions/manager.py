@@ -153,7 +153,10 @@ class SessionManager:
         return await self._parts.saver.save(record_of(session), renew=renew)
 
     async def renew(self, session: Session) -> bool:
-        """Slide the idle lifetime, unless it was slid within `SESSION_RENEW_INTERVAL`. False if it cannot be slid now."""
+        """Slide the idle lifetime, unless it was slid within `SESSION_RENEW_INTERVAL`.
+
+        If Redis is unavailable or the session is gone, this returns False and raises nothing.
+        """
         return await self._parts.saver.renew(record_of(session))
 
     async def was_replaced(self, session: Session) -> bool:

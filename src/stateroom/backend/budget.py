@@ -24,7 +24,7 @@ _SPENT = "the request has used all the time that it may wait for Redis (REDIS_RE
 class Budget:
     """The time that one request may still wait. `left` is in seconds; it only decreases, and the last step may take it below 0.
 
-    `is_over`: the request has been answered. A task that its handler has started may live on: it has no budget.
+    `is_over`: the response has been sent. A task that the handler has started may live on. It has no budget.
     """
 
     __slots__ = ("is_over", "left")
@@ -52,7 +52,7 @@ def spend(seconds: float) -> None:
 
 @contextlib.contextmanager
 def during_request() -> Iterator[None]:
-    """What is left to do when the handler has returned is a part of the request, too."""
+    """Steps after the handler has returned are part of the request too: they use its budget."""
     budget = BUDGET.get()
     was_over = budget is not None and budget.is_over
     if budget is not None:
@@ -67,8 +67,8 @@ def during_request() -> Iterator[None]:
 async def within_budget(step: Awaitable[T]) -> T:
     """Wait for a step, at most for the rest of the request's budget. Without a budget there is no limit here.
 
-    Raises `StoreUnavailable` (kind `timeout`) if the budget is spent. This does not mean that the server is down.
-    A coroutine is not begun then. So it must not hold a command that has begun already: it makes its commands itself.
+    Raises `StoreUnavailable` (kind `timeout`) if the budget is spent. This does not mean that the server is unavailable.
+    Then a coroutine is never started. So it must not hold a command that was sent before; it sends its commands itself.
     """
     budget = BUDGET.get()
     if budget is None or budget.is_over:
@@ -76,7 +76,7 @@ async def within_budget(step: Awaitable[T]) -> T:
     if budget.left <= 0:
         if asyncio.iscoroutine(step):
             step.close()
-        elif isinstance(step, asyncio.Future):  # nobody would fetch its error, and asyncio would log that
+        elif isinstance(step, asyncio.Future):  # its error would never be read, and asyncio would log that
             step.cancel()
         raise StoreUnavailable(_SPENT, kind="timeout")
     began = time.monotonic()
@@ -90,9 +90,9 @@ async def within_budget(step: Awaitable[T]) -> T:
 
 
 async def aside(step: Awaitable[T]) -> T:
-    """Wait for a step, and give the time back if it succeeds: what only counts must not take the session's time.
+    """Wait for a step, and give the time back if it succeeds. Counting must not use up the time for the session.
 
-    Many sign-ins at once make each step of theirs slow, though Redis is well.
+    If many users sign in at once, each of their steps is slow although Redis is not.
     """
     budget = BUDGET.get()
     left = 0.0 if budget is None else budget.left

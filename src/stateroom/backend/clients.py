@@ -1,6 +1,6 @@
 """Makes the `RedisClient` that the settings name.
 
-`REDIS_MODE` is embedded, single, sentinel or cluster. An application may give a factory of its own, which returns a
+`REDIS_MODE` is embedded, single, sentinel or cluster. An application may give its own factory, which returns a
 `RedisClient` or a client with redis-py's interface.
 """
 
@@ -63,7 +63,7 @@ def make_client(
 
 
 def _check_interface(made: Any) -> None:
-    """A client that turns answers into text starts, and then finds no session: what is stored are bytes."""
+    """Refuse a client that decodes replies into text: it would start and then find no session, because stored values are bytes."""
     if isinstance(made, redis.Redis) or not hasattr(made, "connection_pool"):
         raise TypeError(
             f"client_factory returned a {type(made).__module__}.{type(made).__name__}; return a redis.asyncio.Redis "

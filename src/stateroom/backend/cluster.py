@@ -6,7 +6,7 @@ Redirections (https://valkey.io/topics/cluster-spec/):
 - ASK: the slot is being moved now. The client asks the named server once, with ASKING.
 - TRYAGAIN: the keys of a script are on both servers. The client asks again until they are on one.
 
-While a slot is being moved its store is not settled, because another server may answer than the one that was asked.
+While a slot is being moved its store is not settled, because another server may reply than the one that was asked.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Dialer:
 
     @classmethod
     def to_servers(cls, settings: Settings) -> Dialer:
-        """For the servers that hold sessions. Raises `SettingsError`."""
+        """A dialer to the servers that hold sessions. Raises `SettingsError`."""
         tls = None
         if settings.redis_tls or (settings.redis_url and settings.redis_url.get_secret_value().startswith("rediss:")):
             tls = Tls.of(
@@ -89,7 +89,7 @@ class Dialer:
 
     @classmethod
     def to_sentinels(cls, settings: Settings) -> Dialer:
-        """For the Sentinels, which have their own credentials and TLS. Raises `SettingsError`."""
+        """A dialer to the Sentinels, which have their own credentials and TLS. Raises `SettingsError`."""
         tls = None
         if settings.redis_sentinel_tls:
             tls = Tls.of(
@@ -176,7 +176,7 @@ class Dialer:
 
 
 class LiveDialer:
-    """A dialer whose files are looked at before each connection. `make`: `Dialer.to_servers` or `Dialer.to_sentinels`."""
+    """A dialer that looks for changed files before each connection. `make`: `Dialer.to_servers` or `Dialer.to_sentinels`."""
 
     def __init__(self, make: Callable[[Settings], Dialer], prefix: str, settings: Settings, files: SettingsFiles | None) -> None:
         self._make = make
@@ -190,7 +190,7 @@ class LiveDialer:
         return self._dialer.dial_timeout
 
     async def dial(self, address: Address | None = None, *, must_be_primary: bool = False) -> AbstractConnection:
-        """`Dialer.dial` with the credentials and certificates of now."""
+        """`Dialer.dial` with the present credentials and certificates."""
         if self._files is not None:
             self._files.look()
         return await self._dialer.dial(address, must_be_primary=must_be_primary)
@@ -203,7 +203,7 @@ def _refuse_pass_phrase(prefix: str) -> Callable[[], str]:
     """OpenSSL calls the function for a key with a pass phrase. Without one it would ask at the terminal."""
 
     def refuse() -> str:
-        raise SettingsError(f"{prefix}_KEY: the key has a pass phrase, which nobody can type here; name a key without one")
+        raise SettingsError(f"{prefix}_KEY: the key has a pass phrase, which a service cannot enter; name a key without one")
 
     return refuse
 

@@ -78,7 +78,7 @@ def _begin_child() -> None:
 class EmbeddedServer:
     """One server in one folder.
 
-    Without its lock we are a guest of another process' server: then `_process` and `_supervisor` are None.
+    Without the folder's lock we use another process' server: then `_process` and `_supervisor` are None.
     """
 
     def __init__(self, folder: Path, binary: str) -> None:
@@ -240,7 +240,7 @@ class EmbeddedClient(ServerClient):
 
 
 def embedded_client(settings: Settings, metrics: Metrics) -> RedisClient:
-    """A client of a server under `STATE_DIR`. If there is no server binary, it uses fakeredis and logs a warning.
+    """A client of a server under `STATE_DIR`. Without a server binary it uses fakeredis and logs a warning.
 
     Raises `SettingsError` if there is neither.
     """

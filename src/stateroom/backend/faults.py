@@ -12,11 +12,11 @@ from redis import exceptions
 
 from ..errors import StoreUnavailable
 
-# The server is not the primary that we want, or it will not answer for a long time. The connection must be closed.
+# The server is not the right primary, or it will not reply for a long time. The connection must be closed.
 _DEAD_CODES = ("READONLY", "MASTERDOWN", "LOADING", "UNKILLABLE", "CLUSTERDOWN", "UNBLOCKED")
-# Somebody's script runs for too long. The server answers again when the script has ended.
+# A script runs for too long. The server replies again when the script has ended.
 _BUSY_CODE = "BUSY"
-# The server answers, but it accepts no writes now.
+# The server replies, but it accepts no writes now.
 _REFUSING_CODES = ("NOREPLICAS", "MISCONF", "OOM")
 _CREDENTIAL_CODES = ("NOAUTH", "WRONGPASS", "NOPERM")
 

@@ -17,7 +17,7 @@ class PrimariesInfo:
     """Figures of all primaries together. In a Cluster there are several.
 
     `evicted_keys`: the sum of all evictions since each primary started. `memory_used`, `memory_max`: bytes, of the fullest
-    primary; `memory_max` is 0 without a limit. `replicas`: how many the primary with the fewest has.
+    primary; `memory_max` is 0 without a limit. `replicas`: the number of the primary that has the fewest.
     """
 
     evicted_keys: int

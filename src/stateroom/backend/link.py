@@ -53,7 +53,7 @@ class Link(asyncio.Protocol):
 
     `waiting`: commands without a reply, the oldest first. The next reply belongs to the first of them. A cancelled command
     stays until its reply has come. Empty once the link is lost.
-    `_outgoing`: those of them that are not written yet; `len(_outgoing) <= len(waiting)`. While there are any, a flush is
+    `_outgoing`: commands in `waiting` that are not written yet; `len(_outgoing) <= len(waiting)`. While there are any, a flush is
     scheduled for this loop tick.
     `_timer`: runs while anything waits. `lost`: set once, with the reason.
     """
@@ -135,11 +135,11 @@ class Link(asyncio.Protocol):
                         self._on_push(reply)
                     continue
                 if not waiting:
-                    self.lose(StoreUnavailable("Redis sent a reply that nobody asked for"))
+                    self.lose(StoreUnavailable("Redis sent a reply without a command"))
                     return
                 self._hand_over(waiting.popleft(), reply, now)
         except InvalidResponse as error:
-            self.lose(StoreUnavailable(f"Redis sent what is not RESP: {error}"))
+            self.lose(StoreUnavailable(f"Redis sent data that is not RESP: {error}"))
 
     def pause_writing(self) -> None:
         self._write_watch.paused()
@@ -175,7 +175,7 @@ class Link(asyncio.Protocol):
             outgoing.clear()
 
     def _look_at_oldest(self) -> None:
-        """Fail callers whose time is up. If the server is overdue, look once more before the connection is given up."""
+        """Fail callers whose time is up. If the server is overdue, look once more before closing the connection."""
         self._timer = None
         if not self.waiting:
             return
@@ -205,7 +205,7 @@ class Link(asyncio.Protocol):
 
 def overdue(read_timeout: float) -> StoreUnavailable:
     """The fault for a command that got no reply in time."""
-    return StoreUnavailable(f"Redis did not answer within {read_timeout:g} s", kind="timeout")
+    return StoreUnavailable(f"Redis did not reply within {read_timeout:g} s", kind="timeout")
 
 
 def fail(future: asyncio.Future[Any], error: Exception, on_fault: ObserveFault | None) -> None:

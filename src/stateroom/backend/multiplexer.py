@@ -45,7 +45,7 @@ class Multiplexer:
     `open_connection` returns a connected redis-py connection to the primary. Without a link, callers wait for the present
     attempt while the breaker is closed. If the breaker is open, their calls fail at once.
     `read_timeout`, `write_timeout` and `connect_timeout` are in seconds. A caller waits at most `read_timeout` in all. A
-    connection that takes no bytes for `write_timeout` is given up.
+    connection that takes no bytes for `write_timeout` is closed.
 
     Invariants: something is queued only while there is no link; `0 <= len(_queued) <= max_pending`, and as many may wait
     on the link.

@@ -6,12 +6,12 @@ server sends one invalidation message over the same connection. This is the defa
 broadcasting, would send every change of every session to every process. The server remembers a limited number of keys
 (`tracking-table-max-keys`). Beyond that it forgets a key and sends an invalidation for it.
 
-A copy may replace an answer of the server under three rules:
+A copy may replace a reply of the server under three rules:
 
 - *No invalidation is missed.* A read is registered when it is sent. An invalidation of its key cancels the read, and so
   does a write of our own. The reply of a cancelled read does not become a copy. Replies and invalidations arrive in the
   order in which the server made them, so a copy is correct up to the last message from the server.
-- *The server answers.* When a read is answered, every invalidation from before that read has arrived. Copies are used
+- *The server replies.* When a read has its reply, every invalidation from before that read has arrived. Copies are used
   only while such a read was sent less than `HEARD_SECONDS` ago. To keep this true, one read in `ASK_SECONDS` goes to the
   server although there is a copy. If the server hangs, or the connection breaks silently, copies become unusable by
   themselves. So every process knows a change `KNOWN_SECONDS` after it was made.
@@ -71,7 +71,7 @@ class NearCache:
         self._reads: dict[str, asyncio.Future[Any]] = {}
         # When the last read was registered. Never decreases.
         self._read_at = 0.0
-        # When the last answered read was sent; 0 if none was answered over the present connection.
+        # When the last read with a reply was sent; 0 if no read over the present connection has one.
         self._heard_at = 0.0
         # The reads that are registered and not sent yet: _batch.sent_at == 0.
         self._batch = _Batch()
@@ -88,7 +88,7 @@ class NearCache:
     async def begin(self, connection: AbstractConnection) -> None:
         """Turn tracking on, before anything is read over this connection.
 
-        If the server does not know the command, or the user may not run it, there are no copies. All else works.
+        If the server does not know the command, or the user may not run it, there are no copies. Everything else works.
         """
         self._is_tracking = False
         await connection.send_command("CLIENT", "TRACKING", "ON", check_health=False)

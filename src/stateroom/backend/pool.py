@@ -38,7 +38,7 @@ class Pool:
         self._min_idle = min(min_idle, size)
         self._wait_timeout = wait_timeout
         self._turns = asyncio.Semaphore(size)
-        # Connected and used by nobody. The caller takes the one that was used last.
+        # Connected and not in use. A caller takes the one that was used last.
         self._idle: deque[AbstractConnection] = deque()
         # Used by a caller now. `drop` removes a connection from here, and then its caller closes it.
         self._in_use: set[AbstractConnection] = set()

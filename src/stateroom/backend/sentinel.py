@@ -2,12 +2,12 @@
 
 There is one connection to each Sentinel. The worker asks five times a second over it, and the Sentinel announces
 `+switch-master` over it; RESP3 carries both. Each Sentinel has its own task, so a Sentinel that hangs delays no other.
-The answer with the highest config epoch counts, because a Sentinel beside an old primary that was cut off still names
+The reply with the highest config epoch counts, because a Sentinel beside an old primary that was cut off still names
 that primary. A Sentinel names a promoted replica about one second before it announces it, so questions find a failover
 first. Announcements find a failover between two questions.
 
 One Sentinel is enough to connect. Before a worker trusts the primary, a majority of the Sentinels must have named it for
-a whole lease, the last time in answer to a question that was sent less than a lease ago. Two majorities cannot name
+a whole lease, the last time in reply to a question that was sent less than a lease ago. Two majorities cannot name
 different primaries. So when one worker has seen the new primary named for a lease, no worker trusts the old one.
 """
 
@@ -45,7 +45,7 @@ assert ASK_INTERVAL_SECONDS < SHORTEST_LEASE_SECONDS, "a primary could not stay 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A Sentinel's answer. It is never changed; the next answer replaces it.
+    """A Sentinel's reply. It is never changed; the next reply replaces it.
 
     `epoch`: the Sentinel's config epoch of this primary; `0 <= epoch`.
     `asked_at`: when the question was sent, by the monotonic clock: `asked_at <= now`.
@@ -57,11 +57,11 @@ class Answer:
 
 
 class Sentinel:
-    """One Sentinel: its connection, and its last answer. `on_answer` is called after each question, answered or not.
+    """One Sentinel: its connection, and its last reply. `on_answer` is called after each question, with or without a reply.
 
-    `answer`: the answer to the last question; None if that question failed.
-    `fault`: why the last question failed; empty exactly while there is an answer.
-    `finished_at`: when the last question that has an answer or a fault was sent. It never decreases; 0 before the first.
+    `answer`: the reply to the last question; None if that question failed.
+    `fault`: why the last question failed; empty exactly while there is a reply.
+    `finished_at`: when the last question that has a reply or a fault was sent. It never decreases; 0 before the first.
     """
 
     def __init__(self, address: Address, service: str, dialer: Dialer | LiveDialer, on_answer: Callable[[], None]) -> None:
@@ -147,8 +147,8 @@ class SentinelWatcher:
 
     `on_switch(primary)` is called when they name another primary, `on_update()` after every question to one of them.
 
-    `primary`: the last primary that was named with the highest epoch; None before the first answer, never None afterwards.
-    `highest_epoch`: the highest config epoch in any answer so far. It never decreases; -1 before the first answer.
+    `primary`: the last primary that was named with the highest epoch; None before the first reply, never None afterwards.
+    `highest_epoch`: the highest config epoch in any reply so far. It never decreases; -1 before the first reply.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class SentinelWatcher:
         self._updated = asyncio.Event()
         # Since when a majority names `primary` without a gap: _named_since <= now. Without a majority it means nothing.
         self._named_since = 0.0
-        # One lease after the oldest question of the majority's answers: _majority_until <= now + lease.
+        # One lease after the oldest question of the majority's replies: _majority_until <= now + lease.
         # 0 if no majority names `primary` with `highest_epoch`.
         self._majority_until = 0.0
         self.primary: Address | None = None
@@ -191,9 +191,9 @@ class SentinelWatcher:
         await asyncio.gather(*(sentinel.aclose() for sentinel in self.sentinels))
 
     async def locate(self) -> Address:
-        """Ask all Sentinels now for the primary. Return when a majority agrees, or all questions were answered or failed.
+        """Ask all Sentinels now for the primary. Return when a majority agrees, or every question has a reply or failed.
 
-        If no Sentinel answers, return the last known primary: the caller checks its ROLE.
+        If no Sentinel replies, return the last known primary: the caller checks its ROLE.
         If none is known, raise redis-py's `ConnectionError` with the cause for each Sentinel.
         """
         asked = time.monotonic()
@@ -229,7 +229,7 @@ class SentinelWatcher:
             self._set_primary(max(votes, key=lambda primary: (votes[primary], primary == self.primary)))
         asked = sorted((a.asked_at for a in answers if a.primary == self.primary and a.epoch == self.highest_epoch), reverse=True)
         until = asked[self._majority - 1] + self._lease_seconds if len(asked) >= self._majority else 0.0
-        if self._majority_until < now:  # there was no majority any more: the lease begins again with this answer
+        if self._majority_until < now:  # there was no majority any more: the lease begins again with this reply
             self._named_since = now
         self._majority_until = until
         self._on_update()
@@ -249,12 +249,12 @@ class SentinelWatcher:
 def _answer(named: Any, state: Any, asked_at: float) -> Answer:
     if not named:
         raise ValueError("this Sentinel does not know the primary")
-    # A Sentinel that has promoted a replica answers with the new epoch at once, before it announces the replica.
+    # A Sentinel that has promoted a replica replies with the new epoch at once, before it announces the replica.
     return Answer(Address(named[0].decode(), int(named[1])), int(fields_of(state)[b"config-epoch"]), asked_at)
 
 
 def fields_of(state: Any) -> dict[bytes, bytes]:
-    """The fields of a Sentinel's answer about one server. It is a map with RESP3 and a flat list with RESP2."""
+    """The fields of a Sentinel's reply about one server. It is a map with RESP3 and a flat list with RESP2."""
     if isinstance(state, dict):
         return state
     return dict(zip(state[::2], state[1::2], strict=True))

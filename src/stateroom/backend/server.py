@@ -171,7 +171,7 @@ class ServerClient:
             self._near.drop(keys)
 
     def _connected(self) -> None:
-        """Trust the server while it is connected: there is no other, or it is a Cluster's.
+        """Trust the server while it is connected. It is the only server, or a Cluster's primary.
 
         A Cluster's primary that is cut off from the others refuses commands (CLUSTERDOWN).
         """

@@ -1,7 +1,7 @@
 """How far one primary may be trusted right now.
 
-A working connection proves little: an old primary that was cut off answers everybody on its side. What makes a primary
-trustworthy depends on how it was found. Readers of this only compare two numbers.
+A working connection proves little: an old primary that was cut off still replies to the clients on its side. How a primary
+becomes trustworthy depends on how it was found. Readers of this only compare two numbers.
 Times are of the monotonic clock, in seconds.
 """
 
@@ -69,4 +69,4 @@ class Glimpse:
 
 
 UNKNOWN = Standing()
-"""The standing of a primary that nobody knows. It is never connected."""
+"""The standing of an unknown primary. It is never connected."""

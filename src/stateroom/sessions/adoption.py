@@ -1,7 +1,7 @@
-"""Sessions of another session library become sessions here.
+"""Takes over sessions of another session library.
 
-The token is derived from the old session's secret by a key that only this deployment has. So parallel requests, also on
-several workers, make one session of it, and a request whose response was lost makes the same one.
+The token is derived from the old session's secret with a key that only this deployment has. So parallel requests, also on
+several workers, make the same session of it. If a response is lost, the next request makes the same session again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Adopted(NamedTuple):
-    """`ref`: the session that it became. `created_ms`: since when that is stored. `is_new`: this call has stored it."""
+    """`ref`: the new session. `created_ms`: when it was stored. `is_new`: this call has stored it."""
 
     ref: SessionRef
     created_ms: int
@@ -32,28 +32,28 @@ class Adopted(NamedTuple):
 
 
 class Fitting(NamedTuple):
-    """What a session here can hold of another's data. `left_out`: the keys that it cannot, and why."""
+    """The data of another library's session that a session here can hold. `left_out`: other keys, and the reasons."""
 
     data: dict[str, bytes]
     left_out: dict[str, str]
 
 
 class Adoption:
-    """Makes sessions of what another library stored."""
+    """Makes sessions from the data that another library stored."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     @property
     def has_journal(self) -> bool:
-        """Whether an end of the adopted session is known for good."""
+        """Whether there is a journal that keeps the ends of adopted sessions."""
         return self._parts.trust.has_journal
 
     def fit(self, data: Mapping[str, Any]) -> Fitting:
         """Encode data that `json.loads` has read. Python's JSON has more values than JSON: NaN, infinity, lone surrogates.
 
-        If the rest takes more than `SESSION_MAX_BYTES`, the largest values are left out until it does not. Parallel requests
-        get the same.
+        If the rest takes more than `SESSION_MAX_BYTES`, the largest values are left out until the rest fits. Parallel requests
+        get the same result.
         """
         fitting, left_out = {}, {}
         for key, value in data.items():
@@ -75,7 +75,7 @@ class Adoption:
     async def adopt(
         self, session: Session, secret: str, user_id: UserId | None, data: Mapping[str, bytes], client_notes: Mapping[str, str]
     ) -> Adopted | None:
-        """Store the session under the token of its secret and make `session` it; None if it has ended here before.
+        """Store the session under the token of its secret, and load it into `session`. None if it has ended here before.
 
         `data`: as `fit` returns it. Raises `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
@@ -103,17 +103,17 @@ class Adoption:
     async def follow(
         self, session: Session, secret: str, user_id: UserId | None, handle: str, client_notes: Mapping[str, str]
     ) -> None:
-        """Load what the secret's session became, if it is the one with this handle."""
+        """Load the session that was made of the secret, if it has this handle."""
         for token in self._parts.key_ring.derive_tokens(secret):
             if handle_of(token) == handle:
                 await self._parts.loader.load(record_of(session), self._credential(token, user_id), lambda: client_notes)
                 return
 
     def _credential(self, token: bytes, user_id: UserId | None) -> Credential:
-        """As if it had been sealed now. Nobody has just given a password.
+        """A credential as if it had been sealed now. Its time of sign-in is 0, because no password was given.
 
-        It is of the first generation and the first epoch: whatever has ended all of the user's sessions, or everybody's, has
-        ended the old one too.
+        It has the first generation and the first epoch. So an earlier end of all of the user's sessions, or of all users'
+        sessions, ends it too.
         """
         settings, now = self._parts.settings, self._parts.clock.now_ms()
         return Credential(
@@ -124,7 +124,7 @@ class Adoption:
 
 
 def _encoded(key: str, value: Any) -> bytes | None:
-    """JSON of a value; None if a handler that reads it would not get this value."""
+    """JSON of a value; None if JSON would give a handler another value back."""
     try:
         key.encode()
         encoded = msgspec.json.encode(value)

@@ -1,7 +1,7 @@
-"""Gauges of the present state: this process' when somebody reads them, the fleet's every few seconds.
+"""Gauges of the present state: of this process at each scrape, of the deployment every few seconds.
 
-One worker of the fleet, the one that sweeps, counts the live sessions and leaves the number in the store for the
-others. So nothing is counted when Prometheus asks, and a hundred workers cost Redis hardly more than one.
+The worker that sweeps counts the live sessions of the deployment and leaves the number in the store for the others. So a
+scrape by Prometheus counts nothing, and a hundred workers cost Redis hardly more than one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .wiring import Parts
 
 REFRESH_SECONDS = 0.25
-"""A worker that is killed has not told the others about this much time."""
+"""If a worker is killed, its figures of at most this time are lost."""
 COUNT_KEPT_MS = 10_000
 
 
@@ -36,7 +36,7 @@ class Figures:
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def count_sessions(self, *, for_all: bool) -> None:
-        """Count the live sessions of the fleet, or take the number from the worker that counts."""
+        """Count the live sessions of the deployment, or take the number from the worker that counts."""
         store = self._parts.store
         try:
             if for_all:
@@ -46,7 +46,7 @@ class Figures:
                 active = await store.published_active()
         except Unavailable:
             active = None
-        self._metrics.sessions_active.set(math.nan if active is None else active)  # no figure, rather than an old one
+        self._metrics.sessions_active.set(math.nan if active is None else active)  # no figure is better than an old one
 
     async def ask_primaries(self) -> None:
         """Ask each primary about its memory and replicas."""

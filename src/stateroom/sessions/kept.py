@@ -1,4 +1,4 @@
-"""Everything that is kept of one user's sessions, in the forms in which it is kept: for an export of personal data."""
+"""All stored facts of one user's sessions, in their stored form, for an export of personal data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KeptSession:
-    """A stored session. `signed_in_ms`: milliseconds since the epoch; 0 if nobody gave a password."""
+    """A stored session. `signed_in_ms`: milliseconds since the epoch; 0 if no password was given."""
 
     info: SessionInfo
     signed_in_ms: int
@@ -28,7 +28,7 @@ class KeptSession:
 
 @dataclass(frozen=True, slots=True)
 class KeptOfUser:
-    """`ends`: the journal's rows, in order. `generation`: how often all of the user's sessions were ended."""
+    """`ends`: the journal's rows, in order. `generation`: the user's; each end of all sessions raises it."""
 
     sessions: list[KeptSession]
     ends: list[Row]
@@ -36,7 +36,7 @@ class KeptOfUser:
 
 
 async def kept_of_user(parts: Parts, user_id: UserId) -> KeptOfUser:
-    """Raises `StoreUnavailable`, `DatabaseUnavailable` rather than leave something out."""
+    """Leaves nothing out: if something cannot be read, it raises `StoreUnavailable` or `DatabaseUnavailable`."""
     user = user_key(user_id)
     sessions = [_kept(handle, fields) for handle, fields in await parts.store.of_user(user)]
     return KeptOfUser(sessions, await parts.journal.of_user(user), (await parts.journal.current(user)).generation)

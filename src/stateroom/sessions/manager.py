@@ -38,8 +38,8 @@ LISTED_AT_MOST = 1000
 class SessionManager:
     """Sessions of one application.
 
-    A call that asks Redis raises `StoreUnavailable`, and a call that asks the journal `DatabaseUnavailable`, if there is no
-    answer. There is none before the application has started.
+    A call that asks Redis raises `StoreUnavailable` if Redis does not reply, and a call that asks the journal raises
+    `DatabaseUnavailable`. Before the application has started neither replies.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -52,13 +52,13 @@ class SessionManager:
 
     @property
     def clock(self) -> Clock:
-        """Redis' time, by which sessions go: `now_ms()` is milliseconds since the epoch."""
+        """Redis' time, which sessions use: `now_ms()` is milliseconds since the epoch."""
         return self._parts.clock
 
     # One session
 
     def anonymous(self) -> Session:
-        """A visitor's session that is not stored."""
+        """A new session of an anonymous visitor. It is not stored."""
         return Session(SessionRecord(), self._parts.saver)
 
     async def create(
@@ -72,8 +72,8 @@ class SessionManager:
     ) -> Session:
         """Store a new session with this data, signed in if a user is given. `seal` makes the client's value.
 
-        `metadata`: what it notes of the client (`SessionInfo`). `max_age`: see `sign_in`.
-        Raises `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`; `TypeError` for data that JSON cannot say.
+        `metadata`: notes of the client (`SessionInfo`). `max_age`: see `sign_in`.
+        Raises `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`; `TypeError` for data that JSON cannot hold.
         """
         session = self.anonymous()
         session.update(data or {})
@@ -83,13 +83,13 @@ class SessionManager:
     async def load(
         self, value: str, client_notes: ClientNotesOf = dict, *, may_copy: bool = True, purpose: Purpose = "cookie"
     ) -> Session:
-        """The session of a sealed value, or of an access token. This call raises nothing. Attributes of the session may.
+        """The session of a sealed value, or of an access token. This call raises nothing. Attributes of the session may raise.
 
-        If the value does not open, it is an anonymous visitor's session. If it opens and the session is gone, `ended` says
-        why. While Redis is unavailable it may be `degraded`: the user is known, the data is not. If not even that can be
-        known, everything that is asked of the session raises why.
-        `client_notes`: returns what a session that is stored again notes of its client. `may_copy`: a copy of it is good
-        enough (`SESSION_CACHE_MAX_AGE`). `purpose`: what the value came as. A bearer may be an access token too.
+        If the value does not open, it is an anonymous visitor's session. If it opens and the session has ended, `ended` says
+        why. While Redis is unavailable it may be `degraded`: the user is known, the data is unknown. If even the user cannot be
+        known, every use of the session raises the cause.
+        `client_notes`: returns the notes of the client, for a session that is stored again. `may_copy`: a copy may be used
+        (`SESSION_CACHE_MAX_AGE`). `purpose`: whether the value came as a cookie or a bearer. A bearer may be an access token.
         """
         record = SessionRecord()
         try:
@@ -106,31 +106,31 @@ class SessionManager:
         return Session(record, self._parts.saver)
 
     def opens(self, value: str) -> bool:
-        """Whether a bearer is one of ours, whatever has become of its session."""
+        """Whether a bearer is one of ours. Its session may have ended."""
         try:
             return self._open(value, "bearer") is not None
         except DatabaseUnavailable:  # it looks like ours
             return True
 
     def recognises(self, value: str) -> bool:
-        """Whether a value has the form of a credential of ours: one for any place, also if it opens nothing any more.
+        """Whether a value has the form of one of our credentials, for any purpose, also if it opens nothing any more.
 
-        An application behind a proxy that asks us must not see it.
+        A proxy that asks us must not pass such a value on to the application behind it.
         """
         tokens = self._parts.access_tokens
         return self._parts.key_ring.recognises(value) or (tokens is not None and tokens.recognises(value))
 
     def seal(self, session: Session, purpose: Purpose = "cookie") -> str:
-        """The value that opens a stored session: for a cookie, or for a bearer. One is no good as the other.
+        """The value that opens a stored session, for a cookie or for a bearer. A cookie's value does not open as a bearer.
 
-        Raises `DatabaseUnavailable` while it is unknown which deployment this is. Raises `ValueError` if nothing is stored,
-        or if an access token opened the session: that is good for minutes only.
+        Raises `DatabaseUnavailable` while the deployment id is unknown. Raises `ValueError` if nothing is stored, or if an
+        access token opened the session: an access token is good for minutes only.
         """
         record = record_of(session)
         if not record.token:
             if record.is_stored:
-                raise ValueError("an access token opened the session, and must not outlive itself as a sealed value")
-            raise ValueError("the session is not stored; write to it, or sign in, first")
+                raise ValueError("an access token opened the session; only a session of a cookie or a sealed bearer can be sealed")
+            raise ValueError("the session is not stored; write to it or sign in first")
         return self._parts.key_ring.seal(
             record.token,
             purpose,
@@ -146,18 +146,21 @@ class SessionManager:
         )
 
     async def save(self, session: Session, *, renew: bool = False) -> bool:
-        """Write what changed; with `renew`, slide the idle lifetime if that is due. Whether the client needs a new value.
+        """Write the changes; with `renew`, slide the idle lifetime if that is due. Returns whether the client needs a new value.
 
         Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
         return await self._parts.saver.save(record_of(session), renew=renew)
 
     async def renew(self, session: Session) -> bool:
-        """Slide the idle lifetime, unless that was done within `SESSION_RENEW_INTERVAL`. False if it could not be done now."""
+        """Slide the idle lifetime, unless it was slid within `SESSION_RENEW_INTERVAL`.
+
+        If Redis is unavailable or the session is gone, this returns False and raises nothing.
+        """
         return await self._parts.saver.renew(record_of(session))
 
     async def was_replaced(self, session: Session) -> bool:
-        """Whether the client of the ended session that a request brought has a newer one, or may have. Raises nothing."""
+        """Whether the client has, or may have, a newer session than the ended one that its request brought. Raises nothing."""
         gone = record_of(session).gone
         if gone is None:
             return False
@@ -185,14 +188,14 @@ class SessionManager:
         epoch: str | None = None,
         degraded: bool = True,
     ) -> None:
-        """Give the session a new id and this user. An anonymous visitor's data comes along, another user's does not.
+        """Give the session a new id and this user. The data of an anonymous visitor stays, another user's data does not.
 
-        While the store takes no writes the session is degraded: only its sealed value carries it. It is stored with a later
-        request, as a session that Redis has lost is. `max_age`: it lives so many seconds at most.
-        `generation`: the user's, and `epoch`: the deployment's, both read before the password was looked up.
-        `degraded=False`: if the store cannot take it, this raises `StoreUnavailable`.
-        Raises `SessionEnded` if all of the user's sessions were ended since then. The session is then what it was before.
-        `ValueError` for a `max_age` below 1.
+        While the store takes no writes the session is degraded: only its sealed value carries it. A later request stores it, in
+        the same way as a session that Redis has lost. `max_age`: it lives at most this many seconds.
+        `generation`: the user's, and `epoch`: the deployment's, both read before the password was checked.
+        `degraded=False`: if the store takes no writes, this raises `StoreUnavailable`.
+        Raises `SessionEnded` if all of the user's sessions were ended since then. The session then stays as it was before.
+        Raises `ValueError` for a `max_age` below 1.
         """
         record = record_of(session)
         async with self._parts.saver.turn(record):
@@ -208,15 +211,15 @@ class SessionManager:
             )
 
     async def generation(self, user_id: UserId) -> int:
-        """How often all of a user's sessions were ended. Raises `DatabaseUnavailable`."""
+        """The user's generation, which each end of all of the user's sessions raises. Raises `DatabaseUnavailable`."""
         return (await self._parts.journal.current(user_key(user_id))).generation
 
     async def rotate(self, session: Session, *, signs_in: bool = False) -> None:
-        """Give a stored session a new id, after any change of privilege; its data stays.
+        """Give a stored session a new id; its data stays. Call this after any change of privilege.
 
-        `signs_in`: the user has just given the password. Once the old session's end is committed the new one is good,
-        whatever becomes of the store: it is stored now or, without its data, later. Raises `NotByAccessToken`,
-        `SessionEnded`, `StoreUnavailable`, `DatabaseUnavailable`.
+        `signs_in`: the user has just given the password. Once the old session's end is committed the new session is good. If
+        the store fails then, a later request stores the session without its data. Raises `NotByAccessToken`, `SessionEnded`,
+        `StoreUnavailable`, `DatabaseUnavailable`.
         """
         record = record_of(session)
         async with self._parts.saver.turn(record):
@@ -227,11 +230,11 @@ class SessionManager:
                 await self._parts.sign_ins.rotate_visitors(record)
 
     async def end(self, session: Session, reason: str = "logout") -> None:
-        """End a session for good. It is an anonymous visitor's afterwards. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
+        """End a session. Afterwards it is an anonymous visitor's. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
         record = record_of(session)
         async with self._parts.saver.turn(record):
             ref = record.ending_ref
-            if ref is None and record.fault is not None:  # nothing is known of the session, not even which one it is
+            if ref is None and record.fault is not None:  # nothing is known of the session, not even its id
                 raise record.fault
             if ref is not None:
                 await self._parts.ends.end(ref, reason)
@@ -244,11 +247,11 @@ class SessionManager:
     async def list(self, user_id: UserId, *, limit: int = LISTED_AT_MOST, before: Before | None = None) -> list[SessionInfo]:
         """The user's live sessions, newest first, at most `limit` of them. Raises `StoreUnavailable`.
 
-        `before`: the last session of the previous page, or its `id` and `created_at`; it may have ended since.
-        One that cannot be read is left out and logged. Raises `ValueError` for a limit below 1.
+        `before`: the last session of the previous page, or its `id` and `created_at`. It may have ended meanwhile.
+        An unreadable session is left out and logged. Raises `ValueError` for a limit below 1.
         """
         if limit < 1:
-            raise ValueError("a list has at least one place")
+            raise ValueError("limit must be at least 1")
         position = None if before is None else Position(*place_of(before))
         found = await self._parts.store.newest(user_key(user_id), limit=limit, before=position)
         return [SessionInfo.of(handle, fields) for handle, fields in found]
@@ -256,7 +259,7 @@ class SessionManager:
     async def revoke(self, user_id: UserId, handle: str, *, reason: str = "revoked") -> bool | None:
         """End one session of the user. False if the user has no such session, None if that cannot be known.
 
-        If it cannot be known, the session is ended all the same. Raises `StoreUnavailable`, `DatabaseUnavailable`.
+        If it cannot be known, the end is committed nevertheless. Raises `StoreUnavailable`, `DatabaseUnavailable`.
         """
         parts, ref = self._parts, SessionRef(user_key(user_id), handle)
         if not is_handle(handle):
@@ -282,10 +285,10 @@ class SessionManager:
     ) -> int | None:
         """End every session of the user, except `keep`, which gets a new id. Returns how many ended, None if unknown.
 
-        `in_transaction` is called with the connection that is about to commit the end: what it writes is stored together
-        with the end of the sessions, or neither is. It needs the journal; `ValueError` without one.
-        Raises `SessionEnded` if `keep` has ended meanwhile, `NotByAccessToken` if an access token opened it: nobody else is
-        ended then. Raises `StoreUnavailable`, `DatabaseUnavailable`.
+        `in_transaction` is called with the connection that is about to commit the end. Its writes and the end are committed
+        together or not at all. It needs the journal; without one this raises `ValueError`.
+        Raises `SessionEnded` if `keep` has ended meanwhile, and `NotByAccessToken` if an access token opened it; then no session
+        is ended. Raises `StoreUnavailable`, `DatabaseUnavailable`.
         """
         user, parts = user_key(user_id), self._parts
         if in_transaction is not None and not parts.trust.has_journal:
@@ -304,27 +307,27 @@ class SessionManager:
         )
 
     async def kept_of_user(self, user_id: UserId) -> KeptOfUser:
-        """Everything that is kept of the user's sessions. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
+        """All stored facts of the user's sessions. Raises `StoreUnavailable`, `DatabaseUnavailable`."""
         return await kept_of_user(self._parts, user_id)
 
     async def end_everybody(self) -> int | None:
-        """End every session of the deployment, whoever's. Returns how many ended, None if unknown. Raises `DatabaseUnavailable`."""
+        """End the sessions of all users. Returns how many ended, None if unknown. Raises `DatabaseUnavailable`."""
         return await self._parts.ends.everybody()
 
     def report_unknown(self, user_id: UserId) -> None:
-        """The application did not find the user of a session. If a second look confirms that, the user's sessions are ended."""
+        """Report a user whom the application did not find. If a second look confirms it, the user's sessions end."""
         self._parts.unknown_users.report(user_key(user_id))
 
     def own(self, database: Steps) -> OwnDatabase:
-        """The user database for tables of one's own: each step raises `DatabaseUnavailable` if it is another deployment's."""
+        """The user database, for the application's tables. A step in another deployment's raises `DatabaseUnavailable`."""
         from .journal.own_database import OwnDatabase
 
         return OwnDatabase(database, self._parts.deployment)
 
-    # The fleet
+    # The deployment
 
     async def count_active(self) -> int:
-        """The number of live sessions of the whole fleet. Raises `StoreUnavailable`."""
+        """The number of live sessions of the deployment. Raises `StoreUnavailable`."""
         return await self._parts.store.count_active()
 
     async def sweep(self) -> int:
@@ -360,8 +363,8 @@ class SessionManager:
     def mint_access_token(self, session: Session) -> tuple[str, int]:
         """An access token for a signed-in session, and how many seconds it is good.
 
-        Raises `ValueError` without `JWT_KEYS`, `NotByAccessToken` if an access token opened the session: tokens that mint each
-        other would be good for as long as the session.
+        Raises `ValueError` without `JWT_KEYS`. Raises `NotByAccessToken` if an access token opened the session, because tokens
+        that mint tokens would be good for as long as the session.
         """
         if self._parts.access_tokens is None:
             raise ValueError("access tokens are off; JWT_KEYS turns them on")
@@ -391,7 +394,7 @@ class SessionManager:
 
 
 def check_can_rotate(session: Session) -> None:
-    """Raises `NotByAccessToken` if an access token opened the session: no new value could reach the client."""
+    """Raises `NotByAccessToken` if an access token opened the session, because no new value could reach the client."""
     record = record_of(session)
     if record.is_stored and not record.is_sealable:
         raise NotByAccessToken

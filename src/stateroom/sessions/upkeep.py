@@ -1,4 +1,4 @@
-"""What the sessions of one process need now and then: a sweep, a comparison of clocks, a pruned journal."""
+"""Regular tasks of one process: sweep, compare clocks, prune the journal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PRUNED_AT_ONCE = 5000
 
 
 class Upkeep:
-    """The steps of one process. Each raises `StoreUnavailable` or `DatabaseUnavailable`, and can be tried again."""
+    """The regular tasks of one process. Each raises `StoreUnavailable` or `DatabaseUnavailable`, and can be tried again."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -21,7 +21,7 @@ class Upkeep:
 
     @property
     def sweeps(self) -> bool:
-        """Whether this process is the one of the fleet that sweeps and replays the journal each second."""
+        """Whether this process is the one of the deployment that sweeps and replays the journal each second."""
         return self._parts.replay.sweeps
 
     async def calibrate(self) -> None:
@@ -29,20 +29,20 @@ class Upkeep:
         await self._parts.clock.calibrate(self._parts.client, self._parts.key_names.sweeper)
 
     async def flush_ends(self) -> None:
-        """Write down the ends that were acknowledged while the journal was unavailable."""
+        """Commit the ends that were acknowledged while the journal was unavailable."""
         await self._parts.ends.flush()
 
     async def prune_journal(self) -> int:
-        """Drop journal rows that no session needs any more, a bounded number of them. Returns how many.
+        """Delete journal rows that no session needs any more, at most `PRUNED_AT_ONCE`. Returns how many.
 
-        A row must be due by the database's clock and by Redis', which sealed values go by: one of them may be wrong for long.
+        A row must be due by the database's clock and by Redis' clock, which sealed values use. One clock may be wrong for long.
         """
         journal = self._parts.journal
         due_at = self._looks.look(min(await journal.now_ms(), self._parts.clock.now_ms()))
         return 0 if due_at is None else await journal.prune(due_at, PRUNED_AT_ONCE)
 
     async def look_whose(self) -> None:
-        """See that Redis belongs to this deployment, and write the deployment's id back if Redis has lost it."""
+        """Check that Redis belongs to this deployment, and write the deployment's id back if Redis has lost it."""
         await self._parts.membership.look_at_all()
 
     async def end_unknown_users(self) -> None:
@@ -50,7 +50,7 @@ class Upkeep:
         await self._parts.unknown_users.turn(sweeps=self.sweeps)
 
     async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:
-        """Become the process that sweeps, unless another one is; whether this one is it now."""
+        """Become the process that sweeps, unless another one is it. Returns whether this process is it now."""
         replay = self._parts.replay
         replay.sweeps = False
         replay.sweeps = await self._parts.store.claim_sweep(worker, hold_ms=hold_ms)

@@ -1,4 +1,4 @@
-"""Sessions of responses that stay open: which of them have ended?"""
+"""Tells which sessions of open responses have ended."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class SessionWatch:
-    """What one process knows of ends, without a request's loading a session."""
+    """What one process knows of ends. It loads no sessions."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     @property
     def has_journal(self) -> bool:
-        """Whether ends are heard from the journal. Otherwise only asking the store tells."""
+        """Whether the journal tells of ends. Without a journal the store must be asked."""
         return self._parts.trust.has_journal
 
     @property
@@ -31,7 +31,7 @@ class SessionWatch:
         return self._parts.tail.is_away
 
     def reason(self, ref: SessionRef, carried: Current) -> str | None:
-        """Why this session, which carries that, has ended, as far as this process has heard."""
+        """Why this session, with this generation and epoch, has ended, as far as this process knows."""
         return self._parts.tail.reason(ref, carried)
 
     async def expiry_of(self, ref: SessionRef) -> int | None:
@@ -40,7 +40,7 @@ class SessionWatch:
         return None if fields is None or not is_readable(fields, ref.handle) else expires_ms(fields)
 
     async def tombstone(self, ref: SessionRef) -> str | None:
-        """Why the session was ended while the journal was unavailable; None if it was not, or Redis does not answer."""
-        with contextlib.suppress(StoreUnavailable):  # a Cluster's other shards answer
+        """The reason in the session's tombstone; None if it has none, or Redis does not reply."""
+        with contextlib.suppress(StoreUnavailable):  # the other shards of a Cluster may reply
             return await self._parts.store.tombstone(ref)
         return None

@@ -45,7 +45,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The two stores, what is sealed, and each step of a session's life. `access_tokens`: None if they are off."""
+    """The parts: the two stores, sealing, and each step of a session's life. `access_tokens`: None if they are off."""
 
     settings: Settings
     metrics: Metrics
@@ -76,7 +76,7 @@ class Parts:
 def wire(
     settings: Settings, metrics: Metrics, client: RedisClient, journal: EndsJournal, known_users: KnownUsers | None = None
 ) -> Parts:
-    """All parts, over these two stores. `known_users`: asks the application's table of users. Raises `SettingsError`."""
+    """Make all parts, over these two stores. `known_users`: asks the application's table of users. Raises `SettingsError`."""
 
     def count_shortfall(script: str, reached: int) -> None:
         metrics.redis_wait_shortfalls.inc()
@@ -225,7 +225,7 @@ def wire(
 
 
 def _access_tokens(settings: Settings, clock: RedisClock, deployment: Deployment) -> AccessTokens | None:
-    """None if tokens are off: without keys, and in embedded mode, which makes its own key, also without PyJWT."""
+    """None if tokens are off: there are no keys, or, in embedded mode, which makes its own key, PyJWT is not installed."""
     if not settings.jwt_keys and not find_spec("jwt"):
         return None
     keys = load_token_keys(settings)

@@ -44,7 +44,7 @@ class Number(int):
 
 @pytest.mark.parametrize("user_id", [Text("ada"), Number(7)])
 def test_subclasses_are_no_ids_because_no_sealed_value_can_hold_them(user_id: str | int) -> None:
-    with pytest.raises(TypeError, match=r"not (Text|Number); pass str"):
+    with pytest.raises(TypeError, match=r"not (Text|Number); convert it with str"):
         user_key(user_id)
 
 

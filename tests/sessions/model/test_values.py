@@ -167,7 +167,7 @@ def test_what_is_mutated_into_a_forbidden_type_is_found_when_it_is_saved() -> No
     record["dates"] = [1]
     record.accept(record.delta())
     record["dates"].append(dt.date(2026, 1, 1))
-    with pytest.raises(TypeError, match=r"session\['dates'\]\[1\] is of the type date"):
+    with pytest.raises(TypeError, match=r"session\['dates'\]\[1\] has the type date"):
         record.delta()
 
 

@@ -160,7 +160,7 @@ async def test_a_mark_beyond_the_journal_means_that_the_database_was_restored(
     session = await place.manager.create("ada")
     await place.record(session)
     await place.client.execute("", "SET", place.mark_key, 1000)
-    with pytest.raises(StoreUnavailable, match="went back"):
+    with pytest.raises(StoreUnavailable, match="replayed from the beginning"):
         await place.turn()
     monkeypatch.setattr(tail_module, "QUIET_SECONDS", 0.0)
     with pytest.raises(DatabaseUnavailable, match="was restored"):

@@ -1,4 +1,4 @@
-"""How a user's generation is read and raised, in one statement each, so that nobody changes it in between."""
+"""Statements that read and raise a user's generation, one statement for each step, so that no change comes between."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ HOLD = text(
     "INSERT INTO session_generations (user_key, generation) VALUES (:user, 0) "
     "ON CONFLICT (user_key) DO UPDATE SET generation = session_generations.generation RETURNING generation"
 )
-"""Read the generation, and let nobody else change it before the transaction ends."""
+"""Read the generation, and lock it until the transaction ends."""
 RAISE = text(
     "INSERT INTO session_generations (user_key, generation) VALUES (:user, :least) "
     "ON CONFLICT (user_key) DO UPDATE SET generation = CASE WHEN session_generations.generation < excluded.generation "
     "THEN excluded.generation ELSE session_generations.generation + 1 END RETURNING generation"
 )
-"""Make it one higher, and at least `least`: a restored database may have forgotten some."""
+"""Make it one higher, and at least `least`, because a restored database may have forgotten some numbers."""
 AT_LEAST = text(
     "INSERT INTO session_generations (user_key, generation) VALUES (:user, :least) "
     "ON CONFLICT (user_key) DO UPDATE SET generation = CASE WHEN session_generations.generation < excluded.generation "

@@ -1,7 +1,7 @@
-"""What sessions need of the journal of ends, and what stands in its place if there is none.
+"""The journal of ends as sessions need it, and its replacement for applications without a database.
 
-Kept apart from `sql.py`: an application without a database need not import SQLAlchemy, which is half of what
-`import stateroom` takes.
+It is kept apart from `sql.py`, so that an application without a database need not import SQLAlchemy. SQLAlchemy takes half
+of the time of `import stateroom`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..model.rows import TO_THE_LAST, EndRow, InTransaction, Row
 
 ROWS_REMEMBERED = 10_000
 REMEMBERED_MS = 600_000
-"""How long Redis keeps, without a journal, why a session ended: longer than any request that came with its old value."""
+"""How long Redis keeps, without a journal, why a session ended: longer than a request with its old value takes."""
 
 
 class Reading(NamedTuple):
-    """One read of the tail. `nonces`: of those rows that were to be checked and are there."""
+    """One read of the tail. `nonces`: by number, for the rows that were to be checked and exist."""
 
     rows: Sequence[Row]
     nonces: Mapping[int, str | None]
@@ -31,16 +31,16 @@ class Reading(NamedTuple):
 
 
 class EpochChange(NamedTuple):
-    """`before`: the epoch whose sessions have ended. `after`: that of the next ones."""
+    """`before`: the epoch whose sessions have ended. `after`: the epoch of the next sessions."""
 
     before: str
     after: str
 
 
 class LookedUp(NamedTuple):
-    """Every row of some sessions, the generation of each of their users that has one, and whose journal it is.
+    """Every row of several sessions, the generations of their users if they have any, and the deployment of the journal.
 
-    `nonces`: of those rows that were to be checked and are there.
+    `nonces`: by number, for the rows that were to be checked and exist.
     """
 
     rows: Sequence[Row]
@@ -50,7 +50,7 @@ class LookedUp(NamedTuple):
 
 
 class Successors(NamedTuple):
-    """`not_ended`: those that have no end of their own. `is_complete`: false if there are more successors than were read."""
+    """`not_ended`: the successors without an end of their own. `is_complete`: false if there are more than were read."""
 
     not_ended: Sequence[SessionRef]
     is_complete: bool
@@ -60,7 +60,7 @@ class EndsJournal(Protocol):
     """The journal. Each call raises `DatabaseUnavailable`."""
 
     has_journal: bool
-    """False for the stand-in (`DATABASE_URL=none`)."""
+    """False for `NoJournal` (`DATABASE_URL=none`)."""
 
     def belong_to(self, deployment: Deployment) -> None:
         """From now on commit nothing to another deployment's database."""
@@ -79,7 +79,7 @@ class EndsJournal(Protocol):
     ) -> int:
         """Commit the end of every session that the user has now. Returns the generation of their next sessions.
 
-        `seen`: the highest generation that one of them has. The journal's own is lower if its database is an older copy.
+        `seen`: the highest generation of the user's sessions. The journal's own is lower if its database is an older copy.
         """
 
     async def rotate(
@@ -90,12 +90,11 @@ class EndsJournal(Protocol):
         revokes: str | None,
         in_transaction: InTransaction | None = None,
     ) -> bool:
-        """Commit the rotation of a session that carries this; with a reason `revokes`, also the end of every other one.
+        """Commit the rotation of a session, and with a reason `revokes` also the end of the user's other sessions.
 
-        The others' end is a generation one higher than this session's.
-        False, and nothing is committed, if the session has ended already: by a row of its own, by a raised generation, or
-        with everybody's.
-        Calls for one user's sessions take turns.
+        `current`: the session's generation and epoch. The others are ended by a generation one higher.
+        If the session has ended already (by its own row, a raised generation or a new epoch), this commits nothing and
+        returns False. Calls for one user's sessions take turns.
         """
 
     async def current(self, user: str) -> Current:
@@ -105,13 +104,13 @@ class EndsJournal(Protocol):
         """Commit the end of every session of the deployment."""
 
     async def recommit(self, rows: Sequence[Row]) -> int:
-        """Commit those of these rows that a restored database lacks, and what they did to generations and the epoch.
+        """Commit the rows that a restored database lacks, and their effects on generations and the epoch.
 
         Returns how many it lacked. Marks the database as restored.
         """
 
     async def lacks(self, rows: Sequence[Row]) -> bool:
-        """Whether one of these rows is missing, and none does the same. Numbers and random words are not compared."""
+        """Whether one of these rows is missing, and no other row has its effect. Numbers and nonces are not compared."""
 
     async def reason(self, ref: SessionRef, generation: int) -> str | None:
         """Why this session ended, or None if no row says so."""
@@ -120,28 +119,28 @@ class EndsJournal(Protocol):
         """The last rows, oldest first."""
 
     async def raised(self, after: int, limit: int) -> list[Row]:
-        """Rows that ended all of a user's sessions, or everybody's, numbered higher than `after`, in order."""
+        """Rows that ended all sessions of a user or of all users, numbered higher than `after`, in order."""
 
     async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
         """Rows numbered higher than `after`, and those of `gaps` that are there now, in order."""
 
     async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
-        """What the journal has of these sessions."""
+        """Look these sessions up."""
 
     async def successors(self, ref: SessionRef, limit: int) -> Successors:
-        """What rotations have made of a session, or tried to make: all that followed it, at most so many."""
+        """The successors of a session, also of rotations that failed later; at most `limit` of them."""
 
     async def of_user(self, user: str) -> list[Row]:
         """Every row of a user, in order."""
 
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
-        """The deployment's row; its lease and its name are these if it had none. None if there is no row."""
+        """The deployment's row, after its lease and name were set if it had none. None if there is no row."""
 
     async def clear_restored(self, *, seen: str) -> None:
-        """What a restore of the database left behind is cleared up, unless another restore was found meanwhile."""
+        """Note that the cleaning up after a restore of the database is done, unless another restore was found meanwhile."""
 
     async def prune(self, due_at: int, limit: int) -> int:
-        """Drop rows that were due then, at most so many and never the newest. Returns how many."""
+        """Delete rows that were due at this time, at most `limit` and never the newest. Returns how many."""
 
     async def now_ms(self) -> int:
         """The database's time, milliseconds since the epoch: rows expire by it."""
@@ -150,8 +149,8 @@ class EndsJournal(Protocol):
 class NoJournal:
     """With `DATABASE_URL=none` ends are as durable as Redis is.
 
-    Redis deletes the session, and for `REMEMBERED_MS` every worker can read there why it ended, and what a rotation has made
-    of it. This process remembers its own for longer.
+    Redis deletes the session. For `REMEMBERED_MS` every worker can read there why it ended, and its successor. A process
+    remembers its own ends for longer.
     `_rows`: the last ends that this process made; at most `ROWS_REMEMBERED`, the oldest is dropped first.
     """
 
@@ -167,7 +166,7 @@ class NoJournal:
         leave: Callable[[SessionRef, str, str | None, int], Awaitable[bool]],
         read: Callable[[SessionRef], Awaitable[tuple[str, str | None] | None]],
     ) -> None:
-        """From now on leave ends for other workers, and read theirs: `SessionStore.entomb` and `SessionStore.end_of`."""
+        """From now on write ends for other workers, and read theirs: `SessionStore.entomb` and `SessionStore.end_of`."""
         self._leave, self._read = leave, read
 
     def belong_to(self, deployment: Deployment) -> None:
@@ -178,7 +177,7 @@ class NoJournal:
             self._rows.setdefault(SessionRef(row.user, row.handle), row)
         self._forget_oldest()
         if self._leave is not None:
-            # What counts is that Redis deletes the session. If it cannot, that fails.
+            # The tombstone only tells the reason. If Redis cannot delete the session, the deletion itself raises.
             with contextlib.suppress(StoreUnavailable):
                 await asyncio.gather(
                     *(self._leave(SessionRef(row.user, row.handle), row.reason, row.successor, REMEMBERED_MS) for row in rows)

@@ -1,8 +1,8 @@
 """Looking sessions up in the journal: has this session ended, and what is its user's generation now?
 
-For sessions that the tail cannot vouch for: those known from a sealed value alone, those of a store that is not settled,
-and those that are stored again. A look-up is sent after the request came, so it sees every end that was committed
-before. Waiting requests share one. A worker has at most one under way.
+Sessions are looked up if the tail is not enough: sessions that are known from a sealed value alone, sessions of a store that
+is not settled, and sessions that are stored again. A lookup is sent after the request came, so it sees every end that was
+committed before. Waiting requests share one query. A worker sends one query at a time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ SESSIONS_AT_ONCE = 256
 
 
 class Verdict(NamedTuple):
-    """What the journal says of a session. `reason`: why it ended; None if it did not.
+    """The journal's state of a session. `reason`: why it ended; None if it did not.
 
-    `generation`: its user's now. A session of a lower generation has ended too. `epoch`: the deployment's now. A session of
-    another one has ended too.
+    `generation`: its user's generation now. A session of a lower generation has ended too. `epoch`: the deployment's epoch
+    now. A session of another epoch has ended too.
     """
 
     reason: str | None
@@ -38,9 +38,9 @@ class Verdict(NamedTuple):
 
 
 class Lookup:
-    """One worker's look-ups. `is_away`: whether the journal is known not to answer.
+    """One worker's lookups. `is_away`: whether the journal is known to be unavailable.
 
-    `_waiting`: sessions that no query has asked for yet. `_task`: asks until nobody waits; None while nobody waits.
+    `_waiting`: sessions that no query has asked for yet. `_task`: sends queries until none waits; None while none waits.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Lookup:
         self._task: asyncio.Task[None] | None = None
 
     async def ask(self, ref: SessionRef, carried: Current) -> str | None:
-        """Why this session, which carries that, has ended; None if it has not. Raises `DatabaseUnavailable`."""
+        """Why this session, with this generation and epoch, has ended; None if it has not. Raises `DatabaseUnavailable`."""
         verdict = await self._ask(ref)
         if verdict.reason is not None:
             return verdict.reason
@@ -84,7 +84,7 @@ class Lookup:
             future = asyncio.get_running_loop().create_future()
             self._waiting[ref] = future
             if self._task is None:
-                self._task = asyncio.create_task(self._answer_all(), name="stateroom journal look-ups")
+                self._task = asyncio.create_task(self._answer_all(), name="stateroom journal lookups")
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await asyncio.shield(future)
@@ -103,7 +103,7 @@ class Lookup:
         return () if self.unknown is None else await self.unknown({ref.user for ref in batch if ref.user})
 
     def _check_whose(self, deployment: DeploymentRow | None) -> None:
-        """Raises `DatabaseUnavailable` if it is another deployment's journal, or nobody's."""
+        """Raises `DatabaseUnavailable` if it is another deployment's journal, or names no deployment."""
         if self._journal.has_journal and (deployment is None or deployment.id != self._deployment.id):
             raise DatabaseUnavailable("the user database is another deployment's")
 
@@ -128,7 +128,7 @@ class Lookup:
             for future in batch.values():
                 if not future.done():
                     future.set_exception(fault)
-                    future.exception()  # whoever waited may have gone
+                    future.exception()  # the waiting request may have ended
             if not isinstance(error, DatabaseUnavailable):
                 raise
             return

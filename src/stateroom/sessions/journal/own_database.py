@@ -1,7 +1,7 @@
-"""The user database, as long as it is this deployment's.
+"""The user database, while it is this deployment's.
 
-A name may lead to another deployment's database for a moment: after a wrong change of DNS, or with a copy in its place. Its
-user 7 is another person, and a registration there would be lost. So each step first compares the deployment's id.
+A host name may lead to another deployment's database for a while: after a mistake in DNS, or if a copy took its place. User 7
+in it could be another person, and a registration there would be lost. So each step first compares the deployment's id.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OWNER = select(fleet.c.id).where(fleet.c.singleton == 1)
 class OwnDatabase:
     """Runs steps in the deployment's own database.
 
-    Each call raises `DatabaseUnavailable` for another deployment's database, and while it is not known which this is.
+    Each call raises `DatabaseUnavailable` for another deployment's database, and while our own id is unknown.
     """
 
     def __init__(self, database: Steps, deployment: Deployment) -> None:

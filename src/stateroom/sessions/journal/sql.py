@@ -6,8 +6,8 @@ with a generation ends every older session of the user, and a row with an epoch 
 a rotation names the session's new handle. A user's registration is a row too, which ends nothing: if it is missing, the
 database was restored from a backup that is older than the user (tail.py).
 
-A row is kept for the longest lifetime that the settings allow, from the database's own time on, or from Redis' if that was
-ahead: sealed values go by Redis' clock. Nothing but `prune` looks at that time.
+A row is kept for the longest lifetime that the settings allow. The time counts from the database's clock, or from Redis'
+clock if that was ahead, because sealed values go by Redis' clock. Only `prune` uses that time.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _HasEnded(Exception):
 
 
 class Journal:
-    """See `EndsJournal`, whose calls these are. `longest_ms`: the longest lifetime that the settings allow a session."""
+    """The implementation of `EndsJournal`. `longest_ms`: the longest lifetime that the settings allow a session."""
 
     has_journal = True
 
@@ -89,7 +89,7 @@ class Journal:
         self._deployment: Deployment | None = None
 
     def belong_to(self, deployment: Deployment) -> None:
-        """From now on use no other deployment's database: a name may lead to one for a moment."""
+        """From now on use no other deployment's database. A host name may lead to one for a while."""
         self._deployment = deployment
 
     async def record(self, rows: Sequence[EndRow]) -> None:
@@ -284,7 +284,7 @@ class Journal:
         return await self._database.write(step)
 
     async def _write(self, step: Step[T]) -> T:
-        """Run a step, once it is certain whose database it is in. Raises `DatabaseUnavailable` if it is not ours."""
+        """Check the database's deployment, then run a step in it. Raises `DatabaseUnavailable` if it is another deployment's."""
 
         async def checked(connection: AsyncConnection) -> T:
             if self._deployment is not None and self._deployment.id is not None:
@@ -294,7 +294,7 @@ class Journal:
         return await self._database.write(checked)
 
     def _check_whose(self, found: str | None) -> None:
-        """`found`: the id of the deployment whose database it is. Raises `DatabaseUnavailable` if it is not ours."""
+        """`found`: the deployment id in the database. Raises `DatabaseUnavailable` if it is not ours."""
         if self._deployment is not None and self._deployment.id is not None:
             check_owner(found, self._deployment.id)
 
@@ -327,7 +327,7 @@ class Journal:
         await connection.execute(insert(session_ends).values(values))
 
     async def _take_effect(self, connection: AsyncConnection, row: Row) -> None:
-        """The other tables may have gone back though this one did not."""
+        """Repeat the row's effect on the other tables: they may have been restored although this table was not."""
         if row.generation is not None:
             await connection.execute(AT_LEAST, {"user": row.user, "least": row.generation})
         if row.epoch is not None:
@@ -343,19 +343,19 @@ async def note_registration(connection: AsyncConnection, user: str, *, longest_m
 
 
 def generation_of(user_id: ColumnElement[int]) -> ColumnElement[int]:
-    """The generation of the user whose number is in this column of another table, for a query that reads both at once."""
+    """The generation of the user with the id in this column of another table, for a query that reads both at once."""
     key = literal(NUMBER) + cast(user_id, String)
     known = select(session_generations.c.generation).where(session_generations.c.user_key == key).scalar_subquery()
     return func.coalesce(known, 0)
 
 
 def current_epoch() -> ColumnElement[str]:
-    """The deployment's epoch, for a query that reads a user at once."""
+    """The deployment's epoch, for a query that also reads a user."""
     return func.coalesce(_EPOCH.scalar_subquery(), "")
 
 
 async def _deployment(connection: AsyncConnection) -> DeploymentRow | None:
-    """Whose journal this is. Raises as `check_primary`."""
+    """The deployment of this journal. Raises as `check_primary`."""
     row = (await connection.execute(_DEPLOYMENT)).one_or_none()
     await check_primary(connection)
     return None if row is None else DeploymentRow(*row)
@@ -370,13 +370,13 @@ async def _nonces(connection: AsyncConnection, checked: Collection[int]) -> dict
 
 
 async def check_primary(connection: AsyncConnection) -> None:
-    """Raises `DatabaseUnavailable` for a standby of PostgreSQL: it may lack what was committed before."""
+    """Raises `DatabaseUnavailable` for a standby of PostgreSQL, which may lack the last commits."""
     if connection.dialect.name == "postgresql" and (await connection.execute(_IN_RECOVERY)).scalar_one():
-        raise DatabaseUnavailable("the user database is a standby, which does not have the last commits")
+        raise DatabaseUnavailable("the user database is a standby, which may lack the last commits")
 
 
 def _same_as(row: Row) -> Select[tuple[int]]:
-    """The number of this row, or of one that does the same."""
+    """The number of this row, or of a row with the same effect."""
     ends = session_ends.c
     if row.epoch is not None:
         does_same = ends.epoch == row.epoch

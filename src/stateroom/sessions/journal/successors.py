@@ -1,4 +1,4 @@
-"""The query for what rotations have made of a session."""
+"""The query for the successors of a session."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def _successors() -> Select[tuple[str, bool]]:
     """Every handle that followed one, and whether it has ended. UNION drops repetitions, so a circle ends the query too.
 
-    A handle has one successor at most: `rotate` refuses a session that has an end. It is looked up by a subquery, because
-    PostgreSQL may read the whole table for each step of a recursive join.
+    A handle has at most one successor, because `rotate` refuses a session that has an end. A subquery finds the successor,
+    because PostgreSQL may read the whole table for each step of a recursive join.
     """
     ends = session_ends.c
     of_user = and_(ends.user_key == bindparam("user"), ends.successor.is_not(None))

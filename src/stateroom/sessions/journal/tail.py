@@ -1,24 +1,25 @@
-"""The journal's recent rows in memory, read five times a second.
+"""The journal's recent rows in memory, read every 0.2 s.
 
 Rows commit out of the order of their numbers: a skipped number may still come. So each read asks for the gaps too,
 until they are older than any transaction can be. `contiguous` is the number up to which nothing is missing.
 
-A request that must know what was committed before it began waits for a read that begins after it. Requests that wait
-together share one. Times are of the monotonic clock, in seconds.
+Some requests must know every row that was committed before they began. They wait for a read that begins after them. Requests
+that wait together share one read. Times are of the monotonic clock, in seconds.
 
-Of the rows that ended single sessions the last are enough: a store says which it lacks (protocol/replay.py). Rows that
-ended all of a user's sessions are held from startup for as long as they are needed, because a store may have what they
-end: a slow sign-in is stored after the row was replayed, and a session that an evicted index does not name is not found
-then. That takes a third of a kilobyte for each user who was signed out everywhere within a session's longest life.
+For the ends of single sessions the last rows are enough, because the store's cursor tells which rows it lacks
+(protocol/replay.py). Rows that ended all of a user's sessions are held from startup for as long as they are needed, because
+the store may still have such a session: a slow sign-in stores it after the row was replayed, or the replay did not find it
+because the user's index was evicted. The rows take a third of a kilobyte for each user who was signed out everywhere within
+a session's longest life.
 
-Each read also tells whose journal it is. Another deployment's, or nobody's, is an unavailable journal: a name that leads
-to another database for a moment must end nobody's session.
+Each read also returns the deployment of the journal. If it is another deployment, or there is none, the journal counts as
+unavailable: a host name that leads to another database for a while must not end any session.
 
-A database may be restored from a backup while this runs. Then the rows that came last are missing, or others have their
-numbers, and an end that is committed now would get a number that was read already. So each read looks again at the rows
-that the last read brought. If one is missing or another one, what the tail holds and the journal lacks is committed
-again, and the tail starts over. A read also misses what this worker committed before the read began: of a row that was
-committed a moment before the restore, no read has brought the number.
+A database may be restored from a backup while a worker runs. Then the last rows are missing, or other rows have their numbers,
+and a new end would get a number that was read already. So each read checks the rows that the last read brought. If one is
+missing or differs, the worker commits again the rows that the tail holds and the journal lacks, and the tail starts over.
+A read also checks the rows that this worker committed before the read began. A row that was committed just before the
+restore may never have been read.
 """
 
 from __future__ import annotations
@@ -47,24 +48,24 @@ READ_INTERVAL_SECONDS = 0.2
 PATIENCE_SECONDS = 1.0
 """A journal that takes longer to answer is unavailable."""
 GAP_SECONDS = 10.0
-"""Longer than any transaction lives."""
+"""Longer than any transaction takes."""
 GAPS_LOOKED_FOR = 1000
 ROWS_AT_START = 1000
 ROWS_AT_ONCE = 2000
 ROWS_KEPT = 20_000
 QUIET_SECONDS = 2.0
-"""After a restore of the database the other workers commit again what only they hold, each within so long."""
+"""How long the other workers have, after a restore of the database, to commit again the rows that only they hold."""
 LAST_CHECKED = 50
-"""How many of the rows that came last each read looks for again."""
+"""How many of the last rows each read checks."""
 assert ROWS_AT_START <= ROWS_KEPT
 
 Checked = Mapping[int, tuple[str | None, int]]
-"""Rows that must still be there: by their number the nonce, and when the row is due. It never changes."""
+"""Rows that must still exist: by number the nonce, and when the row is due. The mapping never changes."""
 Listener = Callable[[Sequence[Row]], None]
 
 
 class Tail:
-    """One worker's copy.
+    """One worker's copy of the journal's recent rows.
 
     `floor`: rows up to this number are not held, except those that ended all of a user's sessions. It never decreases.
     `ended`: the first row that ended a session. The key has the user too: a user may write rows about another's handle.
@@ -114,13 +115,13 @@ class Tail:
         self._listeners.append(listener)
 
     def acknowledge(self, ref: SessionRef, row: Row) -> None:
-        """Take an end that waits for the journal: it counts as one of its rows."""
+        """Take an end that waits for the journal. It counts as a row of the journal."""
         self.unwritten[ref] = row
         for listener in self._listeners:
             listener([row])
 
     def remember(self, row: Row) -> None:
-        """This worker has committed a row. Until a read brings it, only this worker could commit it again after a restore."""
+        """Note a row that this worker has committed. Until a read brings it, only this worker could commit it again."""
         self._own.append((time.monotonic(), row))
 
     @property
@@ -139,7 +140,7 @@ class Tail:
         return time.monotonic() - self.read_at
 
     def reason(self, ref: SessionRef, carried: Current) -> str | None:
-        """Why this session, which carries that, has ended, as far as the tail knows."""
+        """Why this session, with this generation and epoch, has ended, as far as the tail knows."""
         if carried.epoch in self.replaced:
             return EVERYBODY
         row = self.ended.get(ref) or self.unwritten.get(ref)
@@ -151,7 +152,7 @@ class Tail:
         return None
 
     def last_until(self, seq: int) -> Row | None:
-        """The row that was read last among those up to this number; None if it is not held."""
+        """Of the rows up to this number the one that was read last; None if it is not held."""
         if seq <= self.floor:
             return None
         return next((row for row in reversed(self._rows) if row.seq <= seq), None)
@@ -188,7 +189,7 @@ class Tail:
                 raise DatabaseUnavailable("the journal takes too long to answer") from None
 
     async def catch_up_if_there(self) -> None:
-        """`catch_up`, without waiting for a journal that is known to be unavailable. Raises `DatabaseUnavailable`."""
+        """`catch_up`, but raise `DatabaseUnavailable` at once if the journal is known to be unavailable."""
         if self.is_away:
             raise DatabaseUnavailable("the journal does not answer")
         await self.catch_up()
@@ -200,11 +201,11 @@ class Tail:
                 await self._reading
 
     def start_over(self) -> None:
-        """Somebody else found that the database went back. The next read commits again what it lacks, and begins anew."""
+        """Another part found that the database was restored. The next read commits again the rows that it lacks and starts over."""
         self._is_suspect, self.read_at = True, 0.0
 
     async def _start_over(self) -> None:
-        """Commit again what the restored database lacks, and forget everything."""
+        """Commit again the rows that the restored database lacks, and forget everything."""
         own = [row for _, row in self._own]
         held = [*sorted({*self._rows, *self.generations.values(), *self.replaced.values()}, key=lambda row: row.seq), *own]
         count = await self._journal.recommit(held)
@@ -252,7 +253,7 @@ class Tail:
             self._own.popleft()
 
     async def _has_lost_own(self, moment: float) -> bool:
-        """Whether a row that this worker committed before this moment, and no read has brought, is gone."""
+        """Whether the journal lacks a row that this worker committed before this moment and no read has brought."""
         unseen = [row for at, row in self._own if at < moment and not self._has_read(row)]
         return bool(unseen) and await self._journal.lacks(unseen)
 
@@ -277,7 +278,7 @@ class Tail:
         raise DatabaseUnavailable("the user database is another deployment's")
 
     def _check_agreed(self, row: DeploymentRow) -> None:
-        """A worker that started without the journal learns here what others have agreed on. Raises `DatabaseUnavailable`."""
+        """Compare lease and name, because a worker may have started without the journal. Raises `DatabaseUnavailable`."""
         if row.lease_ms != self._lease_ms:
             fix = "give every worker one JOURNAL_LEASE"
             log.error("lease_differs", ours_ms=self._lease_ms, deployment_ms=row.lease_ms, fix=fix)
@@ -288,13 +289,13 @@ class Tail:
 
     @property
     def checked(self) -> Checked:
-        """The last rows that came. They must still be there."""
+        """The last rows that were read. They must still exist."""
         return self._checked
 
     def went_back(self, checked: Checked, nonces: Mapping[int, str | None]) -> bool:
-        """Whether rows that were there are missing. Those that are due may have been pruned, but never the newest.
+        """Whether rows are missing that existed before. Rows that are due may have been pruned, but never the newest.
 
-        `checked`: as it was when the journal was asked. `nonces`: of those of them that are there now.
+        `checked`: as it was when the query was sent. `nonces`: by number, for the rows that exist now.
         """
         newest = max(checked, default=0)
         now = self._clock.now_ms()
@@ -307,7 +308,7 @@ class Tail:
         return False
 
     def _has_read(self, own: Row) -> bool:
-        """Whether a row that this worker committed, or one that does the same, has come with a read."""
+        """Whether a read has brought a row that this worker committed, or a row with the same effect."""
         if own.epoch is not None:
             return own.epoch in self.replaced
         if own.handle is not None:
@@ -377,13 +378,13 @@ class Tail:
             self.generations.move_to_end(row.user)
 
     def _forget_generations(self) -> None:
-        """Drop those that no session can be older than any more. The oldest come first."""
+        """Drop the rows that can end no living session any more. The oldest come first."""
         due_at = self._looks.look(self._clock.now_ms())
         while due_at is not None and self.generations and next(iter(self.generations.values())).expires_at < due_at:
             self.generations.popitem(last=False)
 
 
 def _heard(reading: asyncio.Task[None]) -> None:
-    """Take the error, which was raised to everybody who still waited."""
+    """Take the error out of the task. Every request that waited has got it."""
     if not reading.cancelled():
         reading.exception()

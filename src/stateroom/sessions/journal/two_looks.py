@@ -1,8 +1,8 @@
 """When a row is due for certain, though clocks jump.
 
 A row of the journal names the time until which it is needed. A clock that jumps ahead would make it due at once, and a
-session that it ended could come back when the clock is set right. So a row counts as due only if it was due at two looks
-that lie far apart by the monotonic clock, which nobody sets, with no jump of another clock between them.
+session that it ended could be trusted again when the clock is set right. So a row counts as due only if it was due at two
+looks far apart, with no jump of a clock between them. The distance is of the monotonic clock, which cannot be set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 BEYOND_DEGRADED_SECONDS = 300.0
 """How much farther apart than `DEGRADED_MAX_AGE` the looks are."""
 JUMP_SECONDS = 2.0
-"""Clocks that are slewed, and a slow answer, differ by less."""
+"""A clock that is adjusted slowly, or a slow reply, makes a smaller difference."""
 
 
 class _Look(NamedTuple):
@@ -30,7 +30,7 @@ class TwoLooks:
         self._first: _Look | None = None
 
     def look(self, now_ms: int) -> int | None:
-        """The time by which a row must have been due to be due for certain; None if nothing is certain yet.
+        """Rows that were due at the returned time are due for certain. None if nothing is certain yet.
 
         `now_ms`: the time by the clock that rows expire by, milliseconds since the epoch.
         """

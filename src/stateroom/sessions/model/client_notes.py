@@ -1,10 +1,10 @@
-"""What a session notes of its client at sign-in, as its hash holds it: deflated, in pieces that keep the hash compact.
+"""Notes of the client at sign-in, as the session's hash holds them: deflated, in pieces that keep the hash compact.
 
 Redis keeps a small hash in one block, a listpack, as long as no value is longer than 64 bytes
 (`hash-max-listpack-value`). One longer value makes it a table, which takes a kilobyte more on Redis 7. A user agent
-alone is longer. So the notes are deflated against the words that user agents are made of, and what is still too long is
-cut into pieces: `m`, `m1`, `m2`, … Notes that do not begin with the deflated form's first byte are plain JSON: that is
-used if deflating gains nothing, and earlier releases wrote it.
+alone is longer. So the notes are deflated with a dictionary of the words in user agents, and cut into pieces if they are still
+too long: `m`, `m1`, `m2`, … Notes that do not begin with the first byte of the deflated form are plain JSON. Plain JSON is
+used if deflating makes the notes no shorter, and earlier releases wrote it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The clock that sessions go by, as a protocol."""
+"""The clock that sessions use, as a protocol."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Redis' time: `store/redis_clock.py` keeps it, and the state machine's tests have one of their own."""
+    """Redis' time. `store/redis_clock.py` implements it, and the state machine of the tests has its own clock."""
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch."""
 
     @property
     def set_back_ms(self) -> int:
-        """To what time it was set back last; 0 if it never was."""
+        """The time to which it was last set back; 0 if it never was."""

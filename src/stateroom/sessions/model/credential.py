@@ -1,4 +1,4 @@
-"""What a sealed value, or an access token, says of a session."""
+"""The contents of a sealed value, or of an access token."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .identity import SessionRef, UserId
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Times are milliseconds since the epoch, by Redis' clock. It never changes: what a worker saw in Redis is a `Sighting`.
+    """A credential never changes. Times are milliseconds since the epoch, by Redis' clock.
 
-    `token`: empty if an access token says all this.
-    `generation`: the user's when the value was sealed; "end all" raises the user's.
+    `token`: empty for an access token.
+    `generation`: the user's when the value was sealed. "End all sessions" raises the user's generation.
     `auth_time`: when the user last gave a password.
-    `deadline`: the absolute end. `idle_ms`: the idle lifetime.
-    `issued_at`: when the value was sealed. `renewed_ms`: the last renewal that the value tells of.
+    `deadline`: the absolute deadline. `idle_ms`: the idle lifetime.
+    `issued_at`: when the value was sealed. `renewed_ms`: the last renewal before the value was sealed.
     `is_persistent`: the browser keeps it ("remember me").
-    `epoch`: the deployment's when the session was made; "everybody out" changes the deployment's (journal/tail.py).
-    `created_ms`: when the session was made; 0 if the value does not say.
-    `is_legacy`: the release before sealed it, bound to no deployment: it opens a stored session and stands for nothing alone.
+    `epoch`: the deployment's when the session was made. "Everybody out" changes the deployment's epoch.
+    `created_ms`: when the session was made; 0 if the value does not tell.
+    `is_legacy`: the release before sealed it, bound to no deployment. It opens a stored session and is not trusted alone.
     """
 
     token: bytes
@@ -44,7 +44,7 @@ class Credential:
 
     @property
     def carried(self) -> Current:
-        """What it was sealed with."""
+        """The generation and epoch that it was sealed with."""
         return Current(self.generation, self.epoch)
 
     @property

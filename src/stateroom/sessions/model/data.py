@@ -1,8 +1,8 @@
-"""What a session holds: a mutable mapping over a stored hash, which records its own changes.
+"""The data of a session: a mutable mapping over a stored hash, which records its own changes.
 
-Values are what JSON can say. They are decoded when first read. A list or a dict can be mutated in place, so it is
-compared with the stored value when the session is saved: `session["cart"].append(x)` is noticed. What is changed while a
-save is on its way stays to be saved.
+Values are JSON values. They are decoded when they are first read. A list or a dict can be mutated in place, so it is
+compared with the stored value when the session is saved: `session["cart"].append(x)` is noticed. If a value changes while a
+save is running, the next save writes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 NOBODY = SessionRef("", "")
-"""Of a session that is not stored."""
+"""The reference of a session that is not stored."""
 
 _NO_FIELDS: Fields = {}
 _NO_CHANGE = Delta()
@@ -36,7 +36,7 @@ _NOTHING: Any = object()
 
 
 class Own(NamedTuple):
-    """What a request has made of one key and not saved yet: this JSON; None if it has deleted the key."""
+    """A request's own unsaved change of one key. `raw`: the new JSON; None if the request has deleted the key."""
 
     raw: bytes | None
 
@@ -45,8 +45,8 @@ class SessionData(MutableMapping[str, Any]):
     """The values of the application, and its flash messages.
 
     `data_fault`: while it is set, every use of the data raises it. `fields`: the stored hash.
-    A key is in at most one of `_written` and `_deleted`. `_decoded` holds values of `_raw` that somebody has read.
-    `_deleted` may name keys that are not stored: a save that is on its way may be about to store them.
+    A key is in at most one of `_written` and `_deleted`. `_decoded` holds values of `_raw` that were read.
+    `_deleted` may name keys that are not stored, because a running save may be about to store them.
     """
 
     ref: SessionRef = NOBODY
@@ -115,9 +115,9 @@ class SessionData(MutableMapping[str, Any]):
         self._decoded, self._written, self._deleted, self._messages = {}, {}, set(), Messages()
 
     def refresh(self, fields: Fields) -> None:
-        """Take data that was stored meanwhile. What this request changed stays changed.
+        """Take data that was stored meanwhile. Changes of this request stay.
 
-        What it has read stays the object that it has read, unless there is another value now.
+        An object that was read stays the same object, unless the stored value is another one now.
         """
         before, changed = self._raw, {key for key in self._decoded if self._is_changed(key)}
         self.fields, self._split = fields, None
@@ -131,7 +131,7 @@ class SessionData(MutableMapping[str, Any]):
         self._messages.add(kind, message)
 
     def drain_flashes(self) -> dict[str, str]:
-        """Take back the messages of this request: they are not stored then."""
+        """Return the messages of this request and remove them, so that they are not stored."""
         return self._messages.drain()
 
     def note_taken(self, names: list[str]) -> None:
@@ -149,7 +149,7 @@ class SessionData(MutableMapping[str, Any]):
 
     @property
     def is_written(self) -> bool:
-        """Whether a change may wait to be saved: something was set, deleted or left as a message, or may have been mutated."""
+        """Whether a change may wait to be saved: a value was set, deleted or perhaps mutated, or a message was left."""
         if self._written is _UNUSED:
             return False
         return bool(
@@ -160,7 +160,7 @@ class SessionData(MutableMapping[str, Any]):
         )
 
     def delta(self) -> Delta:
-        """What has changed since the last load or save. Raises as `encode_value` for what was mutated."""
+        """The changes since the last load or save. For mutated values it raises as `encode_value`."""
         if not self.is_touched:
             return _NO_CHANGE
         delta = Delta()
@@ -179,7 +179,7 @@ class SessionData(MutableMapping[str, Any]):
         return delta
 
     def accept(self, delta: Delta) -> None:
-        """Note that `delta` is stored. What was changed since it was made stays a change."""
+        """Note that `delta` is stored. Changes that were made after `delta` stay changes."""
         self._begin_changes()
         for name, value in delta.values.items():
             self._raw[name[1:]] = value
@@ -198,7 +198,7 @@ class SessionData(MutableMapping[str, Any]):
         return self._raw.get(key)
 
     def own(self, key: str) -> Own | None:
-        """What this request has written, mutated or deleted under the key and not saved yet; None for nothing.
+        """This request's own unsaved change of the key; None if there is none.
 
         Raises `TypeError`, `ValueError` as `delta`.
         """
@@ -226,21 +226,21 @@ class SessionData(MutableMapping[str, Any]):
 
     @contextlib.contextmanager
     def tentatively(self, key: str, raw: bytes | None, value: Any) -> Iterator[None]:
-        """Make this the request's own change of the key (None: it is deleted), and take that back if the context fails."""
+        """Make this the request's own change of the key (None: it is deleted), and undo it if the context fails."""
         self._begin_changes()
         written, decoded, deleted = self._written.get(key, _NOTHING), self._decoded.get(key, _NOTHING), key in self._deleted
         self._put(key, _NOTHING if raw is None else value, is_deleted=raw is None)
         try:
             yield
         except BaseException:
-            if self._written.get(key) is value or (raw is None and key not in self._written):  # nobody has changed it since
+            if self._written.get(key) is value or (raw is None and key not in self._written):  # no later change has been made
                 self._put(key, written, is_deleted=deleted)
                 if decoded is not _NOTHING:
                     self._decoded[key] = decoded
             raise
 
     def begin_again(self) -> None:
-        """Nothing of it is stored any more: whatever it holds is a change to save. Stored messages are not kept."""
+        """Nothing of it is stored any more: all of its values become changes to save. Stored messages are dropped."""
         self._begin_changes()
         for key in list(self):
             self._written[key] = self[key]
@@ -249,7 +249,7 @@ class SessionData(MutableMapping[str, Any]):
     def accept_value(self, key: str, raw: bytes | None, value: Any, *, over: Own | None = None) -> None:
         """Note that one key has this value in the store (None: no value).
 
-        `over`: what `own` said when the value was made. If the request has changed the key since, its change stays.
+        `over`: the result of `own` when the value was made. If the request has changed the key since, its change stays.
         """
         self._begin_changes()
         try:
@@ -283,7 +283,7 @@ class SessionData(MutableMapping[str, Any]):
 
     @property
     def _raw(self) -> dict[str, bytes]:
-        """The data fields as they are stored. Split off when first asked for: most requests ask for none."""
+        """The data fields as they are stored. They are split off at the first use, because most requests use none."""
         if self._split is None:
             self._split = by_prefix(self.fields, DATA_PREFIX)
         return self._split
@@ -323,7 +323,7 @@ class SessionData(MutableMapping[str, Any]):
         try:
             return decode(raw)
         except ValueError:
-            # One unreadable field is a missing field and a log line, never a 500.
+            # An unreadable field counts as missing and is logged. It never causes a 500.
             log.warning("session_field_unreadable", field=key, session=self.ref.handle)
             raise KeyError(key) from None
 
@@ -332,12 +332,12 @@ _FLASH_START = FLASH_PREFIX.encode()
 
 
 def _looked_up(key: object) -> str:
-    """The plain text of a key that is read or deleted. Raises `KeyError` for what can be no key, as any mapping of texts does."""
+    """The plain text of a key that is read or deleted. Raises `KeyError` for other types, as a dict with str keys does."""
     if not isinstance(key, str):
         raise KeyError(key)
     return plain_key(key)
 
 
 def _appended(fields: Fields, delta: Delta) -> dict[bytes, bytes]:
-    """The fields of messages as they are when what this delta appends is stored."""
+    """The fields of messages after the messages of this delta are appended."""
     return {name.encode(): joined(fields.get(name.encode()), text) for name, text in delta.appended.items()}

@@ -1,11 +1,11 @@
 """The deployment that this worker belongs to.
 
 All hosts of a deployment share one user database, one Redis and one set of cookie keys. A copy of the keys is not enough
-to belong to it: whatever is sealed is bound to the deployment's id, which stands in the user database, and to its name.
-So a cookie of a staging environment opens nothing in production, though both have the same keys.
+to belong to it: every sealed value is bound to the deployment's id, which is in the user database, and to its name. So a
+cookie of a staging environment opens nothing in production, although both have the same keys.
 
-An *epoch* is a random word that the deployment's sessions carry. "Everybody out" changes it, and ends in one step every
-session that carries another one. The first epoch is the empty word.
+An *epoch* is a random word that the deployment's sessions carry. "Everybody out" changes it, which ends in one step every
+session with another epoch. The first epoch is the empty word.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ...errors import DatabaseUnavailable, StoreUnavailable
 
 
 class Deployment:
-    """What every sealed value of a deployment is bound to, and the epoch of its new sessions.
+    """The id and name that every sealed value of a deployment is bound to, and the epoch of its new sessions.
 
     `name`: the setting `DEPLOYMENT`. `id`: from the user database, or from Redis while the database is unavailable; None
-    until one of them has told it. It changes once at most, from None.
-    `epoch`: as the journal's tail last read it, or Redis while the database is unavailable.
+    until one of them has been read. It changes at most once, from None.
+    `epoch`: as the tail last read it from the journal, or from Redis while the database is unavailable.
     """
 
     def __init__(self, name: str = "", *, has_database: bool = True) -> None:
@@ -37,17 +37,17 @@ class Deployment:
     def known_id(self) -> str:
         """The id. While it is unknown this raises `DatabaseUnavailable`, or without a database `StoreUnavailable`."""
         if self.id is None and not self._has_database:
-            raise StoreUnavailable("Redis has not told yet which deployment this is")
+            raise StoreUnavailable("the deployment id is not known yet: Redis has not replied")
         if self.id is None:
-            raise DatabaseUnavailable("neither the user database nor Redis has told yet which deployment this is")
+            raise DatabaseUnavailable("the deployment id is not known yet: neither the user database nor Redis has replied")
         return self.id
 
 
 class DeploymentRow(NamedTuple):
-    """What the user database says of the deployment, as each read of the journal returns it.
+    """The deployment's row in the user database. Each read of the journal returns it.
 
     `name`, `lease_ms`: None until the first worker has started.
-    `restored`: a random word since the database was found to be an older copy of itself; None once that is cleared up.
+    `restored`: a random word from the time when the database was found to be an older copy; None after the cleaning up.
     """
 
     id: str
@@ -58,7 +58,7 @@ class DeploymentRow(NamedTuple):
 
 
 class Current(NamedTuple):
-    """What a new session of a user carries: the user's generation and the deployment's epoch."""
+    """The user's generation and the deployment's epoch, as a session carries them."""
 
     generation: int
     epoch: str

@@ -1,4 +1,4 @@
-"""The fields of a stored session: their names in the Redis hash, and what a request changes among them.
+"""The fields of a stored session: their names in the Redis hash, and the changes of one request.
 
 This is the only Python file that knows the names. The Lua scripts under `store/lua` know them too. Times and lifetimes
 are milliseconds.
@@ -31,23 +31,23 @@ GENERATION: Final = b"g"
 EPOCH: Final = b"e"
 """The deployment's epoch when the session was made; missing in the first epoch, which is empty."""
 PENDING: Final = b"p"
-"""Set while the session must not be trusted before the journal was asked."""
+"""Set while the session must not be trusted without a lookup in the journal."""
 CLIENT_NOTES: Final = b"m"
-"""What was noted of the client at sign-in; continued in `m1`, `m2`, … (client_notes.py)."""
+"""Notes of the client at sign-in; continued in `m1`, `m2`, … (client_notes.py)."""
 
 DATA_PREFIX: Final = "."
-"""Of a field that holds one value of the application, as JSON."""
+"""A field with this prefix holds one value of the application, as JSON."""
 FLASH_PREFIX: Final = "!"
-"""Of a field that holds the flash messages of one kind."""
+"""A field with this prefix holds the flash messages of one kind."""
 
 _SIGNED_IN, _GENERATION, _EPOCH = SIGNED_IN.decode(), GENERATION.decode(), EPOCH.decode()
 
 
 @dataclass(slots=True)
 class Delta:
-    """What a request changed: values by the names of their fields.
+    """The changes of a request: values by the names of their fields.
 
-    `written`: the objects that the request has put in, by key. `messages_until`: the number of its last message (messages.py).
+    `written`: the objects that the request has set, by key. `messages_until`: the number of its last message (messages.py).
     """
 
     values: dict[str, bytes] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def flash_field(kind: str) -> str:
 
 
 def by_prefix(fields: Fields, prefix: str) -> dict[str, bytes]:
-    """The fields with this prefix, by their names without it. A name that is no UTF-8 is left out: nobody could ask for it."""
+    """The fields with this prefix, by their names without it. Names that are not UTF-8 are left out: they are no keys."""
     first = prefix.encode()
     try:
         return {name[1:].decode(): value for name, value in fields.items() if name[:1] == first}
@@ -85,7 +85,7 @@ def is_data(name: str) -> bool:
 
 
 def sign_in_fields(carried: Current, signed_in_ms: int | None = None) -> dict[str, int | str]:
-    """What a script that stores a user's session is told of the sign-in. Without a time it takes Redis' own."""
+    """The fields of a sign-in, for a script that stores a session. Without a time the script takes Redis' time."""
     fields: dict[str, int | str] = {_GENERATION: carried.generation, **epoch_field(carried.epoch)}
     if signed_in_ms is not None:
         fields[_SIGNED_IN] = signed_in_ms
@@ -93,5 +93,5 @@ def sign_in_fields(carried: Current, signed_in_ms: int | None = None) -> dict[st
 
 
 def epoch_field(epoch: str) -> dict[str, str]:
-    """The field of a session's epoch; none in the first."""
+    """The field of a session's epoch; empty for the first epoch."""
     return {_EPOCH: epoch} if epoch else {}

@@ -1,4 +1,4 @@
-"""Who a session belongs to, and what names it: user ids, user keys, handles, session references."""
+"""User ids, user keys, handles and session references: whose session it is, and its names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ UserId: TypeAlias = str | int
 
 MAX_USER_ID_LENGTH = 200
 MAX_USER_NUMBER = 2**63 - 1
-"""What a BIGINT column and a sealed value can hold."""
+"""The largest number that a BIGINT column and a sealed value can hold."""
 NUMBER, TEXT = "i", "s"
-"""How a user key begins: `user_key` alone writes it, and one SQL expression (journal/sql.py)."""
+"""The first letter of a user key. Only `user_key` and one SQL expression (journal/sql.py) write it."""
 
 _HANDLE_BYTES = 16
 _HANDLE = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -29,27 +29,27 @@ class SessionRef(NamedTuple):
 def handle_of(token: bytes) -> str:
     """The public id of the session with this token: the first 128 bits of its SHA-256, base64url.
 
-    It names the session in Redis, in the journal and in responses. Nobody can compute the token from it.
+    It names the session in Redis, in the journal and in responses. The token cannot be computed from it.
     """
     return base64.urlsafe_b64encode(hashlib.sha256(token).digest()[:_HANDLE_BYTES]).rstrip(b"=").decode()
 
 
 def is_handle(text: str) -> bool:
-    """Whether it has the form of a handle. If not, it names no session, and Redis and the journal need not take it."""
+    """Whether it has the form of a handle. If not, it names no session, and neither Redis nor the journal is asked."""
     return _HANDLE.fullmatch(text) is not None
 
 
 def user_key(user_id: UserId | None) -> str:
-    """How Redis and the journal write a user id: 7 is `i7`, "7" is `s7`, and an anonymous visitor is empty.
+    """The user id as Redis and the journal write it: 7 is `i7`, "7" is `s7`, and an anonymous visitor is empty.
 
-    Raises `ValueError` for a text that is empty, too long or no valid Unicode, or has a NUL, and for a number below 1 or above
-    2^63-1; `TypeError` for anything but a str or an int. A subclass of them, such as a member of an enumeration, is something
-    else: it would be read back as the plain type, and a sealed value cannot hold it.
+    Raises `ValueError` for a text that is empty, too long, no valid Unicode or contains a NUL, and for a number below 1 or above
+    2^63-1. Raises `TypeError` for other types than str and int. Subclasses, such as members of an enumeration, are refused too:
+    they would be read back as the plain type, and a sealed value cannot hold them.
     """
     if user_id is None:
         return ""
     if type(user_id) is not str and type(user_id) is not int:
-        raise TypeError(f"a user id is a str or an int, not {type(user_id).__name__}; pass str(…) or int(…) of it")
+        raise TypeError(f"a user id is a str or an int, not {type(user_id).__name__}; convert it with str(…) or int(…)")
     if isinstance(user_id, int):
         if not 1 <= user_id <= MAX_USER_NUMBER:
             raise ValueError("a user id that is a number is from 1 to 2^63-1")

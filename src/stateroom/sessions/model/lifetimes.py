@@ -1,7 +1,7 @@
-"""How long a session lives at most, from its sign-in on, by the settings as they are now.
+"""How long a session lives at most after its sign-in, by the present settings.
 
-What was stored or sealed earlier is bounded by it too: by a key that has leaked anybody can seal a lifetime of ten years,
-and lifetimes that were made shorter hold for the sessions that are there already.
+The limits also apply to values that were stored or sealed earlier. With a leaked key anybody can seal a lifetime of ten years,
+and shorter settings must apply to sessions that exist already.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 FUTURE_MS = 5000
-"""How much later than this worker's the clock may be by which another worker sealed a value: both go by Redis'."""
+"""How far another worker's clock may be ahead when it seals a value. Both workers measure Redis' clock."""
 
 
 class Lifetimes(NamedTuple):
@@ -25,7 +25,7 @@ class Lifetimes(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Lifetimes:
-        """As the settings say."""
+        """The lifetimes in the settings."""
         return cls(
             1000 * settings.session_max_age, 1000 * settings.session_absolute_max_age, 1000 * settings.session_remember_max_age
         )

@@ -13,9 +13,9 @@ from .timestamps import expires_ms
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """One of a user's sessions. `id` is its handle: it lists and revokes, and never authenticates.
+    """One of a user's sessions. `id` is its handle, to list and revoke it. It cannot authenticate.
 
-    `last_access` is as coarse as the renew interval. What was not noted at sign-in is an empty string.
+    `last_access` is the last renewal. A note that is missing is an empty string.
     """
 
     id: str
@@ -44,11 +44,11 @@ class SessionInfo:
 
 
 Before: TypeAlias = SessionInfo | tuple[str, datetime]
-"""Where a list goes on: after this session, or after the one with this `id` and `created_at`."""
+"""A list goes on after this session, or after the session with this `id` and `created_at`."""
 
 
 def place_of(before: Before) -> tuple[str, int]:
-    """The handle, and the stored time that is shown as `created_at`."""
+    """The handle, and the stored time of `created_at` in milliseconds."""
     handle, created_at = before if isinstance(before, tuple) else (before.id, before.created_at)
     return handle, round(created_at.timestamp() * 1000)
 

@@ -1,7 +1,7 @@
-"""Flash messages of one session: how many are kept, and those that a request has left and not saved yet.
+"""Flash messages of one session: their limits, and the messages that a request has left and not saved yet.
 
-They are kept until somebody takes them, and nobody may: a client that only signs in, again and again, never does. So there
-are bounds, of each kind by itself, and the newest messages win. `store/lua/save.lua` keeps them too.
+Messages are kept until a page takes them. A client that only signs in, again and again, never takes any. So there are limits
+for each kind of message, and the newest messages are kept. `store/lua/save.lua` has the same limits.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ FLASH_MAX_BYTES = 2048
 
 
 class Messages:
-    """Those that one request has left, by kind, with the numbers in which they came.
+    """The messages that one request has left, by kind, numbered in their order.
 
-    A message that is being saved stays until it is stored. So what is lost on the way is still there.
+    A message that is being saved is kept until it is stored. So a save that fails loses no message.
     """
 
     __slots__ = ("_kinds", "_numbers")
@@ -40,7 +40,7 @@ class Messages:
         return other
 
     def add(self, kind: str, message: str) -> None:
-        """Leave a message; the oldest of its kind go if there are too many.
+        """Leave a message. If there are too many of its kind, the oldest are dropped.
 
         Raises `TypeError` for anything but a str; `ValueError` for one with a lone surrogate, or longer than `FLASH_MAX_BYTES`.
         """
@@ -49,7 +49,7 @@ class Messages:
         message = str.__str__(message)
         check_text("a flash message", message)
         if len(message.encode()) > FLASH_MAX_BYTES:
-            raise ValueError(f"a flash message has at most {FLASH_MAX_BYTES} bytes; keep the text elsewhere and its id here")
+            raise ValueError(f"a flash message has at most {FLASH_MAX_BYTES} bytes; store a longer text elsewhere")
         if message:
             waiting = self._kinds.setdefault(kind, deque())
             waiting.append((next(self._numbers), message))
@@ -62,7 +62,7 @@ class Messages:
         return texts, max((waiting[-1][0] for waiting in self._kinds.values()), default=0)
 
     def accept(self, until: int) -> None:
-        """Those up to this number are stored."""
+        """The messages up to this number are stored now."""
         for kind, waiting in list(self._kinds.items()):
             while waiting and waiting[0][0] <= until:
                 waiting.popleft()
@@ -77,7 +77,7 @@ class Messages:
 
 
 def joined(stored: bytes | None, text: str) -> bytes:
-    """The messages of one kind when these are stored after those that are there."""
+    """The stored messages of one kind with these added at the end."""
     return newest(b"\n".join([*filter(None, [stored]), text.encode()]))
 
 

@@ -1,4 +1,4 @@
-"""What the loader, the protocol and the request know of a session. Handlers see it as a `Session`."""
+"""The library's knowledge of a session. Handlers see it as a `Session`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class SessionRecord(SessionData):
 
     `token`: None while nothing is stored; empty if an access token opened the session, which holds no token.
     `ref`: `NOBODY` while nothing is stored, and while nothing can be known (then `unknown_ref` says which session it is).
-    `fault`: if nothing of the session can be known, everything that is asked of it raises this.
-    `degraded`: the store is unavailable. Who it is may be known, its data is not: `data_fault` is set.
-    `sighting`: what this worker saw of the session in Redis; None if it was not loaded for a credential.
-    `restored`: Redis had lost the session until this request. `ended`: why the session has ended that the request brought.
-    `gone`: the session that the request brought, if the store does not have it any more; `gone_carried`: what that carries.
-    `ended` says why, if it is known. Of a visitor's session it is not: it may have expired, or a sign-in has replaced it.
-    `is_refused`: a write was refused because that session has ended. Every other would be, while the client keeps its value.
-    `headers_sent`: the response has left, so no new value can reach the client.
-    `keeps_nothing`: the client is known by a bearer and has nowhere to keep a visitor's session.
+    `fault`: if nothing of the session can be known, every use of it raises this.
+    `degraded`: the store is unavailable. The user may be known; the data is unknown, and `data_fault` is set.
+    `sighting`: when this worker last saw the session in Redis; None if it was not loaded for a credential.
+    `restored`: Redis had lost the session until this request. `ended`: why the session of the request's value has ended.
+    `gone`: the session of the request's value, if the store does not have it any more; `gone_carried`: its generation and epoch.
+    `ended` is the reason, if it is known. For a visitor's session it is unknown: it expired, or a sign-in has replaced it.
+    `is_refused`: a write was refused because that session has ended. Later writes are refused while the client has the value.
+    `headers_sent`: the headers have left, so no new value can reach the client.
+    `keeps_nothing`: the client has a bearer and cannot keep a visitor's session.
     `evicted`: how many of the user's sessions this request's sign-in has ended (`SESSION_MAX_PER_USER`).
-    `must_reseal`: the release before sealed what the request brought; the response brings a value of this release.
+    `must_reseal`: the release before sealed the request's value. The response brings a value of this release.
     `known_ms`: when it was loaded from the store; 0 if it was not.
-    `confirmed_ms`: if the credential alone tells of it, when the store last had it; 0 if this request has asked the store.
+    `confirmed_ms`: for a session of the credential alone, when the store last had it; 0 if this request has asked the store.
     All times are milliseconds since the epoch, by Redis' clock; 0 while nothing is stored. `idle_ms` is a duration.
     While the session is stored: `created_ms <= renewed_ms < expires_ms <= deadline_ms`.
     """
@@ -69,17 +69,17 @@ class SessionRecord(SessionData):
     idle_ms: int = 0
 
     def forget(self) -> None:
-        """Become an anonymous visitor's session that holds nothing. Where a new value could go stays as it is."""
+        """Become an anonymous visitor's empty session. `headers_sent` and `keeps_nothing` stay."""
         headers_sent, keeps_nothing = self.headers_sent, self.keeps_nothing
         self.__dict__.clear()
         self.headers_sent, self.keeps_nothing = headers_sent, keeps_nothing
 
     def snapshot(self) -> dict[str, Any]:
-        """All that is known now, for `restore`."""
+        """The present state, for `restore`."""
         return {name: copy(value) if isinstance(value, dict | set | Messages) else value for name, value in self.__dict__.items()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Be again what it was: a step has failed that had begun to change it."""
+        """Go back to a snapshot, because a step that had begun to change the record has failed."""
         self.__dict__.clear()
         self.__dict__.update(snapshot)
 
@@ -99,7 +99,7 @@ class SessionRecord(SessionData):
     def fill_from_credential(
         self, credential: Credential, *, created_ms: int, renewed_ms: int, expires_ms: int, confirmed_ms: int
     ) -> None:
-        """Take over who it is from the credential alone. What the session holds is unknown."""
+        """Take over user and times from the credential alone. The data is unknown."""
         self.token, self.ref, self.user_id = credential.token, credential.ref, credential.user_id
         self.is_persistent, self.generation, self.epoch = credential.is_persistent, credential.generation, credential.epoch
         self.auth_ms, self.deadline_ms, self.idle_ms = credential.auth_time, credential.deadline, credential.idle_ms
@@ -107,13 +107,13 @@ class SessionRecord(SessionData):
         self.confirmed_ms = confirmed_ms
 
     def fail(self, fault: Unavailable, ref: SessionRef | None = None) -> None:
-        """Nothing of the session can be known: whatever is asked of it raises `fault`. `ref`: which session it is."""
+        """Nothing of the session can be known: every use of it raises `fault`. `ref`: which session it is."""
         self.fault = self.data_fault = fault
         self.unknown_ref = ref
         self.degraded = True
 
     def degrade(self, fault: Unavailable) -> None:
-        """The store is unavailable: who it is stays known, its data can be neither read nor written."""
+        """The store is unavailable: the user stays known, and the data can be neither read nor written."""
         self.discard_changes()
         self.data_fault = fault
         self.degraded = True
@@ -125,7 +125,7 @@ class SessionRecord(SessionData):
 
     def set_renewed(self, renewed_ms: int, expires_ms: int) -> None:
         """The store has slid its idle lifetime."""
-        # The store counts with the lifetimes that it was given. The settings may allow less by now.
+        # The store uses the lifetimes of the sign-in. The present settings may allow less.
         self.renewed_ms, self.expires_ms = renewed_ms, min(expires_ms, renewed_ms + self.idle_ms, self.deadline_ms)
         if self.sighting is not None:
             self.sighting.renewed_ms = renewed_ms
@@ -147,12 +147,12 @@ class SessionRecord(SessionData):
 
     @property
     def is_stored(self) -> bool:
-        """Whether there is a session, in the store or, while that is unavailable, in its credential."""
+        """Whether there is a session: in the store, or in its credential while the store is unavailable."""
         return self.token is not None
 
     @property
     def is_sealable(self) -> bool:
-        """False while nothing is stored, and if an access token opened the session: it does not hold the session's token."""
+        """False while nothing is stored, and if an access token opened the session, because that does not hold the token."""
         return bool(self.token)
 
     @property
@@ -164,11 +164,11 @@ class SessionRecord(SessionData):
 
     @property
     def carried(self) -> Current:
-        """What it was made with, and what ends it if that changes."""
+        """Its generation and epoch. If the user's generation or the deployment's epoch changes, the session has ended."""
         return Current(self.generation, self.epoch)
 
     def has_gone(self, ref: SessionRef, carried: Current, reason: str | None) -> None:
-        """The store does not have the session that the request brought: the record is an anonymous visitor's."""
+        """The store does not have the session of the request's value: the record is an anonymous visitor's."""
         self.gone, self.gone_carried, self.ended = ref, carried, reason
 
     def end(self, reason: str) -> None:
@@ -182,16 +182,16 @@ class SessionRecord(SessionData):
 
     @property
     def rotated_ref(self) -> SessionRef | None:
-        """The session that the request brought, if it has ended because it got a new id. A sign-out ends the new one."""
+        """The session of the request's value, if it has ended because it got a new id. A sign-out ends the new one."""
         return self.gone if self.ended == "rotated" else None
 
     @property
     def ending_ref(self) -> SessionRef | None:
-        """What a sign-out ends: the session, also if nothing but its credential is known."""
+        """The session that a sign-out ends, also if nothing but its credential is known."""
         return self.ref if self.token is not None else self.unknown_ref
 
     def has_news(self, renewed_before: int) -> bool:
-        """Whether anything waits to be written: a change, or a renewal if the last one was before this time."""
+        """Whether something must be written: a change, or a renewal if the last one was before this time."""
         if self.is_touched:
             return True
         return self.token is not None and self.renewed_ms < renewed_before

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from .deployment import Current
 
 InTransaction: TypeAlias = "Callable[[AsyncConnection], Awaitable[None]]"
-"""What a caller writes in the same transaction as a row. It undoes the whole by raising."""
+"""A caller's writes in the same transaction as a row. If it raises, the whole transaction is undone."""
 
 
 EVERYBODY, REGISTERED, UNKNOWN_USER = "everybody", "registered", "unknown-user"
-"""Reasons of rows that end no single session: everybody's was ended; a user was registered, which ends nothing; the user
+"""Reasons of rows that end no single session: all sessions were ended; a user was registered, which ends nothing; the user
 database does not know a user.
 """
 
 TO_THE_LAST = 2**53
-"""When a row expires that is never pruned."""
+"""The time at which a row expires that is never pruned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Row(NamedTuple):
     """A row of the journal, in the order of the table's columns. Times are milliseconds since the epoch.
 
     With a `handle` it ends that session. With a `generation` it ends every older session of the user. With an `epoch` it
-    ends every session of that epoch, whoever's; the next epoch is its `successor`. Otherwise it ends nothing.
-    `nonce`: a random word, by which a row is known from another one that a restored database gave the same number; None if
-    the release before wrote the row.
+    ends every session of that epoch, of all users; the next epoch is its `successor`. Otherwise it ends nothing.
+    `nonce`: a random word. It differs if a restored database gave the same number to another row. None if the release before
+    wrote the row.
     """
 
     seq: int
@@ -61,7 +61,7 @@ class Row(NamedTuple):
     epoch: str | None = None
 
     def ends(self, ref: SessionRef, carried: Current) -> bool:
-        """Whether it ended this session, which carries that."""
+        """Whether it ended this session, with this generation and epoch."""
         if self.epoch is not None:
             return self.epoch == carried.epoch
         if self.user != ref.user:

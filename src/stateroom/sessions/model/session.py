@@ -1,4 +1,4 @@
-"""Session: what a handler sees. Whose session it is, until when, and, as a mapping, what it holds."""
+"""`Session`: the session as handlers see it. It has the user, the times, and the data as a mapping."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SessionWriter(Protocol):
-    """What a session needs to write itself: `protocol/save.py` is it. A session that belongs to no manager has none."""
+    """The part that writes a session (`protocol/save.py`)."""
 
     clock: Clock
 
@@ -23,7 +23,7 @@ class SessionWriter(Protocol):
         """See `Session.change`."""
 
     async def save(self, record: SessionRecord, *, renew: bool = False) -> bool:
-        """Write what changed; with `renew`, slide the idle lifetime if that is due. Whether the client needs a new value."""
+        """Write the changes; with `renew`, slide the idle lifetime if that is due. Returns whether the client needs a new value."""
 
     async def keep_alive(self, record: SessionRecord) -> bool:
         """See `Session.renew`."""
@@ -33,14 +33,14 @@ class SessionWriter(Protocol):
 
 
 class Session(MutableMapping[str, Any]):
-    """One visitor's session: a mapping from str to what JSON can say, and who it belongs to.
+    """One visitor's session: a mapping from str to JSON values, with the user and the times.
 
     An anonymous visitor's session is not stored until something is written to it. While Redis is unavailable a signed-in
-    user is known from the cookie: `degraded` is true, and reading or writing data raises `StoreUnavailable`. The mapping
-    never shows an empty value that is not true.
+    user is known from the cookie: `degraded` is true, and reading or writing data raises `StoreUnavailable`. The mapping is
+    never empty because data could not be read.
 
-    `session[key] = value` raises `TypeError` if the key is not a str, or the value would be read back as another type, and
-    `ValueError` for a lone surrogate (`values.py`).
+    `session[key] = value` raises `TypeError` if the key is not a str or the value would be read back as another type. It
+    raises `ValueError` for a lone surrogate (`values.py`).
     """
 
     __slots__ = ("_record", "_writer")
@@ -72,7 +72,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def user_id(self) -> UserId | None:
-        """Whose session it is; None for an anonymous visitor.
+        """The session's user; None for an anonymous visitor.
 
         Raises `StoreUnavailable`, `DatabaseUnavailable` if that cannot be known.
         """
@@ -88,7 +88,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def id(self) -> str | None:
-        """The public handle: it lists and revokes, it never authenticates. None while nothing is stored.
+        """The public handle, to list and revoke the session. It cannot authenticate. None while nothing is stored.
 
         Raises `StoreUnavailable`, `DatabaseUnavailable` if it cannot be known.
         """
@@ -99,7 +99,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def is_stored(self) -> bool:
-        """False for a visitor of whom nothing has been written."""
+        """False for a visitor for whom nothing has been stored yet."""
         return self._record.is_stored
 
     @property
@@ -119,7 +119,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def restored(self) -> bool:
-        """Whether Redis had lost the session, and its data, until this request."""
+        """Whether Redis had lost the session and its data, and this request stored it again."""
         return self._record.restored
 
     @property
@@ -129,12 +129,12 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def ended(self) -> str | None:
-        """Why the session ended that the request brought: a reason such as `logout` or `expired`; None if none ended."""
+        """Why the session of the request's cookie has ended, for example `logout` or `expired`; None if it has not."""
         return self._record.ended
 
     @property
     def created_at(self) -> datetime | None:
-        """When it was stored first, UTC; None while nothing is stored."""
+        """When it was first stored, UTC; None while nothing is stored."""
         return _moment(self._record.created_ms)
 
     @property
@@ -144,7 +144,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def last_access(self) -> datetime | None:
-        """The last renewal, UTC, as coarse as `SESSION_RENEW_INTERVAL`; None while nothing is stored."""
+        """The last renewal, UTC: at most one in `SESSION_RENEW_INTERVAL`. None while nothing is stored."""
         return _moment(self._record.renewed_ms)
 
     @property
@@ -165,21 +165,21 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What was noted at sign-in: `ip_address`, `user_agent`, `device_type`, `location`, each if it is known."""
+        """Notes of the client at sign-in: `ip_address`, `user_agent`, `device_type`, `location`, each if it is known."""
         return unpack(self._record.fields)
 
     async def change(self, key: str, function: Callable[[Any], Any]) -> Any:
         """Set `key` to `function(current value)` at once and atomically, and return it. Without a value: `function(None)`.
 
-        What this request has written, mutated or deleted under the key counts as its value, also if it is not saved yet.
-        `function` is called again if another request was faster, each time with a copy. If it returns None, the key is deleted.
+        An unsaved change of this request counts as the current value. If another request was faster, `function` is called again,
+        each time with a copy. If it returns None, the key is deleted.
         Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
         self._record.check_data()
         return await self._writer.change(self._record, key, function)
 
     async def save(self) -> None:
-        """Write what changed, now: streams and WebSockets need it after their headers have left.
+        """Write the changes now. Streams and WebSockets need this after their headers have left.
 
         Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`.
         """
@@ -189,14 +189,14 @@ class Session(MutableMapping[str, Any]):
     async def renew(self) -> bool:
         """Count this moment as the user's activity: the idle lifetime begins again, at most once per `SESSION_RENEW_INTERVAL`.
 
-        Requests are activity by themselves. What happens in a WebSocket or a stream is not, unless the application says so by
-        this call. Returns False while Redis is unavailable, and for a visitor of whom nothing is stored. Raises `SessionEnded`,
+        Each request is activity. Messages in a WebSocket or a stream are not, so the application calls this for them. Returns
+        False while Redis is unavailable, and for a visitor without a stored session. Raises `SessionEnded`,
         `DatabaseUnavailable`.
         """
         return await self._writer.keep_alive(self._record)
 
     def discard_changes(self) -> None:
-        """Forget what this request has changed and not saved yet, messages included."""
+        """Forget the unsaved changes of this request, messages included."""
         self._record.discard_changes()
 
     def __repr__(self) -> str:
@@ -206,7 +206,7 @@ class Session(MutableMapping[str, Any]):
 
 
 def record_of(session: Session) -> SessionRecord:
-    """What the library knows of a session. Not for handlers: it holds the token."""
+    """The library's record of a session. It is not for handlers, because it holds the token."""
     return session._record  # noqa: SLF001 (handlers must not see it, the library must)
 
 

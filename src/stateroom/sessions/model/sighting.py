@@ -1,4 +1,4 @@
-"""What one worker saw of one session in Redis."""
+"""When one worker last saw one session in Redis."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Sighting:
 
     `key`: the session's key in Redis, computed once.
     `seen_ms`: when the store last had the session; 0 if this worker never saw it.
-    `renewed_ms`: the last renewal that this worker knows of. A sealed value may know less: behind some proxies, and for
-    bearers, it is never sealed anew.
-    `facts`, `timestamps`: what the store said last, as it was said and as numbers; empty and None if it said nothing.
+    `renewed_ms`: the last renewal that this worker knows of. A sealed value may tell of an older one: behind some proxies, and
+    for bearers, it is never sealed anew.
+    `facts`, `timestamps`: the store's last reply, as bytes and as numbers; empty and None before the first.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""What a stored session says of itself in numbers."""
+"""The numbers of a stored session."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Timestamps(NamedTuple):
 
 
 def facts_of(fields: Fields) -> Facts:
-    """Raises `KeyError` if these are not a session's fields. At most requests they are equal to the last request's."""
+    """Raises `KeyError` if these are not a session's fields. Usually they are equal to those of the last request."""
     get = fields.get
     return *_always_there(fields), get(USER, b""), get(SIGNED_IN, b"0"), get(GENERATION, b"0"), get(EPOCH, b"")
 
@@ -60,12 +60,12 @@ def read_facts(facts: Facts, user: str, lifetimes: Lifetimes, *, is_persistent: 
 
 
 def expires_ms(fields: Fields) -> int:
-    """When the session ends if nobody renews it. Raises `KeyError`, `ValueError` if the fields cannot be read."""
+    """When the session expires without a renewal. Raises `KeyError`, `ValueError` if the fields cannot be read."""
     return expiry(_number(fields[RENEWED]), idle=_number(fields[IDLE]), deadline=_number(fields[DEADLINE]))
 
 
 def is_readable(fields: Fields, handle: str = "") -> bool:
-    """Whether these are a session's fields. If not, and a handle is given, that is logged: it counts as a missing session."""
+    """Whether these are a session's fields. If not, and a handle is given, this is logged: the session counts as missing."""
     try:
         for number in facts_of(fields)[:4]:
             _number(number)
@@ -79,7 +79,7 @@ def is_readable(fields: Fields, handle: str = "") -> bool:
 
 
 def expiry(renewed: int, *, idle: int, deadline: int) -> int:
-    """When a session ends that was renewed then: the idle lifetime later, and never after its deadline."""
+    """When a session expires that was renewed at this time: the idle lifetime later, and never after its deadline."""
     return min(renewed + idle, deadline)
 
 

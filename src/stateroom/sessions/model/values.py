@@ -1,7 +1,7 @@
-"""What a session's values and keys may be, and their JSON.
+"""The allowed values and keys of a session, and their JSON.
 
-A value must be read back as what was put in: by this request and by the next one. msgspec, which encodes it, also takes
-tuples, dates, enumerations, dataclasses and NaN, and makes something else of each. So the types are checked before.
+This request and the next one must read the same value that was set. msgspec, which encodes values, also accepts tuples,
+dates, enumerations, dataclasses and NaN, and would read each of them back as another type. So the types are checked first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 MAX_DEPTH = 100
-"""How deep lists and dicts may be nested. Far below the depth at which Python stops reading them."""
+"""How deep lists and dicts may be nested. Python can read far deeper ones."""
 
 _NUMBERS_AND_TEXTS = frozenset({str, int, bool, type(None)})
 _NESTING = frozenset({list, dict})
@@ -26,32 +26,32 @@ _decode = msgspec.json.Decoder().decode
 
 
 def plain_key(key: object) -> str:
-    """The key as a plain str: of a member of a `StrEnum` its value. Raises `TypeError` for anything but a str."""
+    """The key as a plain str; for a member of a `StrEnum` its value. Raises `TypeError` for other types than str."""
     if not isinstance(key, str):
         raise TypeError(f"a session key is a str, not {_name(key)}")
     return str.__str__(key)
 
 
 def check_text(what: str, text: str) -> None:
-    """Raises `ValueError` for a text with a lone surrogate: UTF-8 cannot say it."""
+    """Raises `ValueError` for a text with a lone surrogate, which UTF-8 cannot encode."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{what} has a lone surrogate, which UTF-8 cannot say") from None
+            raise ValueError(f"{what} has a lone surrogate, which UTF-8 cannot encode") from None
 
 
 def encode_value(key: str, value: Any) -> bytes:
     """JSON of a value.
 
-    Raises a `TypeError` that names the key, the place and the type for anything but str, int, finite float, bool, None, list,
-    and dict with str keys. Subclasses are something else, too: they would be read back as the plain type. Raises
-    `ValueError` for a text with a lone surrogate, and for an int of more than 4,300 digits, of a negative one 4,299.
+    Allowed are str, int, finite float, bool, None, list, and dict with str keys. For other types this raises a `TypeError` that
+    names the key, the place and the type. Subclasses are refused too, because they would be read back as the plain type.
+    Raises `ValueError` for a text with a lone surrogate, and for an int of more than 4,300 digits (negative: 4,299).
     """
     try:
         encoded = _encode(value)
     except UnicodeEncodeError:
-        raise ValueError(f"session[{key!r}] has a lone surrogate, which UTF-8 cannot say") from None
+        raise ValueError(f"session[{key!r}] has a lone surrogate, which UTF-8 cannot encode") from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         _find_fault(key, (), value)
         raise ValueError(f"session[{key!r}] cannot be stored: {error}") from None
@@ -84,7 +84,7 @@ def decode(raw: bytes) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether all in it is of the types that JSON gives back. It looks at all values of one depth together: that is quick."""
+    """Whether all values in it have types that JSON keeps. It checks all values of one depth together, which is quick."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         kinds = set(map(type, level))
@@ -105,7 +105,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _find_fault(key: str, path: tuple[object, ...], value: Any) -> None:
-    """Raises the `TypeError` of the first thing that cannot be stored; returns if all can be."""
+    """Raises a `TypeError` for the first value that cannot be stored; returns if all values can be."""
     if len(path) > MAX_DEPTH:
         raise TypeError(f"session[{key!r}] has lists or dicts nested more than {MAX_DEPTH} deep, or one that holds itself")
     kind = type(value)
@@ -119,10 +119,10 @@ def _find_fault(key: str, path: tuple[object, ...], value: Any) -> None:
             _find_fault(key, (*path, name), each)
     elif kind is float:
         if not isfinite(value):
-            raise TypeError(f"{_place(key, path)} is the float {value}: JSON has finite floats only")
+            raise TypeError(f"{_place(key, path)} is the float {value}: JSON has only finite floats")
     elif kind not in _NUMBERS_AND_TEXTS:
         raise TypeError(
-            f"{_place(key, path)} is of the type {_name(value)}, and would be read back as another one: "
+            f"{_place(key, path)} has the type {_name(value)}, which would be read back as another type: "
             "a session holds str, int, float, bool, None, list, and dict with str keys"
         )
 

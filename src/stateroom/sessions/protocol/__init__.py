@@ -1,1 +1,1 @@
-"""What is believed, and in which order things happen."""
+"""When a session is trusted, and in which order things happen."""

@@ -2,8 +2,8 @@
 
 The journal's row is committed first, then the session is deleted from the store. If the store is settled and confirms
 the deletion, every worker sees that. Otherwise the end is acknowledged one lease after the commit: by then every worker
-has seen the row or asks the journal. If workers keep copies (`SESSION_CACHE_MAX_AGE`), they all know of a deletion a
-moment later, and it is acknowledged then.
+has seen the row or looks the session up. If workers keep copies (`SESSION_CACHE_MAX_AGE`), they all know of a deletion
+`KNOWN_SECONDS` later, and the end is acknowledged then.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 TOMBSTONE_MARGIN_MS = 60_000
-"""How much longer than `DEGRADED_MAX_AGE` a tombstone stays, because clocks differ. Older credentials restore nothing."""
+"""How much longer than `DEGRADED_MAX_AGE` a tombstone is kept, because clocks differ. Older credentials restore nothing."""
 
 SUCCESSORS = 10_000
-"""How many rotations of one session are followed: one in four minutes for a month. With more, all of the user's sessions end."""
+"""How many rotations of one session are followed: one in four minutes for a month. After more, all of the user's sessions end."""
 
 COUNT_SECONDS = 1.0
-"""How long "everybody out" waits for the number of sessions, which is only told."""
+"""How long "everybody out" waits for the number of sessions, which it only reports."""
 
 
 class Ends:
@@ -86,8 +86,8 @@ class Ends:
     async def end(self, ref: SessionRef, reason: str, *, with_fields: bool = False) -> Ended | None:
         """End a session: commit the row, delete, wait until every worker knows. Returns what was deleted, if anything was.
 
-        `with_fields`: what it held is in `Ended.fields`.
-        Raises `DatabaseUnavailable`, and `StoreUnavailable` if neither store could take it.
+        `with_fields`: return the session's last fields in `Ended.fields`.
+        Raises `DatabaseUnavailable`, and `StoreUnavailable` if neither store could take the end.
         """
         row = self._row(ref, reason)
         try:
@@ -95,9 +95,9 @@ class Ends:
         except DatabaseUnavailable:
             return await self._end_without_journal(ref, row, with_fields=with_fields)
         ended, is_confirmed = await self._delete(ref, with_fields=with_fields)
-        if ref.user:  # an anonymous visitor's session gives no rights that somebody could go on using
-            # Perhaps it got a new id since: then the end is meant for the new one. Only the journal tells for certain.
-            # A sign-in replaces this session, and not what a parallel request of the same client made of it.
+        if ref.user:  # an anonymous visitor's session gives no rights that could be used further
+            # The session may have got a new id meanwhile. Then the end is meant for the new one too. Only the journal knows.
+            # A sign-in replaces this session only, and not the new session that a parallel request of the client has.
             is_meant = reason != "rotated" and (ended is None or not is_confirmed)
             successor = await self._end_successors(ref, reason) if is_meant else None
             if not is_confirmed:
@@ -108,14 +108,14 @@ class Ends:
         return ended
 
     async def end_what_became_of(self, ref: SessionRef, reason: str) -> None:
-        """End a session that got a new id, by the id that it had. Raises as `end`; `DatabaseUnavailable` without the journal."""
+        """End a session that got a new id; `ref` is its old one. Raises as `end`; `DatabaseUnavailable` without the journal."""
         self._check_journal()
         ended = await self._end_successors(ref, reason)
         await self.outlast_copies()
         self.count(reason, ended)
 
     async def _end_successors(self, ref: SessionRef, reason: str) -> Ended | None:
-        """End what became of a session that got a new id. Returns what was deleted, if anything was; it is not counted.
+        """End the successors of a session that got a new id. Returns a deleted one, if any. It counts none.
 
         A successor may be rotated until its own end is committed, so the journal is asked until there is no other.
         Raises `DatabaseUnavailable`, and `StoreUnavailable` if neither store could take the end.
@@ -141,12 +141,11 @@ class Ends:
         revokes: str | None,
         in_transaction: InTransaction | None,
     ) -> float | None:
-        """Commit the end of a session that carries this, which gets a new id. Returns when, on the monotonic clock.
+        """Commit the end of a session that gets a new id. Returns the time of the commit on the monotonic clock.
 
-        With the reason `revokes`, commit the end of the user's other sessions too: a generation one higher.
-        `in_transaction` is done in the same transaction.
-        None, and nothing is committed, if this session has ended already.
-        Deletes nothing. Raises `DatabaseUnavailable`.
+        If the session has ended already, this commits nothing and returns None. It deletes nothing in Redis.
+        `carried`: the old session's generation and epoch. `revokes`: the reason for which the user's other sessions end too,
+        by a generation one higher. `in_transaction` runs in the same transaction. Raises `DatabaseUnavailable`.
         """
         row = replace(self._row(old, "rotated"), successor=new.handle)
         self._check_journal()
@@ -159,14 +158,14 @@ class Ends:
         return time.monotonic()
 
     async def raise_generation(self, user: str, reason: str, in_transaction: InTransaction | None = None) -> tuple[int, float]:
-        """Commit the end of all sessions that a user has now: the generation of the next ones, and when that was."""
+        """Commit the end of all sessions that a user has now. Returns the next sessions' generation, and the time of the commit."""
         seen, now = await self._newest_generation(user), self._clock.now_ms()
         generation = await self._journal.raise_generation(user, reason, seen=seen, ended_at=now, in_transaction=in_transaction)
         self._remember_raised(user, generation, reason)
         return generation, time.monotonic()
 
     async def delete_older(self, user: str, generation: int | None, reason: str, *, spare: str, committed_at: float) -> int | None:
-        """Delete a user's older sessions, whose end is committed. Returns how many, None if that is unknown."""
+        """Delete a user's older sessions, whose end is committed already. Returns how many, None if that is unknown."""
         glimpse = self._client.standing(self._store.user_key(user)).glimpse
         is_settled = self._trust.is_settled(glimpse)
         try:
@@ -178,7 +177,7 @@ class Ends:
             return None
         for each in ended:
             self.count(reason, each)
-        if not self._trust.has_journal:  # the stand-in remembers the reasons
+        if not self._trust.has_journal:  # `NoJournal` remembers the reasons
             await self._journal.record([self._row(SessionRef(user, each.handle), reason) for each in ended])
         if not (is_settled and self._is_still_settled(glimpse)):
             await self._lease.passed_since(committed_at)
@@ -186,10 +185,10 @@ class Ends:
         return len(ended)
 
     async def everybody(self) -> int | None:
-        """End every session of the deployment, whoever's. Returns how many there were; None if that is unknown.
+        """End the sessions of all users of the deployment. Returns how many there were; None if that is unknown.
 
         One row is committed, and the deployment has another epoch. Every worker knows that within a lease: by its tail, or
-        by the store while the journal is unavailable to it. The replay deletes the sessions. Raises `DatabaseUnavailable`.
+        by the store if the worker has lost the journal. The replay deletes the sessions. Raises `DatabaseUnavailable`.
         """
         count: int | None = None
         with contextlib.suppress(StoreUnavailable, TimeoutError):
@@ -205,7 +204,7 @@ class Ends:
         return count
 
     async def flush(self) -> None:
-        """Write down the ends that were acknowledged while the journal was unavailable. Raises `DatabaseUnavailable`."""
+        """Commit the ends that were acknowledged while the journal was unavailable. Raises `DatabaseUnavailable`."""
         waiting = dict(self._tail.unwritten)
         if waiting:
             rows = [EndRow(*ref, row.reason, row.ended_at) for ref, row in waiting.items()]
@@ -219,7 +218,7 @@ class Ends:
             log.info("revocations_written", count=len(waiting))
 
     async def outlast_copies(self) -> None:
-        """Return when no worker uses a copy of what has just been deleted."""
+        """Return when no worker uses a copy of a session that has just been deleted."""
         if self._copied_seconds:
             await asyncio.sleep(self._copied_seconds)
 
@@ -251,13 +250,13 @@ class Ends:
         try:
             ended, _ = await self._store.delete(ref, with_fields=with_fields)
         except StoreUnavailable:
-            if not self._trust.has_journal:  # nothing else would carry the end
+            if not self._trust.has_journal:  # nothing else would keep the end
                 raise
             return None, False
         return ended, is_settled and self._is_still_settled(glimpse)
 
     async def _end_without_journal(self, ref: SessionRef, row: EndRow, *, with_fields: bool) -> Ended | None:
-        """Until the journal answers again, a settled store that has deleted is enough, if enough replicas have it too."""
+        """End a session while the journal is unavailable: a settled store must have deleted it, and enough replicas too."""
         glimpse = self._client.standing(self._store.key(ref)).glimpse
         if self._is_journal_required or not self._trust.is_settled(glimpse):
             raise DatabaseUnavailable("the journal does not answer")
@@ -266,7 +265,7 @@ class Ends:
         if reached < self._replicas or not self._is_still_settled(glimpse):
             raise DatabaseUnavailable("the journal does not answer, and too few replicas have the end")
         if ended is None:
-            raise DatabaseUnavailable("the journal does not answer: what became of the session cannot be known")
+            raise DatabaseUnavailable("the journal does not answer, so that the session's new id cannot be known")
         waiting = Row(0, row.user, row.handle, None, row.reason, row.ended_at, TO_THE_LAST)
         self._tail.acknowledge(ref, waiting)
         self._metrics.revocations_pending.set(len(self._tail.unwritten))
@@ -280,13 +279,13 @@ class Ends:
         return glimpse.still_holds() and self._trust.is_settled(glimpse)
 
     async def _end_all_of(self, user: str, reason: str) -> None:
-        """End every session of a user, because one of them has more successors than are followed."""
+        """End every session of a user, because one session has more than `SUCCESSORS` successors."""
         log.warning("rotated_too_often", user=user, limit=SUCCESSORS)
         generation, committed_at = await self.raise_generation(user, reason)
         await self.delete_older(user, generation, reason, spare="", committed_at=committed_at)
 
     async def _newest_generation(self, user: str) -> int:
-        """As the tail and the store have it."""
+        """The highest generation of the user in the tail and in the store."""
         if not self._trust.has_journal:
             return 0
         row = self._tail.generations.get(user)

@@ -1,11 +1,11 @@
 """The deployment's epoch beside the sessions, in every primary.
 
-"Everybody out" commits a row in the journal and changes the deployment's epoch (model/deployment.py). Workers read it with
-their tail. A worker that has lost the journal, and goes on trusting a settled store, reads the epoch in the store: so it
-learns of it too, and does not go on believing a store that it alone still reaches.
+"Everybody out" commits a row in the journal and changes the deployment's epoch (model/deployment.py). Workers read the epoch
+with their tail. A worker that has lost the journal, and goes on trusting a settled store, reads the epoch in the store. So
+it learns of the change too, and does not go on trusting a store that no other worker reaches.
 
-The copy also tells a worker that starts that the database was restored: it names an epoch of which the journal never
-heard. Then sessions that everybody's end had ended could be good again, so everybody's session is ended once more.
+The copy also tells a starting worker that the database was restored: then it names an epoch that the journal does not know.
+Sessions that had been ended could be good again, so all sessions are ended once more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 
 class Epochs:
-    """One worker's. `_seen`: over which connection a primary's copy was read last, when that read began, and what it said."""
+    """One worker's copies. `_seen`: for each primary the connection of the last read, when the read began, and the epoch."""
 
     def __init__(
         self,
@@ -57,9 +57,9 @@ class Epochs:
         self._seen: dict[Standing, tuple[Glimpse, float, str]] = {}
 
     async def ask(self, glimpse: Glimpse, *, not_before: float) -> str | None:
-        """What the primary says over this connection; None if it does not answer over it.
+        """The epoch in the primary, read over this connection; None if it does not reply.
 
-        `not_before`: an answer to a question from before this moment of the monotonic clock is too old.
+        `not_before`: a reply to a question from before this moment of the monotonic clock is too old.
         """
         said = self._seen_since(not_before, glimpse)
         if said is None:  # the journal became unavailable a moment ago
@@ -75,7 +75,7 @@ class Epochs:
         return [shard for shard in self._client.shards() if self._client.standing(shard) is glimpse.standing]
 
     async def publish(self, epoch: str) -> None:
-        """Write it to every primary that takes it. A worker compares the others when it connects to them."""
+        """Write it to every primary that takes writes. A worker compares the other primaries when it connects to them."""
         for shard in self._client.shards():
             with contextlib.suppress(StoreUnavailable):
                 await self._write(shard, epoch)
@@ -90,12 +90,12 @@ class Epochs:
             if found != self._deployment.epoch:
                 await self._write(shard, self._deployment.epoch)
             return
-        await self._membership.look(shard)  # who takes a primary over writes the id first
+        await self._membership.look(shard)  # `db adopt` writes the id first
         if self._membership.is_foreign:
             raise StoreUnavailable("Redis was taken over by another deployment, and has its epoch")
-        await self._tail.catch_up()  # perhaps it is newer than the tail
+        await self._tail.catch_up()  # the epoch may be newer than the tail
         if found != self._deployment.epoch and found not in self._tail.replaced:
-            log.error("journal_lacks_epoch", fix="the user database was restored; every session is ended now")
+            log.error("journal_lacks_epoch", fix="none needed: the user database was restored, and every session is ended now")
             await self._journal.change_epoch(EVERYBODY, ended_at=self._clock.now_ms())
             await self._tail.catch_up()
         await self._write(shard, self._deployment.epoch)

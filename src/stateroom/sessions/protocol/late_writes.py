@@ -1,7 +1,7 @@
 """What parallel requests write to a session while a sign-in replaces it.
 
-The sign-in copies the old session first and deletes it last. A write between the two was answered, so it must be in the
-new session too. The deletion returns what the old one held at the end: whatever differs from the copy was written late.
+The sign-in copies the old session first and deletes it last. A write between the two was acknowledged, so it must be in the
+new session too. The deletion returns the last fields of the old session. A field that differs from the copy was written late.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _PREFIXES = (DATA_PREFIX.encode(), FLASH_PREFIX.encode())
 
 
 class LateWrites:
-    """Brings them to the new session. `max_bytes`: how much data a session may hold."""
+    """Writes them to the new session. `max_bytes`: how much data a session may hold."""
 
     def __init__(self, store: SessionStore, max_bytes: int) -> None:
         self._store = store
         self._max_bytes = max_bytes
 
     async def bring(self, record: SessionRecord, copied: Mapping[str, bytes], last: Fields, own: Delta) -> None:
-        """Write to the record's session what was written late to the one that it replaces. Raises nothing.
+        """Write to the record's session the late writes to the session that it replaces. Raises nothing.
 
-        `copied`: what the sign-in took along, `last`: what the old one held when it was deleted, `own`: what this request
-        changed itself, which wins. If it cannot be written, that is logged: the sign-in is committed.
+        `copied`: the fields that the sign-in copied. `last`: the old session's fields when it was deleted. `own`: the changes
+        of this request, which win. If the late writes cannot be stored, this is logged, because the sign-in is committed.
         """
         late = late_writes(copied, last, own)
         if not late:
@@ -68,7 +68,7 @@ class LateWrites:
 
 
 def late_writes(copied: Mapping[str, bytes], last: Fields, own: Delta) -> dict[str, bytes | None]:
-    """The values of the fields that differ, by name; None where the field is gone. A message of the request's own is added."""
+    """The values of the fields that differ, by name; None if the field was deleted. The request's own messages are added."""
     after = _data(last)
     late: dict[str, bytes | None] = {}
     for name in copied.keys() | after.keys():
@@ -80,7 +80,7 @@ def late_writes(copied: Mapping[str, bytes], last: Fields, own: Delta) -> dict[s
 
 
 def _data(fields: Fields) -> dict[str, bytes]:
-    """The values of the application and the messages. A name that is no UTF-8 is left out, as everywhere."""
+    """The values of the application and the messages. A name that is not UTF-8 is left out."""
     return {
         name.decode(): value
         for name, value in fields.items()

@@ -1,4 +1,4 @@
-"""The lease: for how long what a worker knows may be trusted without asking again.
+"""The lease: how old a worker's knowledge may be before the worker must ask again.
 
 An end is acknowledged one lease after its commit. By then every worker has seen the journal's row in a tail that is
 younger than a lease, or asks the journal. So all workers of a deployment must have one lease: a worker with a longer one
@@ -26,9 +26,9 @@ class Lease:
 
     @property
     def milliseconds(self) -> int:
-        """As the journal keeps it."""
+        """The lease as the journal keeps it."""
         return round(self.seconds * 1000)
 
     async def passed_since(self, moment: float) -> None:
-        """Return one lease after this moment of the monotonic clock. By then the other workers know, and none tells this one."""
+        """Return one lease after this moment of the monotonic clock. By then the other workers know of it."""
         await asyncio.sleep(max(0.0, moment + self.seconds - time.monotonic()))

@@ -1,7 +1,7 @@
 """From a credential to a session: loaded from the store, known from the credential alone, ended, or unknown.
 
-If something cannot be known, the session holds a fault, which whoever asks the session gets as a 503. Nobody is told
-"signed out" because we do not know.
+If something cannot be known, the session holds a fault. Code that asks the session gets the fault, and the client gets 503.
+Without knowledge the response is never "signed out".
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Loader:
     ) -> None:
         """Make `record` what the credential opens: a stored session, a degraded one, an ended one, or an unknown one.
 
-        `client_notes`: what a session that is stored again notes of its client. `may_copy`: a copy of the stored session is
-        good enough (`SESSION_CACHE_MAX_AGE`).
+        `client_notes`: the notes of the client, for a session that is stored again. `may_copy`: a copy of the stored session
+        may be used (`SESSION_CACHE_MAX_AGE`).
         """
         sighting = self._sightings.of(credential)
         if may_copy and self._keeps_copies and self._load_copy(record, credential, sighting):
@@ -94,7 +94,7 @@ class Loader:
             spend(time.monotonic() - began)
             await self._load_without_store(record, credential, sighting, fault)
             return
-        except ResponseError as error:  # somebody's key of another type: no session
+        except ResponseError as error:  # a key of another type is not a session
             if not is_of_another_type(error, key):
                 raise
             fields = {}
@@ -115,9 +115,9 @@ class Loader:
         return self._fill(record, credential, fields, self._sightings.of(credential))
 
     async def ended(self, record: SessionRecord) -> SessionEnded:
-        """The error for a session that the store had a moment ago. The record is an anonymous visitor's then.
+        """The error for a session that the store had a moment ago. The record becomes an anonymous visitor's.
 
-        Raises `StoreUnavailable` if Redis lost it: the next request stores it again. Raises `DatabaseUnavailable`.
+        Raises `StoreUnavailable` if Redis lost the session; the next request stores it again. Raises `DatabaseUnavailable`.
         """
         reason = await self._trust.why_ended_by_journal(record.ref, record.carried)
         if reason is None and record.ref.user and self._trust.has_journal and record.expires_ms > self._clock.now_ms():
@@ -126,7 +126,7 @@ class Loader:
         return SessionEnded(reason or "expired")
 
     def _load_copy(self, record: SessionRecord, credential: Credential, sighting: Sighting) -> bool:
-        """Load a copy of the stored session without asking Redis. False if there is none that is good enough by itself."""
+        """Load a copy of the stored session without asking Redis. False if there is no copy that may be used."""
         standing = self._client.standing(sighting.key)
         fields = standing.near.get(sighting.key) if standing.near is not None else None
         if fields is None or PENDING in fields:
@@ -139,10 +139,10 @@ class Loader:
             record.forget()
             return False
         now = self._clock.now_ms()
-        if record.expires_ms <= now:  # the server tells when it has cleared it away, which may be later
+        if record.expires_ms <= now:  # the server deletes it, and tells of that, perhaps later
             record.forget()
             return False
-        # No news since: the store has it, or had it when it was last heard from.
+        # No invalidation has come: the store has it, or had it when it last replied.
         record.known_ms = now
         sighting.seen_ms, sighting.renewed_ms = now - _HEARD_MS, record.renewed_ms
         self._hits.pending += 1
@@ -154,7 +154,7 @@ class Loader:
         try:
             facts = facts_of(fields)
             timestamps = sighting.timestamps
-            if timestamps is None or facts != sighting.facts:  # at most requests they are equal
+            if timestamps is None or facts != sighting.facts:  # they are equal at most requests
                 timestamps = read_facts(facts, credential.user, self._lifetimes, is_persistent=credential.is_persistent)
                 sighting.facts, sighting.timestamps = facts, timestamps
             if timestamps.is_bounded and timestamps.expires <= self._clock.now_ms():
@@ -174,7 +174,7 @@ class Loader:
     async def _check_doubtful(
         self, record: SessionRecord, credential: Credential, sighting: Sighting, glimpse: Glimpse, *, is_pending: bool
     ) -> None:
-        """The store has the session, but that alone is not enough."""
+        """The store has the session, but the store alone is not enough to trust it."""
         ref = credential.ref
         try:
             if is_pending and self._trust.has_journal:
@@ -194,7 +194,7 @@ class Loader:
                 await self._clear_away(ref, reason)
 
     async def _clear_away(self, ref: SessionRef, reason: str) -> None:
-        """Delete an ended session that the replay did not find: it was stored after that, or the user's index lacked it."""
+        """Delete an ended session that the replay did not find: it was stored later, or the user's index did not name it."""
         if reason != "rotated":  # a rotated one may be on its way to its new id, and still holds the data
             with contextlib.suppress(StoreUnavailable):
                 await self._store.delete_without_waiting(ref)
@@ -224,7 +224,7 @@ class Loader:
     async def _load_missing_by_token(
         self, record: SessionRecord, credential: Credential, sighting: Sighting, glimpse: Glimpse
     ) -> None:
-        """An access token stores no lost session again. For its few minutes it says who it is, unless the session has ended.
+        """An access token restores no lost session. For its few minutes it tells who the user is, unless the session has ended.
 
         Raises `DatabaseUnavailable`, and `StoreUnavailable` if the store cannot say whether there is a tombstone.
         """
@@ -239,7 +239,7 @@ class Loader:
         await self._load_by_journal(record, credential, sighting, fault)
 
     async def _reason_of_miss(self, credential: Credential) -> str:
-        """The reason for the 401 that is due anyway, if somebody knows it."""
+        """The reason for the 401, which is sent in any case; `expired` if it cannot be known."""
         try:
             return await self._trust.why_ended_by_journal(credential.ref, credential.carried) or "expired"
         except DatabaseUnavailable:
@@ -252,7 +252,7 @@ class Loader:
             outcome = await self._restore.restore(
                 credential, created_ms=_created_ms(credential, sighting), renewed_ms=sighting.renewed_ms, client_notes=client_notes
             )
-        except StoreUnavailable as fault:  # it takes no write now: another time
+        except StoreUnavailable as fault:  # it takes no write now; a later request restores the session
             await self._load_by_journal(record, credential, sighting, fault)
             return
         if outcome.fields is not None and self._fill(record, credential, outcome.fields, sighting):
@@ -276,7 +276,7 @@ class Loader:
     async def _load_by_journal(
         self, record: SessionRecord, credential: Credential, sighting: Sighting, fault: StoreUnavailable
     ) -> None:
-        """The credential and the journal alone. Raises `DatabaseUnavailable`."""
+        """Load from the credential and the journal alone. Raises `DatabaseUnavailable`."""
         if not self._trust.has_journal:
             self._unknown(record, credential, fault)
             return
@@ -310,7 +310,7 @@ class Loader:
 
 
 def _created_ms(credential: Credential, sighting: Sighting) -> int:
-    """When the session was made. A value of the release before does not say: then what this worker saw in the store."""
+    """When the session was made. A value of the release before does not tell; then what this worker saw in Redis."""
     if credential.created_ms or sighting.timestamps is None:
         return credential.created_ms or credential.auth_time
     return sighting.timestamps.created

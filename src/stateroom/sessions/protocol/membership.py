@@ -1,9 +1,9 @@
 """Which deployment this worker belongs to, and whether Redis belongs to the same one.
 
 The deployment's id stands in the user database, where `stateroom db upgrade` makes it, and in Redis, beside the sessions.
-If the two differ, two hosts with databases of their own share one Redis: they would take one's user 7 for the other's,
-and undo each other's ends. So such a host does not start, and one that finds it out while it runs believes nothing that this
-Redis holds.
+If the two differ, two hosts with different databases share one Redis: user 7 of one host could be another person on the
+other host, and an end on one host would be unknown on the other. So a host with another id does not start. A host that
+notices it while it runs trusts nothing that this Redis holds.
 
 While the database is unavailable at startup, Redis' copy tells the id. Redis' copy is lost with a flush or an eviction; a
 worker that knows the id writes it back, over a settled connection. Without a database (`DATABASE_URL=none`) Redis' copy is
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _ADOPT = (
-    "give every host the same database, or this one a REDIS_KEY_PREFIX of its own; if the other database is gone, "
-    "`stateroom db adopt` takes the store over and ends every session in it"
+    "give all hosts the same DATABASE_URL, or give this host its own REDIS_KEY_PREFIX; if the other database no longer exists, "
+    "run `stateroom db adopt`, which takes this Redis over and ends every session in it"
 )
 
 
 class Membership:
-    """One worker's. `_foreign`: the shards that hold another deployment's id."""
+    """One worker's knowledge. `_foreign`: the shards that hold another deployment's id."""
 
     def __init__(
         self, *, client: RedisClient, journal: EndsJournal, deployment: Deployment, key_names: KeyNames, lease: Lease
@@ -49,13 +49,13 @@ class Membership:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether Redis holds another deployment's sessions. Nothing of it may be believed then."""
+        """Whether Redis holds another deployment's sessions. Then nothing in it may be trusted."""
         return bool(self._foreign)
 
     async def ask_database(self) -> None:
-        """Learn the id from the user database, and see that all workers have one lease and one name.
+        """Learn the id from the user database, and check that this worker has the deployment's lease and name.
 
-        If the database does not answer, the journal's tail does this later. Raises `SettingsError`.
+        If the database does not answer, the tail does this later. Raises `SettingsError`.
         """
         if not self._journal.has_journal:
             return
@@ -64,12 +64,12 @@ class Membership:
         except DatabaseUnavailable:
             return
         if row is None:
-            raise SettingsError("DATABASE_URL: the database names no deployment; restore the row of its table fleet from a backup")
+            raise SettingsError("DATABASE_URL: the table fleet of the user database is empty; restore its row from a backup")
         self._check_agreed(row)
         self._deployment.id, self._deployment.epoch = row.id, row.epoch
 
     async def ask_redis(self) -> None:
-        """See that Redis belongs to the same deployment, as far as it answers now. Raises `SettingsError`."""
+        """Check that Redis belongs to the same deployment. A shard that does not reply is skipped. Raises `SettingsError`."""
         for shard in self._client.shards():
             with contextlib.suppress(Unavailable):
                 await self._compare(shard)
@@ -82,7 +82,7 @@ class Membership:
             await self.look(shard)
 
     async def look(self, shard: str) -> None:
-        """Compare the id in one primary with ours, learn it from there, or write it back. Raises `StoreUnavailable`."""
+        """Compare the id in one primary with ours. Learn ours from it, or write ours back. Raises `StoreUnavailable`."""
         was_foreign = self.is_foreign
         found = await self._compare(shard)
         if self.is_foreign and not was_foreign:
@@ -103,9 +103,9 @@ class Membership:
         return found
 
     async def claim(self) -> None:
-        """Make every primary this deployment's, whoever's it was. Raises `StoreUnavailable`.
+        """Take over every primary for this deployment. Raises `StoreUnavailable`.
 
-        The cursor counts the rows of the journal that the primary had before. Kept, it would say that ours was restored.
+        The cursor counts rows of another deployment's journal. It is deleted, because with it our journal would look restored.
         """
         for shard in self._client.shards():
             name = self._key_names.fleet(shard)
@@ -121,16 +121,16 @@ class Membership:
             return None
         found, _, deployment_name = raw.decode().partition(" ")
         if not self._journal.has_journal and deployment_name != self._deployment.name:
-            return ""  # nobody's: with a database, it is the database that keeps the name
+            return ""  # without a database Redis keeps the deployment's name, and this name is another one
         return found
 
     async def _write_back(self, shard: str) -> str | None:
-        """Leave our id in a primary that has none. Returns what it has then; None if it cannot be done now."""
+        """Write our id to a primary that has none. Returns the id that it has then; None if it cannot be written now."""
         if self._deployment.id is None and not self._journal.has_journal:
             self._deployment.id = secrets.token_hex(16)
             await self._leave(shard)
             found = await self._read(shard)
-            if found:  # perhaps another worker was quicker
+            if found:  # another worker may have been first
                 self._deployment.id = found
             return found
         if self._deployment.id is None or not self._client.standing(self._key_names.fleet(shard)).is_believed:
@@ -152,12 +152,12 @@ class Membership:
         if row.lease_ms is not None and row.lease_ms != lease.milliseconds:
             agreed = row.lease_ms / 1000
             raise SettingsError(
-                f"JOURNAL_LEASE: {lease.seconds:g} s here, {agreed:g} s in the user database, and two leases undo logouts; "
+                f"JOURNAL_LEASE: {lease.seconds:g} s here, {agreed:g} s in the user database; sign-outs need one lease; "
                 f"set it to {agreed:g}, or stop every worker and run `stateroom db lease {lease.seconds:g}`"
             )
         if row.name != self._deployment.name:
             raise SettingsError(
-                f"DEPLOYMENT: {self._deployment.name or 'empty'} here, {row.name or 'empty'} in the user database; set it to that. "
-                "If the database is a copy, or to rename the deployment, stop every worker and run "
-                "`stateroom db adopt --new-identity`, which signs everybody out"
+                f"DEPLOYMENT: {self._deployment.name or 'empty'} here, {row.name or 'empty'} in the user database; "
+                "set it to the database's value. If the database is a copy, or to rename the deployment, stop every worker and run "
+                "`stateroom db adopt --new-identity`, which signs all users out"
             )

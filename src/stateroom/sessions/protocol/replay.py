@@ -1,12 +1,13 @@
 """Replaying the journal's ends into the store.
 
-The store holds a cursor: the number up to which every row of the journal has been replayed into it. The cursor is
-replicated and saved with the sessions, so a promoted replica, or a server restored from an old disk, says by itself
-where to go on. A failover has no code of its own. One loop deletes what the journal has after the cursor, then moves
-the cursor: each worker runs it on each new connection to a primary, the sweeping worker runs it each second.
+The store holds a cursor (the documentation says mark): every row of the journal up to this number has been replayed into
+the store. The cursor is replicated and saved with the sessions, so it is right for a promoted replica and for a server that
+was restored from an old disk. A failover needs no code of its own. One loop deletes the sessions that rows after the cursor
+end, then moves the cursor. Each worker runs the loop on each new connection to a primary, and the sweeping worker runs it
+each second.
 
-A connection is *covered* once every row that its store may lack is in the tail. Until then loads ask the journal by
-key, and the loop catches up in batches.
+A connection is *covered* once every row that its store may lack is in the tail. Until then loads look sessions up in the
+journal, and the loop catches up in batches.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class ShardProgress:
 class Replay:
     """One worker's loop.
 
-    `sweeps`: whether this worker is the one that replays each second. `_restarts`: of the tail, when `_progress` was made:
-    if the tail starts over, so does this.
+    `sweeps`: whether this worker is the one that replays each second. `_restarts`: `Tail.restarts` when `_progress` was made.
+    If the tail starts over, the replay starts over too.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Replay:
         """Replay until cancelled."""
         while True:
             is_done = False
-            self._wake.clear()  # before the turn: what happens during it needs another one
+            self._wake.clear()  # before the turn: an event during the turn needs another turn
             with contextlib.suppress(Unavailable):
                 is_done = await self.turn()
             if not is_done:
@@ -123,7 +124,7 @@ class Replay:
                     await self._wake.wait()
 
     async def turn(self) -> bool:
-        """Look at every primary's cursor, and replay if this worker should. Whether nothing is left to do.
+        """Read every primary's cursor, and replay if this worker should. Returns whether nothing is left to do.
 
         Raises `StoreUnavailable`, `DatabaseUnavailable`.
         """
@@ -138,7 +139,7 @@ class Replay:
             if has_new:
                 with contextlib.suppress(StoreUnavailable):  # a store that takes no writes has no id to contradict ours
                     await self._membership.look(progress.shard)
-            if self._membership.is_foreign:  # its cursor belongs to others
+            if self._membership.is_foreign:  # the cursor belongs to another deployment
                 for each in self._progress.values():
                     each.covered = None
                 return False
@@ -160,7 +161,7 @@ class Replay:
         return bool(there) and all(progress.covered is glimpse for progress, glimpse in now)
 
     def _connected_shards(self) -> list[tuple[ShardProgress, Glimpse]]:
-        """The primaries that are connected now, each over its present connection. Those that are gone are forgotten."""
+        """The primaries that are connected now, each over its present connection. All others are forgotten."""
         shards = [(shard, self._client.standing(shard)) for shard in self._client.shards()]
         before = self._progress
         self._progress = {
@@ -175,7 +176,7 @@ class Replay:
         return now
 
     async def _read_cursor(self, progress: ShardProgress, glimpse: Glimpse) -> None:
-        """Up to which row the store has the journal."""
+        """Read the number up to which the journal has been replayed into the store."""
         name = self._key_names.cursor(progress.shard)
         raw = await self._client.execute(name, "GET", name)
         if raw is None:
@@ -188,11 +189,11 @@ class Replay:
         if progress.covered is not glimpse and await self._went_back(progress.shard, cursor):
             self._tail.start_over()
             await self._client.execute(name, "SET", name, 0)
-            raise StoreUnavailable("the journal went back, and is replayed from its beginning")
+            raise StoreUnavailable("the user database was restored; its journal is replayed from the beginning")
         progress.seen, progress.cursor = glimpse, cursor
 
     async def _went_back(self, shard: str, cursor: int) -> bool:
-        """Whether the journal lacks what was replayed from it before: its database was restored from a backup."""
+        """Whether the journal lacks rows that were replayed before: its database was restored from a backup."""
         if cursor > self._tail.highest:
             await self._tail.catch_up()
             if cursor > self._tail.highest:
@@ -211,7 +212,7 @@ class Replay:
         return seq > self._tail.floor  # further back it may have been pruned
 
     async def _begin(self, progress: ShardProgress, glimpse: Glimpse) -> None:
-        """Set the cursor of a store without one: it was flushed a moment ago, is new, or is older than the journal."""
+        """Set the cursor of a store that has none: the store was flushed, is new, or is older than the journal."""
         cursor = progress.cursor
         if progress.seen is not glimpse:
             current = self._tail.contiguous
@@ -219,12 +220,12 @@ class Replay:
         await self._move(progress, glimpse, cursor)
 
     async def _catch_up(self, there: Sequence[tuple[ShardProgress, Glimpse]]) -> None:
-        """Replay in batches what the tail does not hold, then what it does, and move the cursors along.
+        """Replay in batches the rows that the tail does not hold, then those that it holds, and move the cursors.
 
-        The cursor of a shard that does not answer stays, so that it is told when it does. So does every cursor before an end of
-        everybody's sessions, unless this worker sweeps: only the one that does deletes them.
+        The cursor of a shard that does not answer stays, so that the rows are replayed when the shard answers. If this worker
+        does not sweep, the cursors stay before an end of everybody's sessions: only the sweeping worker deletes those sessions.
         """
-        sweeps = self.sweeps  # it changes meanwhile
+        sweeps = self.sweeps  # `self.sweeps` can change meanwhile
         at, limit = min(progress.cursor for progress, _ in there), TO_THE_LAST
         while at < self._tail.floor:
             rows = (await self._journal.read(at, (), ROWS_AT_ONCE)).rows
@@ -258,7 +259,7 @@ class Replay:
         if row.handle is not None:
             await self._store.delete_without_waiting(SessionRef(row.user, row.handle))
         elif row.epoch is not None:
-            async for ended in self._store.delete_epoch(row.epoch):  # nobody honours them: this only clears up
+            async for ended in self._store.delete_epoch(row.epoch):  # no worker trusts them; this frees their memory
                 self._metrics.sessions_ended[EVERYBODY].inc()
                 self._metrics.session_lifetime.observe(ended.lifetime_seconds)
         else:
@@ -278,7 +279,7 @@ class Replay:
                 await self._move(progress, glimpse, to)
 
     async def _move(self, progress: ShardProgress, glimpse: Glimpse, to: int) -> None:
-        """Set the cursor, over the connection over which the rows were replayed and no other."""
+        """Set the cursor, only over the connection over which the rows were replayed."""
         if not glimpse.still_holds() or not glimpse.standing.believed_until:
             raise StoreUnavailable("the connection to Redis changed meanwhile")
         last = self._tail.last_until(to)

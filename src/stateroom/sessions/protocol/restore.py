@@ -1,10 +1,10 @@
 """Storing lost sessions again: after a failover, an eviction or a flush, or after a sign-in while Redis was unavailable.
 
 The store is settled and says that there is no such session, but its credential was confirmed a moment ago, and the
-journal has no end for it. Then it is stored again under its token, without its data. It stays pending until the journal
-has been asked once more, for an end that was committed while it was being stored. Parallel first requests are
-harmless, and so is a response that gets lost. Nobody comes back who should be out: every end and every rotation is in
-the journal, or has left a tombstone.
+journal has no end for it. Then it is stored again under its token, without its data. It stays pending until a second lookup
+in the journal, because an end may have been committed while it was being stored. Parallel first requests do no harm, and
+neither does a response that gets lost. No ended session is stored again: every end and every rotation is in the journal, or
+has left a tombstone.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 ClientNotesOf = Callable[[], Mapping[str, str]]
-"""Returns what a session notes of its client. It is called only if a session is stored again."""
+"""Returns the notes of a session's client. It is called only if a session is stored again."""
 
 
 class Restored(NamedTuple):
-    """`fields`: the stored session's, or None if it has ended, for this `reason`. `is_new`: this call has stored it."""
+    """`fields`: the stored session's; None if it has ended. `reason`: why it has ended. `is_new`: this call has stored it."""
 
     fields: Fields | None
     reason: str | None
@@ -67,7 +67,7 @@ class Restore:
     async def store_unless_ended(
         self, credential: Credential, *, created_ms: int, renewed_ms: int, fields: Callable[[], Mapping[str, Argument]]
     ) -> Restored:
-        """Store any session whose token is known beforehand, unless it is there or has ended. `fields`: what it holds then.
+        """Store a session whose token is known beforehand, unless it is stored or has ended. `fields`: what it will hold.
 
         Raises as `restore`.
         """
@@ -89,9 +89,9 @@ class Restore:
         return Restored(found, None, is_new)
 
     async def settle_pending(self, ref: SessionRef, carried: Current) -> str | None:
-        """Ask the journal about a pending session: make it a good one, or delete it and return why it ended.
+        """Look a pending session up in the journal: clear the pending field, or delete the session and return why it ended.
 
-        Raises `DatabaseUnavailable`, and it stays pending; `StoreUnavailable` if Redis has lost it again.
+        Raises `DatabaseUnavailable`; then it stays pending. Raises `StoreUnavailable` if Redis has lost it again.
         """
         reason = await self._second_look(ref, carried)
         is_there = True
@@ -100,7 +100,7 @@ class Restore:
                 await self._store.delete_without_waiting(ref)
             else:
                 is_there = await self._store.confirm(ref)
-        except StoreUnavailable as fault:  # the journal's word counts; the next request clears up
+        except StoreUnavailable as fault:  # the journal decides; the next request clears the field
             log.debug("pending_session_stays", session=ref.handle, reason=fault.detail)
         if not is_there:
             reason = await self._trust.why_ended_by_journal(ref, carried)
@@ -109,5 +109,5 @@ class Restore:
         return reason
 
     async def _second_look(self, ref: SessionRef, carried: Current) -> str | None:
-        """By itself, so that a drill can leave it out (drills/worker.py): then ended sessions come back."""
+        """A method of its own, so that a drill can switch it off (drills/worker.py). Then ended sessions are stored again."""
         return await self._trust.why_ended_by_journal(ref, carried)

@@ -1,7 +1,7 @@
 """Saving a loaded session: only what changed, in one atomic script that does nothing if the session is gone.
 
-Steps of one record take turns: a request may save and change its session in several tasks at once. So two saves store no
-message twice, and the first writes of a visitor store one session.
+Steps of one record take turns, because a request may save and change its session in several tasks at once. So two saves do
+not store a message twice, and parallel first writes of a visitor store one session.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = get_logger(__name__)
 
 
 class Saver:
-    """Writes what requests change. It is the `SessionWriter` of every session. `renew_ms`: the renew interval."""
+    """Writes the changes of requests. It is the `SessionWriter` of every session. `renew_ms`: the renew interval."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Saver:
         self._metrics = metrics
         self.clock = clock
         self.renew_ms = renew_ms
-        # An entry lives while somebody holds its lock, and with it the record.
+        # An entry lives while a task holds its lock, and with it the record.
         self._turns: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
         self._changing: weakref.WeakValueDictionary[tuple[SessionRef, str], asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -62,14 +62,14 @@ class Saver:
         return self.clock.now_ms() - self.renew_ms + 1
 
     def turn(self, record: SessionRecord) -> asyncio.Lock:
-        """What a step that writes the record holds meanwhile."""
+        """The lock that a step holds while it writes the record."""
         return self._turns.setdefault(id(record), asyncio.Lock())
 
     async def save(self, record: SessionRecord, *, renew: bool = False) -> bool:
-        """Write what changed; with `renew`, slide the idle lifetime if that is due. Whether the client needs a new value.
+        """Write the changes; with `renew`, slide the idle lifetime if that is due. Returns whether the client needs a new value.
 
         Raises `SessionEnded`, `SessionTooLarge`, `StoreUnavailable`, `DatabaseUnavailable`; for a visitor's first write also
-        `HeadersSent`. Whatever is raised, the changes stay to be saved.
+        `HeadersSent`. After an error the changes are kept, and the next save writes them.
         """
         async with self.turn(record):
             delta = record.delta()
@@ -146,7 +146,7 @@ class Saver:
         """Whether the session is there, and the value that was stored."""
         name, seen, own = data_field(key), record.raw(key), record.own(key)
         while True:
-            # What the request has written itself goes over what others have stored, as a save would do.
+            # The request's own value wins over what other requests have stored, as in a save.
             value = function(decode_value(seen if own is None else own.raw))
             raw = None if value is None else encode_value(key, value)
             outcome = await self._store.change(record.ref, name, seen, raw)
@@ -160,7 +160,7 @@ class Saver:
             return True, value
 
     async def _change_unstored(self, record: SessionRecord, key: str, function: Callable[[Any], Any]) -> Any:
-        """Set the value and store the visitor's session. If that fails, the key is as it was: nobody adds the same again."""
+        """Set the value and store the visitor's session. If that fails, the key keeps its old value: a retry adds nothing twice."""
         value = function(record.current(key))
         with record.tentatively(key, None if value is None else encode_value(key, value), value):
             if record.delta():
@@ -168,15 +168,15 @@ class Saver:
         return value
 
     def _make_way(self, record: SessionRecord) -> None:
-        """The record becomes a new visitor's, who has written all that it holds: the request's end stores that."""
-        if not record.headers_sent:  # otherwise nothing could: what it holds is read on, and not kept
+        """Make the record a new visitor's. All that it holds counts as written, so the end of the request stores it."""
+        if not record.headers_sent:  # after the headers nothing can be stored: the data can be read and is not kept
             record.begin_again()
             record.has_gone(record.ref, record.carried, None)
             record.token, record.ref = None, NOBODY
             record.created_ms = record.renewed_ms = record.expires_ms = record.deadline_ms = record.idle_ms = 0
 
     async def _store_visitor(self, record: SessionRecord) -> bool:
-        """Store a new visitor's session with all that the record knows. False if its client has nowhere to keep its value.
+        """Store a new visitor's session with all that the record holds. False if its client cannot keep a value.
 
         Raises as `save`.
         """
@@ -191,7 +191,7 @@ class Saver:
     async def _check_may_begin(self, record: SessionRecord) -> None:
         """Raises `SessionEnded` if the request brought a session that has ended: its client may have a new one by now.
 
-        One that is merely gone, because it expired or Redis lost it, makes way. Raises `DatabaseUnavailable`.
+        If it only expired, or Redis lost it, this returns. Raises `DatabaseUnavailable`.
         """
         if record.gone is not None and record.ended in (None, "expired"):
             record.ended = await self._trust.why_ended_by_journal(record.gone, record.gone_carried) or record.ended
@@ -200,7 +200,7 @@ class Saver:
             raise SessionEnded(record.ended)
 
     async def _check_merely_gone(self, record: SessionRecord) -> None:
-        """The store does not have the session any more. Returns if it was a visitor's that did not end: it makes way.
+        """The store does not have the session any more. Returns if it was a visitor's that nobody ended: a new one replaces it.
 
         Raises `SessionEnded`, `DatabaseUnavailable`; `StoreUnavailable` if Redis lost a user's.
         """

@@ -1,9 +1,9 @@
-"""What one worker saw in Redis, kept by session.
+"""When one worker last saw each session in Redis.
 
 While Redis is unavailable a session is trusted from its sealed value for `DEGRADED_MAX_AGE` after the store last had it.
-A sealed value tells when it was sealed, which may be long ago: behind some proxies, and for bearers, a value is never
+A sealed value tells when it was sealed. That may be long ago: behind some proxies, and for bearers, a value is never
 sealed again. So each worker remembers when it last saw the session itself. New cookie keys, or many other values, must
-not make it forget: this is kept apart from the key ring's opened values.
+not make it forget. Therefore sightings are kept apart from the key ring's opened values.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ..store.key_names import KeyNames
 
 KEPT_AT_MOST = 100_000
-"""Some 40 MB, if so many sessions ask one worker within `DEGRADED_MAX_AGE`."""
+"""This many take about 40 MB in one worker."""
 
 
 class Sightings:
-    """One worker's. `0 <= len(self) <= KEPT_AT_MOST`, ordered by last use; the first is dropped first."""
+    """One worker's sightings. `0 <= len(self) <= KEPT_AT_MOST`, ordered by last use; the first is dropped first."""
 
     def __init__(self, key_names: KeyNames) -> None:
         self._key_names = key_names
@@ -33,11 +33,11 @@ class Sightings:
         return len(self._by_session)
 
     def clear(self) -> None:
-        """Forget all of it: it was noted by a clock that was set back since."""
+        """Forget all sightings: their times are of a clock that was set back since."""
         self._by_session.clear()
 
     def of(self, credential: Credential) -> Sighting:
-        """What this worker saw of the credential's session. The first call makes an empty one."""
+        """The sighting of the credential's session. The first call makes an empty one."""
         ref = credential.ref
         sighting = self._by_session.get(ref)
         if sighting is None:

@@ -2,8 +2,8 @@
 
 The order of the steps is the protocol's. A rotation first copies the session, then commits the old one's end, then
 claims the copy and deletes the old one. A time-out before the commit leaves the old session good. After the commit the
-new one is good, in its sealed value alone if need be. A sign-in stores the new session, then ends the old one, then brings
-over what others wrote in between: the two sessions may be on different servers, so this is no single step.
+new one is good, if necessary by its sealed value alone. A sign-in stores the new session, then ends the old one, then
+copies what other requests wrote meanwhile. The two sessions may be on different servers, so this cannot be one step.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class SignIns:
             _check_max_age(max_age)
         user, old, before = user_key(user_id), record.ending_ref, record.snapshot()
         if old is None and record.ended != "rotated":
-            # It is gone already. A request that brings its value later must learn that the client has another one.
+            # It has ended already. If a later request brings its value, the response must say that the client has a newer one.
             old = record.gone
         carried = Current(0, self._deployment.epoch)
         if user:
@@ -108,12 +108,12 @@ class SignIns:
                 replaces=old.handle if old is not None and old.user == user else "",
             )
             replaced = await self._replace(old, new, carried, with_fields=copied is not None)
-        except StateroomError as error:  # nobody is signed in: the client keeps the value that it came with
+        except StateroomError as error:  # the sign-in failed: the client keeps its value
             record.restore(before)
-            if isinstance(error, SessionEnded) and user and record.ref.user == user:  # which ends this session too
+            if isinstance(error, SessionEnded) and user and record.ref.user == user:  # then this session has ended too
                 record.end(error.reason)
             raise
-        # From here on the old session is over, and the new one must reach the client.
+        # From here on the old session has ended, and the new one must reach the client.
         if copied is not None and replaced is not None and not record.degraded:
             await self._late_writes.bring(record, copied, replaced.fields, own)
         for handle in over_limit:
@@ -161,7 +161,7 @@ class SignIns:
         if committed_at is None:
             await self._withdraw(new)
             raise await self._loader.ended(record)
-        # Whatever is raised from here on, the response carries the new value: the old session's end is committed.
+        # The old session's end is committed: the response carries the new value, also with an error from here on.
         carried = record.carried
         record.set_rotated(new, token, generation=generation, auth_ms=auth_ms)
         try:
@@ -198,11 +198,11 @@ class SignIns:
         degraded: bool = True,
         replaces: str = "",
     ) -> tuple[SessionRef, tuple[str, ...]]:
-        """Store the session under a new id. Returns that, and the handles of the user's sessions over the limit.
+        """Store the session under a new id. Returns the new reference, and the handles of the user's sessions over the limit.
 
-        `replaces`: the handle of the user's session that ends when this one is there.
+        `replaces`: the handle of the user's session that ends when this one is stored.
         """
-        self._deployment.known_id()  # without it nobody could be given the session's value
+        self._deployment.known_id()  # without the id the session's value could not be sealed
         user = user_key(user_id)
         token = fresh_token()
         ref = SessionRef(user, handle_of(token))
@@ -232,7 +232,7 @@ class SignIns:
                 replaces=replaces,
             )
         except StoreUnavailable as error:
-            # If lost sessions are stored again, the sealed value carries it alone; otherwise nobody is signed in by it.
+            # If lost sessions are stored again, the sealed value alone carries the session. Otherwise the sign-in fails.
             if not user or not degraded or not self._trust.carries_degraded:
                 raise
             fault = error
@@ -259,16 +259,16 @@ class SignIns:
         return ref, created.over_limit
 
     async def _current(self, user: str, generation: int | None, epoch: str | None) -> Current:
-        """What the user's new session carries: what the caller has read together with the password, or else what is so now."""
+        """The generation and epoch of the new session: as the caller read them with the password's hash, or as they are now."""
         if generation is not None and epoch is not None:
             return Current(generation, epoch)
         now = await self._journal.current(user)
         return now if generation is None else Current(generation, now.epoch)
 
     async def _take_along(self, record: SessionRecord, user: str) -> Mapping[str, bytes] | None:
-        """Leave in the record what the new session holds: a visitor's data and the user's own. Of another user's, the messages.
+        """Keep in the record what the new session gets: a visitor's data, the same user's data, another user's flash messages.
 
-        Returns the stored fields that are taken along, None if none are.
+        Returns the stored fields that the new session gets, None if it gets none.
         """
         old = record.ending_ref
         if old is not None and not record.is_stored:
@@ -279,7 +279,7 @@ class SignIns:
             for kind, message in flashes.items():
                 record.add_flash(kind, message)
         elif old is not None:
-            # Parallel requests may have written since it was loaded: take that along.
+            # Parallel requests may have written since it was loaded: the new session gets that too.
             if not record.degraded:
                 with contextlib.suppress(StoreUnavailable):
                     record.refresh(await self._store.load(old) or {})
@@ -287,9 +287,9 @@ class SignIns:
         return None
 
     async def _replace(self, old: SessionRef | None, new: SessionRef, carried: Current, *, with_fields: bool) -> Ended | None:
-        """End the old session, now that the new one is stored. If that fails, nobody gets the new one.
+        """End the old session, now that the new one is stored. If that fails, delete the new one.
 
-        Returns what was deleted, if anything was; `with_fields`: with what it held.
+        Returns the deleted session, if there was one; `with_fields`: with its last fields.
         """
         try:
             if new.user:
@@ -300,7 +300,7 @@ class SignIns:
             raise
 
     async def _check_current(self, ref: SessionRef, carried: Current) -> None:
-        """All of the user's sessions may have been ended before this one was there to be deleted. Raises `SessionEnded`."""
+        """Raises `SessionEnded` if all of the user's sessions were ended before this one was stored."""
         read = self._trust.generation_read(ref.user)
         now = await self._journal.current(ref.user)
         if now.generation < read:
@@ -342,8 +342,8 @@ class SignIns:
     async def _check_not_ended(self, old: SessionRef, new: SessionRef, *, is_unclaimed: bool = False) -> None:
         """Raises `SessionEnded` if the old session ended by more than this rotation; the copy is withdrawn then.
 
-        A logout may have come between. Of two rotations the first row counts, unless this one's copy could not become the
-        session (`is_unclaimed`): then another rotation's copy has.
+        A sign-out may have come between. Of two rotations the first row counts. If this rotation's copy could not be claimed
+        (`is_unclaimed`), another rotation has claimed its own.
         """
         found = await self._journal.look_up([old, new])
         for number, row in enumerate(found.rows):
@@ -353,11 +353,11 @@ class SignIns:
                 raise SessionEnded(row.reason)
 
     async def _check_no_tombstone(self, old: SessionRef, new: SessionRef) -> None:
-        """Raises `SessionEnded` if another worker, for which the journal is unavailable, has ended the old session meanwhile.
+        """Raises `SessionEnded` if another worker, which has lost the journal, has ended the old session meanwhile.
 
-        While the store does not answer this cannot be known. That worker ends the new one when it writes the end down.
+        While the store does not answer this cannot be known. The other worker ends the new session when it commits the end.
         """
-        if not self._trust.has_journal:  # every end leaves one then, this rotation too
+        if not self._trust.has_journal:  # then every end leaves a tombstone, this rotation too
             return
         with contextlib.suppress(StoreUnavailable):
             reason = await within_budget(self._store.tombstone(old))
@@ -366,7 +366,7 @@ class SignIns:
                 raise SessionEnded(reason)
 
     async def _withdraw(self, ref: SessionRef) -> None:
-        """Take back a session whose token nobody will get."""
+        """Delete a session whose token no client will get."""
         try:
             await self._store.delete_without_waiting(ref)
         except StoreUnavailable:
@@ -375,6 +375,8 @@ class SignIns:
 
 def _check_max_age(max_age: object) -> None:
     if isinstance(max_age, bool) or not isinstance(max_age, int | float):
-        raise TypeError(f"max_age is a number of seconds, not {type(max_age).__name__}; of a timedelta take total_seconds()")
+        raise TypeError(
+            f"max_age must be a number of seconds, not {type(max_age).__name__}; for a timedelta give its total_seconds()"
+        )
     if not max_age >= 1:
-        raise ValueError("max_age is at least 1 second")
+        raise ValueError("max_age must be at least 1 second")

@@ -1,7 +1,7 @@
 """Clearing expired sessions out of the indexes.
 
-Redis deletes an expired session by itself, but its entries in the indexes stay. They also tell that it expired: each
-expiry is counted once across the fleet, with the session's lifetime.
+Redis deletes an expired session by itself, but its entries in the indexes stay. From them a worker learns that it expired.
+Each expiry is counted once in the deployment, with the session's lifetime.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .ends import Ends
 
 TAGS_SWEPT_AT_ONCE = 8
-"""Sweeps share a connection with the checks, which wait behind them."""
+"""Sweeps and checks share a connection, and a check waits until the commands before it are done."""
 
 
 class Sweeper:
-    """One worker's. `_next_tag`: where the next sweep begins; `0 <= _next_tag < TAG_COUNT`."""
+    """One worker's sweeper. `_next_tag`: where the next sweep begins; `0 <= _next_tag < TAG_COUNT`."""
 
     def __init__(self, *, store: SessionStore, ends: Ends) -> None:
         self._store = store
@@ -35,7 +35,7 @@ class Sweeper:
         for first in range(begin, begin + tags, TAGS_SWEPT_AT_ONCE):
             some = range(first, min(first + TAGS_SWEPT_AT_ONCE, begin + tags))
             for each in await asyncio.gather(*(self._store.sweep(tag) for tag in some), return_exceptions=True):
-                if isinstance(each, BaseException):  # count what the others have swept: nobody sees it again
+                if isinstance(each, BaseException):  # still count what the other tags have swept: their entries are deleted
                     fault = each
                     continue
                 count += len(each)

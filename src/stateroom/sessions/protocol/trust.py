@@ -1,9 +1,9 @@
 """May this session be trusted now?
 
 A store is *settled* if it is the primary for certain and the journal has been replayed into it. A session from a settled
-store is good unless the tail has its end: that costs two comparisons and two look-ups. Any other session, from a store in
-doubt or from a credential alone, is good only if the journal, asked after the request came, does not end it. If neither
-can be known the answer is 503.
+store is good unless the tail has its end: this check costs two comparisons and two look-ups in memory. Any other session,
+from a store in doubt or from a credential alone, is good only if a lookup in the journal, sent after the request came, finds
+no end. If neither can be known, the response is 503.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ StoreState = Literal["settled", "unsettled", "read_only", "away"]
 
 
 class Trust:
-    """One worker's rules. `has_journal`: without a journal the store's word is all there is.
+    """One worker's rules. `has_journal`: false without a journal; then only the store decides.
 
     `degraded_ms`: how long a credential is good without the store. `is_journal_required`: a settled store alone is not enough.
-    `seals_former`: this host seals format 1, whose values stand for nothing alone.
+    `seals_former`: this host seals format 1. Values of format 1 are never trusted alone.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Trust:
         self.has_journal = has_journal
 
     def vouches(self, glimpse: Glimpse, ref: SessionRef, generation: int, epoch: str, now: float) -> bool:
-        """Whether all is well: the store is settled over this very connection, and the fresh tail does not end the session.
+        """Whether the store is settled over this connection, the tail is fresh, and the tail has no end of the session.
 
         `now`: by the monotonic clock.
         """
@@ -87,11 +87,11 @@ class Trust:
         )
 
     def is_settled(self, glimpse: Glimpse) -> bool:
-        """Whether what came over this connection is what every other worker sees."""
+        """Whether every other worker sees the same as came over this connection."""
         return glimpse.standing.is_believed and (not self.has_journal or self._replay.covers(glimpse))
 
     async def why_ended(self, glimpse: Glimpse, ref: SessionRef, carried: Current) -> str | None:
-        """Why a session that the store has must not be trusted; None if it is good.
+        """Why a session in the store must not be trusted; None if it is good.
 
         Raises `StoreUnavailable`, `DatabaseUnavailable` if that cannot be known.
         """
@@ -117,27 +117,27 @@ class Trust:
         return DatabaseUnavailable("the user database was restored")
 
     def check_store(self) -> None:
-        """Raises `StoreUnavailable` if another deployment has taken Redis over: nothing is read there or written."""
+        """Raises `StoreUnavailable` if another deployment has taken Redis over. Nothing may be read there or written."""
         if self._membership.is_foreign:
             raise StoreUnavailable("Redis holds the sessions of another deployment", kind="refused")
 
     async def why_ended_by_journal(self, ref: SessionRef, carried: Current) -> str | None:
-        """What the journal, asked now, says of a session that carries this. Raises `DatabaseUnavailable`."""
+        """Why the session has ended, by a lookup now. `carried`: its generation and epoch. Raises `DatabaseUnavailable`."""
         return self._tail.reason(ref, carried) or await self._lookup.ask(ref, carried)
 
     def confirmed_ms(self, credential: Credential, sighting: Sighting) -> int:
-        """When the credential's session was last known to be good. A legacy credential proves nothing of itself.
+        """When the credential's session was last known to be good. A legacy credential alone proves nothing.
 
-        A token is good for its own few minutes: what this worker saw of its session makes it good for no longer.
+        An access token is good for its own few minutes. A sighting of its session does not make that longer.
         """
         if not credential.token:
             return credential.issued_at
         return sighting.seen_ms if credential.is_legacy else max(credential.issued_at, sighting.seen_ms)
 
     def is_good_alone(self, credential: Credential, sighting: Sighting) -> bool:
-        """Whether a signed-in user's credential may stand for its session: it was confirmed not long ago.
+        """Whether a signed-in user's credential may be trusted without the store: it was confirmed not long ago.
 
-        If Redis' time went back, what was confirmed before looks younger than it is, and counts for nothing.
+        If Redis' time went back, a confirmation from before looks younger than it is. It does not count.
         """
         if not self._degraded_ms or not self.has_journal or not credential.user:
             return False
@@ -164,7 +164,7 @@ class Trust:
         return self.has_journal and self._degraded_ms > 0 and not self._seals_former
 
     def state(self, client: RedisClient, store: SessionStore) -> StoreState:
-        """The store as this worker sees it. It is settled if every shard is, and away if no shard was ever connected."""
+        """The store as this worker sees it. It is settled if every shard is settled, and away if no shard was ever connected."""
         if not client.is_available:
             return "away"
         if store.is_refusing:
@@ -175,7 +175,7 @@ class Trust:
         return "unsettled" if any(each.believed_until or each.connection_epoch for each in standings) else "away"
 
     async def _freshen(self) -> None:
-        """Read a stale tail first. If the journal is unavailable, a settled store's word stands."""
+        """Read a stale tail first. If the journal is unavailable, a settled store is trusted alone."""
         if self._tail.age < self._lease_seconds:
             return
         try:

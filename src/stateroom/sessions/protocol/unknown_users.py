@@ -1,12 +1,12 @@
 """Ending the sessions of users whom the user database does not know.
 
-A database that was restored from a backup lacks the users who registered since. Their sessions would live on, signed in to
-no account. While the journal says that it was restored (`Tail.restored`), look-ups ask for the user too, and one worker
-looks through the store for such sessions. The service also reports a user whom it did not find.
+A database that was restored from a backup lacks the users who registered after the backup. Their sessions would live on
+without an account. While the journal says that it was restored (`Tail.restored`), lookups ask for the user too, and one
+worker searches the store for sessions of unknown users. The service also reports a user whom it did not find.
 
-A user counts as unknown only after two looks that lie a minute apart, so that a database which is half restored ends
-nobody's session in between. If many users are unknown, nobody's session is ended at all: then it is the wrong database,
-or half of the right one. Until then such a session is answered with 503.
+A user counts as unknown only after two looks a minute apart, so that a half-restored database ends no session meanwhile. If
+many users are unknown, no session is ended: then it is the wrong database, or half of the right one. Until a session of an
+unknown user is ended, its requests get 503.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 KnownUsers = Callable[[Collection[UserId]], Awaitable[Collection[UserId]]]
-"""Which of these users there are, by the primary of the user database. Raises `DatabaseUnavailable`."""
+"""Which of these users exist, by the primary of the user database. Raises `DatabaseUnavailable`."""
 
 SECOND_LOOK_SECONDS = 60.0
 ASKED_AT_ONCE = 500
 FEW = 10
-"""So many unknown users are ended whatever their share is: a small deployment may lose all of its few."""
+"""Up to this many unknown users are signed out whatever their share is. A small deployment may lose all of its users."""
 GREATEST_SHARE = 0.1
 
 
 class UnknownUsers:
-    """One worker's. `known_users`: asks the application; None if it has no table of users, and nobody's session ends here.
+    """One worker's search. `known_users`: asks the application; None if it has no table of users, and then no session ends.
 
     Times are of the monotonic clock. `_first_seen`: users who were found unknown, and when first. `_due_at`: when the whole
-    store is looked through next. `_done_at`: when the present hunt may be over; None while there is none.
+    store is searched next. `_done_at`: when the present search may be over; None while there is none.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class UnknownUsers:
         known_users: KnownUsers | None,
         least_seconds: float,
     ) -> None:
-        """`least_seconds`: how long a credential may restore a session; a hunt lasts longer."""
+        """`least_seconds`: how long a credential may restore a session. A search lasts longer."""
         self._journal = journal
         self._tail = tail
         self._store = store
@@ -72,11 +72,11 @@ class UnknownUsers:
             self._first_seen.setdefault(user, time.monotonic())
 
     async def check(self, users: Collection[str]) -> set[str]:
-        """Which of these users are unknown while the database counts as restored. Raises `DatabaseUnavailable`."""
+        """Which of these users are unknown; none unless the database counts as restored. Raises `DatabaseUnavailable`."""
         return await self._unknown(users) if self._tail.restored is not None else set()
 
     async def turn(self, *, sweeps: bool) -> None:
-        """Look again at reported users, and, if this worker sweeps, at everybody's while the database counts as restored.
+        """Look again at reported users. If this worker sweeps and the database counts as restored, look at all users.
 
         Raises `StoreUnavailable`, `DatabaseUnavailable`.
         """
@@ -91,7 +91,7 @@ class UnknownUsers:
             return
         if self._done_at is None:
             self._done_at = time.monotonic() + self._least_seconds + SECOND_LOOK_SECONDS
-        if self._known_users is not None:  # otherwise nobody could be unknown
+        if self._known_users is not None:  # without a table of users no user can be unknown
             await self._look(self._first_seen.keys() | await self._store.users())
         self._due_at = time.monotonic() + SECOND_LOOK_SECONDS
         if not self._first_seen and self._is_over():
@@ -108,7 +108,7 @@ class UnknownUsers:
         if len(unknown) > max(FEW, GREATEST_SHARE * len(asked)):
             log.error(
                 "many_users_unknown", unknown=len(unknown), asked=len(asked),
-                fix="restore the user database whole, or run `stateroom db adopt`, which signs everybody out",
+                fix="restore the whole user database, or run `stateroom db adopt`, which signs all users out",
             )  # fmt: skip
             return
         for user, since in list(self._first_seen.items()):

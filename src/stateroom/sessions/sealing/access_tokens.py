@@ -1,11 +1,11 @@
-"""Access tokens: JSON Web Tokens (RFC 9068) that stand for a session, for services that verify JSON Web Tokens.
+"""Access tokens: JSON Web Tokens (RFC 9068) of a session, for services that verify JSON Web Tokens.
 
 A token is tied to its session: once the session has ended the token opens nothing, also if it ended while Redis was
 unavailable. Other services verify a token with our public keys during its few minutes. There is one algorithm, EdDSA with
 Ed25519 (RFC 8037). The first key signs, all keys verify. Times are of Redis' clock.
 
-A token is read strictly: exactly the three members that our header has, and claims of exactly our types. Everything else
-is not ours. The signature is checked before the claims are read.
+A token is read strictly: its header must have exactly our three members, and its claims must have our types. Any other token
+is refused. The signature is checked before the claims are read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ALGORITHM = "EdDSA"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 (RFC 9068, section 2.1)
 MAX_LENGTH = 2048
 LEEWAY_SECONDS = 5
-"""How far in the future a token may have been minted: each worker knows Redis' time by its own measurement."""
+"""How far in the future a token may have been minted. Each worker measures Redis' time itself, so workers differ a little."""
 
 _OPENED_AT_MOST = 10_000
 _SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}", re.ASCII)
@@ -46,7 +46,7 @@ _Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing else: `crit`, `jwk`, `jku` and `x5c` would have a reader trust what the sender says."""
+    """Other members are refused. `crit`, `jwk`, `jku` and `x5c` would make a reader trust the sender's own key."""
 
     alg: Literal["EdDSA"]
     typ: Literal["at+jwt"]
@@ -54,13 +54,13 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _KeyName(msgspec.Struct, frozen=True):
-    """The one member of a header that says whose key has signed."""
+    """The member of a header that names the signing key."""
 
     kid: str
 
 
 class _Claims(msgspec.Struct, frozen=True):
-    """What we mint. Later releases may add claims. Times are whole seconds since 1970."""
+    """The claims of our tokens. Later releases may add claims. Times are whole seconds since 1970."""
 
     iss: str
     aud: str
@@ -117,7 +117,7 @@ class AccessTokens:
             iat=now,
             nbf=now,
             exp=now + seconds,
-            auth_time=min(record.auth_ms // 1000, now),  # Redis noted it, and this host knows Redis' clock roughly
+            auth_time=min(record.auth_ms // 1000, now),  # Redis set it, and this host knows Redis' clock only roughly
             session=(
                 *record.ref, record.generation, record.deadline_ms, record.idle_ms, record.renewed_ms, record.is_persistent,
                 record.created_ms,
@@ -129,7 +129,7 @@ class AccessTokens:
         return self._jwt.encode(content, key.private, ALGORITHM, headers={"typ": TOKEN_TYPE, "kid": key.id}), seconds
 
     def open(self, value: str) -> Credential | None:
-        """What the token says of its session; None if it is not valid.
+        """The credential in the token; None if the token is not valid.
 
         Raises `DatabaseUnavailable` while the deployment's id is unknown, for a token that one of our keys has signed.
         """
@@ -147,7 +147,7 @@ class AccessTokens:
         return credential
 
     def recognises(self, value: str) -> bool:
-        """Whether it names one of our keys as the one that signed it: a token of any type, expired or not, true or forged.
+        """Whether the token names one of our keys as its signing key. The token may be of any type, expired or forged.
 
         A key's id is the thumbprint of its public half (`TokenKey.id`), so no other issuer's token names it.
         """
@@ -198,7 +198,7 @@ class AccessTokens:
         )  # fmt: skip
 
     def _deployment_claim(self) -> str:
-        """What binds a token to this deployment, whoever shares the keys. A digest: a token shows its claims to everybody."""
+        """Binds a token to this deployment, also if another one has the keys. It is a digest, because claims are not secret."""
         deployment = self._deployment
         digest = hashlib.sha256(msgspec.msgpack.encode(("access token", deployment.known_id(), deployment.name))).digest()
         return base64.urlsafe_b64encode(digest[:15]).decode()

@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 def kept_key(path: Path, *, make: Callable[[], str], decode: Callable[[str], T], loss: str) -> T:
-    """The key in this file, which is made if there is none. Of several processes that make one, the first one's counts.
+    """The key in this file. If there is no file, this makes a key. If several processes make one, the first key counts.
 
-    `decode` raises `ValueError` for a text that is no key. `loss`: what happens to users if the file is removed.
+    `decode` raises `ValueError` for a text that is not a key. `loss`: what happens to users if the file is removed.
     Raises `SettingsError`.
     """
     try:
@@ -35,6 +35,6 @@ def kept_key(path: Path, *, make: Callable[[], str], decode: Callable[[str], T],
                 draft.unlink()
         return decode(path.read_text(encoding="ascii").strip())
     except OSError as error:
-        raise SettingsError(f"STATE_DIR: {path} cannot be kept: {error.strerror}; name a folder that can be written") from None
+        raise SettingsError(f"STATE_DIR: {path} cannot be used: {error.strerror}; name a folder that can be written") from None
     except ValueError as error:
         raise SettingsError(f"STATE_DIR: {path} {error}, or remove the file ({loss})") from None

@@ -1,12 +1,12 @@
 """Sealing and opening session cookies and bearers: the key ring.
 
 A value is base64url of: format version (1 byte), key id (4), nonce (12), AES-256-GCM of the contents. The version, the key
-id, the purpose, the cookie's name, and the deployment's id and name are authenticated too. So a cookie is no bearer and a
-bearer is no cookie, and neither opens anything in another deployment, whoever shares the keys. Keys are 32 random bytes.
-The first key of the ring seals, all of them open. With random 96-bit nonces a key is good for 2^32 seals (NIST SP
-800-38D, section 8.3): a busy fleet rotates it once a year.
+id, the purpose, the cookie's name, and the deployment's id and name are authenticated too. So a cookie cannot be used as a
+bearer or a bearer as a cookie, and neither opens anything in another deployment that has the same keys. Keys are 32 random
+bytes. The first key of the ring seals, and all keys open. With random 96-bit nonces a key is good for 2^32 seals (NIST SP
+800-38D, section 8.3): a busy deployment rotates it once a year.
 
-Values of format 1, which the release before sealed, are bound to no purpose and no deployment. They are opened as *legacy*
+Values of format 1, sealed by the release before, are not bound to a purpose or a deployment. They are opened as *legacy*
 credentials (model/credential.py).
 """
 
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from ..model.lifetimes import Lifetimes
 
 Purpose = Literal["cookie", "bearer"]
-"""What a sealed value is for. It is no good for anything else."""
+"""The use of a sealed value. It does not open for the other use."""
 
 FORMAT_VERSION, FORMER_VERSION = 2, 1
 TOKEN_BYTES = 32
 MAX_VALUE_LENGTH = 2048
-"""Longer values are ignored. Ours have about 250 characters, and browsers keep 4,096."""
+"""Longer values are ignored. Sealed values have about 250 characters, and browsers keep 4,096."""
 
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
@@ -52,7 +52,7 @@ _TAG_BYTES = 16
 _HEAD_BYTES = 1 + _KEY_ID_BYTES
 _SHORTEST_BYTES = _HEAD_BYTES + _NONCE_BYTES + _TAG_BYTES
 _START_LENGTH = 8
-"""So many characters of base64 hold the version and the key id. A shorter value is none of ours."""
+"""This many characters of base64 hold the version and the key id. A shorter value is not ours."""
 _VERSIONS = {bytes([FORMAT_VERSION]), bytes([FORMER_VERSION])}
 OPENED_AT_MOST = 20_000
 
@@ -63,7 +63,7 @@ def fresh_token() -> bytes:
 
 
 class _Contents(msgspec.Struct, array_like=True, frozen=True):
-    """What is sealed. Later releases add fields at the end; a missing one means "not done". Times are milliseconds."""
+    """The sealed contents. Later releases add fields at the end; a missing field means "not done". Times are milliseconds."""
 
     token: bytes
     user_id: str | int | None
@@ -80,7 +80,7 @@ class _Contents(msgspec.Struct, array_like=True, frozen=True):
 class KeyRing:
     """Seals and opens the values of one deployment, whose cookie has this name. It remembers a bounded number of them.
 
-    `lifetimes`: no credential lives longer than these allow, whatever was sealed. `seals_former`: seal format 1, while hosts
+    `lifetimes`: the longest lifetimes of a credential; longer sealed ones are cut. `seals_former`: seal format 1, while hosts
     of the release before must open it (`COOKIE_FORMAT`).
     """
 
@@ -105,7 +105,7 @@ class KeyRing:
         self._opened: dict[Purpose, OrderedDict[str, Credential]] = {"cookie": OrderedDict(), "bearer": OrderedDict()}
 
     def derive_tokens(self, secret: str) -> list[bytes]:
-        """Tokens that everybody who has these keys derives from the secret: one for each key, the sealing key's first."""
+        """Tokens derived from the secret, one for each key, the sealing key's first. With the same keys they are the same."""
         return [hmac.digest(key, secret.encode(), "sha256") for key in self._deriving]
 
     def seal(
@@ -140,9 +140,9 @@ class KeyRing:
         return base64.urlsafe_b64encode(head + nonce + sealed).rstrip(b"=").decode()
 
     def open(self, value: str, purpose: Purpose = "cookie") -> Credential | None:
-        """What `value` says, or None if it was not sealed by this ring for this purpose, or for a user who cannot be.
+        """The credential in `value`. None if this ring did not seal it for this purpose, or its user id is invalid.
 
-        Raises `DatabaseUnavailable` while the deployment's id is unknown, if it looks like ours.
+        Raises `DatabaseUnavailable` for a value that looks like ours while the deployment's id is unknown.
         """
         opened = self._opened[purpose]
         credential = opened.get(value)
@@ -162,7 +162,7 @@ class KeyRing:
         return credential
 
     def recognises(self, value: str) -> bool:
-        """Whether it begins as a value that one of these keys has sealed: for any purpose, name and deployment, good or not."""
+        """Whether it begins like a value that one of these keys sealed, for any purpose, name and deployment. It need not open."""
         try:
             head = base64.b64decode(value[:_START_LENGTH], altchars=b"-_", validate=True)[:_HEAD_BYTES]
         except (binascii.Error, ValueError):
@@ -190,10 +190,10 @@ class KeyRing:
         return self._credential(contents, is_legacy=is_legacy) if contents.token else None
 
     def _credential(self, said: _Contents, *, is_legacy: bool) -> Credential:
-        """Within the lifetimes. By a key that has leaked anybody can seal any times.
+        """The credential, within the lifetimes. Everybody with a leaked key can seal any times.
 
-        So none counts that is later than the value itself, and a value that comes from the future restores nothing and
-        stands for nothing alone (`Trust.is_good_alone`). Format 1 does not say when the session was made: at the sign-in.
+        So a time later than the value's own time is cut, and a value from the future restores nothing and is not trusted
+        alone (`Trust.is_good_alone`). Format 1 has no time of creation; the time of the sign-in counts instead.
         """
         latest = said.issued_at + FUTURE_MS
         created_ms, auth_time = min(said.created_ms, latest), min(said.auth_time, latest)
@@ -210,7 +210,7 @@ class KeyRing:
         )  # fmt: skip
 
     def _bound(self, purpose: Purpose) -> bytes:
-        """What a value is bound to. Each part has its length before it, so that no two lists of parts look alike."""
+        """The associated data of a value. Each part has its length before it, so that two different lists never look alike."""
         known_for, bound = self._bound_to
         if known_for is None:
             deployment = self._deployment

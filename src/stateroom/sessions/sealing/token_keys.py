@@ -1,7 +1,7 @@
-"""The keys of access tokens: Ed25519 pairs (RFC 8032). The private half signs here, the public half is for everybody.
+"""The keys of access tokens: Ed25519 pairs (RFC 8032). The private half signs here, the public half is published.
 
-Whoever has the public half verifies tokens and cannot mint any. It is published as a JSON Web Key (RFC 8037, section 2),
-whose id is its thumbprint (RFC 7638): so two hosts never give one id to two keys.
+With the public half a service can verify tokens and cannot mint any. It is published as a JSON Web Key (RFC 8037, section 2).
+The key's id is its thumbprint (RFC 7638), so that two hosts never give one id to two keys.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class KeyNames:
         return f"{stem}:s:{ref.handle}", f"{stem}:x", f"{stem}:u:{ref.user}"
 
     def tombstone(self, ref: SessionRef) -> str:
-        """Says that the session was ended while the journal was unavailable."""
+        """The tombstone of a session that was ended while the journal was unavailable."""
         return f"{self._stem(ref)}:e:{ref.handle}"
 
     def of_user(self, user: str) -> tuple[str, str]:
@@ -72,7 +72,7 @@ class KeyNames:
         return f"{stem}:u:{user}", f"{stem}:x"
 
     def cursor(self, shard: str) -> str:
-        """The journal's cursor on the primary that holds the key `shard` (empty where there is one primary)."""
+        """The journal's cursor on the primary that holds the key `shard` (empty if there is one primary)."""
         return self._on_shard(shard, "mark")
 
     def cursor_row(self, shard: str) -> str:

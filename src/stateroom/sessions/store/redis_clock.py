@@ -1,13 +1,13 @@
-"""Redis' time, as far as this worker knows it: the clock that sessions go by.
+"""Redis' time, as far as this worker knows it. Sessions use this clock.
 
-Scripts ask Redis for the time. What a worker decides itself (is a renewal due, how old is a sealed value) it decides by
-the monotonic clock plus the difference to Redis that it measured last. A wall clock that is set while Redis is
-unavailable must not make old things young again. Before the first comparison the wall clock at startup counts. Times
-are milliseconds since the epoch.
+Scripts ask Redis for the time. For its own decisions (is a renewal due, how old is a sealed value) a worker uses the
+monotonic clock plus the difference to Redis that it measured last. If the wall clock is set while Redis is unavailable, old
+values do not become young again. Before the first comparison the wall clock at startup counts. Times are milliseconds since
+the epoch.
 
-Redis' own time may go back: its host's clock is set, or a failover leads to a host whose clock is behind. It is taken
-over, but then every value that was sealed before looks younger than it is. So the clock remembers to what time it was set
-back: a value that was sealed earlier restores no session and stands for none alone.
+Redis' own time may go back: its host's clock is set, or a failover leads to a host whose clock is behind. The worker
+takes the new time over. Then every value that was sealed before looks younger than it is. So the clock remembers to what time
+it was set back: a value that was sealed earlier restores no session and is not trusted alone.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ class RedisClock:
     """Implements `Clock`.
 
     `offset_ms`: Redis' time less the monotonic clock. `is_calibrated`: whether it was measured yet.
-    `set_back_ms`: what Redis' time was when it was found to have gone back by more than clocks differ anyway; 0 if it
-    never was. It is the last such time.
+    `set_back_ms`: Redis' time when it was last found to have gone back by more than clocks usually differ; 0 if it never did.
     `skew_ms`: zero outside tests; `stateroom.testing` moves time by it, for scripts too.
     """
 
@@ -46,7 +45,7 @@ class RedisClock:
         return int(time.monotonic() * 1000) + self.offset_ms + self.skew_ms
 
     def on_step_back(self, forget: Callable[[], None]) -> None:
-        """Call this whenever the time has gone back: times that were noted before are of another clock."""
+        """Call this whenever the time has gone back, because times that were noted before are of another clock."""
         self._on_step_back.append(forget)
 
     async def calibrate(self, client: RedisClient, key: str) -> None:

@@ -1,4 +1,4 @@
-"""What the steps of the session store return. Times are milliseconds since the epoch."""
+"""Results of the session store's steps. Times are milliseconds since the epoch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Saved:
 class Ended:
     """A session that was deleted. Times are milliseconds since the epoch.
 
-    `fields`: what it held when it was deleted; empty unless the deletion was asked for them.
+    `fields`: its last fields; empty unless the caller of the deletion asked for them.
     """
 
     user_id: UserId | None

@@ -1,4 +1,4 @@
-"""How much room a session's data takes, and what gives way if there is too little."""
+"""How many bytes a session's data takes, and which messages are dropped if it takes too many."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..model.messages import newest
 
 
 def size_of(fields: Mapping[str, Argument]) -> int:
-    """The bytes of the application's values and of flash messages, names included: what `SESSION_MAX_BYTES` bounds."""
+    """The bytes of the application's values and of flash messages, names included. `SESSION_MAX_BYTES` limits them."""
     data = {name: value for name, value in fields.items() if is_data(name) and isinstance(value, bytes | str)}
     return sum(len(name.encode()) + len(_bytes(value)) for name, value in data.items())
 
 
 def fitted(fields: Mapping[str, Argument], most: int) -> dict[str, Argument]:
-    """These fields, with fewer flash messages if the data leaves too little room for all: the oldest go.
+    """These fields. If they take more than `most` bytes, the oldest flash messages are left out.
 
     `store/lua/save.lua` does the same when it appends messages to a stored session.
     """

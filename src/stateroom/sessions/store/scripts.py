@@ -1,4 +1,4 @@
-"""The scripts that write sessions, and what each run of one needs: a deadline, replicas, notice of refusals."""
+"""The scripts that write sessions, and what each run needs: a deadline, a WAIT for replicas, a note of refusals."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Writes:
         return await self._in_time(keys, args, lambda timed: self.observed(self._client.run(SCRIPTS[script], keys, timed)))
 
     async def run_durably(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """`run`, and wait for replicas. Too few are no reason to fail: the sealed value and the journal carry the session."""
+        """`run`, and wait for replicas. Too few replicas are not an error: the sealed value and the journal carry the session."""
 
         async def run(timed: Sequence[Argument]) -> list[Any]:
             reply, _ = await self.run_without_deadline(script, keys, timed)
@@ -78,7 +78,7 @@ class Writes:
         return await self._in_time(keys, args, run)
 
     async def run_without_deadline(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> tuple[list[Any], int]:
-        """Run a script without a deadline: an end is good however late it comes. Returns its reply and the number of replicas."""
+        """Run a script without a deadline: an end may come late. Returns its reply and the number of replicas."""
         wanted = self._durability
         if not wanted.replicas:
             return await self.observed(self._client.run(SCRIPTS[script], keys, args)), 0
@@ -104,12 +104,12 @@ class Writes:
         self, keys: Sequence[str], args: Sequence[Argument], run: Callable[[Sequence[Argument]], Awaitable[list[Any]]]
     ) -> list[Any]:
         clock = self._clock
-        if not clock.is_calibrated:  # a write without a deadline could come after the end of what it makes
+        if not clock.is_calibrated:  # a write without a deadline could run after the end of the session that it makes
             await within_budget(clock.calibrate(self._client, keys[0]))
         for _ in range(2):
             reply = await run([clock.skew_ms, clock.latest_ms(seconds_left(self._timeout)), *args])
             if reply[0] != _LATE:
                 return reply
-            # It came in time, and the script called it late: a clock was set. Compare again.
+            # The reply came in time, but the script called it late: a clock was set. Compare the clocks again.
             await clock.calibrate(self._client, keys[0])
         raise StoreUnavailable("the clocks of Redis and this host disagree", kind="timeout")

@@ -1,6 +1,6 @@
 """Sessions in Redis. The fields of a session's hash are described in `model/fields.py`.
 
-A missing session is a normal result here and not an error. Every fault of the system is a `StoreUnavailable`.
+A missing session is a normal result and not an error. Every fault of the system is a `StoreUnavailable`.
 Times and lifetimes are milliseconds.
 """
 
@@ -26,13 +26,13 @@ from .scripts import SCRIPTS, Durability, Writes
 from .unreadable import index_member, unless_of_another_type
 
 UNCLAIMED_MS = 10_000
-"""How long a rotation's copy lives if nobody claims it."""
+"""How long a rotation's copy lives if it is not claimed."""
 
 _SWEPT_AT_ONCE = 25
 _ENDED_AT_ONCE = 50
 _SWEEPS_OF_A_TAG = 20
 _ASKED_AT_ONCE = 64
-"""Commands that leave together for background work: a check that comes then waits only for these."""
+"""How many commands of background work leave together. A check that comes then waits for these only."""
 _ALL_GENERATIONS = 2**53
 _OK, _TOO_LARGE, _CONFLICT, _EXISTS = 1, -2, -3, -4
 
@@ -73,14 +73,14 @@ class SessionStore:
         return self._key_names.of_user(user)[0]
 
     def load_fields(self, key: str) -> Awaitable[Fields]:
-        """All fields under a session's key, as Redis has them: a request's one command, without a coroutine around it."""
+        """All fields under a session's key, as Redis has them. It is a request's one command, so no coroutine is around it."""
         return self._client.execute(key, "HGETALL", key)
 
     async def _hash(self, key: str) -> Fields:
         return await unless_of_another_type(self.load_fields(key), key, {})
 
     def is_there(self, fields: Fields) -> bool:
-        """Whether what `load_fields` returned is a session."""
+        """Whether these fields, which `load_fields` returned, are a session."""
         return bool(fields) and not (self._clock.skew_ms and self._has_expired(fields))
 
     async def load(self, ref: SessionRef) -> Fields | None:
@@ -98,7 +98,7 @@ class SessionStore:
         fields: Mapping[str, Argument],
         replaces: str = "",
     ) -> Created:
-        """Store a new session. Raises `SessionTooLarge`. Flash messages give way to the data, the oldest first.
+        """Store a new session. Raises `SessionTooLarge`. If there is too little room, the oldest flash messages are left out.
 
         `replaces`: the handle of the user's session that is about to end. It does not count against `max_per_user`.
         """
@@ -113,7 +113,7 @@ class SessionStore:
         return Created(int(reply[1]), int(reply[2]), tuple(each.decode() for each in reply[3]))
 
     async def save(self, ref: SessionRef, delta: Delta, *, renew: bool) -> Saved | None:
-        """Write what changed; None if the session is gone. Raises `SessionTooLarge`, the stored session untouched."""
+        """Write the changes; None if the session is gone. Raises `SessionTooLarge`; the stored session stays as it was."""
         args: list[Argument] = [ref.handle, ref.user, self._max_bytes, int(renew)]
         args += (len(delta.values), len(delta.appended), len(delta.deleted), FLASH_MAX_LINES, FLASH_MAX_BYTES)
         for name, raw in delta.values.items():
@@ -163,7 +163,7 @@ class SessionStore:
     async def restore(
         self, ref: SessionRef, *, created: int, renewed: int, deadline: int, idle_ms: int, fields: Mapping[str, Argument]
     ) -> bool | None:
-        """Store a lost session again, pending. False if it is there already, None if its time is over or it was ended."""
+        """Store a lost session again, pending. False if it is stored already, None if it has expired or has a tombstone."""
         args: list[Argument] = [ref.handle, ref.user, created, renewed, deadline, idle_ms]
         for name, value in fields.items():
             args += (name, value)
@@ -179,9 +179,9 @@ class SessionStore:
     async def delete(
         self, ref: SessionRef, *, tombstone_ms: int = 0, reason: str = "", with_fields: bool = False
     ) -> tuple[Ended | None, int]:
-        """Delete a session. Returns what was deleted (None: nothing was there), and how many replicas know.
+        """Delete a session. Returns the deleted one (None if there was none), and how many replicas confirmed.
 
-        `tombstone_ms`: for so long nobody restores it, though the journal may not have its end; the tombstone holds the reason.
+        `tombstone_ms`: leave a tombstone with the reason for so long, because the journal may not have the end yet.
         `with_fields`: return its fields too. No write comes between the reading and the deletion.
         """
         keys = [*self._key_names.of_session(ref), self._key_names.tombstone(ref)]
@@ -192,7 +192,7 @@ class SessionStore:
         return Ended(user_id_of(ref.user), ref.handle, int(reply[1]), int(reply[2]), as_mapping(reply[3])), reached
 
     async def delete_without_waiting(self, ref: SessionRef) -> None:
-        """Delete a session, and wait for no replica."""
+        """Delete a session without waiting for replicas."""
         keys = [*self._key_names.of_session(ref), self._key_names.tombstone(ref)]
         await self._client.run(SCRIPTS["finish"], keys, [self._clock.skew_ms, 0, ref.handle, ref.user, ""])
 
@@ -213,7 +213,7 @@ class SessionStore:
         ]
 
     async def delete_epoch(self, epoch: str) -> AsyncIterator[Ended]:
-        """Delete every session of this epoch that an index names, in short steps."""
+        """Delete every session of this epoch that is in an index, in short steps."""
         for key in self._key_names.expiries:
             at, is_more = 0, True
             while is_more:
@@ -230,7 +230,7 @@ class SessionStore:
                 is_more = looked_at == _ENDED_AT_ONCE
 
     async def users(self) -> set[str]:
-        """The user keys of everybody who has a session, as the expiry indexes name them."""
+        """The user keys of all users with a session, from the expiry indexes."""
         users: set[str] = set()
         for key in self._key_names.expiries:
             at, is_more = 0, True
@@ -242,12 +242,12 @@ class SessionStore:
         return users - {""}
 
     async def tombstone(self, ref: SessionRef) -> str | None:
-        """Why a session was ended whose end the journal may not have yet; None if it has no tombstone."""
+        """The reason in a session's tombstone; None if it has no tombstone."""
         found = await self.end_of(ref)
         return None if found is None else found[0]
 
     async def end_of(self, ref: SessionRef) -> tuple[str, str | None] | None:
-        """What a tombstone says: the reason, and the new handle if the session was rotated. None if there is none."""
+        """The reason in a tombstone, and the new handle if the session was rotated. None if there is no tombstone."""
         key = self._key_names.tombstone(ref)
         said = await self._client.execute(key, "GET", key)
         if said is None:
@@ -256,14 +256,14 @@ class SessionStore:
         return reason, successor or None
 
     async def entomb(self, ref: SessionRef, reason: str, successor: str | None, kept_ms: int) -> bool:
-        """Leave a session's end for all workers to read; False if it has one. The session itself stays."""
+        """Write a tombstone, which all workers can read; False if there is one. The session itself stays."""
         keys = [self._key_names.tombstone(ref), self._key_names.session(ref)]
         said = reason if successor is None else f"{reason} {successor}"
         reply = await self._writes.run("entomb", keys, [said, kept_ms])
         return bool(reply[0] == _OK)
 
     async def exists(self, ref: SessionRef) -> bool:
-        """Whether this user has the session. Its key does not tell: it holds the user's tag, which many users share."""
+        """Whether this user has the session. Its key alone does not tell, because many users share the tag in it."""
         fields = await self.load(ref)
         return fields is not None and fields.get(USER, b"") == ref.user.encode() and is_readable(fields)
 
@@ -285,7 +285,7 @@ class SessionStore:
         return loaded
 
     async def newest(self, user: str, *, limit: int, before: Position | None = None) -> list[tuple[str, Fields]]:
-        """At most so many of a user's live sessions, newest first: those before this place in the order."""
+        """At most `limit` of a user's live sessions, newest first, from the position `before` on."""
         found: list[tuple[str, Fields]] = []
         while len(found) < limit:
             size, is_first = min(PAGE, limit), before is None
@@ -313,20 +313,20 @@ class SessionStore:
         return counted
 
     async def publish_active(self, count: int, *, kept_ms: int) -> None:
-        """Leave the number of live sessions for the fleet's other workers."""
+        """Write the number of live sessions to Redis for the other workers."""
         key = self._key_names.active
         await self._writes.observed(self._client.execute(key, "SET", key, count, "PX", kept_ms))
 
     async def published_active(self) -> int | None:
-        """What `publish_active` left; None if nobody has counted lately."""
+        """The number that `publish_active` wrote; None if no worker has counted lately."""
         key = self._key_names.active
         count = await self._client.execute(key, "GET", key)
         return None if count is None else int(count)
 
     async def sweep(self, tag: int) -> list[Ended]:
-        """Clear expired sessions of one tag (0 to 1,023) out of the indexes. Each is reported once across the fleet.
+        """Clear expired sessions of one tag (0 to 1,023) out of the indexes. Each is reported once in the deployment.
 
-        It works in short steps, so nobody waits long behind one. After a flood of them some are left for the next time.
+        It works in short steps, so that other commands wait only a short time. If very many have expired, the next sweep goes on.
         """
         key = self._key_names.expiries[tag % TAG_COUNT]
         ended: list[Ended] = []
@@ -342,7 +342,7 @@ class SessionStore:
         return ended
 
     async def claim_sweep(self, worker: str, *, hold_ms: int) -> bool:
-        """Whether this worker sweeps now: one worker of the fleet does, until it has been silent for `hold_ms`."""
+        """Whether this worker sweeps now. One worker of the deployment sweeps, until it has been silent for `hold_ms`."""
         key = self._key_names.sweeper
         if await self._writes.observed(self._client.execute(key, "SET", key, worker, "NX", "PX", hold_ms)):
             return True
@@ -359,12 +359,12 @@ class SessionStore:
         if size > self._max_bytes:
             raise SessionTooLarge(
                 f"the session's data would take {size} bytes, at most {self._max_bytes} are allowed (SESSION_MAX_BYTES); "
-                "keep large things elsewhere and their ids here"
+                "store large values elsewhere and keep their ids in the session"
             )
 
     def _has_expired(self, fields: Fields) -> bool:
         """Whether the session would have expired if Redis' clock were where a test has moved it (`stateroom.testing`)."""
         try:
             return expires_ms(fields) <= self._clock.now_ms()
-        except (KeyError, ValueError):  # whoever reads it logs that it is unreadable
+        except (KeyError, ValueError):  # the reader logs that it is unreadable
             return False

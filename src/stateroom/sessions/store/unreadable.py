@@ -1,7 +1,7 @@
-"""Keys under our prefix that hold something else: a session there counts as missing, an index as empty.
+"""Keys under our prefix that hold another type or unreadable values. A session there counts as missing, an index as empty.
 
-Nobody but us should write there. If somebody does, or a disk spoils a value, one session must not make an error of every
-list and every sweep that meets it.
+Only Stateroom should write there. If another program does, or a disk damages a value, one bad session must not break every
+list and every sweep that reads it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ T = TypeVar("T")
 
 
 def is_of_another_type(error: ResponseError, key: str) -> bool:
-    """Whether the server said that the key holds another type than its command is for. Then it is logged."""
+    """Whether the error says that the key holds another type than the command needs. If so, this logs it."""
     if not str(error).startswith("WRONGTYPE"):
         return False
-    log.warning("store_key_of_another_type", key=key, fix="delete it: nothing else may be written under REDIS_KEY_PREFIX")
+    log.warning("store_key_of_another_type", key=key, fix="delete the key: only Stateroom may write under REDIS_KEY_PREFIX")
     return True
 
 
 async def unless_of_another_type(reply: Awaitable[T], key: str, instead: T) -> T:
-    """Await a reply; if the key holds another type, it is `instead`."""
+    """Await a reply; if the key holds another type, return `instead`."""
     try:
         return await reply
     except ResponseError as error:

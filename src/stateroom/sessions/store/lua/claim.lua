@@ -1,5 +1,5 @@
--- Second half of a rotation, after the old session's end is on record: the copy becomes the session and the old one
--- goes. What was written to the old one in between is taken along.
+-- Second half of a rotation, after the old session's end is in the journal: the copy becomes the session, and the old one
+-- is deleted. The copy gets what was written to the old one meanwhile.
 -- KEYS: new session, old session, expiry index, user index. ARGV: skew, latest, new handle, old handle, user.
 -- Returns {OK, now, expires} or {GONE}.
 local now = now_ms()
@@ -11,7 +11,7 @@ local generation, signed_in = unpack(redis.call('HMGET', new, 'g', 'a'))
 local before = read(old)
 local fields = before and redis.call('HGETALL', old)
 redis.call('DEL', new)
-if not before then return {GONE} end -- ended meanwhile, or lost: the journal knows
+if not before then return {GONE} end -- it ended meanwhile, or was lost: the journal knows
 for i = 1, #fields, 2 do redis.call('HSET', new, fields[i], fields[i + 1]) end
 redis.call('HSET', new, 'g', generation, 'a', signed_in)
 redis.call('HDEL', new, 'p')

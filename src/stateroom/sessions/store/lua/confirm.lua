@@ -1,4 +1,4 @@
--- A pending session (restored, or the copy of a rotation) is a good one: only if it is still there.
+-- Clear the pending field of a session (restored, or the copy of a rotation), if it is still there.
 -- KEYS: session, expiry index, user index. ARGV: skew, latest, handle, user. Returns {OK} or {GONE}.
 local now = now_ms()
 if is_late(now) then return {LATE} end

@@ -1,5 +1,5 @@
--- Without a journal: leave a session's end for all workers to read, unless it has one. KEYS: tombstone, session.
--- ARGV: skew, latest, what it says (the reason, and after a space the new handle of a rotated session), its life.
+-- Without a journal: write a session's tombstone, which all workers can read, unless it has one. KEYS: tombstone, session.
+-- ARGV: skew, latest, its content (the reason, and after a space the new handle of a rotated session), its life.
 -- Returns {OK} or {EXISTS}.
 local now = now_ms()
 if is_late(now) then return {LATE} end
@@ -10,7 +10,7 @@ if before then
   -- A rotation that failed after this has ended nothing: the session is still there, and its copy was never claimed.
   local has_failed = successor and redis.call('EXISTS', KEYS[2]) == 1 and redis.call('EXISTS', stem .. successor) == 0
   if not has_failed then
-    -- A sign-in has replaced a session that had ended: its client has a newer value, which nobody must take away.
+    -- A sign-in has replaced a session that had ended. Its client has a newer value, which no response may clear.
     if ARGV[3] == 'rotated' and string.match(before, '^%S+') ~= 'rotated' then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) end
     return {EXISTS}
   end

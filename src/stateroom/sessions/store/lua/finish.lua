@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- End a session. It deletes first, so that a full server takes it. KEYS: session, expiry index, user index, and the mark
--- of an end that the journal does not have yet. ARGV: skew, 0, handle, user, how long to leave that mark (empty: none),
--- what it says: the reason, and 1 to return the session's last fields.
+-- End a session. It deletes first, so that a full server takes it. KEYS: session, expiry index, user index, and the tombstone
+-- of an end that the journal does not have yet. ARGV: skew, 0, handle, user, the tombstone's life (empty: none), the
+-- tombstone's content: the reason, and 1 to return the session's last fields.
 -- Returns {OK, created, now, {field, value, …}} or {GONE}.
 local found = fields_of(KEYS[1], 'c', 'u') or {}
 if found[1] and (found[2] or '') ~= ARGV[4] then return {GONE} end -- another user's, under the same tag

@@ -1,7 +1,7 @@
 -- Store a session that Redis has lost, pending until the journal has been asked once more.
--- KEYS: session, expiry index, user index, the mark of an end that the journal does not have yet.
+-- KEYS: session, expiry index, user index, the tombstone of an end that the journal does not have yet.
 -- ARGV: skew, latest, handle, user, created, renewed, deadline, idle, then field, value, …
--- Returns {OK}, {EXISTS} where another request was faster, or {GONE} where its time is over or it was ended.
+-- Returns {OK}, {EXISTS} if another request was faster, or {GONE} if it has expired or has a tombstone.
 local now = now_ms()
 if is_late(now) then return {LATE} end
 local session, created, renewed, deadline, idle = KEYS[1], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
@@ -9,7 +9,7 @@ if read(session) then return {EXISTS} end
 if redis.call('EXISTS', KEYS[4]) == 1 then return {GONE} end
 local expires = math.min(tonumber(renewed) + tonumber(idle), tonumber(deadline))
 if expires <= now then return {GONE} end
-if redis.call('EXISTS', session) == 1 then redis.call('DEL', session) end -- what cannot be read there is no session
+if redis.call('EXISTS', session) == 1 then redis.call('DEL', session) end -- an unreadable key is not a session
 local size = 0
 for i = 9, #ARGV, 2 do size = size + growth(session, ARGV[i], string.match(ARGV[i], '^[.!]') and ARGV[i + 1]) end
 for i = 9, #ARGV, 2 do redis.call('HSET', session, ARGV[i], ARGV[i + 1]) end

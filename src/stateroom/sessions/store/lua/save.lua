@@ -1,8 +1,8 @@
--- Write what changed, and only if the session is still there. KEYS: session, expiry index, user index.
+-- Write the changes, only if the session is still there. KEYS: session, expiry index, user index.
 -- ARGV: skew, latest, handle, user, most bytes, renew (1 or 0), how many fields are set, appended, deleted,
 -- most lines and most bytes of what is appended to, then field, value for each set, field, value for each appended
 -- (joined by a line feed), field for each deleted.
--- Returns {OK, size, renewed at, expires} ('' where not renewed) or {TOO_LARGE, size}.
+-- Returns {OK, size, renewed at, expires} ('' if not renewed) or {TOO_LARGE, size}.
 local now = now_ms()
 if is_late(now) then return {LATE} end
 local session = KEYS[1]
@@ -11,7 +11,7 @@ if not this then return {GONE} end
 local before, size = this.size, this.size
 local most, most_lines, most_bytes = tonumber(ARGV[5]), tonumber(ARGV[10]), tonumber(ARGV[11])
 
--- The last lines of messages, within bounds: the newest win.
+-- The newest lines of messages, within the bounds.
 local function newest(text, bytes)
   local _, breaks = string.gsub(text, '\n', '')
   local lines = breaks + 1
@@ -43,7 +43,7 @@ for _, pair in ipairs(values) do size = size + growth(session, pair[1], pair[2])
 for _, field in ipairs(gone) do size = size + growth(session, field) end
 for _, pair in ipairs(messages) do
   local more = growth(session, pair[1], pair[2])
-  if size + more > most then -- messages give way to data: they are never the reason why nothing can be saved
+  if size + more > most then -- messages are shortened first, so that they never prevent a save
     pair[2] = newest(pair[2], math.max(0, #pair[2] - (size + more - most)))
     more = growth(session, pair[1], pair[2])
   end

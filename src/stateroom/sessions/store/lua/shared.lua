@@ -20,8 +20,8 @@ end
 -- The last moment of the year 9999: Python has no later time.
 local LATEST_MS = 253402300799999
 
--- Whether a command met a key of another type. Nobody but us should write under our prefix; if somebody does, a session
--- there is a missing one, and an index there is an empty one.
+-- Whether a command met a key of another type. Only Stateroom should write under its prefix. If another program does, a
+-- session there counts as missing, and an index there as empty.
 local function met_another_type(reply)
   return type(reply) == 'table' and reply.err and string.find(tostring(reply.err), 'WRONGTYPE', 1, true) ~= nil
 end
@@ -39,7 +39,7 @@ local function number(text)
   return read and read >= 0 and read <= LATEST_MS and read or nil
 end
 
--- A session's numbers. nil if it is missing, or one of them cannot be read: then it counts as missing.
+-- A session's numbers; nil if it is missing or one of them cannot be read.
 local function read(session)
   local found = fields_of(session, 'c', 'r', 'i', 'd', 'z')
   if not found then return nil end
@@ -50,7 +50,7 @@ local function read(session)
   return {created = created, renewed = renewed, idle = idle, deadline = deadline, size = size, expires = expires}
 end
 
--- Redis' own expiry decides; but where a test has moved the clock, Redis does not know.
+-- Redis' own expiry decides. If a test has moved the clock, Redis does not know of that.
 local function has_expired(now, this)
   return ARGV[1] ~= '0' and this.expires <= now
 end
@@ -70,7 +70,7 @@ local function on_index(command, key, ...)
   return nil
 end
 
--- Write an entry of an index. What is there of another type makes way.
+-- Write an entry of an index. A key of another type is replaced.
 local function add_to_index(key, score, member)
   if on_index('ZADD', key, score, member) then return end
   redis.call('DEL', key)
@@ -81,7 +81,7 @@ local function expiry_member(handle, created, user)
   return handle .. ':' .. created .. ':' .. user
 end
 
--- Set when the session ends by itself, in the key's life and in both indexes.
+-- Set when the session expires: the key's life, and both indexes.
 local function keep_until(now, session, expiries, sessions, handle, user, created, expires)
   redis.call('PEXPIRE', session, whole(math.max(expires - now, 1)))
   add_to_index(expiries, whole(expires), expiry_member(handle, created, user))
@@ -101,7 +101,7 @@ local function renew(now, session, this, expiries, sessions, handle, user)
   return expires
 end
 
--- How much the data grows when a field takes a value; nil or '' takes it away. A field's name counts.
+-- How many bytes the data grows when a field gets a value; nil or '' deletes it. A field's name counts.
 local function growth(session, field, value)
   local old = redis.call('HSTRLEN', session, field)
   local before = old > 0 and old + #field or 0

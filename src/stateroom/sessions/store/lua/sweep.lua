@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Take expired sessions of one tag out of the indexes; each is reported once across the fleet.
+-- Take expired sessions of one tag out of the indexes; each is reported once in the deployment.
 -- KEYS: expiry index. ARGV: skew, 0, most at once. Returns {members, scores}, alternating.
 local now = now_ms()
 local stem = string.sub(KEYS[1], 1, #KEYS[1] - 1)

@@ -52,7 +52,7 @@ _EXAMPLE = "for example postgresql://user:password@host/stateroom"
 
 # By SQLSTATE or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _REFUSALS = {
-    "28": "the server refuses this user or password; correct them",
+    "28": "the server refuses this user or password; correct the user and the password",
     "3D": "the server has no such database; create it, or name another",
     "42501": "this user may not use or change the schema; grant it USAGE and, for `stateroom db upgrade`, CREATE",
     "42704": "the server does not know a parameter of the URL; remove it",

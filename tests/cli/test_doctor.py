@@ -45,7 +45,7 @@ def test_a_fault_is_a_line_with_its_fix_below_and_exit_1(command: Command) -> No
     assert result.returncode == 1
     lines = result.stdout.splitlines()
     at = lines.index(f"Server 127.0.0.1:{settings['REDIS_PORT']}")
-    assert lines[at + 1] == "  fault    nobody listens there (connection refused) [server-unreachable]"
+    assert lines[at + 1] == "  fault    nothing listens there (connection refused) [server-unreachable]"
     assert lines[at + 2] == "  fix      start it, or correct its address"
     assert result.stderr == ""
     assert "not-to-be-shown" not in result.stdout

@@ -59,7 +59,7 @@ def judge_unreached(where: str, listed: ListedServer, why: Unreached, primary: S
         if why.cause == "silent":
             fix = f"check that the server does not hang; {fix}"
         if why.cause == "name":
-            fix = "make that name resolve on this host (DNS, /etc/hosts), or set replica-announce-ip on the server to a name that resolves here"
+            fix = "make that name resolve on this host (DNS, /etc/hosts), or set replica-announce-ip to a name that resolves here"
         return fault("announced-address", where, what, fix)
     fix = (
         "start it; if it runs, correct its replica-announce-ip and replica-announce-port; if it is removed for good, "

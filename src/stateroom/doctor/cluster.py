@@ -117,7 +117,7 @@ def _agreement(answered: Mapping[Address, list[Range]], ranges: Sequence[Range])
     for node, view in answered.items():
         if _owners(view) != owners:
             what = "it names other owners of the slots than the first node does"
-            fix = "check that all nodes reach each other on the cluster bus port; if a failover ended seconds ago, run the doctor again"
+            fix = "check that the nodes reach each other on the cluster bus port; if a failover just ended, run the doctor again"
             yield fault("disagrees", f"Node {node}", what, fix)
 
 

@@ -164,7 +164,10 @@ def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[F
         return []  # The user may not read the key. Another finding says so.
     foreign = [where for where, each in ids.items() if each != looked.fleet_id]
     if foreign:
-        what = f"Redis holds the sessions of a deployment with another user database ({', '.join(foreign)}), so the service does not start"
+        what = (
+            f"Redis ({', '.join(foreign)}) holds the sessions of a deployment with another user database, "
+            "so the service does not start"
+        )
         fix = (
             "give every host the same DATABASE_URL, or give this deployment its own REDIS_KEY_PREFIX; if the other user database "
             "no longer exists, run `stateroom db adopt`, which takes over this Redis and ends every session in it"

@@ -62,7 +62,7 @@ def _votes(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Finding]:
             WHERE,
             f"{primary} has the votes of {len(agreeing)} of {configured} Sentinels in epoch {epoch}; the service trusts a primary "
             f"only with at least {counted(needed, 'vote')}",
-            "start the other Sentinels; if a failover ended seconds ago, run the doctor again",
+            "start the other Sentinels; if a failover just ended, run the doctor again",
         )
     for sentinel in sentinels:
         if sentinel.primary != primary or sentinel.epoch != epoch:
@@ -72,7 +72,7 @@ def _votes(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Finding]:
                 f"it names {sentinel.primary} in epoch {sentinel.epoch}, but most Sentinels with the highest epoch "
                 f"({epoch}) name {primary}",
                 "check that it and the other Sentinels and servers reach each other, and that its user on the servers may PUBLISH "
-                "and SUBSCRIBE; if a failover ended seconds ago, run the doctor again",
+                "and SUBSCRIBE; if a failover just ended, run the doctor again",
             )
 
 
@@ -91,15 +91,15 @@ def _membership(sentinels: Sequence[Sentinel], settings: Settings) -> Iterator[F
         yield fault(
             "few-sentinels",
             WHERE,
-            f"there {'is' if known == 1 else 'are'} {counted(known, 'Sentinel')}; if one fails, no majority is left to decide on a failover",
+            f"there {'is' if known == 1 else 'are'} {counted(known, 'Sentinel')}; if one fails, the others cannot decide on a failover",
             "run three Sentinels, each on its own machine",
         )
     elif known % 2 == 0:
         yield warning(
             "even-sentinels",
             WHERE,
-            f"there are {known} Sentinels; they survive no more failures than {known - 1} would, and a network fault can split them into "
-            "two halves without a majority",
+            f"there are {known} Sentinels; they survive no more failures than {known - 1} would, and a network fault can split them "
+            "into two halves without a majority",
             f"run {known + 1} Sentinels, or {known - 1}",
         )
     for sentinel in sentinels:
@@ -108,7 +108,7 @@ def _membership(sentinels: Sequence[Sentinel], settings: Settings) -> Iterator[F
                 "knows-few",
                 sentinel.where,
                 f"it knows {counted(sentinel.count, 'Sentinel')}, including itself, but there are {known}",
-                "check that its user may SUBSCRIBE to __sentinel__:hello on the primary, and that all Sentinels watch the same primary",
+                "check that its user may SUBSCRIBE to __sentinel__:hello on the primary, and that all watch the same primary",
             )
     yield from _unlisted(sentinels, len(settings.redis_sentinels))
 
@@ -133,7 +133,7 @@ def _unlisted(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Findin
             yield warning(
                 "sentinel-unlisted",
                 WHERE,
-                f"{address} votes too, but REDIS_SENTINELS does not name it, so the service counts another majority than the Sentinels",
+                f"{address} votes too, but REDIS_SENTINELS does not name it, so the service counts with another majority",
                 "name every Sentinel in REDIS_SENTINELS",
             )
 

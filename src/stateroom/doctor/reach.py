@@ -175,7 +175,7 @@ class Connector:
             return Unreached(
                 "credentials",
                 f"it refuses {given}",
-                f"set {self.kind}_USERNAME and {self.kind}_PASSWORD to a user in its ACL; every {self.noun} must have the same user",
+                f"set {self.kind}_USERNAME and {self.kind}_PASSWORD to a user in its ACL; every {self.noun} must have that user",
             )
         if "max number of clients" in text:
             return Unreached(

@@ -53,7 +53,7 @@ def _how_many(primary: Server, linked: int, settings: Settings) -> Iterator[Find
             "no-replica", where, what, "start its replicas, and read their logs; check replicaof, masteruser and masterauth"
         )
     elif linked == 1 and _is_guarded(primary):
-        what = "it has one replica; after a failover, that replica is a primary without replicas and refuses writes (min-replicas-to-write)"
+        what = "it has one replica; after a failover to it, there is no replica, so it refuses writes (min-replicas-to-write)"
         yield warning("one-replica", where, what, "run a second replica")
     if 0 < linked < wanted:
         wait = f"{settings.redis_write_replicas_timeout:g} s"

@@ -183,7 +183,7 @@ def _in_its_role(server: Server, asked: Expected, settings: Settings, *, is_clus
         is_now, expected = ("primary", "replica") if server.is_primary else ("replica", "primary")
         what = f"it is a {is_now}, but it is listed as a {expected}"
         fix = (
-            "if a failover ended seconds ago, run the doctor again; if not, read the Sentinels' logs, because they may lack "
+            "if a failover just ended, run the doctor again; if not, read the Sentinels' logs, because they may lack "
             "the right to change its role"
         )
         findings.append(fault("role", server.where, what, fix))

@@ -23,7 +23,7 @@ async def test_a_good_stack_has_no_findings(good: Good) -> None:
     said = "\n".join(f"{finding.where}: {finding.what}" for finding in report.findings)
     for part in (
         "3 of 3 agree; quorum 2", "epoch 0, names", "2 replicas linked", "min-replicas is on", "AOF is on", "noeviction",
-        "every command that the service needs on session:*", "the clocks of 3 server(s) and of this host",
+        "every command that the service needs on session:*", "the clocks of 3 servers and of this host",
         "schema", "belong together",
     ):  # fmt: skip
         assert part in said

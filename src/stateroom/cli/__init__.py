@@ -198,7 +198,10 @@ def healthcheck() -> None:
 
 @users.command("list")
 def list_users(as_json: AsJson = False) -> None:
-    """Print all users: id, email, name, state."""
+    """Print all users: id, email, name, state.
+
+    The first line is a header. For scripts, use --json.
+    """
     from .admin import list_users, run
 
     run(list_users, as_json=as_json)
@@ -251,7 +254,10 @@ def list_sessions(
     all_users: Annotated[bool, typer.Option("--all", help="List the sessions of all users.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the live sessions of one user (EMAIL) or of all users (--all)."""
+    """Print the live sessions of one user (EMAIL) or of all users (--all).
+
+    The first line is a header. For scripts, use --json.
+    """
     from .admin import list_sessions, run
 
     address = _one_or_all(email, user, all_users=all_users)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..sessions.model.deployment import DeploymentRow
     from ..settings import Settings
 
-WHERE = "Database"
+WHERE = "User database"
 FLEET = "Deployment"
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 

@@ -88,17 +88,18 @@ def _membership(sentinels: Sequence[Sentinel], settings: Settings) -> Iterator[F
                 "name each Sentinel once; if its configuration was copied, delete the line `sentinel myid` from the copy",
             )
     if known < ENOUGH:
+        are = "is" if known == 1 else "are"
         yield fault(
             "few-sentinels",
             WHERE,
-            f"there {'is' if known == 1 else 'are'} {counted(known, 'Sentinel')}; if one fails, the others cannot decide on a failover",
+            f"there {are} {counted(known, 'Sentinel')}; if one fails, the others cannot decide on a failover",
             "run three Sentinels, each on its own machine",
         )
     elif known % 2 == 0:
         yield warning(
             "even-sentinels",
             WHERE,
-            f"there are {known} Sentinels; they survive no more failures than {known - 1} would, and a network fault can split them "
+            f"there are {known} Sentinels; they survive no more failures than {known - 1} would, and a network fault can part them "
             "into two halves without a majority",
             f"run {known + 1} Sentinels, or {known - 1}",
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
+from typer.testing import CliRunner
 
+from stateroom.cli import admin, app, privacy
 from stateroom.cli.answer import columns, ended
+from stateroom.errors import SettingsError
 
 from ..commands import Command, Serving
 
@@ -48,30 +50,44 @@ def test_columns_are_as_wide_as_their_widest_cell_on_a_terminal() -> None:
     ]
 
 
-def test_the_address_is_given_as_an_argument_or_with_user(serving: Serving, command: Command) -> None:
-    for address in ([DEMO["email"]], ["--user", DEMO["email"]]):
-        serving.sign_in()
-        assert cells(command("sessions", "list", *address).stdout.splitlines()[1])[0] == DEMO["email"]
-        assert command("sessions", "revoke", *address).stdout == "1 session ended\n"
-        assert command("users", "disable", *address).stdout == "demo@example.com is disabled; 0 sessions ended\n"
-        assert command("users", "enable", *address).stdout == "demo@example.com is enabled\n"
-        assert json.loads(command("users", "export", *address).stdout)["user"]["email"] == DEMO["email"]
-    assert command("users", "erase", "--user", DEMO["email"], "--yes").returncode == 0
+ONE_USER = ("users disable", "users enable", "users export", "users erase --yes", "sessions list", "sessions revoke")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("users", each) for each in ("disable", "enable", "export", "erase")] + [("sessions", "list"), ("sessions", "revoke")],
-)
-def test_both_addresses_or_none_is_one_line_and_exit_2(command: Command, arguments: tuple[str, str]) -> None:
-    both, none = command(*arguments, "ada@example.com", "--user", "bob@example.com"), command(*arguments)
-    assert (both.returncode, none.returncode) == (2, 2)
-    assert both.stderr == (
-        "stateroom: the user is named twice, as ada@example.com and with --user bob@example.com; give the address once\n"
+@pytest.mark.parametrize("command", ONE_USER)
+@pytest.mark.parametrize("address", [["ada@example.com"], ["--user", "ada@example.com"]], ids=["argument", "option"])
+def test_the_address_is_given_as_an_argument_or_with_user(
+    monkeypatch: pytest.MonkeyPatch, command: str, address: list[str]
+) -> None:
+    acted: list[str | None] = []
+    actions = (
+        (admin, ("disable_user", "enable_user", "list_sessions", "revoke_sessions")),
+        (privacy, ("export_user", "erase_user")),
     )
-    [line] = none.stderr.splitlines()
-    assert line.startswith("stateroom: no user is named; give ")
-    assert both.stdout == none.stdout == ""
+    for module, names in actions:
+        for name in names:
+            monkeypatch.setattr(module, name, lambda service, email: acted.append(email))
+    monkeypatch.setattr(admin, "run", lambda action, as_json: action(None))
+    done = CliRunner().invoke(app, [*command.split(), *address])
+    assert done.exit_code == 0, done.exception
+    assert acted == ["ada@example.com"]
+
+
+@pytest.mark.parametrize("command", ONE_USER)
+def test_both_addresses_or_none_is_refused(command: str) -> None:
+    both = CliRunner().invoke(app, [*command.split(), "ada@example.com", "--user", "bob@example.com"])
+    assert isinstance(both.exception, SettingsError)
+    assert str(both.exception) == (
+        "the user is named twice, as ada@example.com and with --user bob@example.com; give the address once"
+    )
+    none = CliRunner().invoke(app, command.split())
+    assert isinstance(none.exception, SettingsError)
+    assert str(none.exception).startswith("no user is named; give ")
+
+
+def test_no_address_is_one_line_and_exit_2(command: Command) -> None:
+    done = command("users", "disable")
+    line = "stateroom: no user is named; give the user's email address, for example ada@example.com\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 
 @pytest.mark.parametrize(

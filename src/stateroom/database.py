@@ -1,7 +1,7 @@
 """The user database: one engine, its faults, its schema.
 
 It is SQLite by default (one file under `STATE_DIR`), and PostgreSQL in production. Every fault of the database is raised
-as `DatabaseUnavailable`; a broken constraint is raised as SQLAlchemy's `IntegrityError`. Each table is declared on
+as `DatabaseUnavailable`. A broken constraint is raised as SQLAlchemy's `IntegrityError`. Each table is declared on
 `metadata` in the module that uses it. `migrations/` creates and changes the tables.
 """
 
@@ -45,14 +45,14 @@ T = TypeVar("T")
 POOL_SIZE = 5
 POOL_OVERFLOW = 5
 CONNECT_TIMEOUT_SECONDS = 2.0
-"""How long a caller waits for a connection in total: for the pool, for the ping, for a new connection."""
+"""How long a caller waits for a connection in total: for the pool, for the ping, and for a new connection."""
 STATEMENT_TIMEOUT_SECONDS = 2.0
 
 _EXAMPLE = "for example postgresql://user:password@host/stateroom"
 
 # By SQLSTATE or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _REFUSALS = {
-    "28": "the server refuses this user or password; correct them",
+    "28": "the server refuses this user or password; correct the user and the password",
     "3D": "the server has no such database; create it, or name another",
     "42501": "this user may not use or change the schema; grant it USAGE and, for `stateroom db upgrade`, CREATE",
     "42704": "the server does not know a parameter of the URL; remove it",
@@ -69,7 +69,7 @@ metadata = MetaData(
 
 
 class Steps(Protocol):
-    """What runs steps in transactions: `Database.read`, `Database.write`."""
+    """Runs steps in transactions, as `Database.read` and `Database.write` do."""
 
     async def read(self, step: Step[T]) -> T: ...
 
@@ -86,7 +86,7 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._writer: Writer | None = None
         self._readers: Readers | None = None
-        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # of SQLite, one a connection
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # The threads of SQLite, one for each connection.
 
     @property
     def is_sqlite(self) -> bool:
@@ -98,7 +98,7 @@ class Database:
         """The path of the SQLite file, or "PostgreSQL at" and the host. Never a password."""
         if self._sqlite is not None:
             return str(self._sqlite.database)
-        host = self._dsn.partition("://")[2].rpartition("@")[2]  # removes the password first: it may contain any character
+        host = self._dsn.partition("://")[2].rpartition("@")[2]  # Removes the password first, because it may contain any character.
         return f"PostgreSQL at {host.partition('/')[0].partition('?')[0] or 'localhost'}"
 
     @property
@@ -109,15 +109,15 @@ class Database:
         return self._engine
 
     def take_url(self, settings: Settings) -> None:
-        """Make new connections with the URL of these settings: its password was rotated. Raises `SettingsError`."""
+        """Use the URL of these settings for new connections, because its password was changed. Raises `SettingsError`."""
         if self._sqlite is None:
             self._dsn = _postgres_dsn(settings)
 
     async def prepare(self) -> None:
         """Bring an SQLite schema up to date. On PostgreSQL only check that the schema is up to date.
 
-        Raises `SettingsError` if the schema is too old or the server refuses us. If the database is unavailable, the
-        service starts all the same.
+        Raises `SettingsError` if the schema is too old or the server refuses us. If the database is unavailable, this logs
+        a warning, and the service starts.
         """
         if self.is_sqlite:
             await self.upgrade()
@@ -128,7 +128,7 @@ class Database:
             log.warning("database_unavailable", detail=error.detail, fix="check that the server of DATABASE_URL runs")
             return
         if is_behind:
-            raise SettingsError(f"DATABASE_URL: the schema is at {at or 'nothing'}, too old; run `stateroom db upgrade`")
+            raise SettingsError(f"DATABASE_URL: the schema is at {at or 'nothing'}, which is too old; run `stateroom db upgrade`")
 
     async def upgrade(self) -> None:
         """Bring the schema to the newest revision. If several processes do this at once, they take turns."""
@@ -156,12 +156,12 @@ class Database:
             return await connection.run_sync(migrations.current)
 
     async def write(self, step: Step[T]) -> T:
-        """Run a step in a transaction. Returns what the step returned, when the transaction is committed.
+        """Run a step in a transaction. After the commit, this returns the step's return value.
 
         `step`: an async function of a connection. On SQLite it runs in another thread, and shares its transaction with
-        steps that came at the same time: it must await nothing but its connection. If it raises, only what it wrote is
-        undone, and the error is raised here. It runs once at most. It returns values, not a result that is still open.
-        Raises `DatabaseUnavailable`. Then the step may or may not be committed.
+        steps that came at the same time. Therefore it may only await its connection. If it raises, only its own writes are
+        undone, and the error is raised here. It runs at most once. It must return values, not a result that is still open.
+        Raises `DatabaseUnavailable`; the step may or may not be committed then.
         """
         with _faults():
             if self._sqlite is None:
@@ -172,7 +172,7 @@ class Database:
             return await self._writer.write(step)
 
     async def read(self, step: Step[T]) -> T:
-        """Run a step that only reads, and return what it returned. `step`: as in `write`. Raises `DatabaseUnavailable`."""
+        """Run a step that only reads, and return its return value. `step`: as in `write`. Raises `DatabaseUnavailable`."""
         with _faults():
             if self._sqlite is None:
                 async with self.connect() as connection:
@@ -209,8 +209,8 @@ class Database:
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()
-            # A statement goes on in its thread when its caller has given up. At its end the thread calls the event loop,
-            # so the loop must still run.
+            # A statement still runs in its thread after its caller has stopped waiting. At its end the thread calls the
+            # event loop, so the loop must still run.
             await asyncio.gather(*(asyncio.to_thread(each.join, CONNECT_TIMEOUT_SECONDS) for each in self._threads))
 
     @property
@@ -224,7 +224,7 @@ class Database:
         try:
             with _refusals(), _faults():
                 async with engine.begin() as connection:
-                    if self.is_sqlite:  # Python's driver does not begin a transaction for a CREATE TABLE
+                    if self.is_sqlite:  # Python's driver does not begin a transaction for CREATE TABLE.
                         await connection.exec_driver_sql("BEGIN IMMEDIATE")
                     await connection.run_sync(migrations.upgrade)
         finally:
@@ -242,7 +242,7 @@ class Database:
                 close_file(each, denied=0o007)
 
     def _connect_sqlite(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
-        # aiosqlite has a thread for each connection and tells nobody which, but it makes the connection there.
+        # aiosqlite has a thread for each connection and does not say which one. But it makes the connection in that thread.
         self._threads.add(threading.current_thread())
         hide_this_thread()
         return sqlite3.Connection(*arguments, **options)
@@ -267,7 +267,7 @@ class Database:
             except ValueError as error:  # asyncpg's ClientConfigurationError too
                 raise SettingsError("DATABASE_URL is not a URL that PostgreSQL understands; " + _EXAMPLE) from error
 
-        # A restart of the server ends connections; the ping finds them.
+        # A restart of the server ends connections. The ping detects them.
         return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **options)
 
 
@@ -288,7 +288,7 @@ def _sqlite_url(settings: Settings) -> URL | None:
 
 
 def _postgres_dsn(settings: Settings) -> str:
-    """The URL for asyncpg, which knows sslmode, several hosts and all else that libpq allows in a URL.
+    """The URL for asyncpg, which supports sslmode, several hosts and the other parts of a URL that libpq allows.
 
     https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
     """
@@ -309,14 +309,19 @@ def _faults() -> Iterator[None]:
         yield
     except IntegrityError:
         raise
-    except (SQLAlchemyError, OSError, EOFError, TimeoutError) as error:  # asyncpg raises EOFError if the server hangs up
+    except (
+        SQLAlchemyError,
+        OSError,
+        EOFError,
+        TimeoutError,
+    ) as error:  # asyncpg raises EOFError if the server closes the connection.
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         raise DatabaseUnavailable(f"the user database does not answer: {type(cause).__name__}") from error
 
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Raise `SettingsError` if the server refuses us, which waiting does not change. Let other faults pass."""
+    """Raise `SettingsError` if the server refuses us, because waiting does not change that. Other faults are not changed."""
     try:
         yield
     except DatabaseUnavailable as error:

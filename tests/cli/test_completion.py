@@ -82,7 +82,7 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("stateroom: /proc/")
-    assert line.endswith("--show-completion prints what belongs there")
+    assert line.endswith("write the output of `stateroom --show-completion` to a file that your shell reads")
 
 
 def test_wrong_settings_are_still_one_line_and_do_not_disturb_completion(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_newcomers_service_is_good(serving: Serving, command: Command) -> None
     assert result.stderr == ""
     assert "Embedded server\n  ok " in result.stdout
     assert "is current" in result.stdout
-    assert re.search(r"^0 faults, 0 warnings, 0 not seen, 8 good \(embedded, ", result.stdout, re.MULTILINE)
+    assert re.search(r"^0 faults, 0 warnings, 0 unseen, 8 ok \(embedded, ", result.stdout, re.MULTILINE)
 
 
 def test_while_the_service_is_stopped_it_is_good_too(serving: Serving, command: Command) -> None:
@@ -45,7 +45,7 @@ def test_a_fault_is_a_line_with_its_fix_below_and_exit_1(command: Command) -> No
     assert result.returncode == 1
     lines = result.stdout.splitlines()
     at = lines.index(f"Server 127.0.0.1:{settings['REDIS_PORT']}")
-    assert lines[at + 1] == "  fault    nobody listens there (connection refused) [server-unreachable]"
+    assert lines[at + 1] == "  fault    nothing listens there (connection refused) [server-unreachable]"
     assert lines[at + 2] == "  fix      start it, or correct its address"
     assert result.stderr == ""
     assert "not-to-be-shown" not in result.stdout

@@ -44,7 +44,7 @@ def test_nothing_that_names_the_user_is_left(serving: Serving, command: Command,
     _, first, cookie = serving.call("POST", "/api/auth/register", ADA)
     _, _, demo = serving.call("POST", "/api/auth/login", {"email": "demo@example.com", "password": "password123"})
     done = command("users", "erase", "ADA@example.com", "--yes")
-    assert (done.returncode, done.stdout) == (0, "ada@example.com is erased; 1 sessions ended\n")
+    assert (done.returncode, done.stdout) == (0, "ada@example.com is erased; 1 session ended\n")
     status, problem, _ = serving.call("GET", "/api/profile", cookie=cookie)
     assert (status, problem["reason"]) == (401, "disabled")
     assert serving.call("POST", "/api/auth/login", ADA)[0] == 401
@@ -88,8 +88,8 @@ def test_without_redis_nothing_is_shown_in_part_and_erasing_holds_all_the_same(
     done = command("users", "erase", ADA["email"], "--yes", **nowhere)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "ada@example.com is erased; all sessions ended",
-        "Redis is unavailable: the data of those sessions is deleted when it is available again, or when they expire",
+        "ada@example.com is erased; all sessions ended (their number is unknown, because Redis is unavailable)",
+        "the data of these sessions is deleted when Redis is available again, or when the sessions expire",
     ]
     status, problem, _ = serving.call("GET", "/api/profile", cookie=cookie)
     assert (status, problem["reason"]) == (401, "disabled")

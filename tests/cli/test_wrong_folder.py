@@ -30,7 +30,7 @@ def test_a_store_that_does_not_exist_is_refused_and_not_made(command: Command, t
     [line] = ended.stderr.splitlines()
     assert line.startswith("stateroom: STATE_DIR: ")
     assert str(tmp_path / "var") in line
-    assert "run this in the service's folder" in line
+    assert "run this command in the service's folder" in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,5 +71,5 @@ def test_each_command_names_its_stores_and_speaks_json(command: Command, serving
     assert asked("users", "enable", "demo@example.com")["user"]["disabled"] is False  # type: ignore[index]
     assert "findings" in asked("doctor")
     plain = command("users", "list")
-    assert f"store: {named['store']}; database: {named['database']}" in plain.stderr
-    assert "store:" not in plain.stdout
+    assert f"sessions: {named['store']}; user database: {named['database']}" in plain.stderr
+    assert "sessions:" not in plain.stdout

@@ -74,7 +74,7 @@ async def test_what_makes_a_commit_less_than_durable_is_found(make: Any, postgre
     await upgraded(settings)
     finding = await only(settings, "database-durability")
     assert finding.level is Level.WARNING
-    assert finding.what.startswith("synchronous_commit and fsync and full_page_writes off")
+    assert finding.what.startswith("synchronous_commit, fsync and full_page_writes are off")
 
 
 async def test_rights_that_its_user_lacks_are_found(make: Any, postgres: Postgres) -> None:
@@ -112,10 +112,10 @@ async def test_a_database_that_is_away_or_hangs_is_found_soon(make: Any, own_pos
         assert f"127.0.0.1:{own_postgres.port}" in finding.what
 
 
-async def test_a_refusal_is_told_with_its_mend(make: Any, postgres: Postgres) -> None:
+async def test_a_refusal_is_told_with_its_fix(make: Any, postgres: Postgres) -> None:
     finding = await only(make(postgres.url("postgres", password="wrong")), "database-refuses")
     assert "refuses this user or password" in finding.what
-    assert finding.fix == "correct them"
+    assert finding.fix == "correct the user and the password"
     await only(make(postgres.url("no-such-database")), "database-refuses")
 
 

@@ -27,7 +27,7 @@ def test_three_that_agree_are_good() -> None:
     ("state", "values", "check", "words"),
     [
         ({"quorum": "1"}, {}, "quorum-odd", "bad network"),
-        ({"quorum": "3"}, {}, "quorum-odd", "if 1 fail"),
+        ({"quorum": "3"}, {}, "quorum-odd", "if 1 fails"),
         ({"num_other_sentinels": "1"}, {}, "few-sentinels", "there are 2"),
         ({"num_other_sentinels": "3", "quorum": "3"}, {}, "even-sentinels", "there are 4"),
         ({"down_after_milliseconds": "500"}, {}, "down-after", "500"),

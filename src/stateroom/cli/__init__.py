@@ -12,22 +12,32 @@ import typer
 from .. import __version__
 from ..errors import SettingsError, StateroomError
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as a JSON document.")]
+Email = Annotated[str | None, typer.Argument(metavar="EMAIL", show_default=False, help="The user's email address.")]
+RequiredEmail = Annotated[
+    str | None,
+    typer.Argument(metavar="EMAIL", show_default=False, help="The user's email address. Required, unless --user gives it."),
+]
+UserOption = Annotated[str | None, typer.Option("--user", metavar="EMAIL", show_default=False, help="Another way to give EMAIL.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 app = typer.Typer(name="stateroom", no_args_is_help=True, pretty_exceptions_enable=False)
-users = typer.Typer(no_args_is_help=True, help="Users of the service.")
-sessions = typer.Typer(no_args_is_help=True, help="Sessions of the service's users.")
-database = typer.Typer(no_args_is_help=True, help="The user database.")
+users = typer.Typer(no_args_is_help=True, help="List, disable, enable, export or erase users.")
+sessions = typer.Typer(no_args_is_help=True, help="List or end the sessions of users.")
+database = typer.Typer(no_args_is_help=True, help="Upgrade or change the user database.")
 app.add_typer(users, name="users")
 app.add_typer(sessions, name="sessions")
 app.add_typer(database, name="db")
 
 
 def main() -> None:
-    """Run the command line. Exit 2 for an invalid setting and 1 for any other error, with one line on stderr."""
+    """Run the command line.
+
+    An invalid setting or argument makes the exit status 2, any other error 1. Either prints one line on stderr.
+    """
     warnings.formatwarning = _one_line
     try:
-        app(prog_name="stateroom")  # as `python -m stateroom` too: scripts for completion have the name in them
+        app(prog_name="stateroom")  # also as `python -m stateroom`: completion scripts contain this name
     except SettingsError as error:
         _stop(str(error), 2)
     except StateroomError as error:
@@ -35,11 +45,12 @@ def main() -> None:
     except OSError as error:
         if "--install-completion" not in sys.argv:
             raise
-        _stop(f"{error.filename} cannot be written: {error.strerror}; --show-completion prints what belongs there", 1)
+        fix = "write the output of `stateroom --show-completion` to a file that your shell reads"
+        _stop(f"{error.filename} cannot be written: {error.strerror}; {fix}", 1)
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
-    """A warning in the form of an error: its place in the code tells users nothing."""
+    """Format a warning like an error message. Users do not need its place in the code."""
     return f"stateroom: {message}\n"
 
 
@@ -65,11 +76,18 @@ def options(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="HOST")] = None,
-    port: Annotated[int | None, typer.Option(help="PORT")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port")] = 1,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. Without it, the setting HOST applies.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Port to listen on. Without it, the setting PORT applies.")
+    ] = None,
+    workers: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Number of worker processes. They share the port.")] = 1,
 ) -> None:
-    """Run the service in the foreground. SIGTERM drains it. SIGHUP makes it read its files again."""
+    """Run the service in the foreground.
+
+    SIGTERM stops it after the requests in progress are finished. SIGHUP makes it read the files that its settings name again.
+    """
     from ..private import hide_new_files
     from ..serving import process, supervisor
     from ..settings import Settings
@@ -136,18 +154,26 @@ def drill(  # noqa: PLR0917 (options have names)
 @app.command()
 def doctor(
     as_json: AsJson = False,
-    admin: Annotated[str | None, typer.Option(help="ACL user of the servers who may run CONFIG GET.")] = None,
-    admin_password_file: Annotated[Path | None, typer.Option(help="File with that user's password; by default asked for.")] = None,
+    admin: Annotated[
+        str | None, typer.Option(metavar="NAME", help="An ACL user of the Redis servers with the right to run CONFIG GET.")
+    ] = None,
+    admin_password_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A file with the password of --admin. Without it, the command asks for the password."),
+    ] = None,
 ) -> None:
-    """Examine the stores and report what would go wrong in a failover. Exit 1 on a fault. Changes nothing."""
+    """Examine Redis, its Sentinels and the user database, and report what would go wrong in a failover.
+
+    It changes nothing. Exit status 0: no fault. 1: at least one fault. 2: a setting or an option is invalid.
+    """
     from .doctor import run
 
     raise typer.Exit(0 if run(as_json=as_json, admin=admin, password_file=admin_password_file) else 1)
 
 
 @app.command()
-def keys(jwt: Annotated[bool, typer.Option("--jwt", help="A private key for JWT_KEYS.")] = False) -> None:
-    """Print a new cookie key for COOKIE_KEYS."""
+def keys(jwt: Annotated[bool, typer.Option("--jwt", help="Print a private key for JWT_KEYS instead.")] = False) -> None:
+    """Print a new key for COOKIE_KEYS."""
     from ..sessions.sealing.key_ring import new_key
     from ..sessions.sealing.token_keys import new_token_key
 
@@ -168,7 +194,7 @@ def openapi() -> None:
 
 @app.command()
 def healthcheck() -> None:
-    """Ask /livez: exit 0 if the service answers, 1 if not."""
+    """Send a request to /livez of the service on this host. Exit status 0: it is alive. 1: it is not."""
     from .health import is_alive
 
     raise typer.Exit(0 if is_alive() else 1)
@@ -176,78 +202,90 @@ def healthcheck() -> None:
 
 @users.command("list")
 def list_users(as_json: AsJson = False) -> None:
-    """Print all users: id, email, name, state."""
+    """Print all users: id, email, name, state.
+
+    The first line is a header. For scripts, use --json.
+    """
     from .admin import list_users, run
 
     run(list_users, as_json=as_json)
 
 
 @users.command()
-def disable(email: str, as_json: AsJson = False) -> None:
+def disable(email: RequiredEmail = None, user: UserOption = None, as_json: AsJson = False) -> None:
     """Disable an account and end all its sessions."""
     from .admin import disable_user, run
 
-    run(lambda service: disable_user(service, email), as_json=as_json)
+    address = _one_user(email, user)
+    run(lambda service: disable_user(service, address), as_json=as_json)
 
 
 @users.command()
-def enable(email: str, as_json: AsJson = False) -> None:
-    """Enable an account again."""
+def enable(email: RequiredEmail = None, user: UserOption = None, as_json: AsJson = False) -> None:
+    """Enable an account again. Its sessions stay ended."""
     from .admin import enable_user, run
 
-    run(lambda service: enable_user(service, email), as_json=as_json)
+    address = _one_user(email, user)
+    run(lambda service: enable_user(service, address), as_json=as_json)
 
 
 @users.command()
-def export(email: str, as_json: AsJson = False) -> None:
-    """Print all data about a user, as JSON."""
+def export(email: RequiredEmail = None, user: UserOption = None, as_json: AsJson = False) -> None:
+    """Print all data about a user as JSON."""
     from .admin import run
     from .privacy import export_user
 
-    run(lambda service: export_user(service, email), as_json=as_json)
+    address = _one_user(email, user)
+    run(lambda service: export_user(service, address), as_json=as_json)
 
 
 @users.command()
-def erase(email: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False, as_json: AsJson = False) -> None:
-    """End a user's sessions for good, and delete the account and all data that names the user."""
+def erase(email: RequiredEmail = None, user: UserOption = None, yes: Yes = False, as_json: AsJson = False) -> None:
+    """End all sessions of a user, then delete the account and all data that identifies the user. This cannot be undone."""
     from .admin import run
     from .privacy import erase_user
 
+    address = _one_user(email, user)
     if not yes:
-        typer.confirm(f"Delete the account {email} and end all its sessions? This cannot be undone.", abort=True)
-    run(lambda service: erase_user(service, email), as_json=as_json)
+        typer.confirm(f"This cannot be undone. Delete the account {address} and end all its sessions?", abort=True)
+    run(lambda service: erase_user(service, address), as_json=as_json)
 
 
 @sessions.command("list")
 def list_sessions(
-    user: Annotated[str | None, typer.Option(help="Email of one user.")] = None,
-    all_users: Annotated[bool, typer.Option("--all", help="Every user.")] = False,
+    email: Email = None,
+    user: UserOption = None,
+    all_users: Annotated[bool, typer.Option("--all", help="List the sessions of all users.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the live sessions."""
+    """Print the live sessions of one user (EMAIL) or of all users (--all).
+
+    The first line is a header. For scripts, use --json.
+    """
     from .admin import list_sessions, run
 
-    _check_choice(user, all_users=all_users)
-    run(lambda service: list_sessions(service, user), as_json=as_json)
+    address = _one_or_all(email, user, all_users=all_users)
+    run(lambda service: list_sessions(service, address), as_json=as_json)
 
 
 @sessions.command()
 def revoke(
-    user: Annotated[str | None, typer.Option(help="Email of one user.")] = None,
-    all_users: Annotated[bool, typer.Option("--all", help="Everybody's, in one step.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    email: Email = None,
+    user: UserOption = None,
+    all_users: Annotated[bool, typer.Option("--all", help="End the sessions of all users at once.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --all: do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """End sessions for good."""
+    """End all sessions of one user (EMAIL) or of all users (--all). This cannot be undone."""
     from .admin import existing_stores, revoke_everybody, revoke_sessions, run
 
-    _check_choice(user, all_users=all_users)
-    if user is not None:
-        run(lambda service: revoke_sessions(service, user), as_json=as_json)
+    address = _one_or_all(email, user, all_users=all_users)
+    if address is not None:
+        run(lambda service: revoke_sessions(service, address), as_json=as_json)
         return
     if not yes:
         stores = existing_stores()
-        typer.confirm(f"{stores}\nSign everybody out, on every device? This cannot be undone.", abort=True)
+        typer.confirm(f"{stores}\nThis cannot be undone. Sign everybody out, on every device?", abort=True)
     run(revoke_everybody, as_json=as_json)
 
 
@@ -260,8 +298,10 @@ def upgrade() -> None:
 
 
 @database.command()
-def lease(seconds: Annotated[float, typer.Argument(help="The new JOURNAL_LEASE of every worker.")]) -> None:
-    """Change the deployment's lease. Stop every worker first."""
+def lease(
+    seconds: Annotated[float, typer.Argument(metavar="SECONDS", help="The new JOURNAL_LEASE of every worker, in seconds.")],
+) -> None:
+    """Change the journal lease of the deployment. Stop every worker first."""
     from .admin import set_lease
 
     set_lease(seconds)
@@ -270,22 +310,48 @@ def lease(seconds: Annotated[float, typer.Argument(help="The new JOURNAL_LEASE o
 @database.command()
 def adopt(
     new_identity: Annotated[
-        bool, typer.Option("--new-identity", help="Make a copied database a deployment of its own first.")
+        bool,
+        typer.Option("--new-identity", help="First give the user database a new deployment id. A copied database needs this."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Yes = False,
 ) -> None:
-    """Take over a Redis that belongs to another user database, and end every session in it. Stop every worker first."""
+    """Take over a Redis that belongs to another user database, and end every session in it.
+
+    Stop every worker first. This cannot be undone.
+    """
     from .admin import adopt, store_and_database
 
     stores = store_and_database()
     if not yes:
         typer.confirm(
-            f"{stores}\nTake this store over for this database, and end every session in it? This cannot be undone.", abort=True
+            f"{stores}\nThis cannot be undone. Take over this Redis for this user database, and end every session in it?",
+            abort=True,
         )
     adopt(has_new_identity=new_identity)
 
 
-def _check_choice(user: str | None, *, all_users: bool) -> None:
-    """Check the options before anything is connected. A forgotten option must not revoke the sessions of all users."""
-    if (user is None) != all_users:
-        raise SettingsError("name one user with --user EMAIL, or give --all")
+def _one_user(email: str | None, user: str | None) -> str:
+    """The email address, which may be given as EMAIL or with --user. Raises `SettingsError` if both or neither is given."""
+    address = _at_most_one(email, user)
+    if address is None:
+        raise SettingsError("no user is named; give the user's email address, for example ada@example.com")
+    return address
+
+
+def _one_or_all(email: str | None, user: str | None, *, all_users: bool) -> str | None:
+    """The email address, or None for all users.
+
+    Raises `SettingsError` if neither is given, so that a forgotten address does not end the sessions of all users.
+    """
+    address = _at_most_one(email, user)
+    if address is None and not all_users:
+        raise SettingsError("no user is named; give a user's email address, or --all for all users")
+    if address is not None and all_users:
+        raise SettingsError(f"both {address} and --all are given; give only one of them")
+    return address
+
+
+def _at_most_one(email: str | None, user: str | None) -> str | None:
+    if email is not None and user is not None:
+        raise SettingsError(f"the user is named twice, as {email} and with --user {user}; give the address once")
+    return user if email is None else email

@@ -1,4 +1,4 @@
-"""The subcommands that administer users and sessions, in the stores that the settings name."""
+"""The subcommands that administer users and sessions, in the Redis and the user database that the settings name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..sessions.wiring import wire
 from ..settings import Settings
 from ..telemetry.logging import configure_logging
 from ..telemetry.metrics import Metrics
-from .answer import Answer
+from .answer import Answer, columns, ended
 from .named_stores import NamedStores, check_database_exists, check_exist
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Service:
         """The user with this email. Raises `NotFound`."""
         user = await self.accounts.users.by_email(email)
         if user is None:
-            raise NotFound(f"there is no user {email}; `stateroom users list` shows all")
+            raise NotFound(f"there is no user {email}; find the address with `stateroom users list`")
         return user
 
     async def chosen(self, email: str | None) -> list[User]:
@@ -54,7 +54,10 @@ class Service:
         return await self.accounts.users.list() if email is None else [await self.user(email)]
 
     async def disable(self, user: User) -> int | None:
-        """Disable an account and end its sessions in one transaction. How many there were; None if Redis is unavailable."""
+        """Disable an account and end its sessions in one transaction.
+
+        Returns the number of ended sessions, or None if it is unknown because Redis is unavailable.
+        """
 
         async def disable(connection: AsyncConnection) -> None:
             await self.accounts.users.disable(user.id, within=connection)
@@ -63,9 +66,9 @@ class Service:
 
 
 def run(action: Callable[[Service], Awaitable[Answer]], *, as_json: bool = False) -> None:
-    """Start a service without a listener, run the action, stop the service, and print what the action has found.
+    """Start a service without a listener, run the action, stop the service, and print the action's result.
 
-    Raises `SettingsError` if the settings name a store or a database that does not exist. It creates neither.
+    Raises `SettingsError` if the settings name a Redis or a user database that does not exist. It creates neither.
     """
     settings = _prepared(Settings.load())
     check_exist(settings)
@@ -81,23 +84,28 @@ def run(action: Callable[[Service], Awaitable[Answer]], *, as_json: bool = False
 
 
 def existing_stores() -> NamedStores:
-    """What the settings name. Raises `SettingsError` if the embedded store or the SQLite file does not exist."""
+    """The Redis and the user database of the settings.
+
+    Raises `SettingsError` if the embedded server was never started or the SQLite file does not exist.
+    """
     settings = Settings.load()
     check_exist(settings)
     return NamedStores.of(settings)
 
 
 def store_and_database() -> NamedStores:
-    """What the settings name. Raises `SettingsError` if there is no database."""
+    """The Redis and the user database of the settings. Raises `SettingsError` if there is no user database."""
     settings = Settings.load()
     if not settings.has_database:
-        raise SettingsError("DATABASE_URL is none: there is no database that could adopt a store; name one")
+        raise SettingsError(
+            "DATABASE_URL is none, so there is no user database that can take over a Redis; name one in DATABASE_URL"
+        )
     check_database_exists(settings)
     return NamedStores.of(settings)
 
 
 def _prepared(settings: Settings) -> Settings:
-    """Files that a command makes in the service's folder, such as SQLite's journals, are for the service's user alone."""
+    """Let only our own user read the files that this command makes in the service's folder, such as SQLite's WAL."""
     hide_new_files()
     return settings
 
@@ -106,14 +114,14 @@ def upgrade_database() -> None:
     """Upgrade the user database to the current schema, and print its revision."""
     settings = _prepared(Settings.load())
     if not settings.has_database:
-        raise SettingsError("DATABASE_URL is none: there is no database to upgrade; name one")
+        raise SettingsError("DATABASE_URL is none, so there is no user database to upgrade; name one in DATABASE_URL")
     check_database_exists(settings)
 
     async def upgrade() -> None:
         database = Database(settings)
         try:
             await database.upgrade()
-            print(f"the schema of {NamedStores.of(settings).database} is at {await database.revision()}")
+            print(f"the schema of {NamedStores.of(settings).database} is at revision {await database.revision()}")
         finally:
             await database.aclose()
 
@@ -121,10 +129,10 @@ def upgrade_database() -> None:
 
 
 def set_lease(seconds: float) -> None:
-    """Change the lease that the journal keeps for the whole deployment, in seconds."""
+    """Change the lease in the user database, which every worker of the deployment must have. `seconds`: the new lease."""
     settings = _prepared(Settings(journal_lease=seconds))
     if not settings.has_database:
-        raise SettingsError("DATABASE_URL is none: there is no database that keeps a lease; name one")
+        raise SettingsError("DATABASE_URL is none, so there is no user database with a lease; name one in DATABASE_URL")
     check_database_exists(settings)
 
     async def change() -> None:
@@ -133,7 +141,7 @@ def set_lease(seconds: float) -> None:
             await database.prepare()
             await Journal(database, settings.longest_session_ms).set_lease(round(settings.journal_lease * 1000))
             place, lease = NamedStores.of(settings).database, f"{settings.journal_lease:g}"
-            print(f"the lease in {place} is {lease} s; start every worker with JOURNAL_LEASE={lease}")
+            print(f"the lease in {place} is now {lease} s; start every worker with JOURNAL_LEASE={lease}")
         finally:
             await database.aclose()
 
@@ -141,12 +149,11 @@ def set_lease(seconds: float) -> None:
 
 
 async def list_users(service: Service) -> Answer:
-    """One line per user. Raises `DatabaseUnavailable`."""
+    """One line for each user. Raises `DatabaseUnavailable`."""
     users = await service.accounts.users.list()
-    return Answer(
-        [f"{user.id}\t{user.email}\t{user.name}\t{'disabled' if user.is_disabled else 'active'}" for user in users],
-        {"users": [_user(user) for user in users]},
-    )
+    rows = [(str(user.id), user.email, user.name, "disabled" if user.is_disabled else "active") for user in users]
+    lines = columns(("ID", "EMAIL", "NAME", "STATE"), rows) if rows else ["there are no users"]
+    return Answer(lines, {"users": [_user(user) for user in users]})
 
 
 async def disable_user(service: Service, email: str) -> Answer:
@@ -154,7 +161,7 @@ async def disable_user(service: Service, email: str) -> Answer:
     user = await service.user(email)
     count = await service.disable(user)
     security_event("disable", user_id=user.id, count=count)
-    line = f"{user.email} is disabled; {'all' if count is None else count} sessions ended"
+    line = f"{user.email} is disabled; {ended(count)}"
     return Answer([line], {"user": {**_user(user), "disabled": True}, "sessions_ended": count})
 
 
@@ -167,13 +174,18 @@ async def enable_user(service: Service, email: str) -> Answer:
 
 
 async def list_sessions(service: Service, email: str | None) -> Answer:
-    """One line per live session of one user, or of all. Raises `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`."""
+    """One line for each live session of one user, or of all users.
+
+    Raises `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`.
+    """
     listed = [(user, each) for user in await service.chosen(email) for each in await service.sessions.list(user.id)]
+    rows = [
+        (user.email, each.id, f"{each.last_access:%Y-%m-%dT%H:%M:%SZ}", each.ip_address, each.device_type) for user, each in listed
+    ]
+    none = "there are no live sessions" if email is None else f"{email} has no live sessions"
+    lines = columns(("EMAIL", "SESSION", "LAST ACCESS", "IP ADDRESS", "DEVICE"), rows) if rows else [none]
     return Answer(
-        [
-            f"{user.email}\t{each.id}\t{each.last_access:%Y-%m-%dT%H:%M:%SZ}\t{each.ip_address}\t{each.device_type}"
-            for user, each in listed
-        ],
+        lines,
         {
             "sessions": [
                 {"user": user.email, "id": each.id, "last_access": each.last_access.isoformat(), "ip_address": each.ip_address,
@@ -189,25 +201,20 @@ async def revoke_sessions(service: Service, email: str) -> Answer:
     user = await service.user(email)
     count = await service.sessions.revoke_all(user.id, reason="revoked")
     security_event("revoke_all", user_id=user.id, count=count)
-    return _ended(count)
+    return Answer([ended(count)], {"sessions_ended": count})
 
 
 async def revoke_everybody(service: Service) -> Answer:
-    """End every session of the deployment, whoever's, also those of accounts that are gone. Raises `DatabaseUnavailable`."""
+    """End every session of the deployment, also those of deleted accounts. Raises `DatabaseUnavailable`."""
     count = await service.sessions.end_everybody()
     security_event("everybody_out", count=count)
-    return _ended(count)
-
-
-def _ended(count: int | None) -> Answer:
-    line = "sessions ended; their number is unknown, because Redis is unavailable" if count is None else f"{count} sessions ended"
-    return Answer([line], {"sessions_ended": count})
+    return Answer([ended(count)], {"sessions_ended": count})
 
 
 def adopt(*, has_new_identity: bool) -> None:
-    """Make the Redis of the settings this user database's own, and end every session in it.
+    """Make the Redis of the settings belong to this user database, and end every session in it.
 
-    `has_new_identity`: first make the database another deployment, as a copy of a database must be. No worker may be running.
+    `has_new_identity`: first give the user database a new deployment id, which a copied database needs. No worker may run.
     """
     settings = _prepared(Settings.load())
     configure_logging(settings)
@@ -232,7 +239,7 @@ def adopt(*, has_new_identity: bool) -> None:
             await client.aclose()
             await database.aclose()
         stores = NamedStores.of(settings)
-        print(f"{stores.database} and {stores.store} are one deployment now; every session that was there has ended")
+        print(f"the user database ({stores.database}) and Redis ({stores.store}) now belong together; every session there ended")
 
     asyncio.run(act())
 

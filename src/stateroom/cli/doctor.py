@@ -19,20 +19,24 @@ from ..doctor.findings import Finding, Level
 from ..doctor.stores import Administrator
 from ..errors import SettingsError
 from ..settings import Settings
+from ..wording import counted
 from .named_stores import NamedStores, check_anything_exists
 
 _STYLES = {Level.OK: "green", Level.UNSEEN: "cyan", Level.WARNING: "yellow", Level.FAULT: "bold red"}
 _COUNTED = {
     Level.FAULT: ("fault", "faults"),
     Level.WARNING: ("warning", "warnings"),
-    Level.UNSEEN: ("not seen", "not seen"),
-    Level.OK: ("good", "good"),
+    Level.UNSEEN: ("unseen", "unseen"),
+    Level.OK: ("ok", "ok"),
 }
 _LABEL_WIDTH = max(len(level) for level in Level)
 
 
 def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool:
-    """Examine the stores and print the report. Whether there is no fault. Raises `SettingsError`."""
+    """Examine Redis and the user database, and print the report. Returns whether there is no fault.
+
+    Raises `SettingsError`.
+    """
     settings = Settings.load()
     os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # By default glibc waits ten seconds for a name server.
     administrator = _administrator(admin, password_file)
@@ -49,11 +53,13 @@ def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool
 def _administrator(name: str | None, password_file: Path | None) -> Administrator | None:
     if name is None:
         if password_file is not None:
-            raise SettingsError("--admin-password-file needs --admin, the name of that user")
+            raise SettingsError("--admin-password-file is given without --admin; give the name of that user with --admin")
         return None
     if password_file is None:
         if not sys.stdin.isatty():
-            raise SettingsError("--admin asks for the password, but this is no terminal; name a file with --admin-password-file")
+            raise SettingsError(
+                "--admin cannot ask for the password, because there is no terminal; name a file with --admin-password-file"
+            )
         return Administrator(name, getpass.getpass(f"Password of {name}: "))
     try:
         return Administrator(name, password_file.read_text(encoding="utf-8").strip("\r\n"))
@@ -74,7 +80,7 @@ def _document(report: Report) -> dict[str, object]:
 def _print(report: Report, stores: NamedStores) -> None:
     """Print the findings, grouped by what was examined. On a terminal, wrap lines and use colours."""
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(Text(f"store: {stores.store}\ndatabase: {stores.database}"))
+    console.print(Text(f"sessions: {stores.store}\nuser database: {stores.database}"))
     groups: dict[str, list[Finding]] = {}
     for finding in report.findings:
         groups.setdefault(finding.where, []).append(finding)
@@ -86,7 +92,7 @@ def _print(report: Report, stores: NamedStores) -> None:
                     console.print(_row(label, text))
                 else:
                     console.print(Text(f"  {label.plain:<{_LABEL_WIDTH}}  {text}"))
-    counts = ", ".join(f"{(count := report.count(level))} {one if count == 1 else more}" for level, (one, more) in _COUNTED.items())
+    counts = ", ".join(counted(report.count(level), *words) for level, words in _COUNTED.items())
     console.print(f"\n{counts} ({report.mode}, {report.seconds:.1f} s)")
 
 

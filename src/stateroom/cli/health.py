@@ -1,4 +1,4 @@
-"""`stateroom healthcheck`: asks the service whether it is alive, in containers that have no curl."""
+"""`stateroom healthcheck`: asks the service whether it is alive. Containers need no curl for this."""
 
 from __future__ import annotations
 

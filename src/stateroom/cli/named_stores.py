@@ -1,7 +1,7 @@
-"""Says which store and which database the settings name, and refuses settings that name nothing that exists.
+"""Says which Redis and which user database the settings name, and refuses settings that name nothing that exists.
 
-In the wrong folder the default settings name an embedded server and a database that nobody has ever used. A command that made
-them would report "0 sessions ended" about a store that it has just invented.
+In the wrong folder, the default settings name an embedded server and a database that never existed. A command that created
+them would report "0 sessions ended" about a Redis that it has just created.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from ..errors import SettingsError
 if TYPE_CHECKING:
     from ..settings import Settings
 
-_FIX = "run this in the service's folder with its settings, or start the service once"
+_FIX = "run this command in the service's folder with the service's settings, or start the service once"
 
 
 @dataclass(frozen=True, slots=True)
 class NamedStores:
-    """Where sessions and users are, in words without a secret."""
+    """Where sessions and users are, in words. They contain no secret."""
 
     store: str
     database: str
 
     @classmethod
     def of(cls, settings: Settings) -> NamedStores:
-        """What the settings name, whether it exists or not. Raises `SettingsError`."""
+        """The Redis and the user database of the settings, whether they exist or not. Raises `SettingsError`."""
         return cls(_store(settings), _database(settings))
 
     def __str__(self) -> str:
-        return f"store: {self.store}; database: {self.database}"
+        return f"sessions: {self.store}; user database: {self.database}"
 
     def document(self) -> dict[str, object]:
         """For output in JSON."""
@@ -42,14 +42,14 @@ class NamedStores:
 
 
 def check_exist(settings: Settings) -> None:
-    """Raise `SettingsError` if the embedded store or the SQLite file does not exist."""
+    """Raise `SettingsError` if the embedded server was never started or the SQLite file does not exist."""
     check_database_exists(settings)
     if settings.is_embedded and find_server() is not None and not was_started_in(settings.state_dir):
         raise SettingsError(f"STATE_DIR: no embedded server was ever started in {settings.state_dir.resolve()}; {_FIX}")
 
 
 def check_database_exists(settings: Settings) -> None:
-    """Raise `SettingsError` if the database is an SQLite file that does not exist."""
+    """Raise `SettingsError` if the user database is an SQLite file that does not exist."""
     if not settings.has_database:
         return
     database = Database(settings)
@@ -59,7 +59,10 @@ def check_database_exists(settings: Settings) -> None:
 
 
 def check_anything_exists(settings: Settings) -> None:
-    """Raise `SettingsError` if embedded mode was never started here. The doctor examines everything else."""
+    """In embedded mode, raise `SettingsError` if neither the server nor the SQLite file exists.
+
+    The doctor can examine anything else.
+    """
     if not settings.is_embedded or was_started_in(settings.state_dir):
         return
     check_database_exists(settings)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import StoreUnavailable
 from ..logs import security_event
 from ..sessions.model.rows import REGISTERED
-from .answer import Answer
+from .answer import Answer, ended
 
 if TYPE_CHECKING:
     from ..accounts import User
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def export_user(service: Service, email: str) -> Answer:
-    """All data about a user, or nothing.
+    """All data about a user. If a part of it cannot be read, this raises an error and shows nothing.
 
     Raises `NotFound`, `StoreUnavailable`, `DatabaseUnavailable`.
     """
@@ -59,7 +59,7 @@ async def export_user(service: Service, email: str) -> Answer:
 
 
 async def erase_user(service: Service, email: str) -> Answer:
-    """Erase a user. The account is deleted last, so that the command can be repeated if it fails halfway.
+    """Erase a user. The account is deleted last, so that an administrator can repeat a command that failed halfway.
 
     Raises `NotFound`, `DatabaseUnavailable`.
     """
@@ -68,16 +68,16 @@ async def erase_user(service: Service, email: str) -> Answer:
     count = await service.disable(user)
     await service.accounts.users.erase(user.id)
     security_event("erase", user_id=user.id, count=count)
-    lines = [f"{user.email} is erased; {'all' if count is None else count} sessions ended"]
+    lines = [f"{user.email} is erased; {ended(count)}"]
     if count is None:
-        lines.append("Redis is unavailable: the data of those sessions is deleted when it is available again, or when they expire")
+        lines.append("the data of these sessions is deleted when Redis is available again, or when the sessions expire")
     return Answer(lines, {"erased": user.email, "sessions_ended": count})
 
 
 async def _forget_failures(service: Service, user: User) -> None:
     """Delete the failure counts of the addresses in the user's sessions.
 
-    Other counts expire within LOGIN_WINDOW, and contain only hashes.
+    Counts of other addresses expire within LOGIN_WINDOW, and contain only hashes.
     """
     try:
         listed = await service.sessions.list(user.id)

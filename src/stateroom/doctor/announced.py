@@ -45,18 +45,21 @@ def listed_servers(sentinels: Sequence[Sentinel]) -> dict[Address, str]:
 
 
 def judge_unreached(where: str, listed: ListedServer, why: Unreached, primary: Server | None) -> Finding:
-    """Judge a server that the Sentinels list and that this host cannot reach by that address."""
+    """Judge a server that the Sentinels list and that this host cannot reach at the listed address."""
     name = f"{listed.address.host}:{listed.address.port}"
     replicates = primary is not None and any(replica.address == name and replica.lag is not None for replica in primary.replicas)
     if replicates or "down" not in listed.flags:
         role = "primary" if listed.is_primary else "replica"
         proof = "the server replicates" if replicates else "the Sentinels reach it"
-        what = f"this host cannot reach the {role} by this address, but {proof}: {why.what}"
-        fix = "set replica-announce-ip and replica-announce-port on it to an address that this host can reach, or open the firewall"
+        what = f"this host cannot reach the {role} at this address ({why.what}), but {proof}"
+        fix = (
+            "set replica-announce-ip and replica-announce-port on the server to an address that this host can reach, "
+            "or open the firewall"
+        )
         if why.cause == "silent":
-            fix = f"check that it does not hang; {fix}"
+            fix = f"check that the server does not hang; {fix}"
         if why.cause == "name":
-            fix = "make that name resolve here (DNS, /etc/hosts), or set replica-announce-ip on it to a name that does"
+            fix = "make that name resolve on this host (DNS, /etc/hosts), or set replica-announce-ip to a name that resolves here"
         return fault("announced-address", where, what, fix)
     fix = (
         "start it; if it runs, correct its replica-announce-ip and replica-announce-port; if it is removed for good, "
@@ -68,7 +71,7 @@ def judge_unreached(where: str, listed: ListedServer, why: Unreached, primary: S
 async def judge_sentinel_addresses(
     connector: Connector, sentinels: Sequence[Sentinel], configured: Sequence[Address]
 ) -> list[Finding]:
-    """Check the addresses by which Sentinels know each other, if REDIS_SENTINELS does not have them."""
+    """Check the addresses that Sentinels use for each other and that REDIS_SENTINELS does not name."""
     known = {
         Address(other["ip"], int(other["port"]))
         for sentinel in sentinels
@@ -89,6 +92,6 @@ async def _reach(connector: Connector, address: Address) -> Unreached | None:
 
 
 def _unreachable(address: Address, why: Unreached) -> Finding:
-    what = f"other Sentinels know it by this address, which this host cannot reach: {why.what}"
+    what = f"other Sentinels use this address for it, but this host cannot reach the address ({why.what})"
     fix = "set `sentinel announce-ip` and `sentinel announce-port` on it to an address that every host can reach"
     return warning("announced-sentinel", f"Sentinel {address}", what, fix)

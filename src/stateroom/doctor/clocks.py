@@ -1,7 +1,7 @@
 """Compares the clocks of the servers and of this host.
 
-Redis' clock decides when a session expires, and whether a script comes too late to write. After a failover the clock of
-the promoted server decides.
+The clock of the Redis primary decides when a session expires, and whether a script is too late to write. After a failover
+the clock of the promoted server decides.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+from ..wording import counted
 from .findings import Finding, fault, ok, warning
 
 TIMES_ASKED = 3
@@ -21,7 +22,7 @@ WHERE = "Clocks"
 
 
 async def offset(ask_time: Callable[[], Awaitable[Any]]) -> float | None:
-    """How many seconds a server is ahead of this host, from the quickest of several answers to TIME.
+    """How many seconds a server is ahead of this host, from the quickest of several replies to TIME.
 
     None if the user may not run TIME.
     """
@@ -41,13 +42,13 @@ async def offset(ask_time: Callable[[], Awaitable[Any]]) -> float | None:
 def judge_clocks(offsets: Mapping[str, float]) -> list[Finding]:
     """Judge `offsets`: seconds ahead of this host, by server.
 
-    The median clock counts as right. Of two clocks either may be wrong, so the fix names both hosts.
+    The median clock counts as correct. If there are two clocks, either can be wrong, so the fix names both hosts.
     """
     if not offsets:
         return []
     clocks = {HERE: 0.0, **offsets}
     spread = max(clocks.values()) - min(clocks.values())
-    agreed = ok(WHERE, f"the clocks of {len(offsets)} server(s) and of this host differ by at most {spread:.1f} s")
+    agreed = ok(WHERE, f"the clocks of {counted(len(offsets), 'server')} and of this host differ by at most {spread:.1f} s")
     return list(_wrong(clocks)) or [agreed]
 
 
@@ -61,6 +62,6 @@ def _wrong(clocks: Mapping[str, float]) -> Iterator[Finding]:
         judge = fault if abs(ahead) > FAULT_SECONDS else warning
         than = HERE if is_pair else "the others"
         side = "ahead of" if ahead > 0 else "behind"
-        what = f"{name} is {abs(ahead):.1f} s {side} {than}: a failover shifts every expiry by as much"
-        where = "on both" if is_pair else "here" if name == HERE else "there"
+        what = f"{name} is {abs(ahead):.1f} s {side} {than}: after a failover, sessions can expire that much too early or too late"
+        where = "on both hosts" if is_pair else "on this host" if name == HERE else "on that host"
         yield judge("clock", WHERE, what, f"run an NTP client {where} (chrony, systemd-timesyncd)")

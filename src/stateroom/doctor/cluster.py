@@ -9,12 +9,13 @@ from typing import Any
 
 from ..backend.cluster import SLOT_COUNT, shard_keys
 from ..settings import Address
+from ..wording import counted
 from .findings import Finding, fault, ok, warning
 from .reach import Connector, Unreached
 
 WHERE = "Cluster"
 ENOUGH = 3
-"""A replica is promoted by the votes of a majority of the primaries."""
+"""A majority of the primaries must vote for a replica before it is promoted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Range:
 
 
 async def look_at_nodes(connector: Connector, nodes: Sequence[Address]) -> dict[Address, list[Range] | Finding]:
-    """Ask each start node for the slots. A node that gives no answer gets a finding with the reason."""
+    """Ask each start node for the slots. A node that gives no reply gets a finding with the reason."""
     return dict(zip(nodes, await asyncio.gather(*(_look(connector, node) for node in nodes)), strict=True))
 
 
@@ -47,7 +48,7 @@ async def _look(connector: Connector, node: Address) -> list[Range] | Finding:
                 f"user {connector.user} may not run CLUSTER SLOTS",
                 "give it +cluster|slots in users.acl on every node",
             )
-        return fault("no-cluster", where, f"it answers {reply}", "set cluster-enabled yes on it, or change REDIS_MODE")
+        return fault("no-cluster", where, f"it replies {reply}", "set cluster-enabled yes on it, or change REDIS_MODE")
     return [
         Range(int(low), int(high), _address(primary, node), tuple(_address(each, node) for each in replicas))
         for low, high, primary, *replicas in reply
@@ -60,7 +61,7 @@ def _address(said: Any, node: Address) -> Address:
 
 
 def believed(views: Mapping[Address, list[Range] | Finding]) -> list[Range]:
-    """The slots according to the first node that answered. The service uses that answer too."""
+    """The slots according to the first node that replied. The service uses that reply too."""
     return next((view for view in views.values() if isinstance(view, list) and view), [])
 
 
@@ -87,8 +88,8 @@ def judge_cluster(views: Mapping[Address, list[Range] | Finding]) -> list[Findin
     ranges = believed(views)
     findings = [*unreached, *_shape(ranges), *_agreement(answered, ranges)]
     if len(views) == 1:
-        what = "REDIS_CLUSTER_NODES names one node: while it is unavailable, no service can start"
-        findings.append(warning("one-start-node", WHERE, what, "name two or three, on different machines"))
+        what = "REDIS_CLUSTER_NODES names only one node; while that node is unavailable, the service cannot start"
+        findings.append(warning("one-start-node", WHERE, what, "name two or three nodes, on different machines"))
     count = len({each.primary for each in ranges})
     return findings or [ok(WHERE, f"{len(answered)} start nodes agree: every slot has one of {count} primaries")]
 
@@ -96,20 +97,27 @@ def judge_cluster(views: Mapping[Address, list[Range] | Finding]) -> list[Findin
 def _shape(ranges: Sequence[Range]) -> Iterator[Finding]:
     missing = SLOT_COUNT - sum(each.high - each.low + 1 for each in ranges)
     if missing:
-        what = f"{missing} of {SLOT_COUNT} slots have no node: the sessions in them are unavailable"
-        yield fault("slots", WHERE, what, "start the primary that had them, or give them to other nodes with CLUSTER ADDSLOTSRANGE")
+        have = "has" if missing == 1 else "have"
+        what = f"{missing} of {SLOT_COUNT} slots {have} no node, so the sessions in these slots are unavailable"
+        yield fault(
+            "slots",
+            WHERE,
+            what,
+            "start the primary that had these slots, or give the slots to other nodes with CLUSTER ADDSLOTSRANGE",
+        )
     primaries = {each.primary for each in ranges}
     if len(primaries) < ENOUGH:
-        what = f"there are {len(primaries)} primaries: if one dies, no majority is left to promote its replica"
-        yield fault("few-primaries", WHERE, what, "run three or more")
+        is_ = "is" if len(primaries) == 1 else "are"
+        what = f"there {is_} {counted(len(primaries), 'primary', 'primaries')}; if one fails, no majority can promote its replica"
+        yield fault("few-primaries", WHERE, what, "run at least three primaries")
 
 
 def _agreement(answered: Mapping[Address, list[Range]], ranges: Sequence[Range]) -> Iterator[Finding]:
     owners = _owners(ranges)
     for node, view in answered.items():
         if _owners(view) != owners:
-            what = "it names other owners of the slots than the first node"
-            fix = "check that all nodes reach each other on the cluster bus port; right after a failover, run the doctor again"
+            what = "it names other owners of the slots than the first node does"
+            fix = "check that the nodes reach each other on the cluster bus port; if a failover just ended, run the doctor again"
             yield fault("disagrees", f"Node {node}", what, fix)
 
 

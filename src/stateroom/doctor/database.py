@@ -1,6 +1,6 @@
-"""Checks the user database: it answers, its schema is current, we may write, and it belongs to the fleet in Redis.
+"""Checks the user database: it answers, its schema is current, we may write, and it belongs to the same deployment as Redis.
 
-The check creates nothing: neither a missing SQLite file nor a missing fleet id.
+The check creates neither a missing SQLite file nor a missing deployment id.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from ..sessions.model.deployment import DeploymentRow
     from ..settings import Settings
 
-WHERE = "Database"
-FLEET = "Fleet"
+WHERE = "User database"
+FLEET = "Deployment"
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 @dataclass(slots=True)
 class DatabaseFindings:
-    """What was found. `fleet_id`: None if the fleet has no id yet. `is_known`: whether the id could be read at all."""
+    """What was found. `fleet_id`: the deployment's id, or None if it has none yet. `is_known`: whether the id could be read."""
 
     findings: list[Finding] = field(default_factory=list)
     fleet_id: str | None = None
@@ -36,15 +36,15 @@ class DatabaseFindings:
 
 
 async def look_at_database(settings: Settings) -> DatabaseFindings:
-    """Examine the database of `DATABASE_URL`. A fault of the database is a finding, not an exception."""
+    """Examine the user database. A fault of the database becomes a finding, not an exception."""
     if not settings.has_database:
-        what = "DATABASE_URL is none: without a journal, a logout is only as durable as Redis, and there is no degraded mode"
+        what = "DATABASE_URL is none, so there is no journal: a sign-out is only as durable as Redis, and there is no degraded mode"
         return DatabaseFindings([warning("no-journal", WHERE, what, "name a PostgreSQL database in DATABASE_URL")])
     database = Database(settings)
     try:
         if database.is_sqlite and not _exists(Path(database.place)):
             return DatabaseFindings(
-                [ok(WHERE, f"SQLite, {database.place}: does not exist yet; `stateroom serve` creates it")], None, True
+                [ok(WHERE, f"the SQLite file {database.place} does not exist yet; `stateroom serve` creates it")], None, True
             )
         return await _look(database, settings)
     except SettingsError as refusal:
@@ -54,8 +54,10 @@ async def look_at_database(settings: Settings) -> DatabaseFindings:
         what = f"{database.place} cannot be read: {error.strerror}"
         return DatabaseFindings([fault("database-away", WHERE, what, "run the doctor as the user that the service runs as")])
     except DatabaseUnavailable as unavailable:
-        fix = "start it, or correct the host and port in DATABASE_URL; until it answers, nobody can sign in"
-        return DatabaseFindings([fault("database-away", WHERE, f"{database.place}: {unavailable.detail}", fix)])
+        fix = "start it, or correct DATABASE_URL"
+        return DatabaseFindings(
+            [fault("database-away", WHERE, f"{database.place}: {unavailable.detail}, so nobody can sign in", fix)]
+        )
     finally:
         await database.aclose()
 
@@ -63,14 +65,14 @@ async def look_at_database(settings: Settings) -> DatabaseFindings:
 async def _look(database: Database, settings: Settings) -> DatabaseFindings:
     revision, is_behind = await database.schema()
     if is_behind:
-        at = revision or "nothing"
-        what = f"{database.place}: its schema is at {at}, which is older than this release needs"
+        older = f"the schema is at revision {revision}, and this release needs a newer one"
+        what = f"{database.place}: {older if revision else 'there is no schema yet'}"
         if database.is_sqlite:
             return DatabaseFindings(
-                [warning("schema", WHERE, what, "`stateroom serve` upgrades it, or run `stateroom db upgrade`")]
+                [warning("schema", WHERE, what, "start the service, which upgrades it, or run `stateroom db upgrade`")]
             )
         return DatabaseFindings([fault("schema", WHERE, what, "run `stateroom db upgrade`")])
-    looked = DatabaseFindings([ok(WHERE, f"{database.place}: reached, schema {revision} is current")], is_known=True)
+    looked = DatabaseFindings([ok(WHERE, f"{database.place}: reached; the schema (revision {revision}) is current")], is_known=True)
     if not database.is_sqlite:
         looked.findings += await _postgres(database)
     deployment = await Journal(database, settings.longest_session_ms).known_deployment()
@@ -81,24 +83,28 @@ async def _look(database: Database, settings: Settings) -> DatabaseFindings:
 
 
 def _agreed(row: DeploymentRow, settings: Settings) -> list[Finding]:
-    """Whether the settings say what the deployment's first worker wrote down."""
+    """Compare the settings with the values that the deployment's first worker stored."""
     findings = []
     if row.name not in {None, settings.deployment}:
         what = (
-            f"DEPLOYMENT is {settings.deployment or 'empty'}, and {row.name or 'empty'} in the database: the service does not start"
+            f"DEPLOYMENT is {settings.deployment or 'empty'} here but {row.name or 'empty'} in the user database, "
+            "so the service does not start"
         )
-        fix = "set DEPLOYMENT to that; if the database is a copy, run `stateroom db adopt --new-identity`"
+        set_it = f"set DEPLOYMENT to {row.name}" if row.name else "unset DEPLOYMENT"
+        fix = f"{set_it}; if the user database is a copy, run `stateroom db adopt --new-identity`"
         findings.append(fault("deployment-name", WHERE, what, fix))
     if row.lease_ms not in {None, round(settings.journal_lease * 1000)}:
         agreed = f"{(row.lease_ms or 0) / 1000:g}"
-        what = f"JOURNAL_LEASE is {settings.journal_lease:g} s, and {agreed} s in the database: the service does not start"
+        what = (
+            f"JOURNAL_LEASE is {settings.journal_lease:g} s here but {agreed} s in the user database, so the service does not start"
+        )
         fix = f"set JOURNAL_LEASE to {agreed}, or stop every worker and run `stateroom db lease {settings.journal_lease:g}`"
         findings.append(fault("lease", WHERE, what, fix))
     return findings
 
 
 async def _postgres(database: Database) -> list[Finding]:
-    """What makes it impossible to record the end of a session, or lets a crash undo it."""
+    """Find what prevents the service from recording the end of a session, and what lets a crash undo such a record."""
     options = ("synchronous_commit", "fsync", "full_page_writes")
     columns = ", ".join(f"current_setting('{name}') AS {name}" for name in options)
     async with database.connect() as connection:
@@ -116,7 +122,7 @@ async def _postgres(database: Database) -> list[Finding]:
 def _standby(state: Mapping[str, Any]) -> list[Finding]:
     if not state["standby"]:
         return []
-    what = "it is a read-only standby: nobody can sign in or out"
+    what = "it is a read-only standby, so nobody can sign in or out"
     return [
         fault(
             "database-standby", WHERE, what, "name the primary in DATABASE_URL, or several hosts and target_session_attrs=primary"
@@ -128,7 +134,9 @@ def _durability(state: Mapping[str, Any]) -> list[Finding]:
     is_off = [name for name in ("synchronous_commit", "fsync", "full_page_writes") if state[name] == "off"]
     if not is_off:
         return []
-    what = f"{' and '.join(is_off)} off: a crash of PostgreSQL may undo a logout that was confirmed to its user"
+    *most, last = is_off
+    names = f"{', '.join(most)} and {last} are" if most else f"{last} is"
+    what = f"{names} off, so a crash of PostgreSQL can undo a sign-out that the service has confirmed"
     return [warning("database-durability", WHERE, what, f"turn {'them' if len(is_off) > 1 else 'it'} on in postgresql.conf")]
 
 
@@ -137,7 +145,9 @@ def _rights(lacking: list[str]) -> list[Finding]:
         return []
     what = f"its user lacks {', '.join(lacking)}"
     return [
-        fault("database-rights", WHERE, what, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO that user")
+        fault(
+            "database-rights", WHERE, what, "run GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO that user"
+        )
     ]
 
 
@@ -146,7 +156,7 @@ def _exists(path: Path) -> bool:
 
 
 def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[Finding]:
-    """Compare the fleet's id in the database with `found`: the id that each primary holds, by server."""
+    """Compare the deployment's id in the user database with `found`: the id that each primary holds, by server."""
     if not looked.is_known or not found:
         return []
     ids = {where: reply.decode() for where, reply in found.items() if isinstance(reply, bytes)}
@@ -154,12 +164,15 @@ def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[F
         return []  # The user may not read the key. Another finding says so.
     foreign = [where for where, each in ids.items() if each != looked.fleet_id]
     if foreign:
-        what = f"{', '.join(foreign)}: Redis holds the sessions of a fleet with another user database; the service does not start"
+        what = (
+            f"Redis ({', '.join(foreign)}) holds the sessions of a deployment with another user database, "
+            "so the service does not start"
+        )
         fix = (
-            "give every host the same DATABASE_URL, or this fleet a REDIS_KEY_PREFIX of its own; if the other database is gone, "
-            "`stateroom db adopt` takes the store over and ends every session in it"
+            "give every host the same DATABASE_URL, or give this deployment its own REDIS_KEY_PREFIX; if the other user database "
+            "no longer exists, run `stateroom db adopt`, which takes over this Redis and ends every session in it"
         )
         return [fault("fleet", FLEET, what, fix)]
     if not ids:
-        return [ok(FLEET, "Redis belongs to no fleet yet; the first service that starts claims it")]
+        return [ok(FLEET, "Redis belongs to no deployment yet; the first worker that starts claims it")]
     return [ok(FLEET, "Redis and the user database belong together")]

@@ -1,4 +1,4 @@
-"""What the doctor reports: findings, each about one thing, with its level and its fix."""
+"""The findings that the doctor reports. Each is about one thing, and has a level and a fix."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..wording import counted
 from .findings import Finding, fault, ok, warning
 from .sentinels import Sentinel
 
@@ -22,7 +23,7 @@ MUST_BE_EQUAL = ("quorum", "down-after-milliseconds", "failover-timeout", "paral
 
 
 def believed_primary(sentinels: Sequence[Sentinel]) -> Address | None:
-    """The primary that the service would use: the one that most Sentinels of the highest epoch name."""
+    """The primary that the service would use: most of the Sentinels with the highest epoch name it."""
     if not sentinels:
         return None
     best = max(sentinel.epoch for sentinel in sentinels)
@@ -33,7 +34,7 @@ def believed_primary(sentinels: Sequence[Sentinel]) -> Address | None:
 def judge_quorum(sentinels: Sequence[Sentinel], settings: Settings) -> list[Finding]:
     """Judge the Sentinels that answered."""
     if not sentinels:
-        what = "none of them names a primary: the service has only the users' cookies, as if Redis were unavailable"
+        what = "no Sentinel names a primary, so the service cannot reach Redis and knows sessions from their cookies only"
         return [fault("no-sentinel", WHERE, what, "fix the fault of each Sentinel above")]
     first = sentinels[0]
     findings = [
@@ -59,17 +60,19 @@ def _votes(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Finding]:
         yield fault(
             "no-majority",
             WHERE,
-            f"{len(agreeing)} of {configured} name {primary} in epoch {epoch}; the service trusts a primary that {needed} name",
-            "start the others; within seconds of a failover, run the doctor again",
+            f"{primary} has the votes of {len(agreeing)} of {configured} Sentinels in epoch {epoch}; the service trusts a primary "
+            f"only with at least {counted(needed, 'vote')}",
+            "start the other Sentinels; if a failover just ended, run the doctor again",
         )
     for sentinel in sentinels:
         if sentinel.primary != primary or sentinel.epoch != epoch:
             yield fault(
                 "disagrees",
                 sentinel.where,
-                f"it names {sentinel.primary} in epoch {sentinel.epoch}; the highest epoch is {epoch}, with {primary}",
+                f"it names {sentinel.primary} in epoch {sentinel.epoch}, but most Sentinels with the highest epoch "
+                f"({epoch}) name {primary}",
                 "check that it and the other Sentinels and servers reach each other, and that its user on the servers may PUBLISH "
-                "and SUBSCRIBE; within seconds of a failover, run the doctor again",
+                "and SUBSCRIBE; if a failover just ended, run the doctor again",
             )
 
 
@@ -81,29 +84,31 @@ def _membership(sentinels: Sequence[Sentinel], settings: Settings) -> Iterator[F
             yield fault(
                 "sentinel-twice",
                 sentinel.where,
-                "REDIS_SENTINELS names it twice, or two Sentinels share one id: its vote counts twice",
-                "name each Sentinel once; if its configuration was copied, delete the line `sentinel myid` there",
+                "REDIS_SENTINELS names it twice, or two Sentinels have the same id, so its vote counts twice",
+                "name each Sentinel once; if its configuration was copied, delete the line `sentinel myid` from the copy",
             )
     if known < ENOUGH:
+        are = "is" if known == 1 else "are"
         yield fault(
             "few-sentinels",
             WHERE,
-            f"there are {known}: if one fails, the rest cannot elect a leader for a failover",
-            "run three, each on its own machine",
+            f"there {are} {counted(known, 'Sentinel')}; if one fails, the others cannot decide on a failover",
+            "run three Sentinels, each on its own machine",
         )
     elif known % 2 == 0:
         yield warning(
             "even-sentinels",
             WHERE,
-            f"there are {known}: they survive no more failures than {known - 1} would, and may split into two halves",
-            f"run {known + 1}, or {known - 1}",
+            f"there are {known} Sentinels; they survive no more failures than {known - 1} would, and a network fault can part them "
+            "into two halves without a majority",
+            f"run {known + 1} Sentinels, or {known - 1}",
         )
     for sentinel in sentinels:
         if sentinel.count < known:
             yield fault(
                 "knows-few",
                 sentinel.where,
-                f"it knows {sentinel.count} Sentinels, itself included; there are {known}",
+                f"it knows {counted(sentinel.count, 'Sentinel')}, including itself, but there are {known}",
                 "check that its user may SUBSCRIBE to __sentinel__:hello on the primary, and that all watch the same primary",
             )
     yield from _unlisted(sentinels, len(settings.redis_sentinels))
@@ -122,14 +127,14 @@ def _unlisted(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Findin
             yield warning(
                 "sentinel-gone",
                 WHERE,
-                f"they still count {address}, which does not answer: it raises the majority that an election needs",
-                "start it; if it is removed for good, run SENTINEL RESET on the others, one after the other",
+                f"the Sentinels still count {address}, which does not answer; therefore an election needs a larger majority",
+                "start it; if it is removed for good, run SENTINEL RESET on the other Sentinels, one after the other",
             )
         else:
             yield warning(
                 "sentinel-unlisted",
                 WHERE,
-                f"{address} votes too, but REDIS_SENTINELS does not name it: the service counts another majority",
+                f"{address} votes too, but REDIS_SENTINELS does not name it, so the service counts with another majority",
                 "name every Sentinel in REDIS_SENTINELS",
             )
 
@@ -142,52 +147,53 @@ def _differences(sentinels: Sequence[Sentinel]) -> Iterator[Finding]:
     yield warning(
         "sentinels-differ",
         WHERE,
-        f"their configurations differ: {values}",
-        "give all the same `sentinel` lines; SENTINEL SET changes them without a restart",
+        f"the configurations of the Sentinels differ: {values}",
+        "give all Sentinels the same `sentinel` lines; SENTINEL SET changes them without a restart",
     )
 
 
 def _quorum(sentinels: Sequence[Sentinel]) -> Iterator[Finding]:
     lacking = [sentinel for sentinel in sentinels if not sentinel.quorum.startswith("OK")]
     if len(lacking) == len(sentinels):
-        what = f"they cannot decide on a failover now: {_first_sentence(lacking[0].quorum)}"
-        fix = "start the other Sentinels; the last number of `sentinel monitor` must not exceed how many there are"
+        what = f"the Sentinels cannot decide on a failover now: {_first_sentence(lacking[0].quorum)}"
+        fix = "start the other Sentinels; the last number of `sentinel monitor` must not exceed the number of Sentinels"
         yield fault("quorum-lost", WHERE, what, fix)
     else:
         for sentinel in lacking:
-            what = f"it reaches too few of the others to take part in a failover: {_first_sentence(sentinel.quorum)}"
+            what = f"it reaches too few other Sentinels to take part in a failover: {_first_sentence(sentinel.quorum)}"
             yield fault("quorum-lost", sentinel.where, what, "check that it and the other Sentinels reach each other")
     first = sentinels[0]
     count, quorum = first.count, first.number("quorum")
     majority = count // 2 + 1
     if count >= ENOUGH and quorum != majority:
         low = "a Sentinel with a bad network can start failovers"
-        high = f"if {count - quorum + 1} fail, there is no failover"
+        fails = count - quorum + 1
+        high = f"if {fails} {'fails' if fails == 1 else 'fail'}, there is no failover"
         yield warning(
             "quorum-odd",
             WHERE,
-            f"quorum is {quorum} of {count}: {low if quorum < majority else high}",
-            f"SENTINEL SET {first.state.get('name', 'mymaster')} quorum {majority} on each",
+            f"the quorum is {quorum} of {count} Sentinels, so {low if quorum < majority else high}",
+            f"run SENTINEL SET {first.state.get('name', 'mymaster')} quorum {majority} on each Sentinel",
         )
 
 
 def _times(sentinel: Sentinel, settings: Settings) -> Iterator[Finding]:
     down_after, attempt = sentinel.number("down-after-milliseconds"), sentinel.number("failover-timeout")
     degraded = settings.degraded_max_age
-    set_it = f"SENTINEL SET {sentinel.state.get('name', 'mymaster')}"
+    set_it = f"run SENTINEL SET {sentinel.state.get('name', 'mymaster')}"
     if not SHORTEST_DOWN_AFTER_MS <= down_after <= LONGEST_DOWN_AFTER_MS:
         is_short = down_after < SHORTEST_DOWN_AFTER_MS
-        effect = "a busy primary counts as dead" if is_short else "a dead primary is not replaced for that long"
-        what = f"down-after-milliseconds is {down_after}: {effect}"
-        yield warning("down-after", WHERE, what, f"{set_it} down-after-milliseconds 5000 on each")
+        effect = "a busy primary counts as failed" if is_short else "a failed primary is not replaced for that long"
+        what = f"down-after-milliseconds is {down_after}, so {effect}"
+        yield warning("down-after", WHERE, what, f"{set_it} down-after-milliseconds 5000 on each Sentinel")
     effect = ""
     if attempt < SHORTEST_FAILOVER_MS:
-        effect = "an attempt is aborted before a replica has loaded its data"
+        effect = "an attempt can be aborted before a replica has loaded its data"
     elif 0 < degraded * 1000 < down_after + 2 * attempt:
-        effect = f"a second attempt begins {2 * attempt // 1000} s after the first; DEGRADED_MAX_AGE ends after {degraded} s"
+        effect = f"a second attempt begins {2 * attempt // 1000} s after the first, but DEGRADED_MAX_AGE ends after {degraded} s"
     if effect:
-        what = f"failover-timeout is {attempt} ms: {effect}"
-        yield warning("failover-timeout", WHERE, what, f"{set_it} failover-timeout 30000 on each")
+        what = f"failover-timeout is {attempt} ms, so {effect}"
+        yield warning("failover-timeout", WHERE, what, f"{set_it} failover-timeout 30000 on each Sentinel")
 
 
 def _first_sentence(text: str) -> str:

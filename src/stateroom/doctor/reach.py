@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from ..settings import Address, Settings
 
 LONGEST_SECONDS = 1.5
-"""The limit of one wait, whatever the settings say: somebody waits at a terminal."""
+"""The limit of one wait, whatever the settings say, because an administrator waits at a terminal."""
 LOOK_SECONDS = 4.0
-"""The limit of all questions to one server together."""
+"""The limit of all commands to one server together."""
 
 Kind = Literal["REDIS", "REDIS_SENTINEL"]
 CHECKS: Mapping[Kind, Mapping[str, str]] = {
@@ -62,7 +62,7 @@ class Unreached(Exception):
 
     @property
     def found_nothing(self) -> bool:
-        """Whether nothing answered at the address. A server that refuses us was found."""
+        """Whether nothing answered at the address. This is False for a server that refuses us."""
         return self.cause in {"name", "refused", "silent"}
 
 
@@ -126,7 +126,7 @@ class Connector:
         except (RedisError, OSError, TimeoutError) as error:
             raise await self._explained(address, error) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            what = f"its answer is not that of a {self.noun} ({type(error).__name__})"
+            what = f"its reply is not that of a {self.noun} ({type(error).__name__})"
             raise Unreached("odd", what, f"check that a {self.noun} of Redis 7 or Valkey listens there") from error
         finally:
             if connection is not None:
@@ -161,27 +161,31 @@ class Connector:
         if isinstance(error, BusyLoadingError):
             return Unreached(
                 "loading",
-                "it is loading its data from disk and answers no commands yet",
+                "it is loading its data from disk and does not answer commands yet",
                 "wait until it has loaded, and run the doctor again",
             )
         if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)) or text.startswith(
             ("WRONGPASS", "NOAUTH", "NOPERM")
         ):
-            given = f"user {self.user} with our password" if self.dialer.password is not None else "a client without a password"
+            given = (
+                f"user {self.user} with the configured password"
+                if self.dialer.password is not None
+                else "a client without a password"
+            )
             return Unreached(
                 "credentials",
                 f"it refuses {given}",
-                f"set {self.kind}_USERNAME and {self.kind}_PASSWORD to a user in its ACL; the user must be the same on all",
+                f"set {self.kind}_USERNAME and {self.kind}_PASSWORD to a user in its ACL; every {self.noun} must have that user",
             )
         if "max number of clients" in text:
             return Unreached(
                 "odd",
-                "it has as many clients as maxclients allows",
+                "it has as many clients as maxclients allows, and refuses this one",
                 "raise maxclients, or find out which clients open so many connections",
             )
         if text.startswith("DENIED"):
             return Unreached(
-                "odd", "protected mode refuses this host: the server has no password and is bound to no address",
+                "odd", "protected mode refuses this host, because the server has no password and is bound to no address",
                 "give it users with passwords (deploy/users.acl), or bind it to an address of your network",
             )  # fmt: skip
         if "DB index" in text:
@@ -189,23 +193,25 @@ class Connector:
                 "odd", f"database {self.dialer.database} does not exist", "correct REDIS_DB, or raise `databases` in redis.conf"
             )
         if isinstance(error, ResponseError):
-            return Unreached("odd", f"it answers {text!r}", f"check that a {self.noun} of Redis 7 or Valkey listens there")
+            return Unreached("odd", f"it replies {text!r}", f"check that a {self.noun} of Redis 7 or Valkey listens there")
         return None
 
     def _by_system(self, root: BaseException, address: Address | None) -> Unreached:
         if isinstance(root, socket.gaierror):
             host = address.host if address is not None else "its name"
-            return Unreached("name", f"the name {host} does not resolve here", "correct the name, or this host's DNS or /etc/hosts")
+            return Unreached(
+                "name", f"the name {host} does not resolve here", "correct the name, or correct DNS or /etc/hosts on this host"
+            )
         if isinstance(root, ConnectionRefusedError) or "Connect call failed" in str(
             root
         ):  # asyncio says the second if a name has several addresses
-            return Unreached("refused", "nobody listens there (connection refused)", "start it, or correct its address")
+            return Unreached("refused", "nothing listens there (connection refused)", "start it, or correct its address")
         if isinstance(root, OSError) and root.strerror and not isinstance(root, ConnectionError):
             return Unreached("refused", f"it cannot be reached: {root.strerror}", "start it, or correct its address")
         tls = (
-            f"unset {self.kind}_TLS if it does not use TLS"
+            f"unset {self.kind}_TLS if the {self.noun} does not use TLS"
             if self.dialer.tls is not None
-            else f"set {self.kind}_TLS if it uses TLS"
+            else f"set {self.kind}_TLS if the {self.noun} uses TLS"
         )
         return Unreached(
             "odd",

@@ -54,7 +54,7 @@ def name_of(call: Sequence[str]) -> str:
 
 
 def question(calls: Sequence[Sequence[str]]) -> Command:
-    """The script call that asks about all these calls. It answers 1 or 0 for each."""
+    """The script call that asks about all these calls. It returns 1 or 0 for each."""
     words: list[Argument] = []
     for call in calls:
         words += [len(call), *call]
@@ -62,7 +62,7 @@ def question(calls: Sequence[Sequence[str]]) -> Command:
 
 
 def judge_rights(where: str, user: str, prefix: str, calls: Sequence[Sequence[str]], reply: Any) -> list[Finding]:
-    """Judge the answer to `question(calls)`."""
+    """Judge the reply to `question(calls)`."""
     everywhere = "in users.acl on every server (deploy/users.acl has the whole line), then run ACL LOAD"
     if isinstance(reply, Exception):
         if "unknown command" in str(reply):
@@ -71,13 +71,18 @@ def judge_rights(where: str, user: str, prefix: str, calls: Sequence[Sequence[st
                     "rights",
                     where,
                     "it has no EVAL, which every write needs",
-                    "remove its rename-command line, or use another server",
+                    "remove the line `rename-command EVAL` from its configuration, or use another server",
                 )
             ]
         if "NOPERM" in str(reply) or "permission" in str(reply).lower():
             return [fault("rights", where, f"user {user} may not run EVAL, which every write needs", f"give it +eval {everywhere}")]
         return [
-            unseen("rights-unseen", where, f"which commands user {user} may run: {reply}", "run ACL GETUSER as an administrator")
+            unseen(
+                "rights-unseen",
+                where,
+                f"the doctor cannot see which commands user {user} may run: {reply}",
+                "run ACL GETUSER as an administrator, and compare it with deploy/users.acl",
+            )
         ]
     refused = [call for call, is_allowed in zip(calls, reply, strict=True) if not is_allowed]
     if not refused:

@@ -23,9 +23,9 @@ Fields = Mapping[str, str]
 
 @dataclass(slots=True)
 class Sentinel:
-    """The answers of one Sentinel.
+    """The replies of one Sentinel.
 
-    `reached`: how it was reached, in words. `id`: empty if it may not be asked. `primary`: the address that it names.
+    `reached`: how it was reached, in words. `id`: empty if our user may not ask for it. `primary`: the address that it names.
     `state`, `replicas`, `others`: its replies to SENTINEL MASTER, REPLICAS and SENTINELS (https://valkey.io/topics/sentinel/).
     `quorum`: its reply to SENTINEL CKQUORUM; it begins with "OK" if it can take part in a failover. `is_tilted`: it is in
     TILT mode. `lacks`: what our user may not do, in words.
@@ -116,7 +116,7 @@ async def _ask(connector: Connector, connection: AbstractConnection, address: Ad
 
 def _knows_no_such_name(where: str, service: str, state: Any, all_known: Any) -> Finding:
     if isinstance(state, Exception) and "No such master" not in str(state):
-        return fault("sentinel-unreachable", where, f"it answers {state}", "check that a Sentinel runs there, not a server")
+        return fault("sentinel-unreachable", where, f"it replies {state}", "check that a Sentinel runs there, not a server")
     names = [_decoded(each).get("name", "?") for each in _listed(all_known)]
     knows = f"it knows {', '.join(names)}" if names else "it watches no primary"
     return fault(
@@ -137,7 +137,7 @@ def _decoded(fields: Any) -> Fields:
 
 
 def describe(sentinel: Sentinel) -> str:
-    """The line about a Sentinel that answers."""
+    """The text of the line for a Sentinel that replies."""
     return f"reached ({sentinel.reached}); epoch {sentinel.epoch}, names {sentinel.primary}"
 
 
@@ -147,13 +147,13 @@ def judge_alone(sentinel: Sentinel) -> Iterator[Finding]:
         yield fault(
             "sentinel-rights",
             sentinel.where,
-            f"our user may not {', '.join(sentinel.lacks)}: the service notices failovers late",
+            f"the service's user may not {', '.join(sentinel.lacks)}, so the service notices failovers late",
             "give that user +subscribe and the channel +switch-master (&*) on every Sentinel",
         )
     if sentinel.is_tilted:
         yield warning(
             "tilt",
             sentinel.where,
-            "it is in TILT: its clock jumped or its machine stalled, and for 30 s it starts no failover",
+            "it is in TILT mode, because its clock jumped or its machine stalled; it starts no failover for 30 s",
             "find out what stalled that machine, and check its clock",
         )

@@ -41,10 +41,10 @@ class Replica:
 
 @dataclass(slots=True)
 class Server:
-    """The answers of one server.
+    """The replies of one server.
 
     `reached`: how it was reached, in words. `info`: empty if the user may not run INFO. `is_primary`: None if neither ROLE
-    nor INFO answered. `config`: None if no user may run CONFIG GET. `ahead`: how many seconds its clock is ahead of this
+    nor INFO gave a reply. `config`: None if no user may run CONFIG GET. `ahead`: how many seconds its clock is ahead of this
     host's; None if the user may not run TIME. `found`: the replies to GET, by key.
     """
 

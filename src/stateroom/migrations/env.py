@@ -1,4 +1,4 @@
-"""Alembic runs this file. It runs the migrations on the connection that it gets from us."""
+"""Alembic runs this file, which runs the migrations on the connection that `migrations.upgrade` passes to it."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""SQLite for a service: one writer in each process, which commits for many at once, and readers that never wait for it."""
+"""SQLite for a service. Each process has one writer, which commits many steps at once, and readers that never wait for it."""

@@ -1,8 +1,8 @@
-"""Running a coroutine that uses a database in a thread without an event loop.
+"""Runs a coroutine that uses a database in a thread without an event loop.
 
-A step of a transaction is an async function of an `AsyncConnection`, because PostgreSQL needs that. With SQLite it gets a
-connection whose calls are done before they return. So the step runs from its beginning to its end in one go, in the
-thread that has the connection. Otherwise each statement would change threads several times.
+A step of a transaction is an async function of an `AsyncConnection`, because PostgreSQL needs that. With SQLite the step
+gets a connection whose calls finish before they return. Therefore the step never suspends, and runs in one thread: the
+thread of the connection. Otherwise each statement would change threads several times.
 """
 
 from __future__ import annotations
@@ -55,4 +55,4 @@ def run(step: Step[T], connection: Connection) -> T:
         result: T = done.value
         return result
     awaiting.close()
-    raise RuntimeError("a step of a transaction may await its connection only: everybody else who writes waits for it")
+    raise RuntimeError("a step of a transaction may only await its connection, because all other writers wait for it")

@@ -1,7 +1,7 @@
 """The database file and its connections.
 
-SQLite goes on with a file that was renamed or deleted: what is written to it is lost to everybody else. So a connection
-knows which file it opened, and its user asks whether the path still leads there.
+SQLite continues to use a file that was renamed or deleted, and no other process sees what it writes there. Therefore a
+connection knows which file it opened, and its user checks that the path still leads to that file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BUSY_SECONDS = 2.0
 
 
 class Opened:
-    """A connection of one thread. Outside a transaction each statement is one of its own."""
+    """A connection of one thread. Outside a transaction, each statement is a transaction of its own."""
 
     def __init__(self, path: Path, engine: Engine, raw: sqlite3.Connection, identity: tuple[int, int]) -> None:
         self._path = path
@@ -63,16 +63,16 @@ def open_file(path: Path) -> Opened:
 
 
 def set_pragmas(connection: sqlite3.Connection) -> None:
-    """Readers never wait for a writer, and a commit that has returned survives a loss of power."""
+    """Make readers never wait for a writer, and make a commit that has returned survive a loss of power."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """What tells this file from another one at its path; None if there is none."""
+    """Device and inode of the file at this path, which no other file has; None if there is no file."""
     try:
-        found = os.stat(path)  # noqa: PTH116 (it is asked at each step, and is twice as quick)
+        found = os.stat(path)  # noqa: PTH116 (each step calls it, and os.stat is twice as quick)
     except OSError:
         return None
     return found.st_dev, found.st_ino

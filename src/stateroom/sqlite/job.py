@@ -1,4 +1,4 @@
-"""A step that a thread runs for a caller on an event loop, and what became of it."""
+"""A step that a thread runs for a caller on an event loop, and its result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .direct import Step
 class Job:
     """Compared by identity. The thread sets `result` or `error`, and then calls `settle`.
 
-    `timer`: what ends the caller's patience. `is_begun`: whether the thread has it; then it is not left out any more.
+    `timer`: the time-out of the caller. `is_begun`: whether the thread has taken the step. Such a step is always run.
     """
 
     __slots__ = ("error", "future", "is_begun", "loop", "result", "step", "timer")
@@ -28,7 +28,7 @@ class Job:
         self.error: Exception | None = None
 
     def fail(self, error: Exception) -> None:
-        """Raise this to the caller, unless it has its answer or has gone."""
+        """Raise this to the caller, unless the caller has its result or was cancelled."""
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -40,12 +40,12 @@ class Job:
 
 
 def settle(jobs: Sequence[Job]) -> None:
-    """Tell the callers, who share a loop, in one step of it. A thread calls this."""
+    """Give all callers their results in one callback of their event loop, which they share. A thread calls this."""
 
     def tell() -> None:
         for job in jobs:
             job.settle()
 
     if jobs:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # The loop is closed, so no caller waits.
             jobs[0].loop.call_soon_threadsafe(tell)

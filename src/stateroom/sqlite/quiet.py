@@ -14,7 +14,7 @@ _ours: WeakSet[threading.Thread] = WeakSet()
 
 
 def hide_this_thread() -> None:
-    """Drop what aiosqlite logs below INFO in the present thread. Call it in the thread of a connection."""
+    """Drop the log lines of aiosqlite below INFO in the current thread. Call this in the thread of a connection."""
     _ours.add(threading.current_thread())
 
 

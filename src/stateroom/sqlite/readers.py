@@ -19,7 +19,7 @@ READERS = 4
 
 
 class Readers:
-    """Threads, each with a connection of its own that cannot write. They are started by the first step.
+    """Threads, each with its own connection that cannot write. The first step starts them.
 
     `_jobs`: steps that no thread has begun, and a None for each thread that must end.
     """
@@ -31,7 +31,7 @@ class Readers:
         self._threads: list[threading.Thread] = []
 
     async def read(self, step: Step[T]) -> T:
-        """Run a step that reads, in another thread. It awaits its connection only, and returns no open result.
+        """Run a step that only reads, in another thread. It may only await its connection, and must not return an open result.
 
         Raises what the step raises, and `DatabaseUnavailable` if it takes too long.
         """
@@ -52,7 +52,7 @@ class Readers:
             job.timer.cancel()
 
     async def aclose(self, seconds: float) -> None:
-        """Wait for what still runs, and close the connections. If a statement hangs, this returns after so many seconds."""
+        """Wait for running steps, and close the connections. If a statement hangs, stop waiting after `seconds`."""
         for _ in self._threads:
             self._jobs.put(None)
         await asyncio.gather(*(asyncio.to_thread(each.join, seconds) for each in self._threads))
@@ -60,7 +60,7 @@ class Readers:
     def _work(self) -> None:
         opened: Opened | None = None
         while (job := self._jobs.get()) is not None:
-            if job.future.done():  # its caller has gone
+            if job.future.done():  # The caller was cancelled, or its time is over.
                 continue
             try:
                 if opened is not None and not opened.is_at_its_path():
@@ -70,7 +70,7 @@ class Readers:
                     opened = open_file(self._path)
                     opened.raw.execute("PRAGMA query_only = ON")
                 job.result = run(job.step, opened.connection)
-                opened.connection.rollback()  # ends what SQLAlchemy takes for a transaction
+                opened.connection.rollback()  # Ends the transaction that SQLAlchemy thinks is open.
             except Exception as error:  # noqa: BLE001 (the caller raises it)
                 job.error = error
                 if opened is not None:

@@ -1,12 +1,12 @@
 """Turns for the processes of one host that write to one file.
 
-SQLite gives its write lock to whoever asks at the right moment. A waiting process asks again after up to 100 ms, so a
-process that writes all the time leaves nothing to the others. Here they queue at two locked files: who wants to write
-waits at `next` first, and goes from there to `turn`. A process that has just written finds the next one at `next`, and
-queues behind it.
+SQLite gives its write lock to the process that asks at the right moment. A waiting process asks again after up to 100 ms.
+Therefore a process that writes all the time would keep the others from writing. With turns, processes queue at two locked
+files: a process that wants to write first locks `next`, then `turn`. A process that has just written finds `next` locked
+by the next process, and queues behind it.
 
-A turn is a matter of fairness. SQLite's lock keeps the file whole, whether or not somebody had a turn. So a process that
-was stopped in its turn holds the others up once: they go on without turns until it has given it back.
+Turns only make writing fair. SQLite's own lock protects the file, with or without a turn. If a process is stopped during
+its turn, each other process waits for it once, and then writes without turns until the stopped process gives its turn back.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PATIENCE_SECONDS = 1.0
-"""How long somebody waits for a turn, and then writes without one: longer than several processes take for a commit each."""
+"""A process that has waited this long writes without a turn. Several processes together commit in less time."""
 
 
 class Turns:
     """The turns of one process. One thread uses them.
 
-    `_asking`: whether `_wait` runs, in a thread of its own, because waiting for a locked file has no time-out.
-    `_given`: set when it has the turn. `_is_closed`: whoever sees the other's part done closes the files.
+    `_asking`: the thread of `_wait`; None if it does not run. It is a thread, because waiting for a locked file has no
+    time-out. `_given`: set when that thread has the turn. `_is_closed`: `close` was called. `close` and `_wait` may end in
+    either order, and the later one closes the files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +40,7 @@ class Turns:
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
-        """A turn, for the block. Without one after `PATIENCE_SECONDS`, or if the files cannot be locked."""
+        """Take a turn for the block. After `PATIENCE_SECONDS`, or if the files cannot be locked, the block runs without one."""
         has_turn = self._take()
         try:
             yield
@@ -60,7 +61,7 @@ class Turns:
 
     def _take(self) -> bool:
         try:
-            if self._asking is not None:  # somebody who never gives it back had it the last time
+            if self._asking is not None:  # Another process did not give its turn back the last time.
                 return self._is_given(0.0)
             if not self._files:
                 self._files = [os.open(each, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600) for each in self._paths]
@@ -68,7 +69,7 @@ class Turns:
             if _is_locked(following) and _is_locked(turn):
                 fcntl.flock(following, fcntl.LOCK_UN)
                 return True
-        except OSError:  # a folder that cannot be written, or a file system without locks
+        except OSError:  # The folder cannot be written, or the file system has no locks.
             return False
         self._given.clear()
         self._asking = threading.Thread(target=self._wait, args=(following, turn), name="stateroom sqlite turn", daemon=True)
@@ -83,7 +84,7 @@ class Turns:
 
     def _wait(self, following: int, turn: int) -> None:
         try:
-            fcntl.flock(following, fcntl.LOCK_EX)  # does nothing if it has that lock
+            fcntl.flock(following, fcntl.LOCK_EX)  # Does nothing if we have that lock.
             fcntl.flock(turn, fcntl.LOCK_EX)
             fcntl.flock(following, fcntl.LOCK_UN)
         except OSError:
@@ -99,7 +100,7 @@ class Turns:
 
 
 def _is_locked(file: int) -> bool:
-    """Whether we have this lock now, without waiting."""
+    """Lock this file without waiting. Returns whether we have the lock now."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,8 +1,8 @@
-"""The one writer of a process: it commits for everybody who waits.
+"""The one writer of a process. It commits the steps of all callers that wait.
 
-A commit waits for the disk, and SQLite makes one at a time. So what gathers while a commit runs goes into the next one.
-Each step of such a group has a savepoint of its own: if it fails, it alone is undone. Nobody is told of success, or of a
-failure that a neighbour may have caused, before the commit has returned.
+A commit waits for the disk, and SQLite makes one commit at a time. Therefore the steps that arrive during a commit go into
+the next commit together. Each step of such a group has its own savepoint, so that only a failed step is undone. A caller
+learns of success, or of a failure that another step may have caused, only after the commit has returned.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .turns import Turns
 T = TypeVar("T")
 
 GROUP = 256
-"""Steps in one transaction at most."""
+"""The greatest number of steps in one transaction."""
 
 
 class Writer:
-    """See `write`. One event loop uses it; the thread is started by the first step.
+    """See `write`. One event loop uses it. The first step starts the thread.
 
     `_waiting`: steps that the thread has not taken, in the order in which they came. `_lock` guards it, `_is_idle` and
     `_is_closing`. `_is_idle`: the thread waits for something in `_wake`. `_opened`: the thread's connection; None before
@@ -50,11 +50,12 @@ class Writer:
     async def write(self, step: Step[T]) -> T:
         """Run a step in a transaction, and return what it returned when that is committed.
 
-        The step runs in another thread, once at most. It awaits its connection only, and returns no open result.
-        If it raises, what it wrote is undone, and nothing else is. A step whose caller was cancelled is left out if it has
-        not begun; otherwise it is committed.
-        Raises what the step raises. Raises `DatabaseUnavailable` if the step could not begin in time: then it never does.
-        Raises it too if the commit failed or takes too long: then it may or may not be committed.
+        The step runs in another thread, at most once. It may only await its connection, and must not return an open result.
+        If it raises, only its own writes are undone. If its caller is cancelled, the step is dropped if it has not begun;
+        if it has begun, it is committed.
+
+        Raises what the step raises. Raises `DatabaseUnavailable` if the step could not begin in time; such a step never
+        runs. Raises it too if the commit failed or takes too long; such a step may or may not be committed.
         """
         job = Job(step)
         self._add(job)
@@ -69,7 +70,7 @@ class Writer:
             job.timer.cancel()
 
     async def aclose(self, seconds: float) -> None:
-        """Commit what waits, and end the thread. If it hangs, this returns after so many seconds."""
+        """Commit the waiting steps, and end the thread. If it hangs, stop waiting after `seconds`."""
         with self._lock:
             self._is_closing = True
         self._wake.put(None)
@@ -89,14 +90,14 @@ class Writer:
             self._thread.start()
 
     def _is_withdrawn(self, job: Job) -> bool:
-        """Whether the thread has not taken this step, and now never will."""
+        """Withdraw this step. False if the thread has taken it already."""
         with self._lock:
             self._waiting.pop(job, None)
             return not job.is_begun
 
     def _lose_patience(self, job: Job) -> None:
         if self._is_withdrawn(job):
-            job.fail(DatabaseUnavailable("the user database does not answer: others write to it"))
+            job.fail(DatabaseUnavailable("the user database does not answer: other processes write to it"))
         else:
             error = DatabaseUnavailable("the user database does not answer: a commit takes too long")
             job.timer = job.loop.call_later(self._commit_seconds, job.fail, error)
@@ -112,7 +113,7 @@ class Writer:
         self._turns.close()
 
     def _is_awaited(self) -> bool:
-        """Wait for steps. False if there are none, and there will be none."""
+        """Wait for steps. False if there are none and the writer is closing."""
         while True:
             with self._lock:
                 if self._waiting or self._is_closing:
@@ -121,7 +122,7 @@ class Writer:
             self._wake.get()
 
     def _commit_group(self) -> list[Job]:
-        """Write all steps that wait, and return them with their outcomes: none if the file is locked."""
+        """Write the waiting steps, and return them with their results. Returns no steps if the file is locked."""
         jobs: list[Job] = []
         try:
             opened = self._current()
@@ -131,10 +132,10 @@ class Writer:
                 _run_all(jobs, opened)
             if not opened.is_at_its_path():
                 raise FileNotFoundError(f"{self._path} was replaced")  # noqa: TRY301 (handled as other faults of the file are)
-        except Exception as error:  # noqa: BLE001 (everybody who waits must hear of it)
+        except Exception as error:  # noqa: BLE001 (all waiting callers get the error)
             self._close()
             if not jobs and _is_busy(error):
-                return []  # each step waits as long as it has patience
+                return []  # Each step waits until its own time-out.
             jobs = jobs or self._take()
             for job in jobs:
                 job.error = DatabaseUnavailable(f"the user database does not answer: {type(error).__name__}")
@@ -170,7 +171,7 @@ def _run_all(jobs: list[Job], opened: Opened) -> None:
         try:
             job.result = run(job.step, opened.connection)
         except Exception as error:
-            if not opened.raw.in_transaction:  # a full disk, say: https://www.sqlite.org/lang_transaction.html
+            if not opened.raw.in_transaction:  # For example the disk is full: https://www.sqlite.org/lang_transaction.html
                 raise
             job.error = error
             opened.raw.execute("ROLLBACK TO step")

@@ -1,4 +1,4 @@
-"""Users, the journal of ends, the generations, the fleet's id."""
+"""Users, the journal of ended sessions, the generations, the deployment's id."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The new id of a rotated session, so that a logout that arrives just after the rotation ends the new session."""
+"""The new id of a rotated session. With it, a sign-out that arrives just after the rotation ends the new session."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""An index of the raised generations. Each worker reads them at startup, and they are few of the journal's rows."""
+"""An index of the raised generations. Each worker reads them at startup, and only a small part of the journal's rows raise one."""
 
 import sqlalchemy as sa
 from alembic import op

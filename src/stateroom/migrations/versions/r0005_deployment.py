@@ -1,8 +1,8 @@
-"""One deployment, its epoch, ids that are never given twice, and rows that can be told apart after a restore.
+"""One deployment, its epoch, user ids that are never reused, and journal rows that are distinct after a restore.
 
-`fleet` keeps one row: the column `singleton` is 1 there and unique. The release before this one reads its id as it did.
-User ids have no default and no sequence any more: this release draws them at random. So the release before this one
-cannot register users on this schema; everything else goes on working.
+The table `fleet` has one row, because its column `singleton` is unique and always 1. The previous release still reads its
+id. User ids no longer have a default or a sequence, because this release chooses them at random. Therefore the previous
+release cannot register users on this schema. Everything else in the previous release still works.
 """
 
 import secrets
@@ -36,11 +36,14 @@ def downgrade() -> None:
     op.drop_index("uq_session_ends_nonce", "session_ends")
     for column in ("epoch", "nonce"):
         op.drop_column("session_ends", column)
-    # User ids stay as they are: nothing can give a sequence its place back that does not repeat one of them.
+    # User ids keep no sequence: a new one could repeat an id that is in use.
 
 
 def _keep_one_deployment(connection: sa.Connection) -> None:
-    """Hosts of the release before may have made several; the least id was everybody's. A new database gets one here."""
+    """Keep the row with the lowest id, which every host used. Hosts of the previous release may have made several rows.
+
+    A new database gets its row here.
+    """
     if connection.execute(sa.text("SELECT min(id) FROM fleet")).scalar() is None:
         connection.execute(sa.text("INSERT INTO fleet (id, singleton) VALUES (:id, 1)"), {"id": secrets.token_hex(16)})
         return
@@ -53,7 +56,7 @@ def _take_the_sequence_off_user_ids() -> None:
         op.execute("ALTER TABLE users ALTER COLUMN id DROP DEFAULT")
         op.execute("DROP SEQUENCE IF EXISTS users_id_seq")
         return
-    # In SQLite a column INTEGER PRIMARY KEY is the row's number, which SQLite fills in; a BIGINT is not.
+    # In SQLite, a column INTEGER PRIMARY KEY is the row number, and SQLite fills it in. A BIGINT column is not.
     # https://www.sqlite.org/lang_createtable.html#rowid
     op.execute(
         "CREATE TABLE users_by_random_id ("

@@ -17,7 +17,6 @@ from stateroom.drills.conditions import Conditions, conditions
 from stateroom.drills.judge import weigh
 from stateroom.drills.ledger import Answer, Kind, Ledger, SignedIn
 from stateroom.drills.outcome import Outcome, weigh_outcome
-from stateroom.drills.plurals import counted
 from stateroom.drills.recorder import Event, Track
 from stateroom.drills.report import page, verdict, write
 from stateroom.drills.scenarios import SCENARIOS
@@ -146,8 +145,3 @@ def test_the_verdict_leaves_a_peer_out() -> None:
     peer = outcome()
     peer.service, peer.faults = "aiohttp-session", ["a fault"]
     assert verdict([outcome(), peer]) == "1 scenario passed"
-
-
-@pytest.mark.parametrize(("number", "text"), [(0, "0 sessions"), (1, "1 session"), (2, "2 sessions")])
-def test_a_count_has_the_right_plural(number: int, text: str) -> None:
-    assert counted(number, "session") == text

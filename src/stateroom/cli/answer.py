@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
-from ..wording import counted
+from ..plurals import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

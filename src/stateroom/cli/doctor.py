@@ -19,7 +19,7 @@ from ..doctor.findings import Finding, Level
 from ..doctor.stores import Administrator
 from ..errors import SettingsError
 from ..settings import Settings
-from ..wording import counted
+from ..plurals import counted
 from .named_stores import NamedStores, check_anything_exists
 
 _STYLES = {Level.OK: "green", Level.UNSEEN: "cyan", Level.WARNING: "yellow", Level.FAULT: "bold red"}

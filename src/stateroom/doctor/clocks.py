@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-from ..wording import counted
+from ..plurals import counted
 from .findings import Finding, fault, ok, warning
 
 TIMES_ASKED = 3

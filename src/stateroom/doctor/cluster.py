@@ -9,7 +9,7 @@ from typing import Any
 
 from ..backend.cluster import SLOT_COUNT, shard_keys
 from ..settings import Address
-from ..wording import counted
+from ..plurals import counted
 from .findings import Finding, fault, ok, warning
 from .reach import Connector, Unreached
 

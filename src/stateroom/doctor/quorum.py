@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..wording import counted
+from ..plurals import counted
 from .findings import Finding, fault, ok, warning
 from .sentinels import Sentinel
 

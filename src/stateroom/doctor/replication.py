@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..wording import counted
+from ..plurals import counted
 from .findings import Finding, fault, ok, warning
 
 if TYPE_CHECKING:

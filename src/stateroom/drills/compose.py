@@ -24,7 +24,7 @@ from .judge import Verdict, judge
 from .ledger import NAMES
 from .load import Load
 from .outcome import Outcome
-from .plurals import counted
+from ..plurals import counted
 from .report import write_json
 from .stage import Mark
 from .target import cookie_of

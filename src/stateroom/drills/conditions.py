@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..backend.embedded import find_server
-from .plurals import counted
+from ..plurals import counted
 
 ROOT = Path(__file__).parents[3]
 """The repository, if Stateroom runs from one."""

@@ -12,7 +12,7 @@ import aiohttp
 
 from .client import COOKIE, PASSWORD
 from .ledger import IDENTITY_KINDS, NAMES, Answer, Ledger, RevivedSession, SignedIn, Write
-from .plurals import counted
+from ..plurals import counted
 
 GRACE_SECONDS = 5.0
 """After the drill a session may be accepted from its cookie alone for this long. Then it counts as lost."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 from .judge import Verdict
 from .ledger import NAMES, Answer, Ledger, SignedIn
 from .load import PROBER
-from .plurals import counted
+from ..plurals import counted
 from .recorder import Event, Track
 from .stage import Mark, Scenario, Span
 

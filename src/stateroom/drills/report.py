@@ -13,7 +13,7 @@ from .conditions import Conditions
 from .ledger import NAMES
 from .live import seconds
 from .outcome import Outcome
-from .plurals import counted
+from ..plurals import counted
 
 WIDE, NARROW = 900, 340
 STYLE = Path(__file__).with_name("report.css")

@@ -39,7 +39,9 @@ HASH_BUCKETS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2)
 LIFETIME_BUCKETS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 604800, 2592000)
 BYTES_BUCKETS = (64, 256, 1024, 4096, 16384, 65536)
 
-END_REASONS = ("logout", "revoked", "password", "disabled", "expired", "rotated", "limit")
+END_REASONS = (
+    "logout", "revoked", "password", "disabled", "expired", "rotated", "limit", "unknown-user", "everybody",
+)  # fmt: skip
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
 """Ordered from the best to the worst."""

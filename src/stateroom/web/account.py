@@ -14,6 +14,7 @@ from ..accounts import ACCOUNTS
 from ..api import use_cases
 from ..api.answers import device_view, session_view, user_view
 from ..errors import InvalidCredentials, NotFound, ReauthenticationRequired, StateroomError, Unauthenticated
+from ..plurals import counted
 from . import words
 from .forms import Filled, read_form
 from .problem_pages import HOME
@@ -116,7 +117,7 @@ def _how_many(revoked: int | None) -> str:
         return "Every other device is signed out."
     if not revoked:
         return "No other device was signed in."
-    return f"{words.counted(revoked, 'other device')} {'was' if revoked == 1 else 'were'} signed out."
+    return f"{counted(revoked, 'other device')} {'was' if revoked == 1 else 'were'} signed out."
 
 
 async def _done(request: web.Request, text: str, *, said_before: str = "") -> web.StreamResponse:

@@ -19,6 +19,7 @@ from ..errors import (
     StateroomError,
     TooManyAttempts,
 )
+from ..plurals import counted
 
 if TYPE_CHECKING:
     from .. import Settings, cookie_fate
@@ -161,11 +162,6 @@ def duration(seconds: float) -> str:
         if seconds > 1.5 * size or seconds == size:
             return counted(int(-(-seconds // size)), unit)
     return counted(int(seconds), "second")
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and a noun, for example `1 device` or `2 devices`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def ago(then: str, now: datetime | None = None) -> str:

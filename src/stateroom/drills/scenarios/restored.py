@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..client import Client
 from ..journal import JournalKind
-from ..plurals import counted
+from ...plurals import counted
 from ..stage import QUICK_HASHES, Scenario, Stage, scenario
 
 SECOND_LOOK_SECONDS = 3.0

@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 _ADOPT = (
     "give all hosts the same DATABASE_URL, or give this host its own REDIS_KEY_PREFIX; if the other database no longer exists, "
-    "run `stateroom db adopt`, which takes this Redis over and ends every session in it"
+    "run `stateroom db adopt`, which takes over this Redis and ends every session in it"
 )
 
 

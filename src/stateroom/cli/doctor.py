@@ -18,8 +18,8 @@ from ..doctor.examine import Report, examine
 from ..doctor.findings import Finding, Level
 from ..doctor.stores import Administrator
 from ..errors import SettingsError
-from ..settings import Settings
 from ..plurals import counted
+from ..settings import Settings
 from .named_stores import NamedStores, check_anything_exists
 
 _STYLES = {Level.OK: "green", Level.UNSEEN: "cyan", Level.WARNING: "yellow", Level.FAULT: "bold red"}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend.cluster import SLOT_COUNT, shard_keys
-from ..settings import Address
 from ..plurals import counted
+from ..settings import Address
 from .findings import Finding, fault, ok, warning
 from .reach import Connector, Unreached
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import StateroomError
+from ..plurals import counted
 from .conditions import conditions
 from .containers import WORKERS, DrillError, Stack
 from .judge import Verdict, judge
 from .ledger import NAMES
 from .load import Load
 from .outcome import Outcome
-from ..plurals import counted
 from .report import write_json
 from .stage import Mark
 from .target import cookie_of

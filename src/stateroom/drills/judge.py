@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from ..plurals import counted
 from .client import COOKIE, PASSWORD
 from .ledger import IDENTITY_KINDS, NAMES, Answer, Ledger, RevivedSession, SignedIn, Write
-from ..plurals import counted
 
 GRACE_SECONDS = 5.0
 """After the drill a session may be accepted from its cookie alone for this long. Then it counts as lost."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ..plurals import counted
 from .judge import Verdict
 from .ledger import NAMES, Answer, Ledger, SignedIn
 from .load import PROBER
-from ..plurals import counted
 from .recorder import Event, Track
 from .stage import Mark, Scenario, Span
 

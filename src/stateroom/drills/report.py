@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import Protocol
 
+from ..plurals import counted
 from .chart import Chart
 from .conditions import Conditions
 from .ledger import NAMES
 from .live import seconds
 from .outcome import Outcome
-from ..plurals import counted
 
 WIDE, NARROW = 900, 340
 STYLE = Path(__file__).with_name("report.css")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from ...plurals import counted
 from ..client import Client
 from ..journal import JournalKind
-from ...plurals import counted
 from ..stage import QUICK_HASHES, Scenario, Stage, scenario
 
 SECOND_LOOK_SECONDS = 3.0

@@ -59,12 +59,12 @@ async def test_the_detail_says_more_than_the_short_error(aiohttp_client: Aiohttp
 @pytest.mark.parametrize(
     ("error", "short", "detail"),
     [
-        (errors.InvalidCredentials(), "invalid credentials", "check the email and the password; a disabled account cannot sign in"),
+        (errors.InvalidCredentials(), "invalid credentials", "check the email address and the password, and whether the account is disabled"),
         (errors.SessionEnded("logout"), "session ended: logout", "sign in again"),
         (errors.Saturated("33 wait", retry_after=3), "too many sign-ins at once", "try again in 3 s"),
         (
             errors.StoreUnavailable("10.1.2.3"),
-            "session storage degraded", "keep the cookie or bearer, because nobody was signed out; try again in 1 s",
+            "session storage degraded", "keep the cookie or session_token, because the session has not ended; try again in 1 s",
         ),
         (errors.NotFound("no such order; the list names all"), "no such order", "the list names all"),
     ],

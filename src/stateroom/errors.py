@@ -81,7 +81,7 @@ class Unauthenticated(StateroomError):
     status = 401
     slug = "sign-in-required"
     title = "Sign-in required"
-    advice = "sign in, and send the session's cookie or bearer with the request"
+    advice = "sign in, then send the session cookie, or the session_token as bearer"
 
 
 class NotSignedIn(Unauthenticated):
@@ -107,7 +107,7 @@ class SessionEnded(NotSignedIn):
         self.reason = reason
         self.advice = "sign in again"
         if reason == "rotated":
-            self.advice = "the session has a new id, so send the cookie or bearer that another response set"
+            self.advice = "the session has a new id; send the cookie or session_token of the latest response"
 
 
 class ReauthenticationRequired(Unauthenticated):
@@ -123,7 +123,7 @@ class InvalidCredentials(Unauthenticated):
 
     slug = "invalid-credentials"
     title = "invalid credentials"
-    advice = "check the email and the password; a disabled account cannot sign in"
+    advice = "check the email address and the password, and whether the account is disabled"
 
 
 class ForeignOrigin(StateroomError):
@@ -132,7 +132,7 @@ class ForeignOrigin(StateroomError):
     status = 403
     slug = "foreign-origin"
     title = "The request comes from another site"
-    advice = "send it from a page of this site, or add the origin to CORS_ORIGINS"
+    advice = "send the request from a page of this service; the operator can allow other origins with CORS_ORIGINS"
 
 
 class NotByAccessToken(StateroomError):
@@ -155,7 +155,7 @@ class NotFound(StateroomError):
     status = 404
     slug = "not-found"
     title = "Not found"
-    advice = "check the path and the id in it"
+    advice = "check the path, and an id in it"
 
 
 class Conflict(StateroomError):
@@ -164,7 +164,7 @@ class Conflict(StateroomError):
     status = 409
     slug = "conflict"
     title = "Conflict"
-    advice = "read the present state, then repeat the request if it is still needed"
+    advice = "load the current values, then repeat the request if it is still needed"
 
 
 class HeadersSent(StateroomError):
@@ -188,7 +188,7 @@ class SessionTooLarge(StateroomError):
     status = 413
     slug = "session-too-large"
     title = "The session's data is too large"
-    advice = "store large data elsewhere, and only its key in the session"
+    advice = "store large values elsewhere, and keep their ids in the session"
 
 
 class TooManyAttempts(StateroomError):
@@ -224,7 +224,7 @@ class StoreUnavailable(Unavailable):
 
     slug = "session-storage-degraded"
     title = "session storage degraded"
-    advice = "keep the cookie or bearer, because nobody was signed out"
+    advice = "keep the cookie or session_token, because the session has not ended"
 
     def __init__(self, detail: str = "", *, kind: str = "connection", retry_after: int = 1) -> None:
         super().__init__(detail, retry_after=retry_after)

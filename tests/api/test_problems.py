@@ -30,14 +30,14 @@ async def problem(client: ServiceClient, method: str, path: str, **options: Any)
 @pytest.mark.parametrize(
     ("method", "path", "error", "detail"),
     [
-        ("GET", "/nowhere", "there is nothing at this path", "there is nothing at this path; check the path and the id in it"),
+        ("GET", "/nowhere", "there is nothing at this path", "there is nothing at this path; check the path, and an id in it"),
         (
             "PUT", "/api/auth/login",
             "PUT is not allowed at this path", "PUT is not allowed at this path; the header Allow lists the allowed methods",
         ),
         (
             "GET", "/api/profile",
-            "Sign-in required", "Sign-in required; sign in, and send the session's cookie or bearer with the request",
+            "Sign-in required", "Sign-in required; sign in, then send the session cookie, or the session_token as bearer",
         ),
     ],
 )  # fmt: skip

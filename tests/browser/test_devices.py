@@ -51,7 +51,7 @@ async def test_a_double_click_sends_a_form_once(browser: Browser, place: Place) 
             await route.continue_()
 
         await desktop.page.route("**/account/revoke-others", slowly)
-        button = desktop.page.get_by_role("button", name="Sign out everywhere else")
+        button = desktop.page.get_by_role("button", name="Sign out all other devices")
         await button.scroll_into_view_if_needed()
         box = await button.bounding_box()
         assert box is not None
@@ -108,7 +108,7 @@ async def test_with_scripts_off_everything_is_done_by_forms(browser: Browser, pl
         await ada.register("plain@example.com")
         await other.enter("plain@example.com")
         await ada.open("/account")
-        await ada.press("Sign out everywhere else")
+        await ada.press("Sign out all other devices")
         assert "1 other device was signed out." in await ada.text()
         await ada.fill(current_password="wrong", new_password="battery staple")
         await ada.press("Change password")

@@ -33,7 +33,7 @@ async def test_a_banner_while_redis_hangs_and_none_after(browser: Browser, place
         with hung(place):
             await ada.open("/account")
             await expect(banner).to_be_visible()
-            assert "Your list of devices is temporarily unavailable" in await ada.text()
+            assert "We can't show your devices right now" in await ada.text()
             await visitor.open("/login")
             await expect(visitor.page.locator("#degraded")).to_be_visible()
             await ada.look("account-degraded")
@@ -73,7 +73,7 @@ async def test_a_page_warns_before_the_end_and_staying_is_one_click(browser: Bro
         await expect(bar).to_be_visible()
         await ada.page.wait_for_url("**/login")
         assert asked.count("yes") == 1
-        assert "Your session has expired." in await ada.text()
+        assert "You were signed out after some time." in await ada.text()
 
 
 async def test_a_page_that_stays_open_notices_an_end_from_elsewhere(browser: Browser, brief: Place) -> None:

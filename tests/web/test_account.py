@@ -53,8 +53,8 @@ async def test_devices_are_listed_and_this_one_is_marked(devices: tuple[Visitor,
     page = await desktop.open("/account")
     assert [each.text for each in page.all("h3")] == ["Firefox on Linux This device", "Mobile Safari on iOS"]
     assert page.text.count("127.0.0.1") == 2
-    assert "Last seen now" in page.text
-    assert "Last seen just now" in page.text
+    assert "Last used now" in page.text
+    assert "Last used just now" in page.text
     assert [each.text for each in (await phone.open("/account")).all("h3")] == [
         "Mobile Safari on iOS This device",
         "Firefox on Linux",
@@ -70,7 +70,7 @@ async def test_another_device_is_signed_out_and_told_why(devices: tuple[Visitor,
     assert len(page.all("h3")) == 1
     page = await phone.open("/account")
     assert page.path == "/login"
-    assert "This device was signed out from another device or by an administrator." in page.text
+    assert "This device was signed out: by you on another device, or by an administrator." in page.text
 
 
 async def test_a_device_that_is_gone_already_is_no_error(devices: tuple[Visitor, Visitor]) -> None:
@@ -86,7 +86,7 @@ async def test_a_device_that_is_gone_already_is_no_error(devices: tuple[Visitor,
 async def test_everything_else_is_signed_out(devices: tuple[Visitor, Visitor]) -> None:
     desktop, phone = devices
     await desktop.open("/account")
-    page = await desktop.send("Sign out everywhere else")
+    page = await desktop.send("Sign out all other devices")
     assert "1 other device was signed out." in page.text
     assert not any("everywhere else" in button for form in page.forms for button in form.buttons)
     assert (await phone.open("/account")).path == "/login"
@@ -132,14 +132,14 @@ async def test_an_old_sign_in_gives_the_password_again_and_the_step_is_taken(
     assert page.only("h1").text == "Enter your password again"
     assert "more than 15 minutes ago" in page.text
     assert (await phone.open("/account")).path == "/account"
-    page = await desktop.send("Continue", current_password="wrong")
+    page = await desktop.send("Sign out the device", current_password="wrong")
     assert (page.status, page.errors) == (401, "Please check this The current password is incorrect.")
-    page = await desktop.send("Continue", current_password="correct horse")
+    page = await desktop.send("Sign out the device", current_password="correct horse")
     assert page.path == "/account"
     assert "The device was signed out." in page.text
     assert (await phone.open("/account")).path == "/login"
     # The sign-in is fresh again.
-    assert "No other device was signed in." in (await desktop.post("/account/revoke-others", {})).text
+    assert "You were signed in on this device only." in (await desktop.post("/account/revoke-others", {})).text
 
 
 async def test_signing_out_everywhere_else_asks_too(service: ServiceClient, devices: tuple[Visitor, Visitor]) -> None:
@@ -147,8 +147,8 @@ async def test_signing_out_everywhere_else_asks_too(service: ServiceClient, devi
     assert service.app is not None
     testing.clock(service.app).move(minutes=20)
     await desktop.open("/account")
-    assert (await desktop.send("Sign out everywhere else")).only("h1").text == "Enter your password again"
-    assert "1 other device was signed out." in (await desktop.send("Continue", current_password="correct horse")).text
+    assert (await desktop.send("Sign out all other devices")).only("h1").text == "Enter your password again"
+    assert "1 other device was signed out." in (await desktop.send("Sign out other devices", current_password="correct horse")).text
 
 
 async def test_a_password_is_changed_and_every_other_device_told(devices: tuple[Visitor, Visitor]) -> None:
@@ -176,11 +176,14 @@ async def test_why_a_session_ended_is_said_in_words(service: ServiceClient, visi
     await visitor.send("Sign out")
     for reason, words in [
         ("disabled", "This account is disabled."),
-        ("rotated", "This session was replaced by a newer one."),
-        ("everybody", "Everyone was signed out."),
+        ("rotated", "This page used an old sign-in."),
+        ("everybody", "The administrator of this service signed out all users."),
         ("unknown-user", "We can't find your account any more."),
-        ("expired", "Your session has expired."),
-        ("limit", "You can be signed in on 100 devices at once, so this device, the oldest one, was signed out."),
+        ("expired", "You were signed out after some time."),
+        (
+            "limit",
+            "You can be signed in on 100 devices at the same time, so we signed you out on this device, where you had signed in first.",
+        ),
     ]:
         await visitor.sign_in()
         await manager.revoke_all(user.id, reason=reason)
@@ -193,7 +196,7 @@ async def test_an_expired_session_is_said_to_have_expired(service: ServiceClient
     assert service.app is not None
     await visitor.register()
     testing.clock(service.app).move(hours=2)
-    assert "Your session has expired." in (await visitor.open("/account")).text
+    assert "You were signed out after some time." in (await visitor.open("/account")).text
 
 
 class TestLimit:
@@ -206,14 +209,19 @@ class TestLimit:
     ) -> None:
         desktop, phone = devices
         page = await phone.open("/account")
-        assert "You can be signed in on 2 devices at once. If you sign in on one more, the oldest is signed out." in page.text
+        assert (
+            "You can be signed in on 2 devices at the same time. If you sign in on another device, you are signed out where you signed in first."
+            in page.text
+        )
         third = await new_visitor()
         page = await third.sign_in()
-        assert "You can be signed in on 2 devices at once, so the oldest was signed out." in page.text
+        assert (
+            "You can be signed in on 2 devices at the same time, so we signed you out where you had signed in first." in page.text
+        )
         page = await desktop.open("/account")
         assert page.path == "/login"
         assert "You signed in on another device." in page.text
-        assert "on 2 devices at once, so this device, the oldest one, was signed out." in page.text
+        assert "on 2 devices at the same time, so we signed you out on this device, where you had signed in first." in page.text
         assert (await phone.open("/account")).path == "/account"
 
 
@@ -229,14 +237,14 @@ async def test_while_redis_is_away_the_account_says_what_it_cannot_show(
         assert page.status == 200
         assert banner in page.text
         assert "ada@example.com" in page.text
-        assert "Your list of devices is temporarily unavailable" in page.text
+        assert "We can't show your devices right now" in page.text
         page = await desktop.send("Change password", current_password="correct horse", new_password="battery staple")
         assert (page.status, page.path) == (200, "/account/password")
         assert "Password changed. Every other device was signed out." in page.text
         page = await desktop.open("/account/password")
         assert (page.status, page.path) == (200, "/account")
-        page = await desktop.send("Sign out everywhere else")
-        assert "Every other device is signed out." in page.text
+        page = await desktop.send("Sign out all other devices")
+        assert "All other devices are signed out." in page.text
         page = await desktop.send("Sign out")
         assert page.path == "/login?signed-out=logout"
         page = await desktop.sign_in(password="battery staple")
@@ -259,7 +267,7 @@ async def test_what_cannot_be_known_is_503_and_signs_nobody_out(
             patch.setattr(Database, each, mock.Mock(side_effect=DatabaseUnavailable("10.1.2.3")))
         page = await visitor.open("/account")
         assert (page.status, page.headers["Retry-After"]) == (503, "1")
-        assert "This is temporarily unavailable" in page.text
+        assert "This page is temporarily unavailable" in page.text
         assert "Try again in 1 second." in page.text
         assert "10.1.2.3" not in page.html
         assert page.only("a", href="/account").text == "Try again"
@@ -274,7 +282,7 @@ async def test_while_the_accounts_are_away_the_page_shows_the_rest(service: Serv
     with mock.patch.object(service.app[ACCOUNTS], "profile", side_effect=DatabaseUnavailable("10.1.2.3")):
         page = await visitor.open("/account")
     assert page.status == 200
-    assert "Your name and email are temporarily unavailable" in page.text
+    assert "We can't show your name and email right now" in page.text
     assert len(page.all("h3")) == 1
 
 
@@ -299,4 +307,4 @@ async def test_a_method_that_a_page_does_not_know_is_said_on_a_page(visitor: Vis
     page = await visitor.request("PUT", "/login", headers={})
     assert page.status == 405
     assert page.headers["Allow"] == "GET,HEAD,POST"
-    assert page.only("h1").text == "That doesn't work here"
+    assert page.only("h1").text == "You can't open this address like this"

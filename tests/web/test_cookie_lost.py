@@ -103,7 +103,7 @@ async def test_a_cookie_that_other_reasons_keep_away_is_named_too(open_browser: 
     browser = await open_browser("https", "sso.example.com", cookie_secure=True)
     await browser.call("POST", "/register", DEMO)
     browser.cookies = {name: value for name, value in browser.cookies.items() if name == "stateroom_signed_in"}
-    assert "did not send our cookie back" in (await browser.call("GET", "/login")).text
+    assert "your browser did not keep the sign-in" in (await browser.call("GET", "/login")).text
 
 
 async def test_who_is_sent_back_by_an_application_that_the_cookie_does_not_reach_is_told_so(open_browser: Open) -> None:
@@ -149,5 +149,5 @@ async def test_several_cookies_of_our_name_are_told_with_what_to_do(open_browser
     await browser.call("POST", "/register", DEMO)
     browser.cookies["sid"] += f"; sid={planted}"
     text = (await browser.call("GET", "/login")).text
-    assert "You signed in, but your browser sent several cookies with our name" in text
+    assert "You signed in, but your browser has several old sign-ins of this site" in text
     assert "COOKIE_FORMER" in text

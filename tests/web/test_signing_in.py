@@ -88,7 +88,7 @@ async def test_who_tries_too_often_is_told_how_long_to_wait(visitor: Visitor) ->
     ("fault", "seconds", "words"),
     [
         (Saturated("full", retry_after=7), "7", "Many people are signing in right now. Try again in 7 seconds."),
-        (DatabaseUnavailable("10.1.2.3"), "1", "Accounts are temporarily unavailable."),
+        (DatabaseUnavailable("10.1.2.3"), "1", "We can't do this right now."),
     ],
 )
 async def test_what_cannot_be_done_now_is_said_on_the_form(visitor: Visitor, fault: Exception, seconds: str, words: str) -> None:
@@ -182,7 +182,7 @@ async def test_a_form_from_another_site_is_refused_as_a_page(visitor: Visitor) -
         for headers in FOREIGN:
             page = await visitor.post(path, fields, **headers)
             assert page.status == 403, (path, headers)
-            assert page.only("h1").text == "That came from another site"
+            assert page.only("h1").text == "We can't accept this form"
     assert "Ada" in (await visitor.open("/account")).text
 
 
@@ -219,7 +219,7 @@ async def test_what_somebody_typed_is_shown_as_text(visitor: Visitor) -> None:
     assert len(page.all("script")) == 1
 
 
-@pytest.mark.parametrize(("told", "shown"), [("logout", "You're signed out."), ("expired", "Your session has expired.")])
+@pytest.mark.parametrize(("told", "shown"), [("logout", "You're signed out."), ("expired", "You were signed out after some time.")])
 async def test_an_address_can_say_little_of_why_somebody_is_here(visitor: Visitor, told: str, shown: str) -> None:
     assert shown in (await visitor.open(f"/login?signed-out={told}")).text
     for other in ("password", "disabled", "x"):

@@ -76,7 +76,7 @@ async def login(request: web.Request, body: Login) -> web.Response:
 async def token(request: web.Request, body: Credentials) -> web.Response:
     manager = request.app[SESSIONS]
     if not manager.has_access_tokens:
-        raise NotFound("access tokens are off; JWT_KEYS turns them on")
+        raise NotFound("access tokens are disabled; set JWT_KEYS to enable them")
     if manager.store_state() == "away":
         raise StoreUnavailable("an access token needs a stored session, and Redis is unavailable")
     accounts = request.app[ACCOUNTS]

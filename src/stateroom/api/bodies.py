@@ -93,7 +93,7 @@ async def read_whole(request: web.Request) -> bytes:
             request.protocol.close()
         raise web.HTTPRequestTimeout from None
     except (web.RequestPayloadError, ConnectionError):
-        raise BadInput("the body is incomplete, or not encoded as its headers say") from None
+        raise BadInput("the body is incomplete, or not encoded as Content-Encoding says") from None
 
 
 def _bad_input(request: web.Request, model: type[Body], body: bytes, error: ValidationError) -> BadInput:

@@ -21,7 +21,7 @@ CACHE_SECONDS = 300
 async def public_keys(request: web.Request) -> web.Response:
     manager = request.app[SESSIONS]
     if not manager.has_access_tokens:
-        raise NotFound("access tokens are off; JWT_KEYS turns them on")
+        raise NotFound("access tokens are disabled; set JWT_KEYS to enable them")
     response = answer(manager.public_token_keys())
     response.headers["Cache-Control"] = f"public, max-age={CACHE_SECONDS}"
     return response

@@ -23,6 +23,7 @@ from .. import (
 )
 from ..accounts import ACCOUNTS
 from ..errors import NotFound, SignInRequired
+from ..plurals import counted
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -49,8 +50,12 @@ async def log_in(request: web.Request, email: str, password: str, *, remember: b
     accounts.count_login(degraded=session.degraded)
     if session.evicted:
         limit = request.app[SESSIONS].settings.session_max_per_user
-        devices = "one device" if limit == 1 else f"{limit} devices"
-        _leave_message(request, f"You can be signed in on {devices} at once, so the oldest was signed out.", "info")
+        devices = counted(limit, "device")
+        _leave_message(
+            request,
+            f"You can be signed in on {devices} at the same time, so we signed you out where you had signed in first.",
+            "info",
+        )
     return user
 
 
@@ -120,7 +125,7 @@ async def revoke(request: web.Request, handle: str) -> bool:
     await request.app[ACCOUNTS].limits.take("session", user_id, client_address(request))
     found = await request.app[SESSIONS].revoke(user_id, handle)
     if found is False:
-        raise NotFound("you have no such session")
+        raise NotFound("no session of yours has this id")
     security_event("revoke", session=handle, user_id=user_id, address=kept_address(request))
     return found is not None
 

@@ -173,7 +173,7 @@ def access_token(request: web.Request) -> AccessToken:
     """
     current = use_session(request)
     if not current.manager.has_access_tokens:
-        raise NotFound("access tokens are off; JWT_KEYS turns them on")
+        raise NotFound("access tokens are disabled; set JWT_KEYS to enable them")
     current, _ = _signed_in(request)
     check_can_rotate(current.session)
     if current.record.degraded or current.record.confirmed_ms:

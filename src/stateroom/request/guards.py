@@ -159,7 +159,9 @@ class OriginCheck:
             return
         if plain_origin(origin) in (self._ours or {self._proxies.origin(request)}):
             return
-        raise ForeignOrigin("the request's Origin is not this service's; behind a proxy set TRUSTED_PROXIES or PUBLIC_ORIGINS")
+        raise ForeignOrigin(
+            "the request comes from another origin; behind a proxy the operator must set TRUSTED_PROXIES or PUBLIC_ORIGINS"
+        )
 
     def _is_allowed(self, request: web.Request) -> bool:
         return bool(self._allowed) and plain_origin(request.headers.get("Origin", "")) in self._allowed

@@ -93,9 +93,9 @@ class Runner(web.ServerRunner):
         address = kept_form(request.remote, settings.session_address if settings is not None else "off")
         log.info("request_malformed", kind=type(error).__name__, address=address, request_id=own_id)
         self.app[METRICS].http_requests[OTHER, UNMATCHED, "400"].pending += 1
-        detail = "the request is not valid HTTP; check that the client speaks HTTP/1.1, and no TLS"
+        detail = "the request is not valid HTTP; use HTTP/1.1, and http:// in place of https:// for this port"
         if isinstance(error, LineTooLong):
-            detail = f"a line of the request is longer than {error.args[1]} bytes; shorten the address, or drop cookies"
+            detail = f"a line of the request is longer than {error.args[1]} bytes; shorten the URL, or delete cookies of this site"
         return problem(
             request, 400, "bad-request", "Bad Request", detail, headers={**self._headers, REQUEST_ID_HEADER: own_id}
         )  # fmt: skip

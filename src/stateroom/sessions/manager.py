@@ -367,14 +367,14 @@ class SessionManager:
         that mint tokens would be good for as long as the session.
         """
         if self._parts.access_tokens is None:
-            raise ValueError("access tokens are off; JWT_KEYS turns them on")
+            raise ValueError("access tokens are disabled; set JWT_KEYS to enable them")
         check_can_rotate(session)
         return self._parts.access_tokens.mint(record_of(session))
 
     def public_token_keys(self) -> dict[str, Any]:
         """The public keys of access tokens as a JSON Web Key Set (RFC 7517). Raises `ValueError` if tokens are off."""
         if self._parts.access_tokens is None:
-            raise ValueError("access tokens are off; JWT_KEYS turns them on")
+            raise ValueError("access tokens are disabled; set JWT_KEYS to enable them")
         return key_set(self._parts.access_tokens.keys)
 
     def replace_token_keys(self, keys: Sequence[TokenKey]) -> None:

@@ -109,14 +109,14 @@ async def _revoke(request: web.Request, handle: str) -> web.StreamResponse:
         return await _done(request, "That device was already signed out.")
     if is_own:
         return see_other(login_url(signed_out="logout"))
-    return await _done(request, "The device was signed out." if is_known else "If that device was signed in, it is signed out now.")
+    return await _done(request, "The device was signed out." if is_known else "The device is signed out now.")
 
 
 def _how_many(revoked: int | None) -> str:
     if revoked is None:
-        return "Every other device is signed out."
+        return "All other devices are signed out."
     if not revoked:
-        return "No other device was signed in."
+        return "You were signed in on this device only."
     return f"{counted(revoked, 'other device')} {'was' if revoked == 1 else 'were'} signed out."
 
 

@@ -28,11 +28,13 @@ async def show_login(request: web.Request) -> web.StreamResponse:
         loss = cookie_fate.lost_there(request, back)
         if loss is None:
             return _sent_away(back)
-        return page(request, "cookie_lost.html", text=words.why_lost(loss))
+        return page(request, "cookie_lost.html", lost=words.why_lost(loss), fix=loss.fix)
     reason = _reason(request)
     loss = None if reason else cookie_fate.lost_here(request)
-    lost = words.why_lost(loss) if loss is not None else ""
-    return page(request, "login.html", leads_to=back, **_page_context(request, back), form=Filled(), reason=reason, lost=lost)
+    lost, fix = ("", "") if loss is None else (words.why_lost(loss), loss.fix)
+    return page(
+        request, "login.html", leads_to=back, **_page_context(request, back), form=Filled(), reason=reason, lost=lost, fix=fix
+    )
 
 
 @routes.post("/login")
@@ -45,7 +47,9 @@ async def login(request: web.Request) -> web.StreamResponse:
         await use_cases.log_in(request, email, password, remember="remember" in form)
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
-        return refused(request, "login.html", error, leads_to=back, **_page_context(request, back), form=filled, reason="", lost="")
+        return refused(
+            request, "login.html", error, leads_to=back, **_page_context(request, back), form=filled, reason="", lost="", fix=""
+        )
     return _sent_away(back)
 
 

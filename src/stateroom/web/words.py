@@ -47,13 +47,13 @@ LABELS = {
 }
 
 _REASONS = {
-    "expired": "Your session has expired. Please sign in again.",
+    "expired": "You were signed out after some time. Please sign in again.",
     "logout": "You're signed out.",
-    "revoked": "This device was signed out from another device or by an administrator. Please sign in again.",
+    "revoked": "This device was signed out: by you on another device, or by an administrator. Please sign in again.",
     "password": "Your password was changed, so every other device was signed out. Please sign in with the new password.",
     "disabled": "This account is disabled. Please contact the administrator of this service.",
-    "rotated": "This session was replaced by a newer one. Please sign in again.",
-    "everybody": "Everyone was signed out. Please sign in again.",
+    "rotated": "This page used an old sign-in. Please sign in again.",
+    "everybody": "The administrator of this service signed out all users. Please sign in again.",
     "unknown-user": "We can't find your account any more. Please create it again, or contact the administrator of this service.",
 }
 
@@ -65,25 +65,34 @@ class Words(NamedTuple):
     text: str
 
 
-_UNAVAILABLE = Words("This is temporarily unavailable", "You haven't been signed out, and nothing is lost.")
+_UNAVAILABLE = Words(
+    "This page is temporarily unavailable", "If you were signed in, you still are. Nothing is lost. Please try again in a moment."
+)
 _PROBLEMS = {
     "session-storage-degraded": _UNAVAILABLE,
     "database-unavailable": _UNAVAILABLE,
-    "saturated": Words("Many people are signing in right now", "Please wait a moment."),
-    "too-many-attempts": Words("Too many attempts", "This limit keeps accounts safe."),
-    "foreign-origin": Words("That came from another site", "Nothing was changed. Open the page here and send the form again."),
+    "saturated": Words("Many people are signing in right now", "Please wait a moment, then try again."),
+    "too-many-attempts": Words(
+        "Too many attempts", "To keep accounts safe, we limit how often you can try. Please wait before you try again."
+    ),
+    "foreign-origin": Words(
+        "We can't accept this form",
+        "It was sent from another site. Nothing was changed. Open the page here and send the form again.",
+    ),
     "not-found": Words("We can't find this page", "The address may be mistyped, or the page was removed."),
-    "method-not-allowed": Words("That doesn't work here", "Please open the page again and use its buttons."),
-    "session-too-large": Words("Your session is full", "Please sign out and sign in again to continue."),
+    "method-not-allowed": Words("You can't open this address like this", "Please go to your account and try again from there."),
+    "session-too-large": Words(
+        "We can't save any more for this sign-in", "Please sign out, sign in again, and repeat your last step."
+    ),
 }
 _BY_STATUS = {
-    413: Words("That was too long", "Please shorten your input and send it again."),
+    413: Words("What you sent is too long", "Please shorten your input and send it again."),
     500: Words(
         "Something went wrong",
         "This is our fault. If it happens again, please tell the administrator of this service the request number below.",
     ),
 }
-_OTHERS = Words("That didn't work", "We couldn't read your request. Please open the page again and retry.")
+_OTHERS = Words("That didn't work", "Nothing was changed. Please open the page again and retry.")
 
 
 def why_signed_out(reason: str, settings: Settings) -> str:
@@ -91,26 +100,30 @@ def why_signed_out(reason: str, settings: Settings) -> str:
     if reason == "limit":
         return (
             f"You signed in on another device. {devices_at_once(settings.session_max_per_user)}, "
-            "so this device, the oldest one, was signed out."
+            "so we signed you out on this device, where you had signed in first."
         )
     return _REASONS.get(reason, _REASONS["expired"])
 
 
 def why_lost(loss: cookie_fate.Loss) -> str:
-    """Why a user is not signed in although the sign-in succeeded, and what to do."""
+    """Why a user is not signed in although the sign-in succeeded, and what the user can do."""
     because = {
-        "http": "keeps our cookie only over https, and this page uses plain http",
-        "domain": "refused our cookie because the cookie is for another domain",
-        "doubled": "sent several cookies with our name",
-        "other-host": f"does not send our cookie to {loss.host}",
-        "unknown": "did not send our cookie back",
+        "http": "your browser keeps the sign-in only on secure pages. Open the https address of this site and sign in there.",
+        "domain": "your browser did not accept the sign-in, because this site is set up for another address.",
+        "doubled": "your browser has several old sign-ins of this site. Delete the cookies of this site, then sign in again.",
+        "other-host": f"{loss.host} can't see that.",
+        "unknown": "your browser did not keep the sign-in. Allow cookies for this site, then try again.",
     }[loss.cause]
-    return f"You signed in, but your browser {because}. For the administrator of this service: {loss.fix}."
+    return f"You signed in, but {because}"
 
 
 def devices_at_once(limit: int) -> str:
     """The clause about `SESSION_MAX_PER_USER`. If this host has no limit, another host has one, and the clause names no number."""
-    return f"You can be signed in on {counted(limit, 'device')} at once" if limit else "The number of devices is limited"
+    return (
+        f"You can be signed in on {counted(limit, 'device')} at the same time"
+        if limit
+        else "You can be signed in on only a few devices at the same time"
+    )
 
 
 def of_problem(slug: str, status: int) -> Words:
@@ -131,7 +144,12 @@ def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldE
         case InvalidCredentials():
             return [FieldError("password", "The email address or the password is incorrect.")]
         case Conflict() if is_signed_in:
-            return [FieldError("", "Your password was changed a moment ago, in another window or on another device.")]
+            return [
+                FieldError(
+                    "",
+                    "Your password was changed a moment ago, on another page or device. Use the new one to change it again.",
+                )
+            ]
         case Conflict():
             return [FieldError("email", "An account with this email address already exists. Sign in, or use another address.")]
         case TooManyAttempts(retry_after=seconds):
@@ -139,7 +157,7 @@ def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldE
         case Saturated(retry_after=seconds):
             return [FieldError("", f"Many people are signing in right now. Try again in {duration(seconds)}.")]
         case DatabaseUnavailable():
-            return [FieldError("", "Accounts are temporarily unavailable. Nothing was changed. Please try again in a moment.")]
+            return [FieldError("", "We can't do this right now. Nothing was changed. Please try again in a moment.")]
     words = of_problem(error.slug, error.status)
     return [FieldError("", f"{words.title}. {words.text}")]
 

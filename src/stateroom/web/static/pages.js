@@ -61,10 +61,10 @@ function watch(user, expiresIn, warnBefore) {
   stay.addEventListener("click", async () => {
     // The first response renews the cookie and still has the old time. The second response has the new time.
     const isReached = await ask({}) && await ask(UNRENEWED);
-    if (!isReached) failure = "We can't reach the service. Please try again.";
+    if (!isReached) failure = "There is no connection. Please try again.";
     else if (left() > warnBefore) announce("You're still signed in.");
-    else if (degraded.hidden) failure = "We can't extend this any more. Please sign in again afterwards.";
-    else failure = "We can't extend this right now. Please try again.";
+    else if (degraded.hidden) failure = "You can't stay signed in any longer. Save your work, then sign in again.";
+    else failure = "We can't keep you signed in right now. Please try again.";
     announced = Infinity;
     tick();
     stay.hidden = isReached && degraded.hidden && failure !== "";

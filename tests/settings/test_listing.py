@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from stateroom.app import SESSIONS_OF_A_USER
+from stateroom.plurals import counted
 from stateroom.settings import Address, CookiePlace, Settings
 from stateroom.settings.durations import MAX_LIFETIME_SECONDS, _InSeconds, _InWholeSeconds
 from stateroom.settings.implied import IMPLIED
@@ -139,6 +140,15 @@ def number(unit: str, metadata: list[Any]) -> str:
     return f"{unit}, at most {bounds['le']}" if "le" in bounds else unit
 
 
+def in_words(name: str) -> str:
+    """The default of a long duration in the longest unit that gives a whole number, in brackets. Else an empty text."""
+    default = FIELDS[name.lower()].default
+    if not ROWS[name].value.startswith("whole seconds") or default % 60:
+        return ""
+    length, unit = next((length, unit) for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")) if not default % length)
+    return f" ({counted(default // length, unit)})"
+
+
 class TestPage:
     def test_it_has_every_setting_once_and_no_other(self) -> None:
         assert sorted(row.name for row in rows()) == sorted(NAMES)
@@ -166,9 +176,9 @@ class TestPage:
         elif name == "SESSION_MAX_PER_USER":
             assert shown == f"`{default}`; in the service `{SESSIONS_OF_A_USER}`"
         elif is_implied:
-            assert shown.startswith(f"`{default}`, or ")
+            assert shown.startswith(f"`{default}`{in_words(name)}, or ")
         else:
-            assert shown == f"`{written(default)}`"
+            assert shown == f"`{written(default)}`{in_words(name)}"
 
     @pytest.mark.parametrize("name", sorted(name.upper() for name in IMPLIED))
     def test_an_implied_default_is_named(self, name: str) -> None:

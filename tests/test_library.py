@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pytest
+from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
 import stateroom
-from stateroom import cookie_fate, testing
+from stateroom import Settings, cookie_fate, testing
 from stateroom.errors import StateroomError
 
-from .documents import page
+from .documents import examples, page
 
 README = Path(__file__).parents[1] / "README.md"
 PAGE = page("library.md")
@@ -151,3 +153,23 @@ async def test_the_readme_signs_in_during_an_outage(sample: dict[str, Any], aioh
     with testing.redis_down(sample["app"]):
         async with client.post("/login", data={"email": "ada@example.com", "password": "right"}) as response:
             assert await response.json() == {"user_id": 42}
+
+
+async def test_the_script_of_the_page_ends_a_users_sessions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    [code] = [each for each in examples("library.md", "python") if "AppRunner" in each]
+    server, setup = fakeredis.FakeServer(), stateroom.setup
+    settings = testing.settings(database_url=f"sqlite:///{tmp_path}/test.db")
+
+    def fake(_: Settings) -> fakeredis.FakeAsyncRedis:
+        return fakeredis.FakeAsyncRedis(server=server)
+
+    monkeypatch.setattr(stateroom, "setup", lambda app: setup(app, settings, client_factory=fake))
+    names: dict[str, Any] = {"__name__": "script"}
+    exec(compile(code, "library.md", "exec"), names)  # The page is our own file.
+    app = web.Application()
+    stateroom.setup(app)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await app[stateroom.SESSIONS].create(42)
+    await runner.cleanup()
+    assert [await names["sign_out_everywhere"](42), await names["sign_out_everywhere"](42)] == [1, 0]

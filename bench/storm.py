@@ -124,7 +124,7 @@ def report(storms: Mapping[str, Sequence[Storm]], options: argparse.Namespace) -
     lines = [
         f"{options.clients} clients sign in without pause, {options.rate} checks a second, {options.rounds} x {options.seconds} s",
         "",
-        "| checks beside the storm | p50, ms | p99, ms | worst, ms | logins/s | logins refused as busy |",
+        "| checks during the storm | p50, ms | p99, ms | worst, ms | sign-ins/s | sign-ins refused with 503 |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for name, rounds in storms.items():

@@ -26,7 +26,7 @@ def tables(results: Results) -> str:
 
 
 def ratios(verdicts: Sequence[Verdict]) -> str:
-    lines = ["| | measured | goal | |", "|---|---:|---:|---|"]
+    lines = ["| ratio | measured | goal | result |", "|---|---:|---:|---|"]
     for verdict in verdicts:
         goal = verdict.goal
         limit = f"{'at least' if goal.at_least else 'at most'} {goal.limit:g}"

@@ -1,4 +1,4 @@
-"""docs/library.md has everything that the library exports, and README's sample does what README says."""
+"""docs/library.md has everything that the library exports, and its script works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import fakeredis
 import pytest
 from aiohttp import web
-from pytest_aiohttp import AiohttpClient
 
 import stateroom
 from stateroom import Settings, cookie_fate, testing
@@ -20,7 +19,6 @@ from stateroom.errors import StateroomError
 
 from .documents import examples, page
 
-README = Path(__file__).parents[1] / "README.md"
 PAGE = page("library.md")
 SECTIONS = re.split(r"^(?=##)", PAGE, flags=re.MULTILINE)
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -119,40 +117,6 @@ def test_nothing_is_on_the_page_that_does_not_exist() -> None:
             assert hasattr(kind, name), f"{variable}.{name}"
     for name in re.findall(r"stateroom\.([a-z_]+)\(", PAGE):
         assert hasattr(stateroom, name), name
-
-
-@pytest.fixture
-def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The names that README's sample defines, with test stores and one user."""
-    settings = testing.settings(database_url=f"sqlite:///{tmp_path}/test.db")
-    setup = stateroom.setup
-    monkeypatch.setattr(stateroom, "setup", lambda app: setup(app, settings, client_factory=testing.fake_redis))
-    [code] = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)  # The page is our own file.
-
-    async def find_user(email: str, password: str) -> int | None:
-        return 42 if (email, password) == ("ada@example.com", "right") else None
-
-    names["find_user"] = find_user
-    return names
-
-
-async def test_the_readme_signs_in_and_keeps_the_cart(sample: dict[str, Any], aiohttp_client: AiohttpClient) -> None:
-    client = await aiohttp_client(sample["app"])
-    assert (await client.get("/me")).status == 401
-    assert await (await client.post("/cart", json={"sku": "tea"})).json() == {"cart": ["tea"]}
-    assert (await client.post("/login", data={"email": "ada@example.com", "password": "wrong"})).status == 401
-    async with client.post("/login", data={"email": "ada@example.com", "password": "right"}) as response:
-        assert await response.json() == {"user_id": 42}
-    assert await (await client.post("/cart", json={"sku": "honey"})).json() == {"cart": ["tea", "honey"]}
-
-
-async def test_the_readme_signs_in_during_an_outage(sample: dict[str, Any], aiohttp_client: AiohttpClient) -> None:
-    client = await aiohttp_client(sample["app"])
-    with testing.redis_down(sample["app"]):
-        async with client.post("/login", data={"email": "ada@example.com", "password": "right"}) as response:
-            assert await response.json() == {"user_id": 42}
 
 
 async def test_the_script_of_the_page_ends_a_users_sessions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

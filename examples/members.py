@@ -43,7 +43,7 @@ async def find(request: web.Request, query: str, *values: Any) -> Any:
 
 
 def digest(password: str) -> bytes:
-    """bcrypt takes at most 72 bytes. The digest of a password of any length has 44."""
+    """44 bytes for a password of any length, because bcrypt reads at most 72."""
     return base64.b64encode(hashlib.sha256(password.encode()).digest())
 
 
@@ -61,7 +61,7 @@ NO_HASH = bcrypt.hashpw(b"no digest", bcrypt.gensalt()).decode()
 
 
 async def page(request: web.Request, title: str, body: str, status: int = 200) -> web.Response:
-    """A page with the messages that earlier requests left."""
+    """A page that also shows the waiting messages."""
     session = stateroom.get_session(request)
     top = ""
     if session.is_writable:
@@ -76,7 +76,7 @@ async def page(request: web.Request, title: str, body: str, status: int = 200) -
 
 
 def form_page(title: str, *fields: str, error: str = "", note: str = "") -> str:
-    """A form that is sent to the address of its page, with the query."""
+    """A form that the browser sends to the address of its page, including the query (`?next=…`)."""
     types = {"email": "email", "item": "text"}
     inputs = "".join(f'<p><label>{each} <input name="{each}" type="{types.get(each, "password")}"></label>' for each in fields)
     return f'<p class="error">{escape(error)}</p><form method="post">{inputs}<p><button>{escape(title)}</button></form>{note}'
@@ -250,7 +250,7 @@ def make_app(database: str = "members.db", **settings: Any) -> web.Application:
     app = web.Application()
     app[DATABASE] = database
     stateroom.setup(app, stateroom.Settings(database_url=f"sqlite:///{database}", **settings))
-    app.middlewares.append(show_errors_as_pages)  # after setup: it runs inside of the sessions' middleware
+    app.middlewares.append(show_errors_as_pages)  # after setup, so that the session is loaded before
     app.cleanup_ctx.append(open_members)
     app.add_routes(routes)
     inner = web.Application()

@@ -1,4 +1,4 @@
-"""docs/library.md has everything that the library exports."""
+"""docs/library.md has everything that the library exports, and its script works."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pytest
+from aiohttp import web
 
 import stateroom
-from stateroom import cookie_fate
+from stateroom import Settings, cookie_fate, testing
 from stateroom.errors import StateroomError
 
-from .documents import page
+from .documents import examples, page
 
 PAGE = page("library.md")
 SECTIONS = re.split(r"^(?=##)", PAGE, flags=re.MULTILINE)
@@ -114,3 +117,23 @@ def test_nothing_is_on_the_page_that_does_not_exist() -> None:
             assert hasattr(kind, name), f"{variable}.{name}"
     for name in re.findall(r"stateroom\.([a-z_]+)\(", PAGE):
         assert hasattr(stateroom, name), name
+
+
+async def test_the_script_of_the_page_ends_a_users_sessions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    [code] = [each for each in examples("library.md", "python") if "AppRunner" in each]
+    server, setup = fakeredis.FakeServer(), stateroom.setup
+    settings = testing.settings(database_url=f"sqlite:///{tmp_path}/test.db")
+
+    def fake(_: Settings) -> fakeredis.FakeAsyncRedis:
+        return fakeredis.FakeAsyncRedis(server=server)
+
+    monkeypatch.setattr(stateroom, "setup", lambda app: setup(app, settings, client_factory=fake))
+    names: dict[str, Any] = {"__name__": "script"}
+    exec(compile(code, "library.md", "exec"), names)  # The page is our own file.
+    app = web.Application()
+    stateroom.setup(app)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await app[stateroom.SESSIONS].create(42)
+    await runner.cleanup()
+    assert [await names["sign_out_everywhere"](42), await names["sign_out_everywhere"](42)] == [1, 0]

@@ -47,8 +47,9 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> web.Application:
     names: dict[str, Any] = {"web": web, "stateroom": stateroom}
     exec(compile(code, "library.md", "exec"), names)  # The page is our own file.
 
-    async def find_user(email: str, password: str) -> int | None:
-        return 42 if {"email": email, "password": password} == ADA else None
+    async def find_user(email: str, password: str) -> tuple[int | None, int]:
+        generation = await names["app"][SESSIONS].generation(42)
+        return (42, generation) if {"email": email, "password": password} == ADA else (None, 0)
 
     async def is_password_of(user_id: int, password: str) -> bool:
         return (user_id, password) == (42, "right")

@@ -114,7 +114,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def degraded(self) -> bool:
-        """Whether Redis is unavailable: the user is known from the cookie, the data is unknown."""
+        """Whether the data cannot be known, because Redis could not be asked. The user may be known from the cookie."""
         return self._record.degraded
 
     @property
@@ -139,7 +139,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def auth_time(self) -> datetime | None:
-        """When the user last gave a password, UTC; None for an anonymous visitor."""
+        """When the user last signed in or re-authenticated, UTC; None for an anonymous visitor."""
         return _moment(self._record.auth_ms)
 
     @property

@@ -2,7 +2,7 @@
 
 A store is *settled* if it is the primary for certain and the journal has been replayed into it. A session from a settled
 store is good unless the tail has its end: this check costs two comparisons and two look-ups in memory. Any other session,
-from a store in doubt or from a credential alone, is good only if a lookup in the journal, sent after the request came, finds
+from a store that is not settled or from a credential alone, is good only if a lookup in the journal, sent after the request came, finds
 no end. If neither can be known, the response is 503.
 """
 

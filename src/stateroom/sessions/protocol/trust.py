@@ -1,9 +1,9 @@
 """May this session be trusted now?
 
 A store is *settled* if it is the primary for certain and the journal has been replayed into it. A session from a settled
-store is good unless the tail has its end: this check costs two comparisons and two look-ups in memory. Any other session,
-from a store in doubt or from a credential alone, is good only if a lookup in the journal, sent after the request came, finds
-no end. If neither can be known, the response is 503.
+store is good unless the tail has its end: this check takes two comparisons and two reads of dictionaries in memory. Any other
+session, from a store that is not settled or from a credential alone, is good only if a lookup in the journal, sent after the
+request came, finds no end. If neither can be known, the response is 503.
 """
 
 from __future__ import annotations

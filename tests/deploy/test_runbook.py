@@ -74,18 +74,23 @@ def asked_of_redis() -> list[list[str]]:
     return [shlex.split(line.partition(" | ")[0]) for line in found]
 
 
+def add_administrator(folder: Path) -> str:
+    """Do what the page says with the shipped `users.acl`. Returns the password."""
+    require_tool("openssl")
+    (folder / "users.acl").write_text((ROOT / "deploy" / "users.acl").read_text(encoding="utf-8"), encoding="utf-8")
+    lines = re.search(r"^   (password=.*)\n   (echo \"user admin .*)$", page("runbook.md"), re.MULTILINE)
+    assert lines is not None
+    script = "\n".join(lines.groups())
+    return subprocess.run(["sh", "-euc", script], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.mark.parametrize("kind", ["valkey", "redis"])
 async def test_its_administrator_may_run_its_commands_and_no_flush(tmp_path: Path, kind: str) -> None:
     """The user that the page tells to add to the shipped `users.acl`, on a real server."""
-    (tmp_path / "users.acl").write_text((ROOT / "deploy" / "users.acl").read_text(encoding="utf-8"), encoding="utf-8")
-    lines = re.search(r"^   (password=.*)\n   (echo \"user admin .*)$", page("runbook.md"), re.MULTILINE)
-    assert lines is not None
-    require_tool("openssl")
-    made = subprocess.run(["sh", "-euc", "\n".join(lines.groups())], cwd=tmp_path, capture_output=True, text=True, check=True)
+    admin = Dialer(2.0, 5.0, username="admin", password=add_administrator(tmp_path))
     (tmp_path / "data").mkdir()
     options = {"dir": str(tmp_path / "data"), "aclfile": str(tmp_path / "users.acl"), "min-replicas-to-write": "0"}
     binary = server_binary() if kind == "valkey" else require_tool("redis-server")
-    admin = Dialer(2.0, 5.0, username="admin", password=made.stdout.strip())
     server = Node(tmp_path, binary, options=options, dialer=admin, shipped=ROOT / "deploy" / "redis.conf")
     await server.start()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -83,10 +84,17 @@ def test_metrics_hide_from_proxies_and_other_names(shell: Shell) -> None:
 def test_states_are_seen_in_the_metrics(shell: Shell, heading: str) -> None:
     found = shell(commands(heading))
     assert 'stateroom_store_state{state="settled"} 1.0' in found
+    assert found.startswith("200\n") == heading.startswith("503")
 
 
 def test_hashes_of_keys_are_compared(shell: Shell) -> None:
-    assert len(shell(commands("Every user is signed out after a change")).split()[0]) == 64
+    text = section("Sessions are not shared between hosts")
+    of_file, of_variable = re.findall(r"^   (.*sha256sum.*)$", text, re.MULTILINE)
+    expected = hashlib.sha256(b"x").hexdigest()
+    assert shell(f"printf x > keys; COOKIE_KEYS_FILE=keys; {of_file}").split()[0] == expected
+    assert shell(of_variable).split()[0] == expected
+    unset = shell(f"unset COOKIE_KEYS; {of_variable}")
+    assert f"A hash that begins with `{unset[:8]}` means" in text
 
 
 def test_a_port_in_use_is_named(shell: Shell, tmp_path: Path) -> None:
@@ -125,7 +133,7 @@ def test_settings_that_it_names_exist() -> None:
         re.findall(r"\b(?:REDIS|COOKIE|SESSION|JOURNAL|DATABASE|DEGRADED|LOGIN|METRICS|PUBLIC|CORS|TRUSTED)_[A-Z_]+\b", text)
     )
     assert len(named) > 30
-    assert {name.lower() for name in named} <= set(Settings.model_fields)
+    assert {name.lower().removesuffix("_file") for name in named} <= set(Settings.model_fields)
 
 
 def test_metrics_that_it_names_exist() -> None:

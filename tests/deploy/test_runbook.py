@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from stateroom.backend.dial import Dialer
+from stateroom.drills.node import Node, server_binary
 
 from ..conftest import require_tool
 from ..documents import examples, page
@@ -61,3 +65,43 @@ def test_a_section_says_how_severe_its_alert_is(alert: str) -> None:
     assert section.strip().startswith(f"**{alerts()[alert]['labels']['severity']}.**")
     for part in ("**Users notice:**", "**Look:**", "**Do:**", "**The alert resolves**"):
         assert part in section
+
+
+def asked_of_redis() -> list[list[str]]:
+    """The commands that the page sends to Redis, in words. Options of redis-cli, such as `--latency`, are left out."""
+    text = page("runbook.md").partition("### First questions")[2]
+    found = re.findall(r"^ *redis (?:[A-Z]+|\"\$\(primary\)\") ([A-Z].*)$", text, re.MULTILINE)
+    return [shlex.split(line.partition(" | ")[0]) for line in found]
+
+
+def add_administrator(folder: Path) -> str:
+    """Do what the page says with the shipped `users.acl`. Returns the password."""
+    require_tool("openssl")
+    (folder / "users.acl").write_text((ROOT / "deploy" / "users.acl").read_text(encoding="utf-8"), encoding="utf-8")
+    lines = re.search(r"^   (password=.*)\n   (echo \"user admin .*)$", page("runbook.md"), re.MULTILINE)
+    assert lines is not None
+    script = "\n".join(lines.groups())
+    return subprocess.run(["sh", "-euc", script], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+async def test_its_administrator_may_run_its_commands_and_no_flush(tmp_path: Path, kind: str) -> None:
+    """The user that the page tells to add to the shipped `users.acl`, on a real server."""
+    admin = Dialer(2.0, 5.0, username="admin", password=add_administrator(tmp_path))
+    (tmp_path / "data").mkdir()
+    options = {"dir": str(tmp_path / "data"), "aclfile": str(tmp_path / "users.acl"), "min-replicas-to-write": "0"}
+    binary = server_binary() if kind == "valkey" else require_tool("redis-server")
+    server = Node(tmp_path, binary, options=options, dialer=admin, shipped=ROOT / "deploy" / "redis.conf")
+    await server.start()
+    try:
+        assert len(asked_of_redis()) > 30
+        for words in asked_of_redis():
+            assert await server.call("ACL", "DRYRUN", "admin", *words) == b"OK", words
+        for words in ["FLUSHALL"], ["FLUSHDB"]:
+            assert await server.call("ACL", "DRYRUN", "admin", *words) != b"OK", words
+        assert await server.call("ACL", "DRYRUN", "stateroom", "ACL", "LOG") != b"OK"
+        assert await server.call("ACL", "SETUSER", "stateroom", ">NEW") == b"OK"
+        assert await server.call("ACL", "SAVE") == b"OK"
+        assert await server.call("ACL", "LOAD") == b"OK"
+    finally:
+        await server.stop()

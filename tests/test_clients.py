@@ -1,4 +1,4 @@
-"""The examples of docs/clients.md, run unchanged against the service."""
+"""The examples of docs/clients.md for the command line, run unchanged against the service. tests/browser runs the page."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from stateroom import Settings
+from stateroom.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
+
 from .commands import Serving
 from .conftest import require_tool
-from .documents import examples
+from .documents import examples, page
 
 PAGE = "clients.md"
 WALK = r"signed in as 1 for 35\d\d s\nhello Demo\nby bearer demo@example.com\nsigned out: logout\n"
@@ -91,27 +94,46 @@ def test_python_walks_also_where_it_has_to_wait(busy: str, tmp_path: Path, libra
 
 def test_another_service_verifies_a_token(serving: Serving, tmp_path: Path) -> None:
     base = f"http://127.0.0.1:{serving.port}"
-    body = json.dumps({"email": "demo@example.com", "password": "password123"}).encode()
-    with urlopen(Request(f"{base}/api/auth/token", body, {"Content-Type": "application/json"}), timeout=30) as response:
-        minted = json.load(response)
+    [step] = re.findall(r"^   ```sh\n(.*?)^   ```$", page(PAGE), re.MULTILINE | re.DOTALL)
+    token = run(["sh", "-ec", f'{step}echo "$TOKEN"'], tmp_path, base).strip()
     (tmp_path / "verify.py").write_text(program("python", "import jwt"), encoding="utf-8")
     words = [sys.executable, "verify.py"]
-    told = run(words, tmp_path, base, TOKEN=minted["access_token"])
-    assert told == f"user {minted['user']['id']} in session {minted['session_id']}\n"
-    header, claims, signature = minted["access_token"].split(".")
+    assert re.fullmatch(r"user 1 in session [A-Za-z0-9_-]{22}\n", run(words, tmp_path, base, TOKEN=token))
+    header, claims, signature = token.split(".")
     forged = f"{header}.{claims}.{signature[::-1]}"
     with pytest.raises(AssertionError, match=r"jwt\.exceptions"):
         run(words, tmp_path, base, TOKEN=forged)
 
 
 def test_javascript_walks_also_where_it_has_to_wait(busy: str, tmp_path: Path) -> None:
-    (tmp_path / "walk.mjs").write_text(program("js", "fetch"), encoding="utf-8")
+    (tmp_path / "walk.mjs").write_text(program("js", "process.env"), encoding="utf-8")
     assert re.fullmatch(WALK, run([require_tool("node"), "walk.mjs"], tmp_path, busy))
+
+
+def test_an_incorrect_password_is_not_a_session_that_ended(serving: Serving, tmp_path: Path) -> None:
+    programs = {
+        "by_aiohttp.py": program("python", "import aiohttp"),
+        "by_httpx.py": program("python", "import httpx"),
+        "by_node.mjs": program("js", "process.env"),
+    }
+    for name, content in programs.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        words = [sys.executable if name.endswith(".py") else require_tool("node"), name]
+        with pytest.raises(AssertionError, match=r"Refused.*: invalid-credentials: invalid credentials; check"):
+            run(words, tmp_path, f"http://127.0.0.1:{serving.port}", PASSWORD="not this one")
+
+
+def test_the_environment_on_the_page_is_that_of_make_run(tmp_path: Path) -> None:
+    exports = examples(PAGE, "sh")[0]
+    told = subprocess.run(
+        ["sh", "-ec", f'{exports}echo "$B $EMAIL $PASSWORD"'], capture_output=True, text=True, check=True, cwd=tmp_path
+    ).stdout
+    assert told == f"http://127.0.0.1:{Settings.model_fields['port'].default} {DEMO_EMAIL} {DEMO_PASSWORD}\n"
 
 
 def test_curl_walks_also_where_it_has_to_wait(serving: Serving, busy: str, tmp_path: Path) -> None:
     require_tool("curl")
-    cookie, bearer, patient = examples(PAGE, "sh")
+    _, cookie, bearer, patient = examples(PAGE, "sh")
     base = f"http://127.0.0.1:{serving.port}"
     signed_in, check, profile = answers(run(["sh", "-ec", cookie], tmp_path, base))
     assert signed_in["message"] == "login successful"

@@ -59,7 +59,7 @@ async def test_the_detail_says_more_than_the_short_error(aiohttp_client: Aiohttp
 @pytest.mark.parametrize(
     ("error", "short", "detail"),
     [
-        (errors.InvalidCredentials(), "invalid credentials", "check the email address and the password, and whether the account is disabled"),
+        (errors.InvalidCredentials(), "invalid credentials", "check the email and the password; a disabled account cannot sign in"),
         (errors.SessionEnded("logout"), "session ended: logout", "sign in again"),
         (errors.Saturated("33 wait", retry_after=3), "too many sign-ins at once", "try again in 3 s"),
         (

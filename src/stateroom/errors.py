@@ -123,7 +123,7 @@ class InvalidCredentials(Unauthenticated):
 
     slug = "invalid-credentials"
     title = "invalid credentials"
-    advice = "check the email address and the password, and whether the account is disabled"
+    advice = "check the email and the password; a disabled account cannot sign in"
 
 
 class ForeignOrigin(StateroomError):

@@ -182,7 +182,8 @@ async def test_why_a_session_ended_is_said_in_words(service: ServiceClient, visi
         ("expired", "You were signed out after some time."),
         (
             "limit",
-            "You can be signed in on 100 devices at the same time, so we signed you out on this device, where you had signed in first.",
+            "You can be signed in on 100 devices at the same time, "
+            "so we signed you out on this device, where you had signed in first.",
         ),
     ]:
         await visitor.sign_in()
@@ -210,9 +211,9 @@ class TestLimit:
         desktop, phone = devices
         page = await phone.open("/account")
         assert (
-            "You can be signed in on 2 devices at the same time. If you sign in on another device, you are signed out where you signed in first."
-            in page.text
-        )
+            "You can be signed in on 2 devices at the same time. "
+            "If you sign in on another device, you are signed out where you signed in first."
+        ) in page.text
         third = await new_visitor()
         page = await third.sign_in()
         assert (

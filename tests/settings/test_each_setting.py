@@ -266,8 +266,10 @@ def test_an_empty_value_counts_as_none(name: str, monkeypatch: pytest.MonkeyPatc
         (
             "REDIS_PORT",
             "tcp://10.0.0.1:6379",
-            "REDIS_PORT: Kubernetes or Docker has set this variable for a service of this name; set it to a port number, or put "
-            "`enableServiceLinks: false` into the spec of the pod",
+            (
+                "REDIS_PORT: Kubernetes or Docker has set this variable for a service of this name; "
+                "set it to a port number, or put `enableServiceLinks: false` into the spec of the pod"
+            ),
         ),
         ("REDIS_TLS", "maybe", "REDIS_TLS: must be true or false"),
         ("REDIS_MODE", "x", "REDIS_MODE: must be embedded, single, sentinel or cluster"),

@@ -88,7 +88,8 @@ def serve(
 ) -> None:
     """Run the service in the foreground.
 
-    SIGTERM stops it after the requests in progress are finished. SIGHUP makes it read its files of keys, passwords and certificates again.
+    SIGTERM stops it after the requests in progress are finished.
+    SIGHUP makes it read its files of keys, passwords and certificates again.
     """
     from ..private import hide_new_files
     from ..serving import process, supervisor

@@ -171,8 +171,8 @@ def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[F
             "so the service does not start"
         )
         fix = (
-            "if this host belongs to that deployment, set the DATABASE_URL of its other hosts; if not, set a REDIS_KEY_PREFIX of its "
-            "own; if the other user database no longer exists, run `stateroom db adopt`, which ends every session in this Redis"
+            "if this host belongs to that deployment, set the DATABASE_URL of its other hosts; if not, set a REDIS_KEY_PREFIX of "
+            "its own; if the other user database no longer exists, run `stateroom db adopt`, which ends every session in this Redis"
         )
         return [fault("fleet", FLEET, what, fix)]
     if not ids:

@@ -154,7 +154,7 @@ class Membership:
         if row.lease_ms is not None and row.lease_ms != lease.milliseconds:
             agreed = row.lease_ms / 1000
             raise SettingsError(
-                f"JOURNAL_LEASE: {lease.seconds:g} s here but {agreed:g} s in the user database; all workers and commands must have "
+                f"JOURNAL_LEASE: {lease.seconds:g} s here but {agreed:g} s in the user database; workers and commands must have "
                 f"the same value. Set it to {agreed:g} here. To change it everywhere, stop every worker and run "
                 f"`stateroom db lease {lease.seconds:g}`"
             )

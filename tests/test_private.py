@@ -65,7 +65,7 @@ def test_a_link_in_a_shared_folder_stops_startup(tmp_path: Path, command: Comman
     path.symlink_to(tmp_path / "elsewhere")
     ended = command("serve", STATE_DIR=path)
     assert ended.returncode == 2
-    assert "is a symbolic link, in a folder that everybody can write to" in ended.stderr
+    assert "is a symbolic link, in a folder that all users can write to" in ended.stderr
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -84,7 +84,7 @@ def test_the_shared_folder_itself_is_refused_and_keeps_its_mode(tmp_path: Path, 
     shared = shared_folder(tmp_path)
     ended = command("serve", STATE_DIR=shared)
     assert ended.returncode == 2
-    assert "name a folder of its own" in ended.stderr
+    assert "name a folder for Stateroom alone" in ended.stderr
     assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
 
 

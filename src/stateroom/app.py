@@ -123,7 +123,9 @@ async def _prepare_accounts(app: web.Application) -> None:
         with contextlib.suppress(Conflict):  # another process has locked it, or its owner has changed the password
             await manager.revoke_all(user.id, reason="disabled", in_transaction=lock)
             log.warning(
-                "demo_account_locked", email=user.email, fix="nothing to do; it can sign in on an embedded loopback service only"
+                "demo_account_locked",
+                email=user.email,
+                fix="none needed: it works only with the embedded server and a loopback HOST",
             )
 
 

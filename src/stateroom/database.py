@@ -55,7 +55,7 @@ _REFUSALS = {
     "28": "the server refuses this user or password; correct the user and the password",
     "3D": "the server has no such database; create it, or name another",
     "42501": "this user may not use or change the schema; grant it USAGE and, for `stateroom db upgrade`, CREATE",
-    "42704": "the server does not know a parameter of the URL; remove it",
+    "42704": "the server does not know a parameter after the ? in the URL; remove that parameter",
 }
 
 metadata = MetaData(
@@ -128,7 +128,9 @@ class Database:
             log.warning("database_unavailable", detail=error.detail, fix="check that the server of DATABASE_URL runs")
             return
         if is_behind:
-            raise SettingsError(f"DATABASE_URL: the schema is at {at or 'nothing'}, which is too old; run `stateroom db upgrade`")
+            raise SettingsError(
+                f"DATABASE_URL: the tables are those of an older release (revision {at or 'none'}); run `stateroom db upgrade`"
+            )
 
     async def upgrade(self) -> None:
         """Bring the schema to the newest revision. If several processes do this at once, they take turns."""
@@ -298,7 +300,7 @@ def _postgres_dsn(settings: Settings) -> str:
         raise SettingsError("DATABASE_URL is not a URL; " + _EXAMPLE)
     if scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
         raise SettingsError(
-            f"DATABASE_URL begins with {scheme}://; use postgresql:// or sqlite:///, or none for library use without a database"
+            f"DATABASE_URL begins with {scheme}://; use postgresql:// or sqlite:///, or none for the library without one"
         )
     return f"postgresql://{rest}"
 

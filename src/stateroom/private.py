@@ -103,7 +103,8 @@ def _check_way(folder: Path, setting: str) -> None:
         if stat.S_ISLNK(found.st_mode) or found.st_uid not in {os.geteuid(), 0}:
             what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "another user's folder"
             raise SettingsError(
-                f"{setting}: {entry} is {what}, in a folder that everybody can write to; name a folder that is yours alone"
+                f"{setting}: {entry} is {what}, in a folder that all users can write to; "
+                "name a folder that only the user of the service can write to"
             )
 
 
@@ -115,14 +116,16 @@ def _close_folder(folder: Path, setting: str) -> None:
         # Kubernetes gives a volume to a group (fsGroup), and the owner stays root. The files in it are ours alone.
         if found.st_mode & _OTHERS:
             raise SettingsError(
-                f"{setting}: {folder} belongs to another user, and everybody can open it; "
-                "name a folder in it, which Stateroom makes"
+                f"{setting}: {folder} belongs to another user, and all users can open it; "
+                "name a new folder inside of it, which Stateroom makes"
             )
         return
     foreign = next((path.name for path in folder.iterdir() if not _is_ours(path.name) and path.name != _OF_FILE_SYSTEM), None)
     if found.st_mode & stat.S_ISVTX or foreign is not None:
         holds = f" and it holds {foreign}, which is not Stateroom's" if foreign is not None else ""
-        raise SettingsError(f"{setting}: other users can open {folder},{holds}; name a folder of its own, or run chmod 700 on it")
+        raise SettingsError(
+            f"{setting}: other users can open {folder},{holds}; name a folder for Stateroom alone, or run chmod 700 on this folder"
+        )
     folder.chmod(FOLDER_MODE)
     log.warning("state_folder_closed", folder=str(folder), mode_before=f"{stat.S_IMODE(found.st_mode):o}")
 

@@ -353,7 +353,7 @@ async def test_a_user_who_may_not_ask_for_news_costs_the_copies_only(node: Node)
             finally:
                 await client.aclose()
         assert [entry["fix"] for entry in logs if entry["event"] == "near_cache_off"] == (
-            [] if keeps else ["allow +client|tracking to the user (deploy/users.acl)"]
+            [] if keeps else ["give the Redis user of the service the right +client|tracking, as in deploy/users.acl"]
         )
 
 

@@ -96,7 +96,7 @@ def test_no_address_is_one_line_and_exit_2(command: Command) -> None:
         (0, "0 sessions ended"),
         (1, "1 session ended"),
         (2, "2 sessions ended"),
-        (None, "all sessions ended (their number is unknown, because Redis is unavailable)"),
+        (None, "all these sessions have ended; their number is unknown, because Redis is unavailable"),
     ],
 )
 def test_a_count_has_the_noun_in_its_number(count: int | None, words: str) -> None:
@@ -149,6 +149,6 @@ def test_the_lease_is_changed_from_the_shell(serving: Serving, command: Command)
     assert "JOURNAL_LEASE=2" in command("db", "lease", "2").stdout
     stopped = command("users", "list")
     assert stopped.returncode == 2
-    assert "JOURNAL_LEASE: 0.5 s here, 2 s in the user database" in stopped.stderr
+    assert "JOURNAL_LEASE: 0.5 s here but 2 s in the user database" in stopped.stderr
     assert command("db", "lease", "0.5").returncode == 0
     assert command("users", "list").returncode == 0

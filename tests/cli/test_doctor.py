@@ -36,7 +36,7 @@ def test_while_the_service_is_stopped_it_is_good_too(serving: Serving, command: 
     assert serving.stop() == 0
     result = command("doctor")
     assert result.returncode == 0, result.stdout
-    assert "it does not run; `stateroom serve` starts it" in result.stdout
+    assert "the server does not run; `stateroom serve` starts it" in result.stdout
 
 
 def test_a_fault_is_a_line_with_its_fix_below_and_exit_1(command: Command) -> None:

@@ -71,18 +71,21 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
         (["--target", "http://127.0.0.1:1"], "--target and --sentinels work only together"),
         (
             ["flush", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"],
-            "with --target only manual-failover can be played",
+            "with --target you can play only manual-failover",
         ),
         (["--target", "http://127.0.0.1:1", "--sentinels", "nowhere"], "is not host:port"),
-        (["--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1", "--yes"], "no majority of the Sentinels"),
+        (["--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1", "--yes"], "too few Sentinels reply"),
         (["nonsense", "--compose"], "no scenario nonsense for containers"),
-        (["--compose", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"], "--compose and --target name two stacks"),
+        (
+            ["--compose", "--target", "http://127.0.0.1:1", "--sentinels", "127.0.0.1:1"],
+            "--compose and --target cannot be used together",
+        ),
         (["flush", "--report", "empty.py/out"], "--report: cannot write to empty.py/out: Not a directory; give another folder"),
         (["flush", "--json", "none/drill.json"], "--json: cannot write none/drill.json: No such file or directory"),
         (["flush", "--picture", "none/drill.svg"], "--picture: cannot write none/drill.svg: No such file or directory"),
         (["flush", "kill-primary", "--picture", "drill.svg"], "--picture draws one scenario, not 2; give one"),
         (["--picture", "drill.svg"], "for example kill-primary"),
-        (["--compose", "--picture", "drill.svg"], "--picture draws a drill that this command starts"),
+        (["--compose", "--picture", "drill.svg"], "--picture works only without --compose"),
     ],
 )
 def test_what_cannot_be_played_is_one_line(tmp_path: Path, words: list[str], says: str) -> None:

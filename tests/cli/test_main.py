@@ -71,7 +71,10 @@ def test_what_fails_is_one_line_and_exit_1(serving: Serving, command: Command) -
 
 
 def test_healthcheck_fails_where_nothing_serves(command: Command) -> None:
-    assert command("healthcheck", PORT=1).returncode == 1
+    result = command("healthcheck", PORT=1)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("stateroom: GET http://127.0.0.1:1/livez: connection refused; ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_db_upgrade_says_where_the_schema_is(serving: Serving, command: Command) -> None:

@@ -93,7 +93,7 @@ async def test_rights_that_its_user_lacks_are_found(make: Any, postgres: Postgre
     narrow = make(f"postgresql://narrow:narrow@127.0.0.1:{postgres.port}/{name}")
     findings = {finding.check: finding for finding in (await look_at_database(narrow)).findings}
     assert findings["database-rights"].what == (
-        "its user lacks INSERT on session_ends, UPDATE on session_ends, DELETE on session_ends"
+        "the user in DATABASE_URL lacks INSERT on session_ends, UPDATE on session_ends, DELETE on session_ends"
     )
 
 

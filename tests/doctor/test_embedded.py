@@ -48,7 +48,7 @@ async def test_one_that_hangs_is_found_and_one_that_is_gone_is_none(settings: Se
         await server.stop()
     report = await examine(settings)
     assert {finding.level for finding in report.findings} == {Level.OK}
-    assert "it does not run" in report.findings[1].what
+    assert "the server does not run" in report.findings[1].what
 
 
 async def test_a_folder_of_another_user_is_a_line_with_its_mend(settings: Settings) -> None:

@@ -111,7 +111,7 @@ async def test_a_fleet_with_another_database_is_found(good: Good, tmp_path: Path
     finding = await only(settings, "fleet")  # A database without an id would make a new one.
     await database.aclose()
     assert await only(settings, "fleet") == finding
-    assert "give every host the same DATABASE_URL" in finding.fix
+    assert "set the DATABASE_URL of its other hosts" in finding.fix
 
 
 async def test_a_sentinel_that_hangs_is_found_soon_and_hides_nothing(good: Good) -> None:

@@ -97,7 +97,7 @@ async def _answers(door: Door, process: asyncio.subprocess.Process, log: Path) -
 
 def documented() -> Table:
     """The page's table: words, by proxy and by case."""
-    lines = re.findall(r"^\| (.*) \|$", page(PAGE).split("## What becomes of a request", 1)[1], re.MULTILINE)
+    lines = re.findall(r"^\| (.*) \|$", page(PAGE).split("## Tested requests and their results", 1)[1], re.MULTILINE)
     rows = [line.split(" | ") for line in lines]
     return {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[2:]}
 

@@ -52,7 +52,7 @@ def test_it_asks_first_and_ends_the_sessions_of_accounts_that_the_database_lacks
 
     asked = fleet.host.run(*REVOKE, given="n\n")
     assert asked.returncode == 1
-    assert "Sign everybody out" in asked.stdout
+    assert "Sign out all users" in asked.stdout
     assert {two.whom(*each) for each in credentials.values()} == {ada}
     assert fleet.seen(bobs) == {bob}
 

@@ -82,7 +82,7 @@ def test_a_copy_of_productions_database_is_no_staging_until_it_has_an_identity_o
         elsewhere = make_store()
         staging = Host(tmp_path / "staging", elsewhere.node, database.copy(), DEPLOYMENT="staging", **KEYS)
         line = staging.refusal()
-        assert "DEPLOYMENT: staging here, production in the user database" in line
+        assert "DEPLOYMENT: staging here but production in the user database" in line
         assert "stateroom db adopt --new-identity" in line
         adopted = staging.run("db", "adopt", "--new-identity", "--yes")
         assert adopted.returncode == 0, adopted.stderr

@@ -98,7 +98,7 @@ def test_the_log_has_no_password_cookie_or_key(tmp_path: Path) -> None:
         service.call("GET", "/api/profile", cookie="session_id=a-mangled-value")
         service.call("POST", "/api/auth/logout", cookie=cookie)
         service.stop()
-        log = service.output.split("state is kept in", 1)[1]
+        log = service.output.split("sessions and users are stored in", 1)[1]
     secrets = ["password123", "not-the-password", "a-mangled-value", cookie.split("=", 1)[1]]
     secrets += [path.read_text().strip() for path in (tmp_path / "var").iterdir() if path.suffix in {".password", ".key"}]
     assert len(secrets) > 4

@@ -266,7 +266,10 @@ def test_an_empty_value_counts_as_none(name: str, monkeypatch: pytest.MonkeyPatc
         (
             "REDIS_PORT",
             "tcp://10.0.0.1:6379",
-            "REDIS_PORT: Kubernetes or Docker has set this variable for a service; set a port, or enableServiceLinks: false",
+            (
+                "REDIS_PORT: Kubernetes or Docker has set this variable for a service of this name; "
+                "set it to a port number, or put `enableServiceLinks: false` into the spec of the pod"
+            ),
         ),
         ("REDIS_TLS", "maybe", "REDIS_TLS: must be true or false"),
         ("REDIS_MODE", "x", "REDIS_MODE: must be embedded, single, sentinel or cluster"),
@@ -277,7 +280,7 @@ def test_an_empty_value_counts_as_none(name: str, monkeypatch: pytest.MonkeyPatc
         ),
         ("REDIS_SENTINELS", "here", "REDIS_SENTINELS: 'here' is not host:port; write for example 127.0.0.1:26379 or [::1]:26379"),
         ("REDIS_HOST", "localhost:6379", "REDIS_HOST: must be a host without port and scheme; for example 127.0.0.1 or ::1"),
-        ("COOKIE_KEYS", "x", "COOKIE_KEYS: the key is not 32 bytes of base64url; make a key with `stateroom keys`"),
+        ("COOKIE_KEYS", "x", "COOKIE_KEYS: the key is not 32 bytes in base64url (43 characters); make a key with `stateroom keys`"),
     ],
 )
 def test_the_words(name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,15 +212,15 @@ class TestCookies:
             ({"session_name": "__Host-x", "cookie_path": "/app"}, "SESSION_NAME: a name with __Host- requires COOKIE_PATH=/"),
             ({"session_name": "__Host-x", "cookie_secure": False}, "SESSION_NAME: browsers drop a cookie named __Host-x"),
             ({"session_name": "__Secure-x", "cookie_secure": False}, "SESSION_NAME: browsers drop a cookie named __Secure-x"),
-            ({"cookie_samesite": "None", "cookie_secure": False}, "COOKIE_SAMESITE: browsers drop a cookie with None"),
+            ({"cookie_samesite": "None", "cookie_secure": False}, "COOKIE_SAMESITE: None requires a Secure cookie"),
             (
                 {"cookie_partitioned": True, "cookie_secure": False},
                 "COOKIE_PARTITIONED: browsers drop a partitioned cookie",
             ),
-            ({"cookie_partitioned": True}, "COOKIE_PARTITIONED: in a frame of another site, browsers send"),
+            ({"cookie_partitioned": True}, "COOKIE_PARTITIONED: requires COOKIE_SAMESITE=None, because browsers send"),
             (
                 {"cookie_partitioned": True, "cookie_samesite": "Lax"},
-                "COOKIE_PARTITIONED: in a frame of another site, browsers send",
+                "COOKIE_PARTITIONED: requires COOKIE_SAMESITE=None, because browsers send",
             ),
             ({"cookie_former": "example.com"}, "COOKIE_FORMER: a cookie named __Host-session cannot have had"),
             ({"cookie_former": "/app"}, "COOKIE_FORMER: a cookie named __Host-session cannot have had"),
@@ -243,7 +243,7 @@ class TestCookies:
 
     def test_only_the_embedded_mode_makes_a_key_of_its_own(self) -> None:
         assert refused(redis_host="redis", cookie_keys="") == (
-            "COOKIE_KEYS: required; make a key with `stateroom keys` and give every host the same"
+            "COOKIE_KEYS: required if Redis is not embedded; make a key with `stateroom keys` and set it on every host"
         )
 
 
@@ -252,7 +252,7 @@ class TestCookies:
     [
         ({"redis_mode": "sentinel"}, "REDIS_SENTINELS: required with REDIS_MODE=sentinel; for example 10.0.0.1:26379"),
         ({"redis_mode": "cluster"}, "REDIS_CLUSTER_NODES: required with REDIS_MODE=cluster; for example 10.0.0.1:6379"),
-        ({"redis_cluster_nodes": "10.0.0.1:6379", "redis_db": 1}, "REDIS_DB: a Cluster has only database 0; unset"),
+        ({"redis_cluster_nodes": "10.0.0.1:6379", "redis_db": 1}, "REDIS_DB: Redis Cluster has only database 0; unset"),
         (
             {"redis_sentinels": "10.0.0.1:26379", "redis_cluster_nodes": "10.0.0.1:6379"},
             "REDIS_SENTINELS: REDIS_CLUSTER_NODES is set too; unset one",
@@ -267,9 +267,15 @@ class TestCookies:
         ),
         ({"redis_sentinels": "10.0.0.1:26379", "database_url": None}, "DATABASE_URL: required with REDIS_MODE=sentinel"),
         ({"redis_cluster_nodes": "10.0.0.1:6379", "database_url": None}, "DATABASE_URL: required with REDIS_MODE=cluster"),
-        ({"journal_required": True}, "JOURNAL_REQUIRED: DATABASE_URL=none has no journal; name a database"),
-        ({"metrics_host": "127.0.0.1", "metrics_port": 8080, "host": "127.0.0.1"}, "METRICS_PORT: 8080 is also PORT; give"),
-        ({"metrics_host": "10.0.0.1", "metrics_port": 8080, "host": "0.0.0.0"}, "METRICS_PORT: 8080 is also PORT; give"),
+        ({"journal_required": True}, "JOURNAL_REQUIRED: requires a user database, and DATABASE_URL is none; name one"),
+        (
+            {"metrics_host": "127.0.0.1", "metrics_port": 8080, "host": "127.0.0.1"},
+            "METRICS_PORT: 8080 is the value of PORT already; give",
+        ),
+        (
+            {"metrics_host": "10.0.0.1", "metrics_port": 8080, "host": "0.0.0.0"},
+            "METRICS_PORT: 8080 is the value of PORT already; give",
+        ),
         ({"redis_pool_size": 1}, "REDIS_MIN_IDLE: is more than REDIS_POOL_SIZE; lower REDIS_MIN_IDLE or raise REDIS_POOL_SIZE"),
         ({"session_absolute_max_age": 60}, "SESSION_MAX_AGE: is longer than SESSION_ABSOLUTE_MAX_AGE; lower it"),
     ],

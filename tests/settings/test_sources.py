@@ -194,7 +194,7 @@ def test_files_that_cannot_be_read_are_told(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_wrong_value_in_a_file_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("keys").write_text(SECRET, encoding="utf-8")
     monkeypatch.setenv("COOKIE_KEYS_FILE", "keys")
-    assert refusal() == "COOKIE_KEYS: the key is not 32 bytes of base64url; make a key with `stateroom keys`"
+    assert refusal() == "COOKIE_KEYS: the key is not 32 bytes in base64url (43 characters); make a key with `stateroom keys`"
 
 
 def test_dotenv_that_is_no_text_is_told() -> None:
@@ -214,7 +214,10 @@ def test_keys_of_other_session_services_are_named_with_the_fix(name: str, place:
 
 def test_a_slip_in_code_is_told() -> None:
     assert refusal(sesion_max_age=60) == "SESION_MAX_AGE is not a setting of Stateroom; did you mean SESSION_MAX_AGE?"
-    assert refusal(colour="blue") == "COLOUR is not a setting of Stateroom; docs/settings.md lists the settings"
+    assert (
+        refusal(colour="blue")
+        == "COLOUR is not a setting of Stateroom; correct its name or remove it (docs/settings.md lists all settings)"
+    )
 
 
 def test_settings_do_not_change() -> None:

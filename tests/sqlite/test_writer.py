@@ -107,7 +107,7 @@ async def test_a_cancelled_caller_neither_writes_nor_holds_its_neighbours_up(dat
 async def test_a_step_that_could_not_begin_in_time_never_does(database: Database, path: Path) -> None:
     await database.write(adds("warm"))
     with held(path), at_most(CONNECT_TIMEOUT_SECONDS + 1):
-        with pytest.raises(DatabaseUnavailable, match="others write"):
+        with pytest.raises(DatabaseUnavailable, match="other processes write"):
             await database.write(adds("late"))
         assert await keys(database) == ["warm"], "readers are not held up"
     assert await database.write(adds("next")) == "next"

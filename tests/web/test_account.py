@@ -182,8 +182,10 @@ async def test_why_a_session_ended_is_said_in_words(service: ServiceClient, visi
         ("expired", "You were signed out after some time."),
         (
             "limit",
-            "You can be signed in on 100 devices at the same time, "
-            "so we signed you out on this device, where you had signed in first.",
+            (
+                "You can be signed in on 100 devices at the same time, "
+                "so we signed you out on this device, where you had signed in first."
+            ),
         ),
     ]:
         await visitor.sign_in()

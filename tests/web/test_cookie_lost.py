@@ -113,7 +113,7 @@ async def test_who_is_sent_back_by_an_application_that_the_cookie_does_not_reach
     assert answer.location == app
     answer = await browser.call("GET", f"/login?rd={app}")  # forward auth of the application knows nobody
     assert answer.status == 200
-    assert "set COOKIE_DOMAIN to a domain that wiki.example.com is in too" in answer.text
+    assert "set COOKIE_DOMAIN to a domain that contains wiki.example.com" in answer.text
 
 
 async def test_where_the_cookie_reaches_the_application_nobody_is_stopped(open_browser: Open) -> None:

@@ -132,8 +132,12 @@ class Passwords:
                 continue
             if not self._has_pepper_of(known[1]):
                 if self._pepper is None:
-                    raise SettingsError("PASSWORD_PEPPER is not set, but passwords were stored with it; set it again")
-                raise SettingsError("PASSWORD_PEPPER differs from the one that passwords were stored with; set that one again")
+                    raise SettingsError(
+                        "PASSWORD_PEPPER is not set, but it was set when the passwords were stored; set the old value again"
+                    )
+                raise SettingsError(
+                    "PASSWORD_PEPPER is not the value with which the passwords were stored; set the old value again"
+                )
             self._highest = max(self._highest, int(known[2]))
 
     async def hash(self, password: str) -> str:
@@ -150,7 +154,7 @@ class Passwords:
         """
         known = _KIND.match(stored or "")
         if known is not None and not self._has_pepper_of(known[1]):
-            log.error("password_pepper_missing", fix="set PASSWORD_PEPPER to the value that passwords were stored with")
+            log.error("password_pepper_missing", fix="set PASSWORD_PEPPER to the value that it had when the passwords were stored")
             known = None
         if known is None or stored is None:
             prepared, salt = self._prepare(password, self._pepper_tag), _salt(self._highest)

@@ -125,7 +125,9 @@ class Dialer:
         try:
             role = await connection.read_response()
         except NoPermissionError:
-            raise RedisError("the ACL user may not call ROLE; add +role (deploy/users.acl)") from None
+            raise RedisError(
+                "the Redis user of the service may not run ROLE; give it the right +role, as in deploy/users.acl"
+            ) from None
         if role[0] != b"master":
             raise RedisConnectionError("the server is a replica")
 

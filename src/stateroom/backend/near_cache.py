@@ -96,7 +96,11 @@ class NearCache:
             await connection.read_response()
         except ResponseError as error:
             if not self._has_warned:
-                log.warning("near_cache_off", reason=str(error), fix="allow +client|tracking to the user (deploy/users.acl)")
+                log.warning(
+                    "near_cache_off",
+                    reason=str(error),
+                    fix="give the Redis user of the service the right +client|tracking, as in deploy/users.acl",
+                )
             self._has_warned = True
             return
         self._is_tracking = True

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_UNREACHED = "check that Redis runs, and run `stateroom doctor` on this host; the service connects again by itself"
+
 # redis-py raises some error replies as connection errors.
 _ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
 
@@ -96,13 +98,15 @@ class ServerClient:
     async def start(self) -> None:
         error = await self._multiplexer.start()
         if isinstance(error, AuthenticationError):
-            raise SettingsError("REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set those of the server's ACL")
+            raise SettingsError(
+                "REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set a user and a password from the ACL of the server"
+            )
         if isinstance(error, SettingsError):
             raise error
         if error is None:
             await self._pool.warm()
         else:
-            log.warning("redis_away_at_start", reason=str(error))
+            log.warning("redis_away_at_start", reason=str(error), fix=_UNREACHED)
 
     async def aclose(self) -> None:
         await self._multiplexer.aclose()
@@ -211,7 +215,7 @@ class ServerClient:
 
     def _breaker_moved(self, state: BreakerState, reason: str) -> None:
         if state is BreakerState.OPEN and not self._is_away:
-            log.warning("redis_circuit_opened", reason=reason)
+            log.warning("redis_circuit_opened", reason=reason, fix=_UNREACHED)
         elif state is BreakerState.CLOSED:
             log.info("redis_circuit_closed")
         self._is_away = state is not BreakerState.CLOSED

@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as a JSON
 Email = Annotated[str | None, typer.Argument(metavar="EMAIL", show_default=False, help="The user's email address.")]
 RequiredEmail = Annotated[
     str | None,
-    typer.Argument(metavar="EMAIL", show_default=False, help="The user's email address. Required, unless --user gives it."),
+    typer.Argument(metavar="EMAIL", show_default=False, help="The user's email address. Required without --user."),
 ]
 UserOption = Annotated[str | None, typer.Option("--user", metavar="EMAIL", show_default=False, help="Another way to give EMAIL.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
@@ -24,7 +24,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 app = typer.Typer(name="stateroom", no_args_is_help=True, pretty_exceptions_enable=False)
 users = typer.Typer(no_args_is_help=True, help="List, disable, enable, export or erase users.")
 sessions = typer.Typer(no_args_is_help=True, help="List or end the sessions of users.")
-database = typer.Typer(no_args_is_help=True, help="Upgrade or change the user database.")
+database = typer.Typer(no_args_is_help=True, help="Upgrade the user database, or change how it and Redis belong together.")
 app.add_typer(users, name="users")
 app.add_typer(sessions, name="sessions")
 app.add_typer(database, name="db")
@@ -71,22 +71,25 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Session management that stays up when Redis doesn't."""
+    """Sign-in and sessions for your application. They keep working while Redis is unavailable."""
 
 
 @app.command()
 def serve(
     host: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. Without it, the setting HOST applies.")
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. Default: the setting HOST, or 127.0.0.1.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Port to listen on. Without it, the setting PORT applies.")
+        int | None, typer.Option(metavar="NUMBER", help="Port to listen on. Default: the setting PORT, or 8080.")
     ] = None,
-    workers: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Number of worker processes. They share the port.")] = 1,
+    workers: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="Number of worker processes on this port, for example one per CPU core.")
+    ] = 1,
 ) -> None:
     """Run the service in the foreground.
 
-    SIGTERM stops it after the requests in progress are finished. SIGHUP makes it read the files that its settings name again.
+    SIGTERM stops it after the requests in progress are finished.
+    SIGHUP makes it read its files of keys, passwords and certificates again.
     """
     from ..private import hide_new_files
     from ..serving import process, supervisor
@@ -105,27 +108,34 @@ def serve(
 @app.command()
 def drill(  # noqa: PLR0917 (options have names)
     scenarios: Annotated[
-        list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names of scenarios, or .py files. The default is all.")
+        list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Names of scenarios, or .py files. Default: all scenarios.")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write drill.html and drill.json to this folder.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures to this file as JSON.")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw one scenario to this SVG file, for a README.")] = None,
     peer: Annotated[
-        bool | None, typer.Option("--peer/--no-peer", help="Drill aiohttp-session too. The default is to, if it is installed.")
+        bool | None,
+        typer.Option("--peer/--no-peer", help="Drill aiohttp-session too, to compare. Default: yes, if it is installed."),
     ] = None,
-    compose: Annotated[bool, typer.Option("--compose", help="Drill the running stack of docker-compose.sentinel.yml.")] = False,
+    compose: Annotated[
+        bool,
+        typer.Option("--compose", help="Drill the running containers of docker-compose.sentinel.yml. It stops some of them."),
+    ] = False,
     target: Annotated[
-        str | None, typer.Option(metavar="URL", help="Drill your own running service. Only manual-failover is played.")
+        str | None,
+        typer.Option(metavar="URL", help="Run manual-failover on your running service: its Sentinels promote another server."),
     ] = None,
     sentinels: Annotated[str | None, typer.Option(metavar="HOST:PORT,...", help="The Sentinels of the --target.")] = None,
-    master_name: Annotated[str, typer.Option(help="The Sentinels' name for the primary of the --target.")] = "mymaster",
+    master_name: Annotated[
+        str, typer.Option(help="With --target: NAME in `sentinel monitor NAME ...` of the Sentinels.")
+    ] = "mymaster",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the drill would do, and do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --target: start without a question.")] = False,
 ) -> None:
-    """Break a Redis with Sentinels and measure what clients notice. Exit 0 only if every scenario passes.
+    """Start a Redis with Sentinels on this machine, break it, and measure what clients notice.
 
-    Starts servers, Sentinels and workers on loopback, and stops them afterwards.
+    Your own servers stay untouched, except with --compose or --target. Exit status 0: every scenario passed.
     """
     from . import drilling
 
@@ -135,9 +145,9 @@ def drill(  # noqa: PLR0917 (options have names)
     if (target is None) != (sentinels is None):
         raise SettingsError("--target and --sentinels work only together; give both or neither")
     if compose and target is not None:
-        raise SettingsError("--compose and --target name two stacks; give only one of them")
+        raise SettingsError("--compose and --target cannot be used together; give only one of them")
     if picture is not None and (compose or target is not None):
-        raise SettingsError("--picture draws a drill that this command starts; leave out --compose and --target")
+        raise SettingsError("--picture works only without --compose and --target; leave them out")
     results = drilling.Results(report, json, picture)
     if not dry_run:
         results.check()
@@ -155,14 +165,17 @@ def drill(  # noqa: PLR0917 (options have names)
 def doctor(
     as_json: AsJson = False,
     admin: Annotated[
-        str | None, typer.Option(metavar="NAME", help="An ACL user of the Redis servers with the right to run CONFIG GET.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A Redis user that may run CONFIG GET. Without it, the doctor cannot check some settings of Redis."
+        ),
     ] = None,
     admin_password_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A file with the password of --admin. Without it, the command asks for the password."),
     ] = None,
 ) -> None:
-    """Examine Redis, its Sentinels and the user database, and report what would go wrong in a failover.
+    """Check Redis, its Sentinels and the user database, and print what is wrong and how to fix it.
 
     It changes nothing. Exit status 0: no fault. 1: at least one fault. 2: a setting or an option is invalid.
     """
@@ -172,8 +185,10 @@ def doctor(
 
 
 @app.command()
-def keys(jwt: Annotated[bool, typer.Option("--jwt", help="Print a private key for JWT_KEYS instead.")] = False) -> None:
-    """Print a new key for COOKIE_KEYS."""
+def keys(
+    jwt: Annotated[bool, typer.Option("--jwt", help="Print a new private key for the setting JWT_KEYS instead.")] = False,
+) -> None:
+    """Print a new key for the setting COOKIE_KEYS. The service encrypts cookies with it."""
     from ..sessions.sealing.key_ring import new_key
     from ..sessions.sealing.token_keys import new_token_key
 
@@ -194,7 +209,7 @@ def openapi() -> None:
 
 @app.command()
 def healthcheck() -> None:
-    """Send a request to /livez of the service on this host. Exit status 0: it is alive. 1: it is not."""
+    """Send a request to /livez of the service at HOST and PORT. Exit status 0: it is alive. 1: it is not."""
     from .health import is_alive
 
     raise typer.Exit(0 if is_alive() else 1)
@@ -241,7 +256,7 @@ def export(email: RequiredEmail = None, user: UserOption = None, as_json: AsJson
 
 @users.command()
 def erase(email: RequiredEmail = None, user: UserOption = None, yes: Yes = False, as_json: AsJson = False) -> None:
-    """End all sessions of a user, then delete the account and all data that identifies the user. This cannot be undone."""
+    """Delete a user: all sessions, the account, and all data that identifies the user. This cannot be undone."""
     from .admin import run
     from .privacy import erase_user
 
@@ -258,7 +273,7 @@ def list_sessions(
     all_users: Annotated[bool, typer.Option("--all", help="List the sessions of all users.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the live sessions of one user (EMAIL) or of all users (--all).
+    """Print the live sessions of one user (EMAIL) or of all users (--all): email, id, last access, address, device.
 
     The first line is a header. For scripts, use --json.
     """
@@ -276,7 +291,7 @@ def revoke(
     yes: Annotated[bool, typer.Option("--yes", help="With --all: do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """End all sessions of one user (EMAIL) or of all users (--all). This cannot be undone."""
+    """Sign out one user (EMAIL) or all users (--all) on every device. This cannot be undone."""
     from .admin import existing_stores, revoke_everybody, revoke_sessions, run
 
     address = _one_or_all(email, user, all_users=all_users)
@@ -285,13 +300,13 @@ def revoke(
         return
     if not yes:
         stores = existing_stores()
-        typer.confirm(f"{stores}\nThis cannot be undone. Sign everybody out, on every device?", abort=True)
+        typer.confirm(f"{stores}\nThis cannot be undone. Sign out all users on every device?", abort=True)
     run(revoke_everybody, as_json=as_json)
 
 
 @database.command()
 def upgrade() -> None:
-    """Upgrade the user database to the current schema."""
+    """Bring the tables of the user database to this release."""
     from .admin import upgrade_database
 
     upgrade_database()
@@ -299,9 +314,13 @@ def upgrade() -> None:
 
 @database.command()
 def lease(
-    seconds: Annotated[float, typer.Argument(metavar="SECONDS", help="The new JOURNAL_LEASE of every worker, in seconds.")],
+    seconds: Annotated[float, typer.Argument(metavar="SECONDS", help="The new value of JOURNAL_LEASE, in seconds.")],
 ) -> None:
-    """Change the journal lease of the deployment. Stop every worker first."""
+    """Store another JOURNAL_LEASE in the user database.
+
+    All workers must have this value, because they use it to agree on sign-outs. Stop every worker first, and start it with the
+    new value afterwards.
+    """
     from .admin import set_lease
 
     set_lease(seconds)
@@ -311,20 +330,20 @@ def lease(
 def adopt(
     new_identity: Annotated[
         bool,
-        typer.Option("--new-identity", help="First give the user database a new deployment id. A copied database needs this."),
+        typer.Option("--new-identity", help="Needed if the user database is a copy of another one: give it a new identity first."),
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Take over a Redis that belongs to another user database, and end every session in it.
+    """Make Redis belong to this user database, for example after the old user database was lost.
 
-    Stop every worker first. This cannot be undone.
+    It ends every session in this Redis. Stop every worker first. This cannot be undone.
     """
     from .admin import adopt, store_and_database
 
     stores = store_and_database()
     if not yes:
         typer.confirm(
-            f"{stores}\nThis cannot be undone. Take over this Redis for this user database, and end every session in it?",
+            f"{stores}\nThis cannot be undone. Make this Redis belong to this user database, and end every session in Redis?",
             abort=True,
         )
     adopt(has_new_identity=new_identity)

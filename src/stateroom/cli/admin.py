@@ -97,9 +97,7 @@ def store_and_database() -> NamedStores:
     """The Redis and the user database of the settings. Raises `SettingsError` if there is no user database."""
     settings = Settings.load()
     if not settings.has_database:
-        raise SettingsError(
-            "DATABASE_URL is none, so there is no user database that can take over a Redis; name one in DATABASE_URL"
-        )
+        raise SettingsError("DATABASE_URL is none, but `stateroom db adopt` needs a user database; name one in DATABASE_URL")
     check_database_exists(settings)
     return NamedStores.of(settings)
 
@@ -121,7 +119,7 @@ def upgrade_database() -> None:
         database = Database(settings)
         try:
             await database.upgrade()
-            print(f"the schema of {NamedStores.of(settings).database} is at revision {await database.revision()}")
+            print(f"{NamedStores.of(settings).database} has the tables of this release (revision {await database.revision()})")
         finally:
             await database.aclose()
 
@@ -132,7 +130,7 @@ def set_lease(seconds: float) -> None:
     """Change the lease in the user database, which every worker of the deployment must have. `seconds`: the new lease."""
     settings = _prepared(Settings(journal_lease=seconds))
     if not settings.has_database:
-        raise SettingsError("DATABASE_URL is none, so there is no user database with a lease; name one in DATABASE_URL")
+        raise SettingsError("DATABASE_URL is none, but the lease is stored in a user database; name one in DATABASE_URL")
     check_database_exists(settings)
 
     async def change() -> None:
@@ -141,7 +139,7 @@ def set_lease(seconds: float) -> None:
             await database.prepare()
             await Journal(database, settings.longest_session_ms).set_lease(round(settings.journal_lease * 1000))
             place, lease = NamedStores.of(settings).database, f"{settings.journal_lease:g}"
-            print(f"the lease in {place} is now {lease} s; start every worker with JOURNAL_LEASE={lease}")
+            print(f"JOURNAL_LEASE is now {lease} s in {place}; start every worker and run every command with JOURNAL_LEASE={lease}")
         finally:
             await database.aclose()
 
@@ -239,7 +237,7 @@ def adopt(*, has_new_identity: bool) -> None:
             await client.aclose()
             await database.aclose()
         stores = NamedStores.of(settings)
-        print(f"the user database ({stores.database}) and Redis ({stores.store}) now belong together; every session there ended")
+        print(f"{stores.store} now belongs to the user database {stores.database}; every session in it has ended")
 
     asyncio.run(act())
 

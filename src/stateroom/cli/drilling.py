@@ -115,7 +115,7 @@ def on_target(
 
     if list(given) not in ([], ["manual-failover"]):
         raise UnknownScenario(
-            "with --target only manual-failover can be played, because the other scenarios need access to the servers' processes"
+            "with --target you can play only manual-failover, because the other scenarios need access to the servers' processes"
         )
     try:
         addresses = [parse_address(part.strip()) for part in sentinels.split(",")]

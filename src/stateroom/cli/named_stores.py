@@ -18,7 +18,7 @@ from ..errors import SettingsError
 if TYPE_CHECKING:
     from ..settings import Settings
 
-_FIX = "run this command in the service's folder with the service's settings, or start the service once"
+_FIX = "run this command in the service's folder, with the service's settings; start a new service once with `stateroom serve`"
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,9 @@ async def erase_user(service: Service, email: str) -> Answer:
     security_event("erase", user_id=user.id, count=count)
     lines = [f"{user.email} is erased; {ended(count)}"]
     if count is None:
-        lines.append("the data of these sessions is deleted when Redis is available again, or when the sessions expire")
+        lines.append(
+            "Redis still holds the data of these sessions; it is deleted when Redis is available again, or when the sessions expire"
+        )
     return Answer(lines, {"erased": user.email, "sessions_ended": count})
 
 

@@ -38,7 +38,9 @@ class DatabaseFindings:
 async def look_at_database(settings: Settings) -> DatabaseFindings:
     """Examine the user database. A fault of the database becomes a finding, not an exception."""
     if not settings.has_database:
-        what = "DATABASE_URL is none, so there is no journal: a sign-out is only as durable as Redis, and there is no degraded mode"
+        what = (
+            "DATABASE_URL is none: if Redis loses data, ended sessions can come back; while Redis is unavailable, requests get 503"
+        )
         return DatabaseFindings([warning("no-journal", WHERE, what, "name a PostgreSQL database in DATABASE_URL")])
     database = Database(settings)
     try:
@@ -122,7 +124,7 @@ async def _postgres(database: Database) -> list[Finding]:
 def _standby(state: Mapping[str, Any]) -> list[Finding]:
     if not state["standby"]:
         return []
-    what = "it is a read-only standby, so nobody can sign in or out"
+    what = "the user database is a read-only standby, so nobody can sign in or out"
     return [
         fault(
             "database-standby", WHERE, what, "name the primary in DATABASE_URL, or several hosts and target_session_attrs=primary"
@@ -143,7 +145,7 @@ def _durability(state: Mapping[str, Any]) -> list[Finding]:
 def _rights(lacking: list[str]) -> list[Finding]:
     if not lacking:
         return []
-    what = f"its user lacks {', '.join(lacking)}"
+    what = f"the user in DATABASE_URL lacks {', '.join(lacking)}"
     return [
         fault(
             "database-rights", WHERE, what, "run GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO that user"
@@ -169,10 +171,10 @@ def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[F
             "so the service does not start"
         )
         fix = (
-            "give every host the same DATABASE_URL, or give this deployment its own REDIS_KEY_PREFIX; if the other user database "
-            "no longer exists, run `stateroom db adopt`, which takes over this Redis and ends every session in it"
+            "if this host belongs to that deployment, set the DATABASE_URL of its other hosts; if not, set a REDIS_KEY_PREFIX of "
+            "its own; if the other user database no longer exists, run `stateroom db adopt`, which ends every session in this Redis"
         )
         return [fault("fleet", FLEET, what, fix)]
     if not ids:
-        return [ok(FLEET, "Redis belongs to no deployment yet; the first worker that starts claims it")]
+        return [ok(FLEET, "Redis belongs to no deployment yet; the first worker that starts gives it to this user database")]
     return [ok(FLEET, "Redis and the user database belong together")]

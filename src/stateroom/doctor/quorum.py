@@ -35,7 +35,7 @@ def judge_quorum(sentinels: Sequence[Sentinel], settings: Settings) -> list[Find
     """Judge the Sentinels that answered."""
     if not sentinels:
         what = "no Sentinel names a primary, so the service cannot reach Redis and knows sessions from their cookies only"
-        return [fault("no-sentinel", WHERE, what, "fix the fault of each Sentinel above")]
+        return [fault("no-sentinel", WHERE, what, "correct the faults of the Sentinels above")]
     first = sentinels[0]
     findings = [
         *_votes(sentinels, len(settings.redis_sentinels)),
@@ -99,7 +99,7 @@ def _membership(sentinels: Sequence[Sentinel], settings: Settings) -> Iterator[F
         yield warning(
             "even-sentinels",
             WHERE,
-            f"there are {known} Sentinels; they survive no more failures than {known - 1} would, and a network fault can part them "
+            f"there are {known} Sentinels; they survive as many failures as {known - 1} do, and a network fault can split them "
             "into two halves without a majority",
             f"run {known + 1} Sentinels, or {known - 1}",
         )
@@ -127,14 +127,14 @@ def _unlisted(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Findin
             yield warning(
                 "sentinel-gone",
                 WHERE,
-                f"the Sentinels still count {address}, which does not answer; therefore an election needs a larger majority",
+                f"the Sentinels still count {address}, which does not answer; therefore more of the others must agree",
                 "start it; if it is removed for good, run SENTINEL RESET on the other Sentinels, one after the other",
             )
         else:
             yield warning(
                 "sentinel-unlisted",
                 WHERE,
-                f"{address} votes too, but REDIS_SENTINELS does not name it, so the service counts with another majority",
+                f"{address} votes too, but REDIS_SENTINELS does not name it, so the service computes the majority wrongly",
                 "name every Sentinel in REDIS_SENTINELS",
             )
 

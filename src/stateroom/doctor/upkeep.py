@@ -28,11 +28,14 @@ def judge_upkeep(server: Server) -> list[Finding]:
         return []
     fsync = "" if server.config is None else f" (appendfsync {server.config.get('appendfsync', 'unknown')})"
     used, limit = server.number("used_memory"), server.number("maxmemory")
-    room = f"of {_size(limit)} (maxmemory)" if limit else "without a maxmemory"
+    room = f"with a maxmemory of {_size(limit)}" if limit else "without a maxmemory"
     return [
         *_version(server),
         *(list(_disk(server)) or [ok(server.where, f"AOF is on{fsync}, and its last writes to disk succeeded")]),
-        *(list(_memory(server, used, limit)) or [ok(server.where, f"noeviction; {_size(used)} used {room}")]),
+        *(
+            list(_memory(server, used, limit))
+            or [ok(server.where, f"maxmemory-policy is noeviction, and {_size(used)} of memory is used, {room}")]
+        ),
     ]
 
 

@@ -44,7 +44,8 @@ class Engine:
                     await engine.container(SERVERS[0])
                     return engine
         raise DrillError(
-            f"neither docker nor podman has a stack {project}; start it as docs/compose.md says, or set COMPOSE_PROJECT_NAME"
+            f"neither docker nor podman has a stack {project}; "
+            "run `docker compose -f docker-compose.sentinel.yml up`, or set COMPOSE_PROJECT_NAME"
         )
 
     async def run(self, *words: str) -> str:

@@ -49,7 +49,9 @@ class Target:
         named = Counter(await asyncio.gather(*(self._named(sentinel) for sentinel in self.sentinels)))
         address, votes = named.most_common(1)[0]
         if not address or votes * 2 <= len(self.sentinels):
-            raise TargetError(f"no majority of the Sentinels names a primary of {self._name}; run `stateroom doctor`")
+            raise TargetError(
+                f"too few Sentinels reply, or they do not agree on the primary named {self._name}; run `stateroom doctor`"
+            )
         return address
 
     async def fail_over(self) -> None:
@@ -85,7 +87,8 @@ async def cookie_of(url: str, domain: str) -> str:
         raise TargetError(f"{url} does not respond: {error}") from None
     if not names:
         raise TargetError(
-            f"{url} responds to a registration with {response.status} and without a cookie; check that it is Stateroom's address"
+            f"{url} responds to a registration with status {response.status} and no cookie; "
+            "check that Stateroom runs at this address"
         )
     return names[0]
 

@@ -57,4 +57,8 @@ async def save_in_stream(current: RequestSession) -> None:
     if record.is_stored:
         await current.manager.save(current.session)
     elif record.delta():
-        log.error("session_not_saved", reason="no cookie can reach the visitor after the headers", fix="write before prepare()")
+        log.error(
+            "session_not_saved",
+            reason="no cookie can reach the visitor after the headers",
+            fix="write to the session before you call prepare()",
+        )

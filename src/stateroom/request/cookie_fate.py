@@ -95,23 +95,25 @@ def _loss(settings: Settings, address: str, set_by: str, *, is_secure: bool) -> 
     host, domain = _host(address), (settings.cookie_domain or "").removeprefix(".").lower()
     if is_secure and urlsplit(address).scheme == "http":
         fix = (
-            f"open {host} over https; if browsers do, let the proxy send X-Forwarded-Proto and name it in TRUSTED_PROXIES; "
-            "for plain http in a trusted network set COOKIE_SECURE=false"
+            f"open {host} with https; if you did, make the proxy send X-Forwarded-Proto, and add its address to TRUSTED_PROXIES; "
+            "for http without TLS in a trusted network, set COOKIE_SECURE=false"
         )
         return Loss("http", host, fix)
     if domain and host != domain and not host.endswith(f".{domain}"):
         return Loss(
-            "domain", host, f"COOKIE_DOMAIN is {domain}, and {host} is not in it; name a domain that both are in, or unset it"
+            "domain",
+            host,
+            f"COOKIE_DOMAIN is {domain}, and {host} is not in it; set a COOKIE_DOMAIN that contains {host}, or unset it",
         )
     if not domain and set_by and host != set_by:
         return Loss(
-            "other-host", host, f"the cookie belongs to {set_by} alone; set COOKIE_DOMAIN to a domain that {host} is in too"
+            "other-host", host, f"the cookie is for {set_by} only; set COOKIE_DOMAIN to a domain that contains {host} and {set_by}"
         )
-    fix = "let the browser accept cookies of this site, and let no proxy take Set-Cookie off"
+    fix = "check that the browser accepts cookies of this site, and that no proxy removes the header Set-Cookie"
     if domain:
-        fix += f"; browsers may know {domain} as a public suffix: then name a domain of your own in COOKIE_DOMAIN"
+        fix += f"; if {domain} is a public suffix, browsers refuse its cookies: then set COOKIE_DOMAIN to your own domain"
     if settings.cookie_path != "/":
-        fix += f"; COOKIE_PATH is {settings.cookie_path}, and the pages are under /"
+        fix += f"; set COOKIE_PATH=/ if the page is not under {settings.cookie_path}"
     return Loss("unknown", host, fix)
 
 

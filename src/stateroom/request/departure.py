@@ -77,7 +77,7 @@ class Departure(msgspec.Struct, eq=False):  # made in C: there is one for each r
             try:
                 current.reissue |= await manager.save(current.session)
             except (StateroomError, TypeError, ValueError) as error:
-                fix = "write inside of the middleware of stateroom.setup: a middleware that is appended later runs inside of it"
+                fix = "write to the session in a handler, or in a middleware that is appended after stateroom.setup(app)"
                 log.error("session_not_saved", reason=str(error), fix=fix)
 
     async def _give_cookie(self, status: int, headers: CIMultiDict[str]) -> bool:

@@ -144,8 +144,9 @@ class DoubledCookieJudge:
 def advice(name: str) -> str:
     """What the operator can do against several cookies of this name."""
     return (
-        f"browsers keep several cookies named {name}; say in COOKIE_FORMER what COOKIE_DOMAIN and COOKIE_PATH were before; "
-        "if another site of the domain has the name too, set another SESSION_NAME"
+        f"browsers keep several cookies named {name}; "
+        "if COOKIE_DOMAIN or COOKIE_PATH changed, set COOKIE_FORMER to the old domain and path, "
+        "for example example.com/app; if another site of the domain uses the name too, set another SESSION_NAME"
     )
 
 

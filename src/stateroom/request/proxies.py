@@ -100,7 +100,7 @@ class Proxies:
             self._has_warned = True
             fix = "if this is your proxy, add its network to TRUSTED_PROXIES"
             if self._is_embedded:
-                fix += "; until then cookies have no Secure, unless COOKIE_SECURE is set"
+                fix += "; until then cookies lack the attribute Secure, unless COOKIE_SECURE is set"
             log.warning("forwarding_headers_ignored", peer=kept_form(request.remote, self._kept), fix=fix)
         return False
 

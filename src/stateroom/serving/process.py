@@ -67,7 +67,7 @@ async def serve(
     handle_signals(stop, app[FILES].reread)
     disable_created_metrics()  # type: ignore[no-untyped-call] # otherwise each counter has a second series that hardly anyone uses
     if libraries := untested():
-        log.warning("untested_versions", libraries=libraries, see="docs/operations.md")
+        log.warning("untested_versions", libraries=libraries, fix="install the versions that requirements.txt names")
     headers = security_headers(settings)
     runners = [(Runner(app, headers), listeners.public)]
     if listeners.metrics is not None:
@@ -128,7 +128,9 @@ def state_lock(settings: Settings) -> Iterator[None]:
             f"STATE_DIR: {settings.state_dir} cannot be written: {error.strerror}; name a folder that can be written"
         ) from None
     if lock is None:
-        raise SettingsError(f"STATE_DIR: another stateroom uses {settings.state_dir}; stop it, or name another folder")
+        raise SettingsError(
+            f"STATE_DIR: another `stateroom serve` runs in {settings.state_dir.resolve()}; stop it, or name another folder"
+        )
     with lock:
         yield
 
@@ -139,7 +141,7 @@ def announce(settings: Settings, listeners: Listeners) -> None:
     if settings.has_demo_user:
         lines.append(f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}")
     if settings.is_embedded:
-        lines.append(f"state is kept in {settings.state_dir.resolve()}")
+        lines.append(f"sessions and users are stored in {settings.state_dir.resolve()}")
     if listeners.metrics is not None:
         lines.append(f"metrics are at {_url(settings.metrics_host or '', listeners.metrics)}/metrics")
     print("\n".join(lines), file=sys.stderr, flush=True)

@@ -27,7 +27,7 @@ def check_together(settings: SettingsFields) -> None:
 def _check_listeners(settings: SettingsFields) -> None:
     hosts = {settings.host, settings.metrics_host}
     if settings.port and settings.port == settings.metrics_port and (len(hosts) == 1 or hosts & _EVERY_ADDRESS):
-        raise SettingsError(f"METRICS_PORT: {settings.port} is also PORT; give another port for the metrics")
+        raise SettingsError(f"METRICS_PORT: {settings.port} is the value of PORT already; give another port for the metrics")
 
 
 def _check_redis(settings: SettingsFields) -> None:
@@ -39,7 +39,7 @@ def _check_redis(settings: SettingsFields) -> None:
     if mode == "cluster" and not settings.redis_cluster_nodes:
         raise SettingsError("REDIS_CLUSTER_NODES: required with REDIS_MODE=cluster; for example 10.0.0.1:6379, 10.0.0.2:6379")
     if mode == "cluster" and settings.redis_db:
-        raise SettingsError("REDIS_DB: a Cluster has only database 0; unset REDIS_DB")
+        raise SettingsError("REDIS_DB: Redis Cluster has only database 0; unset REDIS_DB")
     if settings.redis_min_idle > settings.redis_pool_size:
         raise SettingsError("REDIS_MIN_IDLE: is more than REDIS_POOL_SIZE; lower REDIS_MIN_IDLE or raise REDIS_POOL_SIZE")
 
@@ -97,31 +97,35 @@ def _check_cookies(settings: SettingsFields) -> None:
     if prefix.startswith(("__host-", "__secure-")) and not is_secure:
         raise SettingsError(f"SESSION_NAME: browsers drop a cookie named {name} if it is not Secure; set COOKIE_SECURE=true")
     if settings.cookie_samesite == "None" and not is_secure:
-        raise SettingsError("COOKIE_SAMESITE: browsers drop a cookie with None if it is not Secure; set COOKIE_SECURE=true")
+        raise SettingsError(
+            "COOKIE_SAMESITE: None requires a Secure cookie, because browsers drop any other; set COOKIE_SECURE=true"
+        )
     if settings.cookie_partitioned and not is_secure:
         raise SettingsError("COOKIE_PARTITIONED: browsers drop a partitioned cookie if it is not Secure; set COOKIE_SECURE=true")
     if settings.cookie_partitioned and settings.cookie_samesite != "None":
         raise SettingsError(
-            "COOKIE_PARTITIONED: in a frame of another site, browsers send a cookie only with COOKIE_SAMESITE=None; set it, or "
-            "unset COOKIE_PARTITIONED"
+            "COOKIE_PARTITIONED: requires COOKIE_SAMESITE=None, because browsers send no other cookie in a frame of another site; "
+            "set COOKIE_SAMESITE=None, or unset COOKIE_PARTITIONED"
         )
     if prefix.startswith("__host-") and any(each.domain or each.path != "/" for each in settings.cookie_former):
         raise SettingsError(
-            f"COOKIE_FORMER: a cookie named {name} cannot have had a domain or a path; unset COOKIE_FORMER, or write / partitioned"
+            f"COOKIE_FORMER: a cookie named {name} cannot have had a domain or path; unset COOKIE_FORMER, or write '/ partitioned'"
         )
     if not settings.cookie_keys and not settings.is_embedded:
-        raise SettingsError("COOKIE_KEYS: required; make a key with `stateroom keys` and give every host the same")
+        raise SettingsError(
+            "COOKIE_KEYS: required if Redis is not embedded; make a key with `stateroom keys` and set it on every host"
+        )
 
 
 def _check_database(settings: SettingsFields) -> None:
     if settings.database_url is None and settings.redis_mode in {"sentinel", "cluster"}:
         raise SettingsError(
             f"DATABASE_URL: required with REDIS_MODE={settings.redis_mode}, because all hosts must share one user database; for "
-            "example postgresql://user@host/stateroom, or none for library use without one"
+            "example postgresql://user@host/stateroom, or none if you use the library without one"
         )
     if settings.journal_required and not settings.has_database:
         raise SettingsError(
-            "JOURNAL_REQUIRED: DATABASE_URL=none has no journal; name a database in DATABASE_URL, or unset JOURNAL_REQUIRED"
+            "JOURNAL_REQUIRED: requires a user database, and DATABASE_URL is none; name one there, or unset JOURNAL_REQUIRED"
         )
 
 
@@ -130,7 +134,7 @@ def _check_lifetimes(settings: SettingsFields) -> None:
         raise SettingsError("SESSION_MAX_AGE: is longer than SESSION_ABSOLUTE_MAX_AGE; lower it, or raise SESSION_ABSOLUTE_MAX_AGE")
     if settings.session_renew_interval >= settings.session_max_age:
         raise SettingsError(
-            "SESSION_RENEW_INTERVAL: must be shorter than SESSION_MAX_AGE; lower it, or unset it for a tenth of SESSION_MAX_AGE"
+            "SESSION_RENEW_INTERVAL: must be shorter than SESSION_MAX_AGE; lower it, or unset it to use a tenth of SESSION_MAX_AGE"
         )
     if settings.degraded_max_age > settings.session_max_age:
         raise SettingsError("DEGRADED_MAX_AGE: is longer than SESSION_MAX_AGE; lower it, or raise SESSION_MAX_AGE")

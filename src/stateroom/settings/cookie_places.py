@@ -55,9 +55,7 @@ def _former(value: object) -> object:
         return parts
     places = tuple(parse_place(each) if isinstance(each, str) else CookiePlace(*each) for each in parts)
     if len(places) > MOST_FORMER:
-        raise ValueError(
-            f"must have at most {MOST_FORMER} places, because each makes responses longer; remove those that no browser has now"
-        )
+        raise ValueError(f"must have at most {MOST_FORMER} places, because each makes responses longer; remove the oldest")
     return places
 
 

@@ -26,7 +26,7 @@ def decode_cookie_key(text: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != COOKIE_KEY_BYTES:
-        raise ValueError("is not 32 bytes of base64url; make a key with `stateroom keys`")
+        raise ValueError("is not 32 bytes in base64url (43 characters); make a key with `stateroom keys`")
     return key
 
 

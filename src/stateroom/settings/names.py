@@ -50,7 +50,11 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
     for name in given:
         if name not in known and not name.startswith("_"):
             near = difflib.get_close_matches(name, known, n=1)
-            fix = f"did you mean {near[0].upper()}?" if near else "docs/settings.md lists the settings"
+            fix = (
+                f"did you mean {near[0].upper()}?"
+                if near
+                else "correct its name or remove it (docs/settings.md lists all settings)"
+            )
             fix = _FIXES.get(name.upper(), fix)
             raise SettingsError(f"{name.upper()} is not a setting of Stateroom; {fix}")
 

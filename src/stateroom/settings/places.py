@@ -81,7 +81,10 @@ def _port_of(parts: SplitResult) -> int | None:
 
 def _port(value: object) -> object:
     if isinstance(value, str) and is_service_link(value):
-        raise ValueError("Kubernetes or Docker has set this variable for a service; set a port, or enableServiceLinks: false")
+        raise ValueError(
+            "Kubernetes or Docker has set this variable for a service of this name; "
+            "set it to a port number, or put `enableServiceLinks: false` into the spec of the pod"
+        )
     return value
 
 

@@ -26,7 +26,7 @@ MAX_DEPLOYMENT_LENGTH = 200
 def cookie_domain(text: str) -> str:
     """Check the `Domain` of a cookie. Raises `ValueError` with the fix."""
     if not is_host_name(text.removeprefix(".")):
-        raise ValueError("must be only a domain; write for example example.com, or unset it")
+        raise ValueError("must be a domain without https://, port and path; write for example example.com, or unset it")
     bare = text.strip(".").lower()
     if parse_client(bare) is not None or re.fullmatch(r"[0-9]+|0x[0-9a-f]*", bare.rpartition(".")[2]):
         # To a browser, a name whose last part is a number is an IPv4 address: https://url.spec.whatwg.org/#ends-in-a-number-checker

@@ -45,7 +45,7 @@ def _what_is_wrong(problem: Any) -> str:
 def _example(field: FieldInfo) -> str:
     value = field.default if field.default is not None else next(iter(field.examples or ()), None)
     if value is None or isinstance(value, (tuple, SecretStr)):
-        return "; see docs/settings.md"
+        return "; correct it as docs/settings.md describes"
     return f"; for example {value}"
 
 

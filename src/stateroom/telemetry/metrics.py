@@ -104,7 +104,7 @@ class Metrics:
         loads = hot_counter(registry, f"{PREFIX}_session_loads", "Loads of a session, by result", ["result"])
         self.session_loads = {result: loads[result,] for result in LOAD_RESULTS}
         self.session_cache_hits = HotCount(
-            counter("session_cache_hits", "Loads of a session from the near cache, without a Redis command")
+            counter("session_cache_hits", "Sessions read from the worker's own near cache, without a Redis command")
         )
         copied: dict[tuple[str, ...], HotCount] = {(): self.session_cache_hits}
 
@@ -132,24 +132,25 @@ class Metrics:
         self.store_state = Children(
             gauge(
                 "store_state",
-                "1 for the present state of Redis as this host sees it, 0 for the other states",
+                "State of Redis as this host sees it: 1 for the present state, 0 for the other states",
                 "state",
                 mode="livemax",
             ),
             STORE_STATES,
         )
         self.redis_wait_shortfalls = counter(
-            "redis_wait_shortfalls", "Sign-ins, sign-outs and other identity writes that too few replicas confirmed in time"
+            "redis_wait_shortfalls",
+            "Sign-ins, sign-outs and similar writes that fewer than REDIS_WRITE_REPLICAS replicas confirmed in time",
         )
         self.journal_tail_age = gauge(
             "journal_tail_age_seconds",
-            "Time in seconds since the last successful read of the journal began; NaN without a journal",
+            "Seconds since the last successful read of the journal began; usually below 0.5, NaN without a journal",
             mode="livemax",
         )
         self.revocations_pending = gauge(
-            "revocations_pending", "Acknowledged sign-outs and revocations that are not written to the journal yet"
+            "revocations_pending", "Sign-outs and revocations that were acknowledged but are not stored in the user database yet"
         )
-        self.redis_failovers = counter("redis_failovers", "Changes of the Redis primary that a worker followed")
+        self.redis_failovers = counter("redis_failovers", "Times that a worker switched to a new Redis primary")
         self.sentinel_up = Children(gauge("sentinel_up", "1 while this Sentinel replies, else 0", "sentinel", mode="livemin"))
         self.redis_connections_opened = counter("redis_connections_opened", "Connections that were opened to Redis primaries")
         self.redis_multiplexer_pending = gauge(
@@ -183,7 +184,7 @@ class Metrics:
         )
         self.redis_connected_replicas = gauge(
             "redis_connected_replicas",
-            "Replicas of the Redis primary that has the fewest; NaN while unknown",
+            "Number of replicas of the Redis primary with the fewest replicas; NaN while unknown",
             mode="livemostrecent",
         )
 
@@ -201,9 +202,7 @@ class Metrics:
             loads, copied, self.redis_command_duration, self.http_requests, self.http_request_duration,
         )  # fmt: skip
 
-        self.loop_errors = Children(
-            counter("loop_errors", "Unexpected errors that ended one round of a background loop, by loop", "loop"), LOOPS
-        )
+        self.loop_errors = Children(counter("loop_errors", "Unexpected errors in background tasks, by task", "loop"), LOOPS)
         gauge("workers", "Workers that serve on this host").set(1)
         self.workers_wanted = gauge("workers_wanted", "Workers that this host should have (--workers)", mode="livemax")
         self.workers_wanted.set(1)

@@ -41,7 +41,7 @@ def find(name: str) -> list[Scenario]:
     try:
         spec.loader.exec_module(module)
     except FileNotFoundError:
-        raise UnknownScenario(f"there is no file {name}") from None
+        raise UnknownScenario(f"there is no file {name}; give the path of a file that exists") from None
     found = [each for each in vars(module).values() if isinstance(each, Scenario)]
     if not found:
         raise UnknownScenario(f"{name} has no scenario: decorate its steps with @scenario (docs/drills.md)")

@@ -42,7 +42,8 @@ async def _all_ended(stage: Stage, _: Verdict) -> None:
 
 
 @scenario(
-    "full-restart-from-disk", f"All servers start from data on disk that is older than {LOGOUTS} sign-outs.",
+    "full-restart-from-disk",
+    f"All servers restart with old data from disk, in which {LOGOUTS} sessions exist that users have ended since.",
     load={"readers": 4, "reads": 40, "writers": 0, "signers": LOGOUTS, "logins": 0.01, "probers": 0},
     environment=QUICK_HASHES, looks=_all_ended,
 )  # fmt: skip

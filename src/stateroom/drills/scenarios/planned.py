@@ -17,7 +17,7 @@ async def rolling_restart(stage: Stage) -> None:
         await _restart(stage, sentinel)
 
 
-@scenario("manual-failover", "SENTINEL FAILOVER on a healthy stack.")
+@scenario("manual-failover", "An operator runs SENTINEL FAILOVER while everything works.")
 async def manual_failover(stage: Stage) -> None:
     await hand_over(stage, await stage.stack.primary(), coordinated=False)
 

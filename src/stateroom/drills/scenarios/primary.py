@@ -71,7 +71,8 @@ async def _were_restored(stage: Stage, verdict: Verdict) -> None:
 
 @scenario(
     "lagging-replica",
-    "Replication is held back while users sign in and out. Then the primary is killed with writes that no replica has.",
+    "Replication is held back while users sign in and out. "
+    "Then the primary is killed while it has writes that no replica has received.",
     load={"readers": 4, "reads": 40, "signers": LOGINS + LOGOUTS, "logins": 0.01}, environment=QUICK_HASHES,
     looks=_were_restored,
 )  # fmt: skip

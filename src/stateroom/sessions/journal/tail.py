@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_RESTORED = (
+    "none needed if a worker ran during the restore; if every worker was stopped at some time since then, "
+    "run `stateroom sessions revoke --all`, because the sign-outs since the backup are lost"
+)
+
 READ_INTERVAL_SECONDS = 0.2
 PATIENCE_SECONDS = 1.0
 """A journal that takes longer to answer is unavailable."""
@@ -209,7 +214,7 @@ class Tail:
         own = [row for _, row in self._own]
         held = [*sorted({*self._rows, *self.generations.values(), *self.replaced.values()}, key=lambda row: row.seq), *own]
         count = await self._journal.recommit(held)
-        log.warning("database_restored", recommitted=count, fix="docs/runbook.md: the user database was restored from a backup")
+        log.warning("database_restored", recommitted=count, fix=_RESTORED)
         self._rows.clear()
         self._gaps.clear()
         self._checked = {}
@@ -280,11 +285,16 @@ class Tail:
     def _check_agreed(self, row: DeploymentRow) -> None:
         """Compare lease and name, because a worker may have started without the journal. Raises `DatabaseUnavailable`."""
         if row.lease_ms != self._lease_ms:
-            fix = "give every worker one JOURNAL_LEASE"
+            fix = "set the same JOURNAL_LEASE for every worker"
             log.error("lease_differs", ours_ms=self._lease_ms, deployment_ms=row.lease_ms, fix=fix)
             raise DatabaseUnavailable("the deployment has another lease")
         if row.name != self._deployment.name:
-            log.error("deployment_differs", ours=self._deployment.name, deployment=row.name, fix="give every worker one DEPLOYMENT")
+            log.error(
+                "deployment_differs",
+                ours=self._deployment.name,
+                deployment=row.name,
+                fix="set the same DEPLOYMENT for every worker",
+            )
             raise DatabaseUnavailable("the deployment has another name")
 
     @property

@@ -269,7 +269,7 @@ class Ends:
         waiting = Row(0, row.user, row.handle, None, row.reason, row.ended_at, TO_THE_LAST)
         self._tail.acknowledge(ref, waiting)
         self._metrics.revocations_pending.set(len(self._tail.unwritten))
-        log.warning("revocation_waits_for_journal", session=ref.handle)
+        log.warning("revocation_waits_for_journal", session=ref.handle, fix="check that the user database runs and can be reached")
         await self.outlast_copies()
         self.count(row.reason, ended)
         return ended

@@ -95,7 +95,10 @@ class Epochs:
             raise StoreUnavailable("Redis was taken over by another deployment, and has its epoch")
         await self._tail.catch_up()  # the epoch may be newer than the tail
         if found != self._deployment.epoch and found not in self._tail.replaced:
-            log.error("journal_lacks_epoch", fix="none needed: the user database was restored, and every session is ended now")
+            log.error(
+                "journal_lacks_epoch",
+                fix="none needed: the user database was restored from a backup, so the service ends every session",
+            )
             await self._journal.change_epoch(EVERYBODY, ended_at=self._clock.now_ms())
             await self._tail.catch_up()
         await self._write(shard, self._deployment.epoch)

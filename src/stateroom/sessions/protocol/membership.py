@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _ADOPT = (
-    "give all hosts the same DATABASE_URL, or give this host its own REDIS_KEY_PREFIX; if the other database no longer exists, "
-    "run `stateroom db adopt`, which takes over this Redis and ends every session in it"
+    "if this host belongs to that deployment, set the DATABASE_URL of its other hosts; if not, set a REDIS_KEY_PREFIX of its own; "
+    "if the other user database no longer exists, run `stateroom db adopt`, which ends every session in this Redis"
 )
 
 
@@ -64,7 +64,9 @@ class Membership:
         except DatabaseUnavailable:
             return
         if row is None:
-            raise SettingsError("DATABASE_URL: the table fleet of the user database is empty; restore its row from a backup")
+            raise SettingsError(
+                "DATABASE_URL: the user database has lost its identity (the table fleet is empty); restore the row from a backup"
+            )
         self._check_agreed(row)
         self._deployment.id, self._deployment.epoch = row.id, row.epoch
 
@@ -152,12 +154,14 @@ class Membership:
         if row.lease_ms is not None and row.lease_ms != lease.milliseconds:
             agreed = row.lease_ms / 1000
             raise SettingsError(
-                f"JOURNAL_LEASE: {lease.seconds:g} s here, {agreed:g} s in the user database; sign-outs need one lease; "
-                f"set it to {agreed:g}, or stop every worker and run `stateroom db lease {lease.seconds:g}`"
+                f"JOURNAL_LEASE: {lease.seconds:g} s here but {agreed:g} s in the user database; workers and commands must have "
+                f"the same value. Set it to {agreed:g} here. To change it everywhere, stop every worker and run "
+                f"`stateroom db lease {lease.seconds:g}`"
             )
         if row.name != self._deployment.name:
+            set_it = f"set DEPLOYMENT={row.name}" if row.name else "unset DEPLOYMENT"
             raise SettingsError(
-                f"DEPLOYMENT: {self._deployment.name or 'empty'} here, {row.name or 'empty'} in the user database; "
-                "set it to the database's value. If the database is a copy, or to rename the deployment, stop every worker and run "
-                "`stateroom db adopt --new-identity`, which signs all users out"
+                f"DEPLOYMENT: {self._deployment.name or 'empty'} here but {row.name or 'empty'} in the user database; {set_it}. "
+                "If this user database is a copy of another one, or if you want a new name, stop every worker and run "
+                "`stateroom db adopt --new-identity`, which signs out all users"
             )

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_FIX = (
+    "correct the clock of the Redis host; if it went back by more than the longest lifetime of a session, "
+    "run `stateroom sessions revoke --all`"
+)
+
 
 class RedisClock:
     """Implements `Clock`.
@@ -61,7 +66,7 @@ class RedisClock:
                 forget()
             if was_calibrated:  # otherwise this host's clock was wrong, and Redis' was not set
                 self.set_back_ms = self.now_ms()
-                log.error("redis_time_went_back", seconds=back_ms / 1000, fix="docs/runbook.md: the clock of Redis was set back")
+                log.error("redis_time_went_back", seconds=back_ms / 1000, fix=_FIX)
 
     def latest_ms(self, timeout: float) -> int:
         """Until when a script may write if its caller waits `timeout` seconds. The clock must be calibrated."""

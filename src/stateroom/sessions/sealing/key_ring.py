@@ -4,7 +4,7 @@ A value is base64url of: format version (1 byte), key id (4), nonce (12), AES-25
 id, the purpose, the cookie's name, and the deployment's id and name are authenticated too. So a cookie cannot be used as a
 bearer or a bearer as a cookie, and neither opens anything in another deployment that has the same keys. Keys are 32 random
 bytes. The first key of the ring seals, and all keys open. With random 96-bit nonces a key is good for 2^32 seals (NIST SP
-800-38D, section 8.3): a busy deployment rotates it once a year.
+800-38D, section 8.3), which is 136 seals a second for a year.
 
 Values of format 1, sealed by the release before, are not bound to a purpose or a deployment. They are opened as *legacy*
 credentials (model/credential.py).

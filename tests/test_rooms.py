@@ -12,6 +12,8 @@ import pytest
 import stateroom
 from stateroom import Session, SessionManager
 
+from .sources import tree
+
 PACKAGE = Path(stateroom.__file__).parent
 Graph = dict[str, set[str]]
 
@@ -23,7 +25,7 @@ def imports_of(package: Path) -> Graph:
     for module, path in files.items():
         home = module if path.name == "__init__.py" else module.rpartition(".")[0]
         found = set[str]()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.ImportFrom) and node.level:
                 steps = home.split(".")
                 base = ".".join([*steps[: len(steps) - node.level + 1], *([node.module] if node.module else [])])

@@ -19,6 +19,7 @@ from stateroom.problems import TYPE_PREFIX
 
 from ..conftest import ServiceClient
 from ..documents import examples, page
+from ..sources import tree
 
 ROOT = Path(stateroom.__file__).parent
 ROW = re.compile(r"^\| `([a-z-]+)` \| ([1-5][0-9]{2}) \| (.+) \| (.+) \|$", re.MULTILINE)
@@ -35,7 +36,7 @@ def own_errors() -> Iterator[tuple[str, int]]:
 
 def nodes() -> Iterator[ast.AST]:
     for path in ROOT.rglob("*.py"):
-        yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        yield from ast.walk(tree(path))
 
 
 def written_out() -> Iterator[tuple[str, int]]:

@@ -91,7 +91,9 @@ async def test_a_sign_in_stores_a_hash_of_the_present_cost_and_pepper(house: Hou
     assert sum(work) == 2**6, "nothing of the higher cost is stored any more"
 
 
-@pytest.mark.parametrize(("now", "fault"), [(None, "PASSWORD_PEPPER is not set, but"), ("another", "PASSWORD_PEPPER differs")])
+@pytest.mark.parametrize(
+    ("now", "fault"), [(None, "PASSWORD_PEPPER is not set, but"), ("another", "PASSWORD_PEPPER is not the value")]
+)
 def test_startup_stops_if_the_pepper_is_missing(tmp_path: Path, now: str | None, fault: str) -> None:
     with Serving(tmp_path, PASSWORD_PEPPER=PEPPER) as service:
         service.sign_in()

@@ -15,6 +15,7 @@ from stateroom.sessions.sealing.key_ring import new_key
 
 from ..commands import Command
 from ..documents import examples
+from ..sources import tree
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {"fault": {"fault"}, "warning": {"warning"}, "unseen": {"unseen"}, "judge": {"fault", "warning"}}
@@ -25,7 +26,7 @@ def made_by_the_code() -> dict[str, set[str]]:
     """The levels of each finding in the code, by its name."""
     made: dict[str, set[str]] = {name: {"fault"} for names in CHECKS.values() for name in names.values()}
     for path in Path(stateroom.doctor.__file__ or "").parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in LEVELS):
                 continue
             if node.args and isinstance(node.args[0], ast.Constant):

@@ -15,6 +15,7 @@ import stateroom
 
 from ..commands import SOURCES
 from ..documents import examples, page
+from ..sources import tree
 
 LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 LOGGERS = {"log", "_log"}
@@ -24,12 +25,12 @@ SECURITY_ROW = re.compile(r"^\| `([a-z_]+)` \| ((?:`[a-z_]+`(?:, )?)+) \|", re.M
 
 @functools.cache
 def trees() -> dict[Path, ast.Module]:
-    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in Path(stateroom.__file__).parent.rglob("*.py")}
+    return {path: tree(path) for path in Path(stateroom.__file__).parent.rglob("*.py")}
 
 
 def nodes() -> Iterator[tuple[Path, ast.AST]]:
-    for path, tree in trees().items():
-        for node in ast.walk(tree):
+    for path, found in trees().items():
+        for node in ast.walk(found):
             yield path, node
 
 

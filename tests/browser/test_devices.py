@@ -35,7 +35,7 @@ async def test_one_device_signs_the_other_out_which_is_told_at_its_next_click(br
 
         await phone.press("Change password")
         await phone.page.wait_for_url("**/login")
-        assert "This device was signed out from another device" in await phone.text()
+        assert "This device was signed out: by you on another device" in await phone.text()
 
 
 async def test_a_double_click_sends_a_form_once(browser: Browser, place: Place) -> None:

@@ -14,4 +14,9 @@ def page(name: str) -> str:
 
 def examples(name: str, language: str) -> list[str]:
     """The code blocks of a page in one language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)
+    return blocks(page(name), language)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks of a Markdown text in one language, in order. Blocks in lists, which are indented, are left out."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -22,11 +23,20 @@ MENTION = re.compile(r"\b(?:docs/)[a-z/-]+\.md(?:#[\w-]+)?")
 
 
 @cache
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def tokens_of(page: Path) -> list[Token]:
+    return MarkdownIt().enable("table").parse(text_of(page))
+
+
+@cache
 def anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives the headings of a page, and the ones that the page sets itself."""
-    tokens = MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))
-    found = set(re.findall(r'<a (?:id|name)="([^"]+)"', page.read_text(encoding="utf-8")))
-    for opening, inline in pairwise(tokens):
+    found = set(re.findall(r'<a (?:id|name)="([^"]+)"', text_of(page)))
+    for opening, inline in pairwise(tokens_of(page)):
         if opening.type == "heading_open":
             words = "".join(child.content for child in inline.children or [] if child.type in {"text", "code_inline"})
             slug = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
@@ -38,8 +48,7 @@ def anchors(page: Path) -> set[str]:
 def links(page: Path) -> set[str]:
     """The targets of the links and pictures of a page."""
     found = set[str]()
-    tokens = MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))
-    for token in tokens:
+    for token in tokens_of(page):
         for child in [token, *(token.children or [])]:
             if child.type in {"html_inline", "html_block"}:
                 found.update(re.findall(r'(?:src|srcset|href)="([^"]+)"', child.content))
@@ -99,10 +108,8 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 def test_tests_that_the_pages_name_are_there() -> None:
     faults = []
     for page in PAGES:
-        for path, name in re.findall(r"`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?`", page.read_text(encoding="utf-8")):
+        for path, name in re.findall(r"`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?`", text_of(page)):
             found = ROOT / path
-            if not found.exists() or (
-                name and not re.search(rf"^(?:async )?def {name}\(", found.read_text(encoding="utf-8"), re.MULTILINE)
-            ):
+            if not found.exists() or (name and not re.search(rf"^(?:async )?def {name}\(", text_of(found), re.MULTILINE)):
                 faults.append(f"{page.relative_to(ROOT)}: {path}::{name}")
     assert faults == []

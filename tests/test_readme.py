@@ -19,6 +19,7 @@ from stateroom import testing
 
 from .commands import Command, Serving
 from .conftest import require_tool
+from .documents import blocks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,8 +27,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def block(word: str) -> str:
     """The only shell block of README that has this word."""
-    [found] = [each for each in re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL) if word in each]
-    return str(found)
+    [found] = [each for each in blocks(README, "sh") if word in each]
+    return found
 
 
 def test_the_walk_with_curl_survives_a_hung_redis(serving: Serving) -> None:
@@ -77,7 +78,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     users.__dict__["find_user"] = find_user
     monkeypatch.setitem(sys.modules, "myapp", ModuleType("myapp"))
     monkeypatch.setitem(sys.modules, "myapp.users", users)
-    [code] = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    [code] = blocks(README, "python")
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)  # The page is our own file.
     return names["app"]

@@ -18,7 +18,7 @@ from stateroom.settings import Settings
 from .commands import SOURCES, Serving, environment
 from .conftest import require_tool
 from .deploy.promql import exported
-from .documents import examples, page
+from .documents import blocks, examples, page
 
 PAGE = "troubleshooting.md"
 BLOCKS = examples(PAGE, "sh")
@@ -33,7 +33,7 @@ def section(heading: str) -> str:
 
 def commands(heading: str, number: int = 0) -> str:
     """A block of a section, without the lines that this machine has no servers for."""
-    found = re.findall(r"^```sh\n(.*?)^```$", section(heading), re.MULTILINE | re.DOTALL)[number]
+    found = blocks(section(heading), "sh")[number]
     return "".join(line + "\n" for line in found.splitlines() if not line.startswith("stateroom doctor"))
 
 

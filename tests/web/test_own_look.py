@@ -12,14 +12,13 @@ from pytest_aiohttp import AiohttpClient
 
 from stateroom import Settings, app
 
+from ..documents import examples
 from .visitor import Page
-
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "pages.md").read_text(encoding="utf-8")
 
 
 def shown(language: str) -> str:
-    [block] = re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.DOTALL)
-    return str(block)
+    [block] = examples("pages.md", language)
+    return block
 
 
 async def test_templates_of_ones_own_come_before_ours_and_build_on_them(

@@ -32,4 +32,4 @@ async def test_asking_runs_none_of_them(servers: Servers) -> None:
 def test_a_server_that_has_no_such_question_is_unseen_and_no_fault() -> None:
     [finding] = judge_rights("Server a:1", "app", "session", [], ResponseError("Script attempted to access nonexistent global"))
     assert finding.level is Level.UNSEEN
-    assert "ACL GETUSER" in finding.fix
+    assert "ACL GETUSER app " in finding.fix

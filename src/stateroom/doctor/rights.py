@@ -81,7 +81,7 @@ def judge_rights(where: str, user: str, prefix: str, calls: Sequence[Sequence[st
                 "rights-unseen",
                 where,
                 f"the doctor cannot see which commands user {user} may run: {reply}",
-                "run ACL GETUSER {user} as an administrator; the user needs the rights that its line in deploy/users.acl has",
+                f"run ACL GETUSER {user} as an administrator; the user needs the rights that its line in deploy/users.acl has",
             )
         ]
     refused = [call for call, is_allowed in zip(calls, reply, strict=True) if not is_allowed]

@@ -96,7 +96,7 @@ def test_no_address_is_one_line_and_exit_2(command: Command) -> None:
         (0, "0 sessions ended"),
         (1, "1 session ended"),
         (2, "2 sessions ended"),
-        (None, "all these sessions have ended; their number is unknown, because Redis is unavailable"),
+        (None, "the sessions have ended; their number is unknown, because Redis is unavailable"),
     ],
 )
 def test_a_count_has_the_noun_in_its_number(count: int | None, words: str) -> None:

@@ -88,7 +88,7 @@ def test_without_redis_nothing_is_shown_in_part_and_erasing_holds_all_the_same(
     done = command("users", "erase", ADA["email"], "--yes", **nowhere)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "ada@example.com is erased; all these sessions have ended; their number is unknown, because Redis is unavailable",
+        "ada@example.com is erased; the sessions have ended; their number is unknown, because Redis is unavailable",
         "Redis still holds the data of these sessions; it is deleted when Redis is available again, or when the sessions expire",
     ]
     status, problem, _ = serving.call("GET", "/api/profile", cookie=cookie)

@@ -45,5 +45,5 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def ended(count: int | None) -> str:
     """How many sessions a command has ended. `count`: None if it is unknown because Redis is unavailable."""
     if count is None:
-        return "all these sessions have ended; their number is unknown, because Redis is unavailable"
+        return "the sessions have ended; their number is unknown, because Redis is unavailable"
     return f"{counted(count, 'session')} ended"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import sys
 
-from ..settings import Settings
+from ..settings import Address, Settings
 
 TIMEOUT_SECONDS = 3.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 (keys of a table; nothing is bound to them)
@@ -15,7 +15,7 @@ def is_alive() -> bool:
     """Whether the service with these settings responds to `/livez` with 200. If not, print one line on stderr."""
     settings = Settings.load()
     host = _ANY.get(settings.host, settings.host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/livez"
+    url = f"http://{Address(host, settings.port)}/livez"
     connection = http.client.HTTPConnection(host, settings.port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/livez")

@@ -21,10 +21,6 @@ from ..conftest import do_without
 
 _A, _AAAA = 1, 28
 _NO_ERROR, _NO_SUCH_NAME = 0x8180, 0x8183
-_RESOLV_CONF = """nameserver {server}
-options timeout:30 attempts:5
-"""
-"""A look-up without an answer hangs for 150 seconds: far longer than any test waits."""
 _ENTER = """
 mount --bind "$1/resolv.conf" /etc/resolv.conf && mount --bind "$1/hosts" /etc/hosts &&
 mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf && shift && exec "$@"
@@ -60,10 +56,14 @@ class NameServer:
     def forget_questions(self) -> None:
         self._asked.clear()
 
-    def launcher(self, folder: Path, hosts: Iterable[str] = ()) -> tuple[str, ...]:
-        """A command that runs another one, which asks this name server. `hosts`: the lines of its /etc/hosts."""
+    def launcher(self, folder: Path, hosts: Iterable[str] = (), *, wait: int = 30) -> tuple[str, ...]:
+        """A command that runs another one, which asks this name server.
+
+        `hosts`: the lines of its /etc/hosts. `wait`: after how many seconds the system asks again, five times. By default a
+        look-up without an answer hangs for 150 seconds: far longer than any test waits.
+        """
         folder.mkdir()
-        (folder / "resolv.conf").write_text(_RESOLV_CONF.format(server=self.host))
+        (folder / "resolv.conf").write_text(f"nameserver {self.host}\noptions timeout:{wait} attempts:5\n")
         (folder / "hosts").write_text("".join(f"{line}\n" for line in ("127.0.0.1 localhost", *hosts)))
         (folder / "nsswitch.conf").write_text("hosts: files dns\n")
         return ("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh", str(folder))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +20,7 @@ from stateroom.sessions.sealing.key_ring import new_key
 from ..commands import Serving, environment
 from ..patience import wait_until
 from .name_server import NameServer, need_namespaces, script
+from .swallowing import swallowing
 
 SERVERS = [f"server-{number}.test" for number in range(3)]
 SENTINELS = [f"sentinel-{number}.test" for number in range(3)]
@@ -68,15 +67,25 @@ async def stack(dns: NameServer, tmp_path: Path) -> AsyncIterator[topology.Senti
         yield topology.SentinelSetup(nodes, sentinels)
 
 
-def service(dns: NameServer, folder: Path, **settings: object) -> Serving:
-    """The service, which knows names only by DNS."""
-    launcher = dns.launcher(folder / "service")
+def service(dns: NameServer, folder: Path, *, wait: int = 30, **settings: object) -> Serving:
+    """The service, which knows names only by DNS. `wait`: after how many seconds the system asks the name server again."""
+    launcher = dns.launcher(folder / "service", wait=wait)
 
     class Launched(Serving):
         LAUNCHER = launcher
 
     own = {"COOKIE_KEYS": new_key(), "DATABASE_URL": f"sqlite:///{folder}/users.db", "COOKIE_SECURE": "false"}
     return Launched(folder, **{**own, **settings})
+
+
+def doctor(dns: NameServer, folder: Path, **settings: object) -> str:
+    """What the doctor prints. It knows names only by DNS."""
+    own = {"COOKIE_KEYS": new_key(), "DATABASE_URL": "none", "REDIS_MODE": "single"}
+    done = subprocess.run(
+        [*dns.launcher(folder / "doctor"), sys.executable, "-m", "stateroom", "doctor"],
+        env=environment(folder, {**own, **settings}), cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
 
 
 def by_sentinels(stack: topology.SentinelSetup) -> dict[str, object]:
@@ -137,6 +146,7 @@ async def test_a_database_whose_name_hangs_does_not_hinder_a_failover(
         began = time.monotonic()
         await asyncio.to_thread(wait_until, lambda: is_connected(serving), "the failover is followed")
         assert time.monotonic() - began < SECONDS_TO_FOLLOW
+        assert await asyncio.to_thread(serving.stop) == 0  # The look-up still hangs.
 
 
 async def test_a_server_is_reached_by_its_last_address_while_dns_is_silent(dns: NameServer, tmp_path: Path) -> None:
@@ -155,9 +165,14 @@ async def test_a_server_is_reached_by_its_last_address_while_dns_is_silent(dns: 
 async def test_a_server_is_reached_as_soon_as_its_name_is_answered(dns: NameServer, tmp_path: Path) -> None:
     dns.silent.add(SERVERS[0])
     async with topology.single(tmp_path / "redis") as node:
-        with service(dns, tmp_path, REDIS_MODE="single", REDIS_HOST=SERVERS[0], REDIS_PORT=node.port) as serving:
+        # The resolver of the system asks again after a second.
+        with service(dns, tmp_path, wait=1, REDIS_MODE="single", REDIS_HOST=SERVERS[0], REDIS_PORT=node.port) as serving:
             assert not await asyncio.to_thread(is_connected, serving)
             assert f"the name {SERVERS[0]} was not resolved within 0.5 s" in serving.output
+            found = await asyncio.to_thread(doctor, dns, tmp_path, REDIS_HOST=SERVERS[0], REDIS_PORT=node.port)
+            assert f"DNS does not answer for the name {SERVERS[0]}" in found
+            dns.silent.clear()
+            await asyncio.to_thread(wait_until, lambda: is_connected(serving), "the server is found")
 
 
 async def test_an_endpoint_that_moves_to_another_server_is_followed(dns: NameServer, tmp_path: Path) -> None:
@@ -182,25 +197,6 @@ async def test_an_endpoint_that_moves_to_another_server_is_followed(dns: NameSer
             assert "addr=127.0.0.1:" in clients
 
 
-@contextlib.contextmanager
-def swallowing(host: str, port: int) -> Iterator[None]:
-    """An address that swallows packets: nobody accepts there, and the queue is full."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener, contextlib.ExitStack() as stack:
-        listener.bind((host, port))
-        listener.listen(0)
-        for _ in range(10):
-            client = stack.enter_context(socket.socket(family))
-            client.settimeout(0.2)
-            try:
-                client.connect((host, port))
-            except TimeoutError:
-                break
-        else:
-            raise AssertionError("the queue is never full")
-        yield
-
-
 @pytest.mark.parametrize("dead", ["::1", "127.0.0.2"])
 async def test_a_name_is_reached_though_one_of_its_addresses_swallows_packets(dead: str, dns: NameServer, tmp_path: Path) -> None:
     dns.names["both.test"] = [dead, "127.0.0.1"]
@@ -209,11 +205,6 @@ async def test_a_name_is_reached_though_one_of_its_addresses_swallows_packets(de
         with swallowing(dead, node.port), service(dns, tmp_path, **settings) as serving:
             await asyncio.to_thread(wait_until, lambda: is_connected(serving), "the good address is found")
             assert "redis_away_at_start" not in serving.output
-            doctor = await asyncio.to_thread(
-                subprocess.run,
-                [*dns.launcher(tmp_path / "doctor"), sys.executable, "-m", "stateroom", "doctor"],
-                env=environment(tmp_path, {"COOKIE_KEYS": new_key(), "DATABASE_URL": "none", **settings}),
-                cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-            )  # fmt: skip
-            assert "server-unreachable" not in doctor.stdout + doctor.stderr
-            assert "both.test" in doctor.stdout + doctor.stderr
+            found = await asyncio.to_thread(doctor, dns, tmp_path, **settings)
+            assert "server-unreachable" not in found
+            assert "both.test" in found

@@ -81,7 +81,7 @@ async def test_names_that_hang_delay_no_other_name_however_often_they_are_retrie
     it = Resolver(names)
     names.answer("good", [HERE])
     for _ in range(5):
-        with pytest.raises(NameUnanswered, match="the name dead-0 was not resolved within 0.01 s"):
+        with pytest.raises(NameUnanswered, match=r"the name dead-0 was not resolved within 0\.01 s"):
             await it.resolve("dead-0", timeout=0.01)
     late = [asyncio.create_task(it.resolve(f"dead-{number}", timeout=60)) for number in range(1, MAX_THREADS - 1)]
     with at_most(30):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
+    import redis.asyncio
     from redis.asyncio.connection import AbstractConnection
 
 REDIS = Library("redis", tested=frozenset({"8.1"}))
@@ -87,6 +88,22 @@ class ContextConnection(SocketConnection, SSLConnection):
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {**super()._connection_arguments(), "ssl": self._context, "server_hostname": self._server_name or self.host}
+
+
+class _OwnContextConnection(SocketConnection, SSLConnection):
+    """Connects with the TLS context that redis-py makes of a URL's parameters."""
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), "ssl": self.ssl_context.get(), "server_hostname": self.host}
+
+
+def use_sockets(client: redis.asyncio.Redis, open_socket: OpenSocket) -> None:
+    """Let a client that has not connected yet open its TCP sockets so. Unix sockets stay as they are."""
+    pool: Any = client.connection_pool
+    ours = {Connection: SocketConnection, SSLConnection: _OwnContextConnection}.get(pool.connection_class)
+    if ours is not None:
+        pool.connection_class = ours
+        pool.connection_kwargs["open_socket"] = open_socket
 
 
 def connect_from(address: str) -> None:

@@ -1,4 +1,4 @@
-"""A service whose servers and Sentinels have names: names that hang in DNS, do not exist or move, addresses that swallow packets."""
+"""A service whose servers and Sentinels have names: they hang in DNS, do not exist, move, or have an address without a server."""
 
 from __future__ import annotations
 

@@ -32,8 +32,12 @@ def environment(folder: Path, settings: dict[str, object]) -> dict[str, str]:
 
 
 class Serving:
-    """A running `stateroom serve`. As a context manager it always stops it. `PROGRAM`: the module and its first arguments."""
+    """A running `stateroom serve`. As a context manager it always stops it. `PROGRAM`: the module and its first arguments.
 
+    `LAUNCHER`: a command before the interpreter, which becomes it.
+    """
+
+    LAUNCHER: tuple[str, ...] = ()
     PROGRAM: ClassVar[tuple[str, ...]] = ("stateroom", "serve")
 
     def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
@@ -41,7 +45,7 @@ class Serving:
         self._log = folder / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *self.PROGRAM, *arguments],
+                [*self.LAUNCHER, sys.executable, "-m", *self.PROGRAM, *arguments],
                 env=environment(folder, settings),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

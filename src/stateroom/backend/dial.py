@@ -1,7 +1,8 @@
 """Makes a connection to one server: address, credentials, TLS, time-outs.
 
 redis-py connects, but without its retries. By default it retries silently ten times with five seconds each, which would
-turn a short fault into an outage.
+turn a short fault into an outage. The socket is ours (`network/`): a name that DNS does not answer delays no other, and of
+several addresses those that work are used.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
 
 from ..errors import SettingsError
-from ..insides.of_redis import ContextConnection
+from ..insides.of_redis import ContextConnection, SocketConnection
+from ..network.sockets import OPENER, SocketOpener
 from ..settings import Address, Settings, SettingsFiles
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Dialer:
     unix_path: str | None = None
     address: Address | None = None
     protocol: int = 3
+    opener: SocketOpener = field(default=OPENER, repr=False)
 
     @classmethod
     def to_servers(cls, settings: Settings) -> Dialer:
@@ -114,10 +117,18 @@ class Dialer:
             await connection.connect()  # type: ignore[no-untyped-call]
             if must_be_primary:
                 await self._check_role(connection)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):  # A caller that does not wait any longer says nothing about the server.
+                self._judge(connection, is_good=False)
             await connection.disconnect(nowait=True)
             raise
+        self._judge(connection, is_good=True)
         return connection
+
+    def _judge(self, connection: AbstractConnection, *, is_good: bool) -> None:
+        """Tell which of the host's addresses to begin with next time."""
+        if isinstance(connection, SocketConnection) and connection.address is not None:
+            (self.opener.worked if is_good else self.opener.failed)(connection.host, connection.address)
 
     @staticmethod
     async def _check_role(connection: AbstractConnection) -> None:
@@ -145,11 +156,10 @@ class Dialer:
         if self.unix_path is not None:
             return UnixDomainSocketConnection(path=self.unix_path, **options)
         assert address is not None, "a TCP connection needs an address"
+        options |= {"host": address.host, "port": address.port, "open_socket": self.opener.open}
         if self.tls is not None:
-            return ContextConnection(
-                host=address.host, port=address.port, context=self.tls.context, server_name=self.tls.server_name, **options
-            )
-        return Connection(host=address.host, port=address.port, **options)
+            return ContextConnection(context=self.tls.context, server_name=self.tls.server_name, **options)
+        return SocketConnection(**options)
 
     def _at_url(self, url: str) -> Dialer:
         """This dialer, changed by a `REDIS_URL`. The URL takes precedence over single settings. Raises `SettingsError`."""

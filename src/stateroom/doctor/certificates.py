@@ -11,6 +11,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from ..backend.dial import Tls
+from ..network.sockets import OPENER
 
 if TYPE_CHECKING:
     from ..settings import Address, Settings
@@ -57,7 +58,8 @@ async def _names(address: Address | None, kind: str, settings: Settings) -> list
     tls.context.check_hostname = False
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            _, writer = await asyncio.open_connection(address.host, address.port, ssl=tls.context)
+            sock = await OPENER.open(address.host, address.port, timeout=HANDSHAKE_SECONDS)
+            _, writer = await asyncio.open_connection(sock=sock, ssl=tls.context, server_hostname=address.host)
             certificate: dict[str, Any] = writer.get_extra_info("peercert") or {}
             writer.close()
             return [str(name) for _, name in certificate.get("subjectAltName", ())]

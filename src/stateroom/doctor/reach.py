@@ -199,6 +199,12 @@ class Connector:
     def _by_system(self, root: BaseException, address: Address | None) -> Unreached:
         if isinstance(root, socket.gaierror):
             host = address.host if address is not None else "its name"
+            if root.errno == socket.EAI_AGAIN:
+                return Unreached(
+                    "name",
+                    f"DNS does not answer for the name {host}",
+                    "check the name servers of this host (/etc/resolv.conf), and that no firewall drops what they reply",
+                )
             return Unreached(
                 "name", f"the name {host} does not resolve here", "correct the name, or correct DNS or /etc/hosts on this host"
             )

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..backend.cluster import SLOT_COUNT, shard_keys
+from ..backend.shard_keys import shard_keys
+from ..backend.slot_views import SLOT_COUNT
 from ..plurals import counted
 from ..settings import Address
 from .findings import Finding, fault, ok, warning

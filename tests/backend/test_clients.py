@@ -37,7 +37,7 @@ from stateroom.telemetry.metrics import Metrics
 from ..conftest import require_tool
 from ..patience import at_most
 from ..servers import Servers
-from .half_moved import half_moved, owner_of
+from .cluster_changes import half_moved, owner_of
 
 ECHO_SCRIPT = Script.of("redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]")
 

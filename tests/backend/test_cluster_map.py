@@ -24,7 +24,7 @@ from stateroom.telemetry.metrics import Metrics
 
 from ..conftest import require_tool
 from ..patience import at_most
-from .half_moved import half_moved
+from .cluster_changes import half_moved, remove
 
 KEYS = tuple("abcdefghijklmnop")
 """Keys that lie on every shard of three."""
@@ -55,15 +55,6 @@ async def reads_all(client: RedisClient) -> bool:
     except StoreUnavailable:
         return False
     return True
-
-
-async def remove(nodes: Sequence[Node], gone: Node) -> None:
-    """As `redis-cli --cluster del-node`."""
-    name = (await gone.call("CLUSTER", "MYID")).decode()
-    for node in nodes:
-        if node is not gone:
-            await node.call("CLUSTER", "FORGET", name)
-    await gone.call("CLUSTER", "RESET")
 
 
 @pytest.mark.parametrize("kind", ["valkey", "redis"])

@@ -1,9 +1,9 @@
-"""A slot of a Cluster that is being moved."""
+"""Changes of a Cluster: a slot that is being moved, a node that is removed."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from redis.crc import key_slot
 from redis.exceptions import MovedError
@@ -40,3 +40,12 @@ async def owner_of(nodes: list[Node], key: str) -> Node:
             continue
         return node
     raise AssertionError("nobody owns the key")
+
+
+async def remove(nodes: Sequence[Node], gone: Node) -> None:
+    """As `redis-cli --cluster del-node`."""
+    name = (await gone.call("CLUSTER", "MYID")).decode()
+    for node in nodes:
+        if node is not gone:
+            await node.call("CLUSTER", "FORGET", name)
+    await gone.call("CLUSTER", "RESET")

@@ -45,17 +45,17 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 REFRESH_SECONDS = 5.0
+UNSURE_REFRESH_SECONDS = 1.0
+"""After how long a primary is asked again that says that the Cluster has failed."""
 REFRESH_PAUSE_SECONDS = 0.2
-MAX_ASKED = 32
-"""How many nodes are asked for the slots at the same time, after a fault or a redirection."""
-MAX_ASKED_IN_CALM = 5
-"""How many nodes are asked otherwise. Many workers ask a large Cluster, and each question is a new connection."""
 MAX_REDIRECTIONS = 5
 TRY_AGAIN_SECONDS = 0.01
 _HALF_MOVED = "non local key"
 """Part of a script's error if it reads an undeclared key that is already on the other server."""
 
-assert REFRESH_PAUSE_SECONDS < REFRESH_SECONDS, "the slots would be read less often than REFRESH_SECONDS says"
+assert REFRESH_PAUSE_SECONDS < UNSURE_REFRESH_SECONDS < REFRESH_SECONDS, (
+    "the slots would be read less often than REFRESH_SECONDS says"
+)
 
 T = TypeVar("T")
 
@@ -254,15 +254,14 @@ class ClusterClient:
     async def _keep_refreshing(self) -> None:
         while not self._is_closed:  # redis-py may swallow a cancellation that comes while it connects
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REFRESH_SECONDS):
+                async with asyncio.timeout(UNSURE_REFRESH_SECONDS if self._watch.unsure else REFRESH_SECONDS):
                     await self._stale.wait()
-            count = MAX_ASKED if self._stale.is_set() else MAX_ASKED_IN_CALM
             self._stale.clear()  # before the refresh: a fault during the refresh must start another one
-            await self._refresh(count)
+            await self._refresh()
             await asyncio.sleep(REFRESH_PAUSE_SECONDS)
 
-    async def _refresh(self, count: int = MAX_ASKED) -> dict[Address, Answer]:
-        answers = await self._watch.ask(self._shards, count)
+    async def _refresh(self) -> dict[Address, Answer]:
+        answers = await self._watch.ask(self._shards)
         await self._follow_map()
         return answers
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+MAX_ASKED = 8
+"""How many nodes are asked in one round. In a large Cluster each round asks others, because every worker asks, and each
+question is a new connection."""
+
 
 class SlotWatch:
     """The map of one worker.
@@ -40,9 +44,9 @@ class SlotWatch:
         """Which primary has which slots: disjoint, in the order of the slots."""
         return self._map.ranges
 
-    async def ask(self, shards: Iterable[Address], count: int) -> dict[Address, Answer]:
-        """Ask up to `count` nodes, and change the map by what may be believed. `shards`: the primaries in use."""
-        answers = await self._questions.ask(self._next_nodes(shards, count))
+    async def ask(self, shards: Iterable[Address]) -> dict[Address, Answer]:
+        """Ask up to `MAX_ASKED` nodes, and change the map by what may be believed. `shards`: the primaries in use."""
+        answers = await self._questions.ask(self._next_nodes(shards))
         views = [each for each in answers.values() if isinstance(each, View)]
         if not views:
             causes = (f"{address}: {str(error) or type(error).__name__}" for address, error in answers.items())
@@ -59,11 +63,10 @@ class SlotWatch:
     async def aclose(self) -> None:
         await self._questions.aclose()
 
-    def _next_nodes(self, shards: Iterable[Address], count: int) -> list[Address]:
-        """The nodes to ask: every shard and start node, in turns if they are more than `count`."""
+    def _next_nodes(self, shards: Iterable[Address]) -> list[Address]:
+        """The nodes to ask: every shard and start node, in turns if they are too many for one round."""
         nodes = list(dict.fromkeys([*shards, *self._start_nodes]))
-        if len(nodes) > count:
-            first = self._asked % len(nodes)
-            nodes = [*nodes[first:], *nodes[:first]][:count]
-        self._asked += len(nodes)
-        return nodes
+        first = self._asked % len(nodes) if len(nodes) > MAX_ASKED else 0
+        chosen = [*nodes[first:], *nodes[:first]][:MAX_ASKED]
+        self._asked += len(chosen)
+        return chosen

@@ -215,6 +215,25 @@ async def test_an_empty_host_in_a_redirection_means_the_host_that_was_asked(tmp_
             assert client._owners[key_slot(b"k")] == target.address
 
 
+async def test_host_names_are_used_where_nodes_announce_them(tmp_path: Path) -> None:
+    async with topology.cluster(tmp_path) as nodes:
+        for node in nodes:
+            await node.call("CONFIG", "SET", "cluster-announce-hostname", "localhost")
+            await node.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
+
+        async def are_known() -> bool:
+            return (await nodes[0].call("CLUSTER", "NODES")).count(b",localhost") == len(nodes)
+
+        await until(are_known, "the nodes know each other's names")
+        async with client_of(nodes[0]) as client:
+            assert await reads_all(client)
+            assert {address.host for address in client._shards} == {"localhost"}
+            await client.execute("k", "SET", "k", "1")
+            async with half_moved(nodes[:3], "k", ["k"]):
+                assert await client.execute("k", "GET", "k") == b"1"
+            assert await client.execute("k", "GET", "k") == b"1"
+
+
 async def test_a_redirection_to_a_node_without_a_name_is_unavailable_and_not_dialled(tmp_path: Path) -> None:
     async with topology.cluster(tmp_path) as nodes, client_of(nodes[0]) as client:
         await client.execute("k", "SET", "k", "1")

@@ -161,3 +161,23 @@ async def test_an_older_user_gets_a_warning_and_the_map_is_judged_all_the_same(s
             await node.call("ACL", "DELUSER", "older")
     assert {(each.check, each.level) for each in findings} == {("rights", Level.WARNING)}
     assert "+cluster|nodes +cluster|info" in findings[0].fix
+
+
+async def test_nodes_without_a_host_name_are_found(servers: Servers) -> None:
+    """`cluster-preferred-endpoint-type hostname` without `cluster-announce-hostname`. The service cannot reach them either."""
+    for node in servers.cluster:
+        await node.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
+    try:
+        made = settings(servers)
+        findings = await found(made)
+        client = make_client(made, metrics=Metrics())
+        await client.start()
+        try:
+            assert not client.shards()
+        finally:
+            await client.aclose()
+    finally:
+        for node in servers.cluster:
+            await node.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
+    assert [each.check for each in findings] == ["slots", "few-primaries", "no-address", "no-address"]
+    assert "cluster-announce-hostname" in findings[-1].fix

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..sessions.store.key_names import TAGS
-from .findings import Finding, fault, ok, unseen
+from .findings import Finding, fault, ok, unseen, warning
 
 if TYPE_CHECKING:
     from ..backend.client import Argument, Command
@@ -23,7 +23,9 @@ _ON_A_KEY = {
 _WITHOUT_KEY = (
     ("TIME",), ("INFO",), ("PING",), ("ROLE",), ("HELLO", "3"), ("SELECT", "0"), ("WAIT", "1", "1"), ("EVALSHA", "0" * 40, "0"),
 )  # fmt: skip
-_OF_A_CLUSTER = (("CLUSTER", "SLOTS"), ("ASKING",))
+_OF_A_CLUSTER = (("CLUSTER", "SLOTS"), ("CLUSTER", "NODES"), ("CLUSTER", "INFO"), ("ASKING",))
+_CAN_LACK = {("CLUSTER", "NODES"), ("CLUSTER", "INFO")}
+"""What the service can do without."""
 _OF_A_NEAR_CACHE = (("CLIENT", "TRACKING", "ON"),)
 
 _ASK = """#!lua flags=no-writes
@@ -99,4 +101,7 @@ def judge_rights(where: str, user: str, prefix: str, calls: Sequence[Sequence[st
         ]
     names = list(dict.fromkeys(map(name_of, refused)))
     grants = " ".join(f"+{name.lower()}" for name in names)
-    return [fault("rights", where, f"user {user} may not run {', '.join(names)}", f"give it {grants} {everywhere}")]
+    what, fix = f"user {user} may not run {', '.join(names)}", f"give it {grants} {everywhere}"
+    if _CAN_LACK.issuperset(refused):
+        return [warning("rights", where, f"{what}; the service cannot tell an old map of the slots from a new one", fix)]
+    return [fault("rights", where, what, fix)]

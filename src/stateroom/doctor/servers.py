@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CONFIGURED = (
     "appendfsync", "save", "min-replicas-to-write", "min-replicas-max-lag", "masterauth", "masteruser", "replica-priority",
-    "stop-writes-on-bgsave-error",
+    "stop-writes-on-bgsave-error", "cluster-allow-reads-when-down",
 )  # fmt: skip
 """Settings that INFO does not show. `masterauth` is compared, never printed."""
 

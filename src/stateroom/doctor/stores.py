@@ -139,7 +139,7 @@ async def _sentinel(connector: Connector, admin: Connector | None, settings: Set
 
 async def _cluster(connector: Connector, admin: Connector | None, settings: Settings) -> Stores:
     views = await cluster.look_at_nodes(connector, settings.redis_cluster_nodes)
-    stores = Stores(cluster.judge_cluster(views))
+    stores = Stores(cluster.judge_cluster(views, settings.redis_cluster_nodes))
     keys, shards = KeyNames(settings.redis_key_prefix), cluster.keys_of_shards(cluster.believed(views))
     primaries = {node: keys.fleet(shard) for node, shard in shards.items()}
     nodes = dict.fromkeys([*primaries, *cluster.replicas_of(views)])
@@ -147,7 +147,7 @@ async def _cluster(connector: Connector, admin: Connector | None, settings: Sett
     looked = await _several(connector, admin, asked, is_cluster=True)
     for each, answer in zip(asked, looked, strict=True):
         if isinstance(answer, Server):
-            stores.findings += _in_its_role(answer, each, settings, is_cluster=True)
+            stores.findings += [*_in_its_role(answer, each, settings, is_cluster=True), *cluster.judge_member(answer)]
         else:
             stores.findings.append(connector.unreached(each.where, answer))
     return _together(stores, asked, looked)

@@ -86,6 +86,7 @@ class Membership:
     async def look(self, shard: str) -> None:
         """Compare the id in one primary with ours. Learn ours from it, or write ours back. Raises `StoreUnavailable`."""
         was_foreign = self.is_foreign
+        self._foreign.intersection_update(self._client.shards())  # a Cluster's shards change
         found = await self._compare(shard)
         if self.is_foreign and not was_foreign:
             log.error("foreign_deployment", ours=self._deployment.id, found=found, fix=_ADOPT)

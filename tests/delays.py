@@ -18,18 +18,18 @@ CHUNK_BYTES = 64 * 1024
 class DelayingRelay:
     """Relays connections to `target`. `round_trip`: in seconds; it may be changed at any time.
 
-    `address`: where it listens, from `__aenter__` on.
+    `at`: where it listens, from `__aenter__` on.
     """
 
     def __init__(self, target: Address, round_trip: float, *, at: Address | None = None) -> None:
         self.round_trip = round_trip
-        self.address = at or Address("127.0.0.1", 0)
+        self.at = at or Address("127.0.0.1", 0)
         self._target = target
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, self.address.host, self.address.port)
-        self.address = Address(*self._server.sockets[0].getsockname()[:2])
+        self._server = await asyncio.start_server(self._accept, self.at.host, self.at.port)
+        self.at = Address(*self._server.sockets[0].getsockname()[:2])
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -37,7 +37,7 @@ async def far_away(servers: Servers, *round_trips: float) -> AsyncIterator[list[
 @contextlib.asynccontextmanager
 async def watching(relays: list[DelayingRelay], *, lease: float, timeout: float) -> AsyncIterator[SentinelWatcher]:
     watcher = SentinelWatcher(
-        [relay.address for relay in relays], "mymaster", Dialer(timeout, timeout), Metrics(), lease_seconds=lease,
+        [relay.at for relay in relays], "mymaster", Dialer(timeout, timeout), Metrics(), lease_seconds=lease,
         on_switch=lambda _: None, on_update=lambda: None,
     )  # fmt: skip
     await watcher.start()
@@ -101,7 +101,7 @@ async def test_one_sentinel_that_is_too_far_away_keeps_no_worker_from_settling(s
 async def test_slow_sentinels_make_redis_unsettled_and_not_unavailable(servers: Servers) -> None:
     """With the defaults Redis was unavailable from 320 ms on: no Sentinel could be connected to in time."""
     async with far_away(servers, *[0.32] * 3) as relays:
-        settings = servers.settings("sentinel", redis_sentinels=",".join(str(relay.address) for relay in relays))
+        settings = servers.settings("sentinel", redis_sentinels=",".join(str(relay.at) for relay in relays))
         client = SentinelClient(settings, Metrics())
         await client.start()
         try:
@@ -117,7 +117,7 @@ async def test_the_questions_under_way_are_bounded(servers: Servers) -> None:
     answered = asyncio.Event()
     async with DelayingRelay(sentinel_node.address, 0.0) as relay:
         sentinel = Sentinel(
-            Address(*relay.address), "mymaster", Dialer(1, 1), answered.set, lease_seconds=DEFAULT_LEASE_SECONDS
+            Address(*relay.at), "mymaster", Dialer(1, 1), answered.set, lease_seconds=DEFAULT_LEASE_SECONDS
         )
         await sentinel.start()
         try:

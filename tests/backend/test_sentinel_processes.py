@@ -98,7 +98,13 @@ def is_believed(watcher: SentinelWatcher) -> bool:
 async def watching(*addresses: Address) -> AsyncIterator[tuple[SentinelWatcher, News]]:
     news = News()
     watcher = SentinelWatcher(
-        addresses, "mymaster", Dialer(0.2, READ_TIMEOUT_SECONDS), Metrics(), lease_seconds=LEASE_SECONDS, on_switch=lambda _: None, on_update=news
+        addresses,
+        "mymaster",
+        Dialer(0.2, READ_TIMEOUT_SECONDS),
+        Metrics(),
+        lease_seconds=LEASE_SECONDS,
+        on_switch=lambda _: None,
+        on_update=news,
     )
     starting = asyncio.create_task(watcher.start())
     try:

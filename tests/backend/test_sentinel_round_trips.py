@@ -116,9 +116,7 @@ async def test_the_questions_under_way_are_bounded(servers: Servers) -> None:
     sentinel_node = servers.sentinel.sentinels[0]
     answered = asyncio.Event()
     async with DelayingRelay(sentinel_node.address, 0.0) as relay:
-        sentinel = Sentinel(
-            Address(*relay.at), "mymaster", Dialer(1, 1), answered.set, lease_seconds=DEFAULT_LEASE_SECONDS
-        )
+        sentinel = Sentinel(Address(*relay.at), "mymaster", Dialer(1, 1), answered.set, lease_seconds=DEFAULT_LEASE_SECONDS)
         await sentinel.start()
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from ..errors import StoreUnavailable
-from ..intervals import ask_timeout, interval
+from ..intervals import ask_timeout, interval, longest_round_trip, settles
+from ..logs import get_logger
 from ..settings import Address
 from .breaker import Breaker
 from .multiplexer import Multiplexer
@@ -28,10 +29,16 @@ if TYPE_CHECKING:
 
     from .dial import Dialer, LiveDialer
 
+log = get_logger(__name__)
+
 HANDSHAKE_REPLIES = 2
 """To HELLO and to SUBSCRIBE, one after the other."""
 SPARE_QUESTIONS = 8
 """For questions that are sent before the interval has passed: a Sentinel announced a primary, or a connection is opened."""
+
+
+SLOW_IN_A_ROW = 10
+"""A warning is logged after so many replies in a row that are too slow for the lease. One slow reply says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,10 @@ class Sentinel:
         self._service = service
         self._dialer = dialer
         self._on_answer = on_answer
+        self._lease_seconds = lease_seconds
         self._interval = interval(lease_seconds)
+        # How many of the last replies in a row were too slow for the lease. A quick one sets it back.
+        self._slow = 0
         timeout = ask_timeout(lease_seconds, dialer.read_timeout)
         # Set to ask before the interval has passed.
         self._now = asyncio.Event()
@@ -132,6 +142,7 @@ class Sentinel:
                 self._multiplexer.execute("SENTINEL", "MASTER", self._service),
             )
             answer = _answer(named, state, asked_at)
+            self._judge_round_trip(time.monotonic() - asked_at)
         except StoreUnavailable as error:
             fault = error.detail
         except (RedisError, KeyError, ValueError, TypeError) as error:
@@ -140,6 +151,20 @@ class Sentinel:
             return
         self.answer, self.fault, self.finished_at = answer, fault, asked_at
         self._on_answer()
+
+    def _judge_round_trip(self, seconds: float) -> None:
+        if settles(seconds, self._lease_seconds):
+            self._slow = 0
+            return
+        self._slow += 1
+        if self._slow == SLOW_IN_A_ROW:
+            log.warning(
+                "sentinel_slow",
+                sentinel=str(self.address),
+                seconds=round(seconds, 3),
+                allowed=round(longest_round_trip(self._lease_seconds), 3),
+                fix="run `stateroom doctor`, which names the JOURNAL_LEASE that fits",
+            )
 
     async def _open(self) -> AbstractConnection:
         """Connect and subscribe. The confirmation is a push message. It is read here, or it would look like a reply."""

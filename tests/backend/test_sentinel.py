@@ -11,14 +11,17 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from stateroom.backend.dial import Dialer
-from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, Answer, SentinelWatcher
+from stateroom.backend.one_sentinel import Answer
+from stateroom.backend.sentinel import SentinelWatcher
 from stateroom.errors import StoreUnavailable
+from stateroom.intervals import ask_timeout
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Address
 from stateroom.telemetry.metrics import Metrics
 
 from ..patience import at_most
 
+READ_TIMEOUT_SECONDS = 0.2
 OLD, NEW, OTHER = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379), Address("10.0.0.3", 6379)
 
 
@@ -156,7 +159,7 @@ async def watching(*addresses: Address) -> AsyncIterator[SentinelWatcher]:
     watcher = SentinelWatcher(
         addresses,
         "mymaster",
-        Dialer(0.2, 0.2),
+        Dialer(0.2, READ_TIMEOUT_SECONDS),
         Metrics(),
         lease_seconds=LEASE_SECONDS,
         on_switch=lambda _: None,
@@ -174,7 +177,7 @@ async def test_where_most_agree_nobody_waits_for_one_that_hangs() -> None:
     async with watching(*map(address_of, [hung, *good])) as watcher:
         while watcher.primary is None:
             await asyncio.sleep(0)
-        with at_most(ASK_TIMEOUT_SECONDS):
+        with at_most(ask_timeout(LEASE_SECONDS, READ_TIMEOUT_SECONDS)):
             assert await watcher.locate() == OLD
     for server in (*good, hung):
         server.close()

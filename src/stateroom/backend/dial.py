@@ -201,6 +201,10 @@ class LiveDialer:
     def dial_timeout(self) -> float:
         return self._dialer.dial_timeout
 
+    @property
+    def read_timeout(self) -> float:
+        return self._dialer.read_timeout
+
     async def dial(self, address: Address | None = None, *, must_be_primary: bool = False) -> AbstractConnection:
         """`Dialer.dial` with the present credentials and certificates."""
         if self._files is not None:

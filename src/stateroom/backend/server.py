@@ -40,6 +40,12 @@ log = get_logger(__name__)
 
 _UNREACHED = "check that Redis runs, and run `stateroom doctor` on this host; the service connects again by itself"
 
+HANDSHAKE_REPLIES = 5
+"""The Sentinels' replies, and those to HELLO or AUTH, SELECT, ROLE and CLIENT TRACKING, one after the other.
+
+Each has the read time-out. A shorter limit for all of them together would make a server with a long round trip unreachable.
+"""
+
 # redis-py raises some error replies as connection errors.
 _ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
 
@@ -79,7 +85,7 @@ class ServerClient:
             self.breaker,
             read_timeout=self._read_timeout,
             write_timeout=self._write_timeout,
-            connect_timeout=settings.redis_dial_timeout + settings.redis_read_timeout,
+            connect_timeout=settings.redis_dial_timeout + HANDSHAKE_REPLIES * settings.redis_read_timeout,
             observe=self._observe,
             on_fault=self._count,
             on_leave=near.batch_sent if near is not None else None,

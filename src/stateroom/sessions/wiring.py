@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ..intervals import patience
 from ..logs import get_logger
 from .journal.interface import NoJournal
 from .journal.lookup import Lookup
@@ -99,7 +100,7 @@ def wire(
         journal.share(store.entomb, store.end_of)
     looks = TwoLooks(settings.degraded_max_age + BEYOND_DEGRADED_SECONDS)
     tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
-    lookup = Lookup(journal, deployment, lambda: tail.is_away)
+    lookup = Lookup(journal, deployment, lambda: tail.is_away, patience=patience(lease.seconds))
     membership = Membership(client=client, journal=journal, deployment=deployment, key_names=key_names, lease=lease)
     epochs = Epochs(
         client=client,
@@ -109,6 +110,7 @@ def wire(
         membership=membership,
         key_names=key_names,
         clock=clock,
+        lease=lease,
     )
     replay = Replay(
         client=client,

@@ -6,7 +6,7 @@ refuses settings that exclude each other. docs/settings.md is the manual.
 """
 
 from .cookie_places import CookiePlace
-from .fields import DEFAULT_LEASE_SECONDS, SHORTEST_LEASE_SECONDS, RedisMode
+from .fields import DEFAULT_LEASE_SECONDS, LONGEST_LEASE_SECONDS, SHORTEST_LEASE_SECONDS, RedisMode
 from .files import SettingsFiles
 from .keys import COOKIE_KEY_BYTES, decode_cookie_key, decode_jwt_key
 from .names import MisspeltSettingWarning
@@ -16,6 +16,7 @@ from .settings import Settings
 __all__ = [
     "COOKIE_KEY_BYTES",
     "DEFAULT_LEASE_SECONDS",
+    "LONGEST_LEASE_SECONDS",
     "SHORTEST_LEASE_SECONDS",
     "Address",
     "CookiePlace",

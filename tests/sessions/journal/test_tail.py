@@ -8,9 +8,10 @@ from collections.abc import Collection
 import pytest
 
 from stateroom.errors import DatabaseUnavailable
+from stateroom.intervals import patience
 from stateroom.sessions.journal import tail as module
 from stateroom.sessions.journal.interface import Reading
-from stateroom.sessions.journal.tail import GAP_SECONDS, GAPS_LOOKED_FOR, PATIENCE_SECONDS, ROWS_AT_START, Tail
+from stateroom.sessions.journal.tail import GAP_SECONDS, GAPS_LOOKED_FOR, ROWS_AT_START, Tail
 from stateroom.sessions.journal.two_looks import TwoLooks
 from stateroom.sessions.model.deployment import Current, Deployment
 from stateroom.sessions.model.identity import SessionRef
@@ -213,7 +214,7 @@ async def test_a_journal_that_hangs_is_away_too(clock: Clock, journal: Journal, 
     began = clock.now
     with pytest.raises(DatabaseUnavailable, match="too long"):
         await tail.catch_up()
-    assert clock.now - began == pytest.approx(PATIENCE_SECONDS)
+    assert clock.now - began == pytest.approx(patience(LEASE_MS / 1000))
     assert [tail.is_away] == [True]
     journal.gate.set()
     await tail.catch_up()

@@ -18,7 +18,8 @@ from unittest import mock
 
 from stateroom.backend.client import Argument, Script
 from stateroom.backend.near_cache import NearCache
-from stateroom.backend.sentinel import Answer, SentinelWatcher
+from stateroom.backend.one_sentinel import Answer
+from stateroom.backend.sentinel import SentinelWatcher
 from stateroom.errors import StoreUnavailable, Unavailable
 from stateroom.sessions import upkeep, wiring
 from stateroom.sessions.journal.two_looks import BEYOND_DEGRADED_SECONDS
@@ -59,7 +60,7 @@ class SentinelClient(FakeClient):
         self.cut_sentinels: set[int] = set()
         self.delays_next_write = False
         self.watcher = SentinelWatcher(
-            [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1), Metrics(),
+            [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1, read_timeout=TIMEOUT_SECONDS), Metrics(),
             lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_update=self._believe,
         )  # fmt: skip
 

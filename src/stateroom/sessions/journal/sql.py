@@ -34,7 +34,7 @@ from sqlalchemy import (
     update,
 )
 
-from ...database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
+from ...database import LONGEST_CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
 from ...errors import DatabaseUnavailable
 from ..model.deployment import Current, DeploymentRow
 from ..model.identity import NUMBER, SessionRef
@@ -55,7 +55,9 @@ if TYPE_CHECKING:
     from ...sqlite.direct import Step
     from ..model.deployment import Deployment
 
-assert GAP_SECONDS > CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, "tails would stop looking for rows that still come"
+assert GAP_SECONDS > LONGEST_CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, (
+    "tails would stop looking for rows that still come"
+)
 
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
 _DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)

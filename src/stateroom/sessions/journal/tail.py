@@ -1,4 +1,4 @@
-"""The journal's recent rows in memory, read every 0.2 s.
+"""The journal's recent rows in memory, read every 0.2 s, or more often if the lease is short (intervals.py).
 
 Rows commit out of the order of their numbers: a skipped number may still come. So each read asks for the gaps too,
 until they are older than any transaction can be. `contiguous` is the number up to which nothing is missing.
@@ -32,6 +32,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import DatabaseUnavailable
+from ...intervals import interval, patience
 from ...logs import get_logger
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, Row
@@ -49,9 +50,6 @@ _RESTORED = (
     "run `stateroom sessions revoke --all`, because the sign-outs since the backup are lost"
 )
 
-READ_INTERVAL_SECONDS = 0.2
-PATIENCE_SECONDS = 1.0
-"""A journal that takes longer to answer is unavailable."""
 GAP_SECONDS = 10.0
 """Longer than any transaction takes."""
 GAPS_LOOKED_FOR = 1000
@@ -93,6 +91,8 @@ class Tail:
         self._clock = clock
         self._deployment = deployment
         self._lease_ms = lease_ms
+        self._interval = interval(lease_ms / 1000)
+        self._patience = patience(lease_ms / 1000)
         self._looks = looks
         self._checked: Checked = {}
         self._is_foreign = self._is_suspect = False
@@ -172,7 +172,7 @@ class Tail:
             began = time.monotonic()
             with contextlib.suppress(DatabaseUnavailable):
                 await self.catch_up()
-            await asyncio.sleep(max(0.0, began + READ_INTERVAL_SECONDS - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + self._interval - time.monotonic()))
 
     async def catch_up(self) -> None:
         """Return when a read has succeeded that began after this call. Raises `DatabaseUnavailable`.
@@ -187,7 +187,7 @@ class Tail:
                 self._reading.add_done_callback(_heard)
             reading = self._reading
             try:
-                async with asyncio.timeout_at(asyncio.get_running_loop().time() + PATIENCE_SECONDS):
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._patience):
                     await asyncio.shield(reading)
             except TimeoutError:
                 self.is_away = True

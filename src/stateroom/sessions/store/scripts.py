@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAY_REPEAT = frozenset({"renew", "confirm", "prepare", "restore", "sweep", "end_older", "finish"})
+"""Scripts that do no harm when they run twice.
+
+A second `claim` would delete the new session, because the old one is gone. A second `save` would double a message. A second
+`take` would return nothing, and the values would be lost. A second `create` or `change` would report a conflict.
+"""
+
 SCRIPTS = {
-    name: Script.read(f"{__package__}.lua", name, shared=["shared"])
+    name: Script.read(f"{__package__}.lua", name, shared=["shared"], may_repeat=name in MAY_REPEAT)
     for name in (
         "create",
         "save",
@@ -35,6 +42,7 @@ SCRIPTS = {
         "entomb",
     )
 }
+assert SCRIPTS.keys() > MAY_REPEAT, "a script that may be repeated does not exist"
 _REFUSALS = frozenset({"readonly", "refused"})
 _LATE = -1
 

@@ -116,10 +116,14 @@ class Multiplexer:
 
     async def start(self) -> BaseException | None:
         """Begin to connect. Return when the first attempt has ended: its error, or None if it succeeded."""
+        return await asyncio.shield(self.begin())
+
+    def begin(self) -> asyncio.Future[BaseException | None]:
+        """Begin to connect. Returns what `start` awaits."""
         self._loop = asyncio.get_running_loop()
         self._first_attempt = self._loop.create_future()
         self._keeper = self._loop.create_task(self._keep_connected(), name="stateroom redis multiplexer")
-        return await asyncio.shield(self._first_attempt)
+        return self._first_attempt
 
     async def aclose(self) -> None:
         """Fail all commands that wait (kind `closed`), close the connection, end the task."""

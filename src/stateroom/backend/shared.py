@@ -118,7 +118,9 @@ class SharedConnections:
     async def start(self) -> BaseException | None:
         """Begin to connect. Return when the first attempts have ended: the error of the reads' one, or None if it succeeded."""
         error = await self.reads.start()
-        await self._writes.start()
+        first_attempt = self._writes.begin()  # it waits for the connection for reads
+        if error is None:
+            await asyncio.shield(first_attempt)
         return error
 
     async def aclose(self) -> None:

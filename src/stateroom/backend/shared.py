@@ -136,7 +136,7 @@ class SharedConnections:
         """
         if not self.breaker.is_closed:
             self.breaker.check()
-        return (self._writes if self._write_breaker.is_closed else self._reads).execute(*command, again=again)
+        return (self._writes if self._write_breaker.is_closed else self.reads).execute(*command, again=again)
 
     def drop(self, fault: StoreUnavailable) -> None:
         """Close both connections and make new ones now."""

@@ -157,10 +157,10 @@ class SessionStore:
         reply = await self._writes.run("prepare", keys, [UNCLAIMED_MS, generation, int(signs_in)])
         return int(reply[2]) if reply[0] == _OK else None
 
-    async def claim_rotation(self, old: SessionRef, new: SessionRef, *, until: float) -> Renewed | None:
+    async def claim_rotation(self, old: SessionRef, new: SessionRef, *, until: float | None = None) -> Renewed | None:
         """Make the copy the session and delete the old one; None if the copy is gone.
 
-        After `until` (monotonic clock) this does nothing any more. Before that the outcome is unknown if this raises.
+        After `until` (monotonic clock; None: the caller's budget) this does nothing any more. Before that the outcome is unknown if this raises.
         """
         session, expiries, sessions = self._key_names.of_session(new)
         keys = [session, self._key_names.session(old), expiries, sessions]

@@ -1,7 +1,11 @@
 """A bounded pool of connections to one primary, for commands that block or take long.
 
 The pool's size limits how many such commands run at once. A caller waits for its turn at most as long as the read
-time-out. An exhausted pool means load, not an outage, so it never opens the breaker.
+time-out. An exhausted pool means load, not an outage, so it never opens the breaker. The same is true of a connection that
+cannot be made: the server may have as many clients as it allows, while it replies well over the connections that it has.
+
+A server closes idle connections (`timeout`), an administrator kills them, and a firewall forgets them without a word. So a
+connection that was idle is tested before a caller gets it, because most commands must not be sent twice.
 """
 
 from __future__ import annotations
@@ -11,10 +15,13 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ..errors import StoreUnavailable
+from ..insides import of_redis
+from .budget import seconds_left
 from .client import PoolFigures
+from .two_dials import close_quietly, has_succeeded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,6 +30,14 @@ if TYPE_CHECKING:
 
     from ..telemetry.metrics import Metrics
     from .multiplexer import OpenConnection
+
+TEST_AFTER_SECONDS = 1.0
+"""A connection that was idle for longer must reply to a PING before it is used. Firewalls keep idle connections for longer."""
+
+TEST_SHARE = 0.25
+DIAL_SHARE = 0.5
+"""The parts of the caller's time that a test and a new connection may take. The rest is for the caller's commands."""
+assert TEST_SHARE + DIAL_SHARE < 1, "nothing would be left for the commands"
 
 
 class Pool:
@@ -38,10 +53,13 @@ class Pool:
         self._min_idle = min(min_idle, size)
         self._wait_timeout = wait_timeout
         self._turns = asyncio.Semaphore(size)
-        # Connected and not in use. A caller takes the one that was used last.
-        self._idle: deque[AbstractConnection] = deque()
-        # Used by a caller now. `drop` removes a connection from here, and then its caller closes it.
+        # Connected and not in use, each with the time of its last use by the loop's clock. A caller takes the one that was
+        # used last, so the times never decrease from the first to the last.
+        self._idle: deque[tuple[AbstractConnection, float]] = deque()
+        # Used by a caller or tested now. `drop` removes a connection from here, and then its caller closes it.
         self._in_use: set[AbstractConnection] = set()
+        # Dials whose callers gave up. The next caller waits for one of them. len(_dials) <= size.
+        self._dials: set[asyncio.Task[AbstractConnection]] = set()
         # Each task removes itself when its connection is closed.
         self._closing: set[asyncio.Task[None]] = set()
         # Callers that wait for their turn.
@@ -58,19 +76,21 @@ class Pool:
         """
         await self._take_turn()
         try:
-            connection = self._idle.pop() if self._idle else await self._open_connection()
-            self._in_use.add(connection)
+            connection = await self._idle_connection()
+            if connection is None:
+                connection = await self._new_connection()
+                self._in_use.add(connection)
             try:
                 yield connection
             except BaseException:
                 self._in_use.discard(connection)
-                await _close(connection)
+                await close_quietly(connection)
                 raise
             if connection in self._in_use and not self._is_closed:
                 self._in_use.discard(connection)
-                self._idle.append(connection)
+                self._put_back(connection)
             else:  # `drop` was called meanwhile: the server is not the primary any more
-                await _close(connection)
+                await close_quietly(connection)
         finally:
             self._turns.release()
 
@@ -78,19 +98,20 @@ class Pool:
         """Open connections until `min_idle` are open. If the server does not answer, return without an error."""
         with contextlib.suppress(RedisError, OSError, StoreUnavailable, TimeoutError):
             while len(self._idle) + len(self._in_use) < self._min_idle and not self._is_closed:
-                self._idle.append(await self._open_connection())
+                self._put_back(await self._open_connection())
 
     def drop(self) -> None:
         """Close the idle connections now. Close each of the others when its caller returns it."""
         self._in_use.clear()
         while self._idle:
-            task = asyncio.get_running_loop().create_task(_close(self._idle.popleft()))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._close(self._idle.popleft()[0])
 
     async def aclose(self) -> None:
         """Close all idle connections. Those in use are closed when their callers return them."""
         self._is_closed = True
+        for dial in self._dials:
+            dial.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
         self.drop()
         await asyncio.gather(*self._closing)
 
@@ -117,7 +138,74 @@ class Pool:
             self._pending -= 1
         self._metrics.redis_pool_acquire_duration.observe(loop.time() - began)
 
+    async def _idle_connection(self) -> AbstractConnection | None:
+        """The connection that was used last, if it still works. None if none does: then a new one is needed."""
+        while self._idle:
+            connection, since = self._idle.pop()
+            self._in_use.add(connection)
+            reason = await self._test(connection, since)
+            if not reason and connection in self._in_use:
+                return connection
+            self._in_use.discard(connection)
+            self._replace(connection, reason or "dropped")
+            while reason == "silent" and self._idle and self._idle[0][1] <= since:
+                self._replace(self._idle.popleft()[0], reason)  # it has been idle for longer
+        return None
 
-async def _close(connection: AbstractConnection) -> None:
-    with contextlib.suppress(RedisError, OSError, TimeoutError):
-        await connection.disconnect(nowait=True)
+    async def _test(self, connection: AbstractConnection, since: float) -> str:
+        """Why a connection that is idle since `since` cannot be used; empty if it can."""
+        if not of_redis.is_silent(connection):
+            return "closed"
+        if asyncio.get_running_loop().time() - since <= TEST_AFTER_SECONDS:
+            return ""
+        try:
+            async with asyncio.timeout(seconds_left(self._wait_timeout) * TEST_SHARE):
+                await connection.send_command("PING", check_health=False)
+                await connection.read_response(disconnect_on_error=False)
+        except ResponseError:  # the user may not run PING; that is a reply too
+            return ""
+        except TimeoutError:
+            return "silent"
+        except (RedisError, OSError):
+            return "closed"
+        except BaseException:
+            self._in_use.discard(connection)
+            self._close(connection)
+            raise
+        return ""
+
+    async def _new_connection(self) -> AbstractConnection:
+        """Dial. A dial that takes too long for this caller goes on for the next one."""
+        dial = self._dials.pop() if self._dials else asyncio.ensure_future(self._open_connection())
+        try:
+            async with asyncio.timeout(seconds_left(self._wait_timeout) * DIAL_SHARE):
+                return await asyncio.shield(dial)
+        except BaseException:
+            if not dial.done() or has_succeeded(dial):
+                self._dials.add(dial)
+                dial.add_done_callback(self._dialled)
+            raise
+
+    def _dialled(self, dial: asyncio.Future[AbstractConnection]) -> None:
+        """Keep the connection of a dial that no caller waits for."""
+        if dial not in self._dials:  # a caller waits for it
+            return
+        self._dials.discard(dial)
+        if not has_succeeded(dial):
+            return
+        if self._is_closed or len(self._idle) + len(self._in_use) >= self._size:
+            self._close(dial.result())
+        else:
+            self._put_back(dial.result())
+
+    def _put_back(self, connection: AbstractConnection) -> None:
+        self._idle.append((connection, asyncio.get_running_loop().time()))
+
+    def _replace(self, connection: AbstractConnection, reason: str) -> None:
+        self._metrics.redis_connections_replaced[reason].inc()
+        self._close(connection)
+
+    def _close(self, connection: AbstractConnection) -> None:
+        task = asyncio.get_running_loop().create_task(close_quietly(connection))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

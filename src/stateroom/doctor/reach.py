@@ -25,7 +25,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..backend.dial import Dialer
-from ..backend.server import exchange
+from ..backend.exchange import exchange
 from .certificates import certificate_fix, why_refused
 from .findings import Finding, fault
 

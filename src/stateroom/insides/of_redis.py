@@ -33,6 +33,14 @@ def transport_of(connection: AbstractConnection) -> asyncio.Transport:
     return writer.transport  # type: ignore[return-value]
 
 
+def is_silent(connection: AbstractConnection) -> bool:
+    """Whether an idle connection is open and has received nothing, as far as this host knows. No bytes are sent for this."""
+    reader: Any = connection._reader  # noqa: SLF001
+    if reader is None or transport_of(connection).is_closing():
+        return False
+    return not (reader.at_eof() or reader.exception() is not None or reader._buffer)  # noqa: SLF001
+
+
 def error_maker_of(connection: AbstractConnection) -> Callable[[str], Exception]:
     """The function that turns a server's error reply into redis-py's exception."""
     return connection._parser.parse_error  # noqa: SLF001

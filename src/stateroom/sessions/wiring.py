@@ -95,6 +95,7 @@ def wire(
         max_bytes=settings.session_max_bytes,
         timeout=settings.redis_read_timeout,
         durability=Durability(settings.redis_write_replicas, settings.redis_write_replicas_timeout, count_shortfall),
+        has_journal=journal.has_journal,
     )
     if isinstance(journal, NoJournal):
         journal.share(store.entomb, store.end_of)

@@ -167,6 +167,10 @@ class Metrics:
             "redis_pool_acquire_duration_seconds", "Time in seconds that a request waited for a pooled connection", REDIS_BUCKETS
         )
         self.redis_pool_timeouts = counter("redis_pool_timeouts", "Waits for a pooled connection that timed out")
+        self.redis_connections_replaced = Children(
+            counter("redis_connections_replaced", "Idle pooled connections that did not work any more, by reason", "reason"),
+            ("closed", "silent", "dropped"),
+        )
         self.redis_evicted_keys = gauge(
             "redis_evicted_keys",
             "Keys that the Redis primaries have evicted since they started; NaN while unknown",

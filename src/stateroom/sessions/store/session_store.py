@@ -38,7 +38,10 @@ _OK, _TOO_LARGE, _CONFLICT, _EXISTS = 1, -2, -3, -4
 
 
 class SessionStore:
-    """Loads, saves, renews, rotates, deletes, lists, counts and sweeps sessions. `timeout`: how many seconds a caller waits."""
+    """Loads, saves, renews, rotates, deletes, lists, counts and sweeps sessions. `timeout`: how many seconds a caller waits.
+
+    `has_journal`: the reasons of ends are in the journal. Otherwise a script's reply is the only word of some of them.
+    """
 
     def __init__(
         self,
@@ -49,12 +52,13 @@ class SessionStore:
         max_bytes: int,
         timeout: float,
         durability: Durability | None = None,
+        has_journal: bool = False,
     ) -> None:
         self._client = client
         self._key_names = key_names
         self._clock = clock
         self._max_bytes = max_bytes
-        self._writes = Writes(client, clock, timeout=timeout, durability=durability)
+        self._writes = Writes(client, clock, timeout=timeout, durability=durability, has_journal=has_journal)
 
     @property
     def is_refusing(self) -> bool:
@@ -153,11 +157,14 @@ class SessionStore:
         reply = await self._writes.run("prepare", keys, [UNCLAIMED_MS, generation, int(signs_in)])
         return int(reply[2]) if reply[0] == _OK else None
 
-    async def claim_rotation(self, old: SessionRef, new: SessionRef) -> Renewed | None:
-        """Make the copy the session and delete the old one; None if the copy is gone."""
+    async def claim_rotation(self, old: SessionRef, new: SessionRef, *, until: float | None = None) -> Renewed | None:
+        """Make the copy the session and delete the old one; None if the copy is gone.
+
+        After `until` (monotonic clock; None: the caller's budget) this does nothing any more. Before that the outcome is unknown if this raises.
+        """
         session, expiries, sessions = self._key_names.of_session(new)
         keys = [session, self._key_names.session(old), expiries, sessions]
-        reply = await self._writes.run_durably("claim", keys, [new.handle, old.handle, new.user])
+        reply = await self._writes.run_durably("claim", keys, [new.handle, old.handle, new.user], until=until)
         return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
 
     async def restore(

@@ -10,7 +10,6 @@ from ..logs import get_logger
 from .journal.interface import NoJournal
 from .journal.lookup import Lookup
 from .journal.tail import Tail
-from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
 from .model.deployment import Deployment
 from .model.lifetimes import Lifetimes
 from .protocol.ends import Ends
@@ -97,8 +96,7 @@ def wire(
     )
     if isinstance(journal, NoJournal):
         journal.share(store.entomb, store.end_of)
-    looks = TwoLooks(settings.degraded_max_age + BEYOND_DEGRADED_SECONDS)
-    tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
+    tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds)
     lookup = Lookup(journal, deployment, lambda: tail.is_away)
     membership = Membership(client=client, journal=journal, deployment=deployment, key_names=key_names, lease=lease)
     epochs = Epochs(

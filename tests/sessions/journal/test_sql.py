@@ -17,7 +17,6 @@ from stateroom.sessions.journal.lookup import Lookup
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.journal.tables import fleet, session_ends, session_generations
 from stateroom.sessions.journal.tail import Tail
-from stateroom.sessions.journal.two_looks import TwoLooks
 from stateroom.sessions.model.deployment import Current, Deployment
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.rows import EndRow, Row
@@ -192,7 +191,7 @@ async def test_what_rows_did_is_done_again_where_only_the_other_tables_went_back
     before, rows = await journal.current("i1"), await journal.newest(9)
     await go_back_but_for_the_rows(journal)
     assert await journal.current("i1") == Current(0, "")
-    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=LEASE_MS, looks=TwoLooks(600))
+    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=LEASE_MS)
     with pytest.raises(DatabaseUnavailable, match="restored"):  # an epoch that was replaced is the deployment's again
         await tail.catch_up()
     assert await journal.current("i1") == before
@@ -230,7 +229,7 @@ async def own(journal: EndsJournal) -> Deployment:
 
 
 def make_tail(database: Database) -> Tail:
-    return Tail(Journal(database, LONGEST_MS), RedisClock(), Deployment(), lease_ms=LEASE_MS, looks=TwoLooks(600))
+    return Tail(Journal(database, LONGEST_MS), RedisClock(), Deployment(), lease_ms=LEASE_MS)
 
 
 def values(handle: str) -> dict[str, object]:

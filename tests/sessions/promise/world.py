@@ -20,7 +20,7 @@ from stateroom.backend.client import Argument, Script
 from stateroom.backend.near_cache import NearCache
 from stateroom.backend.sentinel import Answer, SentinelWatcher
 from stateroom.errors import StoreUnavailable, Unavailable
-from stateroom.sessions import upkeep, wiring
+from stateroom.sessions import upkeep
 from stateroom.sessions.journal.two_looks import BEYOND_DEGRADED_SECONDS
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.session import Session
@@ -181,8 +181,7 @@ class World:
         self.options = Options(**options)
         self._exits = contextlib.ExitStack()
         self._exits.enter_context(self.clock.ticking())
-        for module in (upkeep, wiring):
-            self._exits.enter_context(mock.patch.object(module, "BEYOND_DEGRADED_SECONDS", self.options.beyond_seconds))
+        self._exits.enter_context(mock.patch.object(upkeep, "BEYOND_DEGRADED_SECONDS", self.options.beyond_seconds))
         for module in (key_names, session_store):
             self._exits.enter_context(mock.patch.object(module, "TAG_COUNT", TAG_COUNT))
         self.loop = VirtualLoop(self.clock)

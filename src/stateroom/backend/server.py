@@ -22,6 +22,7 @@ from .breaker import Breaker, BreakerState
 from .budget import within_budget
 from .client import as_mapping
 from .faults import as_store_fault, is_dead_connection
+from .handshake import NoSuchDatabase
 from .multiplexer import Multiplexer
 from .near_cache import NearCache
 from .pool import Pool
@@ -56,11 +57,17 @@ class ServerClient:
         self.breaker = Breaker(self._breaker_moved)
         # True from the breaker's first opening until it closes, through all probes between: one log line for an outage.
         self._is_away = False
+        self._has_told_refusal = False
         self._near = near = NearCache(settings.session_cache_max_age) if settings.session_cache_max_age else None
         self._standing = Standing(near)
 
         async def open_counted() -> AbstractConnection:
-            connection = await open_connection()
+            try:
+                connection = await open_connection()
+            except NoSuchDatabase as error:
+                self._tell_refusal(str(error))
+                raise
+            self._has_told_refusal = False
             metrics.redis_connections_opened.inc()
             return connection
 
@@ -101,6 +108,8 @@ class ServerClient:
             raise SettingsError(
                 "REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set a user and a password from the ACL of the server"
             )
+        if isinstance(error, NoSuchDatabase):
+            raise SettingsError(str(error))
         if isinstance(error, SettingsError):
             raise error
         if error is None:
@@ -206,6 +215,13 @@ class ServerClient:
     def _count(self, fault: StoreUnavailable) -> None:
         if fault.kind != "breaker_open":
             self._metrics.redis_errors[fault.kind].inc()
+
+    def _tell_refusal(self, words: str) -> None:
+        """Log once that the server refuses a setting. It may have been unavailable at startup, which would have stopped then."""
+        if not self._has_told_refusal:
+            reason, _, fix = words.partition("; ")
+            log.error("redis_refuses", reason=reason, fix=fix)
+        self._has_told_refusal = True
 
     def _observe(self, command: str, seconds: float) -> None:
         duration = self._durations.get(command)

@@ -30,6 +30,11 @@ def transport_of(connection: AbstractConnection) -> asyncio.Transport:
     return writer.transport  # type: ignore[return-value]
 
 
+def resp_version_of(connection: AbstractConnection) -> int:
+    """The version of RESP of an open connection."""
+    return int(connection.protocol)
+
+
 def error_maker_of(connection: AbstractConnection) -> Callable[[str], Exception]:
     """The function that turns a server's error reply into redis-py's exception."""
     return connection._parser.parse_error  # noqa: SLF001

@@ -5,11 +5,11 @@ redis-py sends HELLO (https://valkey.io/commands/hello/) for RESP3, and SELECT f
 
 from __future__ import annotations
 
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
 
-_NO_DATABASE = ("DB index", "SELECT is not allowed in cluster mode")
-_NO_COMMAND = ("unknown command", "NOPROTO", "no permissions to run the 'hello'", "unsupported protocol")
+_NO_DATABASE = ("DB index", "value is out of range", "SELECT is not allowed in cluster mode")
+_NO_COMMAND = ("unknown command", "NOPROTO", "unsupported protocol")
 
 
 class NoSuchDatabase(RedisConnectionError):
@@ -27,8 +27,5 @@ def explain(error: RedisError, database: int) -> RedisError:
 
 
 def refuses_resp3(error: RedisError) -> bool:
-    """Whether the server does not know HELLO, or the user may not run it. A user whose password is wrong is another case."""
-    if isinstance(error, AuthenticationError):
-        return False
-    text = str(error)
-    return isinstance(error, ResponseError | NoPermissionError) and any(words in text for words in _NO_COMMAND)
+    """Whether the server does not know HELLO, or not with this version. A wrong password is another case."""
+    return isinstance(error, ResponseError) and any(words in str(error) for words in _NO_COMMAND)

@@ -51,7 +51,7 @@ assert ASK_SECONDS < HEARD_SECONDS, "copies would become unusable between two re
 assert HEARD_SECONDS < KNOWN_SECONDS, "a copy could be used for longer than is promised"
 
 _ALLOW_TRACKING = "give the Redis user of the service the right +client|tracking, as in deploy/users.acl"
-_ALLOW_HELLO = "allow HELLO (no rename-command for it, and the right +hello), or unset SESSION_CACHE_MAX_AGE"
+_ALLOW_HELLO = "remove the rename-command for HELLO from the configuration of Redis, or unset SESSION_CACHE_MAX_AGE"
 
 
 class _Batch:

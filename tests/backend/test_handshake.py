@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from stateroom.backend.client import RedisClient
+from stateroom.backend.client import RedisClient, Script
 from stateroom.backend.clients import make_client
 from stateroom.backend.dial import Dialer
 from stateroom.drills import topology
 from stateroom.drills.node import Node, until
-from stateroom.errors import SettingsError
+from stateroom.errors import SettingsError, StoreUnavailable
 from stateroom.telemetry.metrics import Metrics
 from stateroom.testing import settings
 
@@ -122,3 +124,64 @@ async def test_a_server_that_was_unavailable_at_startup_and_refuses_later_is_nam
     [told] = [event for event in events if event["event"] == "redis_refuses"]
     assert "no database 99" in told["reason"]
     assert told["fix"].startswith("use 0, or raise `databases`")
+
+
+# A server that is too old
+
+
+class OldServer:
+    """Speaks RESP like Redis 6.2: it does not compile scripts that begin with `#!`."""
+
+    def __init__(self, *, is_silent_about_itself: bool = False) -> None:
+        self._is_silent = is_silent_about_itself
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            while head := await reader.readline():
+                words = []
+                for _ in range(int(head[1:])):
+                    size = int((await reader.readline())[1:])
+                    words.append((await reader.readexactly(size + 2))[:-2])
+                writer.write(self._reply(words))
+
+    def _reply(self, words: list[bytes]) -> bytes:
+        match words[0]:
+            case b"ROLE":
+                return b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+            case b"INFO" if self._is_silent:
+                return b"-NOPERM this user has no permissions to run the 'info' command\r\n"
+            case b"INFO":
+                return b"$22\r\nredis_version:6.2.14\r\n\r\n"
+            case b"EVALSHA":
+                return b"-NOSCRIPT No matching script. Please use EVAL.\r\n"
+        return b"-ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'\r\n"
+
+
+async def test_a_server_that_is_too_old_stops_startup() -> None:
+    async with OldServer() as server:
+        client = make_client(settings(redis_host="127.0.0.1", redis_port=server.port), metrics=Metrics())
+        with pytest.raises(SettingsError, match=r"Redis 6\.2\.14 is too old, .*; upgrade it to Redis 7\.0 or later, or to Valkey"):
+            await client.start()
+        await client.aclose()
+
+
+async def test_a_server_that_turns_out_to_be_too_old_is_named_once_and_is_unavailable() -> None:
+    """For example after a failover to another server."""
+    async with OldServer(is_silent_about_itself=True) as server:
+        client = make_client(settings(redis_host="127.0.0.1", redis_port=server.port), metrics=Metrics())
+        with capture_events() as events:
+            await client.start()
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable, match="too old"):
+                    await client.run(Script.of("#!lua flags=allow-oom\nreturn 1"), ["a"])
+            await client.aclose()
+    [told] = [event for event in events if event["event"] == "redis_refuses"]
+    assert told["fix"] == "upgrade it to Redis 7.0 or later, or to Valkey"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from .multiplexer import Multiplexer
 from .near_cache import NearCache
 from .pool import Pool
 from .standing import Standing
+from .version import TOO_OLD_FIX, cannot_compile, too_old
 from .write_watch import not_taken
 
 if TYPE_CHECKING:
@@ -113,9 +115,17 @@ class ServerClient:
         if isinstance(error, SettingsError):
             raise error
         if error is None:
+            await self._check_version()
             await self._pool.warm()
         else:
             log.warning("redis_away_at_start", reason=str(error), fix=_UNREACHED)
+
+    async def _check_version(self) -> None:
+        """Raises `SettingsError` for a server that is too old. A server that does not answer now is not checked."""
+        with contextlib.suppress(StoreUnavailable):
+            old = await too_old(self._multiplexer.execute("INFO", "server"))
+            if old is not None:
+                raise SettingsError(f"Redis {old} is too old, because it cannot run the scripts of the service; {TOO_OLD_FIX}")
 
     async def aclose(self) -> None:
         await self._multiplexer.aclose()
@@ -131,7 +141,13 @@ class ServerClient:
         try:
             return await within_budget(self._multiplexer.execute("EVALSHA", script.sha1, len(keys), *keys, *args))
         except NoScriptError:
-            return await within_budget(self._multiplexer.execute("EVAL", script.source, len(keys), *keys, *args))
+            try:
+                return await within_budget(self._multiplexer.execute("EVAL", script.source, len(keys), *keys, *args))
+            except ResponseError as error:
+                if not cannot_compile(error):
+                    raise
+                self._tell_refusal(f"Redis cannot compile a script ({error}), because it is too old; {TOO_OLD_FIX}")
+                raise StoreUnavailable("Redis is too old", kind="refused") from error
         finally:
             self._changed(keys)
 

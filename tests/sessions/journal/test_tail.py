@@ -242,3 +242,19 @@ async def test_an_end_that_is_there_is_no_restore_though_no_read_brings_it(clock
     await tail.catch_up()
     assert tail.reason(SessionRef("i1", "mine"), at(0)) is None
     assert tail.restarts == 0
+
+
+async def test_how_old_a_value_may_be_that_proves_something_is_known_from_the_start(
+    journal: Journal, tail: Tail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though newer rows fill the first read. Rule 14 of the protocol."""
+    monkeypatch.setattr(module, "ROWS_AT_START", 2)
+    for not_before in (5000, 4000):
+        journal.table.note_clock(not_before, kept_from=0)
+    journal.commit(*range(3, 9))
+    assert tail.not_before_ms == 0
+    await tail.catch_up()
+    assert tail.not_before_ms == 5000
+    journal.table.note_clock(7000, kept_from=0)
+    await tail.catch_up()
+    assert tail.not_before_ms == 7000

@@ -89,6 +89,14 @@ class Serving:
             assert time.monotonic() < deadline, f"no {text!r} in {self.output}"
             time.sleep(0.02)  # There is no event for another process' file.
 
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until something is true of it."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not condition():
+            assert self._process.poll() is None, f"stateroom serve ended: {self.output}"
+            assert time.monotonic() < deadline, f"it never came to this: {what}; {self.output}"
+            time.sleep(0.02)  # There is no event for another process.
+
     @contextlib.contextmanager
     def sign_in_under_way(self) -> Iterator[Callable[[], bytes]]:
         """A request whose handler waits for the body. The yielded function sends the body and returns the answer."""

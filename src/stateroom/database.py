@@ -28,6 +28,7 @@ from . import migrations
 from .errors import DatabaseUnavailable, SettingsError
 from .logs import get_logger
 from .private import close_file, open_private, own_folder
+from .settings import ENCODE_IT, RAW, has_raw_character
 from .sqlite.direct import Step
 from .sqlite.file import set_pragmas
 from .sqlite.quiet import hide_this_thread
@@ -281,7 +282,8 @@ class Database:
             try:
                 return await asyncpg.connect(self._dsn, timeout=self._connect_timeout, command_timeout=statement_timeout_seconds)
             except ValueError as error:  # asyncpg's ClientConfigurationError too
-                raise SettingsError("DATABASE_URL is not a URL that PostgreSQL understands; " + _EXAMPLE) from error
+                fix = f"{RAW} {ENCODE_IT}" if has_raw_character(self._dsn) else _EXAMPLE
+                raise SettingsError(f"DATABASE_URL is not a URL that PostgreSQL understands; {fix}") from error
 
         if "poolclass" not in options:
             options |= {"pool_use_lifo": True}  # few connections are used often, and the others are idle
@@ -342,6 +344,8 @@ def _postgres_dsn(settings: Settings) -> str:
         raise SettingsError(
             f"DATABASE_URL begins with {scheme}://; use postgresql:// or sqlite:///, or none for the library without one"
         )
+    if "@" not in rest.partition("/")[0].partition("#")[0] and has_raw_character(text.partition("?")[0]):
+        raise SettingsError(f"DATABASE_URL: {RAW} {ENCODE_IT}")
     return f"postgresql://{rest}"
 
 

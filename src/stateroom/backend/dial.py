@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -24,6 +24,7 @@ from ..errors import SettingsError
 from ..insides.of_redis import ContextConnection, SocketConnection
 from ..network.sockets import OPENER, SocketOpener
 from ..settings import Address, Settings, SettingsFiles
+from .handshake import explain, refuses_resp3
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -114,7 +115,10 @@ class Dialer:
         """
         connection = self._make(address or self.address)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
+            try:
+                await connection.connect()  # type: ignore[no-untyped-call]
+            except RedisError as error:
+                raise explain(error, self.database) from error
             if must_be_primary:
                 await self._check_role(connection)
         except BaseException as error:
@@ -163,8 +167,6 @@ class Dialer:
 
     def _at_url(self, url: str) -> Dialer:
         """This dialer, changed by a `REDIS_URL`. The URL takes precedence over single settings. Raises `SettingsError`."""
-        from dataclasses import replace
-
         parts = urlsplit(url)
         database = self.database
         path = parts.path.strip("/")
@@ -206,10 +208,16 @@ class LiveDialer:
         return self._dialer.read_timeout
 
     async def dial(self, address: Address | None = None, *, must_be_primary: bool = False) -> AbstractConnection:
-        """`Dialer.dial` with the present credentials and certificates."""
+        """`Dialer.dial` with the present credentials and certificates. A server without RESP3 is dialled with RESP2."""
         if self._files is not None:
             self._files.look()
-        return await self._dialer.dial(address, must_be_primary=must_be_primary)
+        dialer = self._dialer
+        try:
+            return await dialer.dial(address, must_be_primary=must_be_primary)
+        except RedisError as error:
+            if dialer.protocol == 2 or not refuses_resp3(error):
+                raise
+            return await replace(dialer, protocol=2).dial(address, must_be_primary=must_be_primary)
 
     def _replace(self, settings: Settings) -> None:
         self._dialer = self._make(settings)

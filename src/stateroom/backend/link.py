@@ -236,8 +236,13 @@ def overdue(read_timeout: float) -> StoreUnavailable:
 
 
 def fail(future: asyncio.Future[Any], error: Exception, on_fault: ObserveFault | None) -> None:
-    """Raise the error in the caller, if it still waits. `on_fault` is called for faults of the store only."""
+    """Raise the error in the caller, if it still waits. `on_fault` is called for faults of the store only.
+
+    A caller can end before it awaits its reply: one of several replies has failed, or the caller was cancelled. asyncio would
+    log each error that nobody fetches.
+    """
     if not future.done():
         future.set_exception(error)
+        future.exception()
         if on_fault is not None and isinstance(error, StoreUnavailable):
             on_fault(error)

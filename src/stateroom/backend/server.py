@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 
 from ..errors import SettingsError, StoreUnavailable
 from ..logs import get_logger
@@ -16,11 +17,13 @@ from .breaker import BreakerState
 from .budget import within_budget
 from .exchange import exchange
 from .faults import as_store_fault, is_dead_connection
+from .handshake import NoSuchDatabase
 from .link import Again
 from .near_cache import NearCache
 from .pool import Pool
 from .shared import READS, SharedConnections
 from .standing import Standing
+from .version import TOO_OLD_FIX, cannot_compile, too_old
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -55,6 +58,7 @@ class ServerClient:
         self._write_timeout = settings.redis_write_timeout
         # True from the breaker's first opening until it closes, through all probes between: one log line for an outage.
         self._is_away = False
+        self._has_told_refusal = False
         self._near = near = NearCache(settings.session_cache_max_age) if settings.session_cache_max_age else None
         self._standing = Standing(near)
         # When a refused connection was logged last, by the monotonic clock.
@@ -88,12 +92,22 @@ class ServerClient:
             raise SettingsError(
                 "REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set a user and a password from the ACL of the server"
             )
+        if isinstance(error, NoSuchDatabase):
+            raise SettingsError(str(error))
         if isinstance(error, SettingsError):
             raise error
         if error is None:
+            await self._check_version()
             await self._pool.warm()
         else:
             log.warning("redis_away_at_start", reason=str(error), fix=_UNREACHED)
+
+    async def _check_version(self) -> None:
+        """Raises `SettingsError` for a server that is too old. A server that does not answer now is not checked."""
+        with contextlib.suppress(StoreUnavailable):
+            old = await too_old(self._shared.reads.execute("INFO", "server", again=_ONCE))
+            if old is not None:
+                raise SettingsError(f"Redis {old} is too old, because it cannot run the scripts of the service; {TOO_OLD_FIX}")
 
     async def aclose(self) -> None:
         await self._shared.aclose()
@@ -113,7 +127,13 @@ class ServerClient:
         try:
             return await within_budget(self._shared.write(*_evalsha(script, keys, args), again=again))
         except NoScriptError:
-            return await within_budget(self._shared.write(*_eval(script, keys, args), again=again))
+            try:
+                return await within_budget(self._shared.write(*_eval(script, keys, args), again=again))
+            except ResponseError as error:
+                if not cannot_compile(error):
+                    raise
+                self._tell_refusal(f"Redis cannot compile a script ({error}), because it is too old; {TOO_OLD_FIX}")
+                raise StoreUnavailable("Redis is too old", kind="refused") from error
         finally:
             self._changed(keys)
 
@@ -162,7 +182,12 @@ class ServerClient:
             self._near.drop(keys)
 
     async def _open_counted(self) -> AbstractConnection:
-        connection = await self._open_connection()
+        try:
+            connection = await self._open_connection()
+        except NoSuchDatabase as error:
+            self._tell_refusal(str(error))
+            raise
+        self._has_told_refusal = False
         self._metrics.redis_connections_opened.inc()
         return connection
 
@@ -238,6 +263,13 @@ class ServerClient:
     def _count(self, fault: StoreUnavailable) -> None:
         if fault.kind != "breaker_open":
             self._metrics.redis_errors[fault.kind].inc()
+
+    def _tell_refusal(self, words: str) -> None:
+        """Log once that the server refuses a setting. It may have been unavailable at startup, which would have stopped then."""
+        if not self._has_told_refusal:
+            reason, _, fix = words.partition("; ")
+            log.error("redis_refuses", reason=reason, fix=fix)
+        self._has_told_refusal = True
 
     def _observe(self, command: str, seconds: float) -> None:
         duration = self._durations.get(command)

@@ -41,6 +41,11 @@ def is_silent(connection: AbstractConnection) -> bool:
     return not (reader.at_eof() or reader.exception() is not None or reader._buffer)  # noqa: SLF001
 
 
+def resp_version_of(connection: AbstractConnection) -> int:
+    """The version of RESP of an open connection."""
+    return int(connection.protocol)
+
+
 def error_maker_of(connection: AbstractConnection) -> Callable[[str], Exception]:
     """The function that turns a server's error reply into redis-py's exception."""
     return connection._parser.parse_error  # noqa: SLF001

@@ -11,7 +11,6 @@ from ..logs import get_logger
 from .journal.interface import NoJournal
 from .journal.lookup import Lookup
 from .journal.tail import Tail
-from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
 from .model.deployment import Deployment
 from .model.lifetimes import Lifetimes
 from .protocol.ends import Ends
@@ -99,8 +98,7 @@ def wire(
     )
     if isinstance(journal, NoJournal):
         journal.share(store.entomb, store.end_of)
-    looks = TwoLooks(settings.degraded_max_age + BEYOND_DEGRADED_SECONDS)
-    tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
+    tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds)
     lookup = Lookup(journal, deployment, lambda: tail.is_away, patience=patience(lease.seconds))
     membership = Membership(client=client, journal=journal, deployment=deployment, key_names=key_names, lease=lease)
     epochs = Epochs(

@@ -14,13 +14,12 @@ from stateroom.drills.postgres import Postgres
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal.interface import EndsJournal
 from stateroom.sessions.journal.lookup import Lookup
-from stateroom.sessions.journal.sql import Journal
+from stateroom.sessions.journal.sql import NOTES_PER_LIFETIME, Journal
 from stateroom.sessions.journal.tables import fleet, session_ends, session_generations
 from stateroom.sessions.journal.tail import Tail
-from stateroom.sessions.journal.two_looks import TwoLooks
 from stateroom.sessions.model.deployment import Current, Deployment
 from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.model.rows import EndRow, Row
+from stateroom.sessions.model.rows import CLOCK, EndRow, Row
 from stateroom.sessions.store.redis_clock import RedisClock
 
 from ...servers import Servers
@@ -192,7 +191,7 @@ async def test_what_rows_did_is_done_again_where_only_the_other_tables_went_back
     before, rows = await journal.current("i1"), await journal.newest(9)
     await go_back_but_for_the_rows(journal)
     assert await journal.current("i1") == Current(0, "")
-    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=LEASE_MS, looks=TwoLooks(600))
+    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=LEASE_MS)
     with pytest.raises(DatabaseUnavailable, match="restored"):  # an epoch that was replaced is the deployment's again
         await tail.catch_up()
     assert await journal.current("i1") == before
@@ -221,6 +220,31 @@ async def test_rows_that_were_due_are_pruned_but_never_the_newest(journal: EndsJ
     assert [each.handle for each in await journal.newest(9)] == ["c"]
 
 
+async def test_a_prune_notes_how_old_a_sealed_value_may_be_whose_end_is_gone(journal: EndsJournal) -> None:
+    """Rule 14 of the protocol: a worker that starts later must know it."""
+    now = await journal.now_ms()
+    await journal.record([EndRow("i1", handle, "logout", now + number) for number, handle in enumerate("abc")])
+    assert await journal.prune(now + LONGEST_MS + 60_000, 2) == 2
+    [note] = await journal.raised(0, 9)
+    assert note.reason == CLOCK
+    assert now + 1 <= note.ended_at <= now + LONGEST_MS // NOTES_PER_LIFETIME + 1
+    assert await journal.prune(now + LONGEST_MS + 60_000, 9) == 1
+    assert await journal.raised(0, 9) == [note]  # it covers the last one too
+    assert await journal.prune(now + 3 * LONGEST_MS, 9) == 0  # the newest row is never pruned
+
+
+async def test_rows_are_kept_until_values_from_a_clock_that_was_ahead_are_too_old(journal: EndsJournal) -> None:
+    """Rule 14 of the protocol."""
+    now = await journal.now_ms()
+    ahead = now + 50_000_000
+    for _ in range(2):  # each worker finds it out
+        await journal.note_set_back(now, sealed_until=ahead)
+    [note] = await journal.raised(0, 9)
+    assert (note.reason, note.ended_at, note.expires_at) == (CLOCK, now, ahead + LONGEST_MS)
+    await journal.record([row("i1", "a")])
+    assert (await journal.newest(1))[0].expires_at == ahead + LONGEST_MS
+
+
 async def own(journal: EndsJournal) -> Deployment:
     """The deployment whose journal this is."""
     deployment, row = Deployment(), await journal.agree(lease_ms=LEASE_MS, name="")
@@ -230,7 +254,7 @@ async def own(journal: EndsJournal) -> Deployment:
 
 
 def make_tail(database: Database) -> Tail:
-    return Tail(Journal(database, LONGEST_MS), RedisClock(), Deployment(), lease_ms=LEASE_MS, looks=TwoLooks(600))
+    return Tail(Journal(database, LONGEST_MS), RedisClock(), Deployment(), lease_ms=LEASE_MS)
 
 
 def values(handle: str) -> dict[str, object]:

@@ -21,7 +21,7 @@ from stateroom.backend.near_cache import NearCache
 from stateroom.backend.one_sentinel import Answer
 from stateroom.backend.sentinel import SentinelWatcher
 from stateroom.errors import StoreUnavailable, Unavailable
-from stateroom.sessions import upkeep, wiring
+from stateroom.sessions import upkeep
 from stateroom.sessions.journal.two_looks import BEYOND_DEGRADED_SECONDS
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.session import Session
@@ -60,7 +60,8 @@ class SentinelClient(FakeClient):
         self.cut_sentinels: set[int] = set()
         self.delays_next_write = False
         self.watcher = SentinelWatcher(
-            [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1, read_timeout=TIMEOUT_SECONDS), Metrics(),
+            [Address("sentinel", number + 1) for number in range(SENTINELS)], "m",
+            mock.Mock(dial_timeout=1, read_timeout=TIMEOUT_SECONDS), Metrics(),
             lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_update=self._believe,
         )  # fmt: skip
 
@@ -182,8 +183,7 @@ class World:
         self.options = Options(**options)
         self._exits = contextlib.ExitStack()
         self._exits.enter_context(self.clock.ticking())
-        for module in (upkeep, wiring):
-            self._exits.enter_context(mock.patch.object(module, "BEYOND_DEGRADED_SECONDS", self.options.beyond_seconds))
+        self._exits.enter_context(mock.patch.object(upkeep, "BEYOND_DEGRADED_SECONDS", self.options.beyond_seconds))
         for module in (key_names, session_store):
             self._exits.enter_context(mock.patch.object(module, "TAG_COUNT", TAG_COUNT))
         self.loop = VirtualLoop(self.clock)

@@ -8,7 +8,6 @@ from stateroom.database import Database
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.journal.tail import Tail
-from stateroom.sessions.journal.two_looks import TwoLooks
 from stateroom.sessions.model.deployment import Deployment
 from stateroom.sessions.store.redis_clock import RedisClock
 
@@ -18,7 +17,7 @@ LONGEST_MS = 3_600_000
 async def test_a_worker_that_started_without_the_journal_never_uses_another_lease(database: Database) -> None:
     journal = Journal(database, LONGEST_MS)
     await journal.agree(lease_ms=500, name="")
-    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=1000, looks=TwoLooks(600))
+    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=1000)
     for _ in range(2):
         with pytest.raises(DatabaseUnavailable, match="another lease"):
             await tail.catch_up()
@@ -31,6 +30,6 @@ async def test_a_worker_that_started_without_the_journal_never_uses_another_leas
 async def test_a_worker_that_started_without_the_journal_never_uses_another_name(database: Database) -> None:
     journal = Journal(database, LONGEST_MS)
     await journal.agree(lease_ms=500, name="production")
-    tail = Tail(journal, RedisClock(), Deployment("staging"), lease_ms=500, looks=TwoLooks(600))
+    tail = Tail(journal, RedisClock(), Deployment("staging"), lease_ms=500)
     with pytest.raises(DatabaseUnavailable, match="another name"):
         await tail.catch_up()

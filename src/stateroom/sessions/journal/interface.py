@@ -119,7 +119,7 @@ class EndsJournal(Protocol):
         """The last rows, oldest first."""
 
     async def raised(self, after: int, limit: int) -> list[Row]:
-        """Rows that ended all sessions of a user or of all users, numbered higher than `after`, in order."""
+        """Rows with a generation, an epoch or the reason `clock`, numbered higher than `after`, in order."""
 
     async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
         """Rows numbered higher than `after`, and those of `gaps` that are there now, in order."""
@@ -140,7 +140,16 @@ class EndsJournal(Protocol):
         """Note that the cleaning up after a restore of the database is done, unless another restore was found meanwhile."""
 
     async def prune(self, due_at: int, limit: int) -> int:
-        """Delete rows that were due at this time, at most `limit` and never the newest. Returns how many."""
+        """Delete rows that were due at this time, at most `limit` and never the newest. Returns how many.
+
+        A row with the reason `clock` notes that sealed values from before the last deleted end prove nothing by themselves.
+        """
+
+    async def note_set_back(self, not_before: int, *, sealed_until: int) -> None:
+        """Commit that Redis' clock was set back from `sealed_until` to `not_before`, unless that is known.
+
+        Later rows are kept as if they were written at `sealed_until` at the earliest.
+        """
 
     async def now_ms(self) -> int:
         """The database's time, milliseconds since the epoch: rows expire by it."""
@@ -266,6 +275,9 @@ class NoJournal:
 
     async def prune(self, due_at: int, limit: int) -> int:
         return 0
+
+    async def note_set_back(self, not_before: int, *, sealed_until: int) -> None:
+        return
 
     async def now_ms(self) -> int:
         return 0

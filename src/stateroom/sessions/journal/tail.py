@@ -35,13 +35,12 @@ from ...errors import DatabaseUnavailable
 from ...intervals import interval, patience
 from ...logs import get_logger
 from ..model.identity import SessionRef
-from ..model.rows import EVERYBODY, Row
+from ..model.rows import CLOCK, EVERYBODY, Row
 
 if TYPE_CHECKING:
     from ..model.clock import Clock
     from ..model.deployment import Current, Deployment, DeploymentRow
     from .interface import EndsJournal
-    from .two_looks import TwoLooks
 
 log = get_logger(__name__)
 
@@ -74,6 +73,7 @@ class Tail:
     `ended`: the first row that ended a session. The key has the user too: a user may write rows about another's handle.
     `generations`: for each user the row with their highest generation, in the order in which the rows were read.
     `replaced`: the epochs that the deployment had before, and the rows that ended their sessions.
+    `clock_row`: the row about clocks with the latest time; None if there is none.
     `unwritten`: ends that are acknowledged and wait until the journal answers again.
     `read_at`: when the last read began that succeeded; it never decreases. 0 before the first.
     `has_read`: whether a read has succeeded. `is_away`: the last read failed.
@@ -86,14 +86,13 @@ class Tail:
     `_is_suspect`: the next read starts over. `_quiet_until`: until then the journal counts as unavailable.
     """
 
-    def __init__(self, journal: EndsJournal, clock: Clock, deployment: Deployment, *, lease_ms: int, looks: TwoLooks) -> None:
+    def __init__(self, journal: EndsJournal, clock: Clock, deployment: Deployment, *, lease_ms: int) -> None:
         self._journal = journal
         self._clock = clock
         self._deployment = deployment
         self._lease_ms = lease_ms
         self._interval = interval(lease_ms / 1000)
         self._patience = patience(lease_ms / 1000)
-        self._looks = looks
         self._checked: Checked = {}
         self._is_foreign = self._is_suspect = False
         self._quiet_until = 0.0
@@ -110,6 +109,7 @@ class Tail:
         self.ended: dict[SessionRef, Row] = {}
         self.generations: OrderedDict[str, Row] = OrderedDict()
         self.replaced: dict[str, Row] = {}
+        self.clock_row: Row | None = None
         self.floor = 0
         self.read_at = 0.0
         self.has_read = False
@@ -143,6 +143,11 @@ class Tail:
     def age(self) -> float:
         """Seconds since the last read began that succeeded."""
         return time.monotonic() - self.read_at
+
+    @property
+    def not_before_ms(self) -> int:
+        """A value that was sealed earlier proves nothing by itself: a clock was set back, or its end may have been pruned."""
+        return 0 if self.clock_row is None else self.clock_row.ended_at
 
     def reason(self, ref: SessionRef, carried: Current) -> str | None:
         """Why this session, with this generation and epoch, has ended, as far as the tail knows."""
@@ -212,7 +217,8 @@ class Tail:
     async def _start_over(self) -> None:
         """Commit again the rows that the restored database lacks, and forget everything."""
         own = [row for _, row in self._own]
-        held = [*sorted({*self._rows, *self.generations.values(), *self.replaced.values()}, key=lambda row: row.seq), *own]
+        of_many = {*self.generations.values(), *self.replaced.values(), *([self.clock_row] if self.clock_row else ())}
+        held = [*sorted({*self._rows, *of_many}, key=lambda row: row.seq), *own]
         count = await self._journal.recommit(held)
         log.warning("database_restored", recommitted=count, fix=_RESTORED)
         self._rows.clear()
@@ -317,6 +323,11 @@ class Tail:
                 return True
         return False
 
+    def forget_due(self, due_at: int) -> None:
+        """Drop the rows that can end no living session any more: they were due at this time. The oldest come first."""
+        while self.generations and next(iter(self.generations.values())).expires_at < due_at:
+            self.generations.popitem(last=False)
+
     def _has_read(self, own: Row) -> bool:
         """Whether a read has brought a row that this worker committed, or a row with the same effect."""
         if own.epoch is not None:
@@ -343,7 +354,6 @@ class Tail:
 
     def _take(self, rows: Sequence[Row]) -> None:
         now = time.monotonic()
-        self._forget_generations()
         for gap in [gap for gap, seen_at in self._gaps.items() if now - seen_at > GAP_SECONDS]:
             del self._gaps[gap]
         new = []
@@ -380,18 +390,14 @@ class Tail:
     def _keep_end_of_many(self, row: Row) -> None:
         if row.epoch is not None:
             self.replaced[row.epoch] = row
+        if row.reason == CLOCK and row.ended_at > self.not_before_ms:
+            self.clock_row = row
         if row.generation is None:
             return
         known = self.generations.get(row.user)
         if known is None or (known.generation or 0) < (row.generation or 0):
             self.generations[row.user] = row
             self.generations.move_to_end(row.user)
-
-    def _forget_generations(self) -> None:
-        """Drop the rows that can end no living session any more. The oldest come first."""
-        due_at = self._looks.look(self._clock.now_ms())
-        while due_at is not None and self.generations and next(iter(self.generations.values())).expires_at < due_at:
-            self.generations.popitem(last=False)
 
 
 def _heard(reading: asyncio.Task[None]) -> None:

@@ -19,6 +19,7 @@ from ...errors import StoreUnavailable
 from ...intervals import interval
 from ...logs import get_logger
 from ..model.rows import EVERYBODY
+from ..store.unreadable import value_of
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -127,7 +128,7 @@ class Epochs:
 
     async def _read(self, shard: str) -> str:
         name = self._key_names.epoch(shard)
-        raw: bytes | None = await self._client.execute(name, "GET", name)
+        raw = await value_of(self._client, name)
         return "" if raw is None else raw.decode()
 
     async def _write(self, shard: str, epoch: str) -> None:

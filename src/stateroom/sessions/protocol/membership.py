@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import DatabaseUnavailable, SettingsError, Unavailable
 from ...logs import get_logger
+from ..store.unreadable import value_of
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -119,7 +120,7 @@ class Membership:
 
     async def _read(self, shard: str) -> str | None:
         name = self._key_names.fleet(shard)
-        raw: bytes | None = await self._client.execute(name, "GET", name)
+        raw = await value_of(self._client, name)
         if raw is None:
             return None
         found, _, deployment_name = raw.decode().partition(" ")

@@ -7,7 +7,8 @@ the epoch.
 
 Redis' own time may go back: its host's clock is set, or a failover leads to a host whose clock is behind. The worker
 takes the new time over. Then every value that was sealed before looks younger than it is. So the clock remembers to what time
-it was set back: a value that was sealed earlier restores no session and is not trusted alone.
+it was set back: a value that was sealed earlier restores no session and is not trusted alone. The journal notes it too, for
+workers that start later (upkeep.py).
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ class RedisClock:
 
     `offset_ms`: Redis' time less the monotonic clock. `is_calibrated`: whether it was measured yet.
     `set_back_ms`: Redis' time when it was last found to have gone back by more than clocks usually differ; 0 if it never did.
+    `set_back_from_ms`: the time that it showed then. Sealed values may have times up to this one.
     `skew_ms`: zero outside tests; `stateroom.testing` moves time by it, for scripts too.
     """
 
     def __init__(self) -> None:
         self._on_step_back: list[Callable[[], None]] = []
-        self.set_back_ms = 0
+        self.set_back_ms = self.set_back_from_ms = 0
         self.offset_ms = round((time.time() - time.monotonic()) * 1000)
         self.skew_ms = 0
         self.is_calibrated = False
@@ -66,6 +68,7 @@ class RedisClock:
                 forget()
             if was_calibrated:  # otherwise this host's clock was wrong, and Redis' was not set
                 self.set_back_ms = self.now_ms()
+                self.set_back_from_ms = self.set_back_ms + back_ms
                 log.error("redis_time_went_back", seconds=back_ms / 1000, fix=_FIX)
 
     def latest_ms(self, timeout: float) -> int:

@@ -55,7 +55,7 @@ GOOD = (200, True, False)
 
 
 def is_degraded(body: dict[str, Any]) -> bool:
-    return body.get("degraded", False)
+    return bool(body.get("degraded"))
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ class Counted:
         self.client = made
 
     def replaced(self, reason: str) -> float:
-        return self.metrics.redis_connections_replaced[reason]._value.get()
+        return float(self.metrics.redis_connections_replaced[reason]._value.get())
 
     async def durably(self, script: Script = ONCE, key: str = "k") -> tuple[Any, int]:
         return await self.client.run_durably(script, [key], [], replicas=0, timeout=1)
@@ -246,7 +246,7 @@ async def test_a_connection_to_another_server_drops_all(node: Node, relay: Fickl
             await made.durably(ONCE, "count")
 
         async def is_moved() -> bool:
-            return await made.client.execute("k", "GET", "k") == b"second server" and await made.is_quick()
+            return bool(await made.client.execute("k", "GET", "k") == b"second server") and await made.is_quick()
 
         await until(is_moved, "both shared connections lead to the second server")
         assert not glimpse.still_holds()
@@ -278,7 +278,7 @@ async def test_two_failed_dials_make_the_server_unavailable(node: Node, connect:
     await node.start()
 
     async def is_back() -> bool:
-        return made.client.is_available and await made.is_quick()
+        return bool(made.client.is_available) and await made.is_quick()
 
     await until(is_back, "both shared connections are there again")
     assert await made.client.run(ONCE, ["k"]) == 1

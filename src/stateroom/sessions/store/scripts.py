@@ -130,10 +130,9 @@ class Writes:
         clock = self._clock
         if not clock.is_calibrated:  # a write without a deadline could run after the end of the session that it makes
             await within_budget(clock.calibrate(self._client, keys[0]))
-        if until is None:
-            until = time.monotonic() + seconds_left(self._timeout)
         for _ in range(2):
-            reply = await run([clock.skew_ms, clock.latest_ms(max(0.0, until - time.monotonic())), *args])
+            left = seconds_left(self._timeout) if until is None else max(0.0, until - time.monotonic())
+            reply = await run([clock.skew_ms, clock.latest_ms(left), *args])
             if reply[0] != _LATE:
                 return reply
             # The reply came in time, but the script called it late: a clock was set. Compare the clocks again.

@@ -160,8 +160,8 @@ class SessionStore:
     async def claim_rotation(self, old: SessionRef, new: SessionRef, *, until: float | None = None) -> Renewed | None:
         """Make the copy the session and delete the old one; None if the copy is gone.
 
-        After `until` (monotonic clock; None: the caller's budget) this does nothing any more. Before that the outcome is
-        unknown if this raises.
+        After `until` (monotonic clock; None: the caller's budget) this does nothing any more. If it raises, the outcome is
+        unknown until then.
         """
         session, expiries, sessions = self._key_names.of_session(new)
         keys = [session, self._key_names.session(old), expiries, sessions]

@@ -223,7 +223,7 @@ async def test_host_names_are_used_where_nodes_announce_them(tmp_path: Path) -> 
             await node.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
 
         async def are_known() -> bool:
-            return (await nodes[0].call("CLUSTER", "NODES")).decode().count(",localhost") == len(nodes)
+            return bool((await nodes[0].call("CLUSTER", "NODES")).decode().count(",localhost") == len(nodes))
 
         await until(are_known, "the nodes know each other's names")
         async with client_of(nodes[0]) as client:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ async def client_of(*nodes: Node | Address, **values: object) -> AsyncIterator[C
         "_env_file": None, "cookie_keys": new_key(), "database_url": "none", "redis_cluster_nodes": named,
         "redis_dial_timeout": 2, "redis_read_timeout": 2,
     }  # fmt: skip
-    client = make_client(Settings(**(made | values)), metrics=Metrics())  # type: ignore[arg-type]
+    client = make_client(Settings(**(made | values)), metrics=Metrics())
     assert isinstance(client, ClusterClient)
     try:
         await client.start()
@@ -107,7 +108,7 @@ async def test_a_primary_that_comes_back_with_an_empty_disk_takes_no_other_shard
             for key in others:
                 await fresh.execute(key, "GET", key)
             for each in (client, fresh):
-                await until(lambda each=each: reads_all(each), "the promoted replica is found")
+                await until(partial(reads_all, each), "the promoted replica is found")
                 assert len(each.shards()) == 3
                 assert emptied.address not in {owned.primary for owned in each._watch.ranges}
 
@@ -165,7 +166,7 @@ async def test_a_foreign_cluster_at_the_old_addresses_is_not_followed(
 
                 # Each of our nodes knows only itself, and has lost the others' addresses: a foreign node replies there.
                 async def lost_them() -> bool:
-                    return b"noaddr" in await moved[0].call("CLUSTER", "NODES")
+                    return "noaddr" in (await moved[0].call("CLUSTER", "NODES")).decode()
 
                 await until(lost_them, "our nodes find strangers at the old addresses")
                 await client._refresh()
@@ -222,7 +223,7 @@ async def test_host_names_are_used_where_nodes_announce_them(tmp_path: Path) -> 
             await node.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
 
         async def are_known() -> bool:
-            return (await nodes[0].call("CLUSTER", "NODES")).count(b",localhost") == len(nodes)
+            return bool((await nodes[0].call("CLUSTER", "NODES")).decode().count(",localhost") == len(nodes))
 
         await until(are_known, "the nodes know each other's names")
         async with client_of(nodes[0]) as client:
@@ -315,7 +316,7 @@ async def test_a_shard_that_says_that_the_cluster_failed_is_not_believed(tmp_pat
         try:
 
             async def has_failed() -> bool:
-                return b"cluster_state:fail" in await nodes[0].call("CLUSTER", "INFO")
+                return "cluster_state:fail" in (await nodes[0].call("CLUSTER", "INFO")).decode()
 
             await until(has_failed, "the last node notices that it is alone")
             assert await client.execute(key, "GET", key) is None

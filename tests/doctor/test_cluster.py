@@ -94,9 +94,9 @@ def judged(*views: View) -> dict[str, Finding]:
     return {each.check: each for each in judge_cluster(said, [ONE, TWO])}
 
 
-def view(node: Address, *ranges: Range, members: str = "a b c", **values: Any) -> View:
+def view(node: Address, *ranges: Range, members: str = "a b c", is_ok: bool = True, unreachable: int = 0) -> View:
     name = {ONE: "a", TWO: "b", THREE: "c"}[node]
-    return View(node, ranges, **({"node_id": name, "members": frozenset(members.split()), "is_ok": True} | values))
+    return View(node, ranges, unreachable, name, frozenset(members.split()), is_ok)
 
 
 def test_slots_without_a_node_and_views_that_differ_are_found() -> None:

@@ -60,7 +60,8 @@ class SentinelClient(FakeClient):
         self.cut_sentinels: set[int] = set()
         self.delays_next_write = False
         self.watcher = SentinelWatcher(
-            [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1, read_timeout=TIMEOUT_SECONDS), Metrics(),
+            [Address("sentinel", number + 1) for number in range(SENTINELS)], "m",
+            mock.Mock(dial_timeout=1, read_timeout=TIMEOUT_SECONDS), Metrics(),
             lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_update=self._believe,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from stateroom.settings import DEFAULT_LEASE_SECONDS, Address
 from stateroom.telemetry.metrics import Metrics
 
 from ..delays import DelayingRelay
+from ..logs import capture_events
 from ..patience import PATIENCE_SECONDS
 from ..servers import Servers
 
@@ -73,7 +74,7 @@ async def patiently(attempt: Callable[[], Awaitable[object]]) -> None:
 
 @pytest.mark.parametrize(
     ("round_trip", "lease", "timeout"),
-    [(0.02, 0.4, 0.5), (0.16, 0.5, 0.5), (0.2, 0.5, 0.5), (0.2, 1, 0.5), (0.32, 1, 0.5), (0.64, 1, 1), (0.64, 2, 1)],
+    [(0.02, 0.4, 0.5), (0.2, 0.5, 0.5), (0.32, 1, 0.5), (0.64, 2, 1)],
 )
 async def test_a_worker_settles_with_a_lease_that_fits(servers: Servers, round_trip: float, lease: float, timeout: float) -> None:
     assert settles(round_trip, lease)
@@ -81,7 +82,7 @@ async def test_a_worker_settles_with_a_lease_that_fits(servers: Servers, round_t
         await stays(lambda: time.monotonic() < watcher.believed_until, 2 * lease)
 
 
-@pytest.mark.parametrize(("round_trip", "lease", "timeout"), [(0.32, 0.4, 0.5), (0.32, 0.5, 0.5), (0.64, 0.5, 1)])
+@pytest.mark.parametrize(("round_trip", "lease", "timeout"), [(0.32, 0.5, 0.5), (0.64, 0.5, 1)])
 async def test_with_a_lease_that_is_too_short_a_worker_knows_the_primary_and_never_settles(
     servers: Servers, round_trip: float, lease: float, timeout: float
 ) -> None:
@@ -110,6 +111,17 @@ async def test_slow_sentinels_make_redis_unsettled_and_not_unavailable(servers: 
             assert not client.standing("").is_believed
         finally:
             await client.aclose()
+
+
+async def test_a_slow_sentinel_is_logged_once_with_a_fix(servers: Servers) -> None:
+    with capture_events() as events:
+        async with far_away(servers, 0.0, 0.0, 0.4) as relays, watching(relays, lease=0.5, timeout=1):
+            own = str(relays[2].at)
+            await stays(lambda: any(event["event"] == "sentinel_slow" and event["sentinel"] == own for event in events), 1)
+    [line] = [event for event in events if event["event"] == "sentinel_slow" and event["sentinel"] == own]
+    assert line["seconds"] >= 0.4
+    assert line["allowed"] == 0.28
+    assert "stateroom doctor" in line["fix"]
 
 
 async def test_the_questions_under_way_are_bounded(servers: Servers) -> None:

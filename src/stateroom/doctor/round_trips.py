@@ -196,8 +196,8 @@ def _longer_lease(trips: RoundTrips, settings: Settings) -> str:
     if not settings.has_database:
         return f"set JOURNAL_LEASE={value} for every worker; or {nearer}"
     return (
-        f"stop every worker, run `stateroom db lease {value}`, set JOURNAL_LEASE={value} for every worker and command, "
-        f"and start the workers; or {nearer}"
+        f"stop every worker, run `stateroom db lease {value}`, set JOURNAL_LEASE={value} for every worker and command, and start "
+        f"the workers; or {nearer}"
     )
 
 

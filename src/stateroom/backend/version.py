@@ -13,14 +13,14 @@ from redis.exceptions import ResponseError
 from .info import parse_info
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping
 
 OLDEST = (7, 0)
 """The oldest version of Redis that works. Valkey names the version of Redis that it began as, which is newer."""
 TOO_OLD_FIX = "upgrade it to Redis 7.0 or later, or to Valkey"
 
 
-def version_of(info: dict[str, str]) -> tuple[int, ...]:
+def version_of(info: Mapping[str, str]) -> tuple[int, ...]:
     """Major and minor number; empty if the server does not name its version."""
     numbers = info.get("redis_version", "").split(".")
     return tuple(int(number) for number in numbers[:2] if number.isdecimal())

@@ -277,7 +277,7 @@ class Journal:
             if not found:
                 return 0
             ended_at = max(row.ended_at for row in found)
-            if ended_at > await connection.scalar(_NOT_BEFORE):
+            if ended_at > (await connection.execute(_NOT_BEFORE)).scalar_one():
                 await self._note_clock(connection, ended_at + self._longest_ms // NOTES_PER_LIFETIME, kept_from=0)
             numbers = [row.seq for row in found]
             return (await connection.execute(delete(session_ends).where(ends.seq.in_(numbers)))).rowcount
@@ -287,7 +287,7 @@ class Journal:
     async def note_set_back(self, not_before: int, *, sealed_until: int) -> None:
         async def step(connection: AsyncConnection) -> None:
             await connection.execute(HOLD, {"user": ""})  # workers that find it out together take turns
-            if not_before > await connection.scalar(_NOT_BEFORE):
+            if not_before > (await connection.execute(_NOT_BEFORE)).scalar_one():
                 await self._note_clock(connection, not_before, kept_from=sealed_until)
 
         await self._write(step)

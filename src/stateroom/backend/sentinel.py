@@ -321,6 +321,8 @@ class SentinelWatcher:
         A single Sentinel that still has the known epoch does not lead back from rebuilt Sentinels that are followed.
         """
         self._agreement.want_nothing()
+        overruled = self._agreement.overruled
+        answers = [each for each in answers if (each.epoch, str(each.primary)) != overruled]
         best = max((answer.epoch for answer in answers), default=-1)
         if best < self.highest_epoch or not answers:
             return

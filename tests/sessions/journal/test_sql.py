@@ -136,8 +136,8 @@ async def test_what_a_restored_database_lacks_is_committed_again_and_once(journa
         Row(4, "", None, None, "everybody", 0, 10**15, "later", "four", ""),
         Row(5, "i3", None, None, "registered", 0, 10**15, nonce="five"),
     ]
-    assert await journal.recommit([kept, *lost]) == 3
-    assert await journal.recommit([kept, *lost]) == 0
+    assert await journal.recommit([kept, *lost], SentinelRow()) == 3
+    assert await journal.recommit([kept, *lost], SentinelRow()) == 0
     assert [each.nonce for each in await journal.newest(9)] == [kept.nonce, "two", "three", "four"]
     assert await journal.current("i2") == Current(4, "later")
     found = await journal.look_up([SessionRef("i1", "lost")])

@@ -23,7 +23,7 @@ OLD, NEW = 0, 1
 
 
 def promoted_by_hand(world: World) -> str:
-    """The replica is promoted, and new Sentinels are made for it. One worker still reaches the old Sentinels and the old primary."""
+    """The replica is promoted, and new Sentinels are made for it. One worker still reaches the old ones and the old primary."""
     cookie, _ = sign_in(world)
     world.replicate()
     world.promote_by_hand()
@@ -174,7 +174,7 @@ STORIES = {
         end_with_a_stale_tail, lambda: mock.patch.object(Ends, "is_seen_by_all", _with_any_tail)
     ),
     "rule 13, the base outlives a restore": Story(
-        database_restored_to_before_it, lambda: mock.patch.object(SentinelRow, "is_before", lambda self, other: False)
+        database_restored_to_before_it, lambda: mock.patch.object(SentinelRow, "is_before", return_value=False)
     ),
     "rule 13, whose server it is": Story(
         a_name_that_leads_to_an_empty_server, lambda: mock.patch.object(SentinelClient, "examine", _any_server)

@@ -73,11 +73,11 @@ class SentinelClient(FakeClient):
 
     def hear(self) -> None:
         """What the Sentinels that can be reached say now."""
-        for number, sentinel in enumerate(self.watcher.sentinels):
+        for number, each in enumerate(self.watcher.sentinels):
             named = self._world.named_by_old if self.hears_old_sentinels else self._world.named
             primary, epoch = named[number]
             is_cut = number in self.cut_sentinels
-            sentinel.answer = None if is_cut else Answer(primary, epoch, self._world.clock.now)
+            each.answer = None if is_cut else Answer(primary, epoch, self._world.clock.now)
         self.watcher._update()
 
     async def examine(self, primary: Address) -> None:

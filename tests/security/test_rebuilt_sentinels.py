@@ -76,7 +76,7 @@ def goes_on(service: Service, user: int, cookie: str) -> None:
     assert service.whom(mine) == "logout"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_the_service_goes_on_and_settles_when_they_are_accepted(tmp_path: Path) -> None:
     async with topology.sentinels(tmp_path / "servers") as setup:
         host = host_of(setup, tmp_path)
@@ -108,7 +108,7 @@ async def test_the_service_goes_on_and_settles_when_they_are_accepted(tmp_path: 
                     await each.kill()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_foreign_server_is_never_used(tmp_path: Path) -> None:
     """Empty Sentinels name an empty server of nobody. No failover was before, so their epoch is not even lower."""
     async with topology.sentinels(tmp_path / "servers") as setup, topology.single(tmp_path / "foreign") as foreign:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .clocks import judge_clocks
 from .database import judge_fleet, look_at_database
 from .findings import Finding, Level
+from .rebuilt import judge_rebuilt
 from .round_trips import look_at_round_trips
 from .stores import Administrator, look_at_stores
 
@@ -50,5 +51,6 @@ async def examine(settings: Settings, admin: Administrator | None = None) -> Rep
         *judge_clocks(stores.clocks),
         *database.findings,
         *judge_fleet(database, stores.fleets),
+        *judge_rebuilt(database.sentinels, stores.sentinels, settings),
     ]
     return Report(settings.redis_mode, findings, time.monotonic() - began)

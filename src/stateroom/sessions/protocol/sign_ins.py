@@ -169,11 +169,12 @@ class SignIns:
         # The old session's end is committed: the response carries the new value, also with an error from here on.
         carried = record.carried
         record.set_rotated(new, token, generation=generation, auth_ms=auth_ms)
-        claimed_until = 0.0
+        settled, claimed_until = self._ends.settled_glimpse(old), 0.0
         try:
             if fault is None:
                 claimed_until = time.monotonic() + seconds_left(self._settings.redis_read_timeout)
                 fault = await self._claim(record, old, new, until=claimed_until)
+            is_seen_by_all = fault is None and settled is not None and self._ends.is_seen_by_all(settled)
             if fault is not None:
                 now = self._clock.now_ms()
                 record.set_renewed(now, min(now + record.idle_ms, record.deadline_ms))
@@ -185,8 +186,9 @@ class SignIns:
             record.forget()
             record.has_gone(old, carried, end.reason)
             raise
-        if fault is not None:
+        if not is_seen_by_all:
             await self._lease.passed_since(committed_at)
+        if fault is not None:
             # A claim that is still under way finds no old session then, and would delete the new one.
             await asyncio.sleep(max(0.0, claimed_until + CLAIM_MARGIN_SECONDS - time.monotonic()))
             with contextlib.suppress(StoreUnavailable):  # a full store still deletes

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -67,7 +68,7 @@ async def stack(dns: NameServer, tmp_path: Path) -> AsyncIterator[topology.Senti
         yield topology.SentinelSetup(nodes, sentinels)
 
 
-def service(dns: NameServer, folder: Path, *, wait: int = 30, **settings: object) -> Serving:
+def service(dns: NameServer, folder: Path, *, wait: int = 30, **settings: Any) -> Serving:
     """The service, which knows names only by DNS. `wait`: after how many seconds the system asks the name server again."""
     launcher = dns.launcher(folder / "service", wait=wait)
 
@@ -88,7 +89,7 @@ def doctor(dns: NameServer, folder: Path, **settings: object) -> str:
     return done.stdout + done.stderr
 
 
-def by_sentinels(stack: topology.SentinelSetup) -> dict[str, object]:
+def by_sentinels(stack: topology.SentinelSetup) -> dict[str, Any]:
     named = zip(SENTINELS, stack.sentinels, strict=True)
     return {"REDIS_SENTINELS": ",".join(f"{name}:{node.port}" for name, node in named)}
 
@@ -201,7 +202,7 @@ async def test_an_endpoint_that_moves_to_another_server_is_followed(dns: NameSer
 async def test_a_name_is_reached_though_one_of_its_addresses_swallows_packets(dead: str, dns: NameServer, tmp_path: Path) -> None:
     dns.names["both.test"] = [dead, "127.0.0.1"]
     async with topology.single(tmp_path / "redis") as node:
-        settings = {"REDIS_MODE": "single", "REDIS_HOST": "both.test", "REDIS_PORT": node.port}
+        settings: dict[str, Any] = {"REDIS_MODE": "single", "REDIS_HOST": "both.test", "REDIS_PORT": node.port}
         with swallowing(dead, node.port), service(dns, tmp_path, **settings) as serving:
             await asyncio.to_thread(wait_until, lambda: is_connected(serving), "the good address is found")
             assert "redis_away_at_start" not in serving.output

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import pytest_asyncio
 
-from stateroom.network import resolver
 from stateroom.network.resolver import MAX_THREADS, REMEMBER_SECONDS, Endpoint, NameUnanswered, Resolver
 
 from ..logs import capture_events
@@ -224,7 +223,7 @@ async def test_without_another_thread_the_caller_is_told(names: Names, monkeypat
 
     it = Resolver(names)
     with monkeypatch.context() as patch:
-        patch.setattr(resolver.threading.Thread, "start", refuse)
+        patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(OSError, match="can't start new thread"):
             await it.resolve("good", timeout=60)
     names.answer("good", [HERE])

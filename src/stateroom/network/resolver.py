@@ -217,7 +217,7 @@ class Resolver:
 
 def _endpoints(name: str, flags: int = 0) -> tuple[Endpoint, ...]:
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=flags)
-    return tuple(Endpoint(family, str(address[0]), address[2:]) for family, _, _, _, address in found)  # type: ignore[arg-type]
+    return tuple(Endpoint(family, str(address[0]), address[2:]) for family, _, _, _, address in found)
 
 
 def _is_final(fault: OSError) -> bool:

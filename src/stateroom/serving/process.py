@@ -159,7 +159,7 @@ def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     except ImportError:  # not available for this platform
         return None
 
-    class Loop(OwnSockets, uvloop.Loop):
+    class Loop(OwnSockets, uvloop.Loop):  # type: ignore[misc] # its create_connection has overloads
         """uvloop's loop, which looks up names in threads of our own."""
 
     return Loop

@@ -309,7 +309,7 @@ def _check_alive(connection: Any, record: ConnectionPoolEntry, _: object) -> Non
     if time.monotonic() - idle_since > IDLE_SECONDS:
         try:
             connection.ping()
-        except DBAPIError as error:
+        except Exception as error:  # the driver's own errors, which SQLAlchemy does not wrap here
             raise InvalidatePoolError("the connection is dead") from error
 
 

@@ -23,7 +23,7 @@ from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, 
 DEFAULT_LEASE_SECONDS = 0.5
 SHORTEST_LEASE_SECONDS = 0.4
 """A shorter lease fits round trips within one region only (intervals.py)."""
-LONGEST_LEASE_SECONDS = 10.0
+LONGEST_LEASE_SECONDS = 10
 """A sign-out may take this long, and clients and proxies give up soon after."""
 
 RedisMode = Literal["embedded", "single", "sentinel", "cluster"]

@@ -13,7 +13,7 @@ from stateroom.backend.client import RedisClient, Script
 from stateroom.backend.clients import make_client
 from stateroom.backend.dial import Dialer
 from stateroom.drills import topology
-from stateroom.drills.node import Node, until
+from stateroom.drills.node import Node, server_binary, until
 from stateroom.errors import SettingsError, StoreUnavailable
 from stateroom.telemetry.metrics import Metrics
 from stateroom.testing import settings
@@ -105,7 +105,7 @@ async def test_a_node_of_a_cluster_has_database_0_only(servers: Servers) -> None
 
 
 async def test_a_server_that_was_unavailable_at_startup_and_refuses_later_is_named_once(tmp_path: Path) -> None:
-    node = Node(tmp_path / "node", topology.server_binary())
+    node = Node(tmp_path / "node", server_binary())
     client = client_of(node, redis_db=99)
     with capture_events() as events:
         await client.start()

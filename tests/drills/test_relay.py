@@ -102,3 +102,33 @@ async def test_where_nobody_listens_callers_are_turned_away() -> None:
     async with Relay(Address(LOOPBACK, free_port()), Address(LOOPBACK, free_port())) as relay:
         reader, _ = await connect(relay, HERE)
         assert await is_over(reader)
+
+
+async def test_a_long_link_delays_each_message_and_keeps_order_and_bandwidth() -> None:
+    round_trip, sizes = 0.2, []
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 20):
+            sizes.append(len(data))
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(echo, LOOPBACK, 0)
+    async with Relay(
+        Address(LOOPBACK, free_port()), Address(LOOPBACK, server.sockets[0].getsockname()[1]), round_trip=round_trip
+    ) as relay:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        reader, writer = await connect(relay, HERE)
+        writer.write(b"0")
+        assert await reader.readexactly(1) == b"0"
+        assert loop.time() - began >= 2 * round_trip, "one round trip to connect, and one for the reply"
+        began = loop.time()
+        text = b"".join(b"%8d" % number for number in range(500_000))
+        writer.write(text)
+        assert await reader.readexactly(len(text)) == text
+        took = loop.time() - began
+        assert took >= round_trip
+        assert took < round_trip * len(sizes) / 4, "chunks are under way at the same time"
+        writer.close()
+    server.close()

@@ -46,7 +46,9 @@ async def play(
             options = {"database_urls": [journal.url] * 2, "switches": dict.fromkeys(range(2), switches)}
         settings = {**scenario.environment, **(environment or {})}
         made = await exits.enter_async_context(
-            stack(folder / "stack", without=without, environment=settings, service=service, **options)
+            stack(
+                folder / "stack", without=without, environment=settings, service=service, round_trip=scenario.round_trip, **options
+            )
         )
         urls = [worker.url for worker in made.workers]
         clients: dict[str, Any] = {"probers": 1, **scenario.load}

@@ -156,12 +156,14 @@ async def stack(
     database_urls: Sequence[str] = (),
     switches: Mapping[int, Sequence[str]] | None = None,
     service: str = "stateroom",
+    round_trip: float = 0.0,
 ) -> AsyncIterator[Stack]:
     """Run a stack. On entry every replica is linked and every worker reports Redis as settled.
 
     `workers`: how many. `without`: protections that the workers do without. `environment`: more settings. `switches`: more
     options of `stateroom.drills.worker`, by the worker's number. `database_urls`: the `DATABASE_URL` of each worker; by
-    default one SQLite file in the folder. `service`: which of `SERVICES`.
+    default one SQLite file in the folder. `service`: which of `SERVICES`. `round_trip`: of every link to a server or a
+    Sentinel, in seconds.
     """
     passwords = {user: secrets.token_urlsafe(16) for user in ("stateroom", "sentinel", "replica", "drill")}
     binary = server_binary()
@@ -172,7 +174,7 @@ async def stack(
     made = Stack(
         nodes,
         sentinels,
-        [Relay(at, node.address) for at, node in zip(relayed, [*nodes, *sentinels], strict=True)],
+        [Relay(at, node.address, round_trip=round_trip) for at, node in zip(relayed, [*nodes, *sentinels], strict=True)],
         [
             Worker(
                 folder / f"worker-{number}", f"127.0.3.{number + 1}",

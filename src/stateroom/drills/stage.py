@@ -189,7 +189,7 @@ class Scenario:
     steps stop or restore the user database. `journal_kind`: its product; if None, PostgreSQL if it is installed, else SQLite.
     `is_for_peers`: it can be played on a peer too. `load`: arguments of `Load`, in place of its defaults. `environment`: more
     settings of the service. `switches`: more options of `stateroom.drills.worker`, if the scenario `needs_journal`. `looks`:
-    checks after the drill; it uses `Stage.expect`. `slowest`, `slowest_login`, `slowest_logout`: seconds that one response may
+    checks after the drill; it uses `Stage.expect`. `round_trip`: of every link to a server or a Sentinel, in seconds. `slowest`, `slowest_login`, `slowest_logout`: seconds that one response may
     take.
     """
 
@@ -205,6 +205,7 @@ class Scenario:
     environment: Mapping[str, str] = field(default_factory=dict)
     switches: Sequence[str] = ()
     looks: Look | None = None
+    round_trip: float = 0.0
     slowest: float = 1.0
     slowest_login: float = 1.0
     slowest_logout: float = 1.5

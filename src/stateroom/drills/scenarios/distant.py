@@ -1,0 +1,29 @@
+"""A scenario in which Redis is far away: every link to a server or a Sentinel has a round trip of 100 ms."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..stage import Stage, scenario
+
+ROUND_TRIP_SECONDS = 0.1
+STEADY_SECONDS = 3.0
+DISTANT = {"JOURNAL_LEASE": "1", "REDIS_DIAL_TIMEOUT": "1.5", "REDIS_READ_TIMEOUT": "1.5", "REDIS_WRITE_TIMEOUT": "1.5"}
+"""Settings for this distance. The time-outs are budgets of a whole request, and a sign-in takes several round trips."""
+
+
+@scenario(
+    "distant-redis",
+    f"Every link to a server or a Sentinel has a round trip of {1000 * ROUND_TRIP_SECONDS:g} ms. The primary is killed and later "
+    "comes back as a replica.",
+    degrades=True, environment=DISTANT, round_trip=ROUND_TRIP_SECONDS, slowest=2.5, slowest_login=3.0, slowest_logout=4.0,
+)  # fmt: skip
+async def distant_redis(stage: Stage) -> None:
+    primary = await stage.stack.primary()
+    with stage.perfect("Redis distant, the primary up"):
+        await asyncio.sleep(STEADY_SECONDS)
+    await stage.kill(primary)
+    await stage.promoted(primary)
+    await stage.settled()
+    await stage.start(primary)
+    await stage.whole()

@@ -148,7 +148,7 @@ async def test_a_hung_primary_keeps_nobody_waiting_and_leaves_no_ghosts(tmp_path
 async def test_the_judge_notices_what_is_missing(
     tmp_path: Path, name: str, without: Sequence[str], environment: Mapping[str, str], words: str
 ) -> None:
-    outcome = await play(SCENARIOS[name], tmp_path, without=without, environment=environment)
+    outcome = await play(SCENARIOS[name], tmp_path, without=without, environment=environment, is_hurried=True)
     print(told(outcome, tmp_path))
     assert any(words in fault for fault in outcome.faults), told(outcome, tmp_path)
     assert outcome.evidence(), "the ledger proves it"

@@ -30,12 +30,13 @@ async def play(
     service: str = "stateroom",
     without: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    is_hurried: bool = False,
     on_stage: Callable[[Stage, Recorder], None] = lambda *_: None,
 ) -> Outcome:
     """Play a scenario in this folder.
 
     `service`: which of `workers.SERVICES`. `without`: protections that the workers do without. `environment`: more settings.
-    `on_stage` is called before the first step.
+    `is_hurried`: an old primary that is back becomes a replica sooner, for drills whose fault comes before. `on_stage` is called before the first step.
     """
     async with contextlib.AsyncExitStack() as exits:
         options: dict[str, Any] = {}
@@ -53,7 +54,7 @@ async def play(
         urls = [worker.url for worker in made.workers]
         clients: dict[str, Any] = {"probers": 1, **scenario.load}
         load = await exits.enter_async_context(Load(urls, **clients))
-        stage = Stage(made, load, folder, journal)
+        stage = Stage(made, load, folder, journal, is_hurried=is_hurried)
         recorder = Recorder(made)
         on_stage(stage, recorder)
         async with recorder.recording():

@@ -28,6 +28,9 @@ from .topology import SERVICE_NAME
 from .workers import SERVICES, Worker
 
 PROBE_SECONDS = 0.005
+OFTEN = ("publish-period", 250, "info-period", 1000)
+AS_USUAL = ("publish-period", 2000, "info-period", 10_000)
+"""Sentinel's own intervals, in milliseconds (`SENTINEL DEBUG`)."""
 ROLE_SECONDS = 0.5
 
 
@@ -83,6 +86,23 @@ class Stack:
 
         await until(is_well, "all servers are linked", seconds=60)
         await self.settled()
+
+    @contextlib.asynccontextmanager
+    async def hurried(self) -> AsyncIterator[None]:
+        """Inside this context an old primary that is back becomes a replica within about 2 s, not 11 s.
+
+        Sentinels wait four of their publish periods, and then for the next INFO. Servers before Redis 7 always take 11 s.
+        """
+        await self._tell_sentinels(*OFTEN)
+        try:
+            yield
+        finally:
+            await self._tell_sentinels(*AS_USUAL)
+
+    async def _tell_sentinels(self, *words: str | int) -> None:
+        for sentinel in self.sentinels:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await sentinel.call("SENTINEL", "DEBUG", *words)
 
     async def fail_over(self, *, coordinated: bool) -> bool:
         """Tell a Sentinel to promote another server. Whether the failover was coordinated, which needs Valkey 9."""
@@ -189,20 +209,26 @@ async def stack(
         for relay in made.relays:
             await exits.enter_async_context(relay)
         await exits.enter_async_context(running(nodes))
+        # A Sentinel asks the primary for its replicas at its start, and then only every 10 s.
+        await until(lambda: _is_linked(made), "every replica is linked")
         await exits.enter_async_context(running(sentinels))
-        await until(lambda: _is_whole(made), "every replica and Sentinel is known")
         for worker in made.workers:
             exits.push_async_callback(worker.stop)
-        for worker in made.workers:  # One after the other, because the first creates the schema.
-            await worker.start()
+        # Sentinels find each other within 2 s. The workers need most of this time to start.
+        await asyncio.gather(
+            until(lambda: _is_known(made), "every replica and Sentinel is known"), *(worker.start() for worker in made.workers)
+        )
         await made.all_well()
         yield made
 
 
-async def _is_whole(made: Stack) -> bool:
-    for replica in made.nodes[1:]:
-        if await role(replica) != "connected":
-            return False
+async def _is_linked(made: Stack) -> bool:
+    states = [await role(replica) for replica in made.nodes[1:]]
+    known = (await made.nodes[0].call("ROLE"))[2]
+    return states == ["connected"] * len(states) and len(known) == len(states)
+
+
+async def _is_known(made: Stack) -> bool:
     for sentinel in made.sentinels:
         seen = await sentinel.call("SENTINEL", "MASTER", SERVICE_NAME)
         if int(seen[b"num-slaves"]) != 2 or int(seen[b"num-other-sentinels"]) != 2:

@@ -78,7 +78,8 @@ class Stage:
     """A running stack with clients.
 
     `folder`: for the scenario's own files. `journal`: set if the scenario `needs_journal`. `marks`, `spans`: in order of
-    time. `missed`: expectations that were not met, in words. `on_mark` is called for each new mark.
+    time. `missed`: expectations that were not met, in words. `is_hurried`: `whole` does not wait for the Sentinels' long
+    intervals. `on_mark` is called for each new mark.
     """
 
     stack: Stack
@@ -88,6 +89,7 @@ class Stage:
     marks: list[Mark] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
+    is_hurried: bool = False
     on_mark: Callable[[Mark], None] = lambda _: None
 
     def mark(self, words: str, kind: Literal["fault", "fix", "note"] = "note") -> None:
@@ -164,7 +166,8 @@ class Stage:
 
     async def whole(self) -> None:
         """Wait until every replica is linked and every worker reports Redis as settled."""
-        await self.stack.all_well()
+        async with self.stack.hurried() if self.is_hurried else contextlib.nullcontext():
+            await self.stack.all_well()
         self.mark("all replicas are linked, and all workers report Redis as settled")
 
     async def everybody_asks(self) -> None:

@@ -78,7 +78,7 @@ def told(outcome: Outcome, folder: Path) -> str:
 
 def warnings(log: Path) -> list[str]:
     lines = log.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if '"level":"info"' not in line][-LOG_LINES:]
+    return [line for line in lines if '"level":"info"' not in line.replace(" ", "")][-LOG_LINES:]
 
 
 async def play_it(scenario: Scenario, folder: Path) -> Outcome:

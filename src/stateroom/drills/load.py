@@ -25,8 +25,8 @@ from .standstill import Standstills
 ENDED_PAUSE_SECONDS = 0.05
 ENDED_AT_ONCE = 25
 PROBE_SECONDS = 0.02
-REGISTERED_AT_ONCE = 4
-"""More would wait for each other's password hashes."""
+REGISTERED_AT_ONCE = 2
+"""More would wait for each other's password hashes on two cores."""
 PROBER = "prober"
 
 

@@ -23,7 +23,7 @@ from ..settings import Address
 from .node import Node, running, server_binary, until
 from .ports import LOOPBACK, free_port
 from .relay import Relay
-from .shipped import make_environment, make_sentinel, make_server
+from .shipped import make_environment, make_sentinel, make_server, write_sentinel_config
 from .topology import SERVICE_NAME
 from .workers import SERVICES, Worker
 
@@ -32,6 +32,7 @@ OFTEN = ("publish-period", 250, "info-period", 1000)
 AS_USUAL = ("publish-period", 2000, "info-period", 10_000)
 """Sentinel's own intervals, in milliseconds (`SENTINEL DEBUG`)."""
 ROLE_SECONDS = 0.5
+NOT_YET = ("INPROG", "NOGOODSLAVE")
 
 
 @dataclass
@@ -105,14 +106,35 @@ class Stack:
                 await sentinel.call("SENTINEL", "DEBUG", *words)
 
     async def fail_over(self, *, coordinated: bool) -> bool:
-        """Tell a Sentinel to promote another server. Whether the failover was coordinated, which needs Valkey 9."""
+        """Tell a Sentinel to promote another server. Whether the failover was coordinated, which needs Valkey 9.
+
+        A Sentinel refuses while it still knows too little of the replicas, for example soon after another failover.
+        """
         sentinel = next(each for each in self.sentinels if each.is_running)
+
+        async def begins(*more: str) -> bool:
+            try:
+                await sentinel.call("SENTINEL", "FAILOVER", SERVICE_NAME, *more)
+            except ResponseError as error:
+                if str(error).startswith(NOT_YET):
+                    return False
+                raise
+            return True
+
         if coordinated:
             with contextlib.suppress(ResponseError):
-                await sentinel.call("SENTINEL", "FAILOVER", SERVICE_NAME, "COORDINATED")
+                await until(lambda: begins("COORDINATED"), "a Sentinel begins a coordinated failover")
                 return True
-        await sentinel.call("SENTINEL", "FAILOVER", SERVICE_NAME)
+        await until(begins, "a Sentinel begins a failover")
         return False
+
+    async def replace_sentinels(self, primary: Node) -> None:
+        """Kill all Sentinels, and start empty ones at the same addresses. They know only this primary."""
+        await asyncio.gather(*(sentinel.kill() for sentinel in self.sentinels))
+        for sentinel in self.sentinels:
+            sentinel.forget()
+            write_sentinel_config(sentinel.folder, self._relay_of(primary).at)
+        await asyncio.gather(*(sentinel.start() for sentinel in self.sentinels))
 
     def hold_replication_back(self, primary: Node) -> None:
         """From now on no write of the primary reaches its replicas. The replicas still reply."""

@@ -27,7 +27,7 @@ from .journal import JournalKind, StoppableJournal
 from .judge import Verdict
 from .ledger import Answer, Kind
 from .load import Load
-from .node import Node
+from .node import Node, until
 from .stack import Stack
 from .workers import Worker
 
@@ -134,6 +134,13 @@ class Stage:
         await asyncio.gather(*(node.start() for node in nodes))
         self.mark(f"{_names(nodes)} started", "fix")
 
+    async def replace_sentinels(self) -> None:
+        """Kill all Sentinels, and start empty ones at the same addresses. They know only the present primary."""
+        primary = await self.stack.primary()
+        self.mark("all Sentinels replaced by empty ones", "fault")
+        await self.stack.replace_sentinels(primary)
+        self.mark("the new Sentinels reply", "fix")
+
     def hang(self, node: Node) -> None:
         """Stop the process with SIGSTOP: its connections stay open, and it answers nothing."""
         self.mark(f"{node.name} hangs (SIGSTOP)", "fault")
@@ -170,6 +177,15 @@ class Stage:
             await self.stack.all_well()
         self.mark("all replicas are linked, and all workers report Redis as settled")
 
+    async def happens(self, condition: Callable[[], Awaitable[bool]], words: str, *, seconds: float) -> bool:
+        """Wait for something, at most this long. If it does not happen, that is a fault, and the scenario goes on."""
+        try:
+            await until(condition, words, seconds=seconds)
+        except TimeoutError as error:
+            self.expect(str(error), is_so=False)
+            return False
+        return True
+
     async def everybody_asks(self) -> None:
         """Let each signed-in client send one request. The request makes a worker store a lost session again."""
         await asyncio.gather(*(client.read() for client in self.load.clients if client.session is not None))
@@ -192,8 +208,8 @@ class Scenario:
     steps stop or restore the user database. `journal_kind`: its product; if None, PostgreSQL if it is installed, else SQLite.
     `is_for_peers`: it can be played on a peer too. `load`: arguments of `Load`, in place of its defaults. `environment`: more
     settings of the service. `switches`: more options of `stateroom.drills.worker`, if the scenario `needs_journal`. `looks`:
-    checks after the drill; it uses `Stage.expect`. `round_trip`: of every link to a server or a Sentinel, in seconds. `slowest`, `slowest_login`, `slowest_logout`: seconds that one response may
-    take.
+    checks after the drill; it uses `Stage.expect`. `round_trip`: of every link to a server or a Sentinel, in seconds.
+    `slowest`, `slowest_login`, `slowest_logout`: seconds that one response may take.
     """
 
     name: str

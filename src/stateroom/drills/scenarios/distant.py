@@ -16,7 +16,8 @@ DISTANT = {"JOURNAL_LEASE": "1", "REDIS_DIAL_TIMEOUT": "1.5", "REDIS_READ_TIMEOU
     "distant-redis",
     f"Every link to a server or a Sentinel has a round trip of {1000 * ROUND_TRIP_SECONDS:g} ms. The primary is killed and later "
     "comes back as a replica.",
-    degrades=True, environment=DISTANT, round_trip=ROUND_TRIP_SECONDS, slowest=2.5, slowest_login=3.0, slowest_logout=4.0,
+    degrades=True, load={"readers": 10, "reads": 100, "writers": 2, "writes": 10, "signers": 4, "logins": 2}, environment=DISTANT,
+    round_trip=ROUND_TRIP_SECONDS, slowest=2.5, slowest_login=3.0, slowest_logout=4.0,
 )  # fmt: skip
 async def distant_redis(stage: Stage) -> None:
     primary = await stage.stack.primary()

@@ -7,11 +7,11 @@ import copy
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal.interface import EpochChange, LookedUp, Reading, Successors
-from stateroom.sessions.model.deployment import Current, Deployment, DeploymentRow
+from stateroom.sessions.model.deployment import Current, Deployment, DeploymentRow, SentinelRow
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 
@@ -203,7 +203,7 @@ class FakeJournal:
             await self._commit(table, [table.number("", None, None, reason, after, before, ended_at=ended_at)])
         return EpochChange(before, after)
 
-    async def recommit(self, rows: Sequence[Row]) -> int:
+    async def recommit(self, rows: Sequence[Row], sentinels: SentinelRow) -> int:
         table = await self._ask()
         async with table.turns[""]:
             lacking: list[Row] = []
@@ -215,6 +215,8 @@ class FakeJournal:
                 table.take_effect(row)
             word = table.deployment.restored or secrets.token_hex(8)
             table.deployment = table.deployment._replace(restored=word)
+            if table.deployment.sentinels.is_before(sentinels):
+                table.deployment = table.deployment._replace(sentinels=sentinels)
         return len(lacking)
 
     async def lacks(self, rows: Sequence[Row]) -> bool:
@@ -267,6 +269,26 @@ class FakeJournal:
         lease = lease_ms if known.lease_ms is None else known.lease_ms
         table.deployment = known._replace(lease_ms=lease, name=name if known.name is None else known.name)
         return table.deployment
+
+    async def raise_sentinels(self, to: SentinelRow) -> SentinelRow:
+        def is_lower(now: SentinelRow) -> bool:
+            return now.base == to.base and now.epoch < to.epoch
+
+        return await self._change_sentinels(to, is_lower)
+
+    async def accept_sentinels(self, seen: SentinelRow, *, epoch: int, primary: str) -> SentinelRow:
+        def is_seen(now: SentinelRow) -> bool:
+            return now[:2] == seen[:2]
+
+        return await self._change_sentinels(SentinelRow(seen.base + 1, epoch, primary), is_seen)
+
+    async def _change_sentinels(self, to: SentinelRow, may: Callable[[SentinelRow], bool]) -> SentinelRow:
+        table = await self._ask()
+        async with table.turns[""]:
+            await self._commit(table, [])
+            if may(table.deployment.sentinels):
+                table.deployment = table.deployment._replace(sentinels=to)
+            return table.deployment.sentinels
 
     async def clear_restored(self, *, seen: str) -> None:
         table = await self._ask()

@@ -21,6 +21,7 @@ from .protocol.membership import Membership
 from .protocol.replay import Replay
 from .protocol.restore import Restore
 from .protocol.save import Saver
+from .protocol.sentinel_row import SentinelKeeper
 from .protocol.sightings import Sightings
 from .protocol.sign_ins import SignIns
 from .protocol.sweep import Sweeper
@@ -61,6 +62,7 @@ class Parts:
     tail: Tail
     lookup: Lookup
     membership: Membership
+    sentinel_keeper: SentinelKeeper
     epochs: Epochs
     replay: Replay
     trust: Trust
@@ -101,6 +103,9 @@ def wire(
     tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
     lookup = Lookup(journal, deployment, lambda: tail.is_away)
     membership = Membership(client=client, journal=journal, deployment=deployment, key_names=key_names, lease=lease)
+    sentinel_keeper = SentinelKeeper(
+        client=client, journal=journal, tail=tail, membership=membership, deployment=deployment, key_names=key_names
+    )
     epochs = Epochs(
         client=client,
         journal=journal,
@@ -211,6 +216,7 @@ def wire(
         tail=tail,
         lookup=lookup,
         membership=membership,
+        sentinel_keeper=sentinel_keeper,
         epochs=epochs,
         replay=replay,
         trust=trust,

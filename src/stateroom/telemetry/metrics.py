@@ -45,7 +45,7 @@ END_REASONS = (
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
 """Ordered from the best to the worst."""
-LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files")
+LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files", "sentinel row")
 LOGIN_RESULTS = ("success", "failure", "throttled", "degraded")
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
@@ -152,6 +152,11 @@ class Metrics:
         )
         self.redis_failovers = counter("redis_failovers", "Times that a worker switched to a new Redis primary")
         self.sentinel_up = Children(gauge("sentinel_up", "1 while this Sentinel replies, else 0", "sentinel", mode="livemin"))
+        self.sentinels_rebuilt = gauge(
+            "sentinels_rebuilt",
+            "1 while most Sentinels name a lower config epoch than the deployment's, or another primary in the same one, else 0",
+            mode="livemax",
+        )
         self.redis_connections_opened = counter("redis_connections_opened", "Connections that were opened to Redis primaries")
         self.redis_multiplexer_pending = gauge(
             "redis_multiplexer_pending", "Commands on the shared connection that have no reply yet"

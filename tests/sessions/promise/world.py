@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from unittest import mock
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from stateroom.backend.agreement import Agreement
 from stateroom.backend.client import Argument, Script
 from stateroom.backend.near_cache import NearCache
 from stateroom.backend.sentinel import Answer, SentinelWatcher
@@ -58,18 +61,31 @@ class SentinelClient(FakeClient):
         self._world = world
         self.cut_sentinels: set[int] = set()
         self.delays_next_write = False
+        self.hears_old_sentinels = False
+        self.agreement = Agreement(lease_seconds=LEASE_SECONDS)
         self.watcher = SentinelWatcher(
             [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1), Metrics(),
             lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_update=self._believe,
+            agreement=self.agreement, examine=self._examine,
         )  # fmt: skip
 
     def hear(self) -> None:
         """What the Sentinels that can be reached say now."""
         for number, sentinel in enumerate(self.watcher.sentinels):
-            primary, epoch = self._world.named[number]
+            named = self._world.named_by_old if self.hears_old_sentinels else self._world.named
+            primary, epoch = named[number]
             is_cut = number in self.cut_sentinels
             sentinel.answer = None if is_cut else Answer(primary, epoch, self._world.clock.now)
         self.watcher._update()
+
+    async def _examine(self, primary: Address) -> None:
+        """As the real client does: a primary that holds the deployment's id."""
+        node = self._world.node_at(primary)
+        await asyncio.sleep(0.001)
+        key, own = self.agreement.identity()
+        held = await node.call("GET", key)
+        if primary in self.cut or not node.says_master or held is None or held.decode() != own:
+            raise RedisConnectionError("not a primary of this deployment")
 
     def _find(self) -> tuple[Node | None, float]:
         primary = self.watcher.primary
@@ -140,6 +156,7 @@ class Worker(Host):
                 self.parts.tail.run(),
                 self.parts.replay.run(),
                 self.parts.epochs.run(),
+                self.parts.sentinel_keeper.run(),
                 self._flush(),
             )
         ]
@@ -147,6 +164,7 @@ class Worker(Host):
     async def _listen(self) -> None:
         while True:
             self.client.hear()
+            await self.client.watcher.examine_rebuilt()
             with contextlib.suppress(StoreUnavailable):
                 self.client.connect()
             await asyncio.sleep(POLL_SECONDS)
@@ -194,6 +212,7 @@ class World:
         self.primary = self.nodes[0]
         self.epoch = 1
         self.named = [(self.primary.address, 1)] * SENTINELS
+        self.named_by_old = list(self.named)
         self.snapshot: Any = None
         self.do(self.primary.begin(PREFIX))
         self.workers = [self.do(self._worker(number)) for number in range(workers)]
@@ -282,7 +301,8 @@ class World:
     def wrong_database(self, worker: int, *, is_wrong: bool) -> None:
         """For a moment a name leads one worker to another deployment's database, which is empty."""
         other = Table()
-        other.deployment = other.deployment._replace(id="another", lease_ms=int(1000 * LEASE_SECONDS), name="")
+        its, ours = other.deployment, self.table.deployment
+        other.deployment = its._replace(id="another", lease_ms=int(1000 * LEASE_SECONDS), name="", sentinels=ours.sentinels)
         self.workers[worker].journal.table = other if is_wrong else self.table
 
     def deliver_late(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ...errors import DatabaseUnavailable, StoreUnavailable
-from ..model.deployment import Current, Deployment, DeploymentRow
+from ..model.deployment import Current, Deployment, DeploymentRow, SentinelRow
 from ..model.identity import SessionRef
 from ..model.rows import TO_THE_LAST, EndRow, InTransaction, Row
 
@@ -103,10 +103,10 @@ class EndsJournal(Protocol):
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
         """Commit the end of every session of the deployment."""
 
-    async def recommit(self, rows: Sequence[Row]) -> int:
+    async def recommit(self, rows: Sequence[Row], sentinels: SentinelRow) -> int:
         """Commit the rows that a restored database lacks, and their effects on generations and the epoch.
 
-        Returns how many it lacked. Marks the database as restored.
+        `sentinels`: raise the deployment's row to this state. Returns how many rows it lacked. Marks the database as restored.
         """
 
     async def lacks(self, rows: Sequence[Row]) -> bool:
@@ -135,6 +135,12 @@ class EndsJournal(Protocol):
 
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
         """The deployment's row, after its lease and name were set if it had none. None if there is no row."""
+
+    async def raise_sentinels(self, to: SentinelRow) -> SentinelRow:
+        """Commit a higher epoch of the same base, unless the row has that or a higher one. Returns the row as it is then."""
+
+    async def accept_sentinels(self, seen: SentinelRow, *, epoch: int, primary: str) -> SentinelRow:
+        """Commit the next base with this epoch and primary, unless the row is not `seen` any more. Returns the row as it is then."""
 
     async def clear_restored(self, *, seen: str) -> None:
         """Note that the cleaning up after a restore of the database is done, unless another restore was found meanwhile."""
@@ -219,7 +225,7 @@ class NoJournal:
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
         raise DatabaseUnavailable("with DATABASE_URL=none there is no journal that could end everybody's session")
 
-    async def recommit(self, rows: Sequence[Row]) -> int:
+    async def recommit(self, rows: Sequence[Row], sentinels: SentinelRow) -> int:
         return 0
 
     async def lacks(self, rows: Sequence[Row]) -> bool:
@@ -260,6 +266,12 @@ class NoJournal:
 
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
         return None
+
+    async def raise_sentinels(self, to: SentinelRow) -> SentinelRow:
+        return to
+
+    async def accept_sentinels(self, seen: SentinelRow, *, epoch: int, primary: str) -> SentinelRow:
+        return seen
 
     async def clear_restored(self, *, seen: str) -> None:
         return

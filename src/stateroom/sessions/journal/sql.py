@@ -36,7 +36,7 @@ from sqlalchemy import (
 
 from ...database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
 from ...errors import DatabaseUnavailable
-from ..model.deployment import Current, DeploymentRow
+from ..model.deployment import Current, DeploymentRow, SentinelRow
 from ..model.identity import NUMBER, SessionRef
 from ..model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 from .database_time import NowMs
@@ -48,7 +48,7 @@ from .tables import fleet, session_ends, session_generations
 from .tail import GAP_SECONDS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select, UpdateBase
+    from sqlalchemy import Select, Update, UpdateBase
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ...database import Database
@@ -58,7 +58,10 @@ if TYPE_CHECKING:
 assert GAP_SECONDS > CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, "tails would stop looking for rows that still come"
 
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
-_DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)
+_SENTINELS = (fleet.c.sentinel_base, fleet.c.sentinel_epoch, fleet.c.sentinel_primary)
+_DEPLOYMENT = select(
+    fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored, *_SENTINELS
+).where(fleet.c.singleton == 1)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
 _GENERATION = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user")).scalar_subquery()
 _CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery(), OWNER.scalar_subquery())
@@ -155,7 +158,7 @@ class Journal:
 
         return await self._write(step)
 
-    async def recommit(self, rows: Sequence[Row]) -> int:
+    async def recommit(self, rows: Sequence[Row], sentinels: SentinelRow) -> int:
         async def step(connection: AsyncConnection) -> int:
             count = 0
             await connection.execute(HOLD, {"user": ""})  # workers that find it out together take turns
@@ -166,6 +169,8 @@ class Journal:
                 await self._take_effect(connection, row)
             word = func.coalesce(fleet.c.restored, secrets.token_hex(8))
             await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(restored=word))
+            is_older = tuple_(fleet.c.sentinel_base, fleet.c.sentinel_epoch) < (sentinels.base, sentinels.epoch)
+            await connection.execute(_set_sentinels(sentinels).where(is_older))
             return count
 
         return await self._write(step)
@@ -250,6 +255,14 @@ class Journal:
         """Make this database another deployment's. No worker may be running."""
         await self._execute(update(fleet).where(fleet.c.singleton == 1).values(id=deployment_id, name=name))
 
+    async def raise_sentinels(self, to: SentinelRow) -> SentinelRow:
+        is_lower = and_(fleet.c.sentinel_base == to.base, fleet.c.sentinel_epoch < to.epoch)
+        return await self._change_sentinels(_set_sentinels(to).where(is_lower))
+
+    async def accept_sentinels(self, seen: SentinelRow, *, epoch: int, primary: str) -> SentinelRow:
+        is_seen = and_(fleet.c.sentinel_base == seen.base, fleet.c.sentinel_epoch == seen.epoch)
+        return await self._change_sentinels(_set_sentinels(SentinelRow(seen.base + 1, epoch, primary)).where(is_seen))
+
     async def clear_restored(self, *, seen: str) -> None:
         await self._execute(update(fleet).where(fleet.c.singleton == 1, fleet.c.restored == seen).values(restored=None))
 
@@ -268,6 +281,13 @@ class Journal:
             return int((await connection.execute(select(NowMs()))).scalar_one())
 
         return await self._database.read(step)
+
+    async def _change_sentinels(self, change: UpdateBase) -> SentinelRow:
+        async def step(connection: AsyncConnection) -> SentinelRow:
+            await connection.execute(change)
+            return SentinelRow(*(await connection.execute(select(*_SENTINELS).where(fleet.c.singleton == 1))).one())
+
+        return await self._write(step)
 
     async def _rows(self, query: Select[Any]) -> list[Row]:
         async def step(connection: AsyncConnection) -> list[Row]:
@@ -358,7 +378,12 @@ async def _deployment(connection: AsyncConnection) -> DeploymentRow | None:
     """The deployment of this journal. Raises as `check_primary`."""
     row = (await connection.execute(_DEPLOYMENT)).one_or_none()
     await check_primary(connection)
-    return None if row is None else DeploymentRow(*row)
+    return None if row is None else DeploymentRow(*row[:5], SentinelRow(*row[5:]))
+
+
+def _set_sentinels(row: SentinelRow) -> Update:
+    changed = {"sentinel_base": row.base, "sentinel_epoch": row.epoch, "sentinel_primary": row.primary}
+    return update(fleet).where(fleet.c.singleton == 1).values(changed)
 
 
 async def _nonces(connection: AsyncConnection, checked: Collection[int]) -> dict[int, str | None]:

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import DatabaseUnavailable
 from ...logs import get_logger
+from ..model.deployment import SentinelRow
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, Row
 
@@ -67,6 +68,7 @@ assert ROWS_AT_START <= ROWS_KEPT
 Checked = Mapping[int, tuple[str | None, int]]
 """Rows that must still exist: by number the nonce, and when the row is due. The mapping never changes."""
 Listener = Callable[[Sequence[Row]], None]
+RowListener = Callable[[SentinelRow, float], None]
 
 
 class Tail:
@@ -80,6 +82,8 @@ class Tail:
     `read_at`: when the last read began that succeeded; it never decreases. 0 before the first.
     `has_read`: whether a read has succeeded. `is_away`: the last read failed.
     `restored`: a random word while sessions may be left of users whom a restored database lacks; None in good times.
+    `sentinels`: what the workers have agreed on about the primary, as this worker last read or committed it. By base and
+    epoch it never decreases. `on_sentinels` is called with each read of it, and with the time when the read began.
     `restarts`: how often the tail has started over, because the database went back. It never decreases.
     `_own`: what this worker has committed, and when, until a read that began later has succeeded.
     `_rows`: what is held, in the order of reading.
@@ -104,6 +108,10 @@ class Tail:
         self._gaps: dict[int, float] = {}
         self._highest = 0
         self._listeners: list[Listener] = []
+        # When `sentinels` had certainly been committed. Reads that began earlier may show an older state.
+        self._sentinels_at = 0.0
+        self.sentinels = SentinelRow()
+        self.on_sentinels: RowListener = lambda row, began_at: None
         self._reading: asyncio.Task[None] | None = None
         self._began_at = 0.0
         self.unwritten: dict[SessionRef, Row] = {}
@@ -128,6 +136,11 @@ class Tail:
     def remember(self, row: Row) -> None:
         """Note a row that this worker has committed. Until a read brings it, only this worker could commit it again."""
         self._own.append((time.monotonic(), row))
+
+    def remember_sentinels(self, row: SentinelRow) -> None:
+        """Note a state of the row that this worker has just committed or found."""
+        if self.sentinels.is_before(row):
+            self.sentinels, self._sentinels_at = row, time.monotonic()
 
     @property
     def highest(self) -> int:
@@ -213,7 +226,7 @@ class Tail:
         """Commit again the rows that the restored database lacks, and forget everything."""
         own = [row for _, row in self._own]
         held = [*sorted({*self._rows, *self.generations.values(), *self.replaced.values()}, key=lambda row: row.seq), *own]
-        count = await self._journal.recommit(held)
+        count = await self._journal.recommit(held, self.sentinels)
         log.warning("database_restored", recommitted=count, fix=_RESTORED)
         self._rows.clear()
         self._gaps.clear()
@@ -236,7 +249,8 @@ class Tail:
             while True:
                 reading = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE, checked=self.checked)
                 row = self._check_whose(reading.deployment)
-                if self._is_suspect or row.epoch in self.replaced or self.went_back(self._checked, reading.nonces):
+                is_older = row.sentinels.is_before(self.sentinels) and began_at >= self._sentinels_at
+                if is_older or self._is_suspect or row.epoch in self.replaced or self.went_back(self._checked, reading.nonces):
                     await self._start_over()
                     raise DatabaseUnavailable("the user database was restored")  # noqa: TRY301
                 self._take(reading.rows)
@@ -254,6 +268,8 @@ class Tail:
         if self.is_away:
             log.info("journal_back")
         self.has_read, self.is_away, self.read_at = True, False, began_at
+        self.remember_sentinels(row.sentinels)
+        self.on_sentinels(row.sentinels, began_at)
         while self._own and self._own[0][0] < began_at:
             self._own.popleft()
 

@@ -22,7 +22,7 @@ from ...logs import get_logger
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
     from ..journal.interface import EndsJournal
-    from ..model.deployment import Deployment, DeploymentRow
+    from ..model.deployment import Deployment, DeploymentRow, SentinelRow
     from ..store.key_names import KeyNames
     from .lease import Lease
 
@@ -52,23 +52,25 @@ class Membership:
         """Whether Redis holds another deployment's sessions. Then nothing in it may be trusted."""
         return bool(self._foreign)
 
-    async def ask_database(self) -> None:
+    async def ask_database(self) -> SentinelRow | None:
         """Learn the id from the user database, and check that this worker has the deployment's lease and name.
 
-        If the database does not answer, the tail does this later. Raises `SettingsError`.
+        Returns what the workers have agreed on about the primary. If the database does not answer, the tail does this later.
+        Raises `SettingsError`.
         """
         if not self._journal.has_journal:
-            return
+            return None
         try:
             row = await self._journal.agree(lease_ms=self._lease.milliseconds, name=self._deployment.name)
         except DatabaseUnavailable:
-            return
+            return None
         if row is None:
             raise SettingsError(
                 "DATABASE_URL: the user database has lost its identity (the table fleet is empty); restore the row from a backup"
             )
         self._check_agreed(row)
         self._deployment.id, self._deployment.epoch = row.id, row.epoch
+        return row.sentinels
 
     async def ask_redis(self) -> None:
         """Check that Redis belongs to the same deployment. A shard that does not reply is skipped. Raises `SettingsError`."""

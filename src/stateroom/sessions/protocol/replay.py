@@ -280,7 +280,7 @@ class Replay:
 
     async def _move(self, progress: ShardProgress, glimpse: Glimpse, to: int) -> None:
         """Set the cursor, only over the connection over which the rows were replayed."""
-        if not glimpse.still_holds() or not glimpse.standing.believed_until:
+        if not glimpse.still_holds() or not glimpse.standing.is_connected:
             raise StoreUnavailable("the connection to Redis changed meanwhile")
         last = self._tail.last_until(to)
         if last is not None:

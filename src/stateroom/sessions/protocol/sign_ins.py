@@ -164,9 +164,11 @@ class SignIns:
         # The old session's end is committed: the response carries the new value, also with an error from here on.
         carried = record.carried
         record.set_rotated(new, token, generation=generation, auth_ms=auth_ms)
+        settled = self._ends.settled_glimpse(old)
         try:
             if fault is None:
                 fault = await self._claim(record, old, new)
+            is_seen_by_all = fault is None and settled is not None and self._ends.is_seen_by_all(settled)
             if fault is not None:
                 now = self._clock.now_ms()
                 record.set_renewed(now, min(now + record.idle_ms, record.deadline_ms))
@@ -181,6 +183,7 @@ class SignIns:
         if fault is not None:
             with contextlib.suppress(StoreUnavailable):  # a full store still deletes
                 await self._store.delete_without_waiting(old)
+        if not is_seen_by_all:
             await self._lease.passed_since(committed_at)
         await self._ends.outlast_copies()
         self._metrics.sessions_ended["rotated"].inc()

@@ -32,6 +32,8 @@ LONGEST_WAIT_SECONDS = READ_TIMEOUT_SECONDS + 0.2
 LOG_LINES = 40
 
 NO_DEGRADED_MODE = {"DEGRADED_MAX_AGE": "0"}
+TOO_SHORT = {"REDIS_READ_TIMEOUT": "0.3"}
+"""For sign-ins at a round trip of 100 ms."""
 PATIENT = {"REDIS_READ_TIMEOUT": "5", "REDIS_DIAL_TIMEOUT": "5"}
 
 SHORT = ("kill-primary", "flush", "journal-away")
@@ -56,6 +58,8 @@ BROKEN: Sequence[tuple[str, Sequence[str], Mapping[str, str], str]] = (
     ("flush", ["restore"], {}, "lost, of which"),
     ("journal-away", [], {"JOURNAL_REQUIRED": "true"}, "refused"),
     ("database-restored", ["unknown-users"], {}, "did not end as unknown-user"),
+    ("sentinels-rebuilt", ["rebuilt"], {}, "lost, of which"),
+    ("distant-redis", [], TOO_SHORT, "Redis distant, the primary up"),
 )
 """The scenario, the protections that the workers do without, more settings, and words of the expected fault."""
 

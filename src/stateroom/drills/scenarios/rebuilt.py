@@ -11,7 +11,7 @@ from .planned import hand_over
 
 FAILOVERS = 2
 """Before the Sentinels are replaced. The new ones begin at epoch 0 and fail over once before `accept`: 1 is lower than 2."""
-TOLD_SECONDS = 20.0
+TOLD_SECONDS = 15.0
 """Workers follow lower epochs after ten leases (5 s). On a busy machine a Sentinel's late reply begins this time again."""
 ACCEPT = ("sentinels", "accept", "--yes")
 REPORTED = "stateroom_sentinels_rebuilt"

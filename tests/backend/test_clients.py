@@ -23,9 +23,10 @@ from redis.exceptions import MovedError, NoScriptError
 import stateroom
 from stateroom.backend.budget import BUDGET, Budget, within_budget
 from stateroom.backend.client import RedisClient, Script
-from stateroom.backend.clients import SentinelClient, make_client
+from stateroom.backend.clients import make_client
 from stateroom.backend.cluster import ClusterClient
 from stateroom.backend.dial import Dialer, Tls
+from stateroom.backend.sentinel_client import SentinelClient
 from stateroom.drills import topology
 from stateroom.drills.node import Node, server_binary, until
 from stateroom.drills.ports import free_port

@@ -11,9 +11,9 @@ from typing import Self
 
 import pytest
 
-from stateroom.backend.clients import SentinelClient
 from stateroom.backend.dial import Dialer
 from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, SentinelWatcher
+from stateroom.backend.sentinel_client import SentinelClient
 from stateroom.drills import topology
 from stateroom.drills.node import until
 from stateroom.errors import StoreUnavailable

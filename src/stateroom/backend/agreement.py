@@ -36,6 +36,8 @@ class Agreement:
     """One worker's knowledge of the row.
 
     `known`: the newest row that was read or committed; None before the first. By base and epoch it never decreases.
+    `overruled`: epoch and primary of the base before, if this worker has seen the change of base. Sentinels that were not
+    rebuilt may still name them.
     `wanted`: the row that this worker would commit now; None if there is none. `is_wanted` is set exactly while there is one.
     `has_database`: without a user database there is no row, and the Sentinels' word decides.
     `is_away`: whether the user database is unavailable. `identity`: the deployment's id, and the key that holds it in Redis.
@@ -44,6 +46,7 @@ class Agreement:
     def __init__(self, *, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
         self.known: Agreed | None = None
+        self.overruled: tuple[int, str | None] | None = None
         self.wanted: Agreed | None = None
         self.is_wanted = asyncio.Event()
         self.has_database = False
@@ -61,6 +64,8 @@ class Agreement:
         """A read of the row that began at this moment has just ended."""
         known = self.known
         if known is None or row[:2] > known[:2] or (row[:2] == known[:2] and row != known):
+            if known is not None and row.base > known.base:
+                self.overruled = known[1:] if known[1:] != row[1:] else None
             self.known, self._seen_at, self._is_applied = row, time.monotonic(), False
         elif row != known or self._is_applied or began_at < self._seen_at + self._lease_seconds:
             return
@@ -92,9 +97,12 @@ class Agreement:
         self.is_wanted.clear()
 
     def contradicts(self, epoch: int, primary: str) -> bool:
-        """Whether this is a lower epoch than the known one, or the known one with another primary."""
+        """Whether this is a lower epoch than the known one, the known one with another primary, or overruled."""
         known = self.known
-        return known is not None and (epoch < known.epoch or (epoch == known.epoch and known.primary not in {None, primary}))
+        if known is None:
+            return False
+        is_another = epoch == known.epoch and known.primary not in {None, primary}
+        return epoch < known.epoch or is_another or (epoch, primary) == self.overruled
 
     def allows(self, epoch: int, primary: str, *, highest: int) -> bool:
         """Whether the worker may trust this primary, if a majority names it with this epoch.

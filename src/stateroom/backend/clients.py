@@ -10,7 +10,6 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..errors import SettingsError
 from .cluster import ClusterClient
@@ -21,9 +20,7 @@ from .sentinel_client import SentinelClient
 from .server import ServerClient
 
 if TYPE_CHECKING:
-    from redis.asyncio.connection import AbstractConnection
-
-    from ..settings import Address, Settings, SettingsFiles
+    from ..settings import Settings, SettingsFiles
     from ..telemetry.metrics import Metrics
     from .client import ClientFactory, RedisClient
 

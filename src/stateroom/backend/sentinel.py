@@ -256,6 +256,15 @@ class SentinelWatcher:
             raise RedisConnectionError(f"no Sentinel names a primary: {causes}")
         return self.primary
 
+    async def ask_all(self) -> None:
+        """Ask all Sentinels now. Return when every question has a reply or failed."""
+        asked = time.monotonic()
+        for sentinel in self.sentinels:
+            sentinel.ask_now()
+        while any(each.finished_at < asked for each in self.sentinels):
+            self._updated.clear()
+            await self._updated.wait()
+
     @property
     def majority(self) -> int:
         """How many Sentinels are a majority of the configured ones."""
@@ -321,6 +330,8 @@ class SentinelWatcher:
         A single Sentinel that still has the known epoch does not lead back from rebuilt Sentinels that are followed.
         """
         self._agreement.want_nothing()
+        overruled = self._agreement.overruled
+        answers = [each for each in answers if (each.epoch, str(each.primary)) != overruled]
         best = max((answer.epoch for answer in answers), default=-1)
         if best < self.highest_epoch or not answers:
             return

@@ -25,9 +25,11 @@ app = typer.Typer(name="stateroom", no_args_is_help=True, pretty_exceptions_enab
 users = typer.Typer(no_args_is_help=True, help="List, disable, enable, export or erase users.")
 sessions = typer.Typer(no_args_is_help=True, help="List or end the sessions of users.")
 database = typer.Typer(no_args_is_help=True, help="Upgrade the user database, or change how it and Redis belong together.")
+sentinels = typer.Typer(no_args_is_help=True, help="Accept Sentinels that were rebuilt.")
 app.add_typer(users, name="users")
 app.add_typer(sessions, name="sessions")
 app.add_typer(database, name="db")
+app.add_typer(sentinels, name="sentinels")
 
 
 def main() -> None:
@@ -353,6 +355,23 @@ def adopt(
             abort=True,
         )
     adopt(has_new_identity=new_identity)
+
+
+@sentinels.command("accept")
+def accept_sentinels(yes: Yes = False) -> None:
+    """Take the Sentinels' present epoch as the new base, after they were rebuilt.
+
+    It prints what each Sentinel says, and asks for confirmation. The workers then trust the primary that the Sentinels name.
+    """
+    from .sentinels import accept, look
+
+    shown = look()
+    for line in shown.lines:
+        print(line)
+    if not yes:
+        typer.confirm(f"Let every worker trust {shown.named.primary} in epoch {shown.named.epoch}?", abort=True)
+    accept(shown)
+    print(f"accepted: {shown.named.primary} in epoch {shown.named.epoch}; every worker trusts it within two seconds")
 
 
 def _one_user(email: str | None, user: str | None) -> str:

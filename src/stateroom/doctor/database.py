@@ -18,7 +18,7 @@ from ..sessions.journal.sql import Journal
 from .findings import Finding, fault, ok, warning
 
 if TYPE_CHECKING:
-    from ..sessions.model.deployment import DeploymentRow
+    from ..sessions.model.deployment import DeploymentRow, SentinelRow
     from ..settings import Settings
 
 WHERE = "User database"
@@ -28,11 +28,14 @@ _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 @dataclass(slots=True)
 class DatabaseFindings:
-    """What was found. `fleet_id`: the deployment's id, or None if it has none yet. `is_known`: whether the id could be read."""
+    """What was found. `fleet_id`: the deployment's id, or None if it has none yet. `is_known`: whether the id could be read.
+    `sentinels`: what the workers have agreed on about the primary; None if that could not be read.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     fleet_id: str | None = None
     is_known: bool = False
+    sentinels: SentinelRow | None = None
 
 
 async def look_at_database(settings: Settings) -> DatabaseFindings:
@@ -79,7 +82,7 @@ async def _look(database: Database, settings: Settings) -> DatabaseFindings:
         looked.findings += await _postgres(database)
     deployment = await Journal(database, settings.longest_session_ms).known_deployment()
     if deployment is not None:
-        looked.fleet_id = deployment.id
+        looked.fleet_id, looked.sentinels = deployment.id, deployment.sentinels
         looked.findings += _agreed(deployment, settings)
     return looked
 

@@ -47,11 +47,15 @@ class Expected:
 
 @dataclass(slots=True)
 class Stores:
-    """What was found. `servers`: the servers that replied. `fleets`: each primary's reply to GET of the deployment's id."""
+    """What was found. `servers`: the servers that replied. `fleets`: each primary's reply to GET of the deployment's id.
+
+    `sentinels`: those that replied.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
     fleets: dict[str, object] = field(default_factory=dict)
+    sentinels: list[Sentinel] = field(default_factory=list)
 
     @property
     def clocks(self) -> dict[str, float]:
@@ -114,7 +118,7 @@ async def _sentinel(connector: Connector, admin: Connector | None, settings: Set
     to_sentinels = Connector.to_sentinels(settings)
     answers = await look_at_all(to_sentinels, settings.redis_sentinels, settings.redis_master_name)
     sentinels = [each for each in answers if isinstance(each, Sentinel)]
-    stores = Stores()
+    stores = Stores(sentinels=sentinels)
     for one in answers:
         stores.findings += [one] if isinstance(one, Finding) else [ok(one.where, describe(one)), *judge_alone(one)]
     stores.findings += judge_quorum(sentinels, settings)

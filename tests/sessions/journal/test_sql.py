@@ -11,16 +11,17 @@ from sqlalchemy import delete, insert, update
 
 from stateroom.database import Database
 from stateroom.drills.postgres import Postgres
-from stateroom.errors import DatabaseUnavailable
+from stateroom.errors import Conflict, DatabaseUnavailable
 from stateroom.sessions.journal.interface import EndsJournal
 from stateroom.sessions.journal.lookup import Lookup
 from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.journal.tables import fleet, session_ends, session_generations
 from stateroom.sessions.journal.tail import Tail
 from stateroom.sessions.journal.two_looks import TwoLooks
-from stateroom.sessions.model.deployment import Current, Deployment
+from stateroom.sessions.model.deployment import Current, Deployment, SentinelRow
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.rows import EndRow, Row
+from stateroom.sessions.protocol.accepting import accept_epoch
 from stateroom.sessions.store.redis_clock import RedisClock
 
 from ...servers import Servers
@@ -136,8 +137,8 @@ async def test_what_a_restored_database_lacks_is_committed_again_and_once(journa
         Row(4, "", None, None, "everybody", 0, 10**15, "later", "four", ""),
         Row(5, "i3", None, None, "registered", 0, 10**15, nonce="five"),
     ]
-    assert await journal.recommit([kept, *lost]) == 3
-    assert await journal.recommit([kept, *lost]) == 0
+    assert await journal.recommit([kept, *lost], SentinelRow()) == 3
+    assert await journal.recommit([kept, *lost], SentinelRow()) == 0
     assert [each.nonce for each in await journal.newest(9)] == [kept.nonce, "two", "three", "four"]
     assert await journal.current("i2") == Current(4, "later")
     found = await journal.look_up([SessionRef("i1", "lost")])
@@ -257,3 +258,35 @@ async def test_an_end_under_way_when_the_tail_begins_is_read_when_it_commits(
     assert ("i1", "slow") in tail.ended
     await tail.aclose()
     await database.aclose()
+
+
+async def test_the_agreed_primary_is_raised_only_and_accepted_once(journal: EndsJournal) -> None:
+    assert await journal.raise_sentinels(SentinelRow(0, 3, "a:1")) == (0, 3, "a:1")
+    assert await journal.raise_sentinels(SentinelRow(0, 3, "b:1")) == (0, 3, "a:1")
+    assert await journal.raise_sentinels(SentinelRow(0, 2, "b:1")) == (0, 3, "a:1")
+    assert await journal.raise_sentinels(SentinelRow(1, 9, "b:1")) == (0, 3, "a:1")
+    seen = SentinelRow(0, 3, "a:1")
+    assert await journal.accept_sentinels(seen, epoch=0, primary="b:1") == (1, 0, "b:1")
+    assert await journal.accept_sentinels(seen, epoch=0, primary="c:1") == (1, 0, "b:1")
+    assert await journal.raise_sentinels(SentinelRow(0, 8, "a:1")) == (1, 0, "b:1")
+    reading = await journal.read(0, (), 1)
+    assert reading.deployment is not None
+    assert reading.deployment.sentinels == (1, 0, "b:1")
+
+
+async def test_a_restored_database_learns_again_which_primary_was_agreed_on(journal: EndsJournal) -> None:
+    await journal.raise_sentinels(SentinelRow(0, 3, "a:1"))
+    for told, kept in [((1, 0, "b:1"), (1, 0, "b:1")), ((0, 5, "a:1"), (1, 0, "b:1"))]:
+        await journal.recommit([], SentinelRow(*told))
+        reading = await journal.read(0, (), 1)
+        assert reading.deployment is not None
+        assert reading.deployment.sentinels == kept
+
+
+async def test_of_two_acceptances_at_once_one_is_committed(journal: EndsJournal) -> None:
+    await journal.raise_sentinels(SentinelRow(0, 3, "a:1"))
+    seen = SentinelRow(0, 3, "a:1")
+    same = await asyncio.gather(*(accept_epoch(journal, seen, epoch=0, primary="b:1") for _ in range(2)))
+    assert same == [(1, 0, "b:1")] * 2
+    with pytest.raises(Conflict, match="run the command again"):
+        await accept_epoch(journal, seen, epoch=0, primary="c:1")

@@ -140,7 +140,7 @@ class EndsJournal(Protocol):
         """Commit a higher epoch of the same base, unless the row has that or a higher one. Returns the row as it is then."""
 
     async def accept_sentinels(self, seen: SentinelRow, *, epoch: int, primary: str) -> SentinelRow:
-        """Commit the next base with this epoch and primary, unless the row is not `seen` any more. Returns the row as it is then."""
+        """Commit the next base with this epoch and primary, if the row is still `seen`. Returns the row as it is then."""
 
     async def clear_restored(self, *, seen: str) -> None:
         """Note that the cleaning up after a restore of the database is done, unless another restore was found meanwhile."""

@@ -59,9 +59,9 @@ assert GAP_SECONDS > CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, "tails
 
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
 _SENTINELS = (fleet.c.sentinel_base, fleet.c.sentinel_epoch, fleet.c.sentinel_primary)
-_DEPLOYMENT = select(
-    fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored, *_SENTINELS
-).where(fleet.c.singleton == 1)
+_DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored, *_SENTINELS).where(
+    fleet.c.singleton == 1
+)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
 _GENERATION = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user")).scalar_subquery()
 _CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery(), OWNER.scalar_subquery())

@@ -111,7 +111,7 @@ class Tail:
         # When `sentinels` had certainly been committed. Reads that began earlier may show an older state.
         self._sentinels_at = 0.0
         self.sentinels = SentinelRow()
-        self.on_sentinels: RowListener = lambda row, began_at: None
+        self.on_sentinels: RowListener | None = None
         self._reading: asyncio.Task[None] | None = None
         self._began_at = 0.0
         self.unwritten: dict[SessionRef, Row] = {}
@@ -269,7 +269,8 @@ class Tail:
             log.info("journal_back")
         self.has_read, self.is_away, self.read_at = True, False, began_at
         self.remember_sentinels(row.sentinels)
-        self.on_sentinels(row.sentinels, began_at)
+        if self.on_sentinels is not None:
+            self.on_sentinels(row.sentinels, began_at)
         while self._own and self._own[0][0] < began_at:
             self._own.popleft()
 

@@ -36,8 +36,8 @@ async def play(
     """Play a scenario in this folder.
 
     `service`: which of `workers.SERVICES`. `without`: protections that the workers do without. `environment`: more settings.
-    `is_hurried`: an old primary that is back becomes a replica sooner, for drills whose fault comes before. `on_stage` is
-    called before the first step.
+    `is_hurried`: for a service that lacks a protection. An old primary that is back becomes a replica sooner, and the steps wait
+    less long for what this service does not do. `on_stage` is called before the first step.
     """
     async with contextlib.AsyncExitStack() as exits:
         options: dict[str, Any] = {}

@@ -78,8 +78,8 @@ class Stage:
     """A running stack with clients.
 
     `folder`: for the scenario's own files. `journal`: set if the scenario `needs_journal`. `marks`, `spans`: in order of
-    time. `missed`: expectations that were not met, in words. `is_hurried`: `whole` does not wait for the Sentinels' long
-    intervals. `on_mark` is called for each new mark.
+    time. `missed`: expectations that were not met, in words. `is_hurried`: the service lacks a
+    protection, so the steps wait less long. `on_mark` is called for each new mark.
     """
 
     stack: Stack

@@ -11,8 +11,10 @@ from .planned import hand_over
 
 FAILOVERS = 2
 """Before the Sentinels are replaced. The new ones begin at epoch 0 and fail over once before `accept`: 1 is lower than 2."""
-TOLD_SECONDS = 15.0
+TOLD_SECONDS = 30.0
 """Workers follow lower epochs after ten leases (5 s). On a busy machine a Sentinel's late reply begins this time again."""
+HURRIED_SECONDS = 12.0
+"""For a service that never follows them."""
 ACCEPT = ("sentinels", "accept", "--yes")
 REPORTED = "stateroom_sentinels_rebuilt"
 
@@ -27,7 +29,7 @@ async def sentinels_rebuilt(stage: Stage) -> None:
         await hand_over(stage, await stage.stack.primary(), coordinated=True)
     with stage.perfect("the Sentinels replaced, the primary up"):
         await stage.replace_sentinels()
-        await stage.happens(lambda: _told(stage), "the workers report rebuilt Sentinels", seconds=TOLD_SECONDS)
+        await stage.happens(lambda: _told(stage), "the workers report rebuilt Sentinels", seconds=_patience(stage))
     if not await _fail_over_unaccepted(stage):
         return
     await _accept(stage)
@@ -37,6 +39,10 @@ async def sentinels_rebuilt(stage: Stage) -> None:
     await stage.settled()
     await stage.start(primary)
     await stage.whole()
+
+
+def _patience(stage: Stage) -> float:
+    return HURRIED_SECONDS if stage.is_hurried else TOLD_SECONDS
 
 
 async def _told(stage: Stage) -> bool:
@@ -55,7 +61,7 @@ async def _fail_over_unaccepted(stage: Stage) -> bool:
         stored = [await client.write("unaccepted", 1) for client in stage.load.writers]
         return all(stored) and set(states) == {"unsettled"}
 
-    if not await stage.happens(is_served, "the workers use the promoted server, unsettled", seconds=TOLD_SECONDS):
+    if not await stage.happens(is_served, "the workers use the promoted server, unsettled", seconds=_patience(stage)):
         return False
     stage.mark("the workers use the promoted server, and report Redis as unsettled")
     return True

@@ -124,6 +124,10 @@ def drill(  # noqa: PLR0917 (options have names)
         bool,
         typer.Option("--compose", help="Drill the running containers of docker-compose.sentinel.yml. It stops some of them."),
     ] = False,
+    slowest: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="With --compose: how long a response may take. Default: 2."),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Run manual-failover on your running service: its Sentinels promote another server."),
@@ -150,12 +154,14 @@ def drill(  # noqa: PLR0917 (options have names)
         raise SettingsError("--compose and --target cannot be used together; give only one of them")
     if picture is not None and (compose or target is not None):
         raise SettingsError("--picture works only without --compose and --target; leave them out")
+    if slowest is not None and not compose:
+        raise SettingsError("--slowest works only with --compose; leave it out")
     results = drilling.Results(report, json, picture)
     if not dry_run:
         results.check()
     given = scenarios or []
     if compose:
-        status = drilling.on_containers(given, results, is_dry=dry_run)
+        status = drilling.on_containers(given, results, is_dry=dry_run, slowest=slowest)
     elif target is not None and sentinels is not None:
         status = drilling.on_target(given, target, sentinels, master_name, results, is_dry=dry_run, is_sure=yes)
     else:

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..errors import SettingsError
 from .cluster import ClusterClient
+from .diagnosis import diagnose
 from .dial import Dialer, LiveDialer
 from .embedded import embedded_client
 from .plain import PlainClient, warn_of_no_invalidations
@@ -107,6 +108,18 @@ class SentinelClient(ServerClient):
             await connection.disconnect(nowait=True)
             raise RedisConnectionError(f"{primary} is not the primary any more")
         return connection
+
+    def _fix_of(self, error: BaseException) -> str:
+        if self.watcher.primary is not None:
+            return super()._fix_of(error)
+        dialer = Dialer.to_sentinels(self._settings)
+        fixes = [
+            "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line"
+            if each.first_error is None
+            else diagnose(each.first_error, dialer, each.address).fix
+            for each in self.watcher.sentinels
+        ]
+        return "; ".join(dict.fromkeys(fixes))
 
     def _connected(self) -> None:
         self._standing.connected(self.watcher.believed_until)

@@ -21,6 +21,8 @@ from ..logs import get_logger
 from .breaker import Breaker, BreakerState
 from .budget import within_budget
 from .client import as_mapping
+from .diagnosis import diagnose, stops_startup
+from .dial import Dialer
 from .faults import as_store_fault, is_dead_connection
 from .multiplexer import Multiplexer
 from .near_cache import NearCache
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_UNREACHED = "check that Redis runs, and run `stateroom doctor` on this host; the service connects again by itself"
+_BY_ITSELF = "run `stateroom doctor` on this host; the service connects again by itself"
+_UNREACHED = f"check that Redis runs, and {_BY_ITSELF}"
 
 # redis-py raises some error replies as connection errors.
 _ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError, AuthorizationError)
@@ -48,6 +51,7 @@ class ServerClient:
     """`RedisClient` of one primary. `open_connection` returns a connected redis-py connection to it."""
 
     def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
         self._metrics = metrics
         self._durations: dict[str, Distribution] = {}
         self._read_timeout = settings.redis_read_timeout
@@ -97,16 +101,14 @@ class ServerClient:
 
     async def start(self) -> None:
         error = await self._multiplexer.start()
-        if isinstance(error, AuthenticationError):
-            raise SettingsError(
-                "REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set a user and a password from the ACL of the server"
-            )
         if isinstance(error, SettingsError):
             raise error
         if error is None:
             await self._pool.warm()
-        else:
-            log.warning("redis_away_at_start", reason=str(error), fix=_UNREACHED)
+            return
+        if (line := stops_startup(error, Dialer.to_servers(self._settings))) is not None:
+            raise SettingsError(line) from error
+        log.warning("redis_away_at_start", reason=str(error), fix=f"{self._fix_of(error)}; {_BY_ITSELF}")
 
     async def aclose(self) -> None:
         await self._multiplexer.aclose()
@@ -168,6 +170,10 @@ class ServerClient:
         self._multiplexer.drop(StoreUnavailable(reason))
         self._multiplexer.hurry()
         self._pool.drop()
+
+    def _fix_of(self, error: BaseException) -> str:
+        """What to do about an error of the first connection."""
+        return diagnose(error, Dialer.to_servers(self._settings)).fix
 
     def _changed(self, keys: Sequence[str]) -> None:
         """Drop the copies of keys that a script may have changed, so that its caller reads what it wrote."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..errors import SettingsError
 from .cluster import ClusterClient
-from .diagnosis import diagnose
 from .dial import Dialer, LiveDialer
 from .embedded import embedded_client
 from .plain import PlainClient, warn_of_no_invalidations
 from .sentinel import SentinelWatcher
 from .server import ServerClient
+from .unprompted import explain
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..settings import Address, Settings, SettingsFiles
     from ..telemetry.metrics import Metrics
     from .client import ClientFactory, RedisClient
+    from .sentinel import Sentinel
 
 
 def make_client(
@@ -109,17 +111,16 @@ class SentinelClient(ServerClient):
             raise RedisConnectionError(f"{primary} is not the primary any more")
         return connection
 
-    def _fix_of(self, error: BaseException) -> str:
+    async def _fix_of(self, error: BaseException) -> str:
         if self.watcher.primary is not None:
-            return super()._fix_of(error)
-        dialer = Dialer.to_sentinels(self._settings)
-        fixes = [
-            "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line"
-            if each.first_error is None
-            else diagnose(each.first_error, dialer, each.address).fix
-            for each in self.watcher.sentinels
-        ]
+            return (await explain(error, Dialer.to_servers(self._settings), self.watcher.primary)).fix
+        fixes = await asyncio.gather(*(self._fix_of_sentinel(each) for each in self.watcher.sentinels))
         return "; ".join(dict.fromkeys(fixes))
+
+    async def _fix_of_sentinel(self, sentinel: Sentinel) -> str:
+        if sentinel.first_error is None:
+            return "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line"
+        return (await explain(sentinel.first_error, Dialer.to_sentinels(self._settings), sentinel.address)).fix
 
     def _connected(self) -> None:
         self._standing.connected(self.watcher.believed_until)

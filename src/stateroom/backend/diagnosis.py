@@ -3,9 +3,7 @@
 The service logs it, and `stateroom doctor` prints it, so both name the same cause.
 
 Redis refuses a client in three ways: with an error reply (https://valkey.io/topics/protocol/), with a TLS alert, or by
-closing the connection. With TLS 1.3 the client's handshake ends before the server has looked at the client's certificate
-(RFC 8446, section 4.4.2.4). So the alert about that certificate comes with the first read, and a write at the same moment
-can lose it: then the connection is only reset.
+closing the connection. In the last case `unprompted.explain` listens for the reason.
 """
 
 from __future__ import annotations
@@ -73,11 +71,10 @@ def diagnose(error: BaseException, dialer: Dialer, address: Address | None = Non
             return _of_tls(cause, dialer)
     if any(isinstance(cause, (TimeoutError, RedisTimeoutError)) for cause in causes):
         waits = f"{dialer.dial_timeout:g} s to connect, {dialer.read_timeout:g} s to answer"
-        return Diagnosis(
-            "silent",
-            f"it does not answer in time ({waits})",
-            "check that it runs and does not hang, that no firewall drops the packets, and how long a round trip takes",
-        )
+        fix = "check that it runs and does not hang, that no firewall drops the packets, and how long a round trip takes"
+        if dialer.tls is not None:  # A server without TLS waits for the rest of what it takes for a command.
+            fix += f"; unset {dialer.prefix}_TLS if the {dialer.noun} does not use TLS"
+        return Diagnosis("silent", f"it does not answer in time ({waits})", fix)
     by_reply = (found for cause in causes if (found := _of_reply(cause, dialer)) is not None)
     return next(by_reply, None) or _of_system(causes[-1], dialer, address)
 

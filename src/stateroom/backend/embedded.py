@@ -234,7 +234,7 @@ class EmbeddedClient(ServerClient):
         await super().aclose()
         await self._server.stop()
 
-    def _fix_of(self, error: BaseException) -> str:
+    async def _fix_of(self, error: BaseException) -> str:
         return f"read {self._settings.state_dir / 'valkey.log'}"
 
     async def _open(self) -> AbstractConnection:

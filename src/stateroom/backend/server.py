@@ -21,13 +21,14 @@ from ..logs import get_logger
 from .breaker import Breaker, BreakerState
 from .budget import within_budget
 from .client import as_mapping
-from .diagnosis import diagnose, stops_startup
+from .diagnosis import stops_startup
 from .dial import Dialer
 from .faults import as_store_fault, is_dead_connection
 from .multiplexer import Multiplexer
 from .near_cache import NearCache
 from .pool import Pool
 from .standing import Standing
+from .unprompted import explain
 from .write_watch import not_taken
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class ServerClient:
             return
         if (line := stops_startup(error, Dialer.to_servers(self._settings))) is not None:
             raise SettingsError(line) from error
-        log.warning("redis_away_at_start", reason=str(error), fix=f"{self._fix_of(error)}; {_BY_ITSELF}")
+        log.warning("redis_away_at_start", reason=str(error), fix=f"{await self._fix_of(error)}; {_BY_ITSELF}")
 
     async def aclose(self) -> None:
         await self._multiplexer.aclose()
@@ -171,9 +172,10 @@ class ServerClient:
         self._multiplexer.hurry()
         self._pool.drop()
 
-    def _fix_of(self, error: BaseException) -> str:
+    async def _fix_of(self, error: BaseException) -> str:
         """What to do about an error of the first connection."""
-        return diagnose(error, Dialer.to_servers(self._settings)).fix
+        dialer = Dialer.to_servers(self._settings)
+        return (await explain(error, dialer, dialer.address if self._name == "single" else None)).fix
 
     def _changed(self, keys: Sequence[str]) -> None:
         """Drop the copies of keys that a script may have changed, so that its caller reads what it wrote."""

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
-from ..backend.diagnosis import closed, diagnose
 from ..backend.dial import Dialer
 from ..backend.server import exchange
-from .certificates import alert_after_handshake, names_in_certificate
+from ..backend.unprompted import explain
+from .certificates import names_in_certificate
 from .findings import Finding, fault
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class Connector:
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 connection = await self.dialer.dial(address)
+                await self._check_signed_in(connection)
                 yield connection
         except (RedisError, OSError, TimeoutError) as error:
             raise await self._explained(address, error) from error
@@ -134,13 +135,21 @@ class Connector:
         """The replies, in the order of the commands. An error reply is returned, not raised."""
         return await exchange(connection, commands, self.dialer.read_timeout)
 
+    async def _check_signed_in(self, connection: AbstractConnection) -> None:
+        """Raise the error if the server requires a password and we have none.
+
+        The handshake with RESP2 runs no command then, so the first command shows it. The service's first command is ROLE.
+        """
+        if self.kind == "REDIS":
+            [role] = await self.ask(connection, ("ROLE",))
+            if isinstance(role, AuthenticationError):
+                raise role
+
     async def _explained(self, address: Address | None, error: BaseException) -> Unreached:
-        found = diagnose(error, self.dialer, address)
-        if address is not None and self.dialer.tls is not None:
-            if found.cause == "closed":
-                alert = await alert_after_handshake(address, self.dialer.tls)
-                found = closed(self.dialer, has_tls=True) if alert is None else diagnose(alert, self.dialer, address)
-            elif found.cause == "other-name" and (names := await names_in_certificate(address, self.kind, self.settings)):
+        found = await explain(error, self.dialer, address)
+        if address is not None and found.cause == "other-name":
+            names = await names_in_certificate(address, self.kind, self.settings)
+            if names:
                 found = replace(found, fix=f"its certificate is for {', '.join(names)}: set {self.kind}_TLS_SERVER_NAME to that")
         return Unreached(found.cause, found.what, found.fix)
 

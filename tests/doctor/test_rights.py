@@ -23,7 +23,7 @@ def test_what_is_asked_about_is_what_the_shipped_user_has() -> None:
     [line] = [line for line in (ROOT / "deploy" / "users.acl").read_text().splitlines() if line.startswith("user stateroom ")]
     shipped = {word[1:] for word in line.split() if word.startswith("+")}
     needs = Needs.of(settings(**EVERYTHING), is_cluster=True)
-    asked = {name_of(call).lower() for call in [*needs.calls, *needs.trials]}
+    asked = {name_of(call).lower() for call in needs.calls}
     assert asked | {"eval", "info"} == shipped
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from .embedded import embedded_client
 from .plain import PlainClient, warn_of_no_invalidations
 from .sentinel import SentinelWatcher
 from .server import ServerClient
-from .unprompted import explain
+from .unprompted import explain, fix_of_sentinels
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from ..settings import Address, Settings, SettingsFiles
     from ..telemetry.metrics import Metrics
     from .client import ClientFactory, RedisClient
-    from .sentinel import Sentinel
 
 
 def make_client(
@@ -114,13 +112,7 @@ class SentinelClient(ServerClient):
     async def _fix_of(self, error: BaseException) -> str:
         if self.watcher.primary is not None:
             return (await explain(error, Dialer.to_servers(self._settings), self.watcher.primary)).fix
-        fixes = await asyncio.gather(*(self._fix_of_sentinel(each) for each in self.watcher.sentinels))
-        return "; ".join(dict.fromkeys(fixes))
-
-    async def _fix_of_sentinel(self, sentinel: Sentinel) -> str:
-        if sentinel.first_error is None:
-            return "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line"
-        return (await explain(sentinel.first_error, Dialer.to_sentinels(self._settings), sentinel.address)).fix
+        return await fix_of_sentinels(self.watcher.sentinels, Dialer.to_sentinels(self._settings))
 
     def _connected(self) -> None:
         self._standing.connected(self.watcher.believed_until)

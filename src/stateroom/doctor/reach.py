@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis.exceptions import AuthenticationError, RedisError
 
-from ..backend.dial import Dialer
+from ..backend.dial import Dialer, LiveDialer
 from ..backend.server import exchange
 from ..backend.unprompted import explain
 from .certificates import names_in_certificate
@@ -93,6 +93,11 @@ class Connector:
         return replace(self, dialer=replace(self.dialer, username=username, password=password))
 
     @property
+    def _live(self) -> LiveDialer:
+        """The dialler that the service uses."""
+        return LiveDialer(lambda _: self.dialer, "redis_", self.settings, None)
+
+    @property
     def user(self) -> str:
         """The ACL user that it signs in as."""
         return self.dialer.user
@@ -113,7 +118,7 @@ class Connector:
         connection = None
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                connection = await self.dialer.dial(address)
+                connection = await self._live.dial(address)
                 await self._check_signed_in(connection)
                 yield connection
         except (RedisError, OSError, TimeoutError) as error:

@@ -9,7 +9,7 @@ right to EVAL, which the service needs anyway.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +27,17 @@ _ON_A_KEY = {
     "DEL": (), "PEXPIRE": ("1",), "PTTL": (), "ZADD": ("1", "m"), "ZREM": ("m",), "ZRANGE": ("0", "0"),
     "ZRANGEBYSCORE": ("0", "0"), "ZCOUNT": ("0", "0"), "SET": ("v",), "GET": (), "INCR": (), "DECR": (),
 }  # fmt: skip
-_TRIED = frozenset(
-    {"ROLE", "TIME", "PING", "WAIT", "EVALSHA", "HGETALL", "GET", "ZRANGE", "ZCOUNT", "PTTL", "CLUSTER", "SELECT", "HELLO"}
-)
+_TRIED = frozenset({"ROLE", "TIME", "PING", "WAIT", "EVALSHA", "HGETALL", "GET", "ZRANGE", "ZCOUNT", "PTTL", "CLUSTER", "SELECT"})
 """Commands that change nothing. A script that no server knows (EVALSHA) runs nothing."""
+_EVAL = ("EVAL",)
 _TRACKING = ("CLIENT", "TRACKING", "ON")
+_NO_COPIES = "no worker keeps copies of sessions, and SESSION_CACHE_MAX_AGE has no effect"
+_OPTIONAL = {"HELLO": _NO_COPIES, "CLIENT|TRACKING": _NO_COPIES}
+"""Commands that the service can do without, by the name that ACLs use, and what happens without them."""
 _ON_EVERY_SERVER = "in users.acl on every server (deploy/users.acl has the whole line), then run ACL LOAD"
 
 _ASK = """#!lua flags=no-writes
+assert(redis.acl_check_cmd, 'the server has no redis.acl_check_cmd')
 local answers, at = {}, 1
 while at <= #ARGV do
   local count = tonumber(ARGV[at])
@@ -53,13 +56,11 @@ class Needs:
 
     calls: list[tuple[str, ...]]
     prefix: str
-    has_near_cache: bool
 
     @classmethod
     def of(cls, settings: Settings, *, is_cluster: bool) -> Needs:
         """What a service with these settings needs."""
         key = f"{settings.redis_key_prefix}:{{{TAGS[0]}}}:doctor"
-        has_near_cache = settings.session_cache_max_age > 0
         calls = [
             *((name, key, *rest) for name, rest in _ON_A_KEY.items()),
             ("EVALSHA", "0" * 40, "1", key), ("TIME",), ("PING",), ("ROLE",),
@@ -68,17 +69,16 @@ class Needs:
             calls.append(("WAIT", "0", "1"))
         if settings.redis_db:
             calls.append(("SELECT", str(settings.redis_db)))
-        if has_near_cache:
-            calls.append(("HELLO", "3"))
+        if settings.session_cache_max_age:
+            calls += [("HELLO", "3"), _TRACKING]
         if is_cluster:
             calls += [("CLUSTER", "SLOTS"), ("ASKING",)]
-        return cls(calls, settings.redis_key_prefix, has_near_cache)
+        return cls(calls, settings.redis_key_prefix)
 
     @property
     def trials(self) -> list[tuple[str, ...]]:
-        """The calls that are made. The last ones turn tracking on and off again, and read nothing between."""
-        tracking = [_TRACKING, ("CLIENT", "TRACKING", "OFF")] if self.has_near_cache else []
-        return [*(call for call in self.calls if call[0] in _TRIED), *tracking]
+        """The calls that are made."""
+        return [call for call in self.calls if call[0] in _TRIED]
 
     @property
     def question(self) -> Command:
@@ -100,54 +100,42 @@ def judge_rights(where: str, user: str, needs: Needs, asked: Any, tried: Sequenc
     forbidden = {call for call, reply in replies.items() if isinstance(reply, NoPermissionError)}
     missing = {call for call, reply in replies.items() if isinstance(reply, Exception) and _MISSING.search(str(reply))}
     findings: list[Finding] = []
-    if isinstance(asked, Exception):
-        findings += _of_eval(where, user, asked)
+    if isinstance(asked, NoPermissionError):
+        forbidden.add(_EVAL)
+    elif isinstance(asked, Exception) and _MISSING.search(str(asked)):
+        missing.add(_EVAL)
+    elif isinstance(asked, Exception):
+        what = f"the doctor cannot see which commands user {user} may run: {asked}"
+        fix = f"run ACL GETUSER {user} as an administrator; the user needs the rights that its line in deploy/users.acl has"
+        findings.append(unseen("rights-unseen", where, what, fix))
     else:
         answers = dict(zip(needs.calls, asked, strict=True))
         forbidden |= {call for call, answer in answers.items() if answer == 0}
         missing |= {call for call, answer in answers.items() if answer < 0}
-    findings += _of_tracking(where, user, {call for call in forbidden | missing if call[0] == "CLIENT"})
-    if lacking := [call for call in needs.calls if call in missing]:
-        names = ", ".join(dict.fromkeys(map(name_of, lacking)))
-        what = f"it does not have {names}, which the service needs"
-        findings.append(
-            fault("rights", where, what, f"remove the `rename-command` lines of {names}, or use another server or proxy")
-        )
-    findings += _of_acl(where, user, needs, [call for call in needs.calls if call in forbidden])
+    if forbidden.issuperset(call for call in needs.calls if call[0] in _ON_A_KEY):
+        what = f"user {user} may not use keys that begin with {needs.prefix}: (REDIS_KEY_PREFIX)"
+        return [*findings, fault("rights", where, what, f"give it ~{needs.prefix}:* {_ON_EVERY_SERVER}")]
+    findings += _judge(where, _names(needs, forbidden), f"user {user} may not run", _grants)
+    findings += _judge(where, _names(needs, missing), "it does not have", _renamed)
     return findings or [ok(where, f"user {user} may run every command that the service needs on {needs.prefix}:*")]
 
 
-def _of_eval(where: str, user: str, error: Exception) -> list[Finding]:
-    if _MISSING.search(str(error)):
-        fix = "remove the line `rename-command EVAL` from its configuration, or use another server or proxy"
-        return [fault("rights", where, "it does not have EVAL, which every write needs", fix)]
-    if "NOPERM" in str(error) or "permission" in str(error).lower():
-        return [
-            fault("rights", where, f"user {user} may not run EVAL, which every write needs", f"give it +eval {_ON_EVERY_SERVER}")
-        ]
-    return [
-        unseen(
-            "rights-unseen",
-            where,
-            f"the doctor cannot see which commands user {user} may run: {error}",
-            f"run ACL GETUSER {user} as an administrator; the user needs the rights that its line in deploy/users.acl has",
-        )
-    ]
+def _names(needs: Needs, calls: set[tuple[str, ...]]) -> list[str]:
+    return list(dict.fromkeys(name_of(call) for call in [_EVAL, *needs.calls] if call in calls))
 
 
-def _of_tracking(where: str, user: str, refused: set[tuple[str, ...]]) -> list[Finding]:
-    if not refused:
-        return []
-    what = f"user {user} may not run CLIENT TRACKING, so no worker keeps copies of sessions (SESSION_CACHE_MAX_AGE has no effect)"
-    return [warning("near-cache", where, what, f"give it +client|tracking {_ON_EVERY_SERVER}, or unset SESSION_CACHE_MAX_AGE")]
+def _judge(where: str, names: Sequence[str], lacks: str, fix: Callable[[Sequence[str]], str]) -> Iterator[Finding]:
+    """Judge commands that cannot be run for the same reason."""
+    if needed := [name for name in names if name not in _OPTIONAL]:
+        yield fault("rights", where, f"{lacks} {', '.join(needed)}", fix(needed))
+    if optional := [name for name in names if name in _OPTIONAL]:
+        effects = "; ".join(dict.fromkeys(_OPTIONAL[name] for name in optional))
+        yield warning("rights", where, f"{lacks} {', '.join(optional)}, so {effects}", fix(optional))
 
 
-def _of_acl(where: str, user: str, needs: Needs, forbidden: Sequence[tuple[str, ...]]) -> list[Finding]:
-    if not forbidden:
-        return []
-    if all(call in forbidden for call in needs.calls if call[0] in _ON_A_KEY):
-        what = f"user {user} may not use keys that begin with {needs.prefix}: (REDIS_KEY_PREFIX)"
-        return [fault("rights", where, what, f"give it ~{needs.prefix}:* {_ON_EVERY_SERVER}")]
-    names = list(dict.fromkeys(map(name_of, forbidden)))
-    grants = " ".join(f"+{name.lower()}" for name in names)
-    return [fault("rights", where, f"user {user} may not run {', '.join(names)}", f"give it {grants} {_ON_EVERY_SERVER}")]
+def _grants(names: Sequence[str]) -> str:
+    return f"give it {' '.join(f'+{name.lower()}' for name in names)} {_ON_EVERY_SERVER}"
+
+
+def _renamed(names: Sequence[str]) -> str:
+    return f"remove `rename-command` of {', '.join(names)} from its configuration, or use another server or proxy"

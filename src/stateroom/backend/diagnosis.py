@@ -132,7 +132,7 @@ def _of_its_certificate(error: ssl.SSLCertVerificationError, prefix: str) -> Dia
 
 
 def _of_reply(error: BaseException, dialer: Dialer) -> Diagnosis | None:
-    text, noun, prefix = str(error), dialer.noun, dialer.prefix
+    text, noun = str(error), dialer.noun
     if isinstance(error, BusyLoadingError):
         return Diagnosis(
             "loading",
@@ -164,7 +164,7 @@ def _of_reply(error: BaseException, dialer: Dialer) -> Diagnosis | None:
             return Diagnosis(
                 "rights",
                 f"it does not know {named[1]}, which the service needs",
-                f"remove the line `rename-command {named[1]}` from its configuration, or use another {noun} or proxy ({prefix}_*)",
+                f"remove `rename-command` of {named[1]} from its configuration, or use another {noun} or proxy",
             )
         return Diagnosis("odd", f"it replies {text!r}", f"check that a {noun} of Redis 7 or Valkey listens there")
     return None

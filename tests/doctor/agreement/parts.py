@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import socket
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ def certificates(folder: Path) -> dict[str, dict[str, Path]]:
     """PEM files (ca, cert, key) of `ours`, `theirs` (another authority), `old` (expired), and `locked` (a pass phrase)."""
     authority = trustme.CA()
     made = {
-        "ours": _issue(folder / "ours", authority),
-        "theirs": _issue(folder / "theirs", trustme.CA()),
-        "old": _issue(folder / "old", authority, not_after=datetime(2021, 1, 1, tzinfo=UTC)),
-        "locked": _issue(folder / "locked", authority),
+        "ours": issue(folder / "ours", authority),
+        "theirs": issue(folder / "theirs", trustme.CA()),
+        "old": issue(folder / "old", authority, not_after=datetime.now(UTC) - timedelta(days=1)),
+        "locked": issue(folder / "locked", authority),
     }
     key = load_pem_private_key(made["locked"]["key"].read_bytes(), None)
     phrase = BestAvailableEncryption(b"nobody types this")
@@ -45,13 +45,14 @@ def certificates(folder: Path) -> dict[str, dict[str, Path]]:
     return made
 
 
-def _issue(folder: Path, authority: trustme.CA, **options: Any) -> dict[str, Path]:
-    folder.mkdir()
+def issue(folder: Path, authority: trustme.CA, **options: Any) -> dict[str, Path]:
+    """A certificate with its key and its authority's, as PEM files in a folder. Files that are there are replaced."""
+    folder.mkdir(exist_ok=True)
     issued = authority.issue_cert(TLS_NAME, **options)
     files = {name: folder / f"{name}.pem" for name in ("ca", "cert", "key")}
-    authority.cert_pem.write_to_path(str(files["ca"]))
+    files["ca"].write_bytes(authority.cert_pem.bytes())
     files["cert"].write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(str(files["key"]))
+    files["key"].write_bytes(issued.private_key_pem.bytes())
     return files
 
 

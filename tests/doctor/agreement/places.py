@@ -90,7 +90,7 @@ class Places:
 
     def protected(self) -> Given:
         """A server in protected mode, reached from another address than loopback."""
-        node = self._single("protected", options={"protected-mode": "yes", "bind": "0.0.0.0"})  # noqa: S104 (it lets nobody in)
+        node = self._single("protected", options={"protected-mode": "yes", "bind": "0.0.0.0"})
         return {"redis_host": own_address(), "redis_port": node.port}
 
     def ipv6(self) -> Given:
@@ -111,12 +111,12 @@ class Places:
         )
         return at(node) | self._trusting("redis_tls")
 
-    def mutual_sentinels(self, version: str) -> Given:
+    def mutual_sentinels(self) -> Given:
         """Servers and Sentinels that want a client certificate of our authority."""
-        lines = ["tls-auth-clients yes", f'tls-protocols "{version}"']
+        lines = ["tls-auth-clients yes"]
         setup = self._thread.start(
             topology.sentinels(
-                self._folder / f"sentinels-{version}", binary=require_tool("redis-server"), tls_files=self._ours,
+                self._folder / "mutual-sentinels", binary=require_tool("redis-server"), tls_files=self._ours,
                 dialer=self._tls_dialer(), sentinel_dialer=self._tls_dialer(), server_lines=lines, sentinel_lines=lines,
             )
         )  # fmt: skip

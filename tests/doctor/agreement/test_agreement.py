@@ -47,6 +47,7 @@ def pair(owner: str, prefix: str = "redis_tls") -> dict[str, Any]:
 
 OURS = pair("ours")
 RESP3 = {"session_cache_max_age": 5}
+THEIRS_THERE = pair("theirs", "redis_sentinel_tls")
 OTHER_NAME = {"redis_tls_server_name": "a.example.com"}
 APP = {"redis_username": "app", "redis_password": ODD_PASSWORD}
 APP_URL = {"redis_url": f"redis://app:{quote(ODD_PASSWORD, safe='')}@"}
@@ -95,7 +96,7 @@ CASES = [
             Case(f"{version}, the same with HELLO",    f"mutual {version}", RESP3,                     FAILS, "server-tls"),
             Case(f"{version}, another authority's",    f"mutual {version}", pair("theirs"),                FAILS, "server-tls"),
             Case(f"{version}, an expired certificate", f"mutual {version}", pair("old"),                  FAILS, "server-tls"),
-            Case(f"{version}, no CA (self-signed)",    f"mutual {version}", OURS | {"redis_tls_ca": None}, FAILS, "server-tls"),
+            Case(f"{version}, no CA (self-signed)", f"mutual {version}", OURS | {"redis_tls_ca": None}, FAILS, "server-tls"),
             Case(f"{version}, another server name",    f"mutual {version}", OURS | OTHER_NAME, FAILS, "server-tls"),
             Case(f"{version}, no TLS",                 f"mutual {version}", {"redis_tls": False},      FAILS, "server-unreachable"),
         )
@@ -103,7 +104,7 @@ CASES = [
     Case("TLS, the server has none",         "open",          {"redis_tls": True} | IMPATIENT,         FAILS, "server-unreachable"),
     Case("a key with a pass phrase",         "mutual TLSv1.3",pair("locked"),                          STOPS),
     Case("Sentinels, no client certificate", "mutual_sentinels", {},                                   FAILS, "sentinel-tls"),
-    Case("Sentinels, another authority's",   "mutual_sentinels", OURS | pair("theirs", "redis_sentinel_tls"), FAILS, "sentinel-tls"),
+    Case("Sentinels, another authority's",   "mutual_sentinels", OURS | THEIRS_THERE,           FAILS, "sentinel-tls"),
     Case("Sentinels, no servers' certificate", "mutual_sentinels", pair("ours", "redis_sentinel_tls"), FAILS, "server-tls"),
     Case("Sentinels, our certificate",       "mutual_sentinels", OURS,                                 WORKS),
     Case("Sentinels with a password",        "sentinels",     WATCH,                                   WORKS),

@@ -22,8 +22,9 @@ _REFUSING_CODES = ("NOREPLICAS", "MISCONF", "OOM")
 _CREDENTIAL_CODES = ("NOAUTH", "WRONGPASS", "NOPERM")
 # The user may not run a command, or the server does not have it. A script's error about this has no code. Redis and Valkey
 # word it differently (`scriptCall` in their src/script.c).
-_TOO_OLD = "Error compiling script"  # Redis before 7.0 knows no flags of scripts.
 _NO_SUCH_RIGHT = re.compile("(?i)unknown (redis )?command|can't run this command|ACL failure in script")
+# Redis before 7.0 knows no flags of scripts.
+_TOO_OLD = "Error compiling script"
 
 
 def as_store_fault(error: BaseException) -> StoreUnavailable | None:
@@ -69,7 +70,7 @@ def _kind_by_code(code: str, text: str) -> str | None:
         return "credentials"
     if code == _BUSY_CODE:
         return "busy"
-    if code in _REFUSING_CODES or text.startswith(_TOO_OLD) or "NOREPLICAS" in text or "-OOM" in text or text.startswith("OOM"):
+    if code in _REFUSING_CODES or "NOREPLICAS" in text or "-OOM" in text or text.startswith(("OOM", _TOO_OLD)):
         return "refused"
     if code == "READONLY" or "READONLY" in text:
         return "readonly"

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
@@ -51,7 +51,7 @@ async def fix_of_sentinels(sentinels: Sequence[Sentinel], dialer: Dialer) -> str
 async def _hear(dialer: Dialer, address: Address) -> Exception | None:
     """The TLS alert or the error that the server sends by itself; None if it sends none."""
     tls = dialer.tls
-    options = {} if tls is None else {"ssl": tls.context, "server_hostname": tls.server_name or address.host}
+    options: dict[str, Any] = {} if tls is None else {"ssl": tls.context, "server_hostname": tls.server_name or address.host}
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(LISTEN_SECONDS):
             try:

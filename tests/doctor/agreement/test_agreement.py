@@ -47,6 +47,7 @@ def pair(owner: str, prefix: str = "redis_tls") -> dict[str, Any]:
 
 OURS = pair("ours")
 RESP3 = {"session_cache_max_age": 5}
+SIGN_IN = "sentinel-credentials"
 THEIRS_THERE = pair("theirs", "redis_sentinel_tls")
 OTHER_NAME = {"redis_tls_server_name": "a.example.com"}
 APP = {"redis_username": "app", "redis_password": ODD_PASSWORD}
@@ -109,8 +110,8 @@ CASES = [
     Case("Sentinels, our certificate",       "mutual_sentinels", OURS,                                 WORKS),
     Case("Sentinels with a password",        "sentinels",     WATCH,                                   WORKS),
     Case("Sentinels, database 3",            "sentinels",     WATCH | {"redis_db": 3},                 WORKS),
-    Case("Sentinels' password missing",      "sentinels",     {},                                      FAILS, "sentinel-credentials"),
-    Case("only the servers' password",       "sentinels",     {"redis_password": "x"},                 FAILS, "sentinel-credentials"),
+    Case("Sentinels' password missing",      "sentinels",     {},                                      FAILS, SIGN_IN),
+    Case("only the servers' password",       "sentinels",     {"redis_password": "x"},                 FAILS, SIGN_IN),
     Case("the primary's name in other case", "sentinels",     WATCH | {"redis_master_name": "MyMaster"}, FAILS, "master-name"),
     Case("one Sentinel without host names",  "by_name",       {},                                      WORKS),
     Case("three Sentinels, three primaries", "three_primaries", {},                                    FAILS, "no-majority"),

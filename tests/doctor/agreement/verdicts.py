@@ -99,7 +99,7 @@ async def _state(client: TestClient[Any, Any], patience: float) -> str:
         if patience == GRACE_SECONDS and sessions.store_state() == "away":  # the first attempt has ended
             break
         await asyncio.sleep(0.02)
-    return sessions.store_state()
+    return str(sessions.store_state())
 
 
 async def doctor(settings: Settings) -> Opinion:

@@ -84,7 +84,9 @@ async def _use(settings: Settings, *, should_work: bool) -> Verdict:
             assert response.status != 500, f"{method} {path} answers 500, which says nothing: {answer}"
             if response.status != expected or answer.get("warning") or answer.get("degraded"):
                 return Verdict(FAILS, step=f"{method} {path}: {response.status} {answer}")
-        return Verdict(WORKS)
+        assert client.app is not None
+        after = client.app[SESSIONS].store_state()  # read_only if the server refused the end of the session
+        return Verdict(WORKS) if after == "settled" else Verdict(FAILS, step=f"after the sign-out: {after}")
     finally:
         await client.close()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from .server import exchange
+from .exchange import exchange
 from .slot_views import QUESTIONS, SLOT_COUNT, View, covered, read_view
 
 if TYPE_CHECKING:

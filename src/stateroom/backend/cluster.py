@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.crc import key_slot
-from redis.exceptions import AskError, AuthenticationError, MovedError, ResponseError, TryAgainError
+from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from ..errors import SettingsError, StoreUnavailable
 from ..logs import get_logger
@@ -28,6 +28,8 @@ from ..settings import Address
 from ..telemetry.loops import keep_going
 from .budget import seconds_left
 from .client import PoolFigures
+from .diagnosis import stops_startup
+from .dial import Dialer
 from .faults import as_store_fault
 from .server import ServerClient
 from .shard_keys import shard_keys
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, Script
-    from .dial import Dialer, LiveDialer
+    from .dial import LiveDialer
     from .slot_questions import Answer
 
 log = get_logger(__name__)
@@ -89,10 +91,11 @@ class ClusterClient:
 
     async def start(self) -> None:
         answers = await self._refresh()
-        if not self._watch.ranges and any(isinstance(each, AuthenticationError) for each in answers.values()):
-            raise SettingsError(
-                "REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set a user and a password from the ACL of the nodes"
-            )
+        if not self._watch.ranges:
+            dialer = Dialer.to_servers(self._settings)
+            for error in answers.values():
+                if isinstance(error, Exception) and (line := stops_startup(error, dialer)) is not None:
+                    raise SettingsError(line) from error
         topology = keep_going(self._keep_refreshing, "cluster topology", self._metrics)
         self._task = asyncio.create_task(topology, name="stateroom cluster topology")
 

@@ -59,6 +59,7 @@ class Sentinel:
 
     `answer`: the reply to the last question that has a reply or a fault; None if it has a fault.
     `fault`: why that question failed; empty exactly while there is a reply.
+    `first_error`: the error of the first attempt to connect; None before it, and if it succeeded.
     `finished_at`: when that question was sent. It never decreases; 0 before the first.
     """
 
@@ -74,6 +75,7 @@ class Sentinel:
         self.address = address
         self.answer: Answer | None = None
         self.fault = "not asked yet"
+        self.first_error: BaseException | None = None
         self.finished_at = 0.0
         self._service = service
         self._dialer = dialer
@@ -102,7 +104,7 @@ class Sentinel:
 
     async def start(self) -> None:
         """Begin to connect and to ask. Return after the first attempt to connect."""
-        await self._multiplexer.start()
+        self.first_error = await self._multiplexer.start()
         self._task = asyncio.create_task(self._keep_asking(), name=f"stateroom sentinel {self.address}")
 
     async def aclose(self) -> None:

@@ -10,6 +10,7 @@ from .agreement import Agreement
 from .dial import Dialer, LiveDialer
 from .sentinel import SentinelWatcher
 from .server import ServerClient
+from .unprompted import explain, fix_of_sentinels
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -79,6 +80,11 @@ class SentinelClient(ServerClient):
             await connection.disconnect(nowait=True)
             raise
         return connection
+
+    async def _fix_of(self, error: BaseException) -> str:
+        if self.watcher.primary is not None:
+            return (await explain(error, Dialer.to_servers(self._settings), self.watcher.primary)).fix
+        return await fix_of_sentinels(self.watcher.sentinels, Dialer.to_sentinels(self._settings))
 
     def _connected(self) -> None:
         self._standing.connected(self.watcher.believed_until)

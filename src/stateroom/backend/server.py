@@ -9,12 +9,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from ..errors import SettingsError, StoreUnavailable
 from ..logs import get_logger
 from .breaker import BreakerState
 from .budget import within_budget
+from .diagnosis import stops_startup
+from .dial import Dialer
 from .exchange import exchange
 from .faults import as_store_fault, is_dead_connection
 from .handshake import NoSuchDatabase
@@ -23,6 +25,7 @@ from .near_cache import NearCache
 from .pool import Pool
 from .shared import READS, SharedConnections
 from .standing import Standing
+from .unprompted import explain
 from .version import TOO_OLD_FIX, cannot_compile, too_old
 
 if TYPE_CHECKING:
@@ -38,7 +41,8 @@ log = get_logger(__name__)
 REFUSAL_LOG_SECONDS = 60.0
 """At most one log line in so long says that further connections cannot be made."""
 
-_UNREACHED = "check that Redis runs, and run `stateroom doctor` on this host; the service connects again by itself"
+_BY_ITSELF = "run `stateroom doctor` on this host; the service connects again by itself"
+_UNREACHED = f"check that Redis runs, and {_BY_ITSELF}"
 
 _REFUSED = "raise `maxclients` of Redis, or lower REDIS_POOL_SIZE; sessions work, but commands wait longer and no WAIT is sent"
 
@@ -52,6 +56,7 @@ class ServerClient:
 
     def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics) -> None:
         self._open_connection = open_connection
+        self._settings = settings
         self._metrics = metrics
         self._durations: dict[str, Distribution] = {}
         self._read_timeout = settings.redis_read_timeout
@@ -88,19 +93,15 @@ class ServerClient:
 
     async def start(self) -> None:
         error = await self._shared.start()
-        if isinstance(error, AuthenticationError):
-            raise SettingsError(
-                "REDIS_PASSWORD (or REDIS_USERNAME) is refused by Redis; set a user and a password from the ACL of the server"
-            )
-        if isinstance(error, NoSuchDatabase):
-            raise SettingsError(str(error))
         if isinstance(error, SettingsError):
             raise error
         if error is None:
             await self._check_version()
             await self._pool.warm()
-        else:
-            log.warning("redis_away_at_start", reason=str(error), fix=_UNREACHED)
+            return
+        if (line := stops_startup(error, Dialer.to_servers(self._settings))) is not None:
+            raise SettingsError(line) from error
+        log.warning("redis_away_at_start", reason=str(error), fix=f"{await self._fix_of(error)}; {_BY_ITSELF}")
 
     async def _check_version(self) -> None:
         """Raises `SettingsError` for a server that is too old. A server that does not answer now is not checked."""
@@ -127,13 +128,7 @@ class ServerClient:
         try:
             return await within_budget(self._shared.write(*_evalsha(script, keys, args), again=again))
         except NoScriptError:
-            try:
-                return await within_budget(self._shared.write(*_eval(script, keys, args), again=again))
-            except ResponseError as error:
-                if not cannot_compile(error):
-                    raise
-                self._tell_refusal(f"Redis cannot compile a script ({error}), because it is too old; {TOO_OLD_FIX}")
-                raise StoreUnavailable("Redis is too old", kind="refused") from error
+            return await within_budget(self._eval_shared(script, keys, args, again))
         finally:
             self._changed(keys)
 
@@ -175,6 +170,11 @@ class ServerClient:
 
     def _drop_pool(self) -> None:
         self._pool.drop()
+
+    async def _fix_of(self, error: BaseException) -> str:
+        """What to do about an error of the first connection."""
+        dialer = Dialer.to_servers(self._settings)
+        return (await explain(error, dialer, dialer.address if self._settings.redis_mode == "single" else None)).fix
 
     def _changed(self, keys: Sequence[str]) -> None:
         """Drop the copies of keys that a script may have changed, so that its caller reads what it wrote."""
@@ -237,7 +237,10 @@ class ServerClient:
                 continue
             for each in (reply, confirmed):
                 if isinstance(each, Exception):
-                    raise as_store_fault(each) or each
+                    fault = as_store_fault(each)
+                    if fault is None:
+                        raise each
+                    raise self._too_old(fault) if cannot_compile(fault.detail) else fault
             return reply, 0 if is_second else int(confirmed)
 
     async def _run_without_wait(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
@@ -245,7 +248,16 @@ class ServerClient:
         try:
             return await self._shared.write(*_evalsha(script, keys, args), again=again)
         except NoScriptError:
+            return await self._eval_shared(script, keys, args, again)
+
+    async def _eval_shared(self, script: Script, keys: Sequence[str], args: Sequence[Argument], again: int) -> Any:
+        """Send a script itself, because the server does not know its digest. A server that is too old cannot compile it."""
+        try:
             return await self._shared.write(*_eval(script, keys, args), again=again)
+        except StoreUnavailable as fault:
+            if cannot_compile(fault.detail):
+                raise self._too_old(fault) from fault
+            raise
 
     def _fault(self, error: BaseException, *, is_lent: bool) -> BaseException:
         """What the caller gets. The error says nothing about the other connections: they stay."""
@@ -270,6 +282,10 @@ class ServerClient:
             reason, _, fix = words.partition("; ")
             log.error("redis_refuses", reason=reason, fix=fix)
         self._has_told_refusal = True
+
+    def _too_old(self, fault: StoreUnavailable) -> StoreUnavailable:
+        self._tell_refusal(f"Redis cannot compile a script ({fault.detail}), because it is too old; {TOO_OLD_FIX}")
+        return StoreUnavailable("Redis is too old", kind=fault.kind)
 
     def _observe(self, command: str, seconds: float) -> None:
         duration = self._durations.get(command)

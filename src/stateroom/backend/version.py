@@ -36,6 +36,6 @@ async def too_old(reply: Awaitable[bytes | str]) -> str | None:
     return info["redis_version"] if known and known < OLDEST else None
 
 
-def cannot_compile(error: ResponseError) -> bool:
-    """Whether the server does not understand a script."""
-    return "compiling script" in str(error)
+def cannot_compile(words: str) -> bool:
+    """Whether an error reply with these words says that the server does not understand a script."""
+    return "Error compiling script" in words

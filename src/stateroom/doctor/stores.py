@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..backend.embedded import EmbeddedServer, find_server
 from ..sessions.store.key_names import KeyNames
 from . import announced, cluster
+from .aliases import find_aliases
 from .findings import Finding, fault, ok, warning
 from .quorum import believed_primary, judge_quorum
 from .reach import Connector, Unreached
@@ -121,7 +122,7 @@ async def _sentinel(connector: Connector, admin: Connector | None, settings: Set
     stores = Stores(sentinels=sentinels)
     for one in answers:
         stores.findings += [one] if isinstance(one, Finding) else [ok(one.where, describe(one)), *judge_alone(one)]
-    stores.findings += judge_quorum(sentinels, settings)
+    stores.findings += judge_quorum(sentinels, settings, await find_aliases(each.primary for each in sentinels))
     listed, primary = announced.listed_servers(sentinels), believed_primary(sentinels)
     key = KeyNames(settings.redis_key_prefix).fleet("")
     asked = [Expected(address, key if address == primary else "") for address in listed]

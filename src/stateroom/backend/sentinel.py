@@ -223,8 +223,7 @@ class SentinelWatcher:
         self._agreement.want_nothing()
         overruled = self._agreement.overruled
         if len(answers) == len(self.sentinels) and all((each.epoch, str(each.primary)) != overruled for each in answers):
-            # Every Sentinel was rebuilt. If they name this pair later, a failover of their own has the same number.
-            overruled = self._agreement.overruled = None
+            self._agreement.forget_overruled()
         answers = [each for each in answers if (each.epoch, str(each.primary)) != overruled]
         best = max((answer.epoch for answer in answers), default=-1)
         if best < self.highest_epoch or not answers:

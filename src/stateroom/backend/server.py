@@ -72,7 +72,7 @@ class ServerClient:
             on_refused=self._log_refusal,
             on_doubt=self.drop,
         )
-        self._read = self._shared.reads.execute  # kept: every load of a session calls it
+        self._read = self._shared.reads.send  # kept: every load of a session calls it
         self.breaker = self._shared.breaker
         self._pool = Pool(
             self._shared.dial_further,
@@ -101,19 +101,19 @@ class ServerClient:
 
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
         name = command[0]
-        if name not in READS:
-            return self._shared.write(*command, again=_NEVER)
-        reply = self._read(*command, again=_ONCE)
-        if self._near is not None and name == "HGETALL":
-            self._near.keep_reply(key, reply)
-        return reply  # the future itself: a coroutine around it would double the cost
+        if name == "HGETALL":  # the one command of a check comes first
+            reply = self._read(command, _ONCE)
+            if self._near is not None:
+                self._near.keep_reply(key, reply)
+            return reply  # the future itself: a coroutine around it would double the cost
+        return self._read(command, _ONCE) if name in READS else self._shared.write(command, _NEVER)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         again = _ONCE if script.may_repeat else _UNSENT
         try:
-            return await within_budget(self._shared.write(*_evalsha(script, keys, args), again=again))
+            return await within_budget(self._shared.write(_evalsha(script, keys, args), again))
         except NoScriptError:
-            return await within_budget(self._shared.write(*_eval(script, keys, args), again=again))
+            return await within_budget(self._shared.write(_eval(script, keys, args), again))
         finally:
             self._changed(keys)
 
@@ -218,9 +218,9 @@ class ServerClient:
     async def _run_without_wait(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         again = _ONCE if script.may_repeat else _UNSENT
         try:
-            return await self._shared.write(*_evalsha(script, keys, args), again=again)
+            return await self._shared.write(_evalsha(script, keys, args), again)
         except NoScriptError:
-            return await self._shared.write(*_eval(script, keys, args), again=again)
+            return await self._shared.write(_eval(script, keys, args), again)
 
     def _fault(self, error: BaseException, *, is_lent: bool) -> BaseException:
         """What the caller gets. The error says nothing about the other connections: they stay."""
@@ -263,9 +263,9 @@ class NotLent(StoreUnavailable):
     """No pooled connection could be made, so nothing was sent."""
 
 
-def _evalsha(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+def _evalsha(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> tuple[Argument, ...]:
     return ("EVALSHA", script.sha1, len(keys), *keys, *args)
 
 
-def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> tuple[Argument, ...]:
     return ("EVAL", script.source, len(keys), *keys, *args)

@@ -137,7 +137,11 @@ class Multiplexer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
 
-    def execute(self, *command: Argument, again: int = Again.NEVER) -> asyncio.Future[Any]:
+    def execute(self, *command: Argument) -> asyncio.Future[Any]:
+        """Send one short command, once. See `send`."""
+        return self.send(command, Again.NEVER)
+
+    def send(self, command: tuple[Argument, ...], again: int) -> asyncio.Future[Any]:
         """Send one short command. Await the future for its reply. `again`: what happens to it if the connection is lost.
 
         Raises `StoreUnavailable` at once if the breaker is open, the client is closed or `max_pending` commands wait.

@@ -81,7 +81,7 @@ class ServerClient:
             on_refused=self._log_refusal,
             on_doubt=self.drop,
         )
-        self._read = self._shared.reads.execute  # kept: every load of a session calls it
+        self._read = self._shared.reads.send  # kept: every load of a session calls it
         self.breaker = self._shared.breaker
         self._pool = Pool(
             self._shared.dial_further,
@@ -106,7 +106,7 @@ class ServerClient:
     async def _check_version(self) -> None:
         """Raises `SettingsError` for a server that is too old. A server that does not answer now is not checked."""
         with contextlib.suppress(StoreUnavailable):
-            old = await too_old(self._shared.reads.execute("INFO", "server", again=_ONCE))
+            old = await too_old(self._read(("INFO", "server"), _ONCE))
             if old is not None:
                 raise SettingsError(f"Redis {old} is too old, because it cannot run the scripts of the service; {TOO_OLD_FIX}")
 
@@ -116,17 +116,17 @@ class ServerClient:
 
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
         name = command[0]
-        if name not in READS:
-            return self._shared.write(*command, again=_NEVER)
-        reply = self._read(*command, again=_ONCE)
-        if self._near is not None and name == "HGETALL":
-            self._near.keep_reply(key, reply)
-        return reply  # the future itself: a coroutine around it would double the cost
+        if name == "HGETALL":  # the one command of a check comes first
+            reply = self._read(command, _ONCE)
+            if self._near is not None:
+                self._near.keep_reply(key, reply)
+            return reply  # the future itself: a coroutine around it would double the cost
+        return self._read(command, _ONCE) if name in READS else self._shared.write(command, _NEVER)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         again = _ONCE if script.may_repeat else _UNSENT
         try:
-            return await within_budget(self._shared.write(*_evalsha(script, keys, args), again=again))
+            return await within_budget(self._shared.write(_evalsha(script, keys, args), again))
         except NoScriptError:
             return await within_budget(self._eval_shared(script, keys, args, again))
         finally:
@@ -246,14 +246,14 @@ class ServerClient:
     async def _run_without_wait(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         again = _ONCE if script.may_repeat else _UNSENT
         try:
-            return await self._shared.write(*_evalsha(script, keys, args), again=again)
+            return await self._shared.write(_evalsha(script, keys, args), again)
         except NoScriptError:
             return await self._eval_shared(script, keys, args, again)
 
     async def _eval_shared(self, script: Script, keys: Sequence[str], args: Sequence[Argument], again: int) -> Any:
         """Send a script itself, because the server does not know its digest. A server that is too old cannot compile it."""
         try:
-            return await self._shared.write(*_eval(script, keys, args), again=again)
+            return await self._shared.write(_eval(script, keys, args), again)
         except StoreUnavailable as fault:
             if cannot_compile(fault.detail):
                 raise self._too_old(fault) from fault
@@ -311,9 +311,9 @@ class NotLent(StoreUnavailable):
     """No pooled connection could be made, so nothing was sent."""
 
 
-def _evalsha(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+def _evalsha(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> tuple[Argument, ...]:
     return ("EVALSHA", script.sha1, len(keys), *keys, *args)
 
 
-def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> tuple[Argument, ...]:
     return ("EVAL", script.source, len(keys), *keys, *args)

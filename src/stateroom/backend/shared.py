@@ -133,7 +133,7 @@ class SharedConnections:
         await self._writes.aclose()
         await self.reads.aclose()
 
-    def write(self, *command: Argument, again: int) -> asyncio.Future[Any]:
+    def write(self, command: tuple[Argument, ...], again: int) -> asyncio.Future[Any]:
         """Send a command over the connection for writes. Raises `StoreUnavailable`, also if reads would.
 
         It goes over the connection for reads if the other one cannot be made: the server has too many clients, or tells no
@@ -141,7 +141,7 @@ class SharedConnections:
         """
         if not self.breaker.is_closed:
             self.breaker.check()
-        return (self._writes if self._write_breaker.is_closed else self.reads).execute(*command, again=again)
+        return (self._writes if self._write_breaker.is_closed else self.reads).send(command, again)
 
     def drop(self, fault: StoreUnavailable) -> None:
         """Close both connections and make new ones now."""

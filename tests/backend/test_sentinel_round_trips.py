@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from stateroom.backend.clients import SentinelClient
 from stateroom.backend.dial import Dialer
 from stateroom.backend.one_sentinel import SPARE_QUESTIONS, Sentinel
 from stateroom.backend.sentinel import SentinelWatcher
+from stateroom.backend.sentinel_client import SentinelClient
 from stateroom.intervals import ask_timeout, interval, settles
 from stateroom.settings import DEFAULT_LEASE_SECONDS, Address
 from stateroom.telemetry.metrics import Metrics

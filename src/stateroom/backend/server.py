@@ -237,10 +237,10 @@ class ServerClient:
                 continue
             for each in (reply, confirmed):
                 if isinstance(each, Exception):
-                    refused = as_store_fault(each)
-                    if refused is None:
-                        raise each
-                    raise self._too_old(refused) if cannot_compile(refused.detail) else refused
+                    unavailable = as_store_fault(each)
+                    if unavailable is not None and cannot_compile(unavailable.detail):
+                        raise self._too_old(unavailable) from each
+                    raise unavailable or each
             return reply, 0 if is_second else int(confirmed)
 
     async def _run_without_wait(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:

@@ -267,7 +267,8 @@ class ServerClient:
         self._count(fault)
         if is_lent or fault.kind in {"pool_exhausted", "closed"}:
             return fault
-        self._log_refusal(fault.detail)
+        if self.is_connected:
+            self._log_refusal(fault.detail)
         return NotLent(fault.detail, kind=fault.kind)
 
     # What is counted and logged.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stateroom.backend.pool import Pool
+from stateroom.backend.two_dials import first_of_two
 from stateroom.errors import StoreUnavailable
 from stateroom.telemetry.metrics import Metrics
 
@@ -136,3 +137,30 @@ async def test_a_dial_that_takes_too_long_for_its_caller_serves_the_next_one() -
     assert len(dials.made) == 1
     await pool.aclose()
     assert dials.made[0].is_closed
+
+
+async def test_two_dials_that_are_cancelled_while_the_slower_one_ends_leave_no_connection() -> None:
+    slow_is_ending, slow_may_end = asyncio.Event(), asyncio.Event()
+    made: list[Stub] = []
+    begun = 0
+
+    async def dial() -> Any:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:  # As redis-py may do.
+                slow_is_ending.set()
+                await slow_may_end.wait()
+        made.append(Stub("a"))
+        return made[-1]
+
+    dialling = asyncio.create_task(first_of_two(dial))
+    await slow_is_ending.wait()
+    dialling.cancel()
+    await asyncio.sleep(0)
+    slow_may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await dialling
+    assert [stub.is_closed for stub in made] == [True, True]

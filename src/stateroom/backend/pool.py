@@ -39,6 +39,9 @@ DIAL_SHARE = 0.5
 """The parts of the caller's time that a test and a new connection may take. The rest is for the caller's commands."""
 assert TEST_SHARE + DIAL_SHARE < 1, "nothing would be left for the commands"
 
+SHORTEST_TEST_SECONDS = 0.02
+"""A test takes so long even if the caller has less time left, so that a busy machine does not make a good connection silent."""
+
 
 class Pool:
     """A pool of at most `size` connections that `open_connection` makes. `wait_timeout` is in seconds.
@@ -145,23 +148,26 @@ class Pool:
         while self._idle:
             connection, since = self._idle.pop()
             self._in_use.add(connection)
-            reason = await self._test(connection, since)
+            patience = max(seconds_left(self._wait_timeout) * TEST_SHARE, SHORTEST_TEST_SECONDS)
+            reason = await self._test(connection, since, patience)
             if not reason and connection in self._in_use:
                 return connection
             self._in_use.discard(connection)
             self._replace(connection, reason or "dropped")
+            if reason == "silent" and patience < self._wait_timeout * TEST_SHARE / 2:
+                return None  # the caller has little time left; so short a test says nothing about the others
             while reason == "silent" and self._idle and self._idle[0][1] <= since:
                 self._replace(self._idle.popleft()[0], reason)  # it has been idle for longer
         return None
 
-    async def _test(self, connection: AbstractConnection, since: float) -> str:
-        """Why a connection that is idle since `since` cannot be used; empty if it can."""
+    async def _test(self, connection: AbstractConnection, since: float, patience: float) -> str:
+        """Why a connection that is idle since `since` cannot be used; empty if it can. `patience`: seconds for its reply."""
         if not of_redis.is_silent(connection):
             return "closed"
         if asyncio.get_running_loop().time() - since <= TEST_AFTER_SECONDS:
             return ""
         try:
-            async with asyncio.timeout(seconds_left(self._wait_timeout) * TEST_SHARE):
+            async with asyncio.timeout(patience):
                 await connection.send_command("PING", check_health=False)
                 await connection.read_response(disconnect_on_error=False)
         except ResponseError:  # the user may not run PING; that is a reply too

@@ -12,6 +12,8 @@ another. The server's run id shows this: it is random, and each start of a serve
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,11 @@ READS = frozenset(
     {"HGETALL", "GET", "TIME", "ZRANGE", "ZCOUNT", "PING", "INFO", "ECHO", "EXISTS", "TTL", "PTTL", "HGET", "HMGET", "ROLE"}
 )
 """Commands that a server runs while it holds writes back, and that may be sent twice. Any other command counts as a write."""
+
+FIRST_DOUBT_PAUSE_SECONDS = 0.2
+LONGEST_DOUBT_PAUSE_SECONDS = 10.0
+"""The pauses after a doubt that closed all connections. In a pause, further doubts close only the new connection."""
+assert 0 < FIRST_DOUBT_PAUSE_SECONDS <= LONGEST_DOUBT_PAUSE_SECONDS, "the pause could not double from the first to the longest"
 
 ANOTHER_SERVER = "this connection leads to another server than the shared one"
 """Why a connection beside the shared one is not used. The caller gets it as the text of an error."""
@@ -89,6 +96,8 @@ class SharedConnections:
         self._dialled_run_id = ""
         # The connection for reads that was dialled last. It is the present one while `is_connected`.
         self.dialled: AbstractConnection | None = None
+        # Doubts whether two connections lead to the same server.
+        self._doubts = Doubts()
         # How often `drop` was called. A dial that began before a drop may lead to the wrong server.
         self._drops = 0
         # Set while the connection for reads is there.
@@ -183,7 +192,7 @@ class SharedConnections:
         await close_quietly(connection)
         if drops != self._drops:
             raise _DroppedMeanwhile("the server may not be the primary any more")
-        if self.reads.is_connected and self._is_another(run_id):
+        if self.reads.is_connected and self._is_another(run_id) and self._doubts.may_act():
             self._on_doubt("two connections to the same address lead to different servers")
         raise RedisConnectionError(ANOTHER_SERVER)
 
@@ -247,8 +256,39 @@ class SharedConnections:
         self._on_breaker(state, reason)
 
     def _write_breaker_moved(self, state: BreakerState, reason: str) -> None:
-        if state is BreakerState.OPEN and self.reads.is_connected and self._run_id:
+        if state is not BreakerState.OPEN or not self.reads.is_connected:
+            return
+        self._writes.hand_over(self.reads)
+        if self._run_id:
             self._on_refused(reason)
+
+
+class Doubts:
+    """Decides which doubts close all connections. A proxy in front of several servers would raise them all the time.
+
+    The connections in use lead to one server, with or without a doubt: a connection to another one is not used. But the one
+    server may be the wrong one. So the first doubt counts, and after each that counts there is a pause, which doubles while
+    doubts come. After a long time without a doubt it is short again.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # FIRST_DOUBT_PAUSE_SECONDS <= _pause <= LONGEST_DOUBT_PAUSE_SECONDS
+        self._pause = FIRST_DOUBT_PAUSE_SECONDS
+        # When the next doubt may count, and when the last one came, by the clock.
+        self._next_at = self._last_at = -math.inf
+
+    def may_act(self) -> bool:
+        """Whether this doubt counts."""
+        now = self._clock()
+        if now - self._last_at > 2 * LONGEST_DOUBT_PAUSE_SECONDS:
+            self._pause = FIRST_DOUBT_PAUSE_SECONDS
+        self._last_at = now
+        if now < self._next_at:
+            return False
+        self._next_at = now + self._pause
+        self._pause = min(self._pause * 2, LONGEST_DOUBT_PAUSE_SECONDS)
+        return True
 
 
 class _DroppedMeanwhile(RedisConnectionError):

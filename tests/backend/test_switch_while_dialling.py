@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
-from stateroom.backend import shared
 from stateroom.backend.client import Script
+from stateroom.backend.info import run_id_of
 from stateroom.backend.sentinel_client import SentinelClient
 from stateroom.drills import topology
 from stateroom.drills.node import Node, until
@@ -61,20 +61,20 @@ class Following:
         self.a, self.b = a, b
         self.client = SentinelClient(settings, Metrics())
         self.watch: Any = Watch(a.address)
-        self.client.watcher = self.watch
+        client: Any = self.client
+        client.watcher = self.watch
         self.may_run_info = True
         self.at_info: Callable[[], None] | None = None
-        ask = shared.run_id_of
 
-        async def run_id_of(connection: AbstractConnection) -> str:
-            run_id = await ask(connection)
+        async def then_switch(connection: AbstractConnection) -> str:
+            run_id = await run_id_of(connection)
             if (do := self.at_info) is not None:
                 self.at_info = None
                 asyncio.get_running_loop().call_soon(do)  # Another task does it.
                 await asyncio.sleep(0)
             return run_id if self.may_run_info else ""
 
-        monkeypatch.setattr(shared, "run_id_of", run_id_of)
+        monkeypatch.setattr("stateroom.backend.shared.run_id_of", then_switch)
 
     def switch(self) -> None:
         self.watch.primary = self.b.address

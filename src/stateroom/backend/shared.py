@@ -273,7 +273,7 @@ class Doubts:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # FIRST_DOUBT_PAUSE_SECONDS <= _pause <= LONGEST_DOUBT_PAUSE_SECONDS
+        # The pause after the next doubt that counts: from FIRST_DOUBT_PAUSE_SECONDS to LONGEST_DOUBT_PAUSE_SECONDS.
         self._pause = FIRST_DOUBT_PAUSE_SECONDS
         # When the next doubt may count, and when the last one came, by the clock.
         self._next_at = self._last_at = -math.inf

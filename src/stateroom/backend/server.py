@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from .handshake import NoSuchDatabase
 from .link import Again
 from .near_cache import NearCache
 from .pool import Pool
-from .shared import READS, SharedConnections
+from .shared import ANOTHER_SERVER, READS, SharedConnections
 from .standing import Standing
 from .unprompted import explain
 from .version import TOO_OLD_FIX, cannot_compile, too_old
@@ -44,7 +45,20 @@ REFUSAL_LOG_SECONDS = 60.0
 _BY_ITSELF = "run `stateroom doctor` on this host; the service connects again by itself"
 _UNREACHED = f"check that Redis runs, and {_BY_ITSELF}"
 
-_REFUSED = "raise `maxclients` of Redis, or lower REDIS_POOL_SIZE; sessions work, but commands wait longer and no WAIT is sent"
+_MEANWHILE = "sessions work meanwhile, but commands wait longer and no WAIT is sent"
+_REFUSALS = (
+    (re.compile("max number of clients"), "raise `maxclients` of Redis, or lower REDIS_POOL_SIZE"),
+    (
+        re.compile(ANOTHER_SERVER),
+        "let the address of Redis lead to one server; use Sentinels or a Cluster instead of a proxy in front of several servers",
+    ),
+    (
+        re.compile("(?i)timeout|timed out|did not reply"),
+        "check the load of Redis, how long a round trip takes, and that no firewall drops new connections",
+    ),
+)
+"""Words in the reason why a further connection could not be made, each with the fix. The first that fits is used."""
+_OTHER_REFUSAL = "run `stateroom doctor` on this host, and read the log of Redis"
 
 _FAULTS = (RedisError, OSError, TimeoutError, StoreUnavailable)
 
@@ -267,7 +281,8 @@ class ServerClient:
         self._count(fault)
         if is_lent or fault.kind in {"pool_exhausted", "closed"}:
             return fault
-        self._log_refusal(fault.detail)
+        if self.is_connected:
+            self._log_refusal(fault.detail)
         return NotLent(fault.detail, kind=fault.kind)
 
     # What is counted and logged.
@@ -304,7 +319,8 @@ class ServerClient:
         now = time.monotonic()
         if now - self._refusal_logged_at >= REFUSAL_LOG_SECONDS:
             self._refusal_logged_at = now
-            log.warning("redis_connection_refused", reason=reason, fix=_REFUSED)
+            fix = next((fix for words, fix in _REFUSALS if words.search(reason)), _OTHER_REFUSAL)
+            log.warning("redis_connection_refused", reason=reason, fix=f"{fix}; {_MEANWHILE}")
 
 
 class NotLent(StoreUnavailable):

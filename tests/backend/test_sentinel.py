@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from stateroom.backend.agreement import Agreed, Agreement
 from stateroom.backend.dial import Dialer
 from stateroom.backend.one_sentinel import Answer
-from stateroom.backend.sentinel import SentinelWatcher
+from stateroom.backend.sentinel import Named, SentinelWatcher
 from stateroom.errors import StoreUnavailable
 from stateroom.intervals import ask_timeout
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
@@ -234,3 +234,36 @@ def test_rebuilt_sentinels_may_reach_the_number_that_was_overruled(talk: Talk) -
     assert talk.agreement.wanted == Agreed(1, 1, str(NEW))
     agree(talk, (OLD, 2), (OLD, 2), (OLD, 2))
     assert talk.agreement.wanted == Agreed(1, 2, str(OLD))
+
+
+async def test_closing_ends_an_examination_that_swallows_the_cancellation() -> None:
+    """redis-py may swallow a cancellation that comes while it connects. Shutdown must not wait for ever then."""
+    begun = asyncio.Event()
+
+    async def examine(_primary: Address) -> None:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        raise RedisConnectionError("no connection")
+
+    watcher = SentinelWatcher(
+        [],
+        "mymaster",
+        Dialer(1, 1),
+        Metrics(),
+        lease_seconds=LEASE_SECONDS,
+        on_switch=lambda _primary: None,
+        on_update=lambda: None,
+        examine=examine,
+    )
+    watcher.rebuilt = Named(0, NEW)
+    watcher._is_examination_due.set()
+    await watcher.start()
+    await begun.wait()
+    closing = asyncio.create_task(watcher.aclose())
+    await asyncio.wait({closing}, timeout=10)
+    has_ended = closing.done()
+    while not closing.done():
+        closing.cancel()
+        await asyncio.wait({closing}, timeout=1)
+    assert has_ended

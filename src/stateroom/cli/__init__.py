@@ -322,7 +322,9 @@ def upgrade() -> None:
 
 @database.command()
 def lease(
-    seconds: Annotated[float, typer.Argument(metavar="SECONDS", help="The new value of JOURNAL_LEASE, in seconds.")],
+    value: Annotated[
+        str, typer.Argument(metavar="DURATION", help="The new value of JOURNAL_LEASE: seconds, or a duration such as 500ms.")
+    ],
 ) -> None:
     """Store another JOURNAL_LEASE in the user database.
 
@@ -331,7 +333,7 @@ def lease(
     """
     from .admin import set_lease
 
-    set_lease(seconds)
+    set_lease(value)
 
 
 @database.command()

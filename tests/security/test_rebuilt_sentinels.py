@@ -123,7 +123,10 @@ async def test_a_foreign_server_is_never_used(tmp_path: Path) -> None:
                 assert await foreign.call("DBSIZE") == 0
                 refused = await in_thread(host.run, "sentinels", "accept", "--yes")
                 assert refused.returncode == 1
-                assert "holds no deployment's id" in refused.stderr
+                *found, reason = refused.stderr.splitlines()
+                assert sum(f"names {foreign.address} in epoch" in line for line in found) == 3
+                assert reason.startswith("stateroom: ")
+                assert "holds no deployment's id" in reason
                 assert await in_thread(service.metric, SETTLED) == 0
             finally:
                 for each in rebuilt:

@@ -35,7 +35,8 @@ app.add_typer(sentinels, name="sentinels")
 def main() -> None:
     """Run the command line.
 
-    An invalid setting or argument makes the exit status 2, any other error 1. Either prints one line on stderr.
+    An invalid setting or argument makes the exit status 2, any other error 1. Either prints its reason on stderr in one line, the
+    last one. Lines of the message before it say what was found.
     """
     warnings.formatwarning = _one_line
     try:
@@ -56,8 +57,9 @@ def _one_line(message: Warning | str, category: type[Warning], filename: str, li
     return f"stateroom: {message}\n"
 
 
-def _stop(line: str, status: int) -> NoReturn:
-    print(f"stateroom: {line}", file=sys.stderr)
+def _stop(message: str, status: int) -> NoReturn:
+    found, line_break, reason = message.rpartition("\n")
+    print(f"{found}{line_break}stateroom: {reason}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -322,7 +324,9 @@ def upgrade() -> None:
 
 @database.command()
 def lease(
-    seconds: Annotated[float, typer.Argument(metavar="SECONDS", help="The new value of JOURNAL_LEASE, in seconds.")],
+    value: Annotated[
+        str, typer.Argument(metavar="DURATION", help="The new value of JOURNAL_LEASE: seconds, or a duration such as 500ms.")
+    ],
 ) -> None:
     """Store another JOURNAL_LEASE in the user database.
 
@@ -331,7 +335,7 @@ def lease(
     """
     from .admin import set_lease
 
-    set_lease(seconds)
+    set_lease(value)
 
 
 @database.command()

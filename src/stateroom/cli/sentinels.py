@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from ..sessions.model.deployment import DeploymentRow
 
 ADOPT = (
-    "check the server's name and address; if it is the right server and its data is lost, stop every worker and run "
-    "`stateroom db adopt` first, which ends every session"
+    "check the server's name and address; if it belongs to another deployment, correct `sentinel monitor` on each Sentinel, and do "
+    "not run `stateroom db adopt`, which would take that server over; if it is the right server and its data is lost, stop every "
+    "worker and run `stateroom db adopt` first, which ends every session"
 )
 STOP_OLD = (
     "Before you accept: stop every Sentinel that was replaced, for ever. A worker that is started later and reaches a majority of "

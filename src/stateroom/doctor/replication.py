@@ -50,7 +50,11 @@ def _how_many(primary: Server, linked: int, settings: Settings) -> Iterator[Find
     if linked == 0:
         what = "it has no linked replica, so a failover is impossible"
         yield fault(
-            "no-replica", where, what, "start its replicas, and read their logs; check replicaof, masteruser and masterauth"
+            "no-replica",
+            where,
+            what,
+            "start its replicas, and read their logs; check replicaof, masteruser and masterauth; "
+            "if they follow another primary or none, run REPLICAOF on them",
         )
     elif linked == 1 and _is_guarded(primary):
         what = "it has one replica; if that one is promoted, it has no replica itself and refuses writes (min-replicas-to-write)"

@@ -144,7 +144,7 @@ class Metrics:
         )
         self.journal_tail_age = gauge(
             "journal_tail_age_seconds",
-            "Seconds since the last successful read of the journal began; usually below 0.5, NaN without a journal",
+            "Seconds since the last successful read of the journal began; usually below JOURNAL_LEASE, NaN without a journal",
             mode="livemax",
         )
         self.revocations_pending = gauge(

@@ -350,3 +350,19 @@ def test_the_pause_between_doubts_grows_and_shrinks_again() -> None:
     assert doubts.may_act()
     now += FIRST_DOUBT_PAUSE_SECONDS + 0.01
     assert doubts.may_act()
+
+
+async def test_a_connection_that_is_not_made_in_time_is_not_a_matter_of_maxclients(
+    node: Node, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await connect(node, redis_min_idle=0)
+    node.pause()
+    try:
+        with pytest.raises(StoreUnavailable) as fault:
+            await made.client.pipeline("k", [("PING",)])
+    finally:
+        node.resume()
+    assert fault.value.kind == "timeout"
+    [line] = [each.getMessage() for each in caplog.records if "redis_connection_refused" in each.getMessage()]
+    assert "maxclients" not in line
+    assert "check the load of Redis" in line

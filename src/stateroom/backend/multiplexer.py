@@ -259,6 +259,8 @@ class Multiplexer:
             fault = StoreUnavailable(f"Redis: {str(error) or type(error).__name__}")
             fault.__cause__ = error
         self._breaker.trip(fault.detail)
+        if self._on_fault is not None and not self._queued:  # each queued command counts as an error too
+            self._on_fault(fault)
         self.fail_queued(fault)
         self._report_first(error)
 

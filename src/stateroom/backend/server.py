@@ -16,7 +16,7 @@ from ..errors import SettingsError, StoreUnavailable
 from ..logs import get_logger
 from .breaker import BreakerState
 from .budget import within_budget
-from .diagnosis import stops_startup
+from .diagnosis import REFUSALS, diagnose, stops_startup
 from .dial import Dialer
 from .exchange import exchange
 from .faults import as_store_fault, is_dead_connection
@@ -78,6 +78,8 @@ class ServerClient:
         # True from the breaker's first opening until it closes, through all probes between: one log line for an outage.
         self._is_away = False
         self._has_told_refusal = False
+        # Why the last connection could not be made; None if it could.
+        self._dial_error: Exception | None = None
         self._near = near = NearCache(settings.session_cache_max_age) if settings.session_cache_max_age else None
         self._standing = Standing(near)
         # When a refused connection was logged last, by the monotonic clock.
@@ -198,10 +200,12 @@ class ServerClient:
     async def _open_counted(self) -> AbstractConnection:
         try:
             connection = await self._open_connection()
-        except NoSuchDatabase as error:
-            self._tell_refusal(str(error))
+        except Exception as error:
+            self._dial_error = error
+            if isinstance(error, NoSuchDatabase):
+                self._tell_refusal(str(error))
             raise
-        self._has_told_refusal = False
+        self._has_told_refusal, self._dial_error = False, None
         self._metrics.redis_connections_opened.inc()
         return connection
 
@@ -310,10 +314,18 @@ class ServerClient:
 
     def _breaker_moved(self, state: BreakerState, reason: str) -> None:
         if state is BreakerState.OPEN and not self._is_away:
-            log.warning("redis_circuit_opened", reason=reason, fix=_UNREACHED)
+            log.warning("redis_circuit_opened", reason=reason, fix=self._fix_of_outage())
         elif state is BreakerState.CLOSED:
             log.info("redis_circuit_closed")
         self._is_away = state is not BreakerState.CLOSED
+
+    def _fix_of_outage(self) -> str:
+        """What to do about an outage: about the settings, if the server refuses them."""
+        if self._dial_error is not None:
+            found = diagnose(self._dial_error, Dialer.to_servers(self._settings))
+            if found.cause in REFUSALS:
+                return f"{found.fix}; {_BY_ITSELF}"
+        return _UNREACHED
 
     def _log_refusal(self, reason: str) -> None:
         now = time.monotonic()

@@ -99,6 +99,15 @@ class Membership:
             log.error("foreign_deployment", ours=self._deployment.id, found=found, fix=_ADOPT)
         return found
 
+    async def introduce(self, shard: str) -> str | None:
+        """Write our id to the deployment's first primary, unless it has one, and `look`. Raises `StoreUnavailable`.
+
+        A failover soon after must find the id on the replica.
+        """
+        if self._deployment.id is not None and await self._read(shard) is None:
+            await self._leave(shard)
+        return await self.look(shard)
+
     async def _compare(self, shard: str) -> str | None:
         found = await self._read(shard)
         if found is None:

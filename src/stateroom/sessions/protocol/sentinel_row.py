@@ -79,17 +79,20 @@ class SentinelKeeper:
         """Commit the row that is wanted, if Redis belongs to this deployment. Raises `StoreUnavailable`, `DatabaseUnavailable`.
 
         Sentinels of another deployment must not raise the epoch: ours would count as rebuilt afterwards. A wrong name may lead to
-        the Sentinels of an empty server. So after the first primary each new one must hold our id, as each replica does.
+        the Sentinels of an empty server. So the first primary gets our id at once, and each later one must hold it, as each
+        replica does.
         """
         agreement = self._agreement
         if agreement is None or agreement.wanted is None or self._tail.is_away:
             return
         wanted, glimpse = agreement.wanted, self._client.standing("").glimpse
-        found = await self._membership.look("")
+        is_first = agreement.known is None or agreement.known.primary is None
+        found = await (self._membership.introduce("") if is_first else self._membership.look(""))
         if self._membership.is_foreign or not glimpse.still_holds() or agreement.wanted != wanted:
             return
-        if found is None and agreement.known is not None and agreement.known.primary is not None:
-            self._refuse(wanted)
+        if found is None:
+            if not is_first:
+                self._refuse(wanted)
             return
         row = await self._journal.raise_sentinels(SentinelRow(*wanted))
         self._tail.remember_sentinels(row)

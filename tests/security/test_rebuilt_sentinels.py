@@ -25,15 +25,19 @@ async def in_thread(work: Callable[..., Any], *args: Any) -> Any:
 
 
 async def replace_sentinels(setup: topology.SentinelSetup, primary: Node, folder: Path) -> list[Node]:
-    """Stop every Sentinel, and start an empty one at its address, which monitors this server."""
+    """Stop every Sentinel, and start an empty one at the address of each, which monitors this server.
+
+    They are stopped first: an old one would tell an empty one its epoch.
+    """
     lines = [
         f"sentinel monitor {topology.SERVICE_NAME} {primary.host} {primary.port} 2",
         f"sentinel down-after-milliseconds {topology.SERVICE_NAME} 1000",
         f"sentinel failover-timeout {topology.SERVICE_NAME} 10000",
     ]
+    for old in setup.sentinels:
+        await old.stop()
     made = []
     for number, old in enumerate(setup.sentinels):
-        await old.stop()
         new = Node(folder / f"rebuilt-{number}", server_binary(), port=old.port, is_sentinel=True, lines=lines)
         await new.start()
         made.append(new)

@@ -136,7 +136,10 @@ class Dialer:
             try:
                 await connection.connect()  # type: ignore[no-untyped-call]
             except RedisError as error:
-                raise explain(error, self.database) from error
+                explained = explain(error, self.database)
+                if explained is error:
+                    raise
+                raise explained from error
             if must_be_primary:
                 await self._check_role(connection)
         except BaseException as error:

@@ -114,7 +114,7 @@ CASES = [
     Case("one Sentinel without host names",  "by_name",       {},                                      WORKS),
     Case("three Sentinels, three primaries", "three_primaries", {},                                    FAILS, "no-majority"),
     Case("a Cluster with host names",        "cluster with",  {},                                      WORKS),
-    Case("host names asked for, none given", "cluster without", {},                                    None, "server-unreachable"),
+    Case("host names asked for, none given", "cluster without", {},                                    FAILS, "no-address"),
 ]  # fmt: skip
 
 

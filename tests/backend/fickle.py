@@ -14,6 +14,7 @@ from stateroom.settings import Address
 class FickleRelay:
     """Relays to `target`. `target` may change: then new connections lead elsewhere, and old ones stay.
 
+    `other`: if there is one, every second connection leads there.
     `forgets_after`: seconds after which a connection without a byte is forgotten: its bytes vanish, and nobody is told.
     `loses_reply_to`: a text in a command. The next connection that sends it is closed when the reply comes, without the reply.
     """
@@ -21,6 +22,7 @@ class FickleRelay:
     def __init__(self, target: Address) -> None:
         self.at = Address(LOOPBACK, free_port())
         self.target = target
+        self.other: Address | None = None
         self.forgets_after = float("inf")
         self.loses_reply_to: bytes | None = None
         # How many connections were forgotten, and how many replies were lost.
@@ -44,7 +46,10 @@ class FickleRelay:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        inner_reader, inner_writer = await asyncio.open_connection(self.target.host, self.target.port)
+        target = self.target
+        if self.other is not None:
+            self.target, self.other = self.other, target
+        inner_reader, inner_writer = await asyncio.open_connection(target.host, target.port)
         connection = _Connection(self)
         there = asyncio.create_task(connection.pump(reader, inner_writer, is_command=True))
         back = asyncio.create_task(connection.pump(inner_reader, writer, is_command=False))

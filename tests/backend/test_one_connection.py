@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stateroom.backend.budget import BUDGET, Budget
 from stateroom.backend.client import Script
 from stateroom.backend.multiplexer import SHORT_LIFE_SECONDS
 from stateroom.backend.pool import TEST_AFTER_SECONDS
 from stateroom.backend.server import ServerClient
+from stateroom.backend.shared import FIRST_DOUBT_PAUSE_SECONDS, LONGEST_DOUBT_PAUSE_SECONDS, Doubts
 from stateroom.drills import topology
 from stateroom.drills.node import Node, until
 from stateroom.errors import StoreUnavailable
@@ -282,3 +285,84 @@ async def test_two_failed_dials_make_the_server_unavailable(node: Node, connect:
 
     await until(is_back, "both shared connections are there again")
     assert await made.client.run(ONCE, ["k"]) == 1
+
+
+async def test_a_queued_write_goes_over_the_reads_connection_if_its_own_cannot_be_made(node: Node, connect: Connect) -> None:
+    made = await connect(node, redis_min_idle=0)
+    await until(made.is_quick, "both shared connections are there")
+    await node.call("CONFIG", "SET", "maxclients", "1")
+    made.client._shared._writes.drop(StoreUnavailable("lost"))
+    assert made.client._shared._write_breaker.is_closed  # The write waits for the next connection.
+    assert await made.client.run(ONCE, ["k"]) == 1
+    assert not made.client._shared._write_breaker.is_closed
+    assert made.client._shared.pending == 0
+
+
+async def test_a_caller_with_little_time_left_replaces_only_the_connection_that_it_tested(node: Node, connect: Connect) -> None:
+    made = await connect(node, redis_min_idle=0)
+    await open_pool(made, 5)
+    idle = made.client.pool_figures().idle
+    await asyncio.sleep(TEST_AFTER_SECONDS + 0.1)  # It is the time that makes a connection idle.
+    node.pause()
+    token = BUDGET.set(Budget(0.1))
+    try:
+        with pytest.raises(StoreUnavailable):
+            await made.client.pipeline("k", [("PING",)])
+    finally:
+        BUDGET.reset(token)
+        node.resume()
+    assert made.client.pool_figures().idle == idle - 1
+    assert made.replaced("silent") <= 1
+
+
+async def test_an_address_that_leads_to_two_servers_does_not_close_all_connections_all_the_time(
+    node: Node, relay: FickleRelay, connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with topology.single(tmp_path / "second") as second:
+        relay.other = second.address
+        made = await connect(relay, redis_min_idle=0)
+        since = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() - since < 2:
+            with contextlib.suppress(StoreUnavailable):
+                await made.client.pipeline("k", [("PING",)])
+            made.client._pool.drop()  # So that each step dials.
+            assert await made.client.execute("k", "PING") == b"PONG"
+        assert made.client.is_available
+        assert made.client.standing("k").connection_epoch <= 8  # One at first, then after 0, 0.2, 0.6, 1.4, 3.0 s, …
+    lines = [each.getMessage() for each in caplog.records if "redis_connection_refused" in each.getMessage()]
+    assert len(lines) == 1
+    assert "leads to another server" in lines[0]
+    assert "let the address of Redis lead to one server" in lines[0]
+
+
+def test_the_pause_between_doubts_grows_and_shrinks_again() -> None:
+    now = 1000.0
+    doubts = Doubts(lambda: now)
+    counted = []
+    while now < 1060:
+        if doubts.may_act():
+            counted.append(now)
+        now += 0.1
+    pauses = [later - earlier for earlier, later in itertools.pairwise(counted)]
+    assert pauses[0] == pytest.approx(FIRST_DOUBT_PAUSE_SECONDS, abs=0.11)
+    assert pauses[-1] == pytest.approx(LONGEST_DOUBT_PAUSE_SECONDS, abs=0.11)
+    now += 3 * LONGEST_DOUBT_PAUSE_SECONDS
+    assert doubts.may_act()
+    now += FIRST_DOUBT_PAUSE_SECONDS + 0.01
+    assert doubts.may_act()
+
+
+async def test_a_connection_that_is_not_made_in_time_is_not_a_matter_of_maxclients(
+    node: Node, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await connect(node, redis_min_idle=0)
+    node.pause()
+    try:
+        with pytest.raises(StoreUnavailable) as fault:
+            await made.client.pipeline("k", [("PING",)])
+    finally:
+        node.resume()
+    assert fault.value.kind == "timeout"
+    [line] = [each.getMessage() for each in caplog.records if "redis_connection_refused" in each.getMessage()]
+    assert "maxclients" not in line
+    assert "check the load of Redis" in line

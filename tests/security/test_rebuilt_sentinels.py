@@ -123,8 +123,37 @@ async def test_a_foreign_server_is_never_used(tmp_path: Path) -> None:
                 assert await foreign.call("DBSIZE") == 0
                 refused = await in_thread(host.run, "sentinels", "accept", "--yes")
                 assert refused.returncode == 1
-                assert "holds no deployment's id" in refused.stderr
+                *found, reason = refused.stderr.splitlines()
+                assert sum(f"names {foreign.address} in epoch" in line for line in found) == 3
+                assert reason.startswith("stateroom: ")
+                assert "holds no deployment's id" in reason
                 assert await in_thread(service.metric, SETTLED) == 0
             finally:
                 for each in rebuilt:
                     await each.kill()
+
+
+@pytest.mark.timeout(600)
+async def test_a_failover_to_a_server_that_lost_its_data_is_accepted(tmp_path: Path) -> None:
+    """The workers do not trust it by themselves: wrong names could lead to the Sentinels of an empty server."""
+    async with topology.sentinels(tmp_path / "servers") as setup:
+        host = host_of(setup, tmp_path)
+        with await in_thread(host.serve().__enter__) as service:
+            user, cookie = await in_thread(service.register)
+            await in_thread(service.settle)
+            await setup.primary.kill()
+            for node in setup.nodes[1:]:
+                await node.call("CONFIG", "SET", "replica-read-only", "no")
+                await node.call("FLUSHALL")
+            await in_thread(service.wait_for, "primary_without_id")
+            assert "run `stateroom sentinels accept`" in service.output
+            await in_thread(goes_on, service, user, cookie)
+            asked = await in_thread(lambda: host.run("sentinels", "accept", given="n\n"))
+            assert asked.returncode == 1
+            assert "holds no deployment's id: it has lost its data, or it is a wrong server" in asked.stdout
+            assert "stop every Sentinel that was replaced" in asked.stdout
+            assert await in_thread(service.metric, SETTLED) == 0
+            accepted = await in_thread(host.run, "sentinels", "accept", "--yes")
+            assert accepted.returncode == 0, accepted.stderr
+            await in_thread(service.settle)
+            await in_thread(goes_on, service, user, cookie)

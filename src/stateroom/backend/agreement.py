@@ -77,6 +77,10 @@ class Agreement:
         """This worker has just committed the row, or found it committed."""
         self.read(row, 0.0)
 
+    def forget_overruled(self) -> None:
+        """Every Sentinel was rebuilt. If they name the overruled pair later, a failover of their own has the same number."""
+        self.overruled = None
+
     def doubt(self) -> None:
         """The database went back to an older state. What is known counts again after two reads that lie a lease apart."""
         self._seen_at, self._is_applied, self._applied_base = time.monotonic(), False, -1

@@ -65,6 +65,10 @@ class Diagnosis:
     fix: str
 
 
+REFUSALS = frozenset({"tls", "other-name", "credentials", "rights"})
+"""Causes that lie in settings, of the service or of the server. The server itself runs."""
+
+
 def diagnose(error: BaseException, dialer: Dialer, address: Address | None = None) -> Diagnosis:
     """Explain an error of `dialer.dial(address)`."""
     causes = _causes(error)

@@ -202,7 +202,7 @@ class Dialer:
         )
         if parts.scheme == "unix":
             return replace(dialer, unix_path=unquote(parts.path))
-        return replace(dialer, address=Address(parts.hostname or "localhost", port))
+        return replace(dialer, address=Address(unquote(parts.hostname or "localhost"), port))
 
 
 class LiveDialer:

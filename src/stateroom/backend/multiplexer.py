@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -137,7 +137,11 @@ class Multiplexer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
 
-    def execute(self, *command: Argument, again: int = Again.NEVER) -> asyncio.Future[Any]:
+    def execute(self, *command: Argument) -> asyncio.Future[Any]:
+        """Send one short command, once. See `send`."""
+        return self.send(command, Again.NEVER)
+
+    def send(self, command: tuple[Argument, ...], again: int) -> asyncio.Future[Any]:
         """Send one short command. Await the future for its reply. `again`: what happens to it if the connection is lost.
 
         Raises `StoreUnavailable` at once if the breaker is open, the client is closed or `max_pending` commands wait.
@@ -147,7 +151,7 @@ class Multiplexer:
         if link is None:
             self._check_may_queue()
         elif len(link.waiting) >= self._max_pending:
-            raise StoreUnavailable("too many commands wait for Redis", kind="overloaded")
+            raise _too_many()
         loop = self._loop
         now = loop.time()
         packed = hiredis.pack_command(command)  # type: ignore[arg-type]
@@ -165,17 +169,29 @@ class Multiplexer:
 
     def fail_queued(self, fault: StoreUnavailable, *, only: int | None = None) -> None:
         """Fail the commands that wait for a connection. `only`: those with this `Again`."""
-        stay: deque[Waiting] = deque()
-        while self._queued:
-            waiting = self._queued.popleft()
-            if only is None or waiting.again == only:
-                fail(waiting.future, fault, self._on_fault)
-            else:
-                stay.append(waiting)
-        self._queued = stay
-        if self._queue_timer is not None and not stay:
+        for waiting in self._take_queued(tuple(Again) if only is None else (only,)):
+            fail(waiting.future, fault, self._on_fault)
+
+    def hand_over(self, to: Multiplexer) -> None:
+        """Send the queued commands over `to`, which is connected. `Again.NEVER`: it stays, because it is for this connection."""
+        link = to._link
+        assert link is not None, "the commands would wait again"
+        now = self._loop.time()
+        for waiting in self._take_queued((Again.UNSENT, Again.ONCE)):
+            if len(link.waiting) >= to._max_pending:
+                fail(waiting.future, _too_many(), self._on_fault)
+            elif not waiting.future.done():
+                waiting.sent_at = now
+                link.send(waiting)
+
+    def _take_queued(self, kinds: Collection[int]) -> list[Waiting]:
+        """Remove the queued commands whose `again` is one of these. The oldest comes first."""
+        taken = [waiting for waiting in self._queued if waiting.again in kinds]
+        self._queued = deque(waiting for waiting in self._queued if waiting.again not in kinds)
+        if self._queue_timer is not None and not self._queued:
             self._queue_timer.cancel()
             self._queue_timer = None
+        return taken
 
     def hurry(self) -> None:
         """Try to connect now. A Sentinel says that there is a primary again."""
@@ -189,7 +205,7 @@ class Multiplexer:
             raise StoreUnavailable("the Redis client is closed", kind="closed")
         self._breaker.check()
         if len(self._queued) >= self._max_pending:
-            raise StoreUnavailable("too many commands wait for Redis", kind="overloaded")
+            raise _too_many()
 
     def _enqueue(self, waiting: Waiting) -> None:
         self._queued.append(waiting)
@@ -243,6 +259,8 @@ class Multiplexer:
             fault = StoreUnavailable(f"Redis: {str(error) or type(error).__name__}")
             fault.__cause__ = error
         self._breaker.trip(fault.detail)
+        if self._on_fault is not None and not self._queued:  # each queued command counts as an error too
+            self._on_fault(fault)
         self.fail_queued(fault)
         self._report_first(error)
 
@@ -302,6 +320,10 @@ class Multiplexer:
     def _report_first(self, error: BaseException | None) -> None:
         if self._first_attempt is not None and not self._first_attempt.done():
             self._first_attempt.set_result(error)
+
+
+def _too_many() -> StoreUnavailable:
+    return StoreUnavailable("too many commands wait for Redis", kind="overloaded")
 
 
 def _ignore(reply: asyncio.Future[Any]) -> None:

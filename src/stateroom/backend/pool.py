@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -21,10 +21,10 @@ from ..errors import StoreUnavailable
 from ..insides import of_redis
 from .budget import seconds_left
 from .client import PoolFigures
-from .two_dials import close_quietly, has_succeeded
+from .two_dials import close_quietly, end_dial, has_succeeded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from redis.asyncio.connection import AbstractConnection
 
@@ -39,11 +39,14 @@ DIAL_SHARE = 0.5
 """The parts of the caller's time that a test and a new connection may take. The rest is for the caller's commands."""
 assert TEST_SHARE + DIAL_SHARE < 1, "nothing would be left for the commands"
 
+SHORTEST_TEST_SECONDS = 0.02
+"""A test takes so long even if the caller has less time left, so that a busy machine does not make a good connection silent."""
+
 
 class Pool:
     """A pool of at most `size` connections that `open_connection` makes. `wait_timeout` is in seconds.
 
-    Invariants: `0 <= min_idle <= size`, `0 <= len(_in_use) <= size`, `0 <= _pending`.
+    Invariants: `0 <= min_idle <= size`, `0 <= len(_in_use) <= size`, `_unclaimed <= _dials`, `0 <= _pending`.
     """
 
     def __init__(self, open_connection: OpenConnection, metrics: Metrics, *, size: int, min_idle: int, wait_timeout: float) -> None:
@@ -58,8 +61,10 @@ class Pool:
         self._idle: deque[tuple[AbstractConnection, float]] = deque()
         # Used by a caller or tested now. `drop` removes a connection from here, and then its caller closes it.
         self._in_use: set[AbstractConnection] = set()
-        # Dials whose callers gave up. The next caller waits for one of them. len(_dials) <= size.
+        # Dials whose connection nobody has taken yet. `drop` removes a dial from here, because it may lead to the old primary.
         self._dials: set[asyncio.Task[AbstractConnection]] = set()
+        # Those of them whose callers gave up. The next caller waits for one of them. len(_unclaimed) <= size.
+        self._unclaimed: set[asyncio.Task[AbstractConnection]] = set()
         # Each task removes itself when its connection is closed.
         self._closing: set[asyncio.Task[None]] = set()
         # Callers that wait for their turn.
@@ -98,20 +103,20 @@ class Pool:
         """Open connections until `min_idle` are open. If the server does not answer, return without an error."""
         with contextlib.suppress(RedisError, OSError, StoreUnavailable, TimeoutError):
             while len(self._idle) + len(self._in_use) < self._min_idle and not self._is_closed:
-                self._put_back(await self._open_connection())
+                self._put_back(await self._dial())
 
     def drop(self) -> None:
-        """Close the idle connections now. Close each of the others when its caller returns it."""
+        """Close the idle connections and end the dials now. Close each of the others when its caller returns it."""
         self._in_use.clear()
+        self._unclaimed.clear()
+        while self._dials:
+            self._end(end_dial(self._dials.pop()))
         while self._idle:
             self._close(self._idle.popleft()[0])
 
     async def aclose(self) -> None:
         """Close all idle connections. Those in use are closed when their callers return them."""
         self._is_closed = True
-        for dial in self._dials:
-            dial.cancel()
-        await asyncio.gather(*self._dials, return_exceptions=True)
         self.drop()
         await asyncio.gather(*self._closing)
 
@@ -143,23 +148,26 @@ class Pool:
         while self._idle:
             connection, since = self._idle.pop()
             self._in_use.add(connection)
-            reason = await self._test(connection, since)
+            patience = max(seconds_left(self._wait_timeout) * TEST_SHARE, SHORTEST_TEST_SECONDS)
+            reason = await self._test(connection, since, patience)
             if not reason and connection in self._in_use:
                 return connection
             self._in_use.discard(connection)
             self._replace(connection, reason or "dropped")
+            if reason == "silent" and patience < self._wait_timeout * TEST_SHARE / 2:
+                return None  # the caller has little time left; so short a test says nothing about the others
             while reason == "silent" and self._idle and self._idle[0][1] <= since:
                 self._replace(self._idle.popleft()[0], reason)  # it has been idle for longer
         return None
 
-    async def _test(self, connection: AbstractConnection, since: float) -> str:
-        """Why a connection that is idle since `since` cannot be used; empty if it can."""
+    async def _test(self, connection: AbstractConnection, since: float, patience: float) -> str:
+        """Why a connection that is idle since `since` cannot be used; empty if it can. `patience`: seconds for its reply."""
         if not of_redis.is_silent(connection):
             return "closed"
         if asyncio.get_running_loop().time() - since <= TEST_AFTER_SECONDS:
             return ""
         try:
-            async with asyncio.timeout(seconds_left(self._wait_timeout) * TEST_SHARE):
+            async with asyncio.timeout(patience):
                 await connection.send_command("PING", check_health=False)
                 await connection.read_response(disconnect_on_error=False)
         except ResponseError:  # the user may not run PING; that is a reply too
@@ -175,21 +183,31 @@ class Pool:
         return ""
 
     async def _new_connection(self) -> AbstractConnection:
-        """Dial. A dial that takes too long for this caller goes on for the next one."""
-        dial = self._dials.pop() if self._dials else asyncio.ensure_future(self._open_connection())
-        try:
-            async with asyncio.timeout(seconds_left(self._wait_timeout) * DIAL_SHARE):
-                return await asyncio.shield(dial)
-        except BaseException:
-            if not dial.done() or has_succeeded(dial):
-                self._dials.add(dial)
-                dial.add_done_callback(self._dialled)
-            raise
+        async with asyncio.timeout(seconds_left(self._wait_timeout) * DIAL_SHARE):
+            return await self._dial()
 
-    def _dialled(self, dial: asyncio.Future[AbstractConnection]) -> None:
+    async def _dial(self) -> AbstractConnection:
+        """Dial, and once more after each `drop`. A dial that takes too long for this caller goes on for the next one."""
+        while not self._is_closed:
+            dial = self._unclaimed.pop() if self._unclaimed else asyncio.ensure_future(self._open_connection())
+            self._dials.add(dial)
+            try:
+                await asyncio.wait([dial])
+            except BaseException:
+                if dial in self._dials:
+                    self._unclaimed.add(dial)
+                    dial.add_done_callback(self._dialled)
+                raise
+            if dial in self._dials:
+                self._dials.discard(dial)
+                return dial.result()
+        raise StoreUnavailable("the Redis client is closed", kind="closed")
+
+    def _dialled(self, dial: asyncio.Task[AbstractConnection]) -> None:
         """Keep the connection of a dial that no caller waits for."""
-        if dial not in self._dials:  # a caller waits for it
+        if dial not in self._unclaimed:  # a caller waits for it, or `drop` ended it
             return
+        self._unclaimed.discard(dial)
         self._dials.discard(dial)
         if not has_succeeded(dial):
             return
@@ -206,6 +224,9 @@ class Pool:
         self._close(connection)
 
     def _close(self, connection: AbstractConnection) -> None:
-        task = asyncio.get_running_loop().create_task(close_quietly(connection))
+        self._end(close_quietly(connection))
+
+    def _end(self, closing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(closing)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -101,6 +101,7 @@ class SentinelWatcher:
         self._refusal = ""
         # None before `start`.
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
         self.primary: Address | None = None
         self.highest_epoch = -1
         self.rebuilt: Named | None = None
@@ -124,6 +125,7 @@ class SentinelWatcher:
 
     async def aclose(self) -> None:
         """Stop asking and close all connections."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -183,10 +185,10 @@ class SentinelWatcher:
         return len(finished) == len(self.sentinels) or len(agreeing) >= self.majority
 
     async def _keep_examining(self) -> None:
-        while True:
+        while not self._is_closed:  # redis-py may swallow a cancellation that comes while it connects
             await self._is_examination_due.wait()
             await self.examine_rebuilt()
-            if self._is_examination_due.is_set():
+            if self._is_examination_due.is_set() and not self._is_closed:
                 await asyncio.sleep(EXAMINE_INTERVAL_SECONDS)
 
     def _update(self) -> None:
@@ -222,6 +224,8 @@ class SentinelWatcher:
         """
         self._agreement.want_nothing()
         overruled = self._agreement.overruled
+        if len(answers) == len(self.sentinels) and all((each.epoch, str(each.primary)) != overruled for each in answers):
+            self._agreement.forget_overruled()
         answers = [each for each in answers if (each.epoch, str(each.primary)) != overruled]
         best = max((answer.epoch for answer in answers), default=-1)
         if best < self.highest_epoch or not answers:

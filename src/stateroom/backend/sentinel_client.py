@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from ..settings import Address
 from .agreement import Agreement
 from .dial import Dialer, LiveDialer
 from .sentinel import SentinelWatcher
@@ -15,7 +17,7 @@ from .unprompted import explain, fix_of_sentinels
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-    from ..settings import Address, Settings, SettingsFiles
+    from ..settings import Settings, SettingsFiles
     from ..telemetry.metrics import Metrics
 
 
@@ -87,11 +89,17 @@ class SentinelClient(ServerClient):
         return await fix_of_sentinels(self.watcher.sentinels, Dialer.to_sentinels(self._settings))
 
     def _connected(self) -> None:
-        self._standing.connected(self.watcher.believed_until)
+        self._standing.connected(self._believed_until())
 
     def _extend_belief(self) -> None:
         if self.is_connected:
-            self._standing.believed_until = self.watcher.believed_until
+            self._standing.believed_until = self._believed_until()
+
+    def _believed_until(self) -> float:
+        """How long the Sentinels vouch for the present connection: 0 if it was dialled to another server than they name."""
+        dialled = self._shared.dialled
+        is_named = isinstance(dialled, Connection) and Address(dialled.host, int(dialled.port)) == self.watcher.primary
+        return self.watcher.believed_until if is_named else 0.0
 
     def _switch(self, primary: Address) -> None:
         self.drop(f"{primary} is the primary now")

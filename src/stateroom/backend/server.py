@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from ..errors import SettingsError, StoreUnavailable
 from ..logs import get_logger
 from .breaker import BreakerState
 from .budget import within_budget
-from .diagnosis import stops_startup
+from .diagnosis import REFUSALS, diagnose, stops_startup
 from .dial import Dialer
 from .exchange import exchange
 from .faults import as_store_fault, is_dead_connection
@@ -23,7 +24,7 @@ from .handshake import NoSuchDatabase
 from .link import Again
 from .near_cache import NearCache
 from .pool import Pool
-from .shared import READS, SharedConnections
+from .shared import ANOTHER_SERVER, READS, SharedConnections
 from .standing import Standing
 from .unprompted import explain
 from .version import TOO_OLD, TOO_OLD_FIX, cannot_compile, too_old
@@ -44,7 +45,20 @@ REFUSAL_LOG_SECONDS = 60.0
 _BY_ITSELF = "run `stateroom doctor` on this host; the service connects again by itself"
 _UNREACHED = f"check that Redis runs, and {_BY_ITSELF}"
 
-_REFUSED = "raise `maxclients` of Redis, or lower REDIS_POOL_SIZE; sessions work, but commands wait longer and no WAIT is sent"
+_MEANWHILE = "sessions work meanwhile, but commands wait longer and no WAIT is sent"
+_REFUSALS = (
+    (re.compile("max number of clients"), "raise `maxclients` of Redis, or lower REDIS_POOL_SIZE"),
+    (
+        re.compile(ANOTHER_SERVER),
+        "let the address of Redis lead to one server; use Sentinels or a Cluster instead of a proxy in front of several servers",
+    ),
+    (
+        re.compile("(?i)timeout|timed out|did not reply"),
+        "check the load of Redis, how long a round trip takes, and that no firewall drops new connections",
+    ),
+)
+"""Words in the reason why a further connection could not be made, each with the fix. The first that fits is used."""
+_OTHER_REFUSAL = "run `stateroom doctor` on this host, and read the log of Redis"
 
 _FAULTS = (RedisError, OSError, TimeoutError, StoreUnavailable)
 
@@ -64,6 +78,8 @@ class ServerClient:
         # True from the breaker's first opening until it closes, through all probes between: one log line for an outage.
         self._is_away = False
         self._has_told_refusal = False
+        # Why the last connection could not be made; None if it could.
+        self._dial_error: Exception | None = None
         self._near = near = NearCache(settings.session_cache_max_age) if settings.session_cache_max_age else None
         self._standing = Standing(near)
         # When a refused connection was logged last, by the monotonic clock.
@@ -81,7 +97,7 @@ class ServerClient:
             on_refused=self._log_refusal,
             on_doubt=self.drop,
         )
-        self._read = self._shared.reads.execute  # kept: every load of a session calls it
+        self._read = self._shared.reads.send  # kept: every load of a session calls it
         self.breaker = self._shared.breaker
         self._pool = Pool(
             self._shared.dial_further,
@@ -106,7 +122,7 @@ class ServerClient:
     async def _check_version(self) -> None:
         """Raises `SettingsError` for a server that is too old. A server that does not answer now is not checked."""
         with contextlib.suppress(StoreUnavailable):
-            old = await too_old(self._shared.reads.execute("INFO", "server", again=_ONCE))
+            old = await too_old(self._read(("INFO", "server"), _ONCE))
             if old is not None:
                 raise SettingsError(f"Redis {old} {TOO_OLD}; {TOO_OLD_FIX}")
 
@@ -116,17 +132,17 @@ class ServerClient:
 
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
         name = command[0]
-        if name not in READS:
-            return self._shared.write(*command, again=_NEVER)
-        reply = self._read(*command, again=_ONCE)
-        if self._near is not None and name == "HGETALL":
-            self._near.keep_reply(key, reply)
-        return reply  # the future itself: a coroutine around it would double the cost
+        if name == "HGETALL":  # the one command of a check comes first
+            reply = self._read(command, _ONCE)
+            if self._near is not None:
+                self._near.keep_reply(key, reply)
+            return reply  # the future itself: a coroutine around it would double the cost
+        return self._read(command, _ONCE) if name in READS else self._shared.write(command, _NEVER)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
         again = _ONCE if script.may_repeat else _UNSENT
         try:
-            return await within_budget(self._shared.write(*_evalsha(script, keys, args), again=again))
+            return await within_budget(self._shared.write(_evalsha(script, keys, args), again))
         except NoScriptError:
             return await within_budget(self._eval_shared(script, keys, args, again))
         finally:
@@ -184,10 +200,12 @@ class ServerClient:
     async def _open_counted(self) -> AbstractConnection:
         try:
             connection = await self._open_connection()
-        except NoSuchDatabase as error:
-            self._tell_refusal(str(error))
+        except Exception as error:
+            self._dial_error = error
+            if isinstance(error, NoSuchDatabase):
+                self._tell_refusal(str(error))
             raise
-        self._has_told_refusal = False
+        self._has_told_refusal, self._dial_error = False, None
         self._metrics.redis_connections_opened.inc()
         return connection
 
@@ -246,14 +264,14 @@ class ServerClient:
     async def _run_without_wait(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         again = _ONCE if script.may_repeat else _UNSENT
         try:
-            return await self._shared.write(*_evalsha(script, keys, args), again=again)
+            return await self._shared.write(_evalsha(script, keys, args), again)
         except NoScriptError:
             return await self._eval_shared(script, keys, args, again)
 
     async def _eval_shared(self, script: Script, keys: Sequence[str], args: Sequence[Argument], again: int) -> Any:
         """Send a script itself, because the server does not know its digest. A server that is too old cannot compile it."""
         try:
-            return await self._shared.write(*_eval(script, keys, args), again=again)
+            return await self._shared.write(_eval(script, keys, args), again)
         except StoreUnavailable as fault:
             if cannot_compile(fault.detail):
                 raise self._too_old(fault) from fault
@@ -267,7 +285,8 @@ class ServerClient:
         self._count(fault)
         if is_lent or fault.kind in {"pool_exhausted", "closed"}:
             return fault
-        self._log_refusal(fault.detail)
+        if self.is_connected:
+            self._log_refusal(fault.detail)
         return NotLent(fault.detail, kind=fault.kind)
 
     # What is counted and logged.
@@ -295,25 +314,34 @@ class ServerClient:
 
     def _breaker_moved(self, state: BreakerState, reason: str) -> None:
         if state is BreakerState.OPEN and not self._is_away:
-            log.warning("redis_circuit_opened", reason=reason, fix=_UNREACHED)
+            log.warning("redis_circuit_opened", reason=reason, fix=self._fix_of_outage())
         elif state is BreakerState.CLOSED:
             log.info("redis_circuit_closed")
         self._is_away = state is not BreakerState.CLOSED
+
+    def _fix_of_outage(self) -> str:
+        """What to do about an outage: about the settings, if the server refuses them."""
+        if self._dial_error is not None:
+            found = diagnose(self._dial_error, Dialer.to_servers(self._settings))
+            if found.cause in REFUSALS:
+                return f"{found.fix}; {_BY_ITSELF}"
+        return _UNREACHED
 
     def _log_refusal(self, reason: str) -> None:
         now = time.monotonic()
         if now - self._refusal_logged_at >= REFUSAL_LOG_SECONDS:
             self._refusal_logged_at = now
-            log.warning("redis_connection_refused", reason=reason, fix=_REFUSED)
+            fix = next((fix for words, fix in _REFUSALS if words.search(reason)), _OTHER_REFUSAL)
+            log.warning("redis_connection_refused", reason=reason, fix=f"{fix}; {_MEANWHILE}")
 
 
 class NotLent(StoreUnavailable):
     """No pooled connection could be made, so nothing was sent."""
 
 
-def _evalsha(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+def _evalsha(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> tuple[Argument, ...]:
     return ("EVALSHA", script.sha1, len(keys), *keys, *args)
 
 
-def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Command:
+def _eval(script: Script, keys: Sequence[str], args: Sequence[Argument]) -> tuple[Argument, ...]:
     return ("EVAL", script.source, len(keys), *keys, *args)

@@ -12,6 +12,8 @@ another. The server's run id shows this: it is random, and each start of a serve
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,14 @@ READS = frozenset(
     {"HGETALL", "GET", "TIME", "ZRANGE", "ZCOUNT", "PING", "INFO", "ECHO", "EXISTS", "TTL", "PTTL", "HGET", "HMGET", "ROLE"}
 )
 """Commands that a server runs while it holds writes back, and that may be sent twice. Any other command counts as a write."""
+
+FIRST_DOUBT_PAUSE_SECONDS = 0.2
+LONGEST_DOUBT_PAUSE_SECONDS = 10.0
+"""The pauses after a doubt that closed all connections. In a pause, further doubts close only the new connection."""
+assert 0 < FIRST_DOUBT_PAUSE_SECONDS <= LONGEST_DOUBT_PAUSE_SECONDS, "the pause could not double from the first to the longest"
+
+ANOTHER_SERVER = "this connection leads to another server than the shared one"
+"""Why a connection beside the shared one is not used. The caller gets it as the text of an error."""
 
 
 class SharedConnections:
@@ -84,6 +94,12 @@ class SharedConnections:
         self._run_id = ""
         # The run id behind the connection for reads that was dialled last. It becomes `_run_id` when that one is used.
         self._dialled_run_id = ""
+        # The connection for reads that was dialled last. It is the present one while `is_connected`.
+        self.dialled: AbstractConnection | None = None
+        # Doubts whether two connections lead to the same server.
+        self._doubts = Doubts()
+        # How often `drop` was called. A dial that began before a drop may lead to the wrong server.
+        self._drops = 0
         # Set while the connection for reads is there.
         self._is_there = asyncio.Event()
         options: dict[str, Any] = {
@@ -133,7 +149,7 @@ class SharedConnections:
         await self._writes.aclose()
         await self.reads.aclose()
 
-    def write(self, *command: Argument, again: int) -> asyncio.Future[Any]:
+    def write(self, command: tuple[Argument, ...], again: int) -> asyncio.Future[Any]:
         """Send a command over the connection for writes. Raises `StoreUnavailable`, also if reads would.
 
         It goes over the connection for reads if the other one cannot be made: the server has too many clients, or tells no
@@ -141,52 +157,80 @@ class SharedConnections:
         """
         if not self.breaker.is_closed:
             self.breaker.check()
-        return (self._writes if self._write_breaker.is_closed else self.reads).execute(*command, again=again)
+        return (self._writes if self._write_breaker.is_closed else self.reads).send(command, again)
 
     def drop(self, fault: StoreUnavailable) -> None:
-        """Close both connections and make new ones now."""
+        """Close both connections and make new ones now. Dials that have begun already are not used either."""
+        self._drops += 1
         self.reads.drop(fault)
         self.reads.hurry()
         self._writes.drop(fault)
 
     async def dial_further(self) -> AbstractConnection:
-        """Make a connection beside the shared ones. Raises redis-py's errors, also if it leads to another server."""
+        """Make a connection beside the shared ones, once that for reads is there: it must lead to the same server.
+
+        Raises redis-py's errors, also if it leads to another server.
+        """
         connection, _ = await self._dial_further()
         return connection
 
     async def _dial_further(self) -> tuple[AbstractConnection, str]:
+        """Make a connection once that for reads is there, and tell the run id behind it.
+
+        From the last check until the return, no other task runs.
+        """
+        await self._is_there.wait()
+        drops = self._drops
         connection = await self._open_connection()
         try:
             run_id = await run_id_of(connection)
-            if self.reads.is_connected and run_id and self._run_id and run_id != self._run_id:
-                self._on_doubt("two connections to the same address lead to different servers")
-                raise RedisConnectionError("this connection leads to another server than the shared one")  # noqa: TRY301
         except BaseException:
             await close_quietly(connection)
             raise
-        return connection, run_id
+        if drops == self._drops and not self._is_another(run_id):
+            return connection, run_id
+        await close_quietly(connection)
+        if drops != self._drops:
+            raise _DroppedMeanwhile("the server may not be the primary any more")
+        if self.reads.is_connected and self._is_another(run_id) and self._doubts.may_act():
+            self._on_doubt("two connections to the same address lead to different servers")
+        raise RedisConnectionError(ANOTHER_SERVER)
+
+    def _is_another(self, run_id: str) -> bool:
+        """Whether a connection leads to another server than that for reads, or than the last one for reads."""
+        return bool(run_id and self._run_id and run_id != self._run_id)
 
     async def _open_reads(self) -> AbstractConnection:
-        connection = await first_of_two(self._open_connection)
-        try:
-            self._dialled_run_id = await run_id_of(connection)
-            if self._near is not None:
-                await self._near.begin(connection)
-        except BaseException:
+        """Make the connection for reads. From the last check until its first command is sent, no other task runs."""
+        while True:
+            drops = self._drops
+            connection = await first_of_two(self._open_connection)
+            try:
+                run_id = await run_id_of(connection)
+                if self._near is not None:
+                    await self._near.begin(connection)
+            except BaseException:
+                await close_quietly(connection)
+                raise
+            if drops == self._drops:
+                self.dialled, self._dialled_run_id = connection, run_id
+                return connection
             await close_quietly(connection)
-            raise
-        return connection
 
     async def _open_writes(self) -> AbstractConnection:
         """Make the connection for writes. From the last check until its first command is sent, no other task runs."""
-        await self._is_there.wait()
-        if not self._run_id:
-            raise RedisConnectionError("the server tells no run id")
-        connection, run_id = await self._dial_further()
-        if not (self.reads.is_connected and run_id == self._run_id):
-            await close_quietly(connection)
-            raise RedisConnectionError("the shared connection changed meanwhile")
-        return connection
+        while True:
+            await self._is_there.wait()
+            if not self._run_id:
+                raise RedisConnectionError("the server tells no run id")
+            try:
+                connection, run_id = await self._dial_further()
+            except _DroppedMeanwhile:
+                continue
+            if not (self.reads.is_connected and run_id == self._run_id):
+                await close_quietly(connection)
+                raise RedisConnectionError("the shared connection changed meanwhile")
+            return connection
 
     def _reads_connected(self) -> None:
         before, self._run_id = self._run_id, self._dialled_run_id
@@ -212,5 +256,40 @@ class SharedConnections:
         self._on_breaker(state, reason)
 
     def _write_breaker_moved(self, state: BreakerState, reason: str) -> None:
-        if state is BreakerState.OPEN and self.reads.is_connected and self._run_id:
+        if state is not BreakerState.OPEN or not self.reads.is_connected:
+            return
+        self._writes.hand_over(self.reads)
+        if self._run_id:
             self._on_refused(reason)
+
+
+class Doubts:
+    """Decides which doubts close all connections. A proxy in front of several servers would raise them all the time.
+
+    The connections in use lead to one server, with or without a doubt: a connection to another one is not used. But the one
+    server may be the wrong one. So the first doubt counts, and after each that counts there is a pause, which doubles while
+    doubts come. After a long time without a doubt it is short again.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # The pause after the next doubt that counts: from FIRST_DOUBT_PAUSE_SECONDS to LONGEST_DOUBT_PAUSE_SECONDS.
+        self._pause = FIRST_DOUBT_PAUSE_SECONDS
+        # When the next doubt may count, and when the last one came, by the clock.
+        self._next_at = self._last_at = -math.inf
+
+    def may_act(self) -> bool:
+        """Whether this doubt counts."""
+        now = self._clock()
+        if now - self._last_at > 2 * LONGEST_DOUBT_PAUSE_SECONDS:
+            self._pause = FIRST_DOUBT_PAUSE_SECONDS
+        self._last_at = now
+        if now < self._next_at:
+            return False
+        self._next_at = now + self._pause
+        self._pause = min(self._pause * 2, LONGEST_DOUBT_PAUSE_SECONDS)
+        return True
+
+
+class _DroppedMeanwhile(RedisConnectionError):
+    """All connections were dropped while this one was made."""

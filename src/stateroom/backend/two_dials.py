@@ -26,6 +26,7 @@ async def first_of_two(dial: Dial) -> AbstractConnection:
     """Return the connection that was made first. If both dials fail, raise the first one's error. Close what is not returned."""
     dials = {asyncio.ensure_future(dial())}
     (first,) = dials
+    connection = None
     try:
         await asyncio.wait(dials, timeout=SECOND_DIAL_SECONDS)
         if not has_succeeded(first):
@@ -38,9 +39,14 @@ async def first_of_two(dial: Dial) -> AbstractConnection:
         dials.discard(best)
         return connection
     finally:
-        for other in dials:
-            other.cancel()
-        await asyncio.gather(*map(_close, dials))
+        ending = asyncio.gather(*map(end_dial, dials))
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            if connection is not None:
+                await close_quietly(connection)
+            await ending
+            raise
 
 
 async def close_quietly(connection: AbstractConnection) -> None:
@@ -54,8 +60,9 @@ def has_succeeded(dial: asyncio.Future[AbstractConnection]) -> bool:
     return dial.done() and not dial.cancelled() and dial.exception() is None
 
 
-async def _close(dial: asyncio.Future[AbstractConnection]) -> None:
-    """End a dial that lost. redis-py may swallow its cancellation, and connect."""
+async def end_dial(dial: asyncio.Future[AbstractConnection]) -> None:
+    """End a dial, and close its connection. redis-py may swallow the cancellation, and connect."""
+    dial.cancel()
     await asyncio.wait([dial])
     if has_succeeded(dial):
         await close_quietly(dial.result())

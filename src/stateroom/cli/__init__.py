@@ -35,7 +35,8 @@ app.add_typer(sentinels, name="sentinels")
 def main() -> None:
     """Run the command line.
 
-    An invalid setting or argument makes the exit status 2, any other error 1. Either prints one line on stderr.
+    An invalid setting or argument makes the exit status 2, any other error 1. Either prints its reason on stderr in one line, the
+    last one. Lines of the message before it say what was found.
     """
     warnings.formatwarning = _one_line
     try:
@@ -56,8 +57,9 @@ def _one_line(message: Warning | str, category: type[Warning], filename: str, li
     return f"stateroom: {message}\n"
 
 
-def _stop(line: str, status: int) -> NoReturn:
-    print(f"stateroom: {line}", file=sys.stderr)
+def _stop(message: str, status: int) -> NoReturn:
+    found, line_break, reason = message.rpartition("\n")
+    print(f"{found}{line_break}stateroom: {reason}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -124,6 +126,10 @@ def drill(  # noqa: PLR0917 (options have names)
         bool,
         typer.Option("--compose", help="Drill the running containers of docker-compose.sentinel.yml. It stops some of them."),
     ] = False,
+    slowest: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="With --compose: how long a response may take. Default: 2."),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Run manual-failover on your running service: its Sentinels promote another server."),
@@ -150,12 +156,14 @@ def drill(  # noqa: PLR0917 (options have names)
         raise SettingsError("--compose and --target cannot be used together; give only one of them")
     if picture is not None and (compose or target is not None):
         raise SettingsError("--picture works only without --compose and --target; leave them out")
+    if slowest is not None and not compose:
+        raise SettingsError("--slowest works only with --compose; leave it out")
     results = drilling.Results(report, json, picture)
     if not dry_run:
         results.check()
     given = scenarios or []
     if compose:
-        status = drilling.on_containers(given, results, is_dry=dry_run)
+        status = drilling.on_containers(given, results, is_dry=dry_run, slowest=slowest)
     elif target is not None and sentinels is not None:
         status = drilling.on_target(given, target, sentinels, master_name, results, is_dry=dry_run, is_sure=yes)
     else:
@@ -316,7 +324,9 @@ def upgrade() -> None:
 
 @database.command()
 def lease(
-    seconds: Annotated[float, typer.Argument(metavar="SECONDS", help="The new value of JOURNAL_LEASE, in seconds.")],
+    value: Annotated[
+        str, typer.Argument(metavar="DURATION", help="The new value of JOURNAL_LEASE: seconds, or a duration such as 500ms.")
+    ],
 ) -> None:
     """Store another JOURNAL_LEASE in the user database.
 
@@ -325,7 +335,7 @@ def lease(
     """
     from .admin import set_lease
 
-    set_lease(seconds)
+    set_lease(value)
 
 
 @database.command()

@@ -1,5 +1,8 @@
 """`stateroom sentinels accept`: takes the present epoch of rebuilt Sentinels as the new base.
 
+It also accepts a failover to a server without the deployment's id, which the workers refuse (sentinel_row.py). Its data may be
+lost, or it may be a wrong server. So the administrator is told to check that.
+
 The command asks every Sentinel of the settings, as a worker does. It asks them again after the confirmation, and commits only
 what it has shown.
 """
@@ -32,8 +35,17 @@ if TYPE_CHECKING:
     from ..sessions.model.deployment import DeploymentRow
 
 ADOPT = (
-    "check the server's name and address; if it is the right server and its data is lost, stop every worker and run "
-    "`stateroom db adopt` first, which ends every session"
+    "check the server's name and address; if it belongs to another deployment, correct `sentinel monitor` on each Sentinel, and do "
+    "not run `stateroom db adopt`, which would take that server over; if it is the right server and its data is lost, stop every "
+    "worker and run `stateroom db adopt` first, which ends every session"
+)
+STOP_OLD = (
+    "Before you accept: stop every Sentinel that was replaced, for ever. A worker that is started later and reaches a majority of "
+    "them may trust their primary"
+)
+WITHOUT_ID = (
+    "holds no deployment's id: it has lost its data, or it is a wrong server. Accept it only if this is the server to which your "
+    "Sentinels failed over. The workers then write the id into it, and store sessions again from the users' cookies"
 )
 
 
@@ -116,11 +128,29 @@ async def _look(client: SentinelClient, settings: Settings, deployment: Deployme
     named = said[0]
     if row[1:] == (named.epoch, str(named.primary)):
         raise Conflict(f"{told}\nthere is nothing to accept: the Sentinels name what the workers have agreed on")
-    client.agreement.identity = lambda: (KeyNames(settings.redis_key_prefix).fleet(""), deployment.id)
+    key = KeyNames(settings.redis_key_prefix).fleet("")
     try:
-        await client.examine(named.primary)
+        await _examine(client, named, key, deployment.id)
+        lines.append(f"{named.primary} is a primary of this deployment")
     except (RedisError, OSError, TimeoutError) as error:
-        why = str(error) or type(error).__name__
-        raise StoreUnavailable(f"{told}\n{named.primary} cannot be accepted as the primary: {why}; {ADOPT}") from error
-    lines.append(f"{named.primary} is a primary of this deployment")
+        if not (named.epoch > row.epoch and await _holds_no_id(client, named, key)):
+            why = str(error) or type(error).__name__
+            raise StoreUnavailable(f"{told}\n{named.primary} cannot be accepted as the primary: {why}; {ADOPT}") from error
+        lines.append(f"{named.primary} {WITHOUT_ID}")
+    lines.append(STOP_OLD)
     return Look(lines, row, named)
+
+
+async def _examine(client: SentinelClient, named: Named, key: str, own: str) -> None:
+    """Raises redis-py's errors, `OSError` or `TimeoutError` if the server is not a primary whose id is `own`."""
+    client.agreement.identity = lambda: (key, own)
+    await client.examine(named.primary)
+
+
+async def _holds_no_id(client: SentinelClient, named: Named, key: str) -> bool:
+    """Whether the server is a primary without an id. After a failover (a higher epoch) that may be lost data."""
+    try:
+        await _examine(client, named, key, "")
+    except (RedisError, OSError, TimeoutError):
+        return False
+    return True

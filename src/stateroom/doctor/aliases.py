@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from ..addresses import parse_client
 from ..network.resolver import RESOLVER
 from ..settings import Address
 
@@ -24,7 +24,7 @@ Aliases: TypeAlias = frozenset[frozenset[Address]]
 async def find_aliases(addresses: Iterable[Address]) -> Aliases:
     """Among these addresses, the pairs of a name and an IP address to which the name resolves on this host."""
     given = set(addresses)
-    numbers = {address for address in given if _is_number(address.host)}
+    numbers = {address for address in given if parse_client(address.host) is not None}
     names = [name for name in given - numbers if any(name.port == number.port for number in numbers)]
     found = await asyncio.gather(*(_resolved(name) for name in names))
     return frozenset(
@@ -34,14 +34,6 @@ async def find_aliases(addresses: Iterable[Address]) -> Aliases:
 
 def _at(hosts: Iterable[str], port: int) -> set[Address]:
     return {Address(host, port) for host in hosts}
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def _resolved(name: Address) -> list[str]:

@@ -51,6 +51,6 @@ async def examine(settings: Settings, admin: Administrator | None = None) -> Rep
         *judge_clocks(stores.clocks),
         *database.findings,
         *judge_fleet(database, stores.fleets),
-        *judge_rebuilt(database.sentinels, stores.sentinels, settings),
+        *judge_rebuilt(database, stores.sentinels, stores.fleets, settings),
     ]
     return Report(settings.redis_mode, findings, time.monotonic() - began)

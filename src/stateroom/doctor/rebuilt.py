@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .findings import Finding, warning
@@ -11,12 +11,15 @@ from .quorum import WHERE
 from .sentinels import Sentinel
 
 if TYPE_CHECKING:
-    from ..sessions.model.deployment import SentinelRow
     from ..settings import Settings
+    from .database import DatabaseFindings
 
 
-def judge_rebuilt(row: SentinelRow | None, sentinels: Sequence[Sentinel], settings: Settings) -> list[Finding]:
-    """`row`: what the workers have agreed on; None if that is unknown."""
+def judge_rebuilt(
+    looked: DatabaseFindings, sentinels: Sequence[Sentinel], held: Mapping[str, object], settings: Settings
+) -> list[Finding]:
+    """`held`: the deployment's id that each primary holds, by server (`Stores.fleets`)."""
+    row = looked.sentinels
     named = Counter((sentinel.epoch, str(sentinel.primary)) for sentinel in sentinels).most_common(1)
     if row is None or row.primary is None or not named:
         return []
@@ -28,5 +31,22 @@ def judge_rebuilt(row: SentinelRow | None, sentinels: Sequence[Sentinel], settin
         f"they name {primary} in epoch {epoch}, but the workers have agreed on {row.primary} in epoch {row.epoch}; "
         "until that is accepted, sign-outs take a lease"
     )
-    fix = "if the Sentinels were rebuilt and this primary is right, run `stateroom sentinels accept`"
-    return [warning("sentinels-rebuilt", WHERE, what, fix)]
+    return [warning("sentinels-rebuilt", WHERE, what, _fix(primary, looked, held))]
+
+
+def _fix(primary: str, looked: DatabaseFindings, held: Mapping[str, object]) -> str:
+    """`stateroom sentinels accept` refuses a server that does not hold the deployment's id."""
+    where = f"Primary {primary}"
+    is_read = where in held and not isinstance(held[where], Exception)
+    if is_read and held[where] is None:
+        return (
+            f"{primary} holds no deployment's id, so `stateroom sentinels accept` refuses it; if it is a wrong server, correct "
+            "`sentinel monitor` on each Sentinel; if it is the right one and its data is lost, follow StateroomSentinelsRebuilt in "
+            "docs/runbook.md"
+        )
+    if is_read and held[where] != (looked.fleet_id or "").encode():
+        return (
+            f"{primary} belongs to another deployment, so `stateroom sentinels accept` refuses it; correct `sentinel monitor` on "
+            "each Sentinel, and do not run `stateroom db adopt`"
+        )
+    return "if the Sentinels were rebuilt and this primary is right, run `stateroom sentinels accept`"

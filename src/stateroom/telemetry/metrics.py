@@ -43,6 +43,10 @@ END_REASONS = (
     "logout", "revoked", "password", "disabled", "expired", "rotated", "limit", "unknown-user", "everybody",
 )  # fmt: skip
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
+REDIS_ERROR_KINDS = (
+    "connection", "timeout", "readonly", "refused", "busy", "credentials", "pool_exhausted", "overloaded", "closed",
+)  # fmt: skip
+"""The kinds of `StoreUnavailable` that are counted. Each has its series from startup on, so that alerts see the first error."""
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
 """Ordered from the best to the worst."""
 LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files", "sentinel row")
@@ -128,7 +132,9 @@ class Metrics:
             ["command"],
             REDIS_BUCKETS,
         )
-        self.redis_errors = Children(counter("redis_errors", "Errors of Redis and of connections to it, by kind", "kind"))
+        self.redis_errors = Children(
+            counter("redis_errors", "Errors of Redis and of connections to it, by kind", "kind"), REDIS_ERROR_KINDS
+        )
         self.store_state = Children(
             gauge(
                 "store_state",
@@ -144,7 +150,7 @@ class Metrics:
         )
         self.journal_tail_age = gauge(
             "journal_tail_age_seconds",
-            "Seconds since the last successful read of the journal began; usually below 0.5, NaN without a journal",
+            "Seconds since the last successful read of the journal began; usually below JOURNAL_LEASE, NaN without a journal",
             mode="livemax",
         )
         self.revocations_pending = gauge(

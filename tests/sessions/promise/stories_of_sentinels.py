@@ -14,6 +14,7 @@ from stateroom.sessions.journal.interface import Reading
 from stateroom.sessions.model.deployment import SentinelRow
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.protocol.ends import Ends
+from stateroom.sessions.protocol.membership import Membership
 
 from .stories import Story, check, is_signed_in, just_read, sign_in, sign_out
 from .world import SENTINELS, SentinelClient, World
@@ -113,6 +114,37 @@ def a_name_that_leads_to_an_empty_server(world: World) -> None:
     check(all(worker.client._node is not world.empty for worker in world.workers))
 
 
+def sentinels_of_an_empty_server(world: World) -> None:
+    """One worker's Sentinel names lead to those of a new environment, which have failed over more often."""
+    sign_in(world)
+    world.advance(2.0)
+    known = world.table.deployment.sentinels
+    world.named_by_old = [(world.empty.address, known.epoch + 9)] * SENTINELS
+    world.workers[OLD].client.hears_old_sentinels = True
+    world.advance(5.0)
+    check(world.table.deployment.sentinels == known)
+    check(world.workers[NEW].client.standing("").is_believed)
+    world.workers[OLD].client.hears_old_sentinels = False
+    world.restart_worker(OLD)
+    world.advance(5.0)
+    check(world.workers[OLD].client.standing("").is_believed)
+
+
+def sentinels_of_an_empty_server_without_a_database(world: World) -> None:
+    """The same, while that worker does not reach the user database. It must not write the id there either."""
+    sign_in(world)
+    world.advance(2.0)
+    known = world.table.deployment.sentinels
+    world.named_by_old = [(world.empty.address, known.epoch + 9)] * SENTINELS
+    lonely = world.workers[OLD]
+    lonely.client.hears_old_sentinels = lonely.journal.is_cut = True
+    world.advance(5.0)
+    lonely.journal.is_cut = False
+    world.advance(5.0)
+    check(world.table.deployment.sentinels == known)
+    check(world.workers[NEW].client.standing("").is_believed)
+
+
 def rotation_beside_the_old_primary(world: World) -> None:
     """A worker that reaches the old primary only gives a session a new id there. The others go on with the new primary."""
     cookie, _ = sign_in(world)
@@ -162,6 +194,19 @@ async def _any_server(self: SentinelClient, primary: object) -> None:
     return None
 
 
+def _whatever_it_holds() -> AbstractContextManager[Any]:
+    look = Membership.look
+
+    async def look_and_take(self: Membership, shard: str) -> str | None:
+        return await look(self, shard) or "any"
+
+    return mock.patch.object(Membership, "look", look_and_take)
+
+
+def _over_a_believed_connection(self: Membership, shard: str) -> bool:
+    return self._client.standing(shard).is_believed
+
+
 STORIES = {
     "rule 13, the agreed primary only": Story(
         two_sets_of_sentinels, lambda: mock.patch.object(Agreement, "allows", _by_the_sentinels_alone)
@@ -178,6 +223,11 @@ STORIES = {
     ),
     "rule 13, whose server it is": Story(
         a_name_that_leads_to_an_empty_server, lambda: mock.patch.object(SentinelClient, "examine", _any_server)
+    ),
+    "rule 13, a new primary holds the id": Story(sentinels_of_an_empty_server, _whatever_it_holds),
+    "rule 13, no id for a primary that is not agreed": Story(
+        sentinels_of_an_empty_server_without_a_database,
+        lambda: mock.patch.object(Membership, "_may_write_back", _over_a_believed_connection),
     ),
     "a lease before a rotation is acknowledged": Story(rotation_beside_the_old_primary, _in_any_store),
 }

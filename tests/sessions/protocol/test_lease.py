@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from stateroom.database import Database
@@ -33,3 +35,27 @@ async def test_a_worker_that_started_without_the_journal_never_uses_another_name
     tail = Tail(journal, RedisClock(), Deployment("staging"), lease_ms=500)
     with pytest.raises(DatabaseUnavailable, match="another name"):
         await tail.catch_up()
+
+
+@pytest.mark.parametrize(
+    ("change", "event"),
+    [
+        (lambda journal: journal.set_lease(1000), "lease_differs"),
+        (lambda journal: journal.set_identity("one", "production"), "deployment_differs"),
+    ],
+    ids=["lease", "name"],
+)
+async def test_a_worker_that_still_runs_notices_a_change(
+    database: Database, caplog: pytest.LogCaptureFixture, change: Callable[[Journal], Awaitable[None]], event: str
+) -> None:
+    journal = Journal(database, 1000)
+    await journal.agree(lease_ms=500, name="")
+    await journal.set_identity("one", "")
+    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=500)
+    await tail.catch_up()
+    await change(journal)
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailable, match="another"):
+            await tail.catch_up()
+    assert tail.is_away
+    assert sum(record.getMessage().startswith(event) for record in caplog.records) == 1

@@ -87,6 +87,7 @@ class Tail:
     `_rows`: what is held, in the order of reading.
     `_highest`: the highest number read. `_gaps`: skipped numbers below `_highest`, and when each was first missed.
     `_checked`: the last rows that came, which must still be there: number, nonce and when the row is due.
+    `_does_differ`: the deployment has another lease or name than this worker, and a log line said so.
     `_is_suspect`: the next read starts over. `_quiet_until`: until then the journal counts as unavailable.
     """
 
@@ -98,7 +99,7 @@ class Tail:
         self._interval = interval(lease_ms / 1000)
         self._patience = patience(lease_ms / 1000)
         self._checked: Checked = {}
-        self._is_foreign = self._is_suspect = False
+        self._is_foreign = self._is_suspect = self._does_differ = False
         self._quiet_until = 0.0
         self.restored: str | None = None
         self.restarts = 0
@@ -255,6 +256,7 @@ class Tail:
             while True:
                 reading = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE, checked=self.checked)
                 row = self._check_whose(reading.deployment)
+                self._check_agreed(row)
                 is_older = row.sentinels.is_before(self.sentinels) and began_at >= self._sentinels_at
                 if is_older or self._is_suspect or row.epoch in self.replaced or self.went_back(self._checked, reading.nonces):
                     await self._start_over()
@@ -306,18 +308,21 @@ class Tail:
         raise DatabaseUnavailable("the user database is another deployment's")
 
     def _check_agreed(self, row: DeploymentRow) -> None:
-        """Compare lease and name, because a worker may have started without the journal. Raises `DatabaseUnavailable`."""
-        if row.lease_ms != self._lease_ms:
-            fix = "set the same JOURNAL_LEASE for every worker"
-            log.error("lease_differs", ours_ms=self._lease_ms, deployment_ms=row.lease_ms, fix=fix)
+        """Compare lease and name. A worker may have started without the journal, or may run while a command changes them.
+
+        Raises `DatabaseUnavailable`, and logs it once.
+        """
+        has_lease, has_name = row.lease_ms == self._lease_ms, row.name == self._deployment.name
+        did_differ, self._does_differ = self._does_differ, not (has_lease and has_name)
+        if not has_lease:
+            if not did_differ:
+                fix = "set the same JOURNAL_LEASE for every worker, and restart this worker"
+                log.error("lease_differs", ours_ms=self._lease_ms, deployment_ms=row.lease_ms, fix=fix)
             raise DatabaseUnavailable("the deployment has another lease")
-        if row.name != self._deployment.name:
-            log.error(
-                "deployment_differs",
-                ours=self._deployment.name,
-                deployment=row.name,
-                fix="set the same DEPLOYMENT for every worker",
-            )
+        if not has_name:
+            if not did_differ:
+                fix = "set the same DEPLOYMENT for every worker, and restart this worker"
+                log.error("deployment_differs", ours=self._deployment.name, deployment=row.name, fix=fix)
             raise DatabaseUnavailable("the deployment has another name")
 
     @property

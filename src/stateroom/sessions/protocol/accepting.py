@@ -2,6 +2,8 @@
 
 The command decides by what its own host sees. It changes the row only if the row is still the one that was shown. So of two
 commands at once one commits, and the other one finds the same row or refuses.
+
+Which Sentinels a worker has overruled is known only while it runs (agreement.py). So replaced Sentinels must be stopped first.
 """
 
 from __future__ import annotations

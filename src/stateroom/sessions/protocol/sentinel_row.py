@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...backend.agreement import Agreed, FollowsSentinels
 from ...errors import Unavailable
+from ...logs import get_logger
 from ..model.deployment import SentinelRow
 
 if TYPE_CHECKING:
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     from ..store.key_names import KeyNames
     from .membership import Membership
 
+log = get_logger(__name__)
+
 RETRY_SECONDS = 0.1
+_WITHOUT_ID = (
+    "if this server is right and has lost its data, run `stateroom sentinels accept`; if it is wrong, correct REDIS_SENTINELS "
+    "or the Sentinels; until then sign-outs take a lease"
+)
 
 
 class SentinelKeeper:
@@ -44,6 +51,8 @@ class SentinelKeeper:
         self._tail = tail
         self._membership = membership
         self._restarts = 0
+        # What was refused last because its primary holds no id. It is logged once.
+        self._refused: Agreed | None = None
         self._agreement: Agreement | None = None
         if isinstance(client, FollowsSentinels):
             self._agreement = agreement = client.agreement
@@ -69,18 +78,27 @@ class SentinelKeeper:
     async def turn(self) -> None:
         """Commit the row that is wanted, if Redis belongs to this deployment. Raises `StoreUnavailable`, `DatabaseUnavailable`.
 
-        Sentinels of another deployment must not raise the epoch: ours would count as rebuilt afterwards.
+        Sentinels of another deployment must not raise the epoch: ours would count as rebuilt afterwards. A wrong name may lead to
+        the Sentinels of an empty server. So after the first primary each new one must hold our id, as each replica does.
         """
         agreement = self._agreement
         if agreement is None or agreement.wanted is None or self._tail.is_away:
             return
         wanted, glimpse = agreement.wanted, self._client.standing("").glimpse
-        await self._membership.look("")
+        found = await self._membership.look("")
         if self._membership.is_foreign or not glimpse.still_holds() or agreement.wanted != wanted:
+            return
+        if found is None and agreement.known is not None and agreement.known.primary is not None:
+            self._refuse(wanted)
             return
         row = await self._journal.raise_sentinels(SentinelRow(*wanted))
         self._tail.remember_sentinels(row)
         agreement.committed(Agreed(*row))
+
+    def _refuse(self, wanted: Agreed) -> None:
+        if wanted != self._refused:
+            self._refused = wanted
+            log.warning("primary_without_id", primary=wanted.primary, epoch=wanted.epoch, fix=_WITHOUT_ID)
 
     def learn(self, row: SentinelRow) -> None:
         """Take the row as it was at startup, before the tail reads."""

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 CLAIM_MARGIN_SECONDS = 0.02
-"""How long after a claim's deadline the old session may be deleted: Redis' clock is known to a few milliseconds."""
+"""How long after a claim's deadline the old session may be deleted. The deadline that Redis compares is earlier by the
+uncertainty of its clock (redis_clock.py). So the margin covers rounding alone."""
 
 
 class SignIns:

@@ -66,7 +66,7 @@ async def test_without_hello_the_near_cache_is_off_and_everything_else_works(
 async def test_a_wrong_password_is_not_taken_for_a_server_without_hello(tmp_path: Path) -> None:
     async with topology.single(tmp_path / "node", lines=["user app on >secret ~* &* +@all"]) as node:
         client = client_of(node, session_cache_max_age=30, redis_username="app", redis_password="wrong")
-        with pytest.raises(SettingsError, match="is refused by Redis"):
+        with pytest.raises(SettingsError, match="it refuses user app with the configured password"):
             await client.start()
         await client.aclose()
 

@@ -165,9 +165,8 @@ def _of_reply(error: BaseException, dialer: Dialer) -> Diagnosis | None:
             "give it users with passwords (deploy/users.acl), or bind it to an address of your network",
         )
     if isinstance(error, NoSuchDatabase):
-        return Diagnosis(
-            "odd", f"database {dialer.database} does not exist", "correct REDIS_DB, or raise `databases` in redis.conf"
-        )
+        what, _, fix = text.partition("; ")
+        return Diagnosis("odd", what, fix)
     if isinstance(error, ResponseError):
         if "unknown command" in text and (named := _COMMAND_NAME.search(text)):
             return Diagnosis(
@@ -239,8 +238,8 @@ def closed(dialer: Dialer, *, has_tls: bool | None = None) -> Diagnosis:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error, then the errors that caused it, the first cause last."""
+    """The error, then the errors that caused it, the first cause last. An error that several tasks raise may cause itself."""
     causes = [error]
-    while (inner := causes[-1].__cause__ or causes[-1].__context__) is not None:
+    while (inner := causes[-1].__cause__ or causes[-1].__context__) is not None and inner not in causes:
         causes.append(inner)
     return causes

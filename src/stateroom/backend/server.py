@@ -27,7 +27,7 @@ from .pool import Pool
 from .shared import ANOTHER_SERVER, READS, SharedConnections
 from .standing import Standing
 from .unprompted import explain
-from .version import TOO_OLD_FIX, cannot_compile, too_old
+from .version import TOO_OLD, TOO_OLD_FIX, cannot_compile, too_old
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -124,7 +124,7 @@ class ServerClient:
         with contextlib.suppress(StoreUnavailable):
             old = await too_old(self._read(("INFO", "server"), _ONCE))
             if old is not None:
-                raise SettingsError(f"Redis {old} is too old, because it cannot run the scripts of the service; {TOO_OLD_FIX}")
+                raise SettingsError(f"Redis {old} {TOO_OLD}; {TOO_OLD_FIX}")
 
     async def aclose(self) -> None:
         await self._shared.aclose()

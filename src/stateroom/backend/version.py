@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OLDEST = (7, 0)
 """The oldest version of Redis that works. Valkey names the version of Redis that it began as, which is newer."""
+TOO_OLD = "is too old, because it cannot run the scripts of the service"
 TOO_OLD_FIX = "upgrade it to Redis 7.0 or later, or to Valkey"
 
 

@@ -86,7 +86,7 @@ def judge_cluster(views: Views, start_nodes: Sequence[Address]) -> list[Finding]
     if not answered:
         return unreached
     ranges = believed(views)
-    findings = [*unreached, *_shape(ranges), *_agreement(answered, ranges)]
+    findings = [*unreached, *_agreement(answered, ranges), *_shape(ranges)]  # the causes come first
     if len(start_nodes) == 1:
         what = "REDIS_CLUSTER_NODES names only one node; while that node is unavailable, the service cannot start"
         findings.append(warning("one-start-node", WHERE, what, "name two or three nodes, on different machines"))

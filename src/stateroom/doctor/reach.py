@@ -16,7 +16,6 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from ..backend.dial import Dialer, LiveDialer
 from ..backend.exchange import exchange
-from ..backend.handshake import NoSuchDatabase
 from ..backend.unprompted import explain
 from .certificates import names_in_certificate
 from .findings import Finding, fault
@@ -152,9 +151,6 @@ class Connector:
                 raise role
 
     async def _explained(self, address: Address | None, error: BaseException) -> Unreached:
-        if isinstance(error, NoSuchDatabase):  # in the words of the service
-            what, _, fix = str(error).partition("; ")
-            return Unreached("odd", what, fix)
         found = await explain(error, self.dialer, address)
         if address is not None and found.cause == "other-name":
             names = await names_in_certificate(address, self.kind, self.settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..backend.version import OLDEST, TOO_OLD_FIX, version_of
+from ..backend.version import OLDEST, TOO_OLD, TOO_OLD_FIX, version_of
 from .findings import Finding, fault, ok, unseen, warning
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def judge_upkeep(server: Server) -> list[Finding]:
 def _version(server: Server) -> Iterator[Finding]:
     known = version_of(server.info)
     if known and known < OLDEST:
-        yield fault("version", server.where, f"{server.version} is too old, so the service does not start", TOO_OLD_FIX)
+        yield fault("version", server.where, f"{server.version} {TOO_OLD}", TOO_OLD_FIX)
 
 
 def _disk(server: Server) -> Iterator[Finding]:

@@ -225,7 +225,10 @@ class ServerClient:
                 is_lent = True
                 replies = await exchange(connection, commands, timeout, write_timeout=self._write_timeout)
         except _FAULTS as error:
-            raise self._fault(error, is_lent=is_lent) from error
+            fault = self._fault(error, is_lent=is_lent)
+            if fault is error:
+                raise
+            raise fault from error
         for reply in replies:
             if isinstance(reply, Exception) and is_dead_connection(reply):
                 self.drop(f"Redis: {reply}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import resource
 import subprocess
@@ -14,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Self
 
-from stateroom.backend.embedded import find_server
+from stateroom.drills.conditions import conditions
 
-from .processes import HERE, TICKS_PER_SECOND, cpu_seconds
+from .processes import TICKS_PER_SECOND, cpu_seconds
 
 BUSY = 0.05
 """The share of the machine that other processes may take. Above it the figures depend on them."""
@@ -25,20 +24,20 @@ PROGRAMS = {
     "wrk": ["wrk", "--version"],
     "node": ["node", "--version"],
     "go": ["go", "version"],
-    "commit": ["git", "-C", str(HERE), "describe", "--always", "--dirty"],
 }
 
 
 def describe() -> dict[str, str]:
     """The machine and the versions of its programs, by name. Programs that are not installed are left out."""
-    server = find_server()
+    made = conditions()
     facts = {
-        "cores": f"{os.cpu_count()} x {_cpu_model()}",
-        "kernel": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        "cores": f"{made.cores} x {made.processor}",
+        "system": made.system,
+        "stateroom": made.stateroom,
+        "server": made.server,
+        "python": made.python,
         **{name: metadata.version(name) for name in PACKAGES},
         **{name: _version(command) for name, command in PROGRAMS.items()},
-        "valkey": _version([server, "--version"]) if server else "",
     }
     return {name: fact for name, fact in facts.items() if fact}
 
@@ -73,8 +72,3 @@ def _version(command: list[str]) -> str:
     line = (done.stdout or done.stderr).strip().splitlines()[:1]
     found = re.search(r"v=([\d.]+)|(?:\b|[a-z])(\d+(?:\.\d+)+)", line[0]) if line else None
     return next(filter(None, found.groups())) if found else "".join(line)
-
-
-def _cpu_model() -> str:
-    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    return found[1] if found else platform.machine()

@@ -32,8 +32,12 @@ def environment(folder: Path, settings: dict[str, object]) -> dict[str, str]:
 
 
 class Serving:
-    """A running `stateroom serve`. As a context manager it always stops it. `PROGRAM`: the module and its first arguments."""
+    """A running `stateroom serve`. As a context manager it always stops it. `PROGRAM`: the module and its first arguments.
 
+    `LAUNCHER`: a command before the interpreter, which becomes it.
+    """
+
+    LAUNCHER: tuple[str, ...] = ()
     PROGRAM: ClassVar[tuple[str, ...]] = ("stateroom", "serve")
 
     def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
@@ -41,7 +45,7 @@ class Serving:
         self._log = folder / f"serve-{time.monotonic_ns()}.log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *self.PROGRAM, *arguments],
+                [*self.LAUNCHER, sys.executable, "-m", *self.PROGRAM, *arguments],
                 env=environment(folder, settings),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -84,6 +88,14 @@ class Serving:
             assert self._process.poll() is None, f"stateroom serve ended: {self.output}"
             assert time.monotonic() < deadline, f"no {text!r} in {self.output}"
             time.sleep(0.02)  # There is no event for another process' file.
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until something is true of it."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not condition():
+            assert self._process.poll() is None, f"stateroom serve ended: {self.output}"
+            assert time.monotonic() < deadline, f"it never came to this: {what}; {self.output}"
+            time.sleep(0.02)  # There is no event for another process.
 
     @contextlib.contextmanager
     def sign_in_under_way(self) -> Iterator[Callable[[], bytes]]:

@@ -45,8 +45,8 @@ def require_tool(name: str) -> str:
     return path
 
 
-def do_without(name: str) -> NoReturn:
-    reason = f"{name} is not installed (apt-get install it; .ci/run does)"
+def do_without(name: str, reason: str | None = None) -> NoReturn:
+    reason = reason or f"{name} is not installed (apt-get install it; .ci/run does)"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -227,6 +227,26 @@ def test_a_url_that_cannot_work_stops_the_start(opened: Open, url: str, words: s
     assert "hush" not in caught.value.detail
 
 
+@pytest.mark.parametrize("password", ["hu/sh", "hu?sh", "hu#sh", "hu[sh", "hu]sh", "12/hush", "12#hush"])
+async def test_a_raw_special_character_gets_the_hint_to_encode_it(opened: Open, password: str) -> None:
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL.* percent-encode each special character") as caught:
+        await opened(f"postgresql://user:{password}@host/db").prepare()
+    assert password not in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user@127.0.0.1:1,127.0.0.1:2/db?passfile=/a@b",
+        "postgresql:///db?host=/run/at@socket",
+        "postgresql://user:p%40ss%2F@127.0.0.1:1/d@b",
+    ],
+)
+def test_an_at_sign_elsewhere_in_the_url_is_accepted(opened: Open, url: str) -> None:
+    opened(url)
+
+
 async def test_a_folder_that_cannot_be_made_is_named_with_its_setting(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"^STATE_DIR: .*cannot be written"):

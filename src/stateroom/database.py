@@ -13,6 +13,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,13 +21,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import MetaData, NullPool, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from . import migrations
 from .errors import DatabaseUnavailable, SettingsError
 from .logs import get_logger
 from .private import close_file, open_private, own_folder
+from .settings import ENCODE_IT, RAW, has_raw_character
 from .sqlite.direct import Step
 from .sqlite.file import set_pragmas
 from .sqlite.quiet import hide_this_thread
@@ -35,6 +37,7 @@ from .sqlite.writer import Writer
 
 if TYPE_CHECKING:
     from asyncpg import Connection as PostgresConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
 
     from .settings import Settings
 
@@ -45,7 +48,18 @@ T = TypeVar("T")
 POOL_SIZE = 5
 POOL_OVERFLOW = 5
 CONNECT_TIMEOUT_SECONDS = 2.0
-"""How long a caller waits for a connection in total: for the pool, for the ping, and for a new connection."""
+"""How long a caller waits for a connection in total: for the pool, for the ping, and for a new connection.
+
+A new connection to PostgreSQL takes 6 round trips, and the first one 15 more. So a deployment with a long lease, which has slow
+links, waits for `CONNECT_LEASES` leases, and at most for `LONGEST_CONNECT_TIMEOUT_SECONDS`.
+"""
+CONNECT_LEASES = 4
+LONGEST_CONNECT_TIMEOUT_SECONDS = 7.0
+IDLE_SECONDS = 0.3
+"""A connection that was idle for longer is asked for a sign of life before it is used. That takes a round trip.
+
+The connection that reads the journal's tail every 0.2 s is not asked.
+"""
 STATEMENT_TIMEOUT_SECONDS = 2.0
 
 _EXAMPLE = "for example postgresql://user:password@host/stateroom"
@@ -83,6 +97,8 @@ class Database:
         self._setting = "STATE_DIR" if settings.database_url is None else "DATABASE_URL"
         self._sqlite = _sqlite_url(settings)
         self._dsn = "" if self._sqlite is not None else _postgres_dsn(settings)
+        patient = max(CONNECT_TIMEOUT_SECONDS, CONNECT_LEASES * settings.journal_lease)
+        self._connect_timeout = min(patient, LONGEST_CONNECT_TIMEOUT_SECONDS)
         self._engine: AsyncEngine | None = None
         self._writer: Writer | None = None
         self._readers: Readers | None = None
@@ -178,6 +194,8 @@ class Database:
         with _faults():
             if self._sqlite is None:
                 async with self.connect() as connection:
+                    # Without BEGIN and ROLLBACK: each is a round trip, and each statement sees the last commits anyway.
+                    await connection.execution_options(isolation_level="AUTOCOMMIT")
                     return await step(connection)
             if self._readers is None:
                 self._readers = Readers(self._path, seconds=CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS)
@@ -195,7 +213,7 @@ class Database:
         with _faults():
             async with contextlib.AsyncExitStack() as stack:
                 connection = self.engine.connect()
-                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                async with asyncio.timeout(self._connect_timeout):
                     await connection.start()
                 stack.push_async_exit(connection)
                 yield connection
@@ -252,7 +270,7 @@ class Database:
     def _make_engine(self, *, statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS, **options: Any) -> AsyncEngine:
         options = {"hide_parameters": True, **options}
         if "poolclass" not in options:
-            options |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
+            options |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": self._connect_timeout}
         if self._sqlite is not None:
             connect_args = {"timeout": STATEMENT_TIMEOUT_SECONDS, "factory": self._connect_sqlite}
             engine = create_async_engine(self._sqlite, connect_args=connect_args, **options)
@@ -265,12 +283,39 @@ class Database:
 
         async def connect() -> PostgresConnection[Any]:
             try:
-                return await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=statement_timeout_seconds)
+                return await asyncpg.connect(self._dsn, timeout=self._connect_timeout, command_timeout=statement_timeout_seconds)
             except ValueError as error:  # asyncpg's ClientConfigurationError too
-                raise SettingsError("DATABASE_URL is not a URL that PostgreSQL understands; " + _EXAMPLE) from error
+                fix = f"{RAW} {ENCODE_IT}" if has_raw_character(self._dsn) else _EXAMPLE
+                raise SettingsError(f"DATABASE_URL is not a URL that PostgreSQL understands; {fix}") from error
 
-        # A restart of the server ends connections. The ping detects them.
-        return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, **options)
+        if "poolclass" not in options:
+            options |= {"pool_use_lifo": True}  # few connections are used often, and the others are idle
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
+        event.listen(engine.sync_engine, "checkin", _note_idle)
+        event.listen(engine.sync_engine, "checkout", _check_alive)
+        return engine
+
+
+def _note_idle(_: object, record: ConnectionPoolEntry) -> None:
+    record.info["idle_since"] = time.monotonic()
+
+
+def _check_alive(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+    """Replace all connections of the pool if this one is dead, because the server has probably been restarted.
+
+    The driver knows of a connection that the server has closed. After some time without use it may be dead silently.
+    """
+    idle_since = record.info.pop("idle_since", None)
+    if idle_since is None:  # it is new
+        return
+    raw: Any = record.driver_connection
+    if raw is None or raw.is_closed():
+        raise InvalidatePoolError("the server has closed the connection")
+    if time.monotonic() - idle_since > IDLE_SECONDS:
+        try:
+            connection.run_async(lambda raw: raw.execute(";"))
+        except Exception as error:  # any error of the driver
+            raise InvalidatePoolError("the connection is dead") from error
 
 
 def _sqlite_url(settings: Settings) -> URL | None:
@@ -302,6 +347,8 @@ def _postgres_dsn(settings: Settings) -> str:
         raise SettingsError(
             f"DATABASE_URL begins with {scheme}://; use postgresql:// or sqlite:///, or none for the library without one"
         )
+    if "@" not in rest.partition("/")[0].partition("#")[0] and has_raw_character(text.partition("?")[0]):
+        raise SettingsError(f"DATABASE_URL: {RAW} {ENCODE_IT}")
     return f"postgresql://{rest}"
 
 

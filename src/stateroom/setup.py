@@ -155,7 +155,9 @@ async def _run(
     if database is not None:
         stack.push_async_callback(database.aclose)
         await database.prepare()
-        await parts.membership.ask_database()
+        agreed = await parts.membership.ask_database()
+        if agreed is not None:
+            parts.sentinel_keeper.learn(agreed)
     await frontend.client_info.start()
     stack.callback(frontend.client_info.close)
     stack.push_async_callback(parts.client.aclose)
@@ -169,6 +171,8 @@ async def _run(
         await stack.enter_async_context(_task(parts.tail.run, "journal tail", metrics))
         await stack.enter_async_context(_task(parts.replay.run, "journal replay", metrics))
         await stack.enter_async_context(_task(parts.epochs.run, "epochs", metrics))
+        if parts.sentinel_keeper.has_sentinels:
+            await stack.enter_async_context(_task(parts.sentinel_keeper.run, "sentinel row", metrics))
     await stack.enter_async_context(_task(housekeeping.run, "housekeeping", metrics))
     if metrics.is_shared:
         await stack.enter_async_context(_task(figures.keep_fresh, "figures", metrics))

@@ -18,14 +18,15 @@ from aiohttp import web
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.sentinel import Sentinel
 from redis.crc import key_slot
-from redis.exceptions import MovedError, NoScriptError
+from redis.exceptions import NoScriptError
 
 import stateroom
 from stateroom.backend.budget import BUDGET, Budget, within_budget
 from stateroom.backend.client import RedisClient, Script
-from stateroom.backend.clients import SentinelClient, make_client
+from stateroom.backend.clients import make_client
 from stateroom.backend.cluster import ClusterClient
 from stateroom.backend.dial import Dialer, Tls
+from stateroom.backend.sentinel_client import SentinelClient
 from stateroom.drills import topology
 from stateroom.drills.node import Node, server_binary, until
 from stateroom.drills.ports import free_port
@@ -37,6 +38,7 @@ from stateroom.telemetry.metrics import Metrics
 from ..conftest import require_tool
 from ..patience import at_most
 from ..servers import Servers
+from .cluster_changes import half_moved, owner_of
 
 ECHO_SCRIPT = Script.of("redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]")
 
@@ -219,7 +221,7 @@ async def test_a_moved_slot_is_followed(tmp_path: Path) -> None:
         assert isinstance(client, ClusterClient)
         await client.execute("k", "SET", "k", "1")
         await client.execute("h{k}", "HSET", "h{k}", "a", "1", "b", "2")
-        async with _half_moved(nodes[:3], "k", ["k", "h{k}"]) as target:
+        async with half_moved(nodes[:3], "k", ["k", "h{k}"]) as target:
             # The old owner answers ASK for these keys.
             settled = client.standing("k")
             assert await client.execute("k", "GET", "k") == b"1"
@@ -242,7 +244,7 @@ async def test_a_script_waits_until_its_keys_are_on_one_side(tmp_path: Path) -> 
         client = await started(settings(redis_cluster_nodes=str(nodes[0].address), redis_read_timeout=5))
         for key in ("{k}1", "{k}2"):
             await client.execute(key, "SET", key, key)
-        async with _half_moved(nodes[:3], "{k}1", ["{k}2"]):
+        async with half_moved(nodes[:3], "{k}1", ["{k}2"]):
             asked = [
                 asyncio.create_task(client.run(both, ["{k}1", "{k}2"])),
                 asyncio.create_task(client.run_durably(both, ["{k}1", "{k}2"], [], replicas=0, timeout=0.1)),
@@ -260,44 +262,13 @@ async def test_many_that_are_sent_to_an_unknown_shard_at_once_arrive(tmp_path: P
     async with topology.cluster(tmp_path) as nodes:
         client = await started(settings(redis_cluster_nodes=str(nodes[0].address)))
         assert isinstance(client, ClusterClient)
-        owner = await _owner(nodes[:3], "k")
+        owner = await owner_of(nodes[:3], "k")
         other = next(node for node in nodes[:3] if node is not owner)
         # As after a shard was added: the client does not know the owner.
         await client._shards.pop(owner.address).aclose()
         client._owners[key_slot(b"k")] = other.address
         assert await asyncio.gather(*(client.execute("k", "GET", "k") for _ in range(50))) == [None] * 50
         await client.aclose()
-
-
-@contextlib.asynccontextmanager
-async def _half_moved(primaries: list[Node], slot_of: str, keys: list[str]) -> AsyncIterator[Node]:
-    """Begin to move a slot and move some of its keys. Yields the new owner. At the end, move the other keys."""
-    slot = key_slot(slot_of.encode())
-    owner = await _owner(primaries, slot_of)
-    target = next(node for node in primaries if node is not owner)
-    owner_id, target_id = [(await node.call("CLUSTER", "MYID")).decode() for node in (owner, target)]
-
-    async def move(*some: str) -> None:
-        await owner.call("MIGRATE", target.host, target.port, "", 0, 1000, "KEYS", *some)
-
-    await target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", owner_id)
-    await owner.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
-    await move(*keys)
-    yield target
-    if rest := await owner.call("CLUSTER", "GETKEYSINSLOT", slot, 100):
-        await move(*(key.decode() for key in rest))
-    for node in (target, owner, *primaries):
-        await node.call("CLUSTER", "SETSLOT", slot, "NODE", target_id)
-
-
-async def _owner(nodes: list[Node], key: str) -> Node:
-    for node in nodes:
-        try:
-            await node.call("GET", key)
-        except MovedError:
-            continue
-        return node
-    raise AssertionError("nobody owns the key")
 
 
 # TLS and ACL rules, with Debian's Redis: the embedded server has no TLS

@@ -325,7 +325,7 @@ async def test_what_a_script_of_ours_wrote_is_not_read_from_a_copy(node: Node) -
     """Even if the invalidation is lost: over the shared connection, and over the pool's."""
     client = await started(settings(node))
     near = near_of(client)
-    client._multiplexer._link._on_push = None  # type: ignore[union-attr]
+    client._shared.reads._link._on_push = None  # type: ignore[union-attr]
     script = Script.of(INCREASE)
     try:
         for number in range(1, 20):

@@ -10,15 +10,19 @@ from unittest import mock
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from stateroom.backend.agreement import Agreed, Agreement
 from stateroom.backend.dial import Dialer
-from stateroom.backend.sentinel import ASK_TIMEOUT_SECONDS, Answer, SentinelWatcher
+from stateroom.backend.one_sentinel import Answer
+from stateroom.backend.sentinel import Named, SentinelWatcher
 from stateroom.errors import StoreUnavailable
+from stateroom.intervals import ask_timeout
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 from stateroom.settings import Address
 from stateroom.telemetry.metrics import Metrics
 
 from ..patience import at_most
 
+READ_TIMEOUT_SECONDS = 0.2
 OLD, NEW, OTHER = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379), Address("10.0.0.3", 6379)
 
 
@@ -29,6 +33,7 @@ class Talk:
         self.now = 100.0
         self.switches: list[Address] = []
         addresses = [Address("sentinel", number) for number in (1, 2, 3)]
+        self.agreement = Agreement(lease_seconds=LEASE_SECONDS)
         self.watcher = SentinelWatcher(
             addresses,
             "mymaster",
@@ -37,6 +42,7 @@ class Talk:
             lease_seconds=LEASE_SECONDS,
             on_switch=self.switches.append,
             on_update=lambda: None,
+            agreement=self.agreement,
         )
 
     def say(self, *answers: tuple[Address, int] | None) -> None:
@@ -156,7 +162,7 @@ async def watching(*addresses: Address) -> AsyncIterator[SentinelWatcher]:
     watcher = SentinelWatcher(
         addresses,
         "mymaster",
-        Dialer(0.2, 0.2),
+        Dialer(0.2, READ_TIMEOUT_SECONDS),
         Metrics(),
         lease_seconds=LEASE_SECONDS,
         on_switch=lambda _: None,
@@ -174,7 +180,7 @@ async def test_where_most_agree_nobody_waits_for_one_that_hangs() -> None:
     async with watching(*map(address_of, [hung, *good])) as watcher:
         while watcher.primary is None:
             await asyncio.sleep(0)
-        with at_most(ASK_TIMEOUT_SECONDS):
+        with at_most(ask_timeout(LEASE_SECONDS, READ_TIMEOUT_SECONDS)):
             assert await watcher.locate() == OLD
     for server in (*good, hung):
         server.close()
@@ -204,3 +210,60 @@ async def test_while_no_sentinel_answers_the_last_primary_known_is_tried() -> No
         server.close()
         watcher.sentinels[0]._multiplexer.drop(StoreUnavailable("gone"))
         assert await watcher.locate() == OLD
+
+
+def accepted(talk: Talk) -> None:
+    """The workers had agreed on epoch 2 of OLD. Then an administrator accepted Sentinels that begin at 0 again."""
+    talk.agreement.has_database = True
+    talk.agreement.read(Agreed(0, 2, str(OLD)), talk.now)
+    talk.agreement.read(Agreed(1, 0, str(OLD)), talk.now)
+
+
+def test_a_sentinel_that_was_not_rebuilt_does_not_lead_back_to_what_was_overruled(talk: Talk) -> None:
+    accepted(talk)
+    agree(talk, (OLD, 0), (OLD, 0), (OLD, 2))
+    assert talk.agreement.wanted is None
+    agree(talk, (OLD, 2), (OLD, 2), (OLD, 2))
+    assert talk.agreement.wanted is None
+
+
+def test_rebuilt_sentinels_may_reach_the_number_that_was_overruled(talk: Talk) -> None:
+    accepted(talk)
+    agree(talk, (OLD, 0), (OLD, 0), (OLD, 0))
+    agree(talk, (NEW, 1), (NEW, 1), (NEW, 1))
+    assert talk.agreement.wanted == Agreed(1, 1, str(NEW))
+    agree(talk, (OLD, 2), (OLD, 2), (OLD, 2))
+    assert talk.agreement.wanted == Agreed(1, 2, str(OLD))
+
+
+async def test_closing_ends_an_examination_that_swallows_the_cancellation() -> None:
+    """redis-py may swallow a cancellation that comes while it connects. Shutdown must not wait for ever then."""
+    begun = asyncio.Event()
+
+    async def examine(_primary: Address) -> None:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        raise RedisConnectionError("no connection")
+
+    watcher = SentinelWatcher(
+        [],
+        "mymaster",
+        Dialer(1, 1),
+        Metrics(),
+        lease_seconds=LEASE_SECONDS,
+        on_switch=lambda _primary: None,
+        on_update=lambda: None,
+        examine=examine,
+    )
+    watcher.rebuilt = Named(0, NEW)
+    watcher._is_examination_due.set()
+    await watcher.start()
+    await begun.wait()
+    closing = asyncio.create_task(watcher.aclose())
+    await asyncio.wait({closing}, timeout=10)
+    has_ended = closing.done()
+    while not closing.done():
+        closing.cancel()
+        await asyncio.wait({closing}, timeout=1)
+    assert has_ended

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Request, expect
 from stateroom.drills.node import until
 
 from .conftest import Place
-from .people import person
+from .people import Person, person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -25,6 +25,11 @@ def hung(place: Place) -> Iterator[None]:
         place.node.resume()
 
 
+async def says_unavailable(person: Person) -> bool:
+    metrics = await person.page.request.get(f"{person.url}/metrics")
+    return "\nstateroom_redis_circuit_state 0.0\n" not in await metrics.text()
+
+
 async def test_a_banner_while_redis_hangs_and_none_after(browser: Browser, place: Place) -> None:
     async with person(browser, place.url) as ada, person(browser, place.url) as visitor:
         await ada.register("banner@example.com")
@@ -34,6 +39,7 @@ async def test_a_banner_while_redis_hangs_and_none_after(browser: Browser, place
             await ada.open("/account")
             await expect(banner).to_be_visible()
             assert "We can't show your devices right now" in await ada.text()
+            await until(lambda: says_unavailable(visitor), "the service has given up two connections")
             await visitor.open("/login")
             await expect(visitor.page.locator("#degraded")).to_be_visible()
             await ada.look("account-degraded")

@@ -86,6 +86,7 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
         (["flush", "kill-primary", "--picture", "drill.svg"], "--picture draws one scenario, not 2; give one"),
         (["--picture", "drill.svg"], "for example kill-primary"),
         (["--compose", "--picture", "drill.svg"], "--picture works only without --compose"),
+        (["flush", "--slowest", "5"], "--slowest works only with --compose"),
     ],
 )
 def test_what_cannot_be_played_is_one_line(tmp_path: Path, words: list[str], says: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from stateroom.database import Database
-from stateroom.doctor.database import DatabaseFindings, judge_fleet, look_at_database
+from stateroom.doctor.database import DatabaseFindings, _failover, judge_fleet, look_at_database
 from stateroom.doctor.findings import Finding, Level
 from stateroom.drills.postgres import Postgres
 from stateroom.sessions.journal.sql import Journal
@@ -75,6 +75,12 @@ async def test_what_makes_a_commit_less_than_durable_is_found(make: Any, postgre
     finding = await only(settings, "database-durability")
     assert finding.level is Level.WARNING
     assert finding.what.startswith("synchronous_commit, fsync and full_page_writes are off")
+
+
+@pytest.mark.parametrize(("standbys", "synchronous", "is_found"), [(0, "", False), (1, "", True), (2, "ANY 1 (*)", False)])
+def test_standbys_that_may_lack_the_last_commits_are_found(standbys: int, synchronous: str, *, is_found: bool) -> None:
+    findings = list(_failover({"standbys": standbys, "synchronous": synchronous}))
+    assert [finding.check for finding in findings] == ["database-asynchronous"] * is_found
 
 
 async def test_rights_that_its_user_lacks_are_found(make: Any, postgres: Postgres) -> None:

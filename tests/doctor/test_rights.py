@@ -1,35 +1,63 @@
-"""The doctor asks about exactly the shipped rights, and asking runs no command."""
+"""The doctor asks about exactly the shipped rights, and asking changes nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from redis.exceptions import ResponseError
+import pytest
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from stateroom.doctor.findings import Level
-from stateroom.doctor.rights import judge_rights, name_of, needed, question
+from stateroom.doctor.rights import Needs, judge_rights, name_of
 
 from ..servers import Servers
+from .facts import settings
 
 ROOT = Path(__file__).parents[2]
+EVERYTHING = {"redis_db": 3, "redis_write_replicas": 1, "session_cache_max_age": 5}
+PLAIN = Needs.of(settings(redis_write_replicas=0), is_cluster=False)
 
 
 def test_what_is_asked_about_is_what_the_shipped_user_has() -> None:
     [line] = [line for line in (ROOT / "deploy" / "users.acl").read_text().splitlines() if line.startswith("user stateroom ")]
     shipped = {word[1:] for word in line.split() if word.startswith("+")}
-    asked = {name_of(call).lower() for call in needed("session", is_cluster=True, has_near_cache=True)}
-    assert asked | {"eval"} == shipped
+    needs = Needs.of(settings(**EVERYTHING), is_cluster=True)
+    asked = {name_of(call).lower() for call in needs.calls}
+    assert asked | {"eval", "info"} == shipped
 
 
-async def test_asking_runs_none_of_them(servers: Servers) -> None:
+async def test_asking_changes_nothing(servers: Servers) -> None:
+    needs = Needs.of(settings(**EVERYTHING), is_cluster=False)
     for node in (servers.valkey, servers.redis):
-        calls = needed("rights", is_cluster=False, has_near_cache=True)
         before = await node.call("DBSIZE")
-        assert await node.call(*(str(word) for word in question(calls))) == [1] * len(calls)
+        assert await node.call(*(str(word) for word in needs.question)) == [1] * len(needs.calls)
+        for call in needs.trials:
+            if call[0] == "EVALSHA":
+                with pytest.raises(NoScriptError):
+                    await node.call(*call)
+            else:
+                await node.call(*call)
         assert await node.call("DBSIZE") == before
 
 
 def test_a_server_that_has_no_such_question_is_unseen_and_no_fault() -> None:
-    [finding] = judge_rights("Server a:1", "app", "session", [], ResponseError("Script attempted to access nonexistent global"))
+    error = ResponseError("Script attempted to access nonexistent global")
+    [finding] = judge_rights("Server a:1", "app", PLAIN, error, [b"OK"] * len(PLAIN.trials))
     assert finding.level is Level.UNSEEN
     assert "ACL GETUSER app " in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("reply", "what"),
+    [
+        (NoPermissionError("User app has no permissions to run the 'role' command"), "user app may not run ROLE"),
+        (ResponseError("unknown command 'ROLE', with args beginning with: "), "it does not have ROLE"),
+        (ResponseError("unsupported command 'role'"), "it does not have ROLE"),
+    ],
+)
+def test_a_command_that_only_a_proxy_refuses_is_found_by_trying_it(reply: Exception, what: str) -> None:
+    tried: list[Any] = [reply if call == ("ROLE",) else b"OK" for call in PLAIN.trials]
+    [finding] = judge_rights("Server a:1", "app", PLAIN, [1] * len(PLAIN.calls), tried)
+    assert finding.level is Level.FAULT
+    assert what in finding.what

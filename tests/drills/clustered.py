@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -60,8 +61,7 @@ async def clustered(folder: Path) -> AsyncIterator[Clustered]:
         workers = [Worker(folder / f"worker-{number}", "127.0.0.1", environment) for number in range(WORKERS)]
         for worker in workers:
             exits.push_async_callback(worker.stop)
-        for worker in workers:  # One after the other, because the first creates the schema.
-            await worker.start()
+        await asyncio.gather(*(worker.start() for worker in workers))
         made = Clustered(nodes, workers)
         await made.settled()
         yield made

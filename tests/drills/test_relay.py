@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
 from stateroom.drills.ports import LOOPBACK, free_port
-from stateroom.drills.relay import Relay
+from stateroom.drills.relay import CHUNK_BYTES, Relay
 from stateroom.settings import Address
 
 HERE, THERE = "127.0.0.1", "127.0.4.1"
 
 
-@pytest.fixture
-async def relay() -> AsyncIterator[Relay]:
-    """A relay in front of a server that echoes everything."""
+@contextlib.asynccontextmanager
+async def echoing() -> AsyncIterator[Address]:
+    """A server that echoes everything."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1024):
@@ -24,10 +25,15 @@ async def relay() -> AsyncIterator[Relay]:
         writer.close()
 
     server = await asyncio.start_server(echo, LOOPBACK, 0)
-    target = Address(LOOPBACK, server.sockets[0].getsockname()[1])
-    async with Relay(Address(LOOPBACK, free_port()), target) as made:
-        yield made
+    yield Address(LOOPBACK, server.sockets[0].getsockname()[1])
     server.close()
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    """A relay in front of a server that echoes everything."""
+    async with echoing() as target, Relay(Address(LOOPBACK, free_port()), target) as made:
+        yield made
 
 
 async def connect(relay: Relay, source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -102,3 +108,21 @@ async def test_where_nobody_listens_callers_are_turned_away() -> None:
     async with Relay(Address(LOOPBACK, free_port()), Address(LOOPBACK, free_port())) as relay:
         reader, _ = await connect(relay, HERE)
         assert await is_over(reader)
+
+
+async def test_a_long_link_delays_each_message_and_keeps_order_and_bandwidth() -> None:
+    round_trip = 0.2
+    async with echoing() as target, Relay(Address(LOOPBACK, free_port()), target, round_trip=round_trip) as relay:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        reader, writer = await connect(relay, HERE)
+        writer.write(b"0")
+        assert await reader.readexactly(1) == b"0"
+        assert loop.time() - began >= 2 * round_trip, "one round trip to connect, and one for the reply"
+        began = loop.time()
+        text = b"".join(b"%8d" % number for number in range(500_000))
+        writer.write(text)
+        assert await reader.readexactly(len(text)) == text
+        took = loop.time() - began
+        assert round_trip <= took < len(text) / CHUNK_BYTES * round_trip / 2, "chunks are under way at the same time"
+        writer.close()

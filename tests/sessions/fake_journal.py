@@ -7,13 +7,14 @@ import copy
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal.interface import EpochChange, LookedUp, Reading, Successors
-from stateroom.sessions.model.deployment import Current, Deployment, DeploymentRow
+from stateroom.sessions.journal.sql import NOTES_PER_LIFETIME
+from stateroom.sessions.model.deployment import Current, Deployment, DeploymentRow, SentinelRow
 from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
+from stateroom.sessions.model.rows import CLOCK, REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 
 from .virtual import Host, on_host
 
@@ -47,6 +48,22 @@ class Table(Host):
         """From when on the row of this end is kept for the longest lifetime."""
         return max(self.now_ms(), ended_at)
 
+    def needed_until(self, kept_from: int) -> int:
+        """When a row is due that is kept from then on."""
+        return max([kept_from + self.longest_ms, self.sealed_until()])
+
+    def sealed_until(self) -> int:
+        """When the last value is too old that was sealed before a clock was set back."""
+        return max((row.expires_at for row in self.rows.values() if row.reason == CLOCK), default=0)
+
+    def not_before(self) -> int:
+        return max((row.ended_at for row in self.rows.values() if row.reason == CLOCK), default=0)
+
+    def note_clock(self, not_before: int, *, kept_from: int) -> None:
+        """Commit a row about clocks."""
+        row = self.number("", None, None, CLOCK, ended_at=not_before)
+        self.show(row._replace(expires_at=self.needed_until(max(self.now_ms(), kept_from))))
+
     def number(
         self,
         user: str,
@@ -60,7 +77,7 @@ class Table(Host):
     ) -> Row:
         """A row that nobody sees yet."""
         self.last_seq += 1
-        expires_at = TO_THE_LAST if epoch is not None else self.kept_from(ended_at) + self.longest_ms
+        expires_at = TO_THE_LAST if epoch is not None else self.needed_until(self.kept_from(ended_at))
         nonce = secrets.token_hex(8)
         return Row(self.last_seq, user, handle, generation, reason, ended_at, expires_at, successor, nonce, epoch)
 
@@ -203,7 +220,7 @@ class FakeJournal:
             await self._commit(table, [table.number("", None, None, reason, after, before, ended_at=ended_at)])
         return EpochChange(before, after)
 
-    async def recommit(self, rows: Sequence[Row]) -> int:
+    async def recommit(self, rows: Sequence[Row], sentinels: SentinelRow) -> int:
         table = await self._ask()
         async with table.turns[""]:
             lacking: list[Row] = []
@@ -215,6 +232,8 @@ class FakeJournal:
                 table.take_effect(row)
             word = table.deployment.restored or secrets.token_hex(8)
             table.deployment = table.deployment._replace(restored=word)
+            if table.deployment.sentinels.is_before(sentinels):
+                table.deployment = table.deployment._replace(sentinels=sentinels)
         return len(lacking)
 
     async def lacks(self, rows: Sequence[Row]) -> bool:
@@ -268,6 +287,26 @@ class FakeJournal:
         table.deployment = known._replace(lease_ms=lease, name=name if known.name is None else known.name)
         return table.deployment
 
+    async def raise_sentinels(self, to: SentinelRow) -> SentinelRow:
+        def is_lower(now: SentinelRow) -> bool:
+            return now.base == to.base and now.epoch < to.epoch
+
+        return await self._change_sentinels(to, is_lower)
+
+    async def accept_sentinels(self, seen: SentinelRow, *, epoch: int, primary: str) -> SentinelRow:
+        def is_seen(now: SentinelRow) -> bool:
+            return now[:2] == seen[:2]
+
+        return await self._change_sentinels(SentinelRow(seen.base + 1, epoch, primary), is_seen)
+
+    async def _change_sentinels(self, to: SentinelRow, may: Callable[[SentinelRow], bool]) -> SentinelRow:
+        table = await self._ask()
+        async with table.turns[""]:
+            await self._commit(table, [])
+            if may(table.deployment.sentinels):
+                table.deployment = table.deployment._replace(sentinels=to)
+            return table.deployment.sentinels
+
     async def clear_restored(self, *, seen: str) -> None:
         table = await self._ask()
         if table.deployment.restored == seen:
@@ -277,9 +316,17 @@ class FakeJournal:
         table = await self._ask()
         newest = max(table.rows, default=0)
         due = [row.seq for row in table.in_order() if row.expires_at < due_at and row.seq < newest][:limit]
+        ended_at = max((table.rows[seq].ended_at for seq in due), default=0)
+        if ended_at > table.not_before():
+            table.note_clock(ended_at + table.longest_ms // NOTES_PER_LIFETIME, kept_from=0)
         for seq in due:
             del table.rows[seq]
         return len(due)
+
+    async def note_set_back(self, not_before: int, *, sealed_until: int) -> None:
+        table = await self._ask()
+        if not_before > table.not_before():
+            table.note_clock(not_before, kept_from=sealed_until)
 
     async def now_ms(self) -> int:
         return (await self._ask()).now_ms()
@@ -288,6 +335,8 @@ class FakeJournal:
 def _does_same(row: Row, other: Row) -> bool:
     if row.epoch is not None:
         return other.epoch == row.epoch
+    if row.reason == CLOCK:
+        return other.reason == CLOCK and other.ended_at >= row.ended_at
     if row.handle is not None:
         return (other.user, other.handle) == (row.user, row.handle)
     return other.user == row.user and other.handle is None and (other.generation or 0) >= (row.generation or 0)

@@ -80,12 +80,12 @@ class Worker:
 
     def lose_news(self) -> None:
         """What the server tells gets lost: nothing but the worker's own doing ends a copy."""
-        link = self.manager._parts.client._multiplexer._link  # type: ignore[attr-defined]
+        link = self.manager._parts.client._shared.reads._link  # type: ignore[attr-defined]
         link._on_push = None
 
     def watch(self) -> None:
         """Have `heard` set by news of a session."""
-        link = self.manager._parts.client._multiplexer._link  # type: ignore[attr-defined]
+        link = self.manager._parts.client._shared.reads._link  # type: ignore[attr-defined]
         hear = link._on_push
 
         def hear_and_tell(push: list[Any]) -> None:

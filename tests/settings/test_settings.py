@@ -286,6 +286,20 @@ def test_contradictions_are_told(values: dict[str, Any], words: str) -> None:
     assert SECRET not in line
 
 
+@pytest.mark.parametrize("password", ["hu#sh", "hu/sh", "hu?sh", "hu[sh", "hu]sh", "12/sh", "12?sh", "12#sh", "h@u#sh"])
+@pytest.mark.parametrize("user", ["user", ""])
+def test_a_raw_special_character_in_the_url_gets_the_hint_to_encode_it(user: str, password: str) -> None:
+    line = refused(redis_url=f"redis://{user}:{password}@redis.example.com:6379/1")
+    assert line.startswith("REDIS_URL: its user or password seems to have a special character; percent-encode")
+    assert "REDIS_PASSWORD" in line
+    assert password not in line
+
+
+@pytest.mark.parametrize("url", ["redis://redis:6379/x", "redis://redis:port/0", "redis://u:p%23@redis?x=1", "redis://u:p@redis/a"])
+def test_other_mistakes_in_the_url_get_no_such_hint(url: str) -> None:
+    assert "percent-encode" not in refused(redis_url=url)
+
+
 def test_the_word_none_for_no_database_counts_in_any_case() -> None:
     assert not Settings(database_url="None").has_database
     assert Settings(database_url="sqlite:///x.db").has_database

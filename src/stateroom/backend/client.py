@@ -1,9 +1,9 @@
 """The calls to Redis that sessions need, as one small protocol. `clients.py` makes the implementations.
 
-There are two ways to a server. `execute` and `run` share one connection per primary. It is for short commands of many
-callers, and all commands of one loop tick leave in one write. `pipeline` borrows a connection from the pool. It is for
-commands that block or take long (WAIT, SCAN), and for a script with a WAIT behind it, because WAIT counts only the
-writes of its own connection (https://valkey.io/commands/wait/).
+There are two ways to a server. `execute` and `run` use shared connections: one for reads and one for writes per primary.
+They are for short commands of many callers, and all commands of one loop tick leave in one write. `pipeline` borrows a
+connection from the pool. It is for commands that block or take long (WAIT, SCAN), and for a script with a WAIT behind it,
+because WAIT counts only the writes of its own connection (https://valkey.io/commands/wait/).
 
 A fault of the store is raised as `StoreUnavailable`. A script's own error is raised as redis-py's `ResponseError`.
 """
@@ -28,18 +28,23 @@ Command: TypeAlias = Sequence[Argument]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua script and its SHA-1. A server that has run the script once finds it again by its SHA-1."""
+    """A Lua script and its SHA-1. A server that has run the script once finds it again by its SHA-1.
+
+    `may_repeat`: if its connection is lost before the reply, the script is sent once more, with the same arguments. It must
+    do no harm when it runs twice. Other scripts are sent again only if no byte of them was sent.
+    """
 
     source: str
     sha1: str
+    may_repeat: bool = False
 
     @classmethod
-    def of(cls, source: str) -> Script:
+    def of(cls, source: str, *, may_repeat: bool = False) -> Script:
         """Make a script of its source."""
-        return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+        return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(), may_repeat)
 
     @classmethod
-    def read(cls, package: str, name: str, *, shared: Sequence[str] = ()) -> Script:
+    def read(cls, package: str, name: str, *, shared: Sequence[str] = (), may_repeat: bool = False) -> Script:
         """Read `name.lua` of `package`, and put the `shared` files that it calls in front of it. A `#!` line stays first."""
         folder = resources.files(package)
         body = (folder / f"{name}.lua").read_text(encoding="utf-8")
@@ -48,7 +53,7 @@ class Script:
             flags, _, body = body.partition("\n")
             flags += "\n"
         parts = [(folder / f"{each}.lua").read_text(encoding="utf-8") for each in shared]
-        return cls.of(flags + "\n".join([*parts, body]))
+        return cls.of(flags + "\n".join([*parts, body]), may_repeat=may_repeat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class PoolFigures:
     """Connections and waiting callers at this moment. In a Cluster these are sums over all shards.
 
     `idle`, `in_use`, `maximum`: connections of the pool. `pending`: callers that wait for one of them.
-    `shared_pending`: commands on the shared connection that have no reply yet.
+    `shared_pending`: commands on the shared connections that have no reply yet.
     `circuit`: the state of the breaker, with the values of `stateroom_redis_circuit_state`. In a Cluster: the worst one.
     """
 
@@ -81,15 +86,15 @@ class RedisClient(Protocol):
         """Fail the calls that wait, close every connection, end every task."""
 
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
-        """Send one short command over the shared connection of the server that holds `key`. Await the result for the reply.
+        """Send one short command over a shared connection of the server that holds `key`. Await the result for the reply.
 
-        Raises `StoreUnavailable`.
+        If the connection is lost before the reply, a read is sent once more, and a write is not. Raises `StoreUnavailable`.
         """
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
-        """Run one script over the shared connection of the server that holds `keys`. All keys are in one Cluster slot.
+        """Run one script over the shared connection for writes of the server that holds `keys`. All keys are in one Cluster slot.
 
-        If the server does not know the script yet, as after a promotion, its source is sent.
+        If the server does not know the script yet, as after a promotion, its source is sent. See `Script.may_repeat`.
         Raises `StoreUnavailable`, and `redis.exceptions.ResponseError` for the script's own error.
         """
 
@@ -105,7 +110,8 @@ class RedisClient(Protocol):
     ) -> tuple[Any, int]:
         """Run a script and `WAIT replicas timeout` in one pipeline. `timeout` is in seconds.
 
-        Returns the script's reply, and how many replicas confirmed the write in time. Raises as `run`.
+        Returns the script's reply, and how many replicas are known to have the write in time. That is 0 if the script was
+        sent twice, or if no pooled connection could be made and so no WAIT was sent. Raises as `run`.
         """
 
     def shards(self) -> Sequence[str]:

@@ -10,20 +10,17 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..errors import SettingsError
 from .cluster import ClusterClient
 from .dial import Dialer, LiveDialer
 from .embedded import embedded_client
 from .plain import PlainClient, warn_of_no_invalidations
-from .sentinel import SentinelWatcher
+from .sentinel_client import SentinelClient
 from .server import ServerClient
 
 if TYPE_CHECKING:
-    from redis.asyncio.connection import AbstractConnection
-
-    from ..settings import Address, Settings, SettingsFiles
+    from ..settings import Settings, SettingsFiles
     from ..telemetry.metrics import Metrics
     from .client import ClientFactory, RedisClient
 
@@ -74,46 +71,3 @@ def _check_interface(made: Any) -> None:
             "client_factory returned a client with decode_responses=True, which would lose every session; "
             "leave decode_responses out, in the URL and the connection pool too"
         )
-
-
-class SentinelClient(ServerClient):
-    """`RedisClient` of the primary that the Sentinels name. It follows a failover by itself."""
-
-    def __init__(self, settings: Settings, metrics: Metrics, files: SettingsFiles | None = None) -> None:
-        self._servers = LiveDialer(Dialer.to_servers, "redis_", settings, files)
-        super().__init__(self._open, settings, metrics)
-        self.watcher = SentinelWatcher(
-            settings.redis_sentinels,
-            settings.redis_master_name,
-            LiveDialer(Dialer.to_sentinels, "redis_sentinel_", settings, files),
-            metrics,
-            lease_seconds=settings.journal_lease,
-            on_switch=self._switch,
-            on_update=self._extend_belief,
-        )
-
-    async def start(self) -> None:
-        await self.watcher.start()
-        await super().start()
-
-    async def aclose(self) -> None:
-        await self.watcher.aclose()
-        await super().aclose()
-
-    async def _open(self) -> AbstractConnection:
-        primary = await self.watcher.locate()
-        connection = await self._servers.dial(primary, must_be_primary=True)
-        if self.watcher.primary != primary:  # the Sentinels named another one while we connected
-            await connection.disconnect(nowait=True)
-            raise RedisConnectionError(f"{primary} is not the primary any more")
-        return connection
-
-    def _connected(self) -> None:
-        self._standing.connected(self.watcher.believed_until)
-
-    def _extend_belief(self) -> None:
-        if self.is_connected:
-            self._standing.believed_until = self.watcher.believed_until
-
-    def _switch(self, primary: Address) -> None:
-        self.drop(f"{primary} is the primary now")

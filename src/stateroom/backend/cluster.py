@@ -7,6 +7,7 @@ Redirections (https://valkey.io/topics/cluster-spec/):
 - TRYAGAIN: the keys of a script are on both servers. The client asks again until they are on one.
 
 While a slot is being moved its store is not settled, because another server may reply than the one that was asked.
+Which owners to believe is in `slot_map.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from ..errors import SettingsError, StoreUnavailable
 from ..logs import get_logger
@@ -28,48 +28,52 @@ from ..settings import Address
 from ..telemetry.loops import keep_going
 from .budget import seconds_left
 from .client import PoolFigures
+from .diagnosis import stops_startup
+from .dial import Dialer
 from .faults import as_store_fault
 from .server import ServerClient
+from .shard_keys import shard_keys
+from .slot_views import SLOT_COUNT, covered, endpoint
+from .slot_watch import SlotWatch
 from .standing import UNKNOWN, Standing
 
 if TYPE_CHECKING:
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, Script
-    from .dial import Dialer, LiveDialer
+    from .dial import LiveDialer
+    from .slot_questions import Answer
 
 log = get_logger(__name__)
 
-SLOT_COUNT = 16384
 REFRESH_SECONDS = 5.0
+UNSURE_REFRESH_SECONDS = 1.0
+"""After how long a primary is asked again that says that the Cluster has failed."""
 REFRESH_PAUSE_SECONDS = 0.2
 MAX_REDIRECTIONS = 5
 TRY_AGAIN_SECONDS = 0.01
 _HALF_MOVED = "non local key"
 """Part of a script's error if it reads an undeclared key that is already on the other server."""
 
-assert REFRESH_PAUSE_SECONDS < REFRESH_SECONDS, "the slots would be read less often than REFRESH_SECONDS says"
+assert REFRESH_PAUSE_SECONDS < UNSURE_REFRESH_SECONDS < REFRESH_SECONDS, (
+    "the slots would be read less often than REFRESH_SECONDS says"
+)
 
 T = TypeVar("T")
-
-
-@functools.cache
-def _slots_of_numbers() -> tuple[int, ...]:
-    """The slots of the keys "0", "1", "2", …"""
-    return tuple(key_slot(str(number).encode()) for number in range(SLOT_COUNT))
 
 
 class ClusterClient:
     """`RedisClient` of a Cluster."""
 
     def __init__(self, start_nodes: Sequence[Address], dialer: Dialer | LiveDialer, settings: Settings, metrics: Metrics) -> None:
-        self._start_nodes = tuple(start_nodes)
         self._dialer = dialer
         self._settings = settings
         self._metrics = metrics
         # One started client for each address: every primary of the last refresh, and every server that we were sent to.
         self._shards: dict[Address, ServerClient] = {}
-        # Slot -> its primary; None until it is known. len(_owners) == SLOT_COUNT.
+        self._watch = SlotWatch(start_nodes, dialer, settings.redis_read_timeout)
+        # `_watch.ranges` by slot, with what redirections told since. Slot -> its primary; None until it is known.
+        # len(_owners) == SLOT_COUNT.
         # An owner without a client in `_shards` has left the Cluster: the slot counts as unknown.
         self._owners: list[Address | None] = [None] * SLOT_COUNT
         # Slots that were seen to be moved since the last refresh: 0 <= slot < SLOT_COUNT.
@@ -77,7 +81,7 @@ class ClusterClient:
         # Clients that the last refresh took out of `_shards`. The next refresh closes them.
         self._leaving: list[ServerClient] = []
         # Held while a client is started, so that there is one for each address.
-        self._opening = asyncio.Lock()
+        self._opening: dict[Address, asyncio.Lock] = {}
         # Set while the map may be wrong. It makes the refresh start at once.
         self._stale = asyncio.Event()
         # None until `start` has read the slots once.
@@ -86,7 +90,12 @@ class ClusterClient:
         self._is_closed = False
 
     async def start(self) -> None:
-        await self._refresh()
+        answers = await self._refresh()
+        if not self._watch.ranges:
+            dialer = Dialer.to_servers(self._settings)
+            for error in answers.values():
+                if isinstance(error, Exception) and (line := stops_startup(error, dialer)) is not None:
+                    raise SettingsError(line) from error
         topology = keep_going(self._keep_refreshing, "cluster topology", self._metrics)
         self._task = asyncio.create_task(topology, name="stateroom cluster topology")
 
@@ -96,6 +105,7 @@ class ClusterClient:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        await self._watch.aclose()
         await asyncio.gather(*(shard.aclose() for shard in [*self._shards.values(), *self._leaving]))
 
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
@@ -108,7 +118,7 @@ class ClusterClient:
         )
 
     async def pipeline(self, key: str, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
-        return await self._on_owner(key, lambda shard: shard.pipeline(key, commands, timeout=timeout))
+        return await self._on_owner(self._owner(key), lambda shard: shard.pipeline(key, commands, timeout=timeout))
 
     async def run_durably(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, replicas: int, timeout: float
@@ -132,7 +142,9 @@ class ClusterClient:
         slot = key_slot(key.encode())
         owner = self._owners[slot]
         shard = self._shards.get(owner) if owner is not None else None
-        return UNKNOWN if shard is None or slot in self._moving else shard.standing(key)
+        if shard is None or slot in self._moving or (self._watch.unsure and owner in self._watch.unsure):
+            return UNKNOWN
+        return shard.standing(key)
 
     @property
     def is_available(self) -> bool:
@@ -148,16 +160,18 @@ class ClusterClient:
     ) -> T:
         """Call the owner of a key, and follow the Cluster's redirections. `ask` is called for an ASK redirection."""
         until = time.monotonic() + seconds_left(self._settings.redis_read_timeout)
-        moves, sent_to = 0, None
+        moves = 0
+        sent_to: Address | None = None
         while moves < MAX_REDIRECTIONS:
+            asked = sent_to or self._owner(key)
             try:
-                return await (self._on_owner(key, call) if sent_to is None else ask(sent_to))
+                return await (self._on_owner(asked, call) if sent_to is None else ask(await self._shard(sent_to)))
             except MovedError as moved:  # before AskError, its base
-                await self._learn(moved)
+                await self._learn(moved, self._redirected(moved, asked))
                 moves, sent_to = moves + 1, None
             except AskError as redirected:
                 self._doubt(key)
-                sent_to = await self._shard(Address(redirected.host, redirected.port))
+                sent_to = self._redirected(redirected, asked)
             except ResponseError as error:
                 if not isinstance(error, TryAgainError) and _HALF_MOVED not in str(error):
                     raise
@@ -167,6 +181,18 @@ class ClusterClient:
             if time.monotonic() > until:
                 break
         raise StoreUnavailable("the Cluster is still moving the slot of this key", kind="timeout")
+
+    def _owner(self, key: str) -> Address | None:
+        return self._owners[key_slot(key.encode())]
+
+    def _redirected(self, error: AskError, asked: Address | None) -> Address:
+        """Where a redirection sends us. `asked`: who sent it. Raises `StoreUnavailable` if that node has no address."""
+        assert asked is not None, "a redirection came from nobody"
+        address = endpoint(error.host, error.port, asked)
+        if address is None:
+            self._stale.set()
+            raise StoreUnavailable(f"{asked} names a node of the Cluster without an address ({error})")
+        return address
 
     def _doubt(self, key: str) -> None:
         """The key's slot is being moved: each of its keys is on one of two shards."""
@@ -185,8 +211,7 @@ class ClusterClient:
                 raise as_store_fault(reply) or reply
         return replies
 
-    async def _on_owner(self, key: str, call: Callable[[ServerClient], Awaitable[T]]) -> T:
-        owner = self._owners[key_slot(key.encode())]
+    async def _on_owner(self, owner: Address | None, call: Callable[[ServerClient], Awaitable[T]]) -> T:
         shard = self._shards.get(owner) if owner is not None else None
         if shard is None:
             self._stale.set()
@@ -197,8 +222,7 @@ class ClusterClient:
             self._stale.set()
             raise
 
-    async def _learn(self, moved: MovedError) -> None:
-        address = Address(moved.host, moved.port)
+    async def _learn(self, moved: MovedError, address: Address) -> None:
         await self._shard(address)
         self._owners[moved.slot_id] = address
         self._moving.discard(moved.slot_id)
@@ -207,7 +231,7 @@ class ClusterClient:
     async def _shard(self, address: Address) -> ServerClient:
         """The started client of this server. Many callers may ask for it at the same time."""
         if address not in self._shards:
-            async with self._opening:
+            async with self._opening.setdefault(address, asyncio.Lock()):
                 if address not in self._shards:
                     shard = ServerClient(lambda: self._dialer.dial(address, must_be_primary=True), self._settings, self._metrics)
                     await self._start(shard, address)
@@ -233,57 +257,36 @@ class ClusterClient:
     async def _keep_refreshing(self) -> None:
         while not self._is_closed:  # redis-py may swallow a cancellation that comes while it connects
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REFRESH_SECONDS):
+                async with asyncio.timeout(UNSURE_REFRESH_SECONDS if self._watch.unsure else REFRESH_SECONDS):
                     await self._stale.wait()
             self._stale.clear()  # before the refresh: a fault during the refresh must start another one
             await self._refresh()
             await asyncio.sleep(REFRESH_PAUSE_SECONDS)
 
-    async def _refresh(self) -> None:
-        """Read which primary holds which slots, from the first node that answers."""
-        causes = []
-        for address in dict.fromkeys([*self._shards, *self._start_nodes]):
-            try:
-                ranges = await self._ask(address)
-            except (RedisError, OSError, TimeoutError) as error:
-                causes.append(f"{address}: {str(error) or type(error).__name__}")
-                continue
-            await self._update_slots(ranges)
-            return
-        log.warning("cluster_unreachable", causes="; ".join(causes))
+    async def _refresh(self) -> dict[Address, Answer]:
+        answers = await self._watch.ask(self._shards)
+        await self._follow_map()
+        return answers
 
-    async def _ask(self, address: Address) -> list[tuple[int, int, Address]]:
-        connection = await self._dialer.dial(address)
-        try:
-            await connection.send_command("CLUSTER", "SLOTS", check_health=False)
-            reply: list[Any] = await connection.read_response()
-        finally:
-            await connection.disconnect(nowait=True)
-        # An empty host means the node that was asked.
-        return [
-            (int(low), int(high), Address((node[0] or b"").decode() or address.host, int(node[1]))) for low, high, node, *_ in reply
-        ]
+    async def _follow_map(self) -> None:
+        """Have a client for each owner that is believed, and no other."""
+        ranges = self._watch.ranges
+        primaries = {each.primary for each in ranges}
 
-    async def _update_slots(self, ranges: list[tuple[int, int, Address]]) -> None:
-        primaries = {primary for _, _, primary in ranges}
-        for primary in primaries:
+        async def follow(primary: Address) -> None:
             await self._shard(primary)
-        for low, high, primary in ranges:
-            self._owners[low : high + 1] = [primary] * (high - low + 1)
+            for each in ranges:
+                if each.primary == primary:
+                    self._owners[each.low : each.high + 1] = [primary] * (each.high - each.low + 1)
+
+        await asyncio.gather(*(follow(primary) for primary in primaries))  # one that hangs delays only its own slots
         self._moving.clear()  # a call that still finds a slot half moved adds it again
         # A server that was asked a moment ago may still answer. The next refresh closes its client.
         for left in self._leaving:
             await left.aclose()
+        if covered(ranges) < SLOT_COUNT:  # redirections may have told more
+            primaries.update(owner for owner in self._owners if owner is not None)
         self._leaving = [self._shards.pop(gone) for gone in set(self._shards) - primaries]
-
-
-def shard_keys(owners: Sequence[Address | None], count: int) -> dict[Address, str]:
-    """For each of `count` primaries one key that it holds. The key stays the same while the slots do. `owners`: by slot."""
-    keys: dict[Address, str] = {}
-    for number, slot in enumerate(_slots_of_numbers()):
-        owner = owners[slot]
-        if owner is not None:
-            keys.setdefault(owner, str(number))
-        if len(keys) == count:
-            break
-    return keys
+        for left in self._leaving:
+            left.standing("").lost()
+        self._opening = {address: lock for address, lock in self._opening.items() if lock.locked()}

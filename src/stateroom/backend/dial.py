@@ -1,27 +1,30 @@
 """Makes a connection to one server: address, credentials, TLS, time-outs.
 
 redis-py connects, but without its retries. By default it retries silently ten times with five seconds each, which would
-turn a short fault into an outage.
+turn a short fault into an outage. The socket is ours (`network/`): a name that DNS does not answer delays no other, and of
+several addresses those that work are used.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import RedisError
 
 from ..errors import SettingsError
-from ..insides.of_redis import ContextConnection
+from ..insides.of_redis import ContextConnection, SocketConnection
+from ..network.sockets import OPENER, SocketOpener
 from ..settings import Address, Settings, SettingsFiles
+from .handshake import explain, refuses_resp3
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -29,10 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS to a server. `server_name`: the name to check in the certificate, if it is not the address."""
+    """TLS to a server. `server_name`: the name to check in the certificate, if it is not the address.
+
+    `has_certificate`: whether we have a client certificate.
+    """
 
     context: ssl.SSLContext
     server_name: str | None = None
+    has_certificate: bool = False
 
     @classmethod
     def of(cls, prefix: str, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None) -> Tls:
@@ -46,12 +53,14 @@ class Tls:
                 f"{prefix}_CA, {prefix}_CERT or {prefix}_KEY cannot be used: {error.strerror or error}; "
                 "name PEM files that belong together"
             ) from None
-        return cls(context, server_name)
+        return cls(context, server_name, cert is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialer:
     """Makes connections with the same credentials, TLS and time-outs. Times are in seconds.
+
+    `prefix`: how the names of its settings begin, REDIS or REDIS_SENTINEL.
 
     `protocol`: the version of RESP. Only version 3 lets the server push messages. Its mappings cost hiredis 2 us more for
     each load of a session.
@@ -66,6 +75,18 @@ class Dialer:
     unix_path: str | None = None
     address: Address | None = None
     protocol: int = 3
+    opener: SocketOpener = field(default=OPENER, repr=False)
+    prefix: Literal["REDIS", "REDIS_SENTINEL"] = "REDIS"
+
+    @property
+    def noun(self) -> str:
+        """What it connects to, in words."""
+        return "server" if self.prefix == "REDIS" else "Sentinel"
+
+    @property
+    def user(self) -> str:
+        """The ACL user that it signs in as."""
+        return self.username or "default"
 
     @classmethod
     def to_servers(cls, settings: Settings) -> Dialer:
@@ -102,6 +123,7 @@ class Dialer:
             settings.redis_sentinel_username,
             _secret(settings.redis_sentinel_password),
             tls=tls,
+            prefix="REDIS_SENTINEL",
         )
 
     async def dial(self, address: Address | None = None, *, must_be_primary: bool = False) -> AbstractConnection:
@@ -111,23 +133,32 @@ class Dialer:
         """
         connection = self._make(address or self.address)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
+            try:
+                await connection.connect()  # type: ignore[no-untyped-call]
+            except RedisError as error:
+                explained = explain(error, self.database)
+                if explained is error:
+                    raise
+                raise explained from error
             if must_be_primary:
                 await self._check_role(connection)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):  # A caller that does not wait any longer says nothing about the server.
+                self._judge(connection, is_good=False)
             await connection.disconnect(nowait=True)
             raise
+        self._judge(connection, is_good=True)
         return connection
+
+    def _judge(self, connection: AbstractConnection, *, is_good: bool) -> None:
+        """Tell which of the host's addresses to begin with next time."""
+        if isinstance(connection, SocketConnection) and connection.address is not None:
+            (self.opener.worked if is_good else self.opener.failed)(connection.host, connection.address)
 
     @staticmethod
     async def _check_role(connection: AbstractConnection) -> None:
         await connection.send_command("ROLE", check_health=False)
-        try:
-            role = await connection.read_response()
-        except NoPermissionError:
-            raise RedisError(
-                "the Redis user of the service may not run ROLE; give it the right +role, as in deploy/users.acl"
-            ) from None
+        role = await connection.read_response()
         if role[0] != b"master":
             raise RedisConnectionError("the server is a replica")
 
@@ -145,16 +176,13 @@ class Dialer:
         if self.unix_path is not None:
             return UnixDomainSocketConnection(path=self.unix_path, **options)
         assert address is not None, "a TCP connection needs an address"
+        options |= {"host": address.host, "port": address.port, "open_socket": self.opener.open}
         if self.tls is not None:
-            return ContextConnection(
-                host=address.host, port=address.port, context=self.tls.context, server_name=self.tls.server_name, **options
-            )
-        return Connection(host=address.host, port=address.port, **options)
+            return ContextConnection(context=self.tls.context, server_name=self.tls.server_name, **options)
+        return SocketConnection(**options)
 
     def _at_url(self, url: str) -> Dialer:
         """This dialer, changed by a `REDIS_URL`. The URL takes precedence over single settings. Raises `SettingsError`."""
-        from dataclasses import replace
-
         parts = urlsplit(url)
         database = self.database
         path = parts.path.strip("/")
@@ -174,7 +202,7 @@ class Dialer:
         )
         if parts.scheme == "unix":
             return replace(dialer, unix_path=unquote(parts.path))
-        return replace(dialer, address=Address(parts.hostname or "localhost", port))
+        return replace(dialer, address=Address(unquote(parts.hostname or "localhost"), port))
 
 
 class LiveDialer:
@@ -191,11 +219,21 @@ class LiveDialer:
     def dial_timeout(self) -> float:
         return self._dialer.dial_timeout
 
+    @property
+    def read_timeout(self) -> float:
+        return self._dialer.read_timeout
+
     async def dial(self, address: Address | None = None, *, must_be_primary: bool = False) -> AbstractConnection:
-        """`Dialer.dial` with the present credentials and certificates."""
+        """`Dialer.dial` with the present credentials and certificates. A server without RESP3 is dialled with RESP2."""
         if self._files is not None:
             self._files.look()
-        return await self._dialer.dial(address, must_be_primary=must_be_primary)
+        dialer = self._dialer
+        try:
+            return await dialer.dial(address, must_be_primary=must_be_primary)
+        except RedisError as error:
+            if dialer.protocol == 2 or not refuses_resp3(error):
+                raise
+            return await replace(dialer, protocol=2).dial(address, must_be_primary=must_be_primary)
 
     def _replace(self, settings: Settings) -> None:
         self._dialer = self._make(settings)

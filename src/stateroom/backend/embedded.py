@@ -224,7 +224,6 @@ class EmbeddedClient(ServerClient):
 
     def __init__(self, server: EmbeddedServer, settings: Settings, metrics: Metrics) -> None:
         self._server = server
-        self._settings = settings
         super().__init__(self._open, settings, metrics)
 
     async def start(self) -> None:
@@ -234,6 +233,9 @@ class EmbeddedClient(ServerClient):
     async def aclose(self) -> None:
         await super().aclose()
         await self._server.stop()
+
+    async def _fix_of(self, error: BaseException) -> str:
+        return f"read {self._settings.state_dir / 'valkey.log'}"
 
     async def _open(self) -> AbstractConnection:
         return await self._server.dialer(self._settings).dial()

@@ -7,10 +7,12 @@ The classes are those of redis-py 8.1 (`redis/exceptions.py`). The codes are the
 from __future__ import annotations
 
 import asyncio
+import re
 
 from redis import exceptions
 
 from ..errors import StoreUnavailable
+from .version import cannot_compile
 
 # The server is not the right primary, or it will not reply for a long time. The connection must be closed.
 _DEAD_CODES = ("READONLY", "MASTERDOWN", "LOADING", "UNKILLABLE", "CLUSTERDOWN", "UNBLOCKED")
@@ -19,6 +21,9 @@ _BUSY_CODE = "BUSY"
 # The server replies, but it accepts no writes now.
 _REFUSING_CODES = ("NOREPLICAS", "MISCONF", "OOM")
 _CREDENTIAL_CODES = ("NOAUTH", "WRONGPASS", "NOPERM")
+# The user may not run a command, or the server does not have it. A script's error about this has no code. Redis and Valkey
+# word it differently (`scriptCall` in their src/script.c).
+_NO_SUCH_RIGHT = re.compile("(?i)unknown (redis )?command|can't run this command|ACL failure in script")
 
 
 def as_store_fault(error: BaseException) -> StoreUnavailable | None:
@@ -60,11 +65,11 @@ def _kind(error: BaseException) -> str | None:
 
 
 def _kind_by_code(code: str, text: str) -> str | None:
-    if code in _CREDENTIAL_CODES:
+    if code in _CREDENTIAL_CODES or _NO_SUCH_RIGHT.search(text):
         return "credentials"
     if code == _BUSY_CODE:
         return "busy"
-    if code in _REFUSING_CODES or "NOREPLICAS" in text or "-OOM" in text or text.startswith("OOM"):
+    if code in _REFUSING_CODES or "NOREPLICAS" in text or "-OOM" in text or text.startswith("OOM") or cannot_compile(text):
         return "refused"
     if code == "READONLY" or "READONLY" in text:
         return "readonly"

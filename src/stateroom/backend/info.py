@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from redis.exceptions import ResponseError
 
 if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
     from .client import RedisClient
 
 
@@ -51,3 +53,15 @@ def parse_info(reply: bytes | str) -> dict[str, str]:
     """The fields of a reply to INFO."""
     text = reply if isinstance(reply, str) else reply.decode()
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
+
+
+async def run_id_of(connection: AbstractConnection) -> str:
+    """The run id of the server behind a new connection: random, and another one after each restart.
+
+    Empty if the user may not run INFO, or a proxy does not know it. Raises redis-py's errors.
+    """
+    await connection.send_command("INFO", "server", check_health=False)
+    try:
+        return parse_info(await connection.read_response()).get("run_id", "")
+    except ResponseError:
+        return ""

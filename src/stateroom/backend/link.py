@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
+from enum import IntEnum
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -33,11 +34,24 @@ ObserveFault: TypeAlias = Callable[[StoreUnavailable], None]
 _NOTHING = object()
 
 
+class Again(IntEnum):
+    """Whether a command whose connection was lost is sent over the next connection.
+
+    `NEVER`: it is for this connection only. `UNSENT`: if no byte of it was written, so that it cannot run twice.
+    `ONCE`: also if it was sent and has no reply. It may run twice, but after that as `UNSENT`.
+    """
+
+    NEVER = 0
+    UNSENT = 1
+    ONCE = 2
+
+
 class Waiting(msgspec.Struct, eq=False):  # made in C: there is one for each command
     """A command without a reply.
 
     `asked_at`, `sent_at`: when it was asked for and when it was given to a link, by the loop's clock: `asked_at <= sent_at`.
     `began`: when it was asked for, by a finer clock, because uvloop's clock has milliseconds.
+    `again`: what happens to it if the connection is lost.
     """
 
     future: asyncio.Future[Any]
@@ -46,6 +60,7 @@ class Waiting(msgspec.Struct, eq=False):  # made in C: there is one for each com
     began: float
     asked_at: float
     sent_at: float
+    again: int
 
 
 class Link(asyncio.Protocol):
@@ -55,7 +70,9 @@ class Link(asyncio.Protocol):
     stays until its reply has come. Empty once the link is lost.
     `_outgoing`: commands in `waiting` that are not written yet; `len(_outgoing) <= len(waiting)`. While there are any, a flush is
     scheduled for this loop tick.
+    `flushes`: how often commands were written; it never decreases.
     `_timer`: runs while anything waits. `lost`: set once, with the reason.
+    `take_back(waiting)`: called for each command that may be sent over the next connection. If it returns false, the command fails.
     """
 
     def __init__(
@@ -68,7 +85,8 @@ class Link(asyncio.Protocol):
         on_fault: ObserveFault | None,
         on_leave: Callable[[], None] | None,
         on_push: Callable[[list[Any]], None] | None,
-        on_lost: Callable[[], None],
+        on_lost: Callable[[StoreUnavailable], None],
+        take_back: Callable[[Waiting], bool],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
@@ -78,8 +96,10 @@ class Link(asyncio.Protocol):
         self._on_leave = on_leave
         self._on_push = on_push
         self._on_lost = on_lost
+        self._take_back = take_back
         self.waiting: deque[Waiting] = deque()
         self._outgoing: list[bytes] = []
+        self.flushes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._write_watch = WriteWatch(self._loop, write_timeout, self.lose)
@@ -103,19 +123,25 @@ class Link(asyncio.Protocol):
             self._look_again_at(waiting.asked_at + self._read_timeout)
 
     def lose(self, fault: StoreUnavailable) -> None:
-        """Close the connection. Every command that waits on it fails with `fault`."""
+        """Close the connection. Commands that wait on it go to the next connection if `Again` allows it, or fail with `fault`."""
         if self.lost.done():
             return
         self.lost.set_result(fault)
-        self._on_lost()
+        self._on_lost(fault)
         self._transport.abort()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._write_watch.resumed()
+        sent = len(self.waiting) - len(self._outgoing)
         self._outgoing.clear()
-        while self.waiting:
-            fail(self.waiting.popleft().future, fault, self._on_fault)
+        for number, waiting in enumerate(self.waiting):
+            may_repeat = waiting.again == Again.ONCE if number < sent else waiting.again != Again.NEVER
+            if number < sent:
+                waiting.again = min(waiting.again, Again.UNSENT)
+            if not (may_repeat and self._take_back(waiting)):
+                fail(waiting.future, fault, self._on_fault)
+        self.waiting.clear()
 
     async def aclose(self) -> None:
         """Let redis-py clean up its connection. The link must be lost already."""
@@ -169,6 +195,7 @@ class Link(asyncio.Protocol):
     def _flush(self) -> None:
         outgoing = self._outgoing
         if outgoing:
+            self.flushes += 1
             if self._on_leave is not None:
                 self._on_leave()
             self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
@@ -209,8 +236,13 @@ def overdue(read_timeout: float) -> StoreUnavailable:
 
 
 def fail(future: asyncio.Future[Any], error: Exception, on_fault: ObserveFault | None) -> None:
-    """Raise the error in the caller, if it still waits. `on_fault` is called for faults of the store only."""
+    """Raise the error in the caller, if it still waits. `on_fault` is called for faults of the store only.
+
+    A caller can end before it awaits its reply: one of several replies has failed, or the caller was cancelled. asyncio would
+    log each error that nobody fetches.
+    """
     if not future.done():
         future.set_exception(error)
+        future.exception()
         if on_fault is not None and isinstance(error, StoreUnavailable):
             on_fault(error)

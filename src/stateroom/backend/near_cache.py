@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
+from ..insides import of_redis
 from ..logs import get_logger
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ LARGEST_BYTES = 4096
 
 assert ASK_SECONDS < HEARD_SECONDS, "copies would become unusable between two reads although the server answers"
 assert HEARD_SECONDS < KNOWN_SECONDS, "a copy could be used for longer than is promised"
+
+_ALLOW_TRACKING = "give the Redis user of the service the right +client|tracking, as in deploy/users.acl"
+_ALLOW_HELLO = "remove the rename-command for HELLO from the configuration of Redis, or unset SESSION_CACHE_MAX_AGE"
 
 
 class _Batch:
@@ -88,22 +92,24 @@ class NearCache:
     async def begin(self, connection: AbstractConnection) -> None:
         """Turn tracking on, before anything is read over this connection.
 
-        If the server does not know the command, or the user may not run it, there are no copies. Everything else works.
+        If the server does not know the command or RESP3, or the user may not run it, there are no copies. Everything else works.
         """
         self._is_tracking = False
+        if of_redis.resp_version_of(connection) != 3:
+            self._warn("the server refuses HELLO 3, and invalidation messages need RESP3", _ALLOW_HELLO)
+            return
         await connection.send_command("CLIENT", "TRACKING", "ON", check_health=False)
         try:
             await connection.read_response()
         except ResponseError as error:
-            if not self._has_warned:
-                log.warning(
-                    "near_cache_off",
-                    reason=str(error),
-                    fix="give the Redis user of the service the right +client|tracking, as in deploy/users.acl",
-                )
-            self._has_warned = True
+            self._warn(str(error), _ALLOW_TRACKING)
             return
         self._is_tracking = True
+
+    def _warn(self, reason: str, fix: str) -> None:
+        if not self._has_warned:
+            log.warning("near_cache_off", reason=reason, fix=fix)
+        self._has_warned = True
 
     def lost(self) -> None:
         """The connection is lost, and no invalidation arrives any more: forget all copies."""

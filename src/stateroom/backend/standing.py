@@ -23,15 +23,17 @@ class Standing:
     not trusted over the next. It never decreases; 0 before the first connection.
     `believed_until`: until this time no other server can be the primary. 0 while unconnected; infinite if the primary was
     not found through Sentinels.
+    `is_connected`: whether there is a connection, believed or not.
     `near`: copies of the primary's replies, if copies are kept. Every copy came over the present connection.
     `glimpse`: this standing at its present connection epoch: `glimpse.standing is self`.
     """
 
-    __slots__ = ("believed_until", "glimpse", "near")
+    __slots__ = ("believed_until", "glimpse", "is_connected", "near")
 
     def __init__(self, near: NearCache | None = None) -> None:
         self.near = near
         self.believed_until = 0.0
+        self.is_connected = False
         self.glimpse = Glimpse(self, 0)
 
     @property
@@ -48,10 +50,12 @@ class Standing:
         """There is a new connection. `until`: the new `believed_until`."""
         self.glimpse = Glimpse(self, self.connection_epoch + 1)
         self.believed_until = until
+        self.is_connected = True
 
     def lost(self) -> None:
         """The connection is lost. The connection epoch stays until there is a new one."""
         self.believed_until = 0.0
+        self.is_connected = False
         if self.near is not None:
             self.near.lost()
 

@@ -25,15 +25,18 @@ app = typer.Typer(name="stateroom", no_args_is_help=True, pretty_exceptions_enab
 users = typer.Typer(no_args_is_help=True, help="List, disable, enable, export or erase users.")
 sessions = typer.Typer(no_args_is_help=True, help="List or end the sessions of users.")
 database = typer.Typer(no_args_is_help=True, help="Upgrade the user database, or change how it and Redis belong together.")
+sentinels = typer.Typer(no_args_is_help=True, help="Accept Sentinels that were rebuilt.")
 app.add_typer(users, name="users")
 app.add_typer(sessions, name="sessions")
 app.add_typer(database, name="db")
+app.add_typer(sentinels, name="sentinels")
 
 
 def main() -> None:
     """Run the command line.
 
-    An invalid setting or argument makes the exit status 2, any other error 1. Either prints one line on stderr.
+    An invalid setting or argument makes the exit status 2, any other error 1. Either prints its reason on stderr in one line, the
+    last one. Lines of the message before it say what was found.
     """
     warnings.formatwarning = _one_line
     try:
@@ -54,8 +57,9 @@ def _one_line(message: Warning | str, category: type[Warning], filename: str, li
     return f"stateroom: {message}\n"
 
 
-def _stop(line: str, status: int) -> NoReturn:
-    print(f"stateroom: {line}", file=sys.stderr)
+def _stop(message: str, status: int) -> NoReturn:
+    found, line_break, reason = message.rpartition("\n")
+    print(f"{found}{line_break}stateroom: {reason}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -122,6 +126,10 @@ def drill(  # noqa: PLR0917 (options have names)
         bool,
         typer.Option("--compose", help="Drill the running containers of docker-compose.sentinel.yml. It stops some of them."),
     ] = False,
+    slowest: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="With --compose: how long a response may take. Default: 2."),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Run manual-failover on your running service: its Sentinels promote another server."),
@@ -148,12 +156,14 @@ def drill(  # noqa: PLR0917 (options have names)
         raise SettingsError("--compose and --target cannot be used together; give only one of them")
     if picture is not None and (compose or target is not None):
         raise SettingsError("--picture works only without --compose and --target; leave them out")
+    if slowest is not None and not compose:
+        raise SettingsError("--slowest works only with --compose; leave it out")
     results = drilling.Results(report, json, picture)
     if not dry_run:
         results.check()
     given = scenarios or []
     if compose:
-        status = drilling.on_containers(given, results, is_dry=dry_run)
+        status = drilling.on_containers(given, results, is_dry=dry_run, slowest=slowest)
     elif target is not None and sentinels is not None:
         status = drilling.on_target(given, target, sentinels, master_name, results, is_dry=dry_run, is_sure=yes)
     else:
@@ -314,7 +324,9 @@ def upgrade() -> None:
 
 @database.command()
 def lease(
-    seconds: Annotated[float, typer.Argument(metavar="SECONDS", help="The new value of JOURNAL_LEASE, in seconds.")],
+    value: Annotated[
+        str, typer.Argument(metavar="DURATION", help="The new value of JOURNAL_LEASE: seconds, or a duration such as 500ms.")
+    ],
 ) -> None:
     """Store another JOURNAL_LEASE in the user database.
 
@@ -323,7 +335,7 @@ def lease(
     """
     from .admin import set_lease
 
-    set_lease(seconds)
+    set_lease(value)
 
 
 @database.command()
@@ -347,6 +359,23 @@ def adopt(
             abort=True,
         )
     adopt(has_new_identity=new_identity)
+
+
+@sentinels.command("accept")
+def accept_sentinels(yes: Yes = False) -> None:
+    """Take the Sentinels' present epoch as the new base, after they were rebuilt.
+
+    It prints what each Sentinel says, and asks for confirmation. The workers then trust the primary that the Sentinels name.
+    """
+    from .sentinels import accept, look
+
+    shown = look()
+    for line in shown.lines:
+        print(line)
+    if not yes:
+        typer.confirm(f"Let every worker trust {shown.named.primary} in epoch {shown.named.epoch}?", abort=True)
+    accept(shown)
+    print(f"accepted: {shown.named.primary} in epoch {shown.named.epoch}; every worker trusts it within two seconds")
 
 
 def _one_user(email: str | None, user: str | None) -> str:

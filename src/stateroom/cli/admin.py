@@ -126,9 +126,12 @@ def upgrade_database() -> None:
     asyncio.run(upgrade())
 
 
-def set_lease(seconds: float) -> None:
-    """Change the lease in the user database, which every worker of the deployment must have. `seconds`: the new lease."""
-    settings = _prepared(Settings(journal_lease=seconds))
+def set_lease(value: str) -> None:
+    """Change the lease in the user database, which every worker of the deployment must have.
+
+    `value`: the new lease, as in the setting: seconds, or a duration such as `500ms`. Raises `SettingsError`.
+    """
+    settings = _prepared(Settings(journal_lease=value))
     if not settings.has_database:
         raise SettingsError("DATABASE_URL is none, but the lease is stored in a user database; name one in DATABASE_URL")
     check_database_exists(settings)

@@ -144,8 +144,8 @@ def on_target(
     return _tell([outcome], made, console, results)
 
 
-def on_containers(given: Sequence[str], results: Results, *, is_dry: bool) -> int:
-    """Drill the stack of `docker-compose.sentinel.yml`. Returns the exit status."""
+def on_containers(given: Sequence[str], results: Results, *, is_dry: bool, slowest: float | None = None) -> int:
+    """Drill the stack of `docker-compose.sentinel.yml`. `slowest`: seconds that a response may take. Returns the exit status."""
     unknown = [each for each in given if each not in compose.SCENARIOS]
     if unknown:
         raise UnknownScenario(f"there is no scenario {unknown[0]} for containers; the scenarios are {', '.join(compose.SCENARIOS)}")
@@ -156,7 +156,7 @@ def on_containers(given: Sequence[str], results: Results, *, is_dry: bool) -> in
         print("\n".join(f"  {each}: {compose.SCENARIOS[each].says}" for each in scenarios))
         return 0
     made = conditions(target=url)
-    outcomes = compose.play(scenarios, url, project)
+    outcomes = compose.play(scenarios, url, project, compose.SLOWEST_SECONDS if slowest is None else slowest)
     if results.file is not None:
         report.write_json(outcomes, made, results.file)
     if results.folder is not None:

@@ -18,21 +18,25 @@ from ..sessions.journal.sql import Journal
 from .findings import Finding, fault, ok, warning
 
 if TYPE_CHECKING:
-    from ..sessions.model.deployment import DeploymentRow
+    from ..sessions.model.deployment import DeploymentRow, SentinelRow
     from ..settings import Settings
 
 WHERE = "User database"
 FLEET = "Deployment"
+_REPLICATION = "(SELECT count(*) FROM pg_stat_replication) AS standbys, current_setting('synchronous_standby_names') AS synchronous"
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 @dataclass(slots=True)
 class DatabaseFindings:
-    """What was found. `fleet_id`: the deployment's id, or None if it has none yet. `is_known`: whether the id could be read."""
+    """What was found. `fleet_id`: the deployment's id, or None if it has none yet. `is_known`: whether the id could be read.
+    `sentinels`: what the workers have agreed on about the primary; None if that could not be read.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     fleet_id: str | None = None
     is_known: bool = False
+    sentinels: SentinelRow | None = None
 
 
 async def look_at_database(settings: Settings) -> DatabaseFindings:
@@ -79,7 +83,7 @@ async def _look(database: Database, settings: Settings) -> DatabaseFindings:
         looked.findings += await _postgres(database)
     deployment = await Journal(database, settings.longest_session_ms).known_deployment()
     if deployment is not None:
-        looked.fleet_id = deployment.id
+        looked.fleet_id, looked.sentinels = deployment.id, deployment.sentinels
         looked.findings += _agreed(deployment, settings)
     return looked
 
@@ -110,7 +114,9 @@ async def _postgres(database: Database) -> list[Finding]:
     options = ("synchronous_commit", "fsync", "full_page_writes")
     columns = ", ".join(f"current_setting('{name}') AS {name}" for name in options)
     async with database.connect() as connection:
-        found = (await connection.execute(text(f"SELECT pg_is_in_recovery() AS standby, {columns}"))).mappings().one()
+        found = (
+            (await connection.execute(text(f"SELECT pg_is_in_recovery() AS standby, {_REPLICATION}, {columns}"))).mappings().one()
+        )
         state = {str(name): value for name, value in found.items()}
         lacking = [
             f"{right} on {table}"
@@ -118,7 +124,7 @@ async def _postgres(database: Database) -> list[Finding]:
             for right in _RIGHTS
             if not await connection.scalar(text("SELECT has_table_privilege(:table, :right)"), {"table": table, "right": right})
         ]
-    return [*_standby(state), *_durability(state), *_rights(lacking)]
+    return [*_standby(state), *_failover(state), *_durability(state), *_rights(lacking)]
 
 
 def _standby(state: Mapping[str, Any]) -> list[Finding]:
@@ -129,6 +135,18 @@ def _standby(state: Mapping[str, Any]) -> list[Finding]:
         fault(
             "database-standby", WHERE, what, "name the primary in DATABASE_URL, or several hosts and target_session_attrs=primary"
         )
+    ]
+
+
+def _failover(state: Mapping[str, Any]) -> list[Finding]:
+    if not state["standbys"] or state["synchronous"]:
+        return []
+    what = (
+        "synchronous_standby_names is empty, so the standbys of PostgreSQL can lack the last commits; "
+        "after a failover to one of them, a sign-out that the service has confirmed can be lost"
+    )
+    return [
+        warning("database-asynchronous", WHERE, what, "set synchronous_standby_names in postgresql.conf, for example to ANY 1 (*)")
     ]
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from .clocks import judge_clocks
 from .database import judge_fleet, look_at_database
 from .findings import Finding, Level
+from .rebuilt import judge_rebuilt
+from .round_trips import look_at_round_trips
 from .stores import Administrator, look_at_stores
 
 if TYPE_CHECKING:
@@ -41,5 +43,14 @@ async def examine(settings: Settings, admin: Administrator | None = None) -> Rep
     """Examine the servers that the settings name. Raises `SettingsError`."""
     began = time.monotonic()
     stores, database = await asyncio.gather(look_at_stores(settings, admin), look_at_database(settings))
-    findings = [*stores.findings, *judge_clocks(stores.clocks), *database.findings, *judge_fleet(database, stores.fleets)]
+    has_journal = database.is_known and database.fleet_id is not None
+    round_trips = await look_at_round_trips(settings, stores.servers, has_journal=has_journal)
+    findings = [
+        *stores.findings,
+        *round_trips,
+        *judge_clocks(stores.clocks),
+        *database.findings,
+        *judge_fleet(database, stores.fleets),
+        *judge_rebuilt(database, stores.sentinels, stores.fleets, settings),
+    ]
     return Report(settings.redis_mode, findings, time.monotonic() - began)

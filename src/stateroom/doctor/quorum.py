@@ -12,6 +12,7 @@ from .sentinels import Sentinel
 
 if TYPE_CHECKING:
     from ..settings import Address, Settings
+    from .aliases import Aliases
 
 WHERE = "Sentinels"
 ENOUGH = 3
@@ -31,14 +32,14 @@ def believed_primary(sentinels: Sequence[Sentinel]) -> Address | None:
     return max(votes, key=lambda primary: votes[primary])
 
 
-def judge_quorum(sentinels: Sequence[Sentinel], settings: Settings) -> list[Finding]:
-    """Judge the Sentinels that answered."""
+def judge_quorum(sentinels: Sequence[Sentinel], settings: Settings, aliases: Aliases = frozenset()) -> list[Finding]:
+    """Judge the Sentinels that answered. `aliases`: addresses that lead to the same server."""
     if not sentinels:
         what = "no Sentinel names a primary, so the service cannot reach Redis and knows sessions from their cookies only"
         return [fault("no-sentinel", WHERE, what, "correct the faults of the Sentinels above")]
     first = sentinels[0]
     findings = [
-        *_votes(sentinels, len(settings.redis_sentinels)),
+        *_votes(sentinels, len(settings.redis_sentinels), aliases),
         *_membership(sentinels, settings),
         *_differences(sentinels),
         *_quorum(sentinels),
@@ -51,7 +52,7 @@ def judge_quorum(sentinels: Sequence[Sentinel], settings: Settings) -> list[Find
     return findings or [ok(WHERE, agreed)]
 
 
-def _votes(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Finding]:
+def _votes(sentinels: Sequence[Sentinel], configured: int, aliases: Aliases) -> Iterator[Finding]:
     needed = configured // 2 + 1
     primary = believed_primary(sentinels)
     epoch = max(sentinel.epoch for sentinel in sentinels)
@@ -65,7 +66,15 @@ def _votes(sentinels: Sequence[Sentinel], configured: int) -> Iterator[Finding]:
             "start the other Sentinels; if a failover just ended, run the doctor again",
         )
     for sentinel in sentinels:
-        if sentinel.primary != primary or sentinel.epoch != epoch:
+        if sentinel.epoch == epoch and frozenset({sentinel.primary, primary}) in aliases:
+            yield warning(
+                "disagrees",
+                sentinel.where,
+                f"it names {sentinel.primary}, but most Sentinels name {primary}; that is the same server, and yet its vote does "
+                "not count",
+                "set `sentinel resolve-hostnames yes` and `sentinel announce-hostnames yes` on every Sentinel, or on none",
+            )
+        elif sentinel.primary != primary or sentinel.epoch != epoch:
             yield fault(
                 "disagrees",
                 sentinel.where,

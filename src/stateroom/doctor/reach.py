@@ -1,4 +1,4 @@
-"""Connects to a server or a Sentinel as the service does, and explains why a connection fails.
+"""Connects to a server or a Sentinel as the service does: with its dialler, so with the same version of RESP.
 
 Each step has the service's own time-out: a server that takes longer is unavailable to the service too. No wait is
 longer than `LONGEST_SECONDS`.
@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    NoPermissionError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import AuthenticationError, RedisError
 
-from ..backend.dial import Dialer
-from ..backend.server import exchange
-from .certificates import certificate_fix, why_refused
+from ..backend.dial import Dialer, LiveDialer
+from ..backend.exchange import exchange
+from ..backend.unprompted import explain
+from .certificates import names_in_certificate
 from .findings import Finding, fault
 
 if TYPE_CHECKING:
@@ -42,16 +33,22 @@ LOOK_SECONDS = 4.0
 
 Kind = Literal["REDIS", "REDIS_SENTINEL"]
 CHECKS: Mapping[Kind, Mapping[str, str]] = {
-    "REDIS": {"tls": "server-tls", "credentials": "server-credentials", "loading": "loading", "else": "server-unreachable"},
-    "REDIS_SENTINEL": {"tls": "sentinel-tls", "credentials": "sentinel-credentials", "else": "sentinel-unreachable"},
-}
+    "REDIS": {
+        "tls": "server-tls", "other-name": "server-tls", "credentials": "server-credentials", "rights": "rights",
+        "loading": "loading", "else": "server-unreachable",
+    },
+    "REDIS_SENTINEL": {
+        "tls": "sentinel-tls", "other-name": "sentinel-tls", "credentials": "sentinel-credentials", "rights": "sentinel-rights",
+        "else": "sentinel-unreachable",
+    },
+}  # fmt: skip
 """The name of a finding, by its cause (`Unreached.cause`)."""
 
 
 class Unreached(Exception):
     """A server or a Sentinel could not be asked. `what`: what happened. `fix`: what to do.
 
-    `cause`: tls, credentials, loading, name (it does not resolve), silent (a time-out), refused, or odd (anything else).
+    `cause`: as in `Diagnosis`.
     """
 
     def __init__(self, cause: str, what: str, fix: str) -> None:
@@ -96,14 +93,14 @@ class Connector:
         return replace(self, dialer=replace(self.dialer, username=username, password=password))
 
     @property
-    def noun(self) -> str:
-        """What it connects to, in words."""
-        return "server" if self.kind == "REDIS" else "Sentinel"
+    def _live(self) -> LiveDialer:
+        """The dialler that the service uses."""
+        return LiveDialer(lambda _: self.dialer, "redis_", self.settings, None)
 
     @property
     def user(self) -> str:
         """The ACL user that it signs in as."""
-        return self.dialer.username or "default"
+        return self.dialer.user
 
     def describe(self, address: Address | None) -> str:
         """How it connects: with which TLS name, as which user."""
@@ -121,13 +118,15 @@ class Connector:
         connection = None
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                connection = await self.dialer.dial(address)
+                connection = await self._live.dial(address)
+                await self._check_signed_in(connection)
                 yield connection
         except (RedisError, OSError, TimeoutError) as error:
             raise await self._explained(address, error) from error
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            what = f"its reply is not that of a {self.noun} ({type(error).__name__})"
-            raise Unreached("odd", what, f"check that a {self.noun} of Redis 7 or Valkey listens there") from error
+            noun = self.dialer.noun
+            what = f"its reply is not that of a {noun} ({type(error).__name__})"
+            raise Unreached("odd", what, f"check that a {noun} of Redis 7 or Valkey listens there") from error
         finally:
             if connection is not None:
                 await connection.disconnect(nowait=True)
@@ -141,83 +140,23 @@ class Connector:
         """The replies, in the order of the commands. An error reply is returned, not raised."""
         return await exchange(connection, commands, self.dialer.read_timeout)
 
+    async def _check_signed_in(self, connection: AbstractConnection) -> None:
+        """Raise the error if the server requires a password and we have none.
+
+        The handshake with RESP2 runs no command then, so the first command shows it. The service's first command is ROLE.
+        """
+        if self.kind == "REDIS":
+            [role] = await self.ask(connection, ("ROLE",))
+            if isinstance(role, AuthenticationError):
+                raise role
+
     async def _explained(self, address: Address | None, error: BaseException) -> Unreached:
-        causes = _causes(error)
-        for cause in causes:
-            if isinstance(cause, ssl.SSLError):
-                fix = await certificate_fix(cause, address, self.kind, self.settings)
-                return Unreached("tls", f"TLS fails: {why_refused(cause)}", fix)
-        if any(isinstance(cause, (TimeoutError, RedisTimeoutError)) for cause in causes):
-            waits = f"{self.dialer.dial_timeout:g} s to connect, {self.dialer.read_timeout:g} s to answer"
-            return Unreached(
-                "silent",
-                f"it does not answer in time ({waits})",
-                "check that it runs and does not hang, that no firewall drops the packets, and how long a round trip takes",
-            )
-        return self._by_reply(error) or self._by_system(causes[-1], address)
-
-    def _by_reply(self, error: BaseException) -> Unreached | None:
-        text = str(error)
-        if isinstance(error, BusyLoadingError):
-            return Unreached(
-                "loading",
-                "it is loading its data from disk and does not answer commands yet",
-                "wait until it has loaded, and run the doctor again",
-            )
-        if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)) or text.startswith(
-            ("WRONGPASS", "NOAUTH", "NOPERM")
-        ):
-            given = (
-                f"user {self.user} with the configured password"
-                if self.dialer.password is not None
-                else "a client without a password"
-            )
-            return Unreached(
-                "credentials",
-                f"it refuses {given}",
-                f"set {self.kind}_USERNAME and {self.kind}_PASSWORD to a user in its ACL; every {self.noun} must have that user",
-            )
-        if "max number of clients" in text:
-            return Unreached(
-                "odd",
-                "it has as many clients as maxclients allows, and refuses this one",
-                "raise maxclients, or find out which clients open so many connections",
-            )
-        if text.startswith("DENIED"):
-            return Unreached(
-                "odd", "protected mode refuses this host, because the server has no password and is bound to no address",
-                "give it users with passwords (deploy/users.acl), or bind it to an address of your network",
-            )  # fmt: skip
-        if "DB index" in text:
-            return Unreached(
-                "odd", f"database {self.dialer.database} does not exist", "correct REDIS_DB, or raise `databases` in redis.conf"
-            )
-        if isinstance(error, ResponseError):
-            return Unreached("odd", f"it replies {text!r}", f"check that a {self.noun} of Redis 7 or Valkey listens there")
-        return None
-
-    def _by_system(self, root: BaseException, address: Address | None) -> Unreached:
-        if isinstance(root, socket.gaierror):
-            host = address.host if address is not None else "its name"
-            return Unreached(
-                "name", f"the name {host} does not resolve here", "correct the name, or correct DNS or /etc/hosts on this host"
-            )
-        if isinstance(root, ConnectionRefusedError) or "Connect call failed" in str(
-            root
-        ):  # asyncio says the second if a name has several addresses
-            return Unreached("refused", "nothing listens there (connection refused)", "start it, or correct its address")
-        if isinstance(root, OSError) and root.strerror and not isinstance(root, ConnectionError):
-            return Unreached("refused", f"it cannot be reached: {root.strerror}", "start it, or correct its address")
-        tls = (
-            f"unset {self.kind}_TLS if the {self.noun} does not use TLS"
-            if self.dialer.tls is not None
-            else f"set {self.kind}_TLS if the {self.noun} uses TLS"
-        )
-        return Unreached(
-            "odd",
-            "it closes the connection at once",
-            f"check that a {self.noun} runs there, not only a proxy in front of one; {tls}",
-        )
+        found = await explain(error, self.dialer, address)
+        if address is not None and found.cause == "other-name":
+            names = await names_in_certificate(address, self.kind, self.settings)
+            if names:
+                found = replace(found, fix=f"its certificate is for {', '.join(names)}: set {self.kind}_TLS_SERVER_NAME to that")
+        return Unreached(found.cause, found.what, found.fix)
 
 
 def _bounded(dialer: Dialer) -> Dialer:
@@ -225,13 +164,4 @@ def _bounded(dialer: Dialer) -> Dialer:
         dialer,
         dial_timeout=min(dialer.dial_timeout, LONGEST_SECONDS),
         read_timeout=min(dialer.read_timeout, LONGEST_SECONDS),
-        protocol=3,  # In RESP3 the reply to CONFIG GET is a mapping.
     )
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """The error, then the errors that caused it, the first cause last."""
-    causes = [error]
-    while (inner := causes[-1].__cause__ or causes[-1].__context__) is not None:
-        causes.append(inner)
-    return causes

@@ -49,9 +49,11 @@ def _how_many(primary: Server, linked: int, settings: Settings) -> Iterator[Find
     where, wanted = primary.where, settings.redis_write_replicas
     if linked == 0:
         what = "it has no linked replica, so a failover is impossible"
-        yield fault(
-            "no-replica", where, what, "start its replicas, and read their logs; check replicaof, masteruser and masterauth"
+        fix = (
+            "start its replicas, and read their logs; check replicaof, masteruser and masterauth; if a server that should be a "
+            "replica says that it is a primary, run REPLICAOF there (in a Cluster: CLUSTER REPLICATE)"
         )
+        yield fault("no-replica", where, what, fix)
     elif linked == 1 and _is_guarded(primary):
         what = "it has one replica; if that one is promoted, it has no replica itself and refuses writes (min-replicas-to-write)"
         yield warning("one-replica", where, what, "run a second replica")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from ..backend.info import parse_info
-from ..backend.sentinel import fields_of
+from ..backend.one_sentinel import fields_of
 from ..settings import Address
 from .findings import Finding, fault, warning
 from .reach import Connector, Unreached

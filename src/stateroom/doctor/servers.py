@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..backend.client import as_mapping
 from ..backend.info import parse_info
 from . import clocks
 from .findings import Finding
 from .reach import Connector, Unreached
-from .rights import judge_rights, needed, question
+from .rights import Needs, judge_rights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 CONFIGURED = (
     "appendfsync", "save", "min-replicas-to-write", "min-replicas-max-lag", "masterauth", "masteruser", "replica-priority",
-    "stop-writes-on-bgsave-error",
+    "stop-writes-on-bgsave-error", "cluster-allow-reads-when-down",
 )  # fmt: skip
 """Settings that INFO does not show. `masterauth` is compared, never printed."""
 
@@ -115,26 +116,26 @@ async def look_at(
 async def _ask(
     connector: Connector, connection: AbstractConnection, server: Server, keys: Sequence[str], *, is_cluster: bool
 ) -> None:
-    prefix = connector.settings.redis_key_prefix
-    calls = needed(prefix, is_cluster=is_cluster, has_near_cache=connector.settings.session_cache_max_age > 0)
+    needs = Needs.of(connector.settings, is_cluster=is_cluster)
     info, role, rights, *found = await connector.ask(
-        connection, ("INFO",), ("ROLE",), question(calls), *(("GET", key) for key in keys)
+        connection, ("INFO",), ("ROLE",), needs.question, *(("GET", key) for key in keys)
     )
+    tried = await connector.ask(connection, *needs.trials)
     if isinstance(info, (bytes, str)):
         server.info = parse_info(info)
     if isinstance(role, list):
         server.is_primary = role[0] == b"master"
     elif server.info:
         server.is_primary = server.info.get("role") == "master"
-    server.rights = judge_rights(server.where, connector.user, prefix, calls, rights)
+    server.rights = judge_rights(server.where, connector.user, needs, rights, tried)
     server.found = dict(zip(keys, found, strict=True))
 
 
 async def _config(connector: Connector, connection: AbstractConnection) -> Mapping[str, str] | None:
     reply = await _one(connector, connection, ("CONFIG", "GET", *CONFIGURED))
-    if not isinstance(reply, dict):
+    if isinstance(reply, Exception):
         return None
-    return {name.decode(): value.decode() for name, value in reply.items()}
+    return {name.decode(): value.decode() for name, value in as_mapping(reply).items()}
 
 
 async def _one(connector: Connector, connection: AbstractConnection, command: Command) -> Any:

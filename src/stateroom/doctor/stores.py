@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..backend.embedded import EmbeddedServer, find_server
 from ..sessions.store.key_names import KeyNames
 from . import announced, cluster
+from .aliases import find_aliases
 from .findings import Finding, fault, ok, warning
 from .quorum import believed_primary, judge_quorum
 from .reach import Connector, Unreached
@@ -47,11 +48,15 @@ class Expected:
 
 @dataclass(slots=True)
 class Stores:
-    """What was found. `servers`: the servers that replied. `fleets`: each primary's reply to GET of the deployment's id."""
+    """What was found. `servers`: the servers that replied. `fleets`: each primary's reply to GET of the deployment's id.
+
+    `sentinels`: those that replied.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
     fleets: dict[str, object] = field(default_factory=dict)
+    sentinels: list[Sentinel] = field(default_factory=list)
 
     @property
     def clocks(self) -> dict[str, float]:
@@ -114,10 +119,10 @@ async def _sentinel(connector: Connector, admin: Connector | None, settings: Set
     to_sentinels = Connector.to_sentinels(settings)
     answers = await look_at_all(to_sentinels, settings.redis_sentinels, settings.redis_master_name)
     sentinels = [each for each in answers if isinstance(each, Sentinel)]
-    stores = Stores()
+    stores = Stores(sentinels=sentinels)
     for one in answers:
         stores.findings += [one] if isinstance(one, Finding) else [ok(one.where, describe(one)), *judge_alone(one)]
-    stores.findings += judge_quorum(sentinels, settings)
+    stores.findings += judge_quorum(sentinels, settings, await find_aliases(each.primary for each in sentinels))
     listed, primary = announced.listed_servers(sentinels), believed_primary(sentinels)
     key = KeyNames(settings.redis_key_prefix).fleet("")
     asked = [Expected(address, key if address == primary else "") for address in listed]
@@ -139,7 +144,7 @@ async def _sentinel(connector: Connector, admin: Connector | None, settings: Set
 
 async def _cluster(connector: Connector, admin: Connector | None, settings: Settings) -> Stores:
     views = await cluster.look_at_nodes(connector, settings.redis_cluster_nodes)
-    stores = Stores(cluster.judge_cluster(views))
+    stores = Stores(cluster.judge_cluster(views, settings.redis_cluster_nodes))
     keys, shards = KeyNames(settings.redis_key_prefix), cluster.keys_of_shards(cluster.believed(views))
     primaries = {node: keys.fleet(shard) for node, shard in shards.items()}
     nodes = dict.fromkeys([*primaries, *cluster.replicas_of(views)])
@@ -147,7 +152,7 @@ async def _cluster(connector: Connector, admin: Connector | None, settings: Sett
     looked = await _several(connector, admin, asked, is_cluster=True)
     for each, answer in zip(asked, looked, strict=True):
         if isinstance(answer, Server):
-            stores.findings += _in_its_role(answer, each, settings, is_cluster=True)
+            stores.findings += [*_in_its_role(answer, each, settings, is_cluster=True), *cluster.judge_member(answer)]
         else:
             stores.findings.append(connector.unreached(each.where, answer))
     return _together(stores, asked, looked)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..backend.version import OLDEST, TOO_OLD, TOO_OLD_FIX, version_of
 from .findings import Finding, fault, ok, unseen, warning
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ FULL = 0.95
 """A fault: this part of the memory is used."""
 FILLING = 0.8
 """A warning: this part of the memory is used."""
-OLDEST = (7, 0)
-"""The first Redis with functions that we use, such as `redis.acl_check_cmd`."""
 
 
 def judge_upkeep(server: Server) -> list[Finding]:
@@ -40,10 +39,9 @@ def judge_upkeep(server: Server) -> list[Finding]:
 
 
 def _version(server: Server) -> Iterator[Finding]:
-    numbers = server.info.get("redis_version", "").split(".")
-    known = tuple(int(number) for number in numbers[:2] if number.isdecimal())
+    known = version_of(server.info)
     if known and known < OLDEST:
-        yield fault("version", server.where, f"{server.version} is too old", "upgrade it to Redis 7.0 or later, or to Valkey")
+        yield fault("version", server.where, f"{server.version} {TOO_OLD}", TOO_OLD_FIX)
 
 
 def _disk(server: Server) -> Iterator[Finding]:

@@ -15,7 +15,10 @@ from .client import COOKIE, PASSWORD
 from .ledger import IDENTITY_KINDS, NAMES, Answer, Ledger, RevivedSession, SignedIn, Write
 
 GRACE_SECONDS = 5.0
-"""After the drill a session may be accepted from its cookie alone for this long. Then it counts as lost."""
+"""After the drill a worker may accept sessions from their cookies alone for this long. Then they count as lost."""
+ASKED_AT_ONCE = 8
+SIGNED_IN_AT_ONCE = 2
+"""The judge's sign-ins are not judged, so they may wait for each other, but not for longer than the service lets them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +131,25 @@ async def judge(ledger: Ledger, workers: Sequence[str], cookie: str = COOKIE) ->
     live = [session for session in ledger.sessions if session.is_live]
     ended = [session for session in ledger.sessions if session.ended_at is not None]
     ghosts = [session for session in ledger.sessions if session.is_account_lost and session.logout_asked_at is None]
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+    connector = aiohttp.TCPConnector(limit=ASKED_AT_ONCE)
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=connector) as http:
         for worker, url in enumerate(workers):
-            for session in live:
-                state = await _settled_check(http, url, f"{cookie}={session.cookie}")
+            until = time.monotonic() + GRACE_SECONDS
+            found = await asyncio.gather(*(_settled_check(http, url, _cookie(cookie, session), until) for session in live))
+            for session, state in zip(live, found, strict=True):
                 if (state.get("authenticated") is not True or state.get("degraded")) and session not in verdict.lost:
                     verdict.lost.append(session)
                 if _is_strange(session, state) and session not in verdict.strange:
                     verdict.strange.append(session)
-            for session in ghosts:
-                state = await _check(http, url, f"{cookie}={session.cookie}")
+            found = await asyncio.gather(*(_check(http, url, _cookie(cookie, session)) for session in [*ghosts, *ended]))
+            for session, state in zip(ghosts, found, strict=False):
                 if state.get("authenticated") is True and session not in verdict.ghosts:
                     verdict.ghosts.append(session)
-            for session in ended:
-                if (await _check(http, url, f"{cookie}={session.cookie}")).get("authenticated") is not False:
+            for session, state in zip(ended, found[len(ghosts) :], strict=True):
+                if state.get("authenticated") is not False:
                     verdict.back.append(RevivedSession(session, worker, -1.0))
-        for session in live:
-            verdict.lost_writes += await _lost_writes(http, workers[0], session, cookie)
+        for lost in await asyncio.gather(*(_lost_writes(http, workers[0], session, cookie) for session in live)):
+            verdict.lost_writes += lost
         verdict.back += await _still_stored(http, workers[0], ended, cookie)
     return verdict
 
@@ -154,10 +159,13 @@ def _is_strange(session: SignedIn, state: Mapping[str, object]) -> bool:
     return state.get("authenticated") is True and bool(session.user_id and named) and named != session.user_id
 
 
-async def _settled_check(http: aiohttp.ClientSession, url: str, cookie: str) -> dict[str, object]:
+def _cookie(name: str, session: SignedIn) -> str:
+    return f"{name}={session.cookie}"
+
+
+async def _settled_check(http: aiohttp.ClientSession, url: str, cookie: str, until: float) -> dict[str, object]:
     """Ask until the response is not degraded. A worker that cannot reach Redis now does not know what is stored."""
-    deadline = time.monotonic() + GRACE_SECONDS
-    while (state := await _check(http, url, cookie)).get("degraded") and time.monotonic() < deadline:  # noqa: ASYNC110 (there is no event to wait for)
+    while (state := await _check(http, url, cookie)).get("degraded") and time.monotonic() < until:  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(GRACE_SECONDS / 50)
     return state
 
@@ -171,7 +179,7 @@ async def _check(http: aiohttp.ClientSession, url: str, cookie: str) -> dict[str
 async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn, name: str) -> list[LostWrite]:
     if not session.writes:
         return []
-    async with http.get(f"{url}/drill/data", headers={"Cookie": f"{name}={session.cookie}"}) as response:
+    async with http.get(f"{url}/drill/data", headers={"Cookie": _cookie(name, session)}) as response:
         data = (await response.json(content_type=None)).get("data", {})
     # A later value than the last acknowledged one is no fault: it was stored, but its response was lost.
     return [
@@ -183,18 +191,20 @@ async def _lost_writes(http: aiohttp.ClientSession, url: str, session: SignedIn,
 
 async def _still_stored(http: aiohttp.ClientSession, url: str, ended: Iterable[SignedIn], name: str) -> list[RevivedSession]:
     """Ended sessions in their user's list. Redis has them, even if no worker accepts them."""
-    found = []
     by_user: dict[str, dict[str, SignedIn]] = {}
     for session in ended:
         by_user.setdefault(session.email, {})[session.handle] = session
-    for email, handles in by_user.items():
-        async with http.post(f"{url}/api/auth/login", json={"email": email, "password": PASSWORD}) as response:
+    turns = asyncio.Semaphore(SIGNED_IN_AT_ONCE)
+
+    async def listed(email: str, handles: Mapping[str, SignedIn]) -> list[RevivedSession]:
+        async with turns, http.post(f"{url}/api/auth/login", json={"email": email, "password": PASSWORD}) as response:
             if name not in response.cookies:  # The service refuses the sign-in, so its list cannot be read.
-                continue
+                return []
             cookie = response.cookies[name].value
         async with http.get(f"{url}/api/sessions", headers={"Cookie": f"{name}={cookie}"}) as response:
             if response.status == 404:  # This service has no list of sessions.
                 return []
-            listed = (await response.json(content_type=None)).get("sessions", [])
-        found += [RevivedSession(handles[each["id"]], 0, -1.0) for each in listed if each["id"] in handles]
-    return found
+            found = (await response.json(content_type=None)).get("sessions", [])
+        return [RevivedSession(handles[each["id"]], 0, -1.0) for each in found if each["id"] in handles]
+
+    return [each for found in await asyncio.gather(*(listed(*of_user) for of_user in by_user.items())) for each in found]

@@ -25,6 +25,8 @@ from .standstill import Standstills
 ENDED_PAUSE_SECONDS = 0.05
 ENDED_AT_ONCE = 25
 PROBE_SECONDS = 0.02
+REGISTERED_AT_ONCE = 2
+"""More would wait for each other's password hashes on two cores."""
 PROBER = "prober"
 
 
@@ -54,6 +56,7 @@ class Load:
         self._login_every = signers / logins
         self._revived = Ledger()
         self._stop = asyncio.Event()
+        self._registering = asyncio.Semaphore(REGISTERED_AT_ONCE)
 
     @property
     def clients(self) -> list[Client]:
@@ -73,7 +76,7 @@ class Load:
         await self._exits.enter_async_context(self.standstills.watching())
         for client in self.clients:
             await self._exits.enter_async_context(client)
-            await client.register()
+        await asyncio.gather(*(self._register(client) for client in self.clients))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -115,6 +118,10 @@ class Load:
         ):
             content: dict[str, Any] = await response.json(content_type=None)
             return content
+
+    async def _register(self, client: Client) -> None:
+        async with self._registering:
+            await client.register()
 
     def _client(self, part: str, number: int) -> Client:
         return Client(self.workers, number % len(self.workers), f"{part}-{number}@{self.domain}", self.cookie, self.standstills)

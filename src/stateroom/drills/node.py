@@ -73,10 +73,9 @@ class Node:
     async def start(self) -> None:
         """Start, and return when it replies. A second start reads the configuration file as the server left it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "server.conf"
-        if not config.exists():
-            config.write_text(self._config(), encoding="utf-8")
-        arguments = [str(config)] + (["--sentinel"] if self.is_sentinel else [])
+        if not self._file.exists():
+            self._file.write_text(self._config(), encoding="utf-8")
+        arguments = [str(self._file)] + (["--sentinel"] if self.is_sentinel else [])
         with (self.folder / "server.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 self.binary, *arguments, cwd=self.folder, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
@@ -91,6 +90,11 @@ class Node:
     async def kill(self) -> None:
         """Kill with SIGKILL."""
         await self._end(signal.SIGKILL)
+
+    def forget(self) -> None:
+        """Delete the configuration file. A Sentinel keeps there its id and all that it has learned. It must not run."""
+        assert not self.is_running
+        self._file.unlink()
 
     def pause(self) -> None:
         """SIGSTOP: connections to it stay open, and it answers nothing."""
@@ -131,6 +135,10 @@ class Node:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             return bool(await self.call("PING") == b"PONG")
         return False
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "server.conf"
 
     def _config(self) -> str:
         settings = {"port": str(self.port), "bind": self.host, "protected-mode": "no", "daemonize": "no", **self.options}

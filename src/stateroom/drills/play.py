@@ -30,12 +30,14 @@ async def play(
     service: str = "stateroom",
     without: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    is_hurried: bool = False,
     on_stage: Callable[[Stage, Recorder], None] = lambda *_: None,
 ) -> Outcome:
     """Play a scenario in this folder.
 
     `service`: which of `workers.SERVICES`. `without`: protections that the workers do without. `environment`: more settings.
-    `on_stage` is called before the first step.
+    `is_hurried`: for a service that lacks a protection. An old primary that is back becomes a replica sooner, and the steps wait
+    less long for what this service does not do. `on_stage` is called before the first step.
     """
     async with contextlib.AsyncExitStack() as exits:
         options: dict[str, Any] = {}
@@ -46,12 +48,14 @@ async def play(
             options = {"database_urls": [journal.url] * 2, "switches": dict.fromkeys(range(2), switches)}
         settings = {**scenario.environment, **(environment or {})}
         made = await exits.enter_async_context(
-            stack(folder / "stack", without=without, environment=settings, service=service, **options)
+            stack(
+                folder / "stack", without=without, environment=settings, service=service, round_trip=scenario.round_trip, **options
+            )
         )
         urls = [worker.url for worker in made.workers]
         clients: dict[str, Any] = {"probers": 1, **scenario.load}
         load = await exits.enter_async_context(Load(urls, **clients))
-        stage = Stage(made, load, folder, journal)
+        stage = Stage(made, load, folder, journal, is_hurried=is_hurried)
         recorder = Recorder(made)
         on_stage(stage, recorder)
         async with recorder.recording():

@@ -2,31 +2,38 @@
 
 The relay tells the sides of a partition apart by the address that a connection comes from. It holds data under way until the
 partition heals, as TCP does. `lose` drops the data instead, for a server that dies before it has sent the data.
+
+It can also act as a long link: everything arrives later, in the same order. A connection then takes a round trip to open.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Self
 
 from ..settings import Address
 
 CHUNK_BYTES = 64 * 1024
+CHUNKS_UNDER_WAY = 256
+"""How much of one direction a long link holds: 16 MiB. It limits the memory, and no drill reaches it."""
 
 
 class Relay:
     """Listens on `at` and relays connections to `target`, except those from hosts that are cut off.
 
-    `source`: the address that it connects from.
+    `source`: the address that it connects from. `round_trip`: the round trip of the link, in seconds. Each direction takes half
+    of it.
     """
 
-    def __init__(self, at: Address, target: Address, *, source: str | None = None) -> None:
+    def __init__(self, at: Address, target: Address, *, source: str | None = None, round_trip: float = 0.0) -> None:
+        assert round_trip >= 0
         self.at = at
         self._target = target
         self._source = source
+        self._round_trip = round_trip
         self._cut: frozenset[str] = frozenset()
         # By host. Set while its data may pass.
         self._passages: dict[str, asyncio.Event] = {}
@@ -85,6 +92,7 @@ class Relay:
             del self._under_way[task]
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passage: asyncio.Event) -> None:
+        await asyncio.sleep(self._round_trip)
         await passage.wait()
         local = (self._source, 0) if self._source is not None else None
         try:
@@ -92,8 +100,8 @@ class Relay:
         except OSError:
             writer.transport.abort()  # The server does not listen. Closing is the nearest to a refused connection.
             return
-        there = asyncio.create_task(_pump(reader, inner_writer, passage))
-        back = asyncio.create_task(_pump(inner_reader, writer, passage))
+        there = asyncio.create_task(self._pump(reader, inner_writer, passage))
+        back = asyncio.create_task(self._pump(inner_reader, writer, passage))
         try:
             await asyncio.wait([there, back], return_when=asyncio.FIRST_COMPLETED)
             await passage.wait()  # In a partition neither end notices that the other has closed.
@@ -104,10 +112,51 @@ class Relay:
             inner_writer.transport.abort()
             writer.transport.abort()
 
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passage: asyncio.Event) -> None:
+        """Pass one direction on, until its end has arrived."""
+        with contextlib.suppress(OSError):
+            if not self._round_trip:
+                await _pass_on(_chunks(reader), writer, passage)
+                return
+            async with _late(_chunks(reader), self._round_trip / 2) as chunks:
+                await _pass_on(chunks, writer, passage)
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passage: asyncio.Event) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(CHUNK_BYTES):
-            await passage.wait()
-            writer.write(data)
-            await writer.drain()
+
+async def _pass_on(chunks: AsyncIterator[bytes], writer: asyncio.StreamWriter, passage: asyncio.Event) -> None:
+    async for data in chunks:
+        await passage.wait()
+        writer.write(data)
+        await writer.drain()
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while data := await reader.read(CHUNK_BYTES):
+        yield data
+
+
+@contextlib.asynccontextmanager
+async def _late(chunks: AsyncIterator[bytes], delay: float) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The same chunks and the same end, each this many seconds later."""
+    due: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(CHUNKS_UNDER_WAY)
+    loop = asyncio.get_running_loop()
+
+    async def take() -> None:
+        with contextlib.suppress(OSError):  # A reset ends the direction as a regular end does.
+            async for data in chunks:
+                await due.put((loop.time() + delay, data))
+        await due.put((loop.time() + delay, b""))
+
+    async def late() -> AsyncIterator[bytes]:
+        while True:
+            at, data = await due.get()
+            await asyncio.sleep(at - loop.time())
+            if not data:
+                return
+            yield data
+
+    task = asyncio.create_task(take())
+    try:
+        yield late()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

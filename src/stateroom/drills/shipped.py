@@ -47,16 +47,7 @@ def make_sentinel(folder: Path, binary: str, number: int, relayed: Sequence[Addr
     """A Sentinel with the shipped configuration, except for `down-after-milliseconds`."""
     at = relayed[3 + number]
     folder.mkdir(parents=True)
-    text = shipped("sentinel.conf").read_text(encoding="utf-8")
-    first = relayed[0]
-    text = text.replace(
-        f"sentinel monitor {SERVICE_NAME} redis-0 6379", f"sentinel monitor {SERVICE_NAME} {first.host} {first.port}"
-    )
-    text = text.replace(
-        f"sentinel down-after-milliseconds {SERVICE_NAME} 5000", f"sentinel down-after-milliseconds {SERVICE_NAME} {DOWN_AFTER_MS}"
-    )
-    config = folder / "shipped.conf"
-    config.write_text(text, encoding="utf-8")
+    config = write_sentinel_config(folder, relayed[0])
     lines = [
         f"sentinel auth-pass {SERVICE_NAME} {passwords['sentinel']}",
         f"sentinel announce-ip {at.host}",
@@ -64,6 +55,20 @@ def make_sentinel(folder: Path, binary: str, number: int, relayed: Sequence[Addr
     ]
     options = {"bind-source-addr": f"127.0.2.{number + 1}"}
     return Node(folder, binary, is_sentinel=True, shipped=config, options=options, lines=lines)
+
+
+def write_sentinel_config(folder: Path, primary: Address) -> Path:
+    """Write the part of a Sentinel's file that is shipped. `primary`: what it shall monitor."""
+    text = shipped("sentinel.conf").read_text(encoding="utf-8")
+    text = text.replace(
+        f"sentinel monitor {SERVICE_NAME} redis-0 6379", f"sentinel monitor {SERVICE_NAME} {primary.host} {primary.port}"
+    )
+    text = text.replace(
+        f"sentinel down-after-milliseconds {SERVICE_NAME} 5000", f"sentinel down-after-milliseconds {SERVICE_NAME} {DOWN_AFTER_MS}"
+    )
+    config = folder / "shipped.conf"
+    config.write_text(text, encoding="utf-8")
+    return config
 
 
 def make_environment(folder: Path, sentinels: Sequence[Address], passwords: Mapping[str, str], *, user: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ from .journal import JournalKind, StoppableJournal
 from .judge import Verdict
 from .ledger import Answer, Kind
 from .load import Load
-from .node import Node
+from .node import Node, until
 from .stack import Stack
 from .workers import Worker
 
@@ -78,7 +78,8 @@ class Stage:
     """A running stack with clients.
 
     `folder`: for the scenario's own files. `journal`: set if the scenario `needs_journal`. `marks`, `spans`: in order of
-    time. `missed`: expectations that were not met, in words. `on_mark` is called for each new mark.
+    time. `missed`: expectations that were not met, in words. `is_hurried`: the service lacks a
+    protection, so the steps wait less long. `on_mark` is called for each new mark.
     """
 
     stack: Stack
@@ -88,6 +89,7 @@ class Stage:
     marks: list[Mark] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
+    is_hurried: bool = False
     on_mark: Callable[[Mark], None] = lambda _: None
 
     def mark(self, words: str, kind: Literal["fault", "fix", "note"] = "note") -> None:
@@ -132,6 +134,13 @@ class Stage:
         await asyncio.gather(*(node.start() for node in nodes))
         self.mark(f"{_names(nodes)} started", "fix")
 
+    async def replace_sentinels(self) -> None:
+        """Kill all Sentinels, and start empty ones at the same addresses. They know only the present primary."""
+        primary = await self.stack.primary()
+        self.mark("all Sentinels replaced by empty ones", "fault")
+        await self.stack.replace_sentinels(primary)
+        self.mark("the new Sentinels reply", "fix")
+
     def hang(self, node: Node) -> None:
         """Stop the process with SIGSTOP: its connections stay open, and it answers nothing."""
         self.mark(f"{node.name} hangs (SIGSTOP)", "fault")
@@ -164,8 +173,18 @@ class Stage:
 
     async def whole(self) -> None:
         """Wait until every replica is linked and every worker reports Redis as settled."""
-        await self.stack.all_well()
+        async with self.stack.hurried() if self.is_hurried else contextlib.nullcontext():
+            await self.stack.all_well()
         self.mark("all replicas are linked, and all workers report Redis as settled")
+
+    async def happens(self, condition: Callable[[], Awaitable[bool]], words: str, *, seconds: float) -> bool:
+        """Wait for something, at most this long. If it does not happen, that is a fault, and the scenario goes on."""
+        try:
+            await until(condition, words, seconds=seconds)
+        except TimeoutError as error:
+            self.expect(str(error), is_so=False)
+            return False
+        return True
 
     async def everybody_asks(self) -> None:
         """Let each signed-in client send one request. The request makes a worker store a lost session again."""
@@ -189,8 +208,8 @@ class Scenario:
     steps stop or restore the user database. `journal_kind`: its product; if None, PostgreSQL if it is installed, else SQLite.
     `is_for_peers`: it can be played on a peer too. `load`: arguments of `Load`, in place of its defaults. `environment`: more
     settings of the service. `switches`: more options of `stateroom.drills.worker`, if the scenario `needs_journal`. `looks`:
-    checks after the drill; it uses `Stage.expect`. `slowest`, `slowest_login`, `slowest_logout`: seconds that one response may
-    take.
+    checks after the drill; it uses `Stage.expect`. `round_trip`: of every link to a server or a Sentinel, in seconds.
+    `slowest`, `slowest_login`, `slowest_logout`: seconds that one response may take.
     """
 
     name: str
@@ -205,6 +224,7 @@ class Scenario:
     environment: Mapping[str, str] = field(default_factory=dict)
     switches: Sequence[str] = ()
     looks: Look | None = None
+    round_trip: float = 0.0
     slowest: float = 1.0
     slowest_login: float = 1.0
     slowest_logout: float = 1.5

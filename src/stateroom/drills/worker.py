@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .. import SESSIONS, get_session
 from ..app import make_app
+from ..backend.sentinel import SentinelWatcher
 from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError, StoreUnavailable
 from ..insides.of_redis import connect_from
@@ -131,6 +132,11 @@ def _without_unknown_users() -> None:
     unknown_users.UnknownUsers.check = _nobody  # type: ignore[method-assign]
 
 
+def _without_rebuilt() -> None:
+    """Do not follow Sentinels to a lower config epoch, however long they agree on it."""
+    SentinelWatcher._look_for_rebuilt = lambda *_: None  # type: ignore[method-assign]  # noqa: SLF001
+
+
 def _slow_restore(seconds: float) -> None:
     """Wait between a restore's first question to the journal and its write, so that a sign-out can come between them."""
     at_once = SessionStore.restore
@@ -158,6 +164,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "second-look": _without_second_look,
     "unsettled": _without_unsettled,
     "unknown-users": _without_unknown_users,
+    "rebuilt": _without_rebuilt,
 }
 
 

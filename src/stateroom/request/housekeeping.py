@@ -64,7 +64,7 @@ class Housekeeping:
             await self._attempt("count", lambda: self._figures.count_sessions(for_all=sweeps))
         if turn % TURNS_PER_INFO == 0:
             await self._attempt("ask_primaries", self._figures.ask_primaries)
-        if sweeps and turn % TURNS_PER_PRUNE == 0:
+        if turn % TURNS_PER_PRUNE == 0:
             await self._attempt("prune", upkeep.prune_journal)
         errors, self._errors = self._errors, []
         if errors:

@@ -17,7 +17,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from ..errors import SettingsError, StoreUnavailable
+from ..insides.of_redis import use_sockets
 from ..logs import get_logger
+from ..network.sockets import OPENER
 from ..sessions.model.identity import UserId, user_id_of, user_key
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class OldSessions:
             )  # fmt: skip
         except ValueError as error:
             raise SettingsError(f"carry_over(redis_url=…): {error}; write it as redis://user:password@host:port/0") from None
+        use_sockets(self._redis, OPENER.open)
         if self._redis.connection_pool.connection_kwargs.get("decode_responses"):
             raise SettingsError("carry_over(redis_url=…): decode_responses changes what was stored; leave it out of the URL")
         self._prefix = f"{cookie_name}_"

@@ -24,6 +24,7 @@ from ..backend.embedded import try_lock
 from ..errors import SettingsError
 from ..insides import untested
 from ..logs import get_logger
+from ..network.loops import OwnSockets
 from ..private import own_folder
 from ..settings import Settings
 from ..setup import FILES
@@ -157,7 +158,11 @@ def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:  # not available for this platform
         return None
-    return uvloop.Loop
+
+    class Loop(OwnSockets, uvloop.Loop):  # type: ignore[misc] # its create_connection has overloads
+        """uvloop's loop, which looks up names in threads of our own."""
+
+    return Loop
 
 
 def _has_terminal() -> bool:

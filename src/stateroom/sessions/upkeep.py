@@ -25,8 +25,11 @@ class Upkeep:
         return self._parts.replay.sweeps
 
     async def calibrate(self) -> None:
-        """Compare this host's clock with Redis'."""
-        await self._parts.clock.calibrate(self._parts.client, self._parts.key_names.sweeper)
+        """Compare this host's clock with Redis'. If Redis' time went back, the journal tells workers that start later."""
+        clock, journal = self._parts.clock, self._parts.journal
+        await clock.calibrate(self._parts.client, self._parts.key_names.sweeper)
+        if journal.has_journal and clock.set_back_ms > self._parts.tail.not_before_ms:
+            await journal.note_set_back(clock.set_back_ms, sealed_until=clock.set_back_from_ms)
 
     async def flush_ends(self) -> None:
         """Commit the ends that were acknowledged while the journal was unavailable."""
@@ -35,11 +38,16 @@ class Upkeep:
     async def prune_journal(self) -> int:
         """Delete journal rows that no session needs any more, at most `PRUNED_AT_ONCE`. Returns how many.
 
-        A row must be due by the database's clock and by Redis' clock, which sealed values use. One clock may be wrong for long.
+        Every worker looks at the clocks, because each tail forgets such rows too. Only the sweeping worker deletes rows.
         """
-        journal = self._parts.journal
-        due_at = self._looks.look(min(await journal.now_ms(), self._parts.clock.now_ms()))
-        return 0 if due_at is None else await journal.prune(due_at, PRUNED_AT_ONCE)
+        parts = self._parts
+        if not parts.journal.has_journal:
+            return 0
+        due_at = self._looks.look(database_ms=await parts.journal.now_ms(), redis_ms=parts.clock.now_ms())
+        if due_at is None:
+            return 0
+        parts.tail.forget_due(due_at)
+        return await parts.journal.prune(due_at, PRUNED_AT_ONCE) if self.sweeps else 0
 
     async def look_whose(self) -> None:
         """Check that Redis belongs to this deployment, and write the deployment's id back if Redis has lost it."""

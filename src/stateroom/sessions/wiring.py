@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ..intervals import patience
 from ..logs import get_logger
 from .journal.interface import NoJournal
 from .journal.lookup import Lookup
 from .journal.tail import Tail
-from .journal.two_looks import BEYOND_DEGRADED_SECONDS, TwoLooks
 from .model.deployment import Deployment
 from .model.lifetimes import Lifetimes
 from .protocol.ends import Ends
@@ -21,6 +21,7 @@ from .protocol.membership import Membership
 from .protocol.replay import Replay
 from .protocol.restore import Restore
 from .protocol.save import Saver
+from .protocol.sentinel_row import SentinelKeeper
 from .protocol.sightings import Sightings
 from .protocol.sign_ins import SignIns
 from .protocol.sweep import Sweeper
@@ -61,6 +62,7 @@ class Parts:
     tail: Tail
     lookup: Lookup
     membership: Membership
+    sentinel_keeper: SentinelKeeper
     epochs: Epochs
     replay: Replay
     trust: Trust
@@ -94,13 +96,16 @@ def wire(
         max_bytes=settings.session_max_bytes,
         timeout=settings.redis_read_timeout,
         durability=Durability(settings.redis_write_replicas, settings.redis_write_replicas_timeout, count_shortfall),
+        has_journal=journal.has_journal,
     )
     if isinstance(journal, NoJournal):
         journal.share(store.entomb, store.end_of)
-    looks = TwoLooks(settings.degraded_max_age + BEYOND_DEGRADED_SECONDS)
-    tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds, looks=looks)
-    lookup = Lookup(journal, deployment, lambda: tail.is_away)
+    tail = Tail(journal, clock, deployment, lease_ms=lease.milliseconds)
+    lookup = Lookup(journal, deployment, lambda: tail.is_away, patience=patience(lease.seconds))
     membership = Membership(client=client, journal=journal, deployment=deployment, key_names=key_names, lease=lease)
+    sentinel_keeper = SentinelKeeper(
+        client=client, journal=journal, tail=tail, membership=membership, deployment=deployment, key_names=key_names
+    )
     epochs = Epochs(
         client=client,
         journal=journal,
@@ -109,6 +114,7 @@ def wire(
         membership=membership,
         key_names=key_names,
         clock=clock,
+        lease=lease,
     )
     replay = Replay(
         client=client,
@@ -211,6 +217,7 @@ def wire(
         tail=tail,
         lookup=lookup,
         membership=membership,
+        sentinel_keeper=sentinel_keeper,
         epochs=epochs,
         replay=replay,
         trust=trust,

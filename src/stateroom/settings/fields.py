@@ -22,7 +22,9 @@ from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, 
 
 DEFAULT_LEASE_SECONDS = 0.5
 SHORTEST_LEASE_SECONDS = 0.4
-"""A shorter lease would end before the journal is read twice (sessions/protocol/lease.py)."""
+"""A shorter lease fits round trips within one region only (intervals.py)."""
+LONGEST_LEASE_SECONDS = 10
+"""A sign-out may take this long, and clients and proxies give up soon after."""
 
 RedisMode = Literal["embedded", "single", "sentinel", "cluster"]
 
@@ -110,7 +112,7 @@ class SettingsFields(BaseSettings):
     deployment: DeploymentName = ""
     database_url: SecretStr | None = None
     journal_required: bool = False
-    journal_lease: Annotated[Seconds, Field(ge=SHORTEST_LEASE_SECONDS, le=10)] = DEFAULT_LEASE_SECONDS
+    journal_lease: Annotated[Seconds, Field(ge=SHORTEST_LEASE_SECONDS, le=LONGEST_LEASE_SECONDS)] = DEFAULT_LEASE_SECONDS
     state_dir: Folder = Path("var")
     degraded_max_age: WholeDelay = 300
 

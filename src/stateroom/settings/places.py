@@ -19,10 +19,14 @@ from ..origins import DEFAULT_PORTS, origin_of
 from .lists import split_list
 
 MAX_PORT = 65535
+ENCODE_IT = "percent-encode each special character (for example # as %23, / as %2F, % as %25)"
+RAW = "its user or password seems to have a special character;"
+"""What is wrong if `has_raw_character`, and the fix."""
 
 _NO_PAGES = frozenset({"ftp", "file", "data", "blob", "about", "javascript", "redis", "rediss"})
 _ORIGIN_HOST = re.compile(r"[a-z0-9._~-]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
+_END_OF_HOST = re.compile(r"[/?#]")
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
 
 
@@ -56,6 +60,19 @@ def split_url(text: str) -> SplitResult | None:
     except ValueError:
         return None
     return None if _port_of(parts) == 0 else parts
+
+
+def has_raw_character(url: str) -> bool:
+    """Whether the user or the password of a URL seems to contain a character that must be percent-encoded.
+
+    The characters / ? # end the part of a URL that names user, password and host, so an @ after them belongs to that part.
+    Brackets may only surround an IPv6 address (RFC 3986, 3.2).
+    """
+    _, _, rest = url.partition("://")
+    end = _END_OF_HOST.search(rest)
+    authority = rest if end is None else rest[: end.start()]
+    credentials = authority.rpartition("@")[0]
+    return "@" in rest[len(authority) :] or "[" in credentials or "]" in credentials
 
 
 def is_host_name(text: str) -> bool:

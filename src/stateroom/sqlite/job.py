@@ -31,6 +31,7 @@ class Job:
         """Raise this to the caller, unless the caller has its result or was cancelled."""
         if not self.future.done():
             self.future.set_exception(error)
+            self.future.exception()  # the caller may have been cancelled before it awaits the future
 
     def settle(self) -> None:
         if self.error is not None:

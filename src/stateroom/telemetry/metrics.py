@@ -43,9 +43,13 @@ END_REASONS = (
     "logout", "revoked", "password", "disabled", "expired", "rotated", "limit", "unknown-user", "everybody",
 )  # fmt: skip
 LOAD_RESULTS = ("hit", "miss", "invalid", "degraded")
+REDIS_ERROR_KINDS = (
+    "connection", "timeout", "readonly", "refused", "busy", "credentials", "pool_exhausted", "overloaded", "closed",
+)  # fmt: skip
+"""The kinds of `StoreUnavailable` that are counted. Each has its series from startup on, so that alerts see the first error."""
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
 """Ordered from the best to the worst."""
-LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files")
+LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files", "sentinel row")
 LOGIN_RESULTS = ("success", "failure", "throttled", "degraded")
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
@@ -128,7 +132,9 @@ class Metrics:
             ["command"],
             REDIS_BUCKETS,
         )
-        self.redis_errors = Children(counter("redis_errors", "Errors of Redis and of connections to it, by kind", "kind"))
+        self.redis_errors = Children(
+            counter("redis_errors", "Errors of Redis and of connections to it, by kind", "kind"), REDIS_ERROR_KINDS
+        )
         self.store_state = Children(
             gauge(
                 "store_state",
@@ -144,7 +150,7 @@ class Metrics:
         )
         self.journal_tail_age = gauge(
             "journal_tail_age_seconds",
-            "Seconds since the last successful read of the journal began; usually below 0.5, NaN without a journal",
+            "Seconds since the last successful read of the journal began; usually below JOURNAL_LEASE, NaN without a journal",
             mode="livemax",
         )
         self.revocations_pending = gauge(
@@ -152,6 +158,11 @@ class Metrics:
         )
         self.redis_failovers = counter("redis_failovers", "Times that a worker switched to a new Redis primary")
         self.sentinel_up = Children(gauge("sentinel_up", "1 while this Sentinel replies, else 0", "sentinel", mode="livemin"))
+        self.sentinels_rebuilt = gauge(
+            "sentinels_rebuilt",
+            "1 while most Sentinels name a lower config epoch than the deployment's, or another primary in the same one, else 0",
+            mode="livemax",
+        )
         self.redis_connections_opened = counter("redis_connections_opened", "Connections that were opened to Redis primaries")
         self.redis_multiplexer_pending = gauge(
             "redis_multiplexer_pending", "Commands on the shared connection that have no reply yet"
@@ -167,6 +178,10 @@ class Metrics:
             "redis_pool_acquire_duration_seconds", "Time in seconds that a request waited for a pooled connection", REDIS_BUCKETS
         )
         self.redis_pool_timeouts = counter("redis_pool_timeouts", "Waits for a pooled connection that timed out")
+        self.redis_connections_replaced = Children(
+            counter("redis_connections_replaced", "Idle pooled connections that did not work any more, by reason", "reason"),
+            ("closed", "silent", "dropped"),
+        )
         self.redis_evicted_keys = gauge(
             "redis_evicted_keys",
             "Keys that the Redis primaries have evicted since they started; NaN while unknown",

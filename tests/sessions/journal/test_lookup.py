@@ -10,7 +10,6 @@ import pytest
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal.interface import LookedUp
 from stateroom.sessions.journal.lookup import SESSIONS_AT_ONCE, Lookup
-from stateroom.sessions.journal.tail import PATIENCE_SECONDS
 from stateroom.sessions.model.deployment import Current, Deployment
 from stateroom.sessions.model.identity import SessionRef
 
@@ -20,6 +19,7 @@ from ..virtual import Clock
 pytestmark = pytest.mark.virtual_time
 
 ANSWER_SECONDS = 0.01
+PATIENCE_SECONDS = 1.5
 FIRST = Current(0, "")
 
 
@@ -56,7 +56,7 @@ class Counting(FakeJournal):
 
 async def test_one_question_is_under_way_and_who_comes_meanwhile_shares_the_next() -> None:
     journal = Counting()
-    lookup = Lookup(journal, deployment(), lambda: False)
+    lookup = Lookup(journal, deployment(), lambda: False, patience=PATIENCE_SECONDS)
     first = asyncio.create_task(lookup.ask(SessionRef("i1", "a"), FIRST))
     await asyncio.sleep(ANSWER_SECONDS)
     assert (journal.asked, journal.under_way) == ([1], 1), "it was sent, and its answer is on its way"
@@ -74,14 +74,14 @@ async def test_one_question_is_under_way_and_who_comes_meanwhile_shares_the_next
 async def test_a_journal_that_is_away_is_not_asked() -> None:
     journal = Counting()
     with pytest.raises(DatabaseUnavailable):
-        await Lookup(journal, deployment(), lambda: True).ask(SessionRef("i1", "a"), FIRST)
+        await Lookup(journal, deployment(), lambda: True, patience=PATIENCE_SECONDS).ask(SessionRef("i1", "a"), FIRST)
     assert journal.asked == []
 
 
 async def test_a_question_that_hangs_is_given_up_and_says_so(clock: Clock) -> None:
     journal = Counting()
     journal.gate.clear()
-    lookup = Lookup(journal, deployment(), lambda: False)
+    lookup = Lookup(journal, deployment(), lambda: False, patience=PATIENCE_SECONDS)
     began = clock.now
     with pytest.raises(DatabaseUnavailable, match="too long"):
         await lookup.ask(SessionRef("i1", "a"), FIRST)
@@ -98,6 +98,6 @@ async def test_a_database_that_names_no_deployment_is_an_unavailable_journal() -
         async def look_up(self, refs: Sequence[SessionRef], *, checked: Collection[int] = ()) -> LookedUp:
             return (await super().look_up(refs, checked=checked))._replace(deployment=None)
 
-    lookup = Lookup(Nobodys(Table()), deployment(), lambda: False)
+    lookup = Lookup(Nobodys(Table()), deployment(), lambda: False, patience=PATIENCE_SECONDS)
     with pytest.raises(DatabaseUnavailable, match="another deployment"):
         await lookup.ask(SessionRef("i1", "a"), FIRST)

@@ -11,16 +11,16 @@ from sqlalchemy import delete, insert, update
 
 from stateroom.database import Database
 from stateroom.drills.postgres import Postgres
-from stateroom.errors import DatabaseUnavailable
+from stateroom.errors import Conflict, DatabaseUnavailable
 from stateroom.sessions.journal.interface import EndsJournal
 from stateroom.sessions.journal.lookup import Lookup
-from stateroom.sessions.journal.sql import Journal
+from stateroom.sessions.journal.sql import NOTES_PER_LIFETIME, Journal
 from stateroom.sessions.journal.tables import fleet, session_ends, session_generations
 from stateroom.sessions.journal.tail import Tail
-from stateroom.sessions.journal.two_looks import TwoLooks
-from stateroom.sessions.model.deployment import Current, Deployment
+from stateroom.sessions.model.deployment import Current, Deployment, SentinelRow
 from stateroom.sessions.model.identity import SessionRef
-from stateroom.sessions.model.rows import EndRow, Row
+from stateroom.sessions.model.rows import CLOCK, EndRow, Row
+from stateroom.sessions.protocol.accepting import accept_epoch
 from stateroom.sessions.store.redis_clock import RedisClock
 
 from ...servers import Servers
@@ -56,7 +56,7 @@ def row(user: str, handle: str, reason: str = "logout") -> EndRow:
 
 
 async def test_ends_and_generations_are_found_by_key(journal: EndsJournal) -> None:
-    lookup = Lookup(journal, await own(journal), lambda: False)
+    lookup = Lookup(journal, await own(journal), lambda: False, patience=1.0)
     await journal.record([row("i1", "a"), row("i1", "b", "rotated"), row("i2", "c")])
     assert await journal.raise_generation("i3", "password", ended_at=0) == 1
     asked = [("i1", "a", 0), ("i1", "b", 0), ("i2", "a", 0), ("i3", "x", 0), ("i3", "x", 1), ("i4", "y", 0)]
@@ -136,8 +136,8 @@ async def test_what_a_restored_database_lacks_is_committed_again_and_once(journa
         Row(4, "", None, None, "everybody", 0, 10**15, "later", "four", ""),
         Row(5, "i3", None, None, "registered", 0, 10**15, nonce="five"),
     ]
-    assert await journal.recommit([kept, *lost]) == 3
-    assert await journal.recommit([kept, *lost]) == 0
+    assert await journal.recommit([kept, *lost], SentinelRow()) == 3
+    assert await journal.recommit([kept, *lost], SentinelRow()) == 0
     assert [each.nonce for each in await journal.newest(9)] == [kept.nonce, "two", "three", "four"]
     assert await journal.current("i2") == Current(4, "later")
     found = await journal.look_up([SessionRef("i1", "lost")])
@@ -192,7 +192,7 @@ async def test_what_rows_did_is_done_again_where_only_the_other_tables_went_back
     before, rows = await journal.current("i1"), await journal.newest(9)
     await go_back_but_for_the_rows(journal)
     assert await journal.current("i1") == Current(0, "")
-    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=LEASE_MS, looks=TwoLooks(600))
+    tail = Tail(journal, RedisClock(), Deployment(), lease_ms=LEASE_MS)
     with pytest.raises(DatabaseUnavailable, match="restored"):  # an epoch that was replaced is the deployment's again
         await tail.catch_up()
     assert await journal.current("i1") == before
@@ -221,6 +221,31 @@ async def test_rows_that_were_due_are_pruned_but_never_the_newest(journal: EndsJ
     assert [each.handle for each in await journal.newest(9)] == ["c"]
 
 
+async def test_a_prune_notes_how_old_a_sealed_value_may_be_whose_end_is_gone(journal: EndsJournal) -> None:
+    """Rule 14 of the protocol: a worker that starts later must know it."""
+    now = await journal.now_ms()
+    await journal.record([EndRow("i1", handle, "logout", now + number) for number, handle in enumerate("abc")])
+    assert await journal.prune(now + LONGEST_MS + 60_000, 2) == 2
+    [note] = await journal.raised(0, 9)
+    assert note.reason == CLOCK
+    assert now + 1 <= note.ended_at <= now + LONGEST_MS // NOTES_PER_LIFETIME + 1
+    assert await journal.prune(now + LONGEST_MS + 60_000, 9) == 1
+    assert await journal.raised(0, 9) == [note]  # it covers the last one too
+    assert await journal.prune(now + 3 * LONGEST_MS, 9) == 0  # the newest row is never pruned
+
+
+async def test_rows_are_kept_until_values_from_a_clock_that_was_ahead_are_too_old(journal: EndsJournal) -> None:
+    """Rule 14 of the protocol."""
+    now = await journal.now_ms()
+    ahead = now + 50_000_000
+    for _ in range(2):  # each worker finds it out
+        await journal.note_set_back(now, sealed_until=ahead)
+    [note] = await journal.raised(0, 9)
+    assert (note.reason, note.ended_at, note.expires_at) == (CLOCK, now, ahead + LONGEST_MS)
+    await journal.record([row("i1", "a")])
+    assert (await journal.newest(1))[0].expires_at == ahead + LONGEST_MS
+
+
 async def own(journal: EndsJournal) -> Deployment:
     """The deployment whose journal this is."""
     deployment, row = Deployment(), await journal.agree(lease_ms=LEASE_MS, name="")
@@ -230,7 +255,7 @@ async def own(journal: EndsJournal) -> Deployment:
 
 
 def make_tail(database: Database) -> Tail:
-    return Tail(Journal(database, LONGEST_MS), RedisClock(), Deployment(), lease_ms=LEASE_MS, looks=TwoLooks(600))
+    return Tail(Journal(database, LONGEST_MS), RedisClock(), Deployment(), lease_ms=LEASE_MS)
 
 
 def values(handle: str) -> dict[str, object]:
@@ -257,3 +282,35 @@ async def test_an_end_under_way_when_the_tail_begins_is_read_when_it_commits(
     assert ("i1", "slow") in tail.ended
     await tail.aclose()
     await database.aclose()
+
+
+async def test_the_agreed_primary_is_raised_only_and_accepted_once(journal: EndsJournal) -> None:
+    assert await journal.raise_sentinels(SentinelRow(0, 3, "a:1")) == (0, 3, "a:1")
+    assert await journal.raise_sentinels(SentinelRow(0, 3, "b:1")) == (0, 3, "a:1")
+    assert await journal.raise_sentinels(SentinelRow(0, 2, "b:1")) == (0, 3, "a:1")
+    assert await journal.raise_sentinels(SentinelRow(1, 9, "b:1")) == (0, 3, "a:1")
+    seen = SentinelRow(0, 3, "a:1")
+    assert await journal.accept_sentinels(seen, epoch=0, primary="b:1") == (1, 0, "b:1")
+    assert await journal.accept_sentinels(seen, epoch=0, primary="c:1") == (1, 0, "b:1")
+    assert await journal.raise_sentinels(SentinelRow(0, 8, "a:1")) == (1, 0, "b:1")
+    reading = await journal.read(0, (), 1)
+    assert reading.deployment is not None
+    assert reading.deployment.sentinels == (1, 0, "b:1")
+
+
+async def test_a_restored_database_learns_again_which_primary_was_agreed_on(journal: EndsJournal) -> None:
+    await journal.raise_sentinels(SentinelRow(0, 3, "a:1"))
+    for told, kept in [((1, 0, "b:1"), (1, 0, "b:1")), ((0, 5, "a:1"), (1, 0, "b:1"))]:
+        await journal.recommit([], SentinelRow(*told))
+        reading = await journal.read(0, (), 1)
+        assert reading.deployment is not None
+        assert reading.deployment.sentinels == kept
+
+
+async def test_of_two_acceptances_at_once_one_is_committed(journal: EndsJournal) -> None:
+    await journal.raise_sentinels(SentinelRow(0, 3, "a:1"))
+    seen = SentinelRow(0, 3, "a:1")
+    same = await asyncio.gather(*(accept_epoch(journal, seen, epoch=0, primary="b:1") for _ in range(2)))
+    assert same == [(1, 0, "b:1")] * 2
+    with pytest.raises(Conflict, match="run the command again"):
+        await accept_epoch(journal, seen, epoch=0, primary="c:1")

@@ -23,7 +23,7 @@ from stateroom.sessions.protocol.restore import Restore
 from stateroom.sessions.protocol.trust import Trust
 from stateroom.sessions.store.session_store import SessionStore
 
-from . import stories_of_identity, stories_of_restores, stories_of_time
+from . import stories_of_identity, stories_of_restores, stories_of_sentinels, stories_of_time
 from .stories import Story, check, ends_well, is_broken_without, is_signed_in, just_read, learn, nothing, sign_in, sign_out
 from .world import POLL_SECONDS, Worker, World
 
@@ -194,6 +194,7 @@ STORIES = {
     "the second look": Story(end_while_it_is_restored, lambda: mock.patch.object(Restore, "_second_look", nothing)),
     **stories_of_identity.STORIES,
     **stories_of_restores.STORIES,
+    **stories_of_sentinels.STORIES,
     **stories_of_time.STORIES,
 }
 

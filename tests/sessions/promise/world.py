@@ -16,14 +16,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from unittest import mock
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from stateroom.backend import sentinel
+from stateroom.backend.agreement import Agreement
 from stateroom.backend.client import Argument, Script
 from stateroom.backend.near_cache import NearCache
-from stateroom.backend.sentinel import Answer, SentinelWatcher
+from stateroom.backend.one_sentinel import Answer
+from stateroom.backend.sentinel import SentinelWatcher
 from stateroom.errors import StoreUnavailable, Unavailable
-from stateroom.sessions import upkeep, wiring
+from stateroom.sessions import upkeep
 from stateroom.sessions.journal.two_looks import BEYOND_DEGRADED_SECONDS
 from stateroom.sessions.manager import SessionManager
 from stateroom.sessions.model.session import Session
+from stateroom.sessions.protocol.accepting import accept_epoch
 from stateroom.sessions.protocol.unknown_users import KnownUsers
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.store import key_names, session_store
@@ -58,18 +64,32 @@ class SentinelClient(FakeClient):
         self._world = world
         self.cut_sentinels: set[int] = set()
         self.delays_next_write = False
+        self.hears_old_sentinels = False
+        self.agreement = Agreement(lease_seconds=LEASE_SECONDS)
         self.watcher = SentinelWatcher(
-            [Address("sentinel", number + 1) for number in range(SENTINELS)], "m", mock.Mock(dial_timeout=1), Metrics(),
+            [Address("sentinel", number + 1) for number in range(SENTINELS)], "m",
+            mock.Mock(dial_timeout=1, read_timeout=TIMEOUT_SECONDS), Metrics(),
             lease_seconds=LEASE_SECONDS, on_switch=lambda _: self.drop(), on_update=self._believe,
+            agreement=self.agreement, examine=self.examine,
         )  # fmt: skip
 
     def hear(self) -> None:
         """What the Sentinels that can be reached say now."""
-        for number, sentinel in enumerate(self.watcher.sentinels):
-            primary, epoch = self._world.named[number]
+        for number, each in enumerate(self.watcher.sentinels):
+            named = self._world.named_by_old if self.hears_old_sentinels else self._world.named
+            primary, epoch = named[number]
             is_cut = number in self.cut_sentinels
-            sentinel.answer = None if is_cut else Answer(primary, epoch, self._world.clock.now)
+            each.answer = None if is_cut else Answer(primary, epoch, self._world.clock.now)
         self.watcher._update()
+
+    async def examine(self, primary: Address) -> None:
+        """As the real client does: a primary that holds the deployment's id."""
+        node = self._world.node_at(primary)
+        await asyncio.sleep(0.001)
+        key, own = self.agreement.identity()
+        held = await node.call("GET", key)
+        if primary in self.cut or not node.says_master or held is None or held.decode() != own:
+            raise RedisConnectionError("not a primary of this deployment")
 
     def _find(self) -> tuple[Node | None, float]:
         primary = self.watcher.primary
@@ -106,6 +126,7 @@ class Options:
     caches: bool = False
     degraded_seconds: int = 90_000
     beyond_seconds: float = BEYOND_DEGRADED_SECONDS
+    rebuilt_leases: int = 10
     known_users: KnownUsers | None = None
     cookie_keys: str = field(default_factory=new_key)
     token_keys: str = ""
@@ -140,6 +161,7 @@ class Worker(Host):
                 self.parts.tail.run(),
                 self.parts.replay.run(),
                 self.parts.epochs.run(),
+                self.parts.sentinel_keeper.run(),
                 self._flush(),
             )
         ]
@@ -147,6 +169,7 @@ class Worker(Host):
     async def _listen(self) -> None:
         while True:
             self.client.hear()
+            await self.client.watcher.examine_rebuilt()
             with contextlib.suppress(StoreUnavailable):
                 self.client.connect()
             await asyncio.sleep(POLL_SECONDS)
@@ -181,8 +204,8 @@ class World:
         self.options = Options(**options)
         self._exits = contextlib.ExitStack()
         self._exits.enter_context(self.clock.ticking())
-        for module in (upkeep, wiring):
-            self._exits.enter_context(mock.patch.object(module, "BEYOND_DEGRADED_SECONDS", self.options.beyond_seconds))
+        self._exits.enter_context(mock.patch.object(upkeep, "BEYOND_DEGRADED_SECONDS", self.options.beyond_seconds))
+        self._exits.enter_context(mock.patch.object(sentinel, "REBUILT_LEASES", self.options.rebuilt_leases))
         for module in (key_names, session_store):
             self._exits.enter_context(mock.patch.object(module, "TAG_COUNT", TAG_COUNT))
         self.loop = VirtualLoop(self.clock)
@@ -191,9 +214,11 @@ class World:
         self.replicates = True
         self.late: list[tuple[Node, Call]] = []
         self.nodes = [Node(0), Node(1)]
+        self.empty = Node(2)  # of nobody: a wrong name leads to it
+        self.empty.says_master = True
         self.primary = self.nodes[0]
-        self.epoch = 1
         self.named = [(self.primary.address, 1)] * SENTINELS
+        self.named_by_old = list(self.named)
         self.snapshot: Any = None
         self.do(self.primary.begin(PREFIX))
         self.workers = [self.do(self._worker(number)) for number in range(workers)]
@@ -217,6 +242,7 @@ class World:
         self.do(old.aclose())
         new = self.workers[number] = self.do(self._worker(number, skew_seconds=old.skew_seconds))
         new.journal.table, new.journal.is_cut = old.journal.table, old.journal.is_cut
+        new.client.hears_old_sentinels = old.client.hears_old_sentinels
         new.client.cut, new.client.cut_sentinels = old.client.cut, old.client.cut_sentinels
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -238,7 +264,7 @@ class World:
         self._exits.close()
 
     def node_at(self, address: Address) -> Node:
-        return next(node for node in self.nodes if node.address == address)
+        return next(node for node in (*self.nodes, self.empty) if node.address == address)
 
     @property
     def replica(self) -> Node:
@@ -253,11 +279,44 @@ class World:
         old, self.primary = self.primary, self.replica
         self.primary.says_master, self.primary.refuses_writes = True, False
         assert old.says_master
-        self.epoch += 1
-        self.named[0] = (self.primary.address, self.epoch)
+        self.named[0] = (self.primary.address, 1 + max(epoch for _, epoch in self.named))
 
     def sentinel_learns(self, number: int) -> None:
-        self.named[number] = (self.primary.address, self.epoch)
+        """By the others' hellos: what one of them says with a higher epoch."""
+        best = max(self.named, key=lambda each: each[1])
+        if best[1] > self.named[number][1]:
+            self.named[number] = best
+
+    def promote_by_hand(self) -> None:
+        """No Sentinel knows of it, and the old primary has not heard."""
+        self.primary = self.replica
+        self.primary.says_master, self.primary.refuses_writes = True, False
+
+    def forget(self, number: int, node: Node) -> None:
+        """A Sentinel is replaced by an empty one that monitors this server."""
+        self.named[number] = (node.address, 0)
+
+    def rebuild_sentinels(self, node: Node) -> None:
+        """All are replaced by empty ones. The old ones still run, and a worker may still reach them."""
+        self.named_by_old = list(self.named)
+        for number in range(SENTINELS):
+            self.forget(number, node)
+
+    async def accept(self, number: int, *, after: float = 0.0) -> bool:
+        """What `stateroom sentinels accept` does on this worker's host. Its question is answered `after` so many seconds."""
+        worker = self.workers[number]
+        answers = [each.answer for each in worker.client.watcher.sentinels if each.answer is not None]
+        named = {(answer.epoch, answer.primary) for answer in answers}
+        if len(named) != 1 or len(answers) < worker.client.watcher.majority:
+            return False
+        [(epoch, primary)] = named
+        row = (await worker.journal.read(0, (), 1)).deployment
+        if row is None or row.sentinels[1:] == (epoch, str(primary)):
+            return False
+        await worker.client.examine(primary)
+        await asyncio.sleep(after)
+        await accept_epoch(worker.journal, row.sentinels, epoch=epoch, primary=str(primary))
+        return True
 
     def old_primary_learns(self) -> None:
         old = self.replica
@@ -282,7 +341,8 @@ class World:
     def wrong_database(self, worker: int, *, is_wrong: bool) -> None:
         """For a moment a name leads one worker to another deployment's database, which is empty."""
         other = Table()
-        other.deployment = other.deployment._replace(id="another", lease_ms=int(1000 * LEASE_SECONDS), name="")
+        its, ours = other.deployment, self.table.deployment
+        other.deployment = its._replace(id="another", lease_ms=int(1000 * LEASE_SECONDS), name="", sentinels=ours.sentinels)
         self.workers[worker].journal.table = other if is_wrong else self.table
 
     def deliver_late(self) -> None:

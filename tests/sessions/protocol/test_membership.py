@@ -7,6 +7,8 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,6 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 import stateroom
 from stateroom import SettingsError
 from stateroom.drills.node import until
+from stateroom.sessions.protocol.membership import Membership
 from stateroom.sessions.store.key_names import KeyNames
 from stateroom.setup import CLIENT, setup
 
@@ -74,3 +77,35 @@ def test_the_command_says_so_in_one_line(servers: Servers, tmp_path: Path) -> No
     [line] = done.stderr.splitlines()
     assert "DATABASE_URL" in line
     assert "REDIS_KEY_PREFIX" in line
+
+
+class Shards:
+    """Clients of a Cluster whose shards change. `ids`: the deployment's id on each shard."""
+
+    def __init__(self, ids: dict[str, bytes]) -> None:
+        self.ids = ids
+
+    def shards(self) -> tuple[str, ...]:
+        return tuple(self.ids)
+
+    async def execute(self, key: str, *command: str) -> bytes:
+        assert command[0] == "GET"
+        [found] = [told for shard, told in self.ids.items() if key == NAMES.fleet(shard)]
+        return found
+
+
+NAMES = KeyNames("session")
+
+
+async def test_a_foreign_shard_that_is_no_shard_any_more_is_forgotten(tmp_path: Path) -> None:
+    """A Cluster's slots are cut in another way after it was found again, and then its shards have other names."""
+    client: Any = Shards({"0": b"ours", "1": b"theirs"})
+    deployment: Any = SimpleNamespace(id="ours", name="", epoch="")
+    journal: Any = SimpleNamespace(has_journal=True)
+    lease: Any = None
+    membership = Membership(client=client, journal=journal, deployment=deployment, key_names=NAMES, lease=lease)
+    await membership.look_at_all()
+    assert membership.is_foreign
+    client.ids = {"0": b"ours", "2": b"ours"}
+    await membership.look_at_all()
+    assert not membership.is_foreign

@@ -298,3 +298,25 @@ async def test_an_id_that_redis_lost_is_written_back(place: Place) -> None:
     await place.client.execute("", "DEL", name)
     await place.parts.membership.look_at_all()
     assert await place.client.execute("", "GET", name) == kept
+
+
+@pytest.mark.parametrize("value", ["many", None])
+@pytest.mark.parametrize("what", ["cursor", "cursor_row", "fleet", "epoch"])
+async def test_a_spoilt_key_of_ours_stops_no_turn(place: Place, what: str, value: str | None) -> None:
+    """`value`: a string that is none of ours; None for a key of another type. The journal is replayed from the beginning."""
+    if what in {"fleet", "epoch"} and value is not None:
+        pytest.skip("each string there names something: another deployment, another epoch")
+    await place.turn()
+    gone = await place.manager.create("ada")
+    await place.record(gone)
+    place.parts.replay.sweeps = True
+    name = getattr(place.parts.key_names, what)("")
+    await place.client.execute("", "DEL", name)
+    await place.client.execute("", *(("LPUSH", name, "x") if value is None else ("SET", name, value)))
+    for _ in range(2):
+        await place.turn()
+        await place.parts.membership.look_at_all()
+    assert not await place.is_stored(gone)
+    assert await place.mark() == 1
+    fleet = await place.client.execute("", "GET", place.parts.key_names.fleet(""))
+    assert fleet.decode() == place.parts.deployment.id

@@ -13,6 +13,7 @@ from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.store.key_names import TAG_COUNT, KeyNames
 from stateroom.sessions.store.redis_clock import RedisClock
 from stateroom.sessions.store.session_store import SessionStore
+from stateroom.sessions.store.unreadable import number_in, value_of
 
 USER = "i7"
 LIFE_MS = 600_000
@@ -139,3 +140,36 @@ async def test_an_entry_of_an_index_that_names_no_session_is_swept_away(spoilt: 
     assert await spoilt.store.users() == {USER}
     assert await spoilt.store.sweep(spoilt.keys.expiries.index(expiries)) == []
     assert await spoilt.client.execute(expiries, "ZCARD", expiries) == 2
+
+
+@pytest.mark.parametrize("command", [("LPUSH", "x"), ("HSET", "x", "y"), ("SADD", "x")])
+async def test_a_string_of_ours_that_is_of_another_type_is_missing_and_makes_room_for_the_next(
+    spoilt: Spoilt, command: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    keys, store, ref = spoilt.keys, spoilt.store, spoilt.ref
+    ours = [keys.sweeper, keys.active, keys.tombstone(ref), keys.cursor(""), keys.fleet(""), keys.epoch("")]
+    for key in ours:
+        await spoilt.client.execute(key, "DEL", key)
+        await spoilt.client.execute(key, command[0], key, *command[1:])
+    with caplog.at_level(logging.WARNING):
+        for key in ours[3:]:
+            assert await value_of(spoilt.client, key) is None
+        assert await store.tombstone(ref) is None
+        assert await store.published_active() is None
+        assert not await store.claim_sweep("worker", hold_ms=5000)
+        assert await store.claim_sweep("worker", hold_ms=5000)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == len(ours)
+    for key in ours:
+        assert any(key in line for line in told)
+    caplog.clear()
+    for key in ours[1:]:
+        assert await value_of(spoilt.client, key) is None
+    assert caplog.records == []
+
+
+def test_a_value_that_is_no_number_is_missing_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    assert [number_in(value, "key") for value in (b"17", None)] == [17, None]
+    assert caplog.records == []
+    assert number_in(b"many", "key") is None
+    assert len(caplog.records) == 1

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ...errors import DatabaseUnavailable, StoreUnavailable
-from ..model.deployment import Current, Deployment, DeploymentRow
+from ..model.deployment import Current, Deployment, DeploymentRow, SentinelRow
 from ..model.identity import SessionRef
 from ..model.rows import TO_THE_LAST, EndRow, InTransaction, Row
 
@@ -103,10 +103,10 @@ class EndsJournal(Protocol):
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
         """Commit the end of every session of the deployment."""
 
-    async def recommit(self, rows: Sequence[Row]) -> int:
+    async def recommit(self, rows: Sequence[Row], sentinels: SentinelRow) -> int:
         """Commit the rows that a restored database lacks, and their effects on generations and the epoch.
 
-        Returns how many it lacked. Marks the database as restored.
+        `sentinels`: raise the deployment's row to this state. Returns how many rows it lacked. Marks the database as restored.
         """
 
     async def lacks(self, rows: Sequence[Row]) -> bool:
@@ -119,7 +119,7 @@ class EndsJournal(Protocol):
         """The last rows, oldest first."""
 
     async def raised(self, after: int, limit: int) -> list[Row]:
-        """Rows that ended all sessions of a user or of all users, numbered higher than `after`, in order."""
+        """Rows with a generation, an epoch or the reason `clock`, numbered higher than `after`, in order."""
 
     async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
         """Rows numbered higher than `after`, and those of `gaps` that are there now, in order."""
@@ -136,11 +136,26 @@ class EndsJournal(Protocol):
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
         """The deployment's row, after its lease and name were set if it had none. None if there is no row."""
 
+    async def raise_sentinels(self, to: SentinelRow) -> SentinelRow:
+        """Commit a higher epoch of the same base, unless the row has that or a higher one. Returns the row as it is then."""
+
+    async def accept_sentinels(self, seen: SentinelRow, *, epoch: int, primary: str) -> SentinelRow:
+        """Commit the next base with this epoch and primary, if the row is still `seen`. Returns the row as it is then."""
+
     async def clear_restored(self, *, seen: str) -> None:
         """Note that the cleaning up after a restore of the database is done, unless another restore was found meanwhile."""
 
     async def prune(self, due_at: int, limit: int) -> int:
-        """Delete rows that were due at this time, at most `limit` and never the newest. Returns how many."""
+        """Delete rows that were due at this time, at most `limit` and never the newest. Returns how many.
+
+        A row with the reason `clock` notes that sealed values from before the last deleted end prove nothing by themselves.
+        """
+
+    async def note_set_back(self, not_before: int, *, sealed_until: int) -> None:
+        """Commit that Redis' clock was set back from `sealed_until` to `not_before`, unless that is known.
+
+        Later rows are kept as if they were written at `sealed_until` at the earliest.
+        """
 
     async def now_ms(self) -> int:
         """The database's time, milliseconds since the epoch: rows expire by it."""
@@ -219,7 +234,7 @@ class NoJournal:
     async def change_epoch(self, reason: str, *, ended_at: int) -> EpochChange:
         raise DatabaseUnavailable("with DATABASE_URL=none there is no journal that could end everybody's session")
 
-    async def recommit(self, rows: Sequence[Row]) -> int:
+    async def recommit(self, rows: Sequence[Row], sentinels: SentinelRow) -> int:
         return 0
 
     async def lacks(self, rows: Sequence[Row]) -> bool:
@@ -261,11 +276,20 @@ class NoJournal:
     async def agree(self, *, lease_ms: int, name: str) -> DeploymentRow | None:
         return None
 
+    async def raise_sentinels(self, to: SentinelRow) -> SentinelRow:
+        return to
+
+    async def accept_sentinels(self, seen: SentinelRow, *, epoch: int, primary: str) -> SentinelRow:
+        return seen
+
     async def clear_restored(self, *, seen: str) -> None:
         return
 
     async def prune(self, due_at: int, limit: int) -> int:
         return 0
+
+    async def note_set_back(self, not_before: int, *, sealed_until: int) -> None:
+        return
 
     async def now_ms(self) -> int:
         return 0

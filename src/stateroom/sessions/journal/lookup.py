@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import DatabaseUnavailable
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY
-from .tail import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from ..model.deployment import Current, Deployment, DeploymentRow
@@ -49,8 +48,10 @@ class Lookup:
         deployment: Deployment,
         is_away: Callable[[], bool],
         unknown: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None,
+        *,
+        patience: float,
     ) -> None:
-        """`unknown`: which of these users the restored database does not know.
+        """`unknown`: which of these users the restored database does not know. `patience`: seconds until a question is given up.
 
         `tail`: knows rows that must still be there, and the epochs that the deployment had before.
         """
@@ -59,6 +60,7 @@ class Lookup:
         self._journal = journal
         self._deployment = deployment
         self._is_away = is_away
+        self._patience = patience
         self._waiting: dict[SessionRef, asyncio.Future[Verdict]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -86,7 +88,7 @@ class Lookup:
             if self._task is None:
                 self._task = asyncio.create_task(self._answer_all(), name="stateroom journal lookups")
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self._patience):
                 return await asyncio.shield(future)
         except TimeoutError:
             raise DatabaseUnavailable("the journal takes too long to answer") from None

@@ -7,7 +7,8 @@ a rotation names the session's new handle. A user's registration is a row too, w
 database was restored from a backup that is older than the user (tail.py).
 
 A row is kept for the longest lifetime that the settings allow. The time counts from the database's clock, or from Redis'
-clock if that was ahead, because sealed values go by Redis' clock. Only `prune` uses that time.
+clock if that was ahead, because sealed values go by Redis' clock. If Redis' clock was set back, it counts from the latest
+time that values were sealed with. Only `prune` uses that time. It notes how old a sealed value may be whose end is pruned.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from sqlalchemy import (
     update,
 )
 
-from ...database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
+from ...database import LONGEST_CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
 from ...errors import DatabaseUnavailable
-from ..model.deployment import Current, DeploymentRow
+from ..model.deployment import Current, DeploymentRow, SentinelRow
 from ..model.identity import NUMBER, SessionRef
-from ..model.rows import REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
+from ..model.rows import CLOCK, REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row
 from .database_time import NowMs
 from .generations import AT_LEAST, HOLD, RAISE
 from .interface import EpochChange, LookedUp, Reading, Successors
@@ -48,28 +49,39 @@ from .tables import fleet, session_ends, session_generations
 from .tail import GAP_SECONDS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select, UpdateBase
+    from sqlalchemy import Select, Update, UpdateBase
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ...database import Database
     from ...sqlite.direct import Step
     from ..model.deployment import Deployment
 
-assert GAP_SECONDS > CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, "tails would stop looking for rows that still come"
+assert GAP_SECONDS > LONGEST_CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_SECONDS, (
+    "tails would stop looking for rows that still come"
+)
 
 _EPOCH = select(fleet.c.epoch).where(fleet.c.singleton == 1)
-_DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored).where(fleet.c.singleton == 1)
+_SENTINELS = (fleet.c.sentinel_base, fleet.c.sentinel_epoch, fleet.c.sentinel_primary)
+_DEPLOYMENT = select(fleet.c.id, fleet.c.name, fleet.c.lease_ms, fleet.c.epoch, fleet.c.restored, *_SENTINELS).where(
+    fleet.c.singleton == 1
+)
 _IN_RECOVERY = select(func.pg_is_in_recovery())
 _GENERATION = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user")).scalar_subquery()
 _CURRENT = select(func.coalesce(_GENERATION, 0), _EPOCH.scalar_subquery(), OWNER.scalar_subquery())
-_ENDED_AT = bindparam("ended_at", type_=BigInteger())
-_EXPIRES_AT = case((NowMs() < _ENDED_AT, _ENDED_AT), else_=NowMs()) + bindparam("longest_ms", type_=BigInteger())
+_CLOCK_ROWS = and_(session_ends.c.user_key == "", session_ends.c.handle.is_(None), session_ends.c.reason == CLOCK)
+_KEPT_FROM = bindparam("kept_from", type_=BigInteger())
+_LIFETIME = case((NowMs() < _KEPT_FROM, _KEPT_FROM), else_=NowMs()) + bindparam("longest_ms", type_=BigInteger())
+_SEALED_UNTIL = func.coalesce(select(func.max(session_ends.c.expires_at)).where(_CLOCK_ROWS).scalar_subquery(), 0)
+_EXPIRES_AT = case((_LIFETIME < _SEALED_UNTIL, _SEALED_UNTIL), else_=_LIFETIME)
+_NOT_BEFORE = select(func.coalesce(func.max(session_ends.c.ended_at), 0)).where(_CLOCK_ROWS)
 _END = insert(session_ends).values(
-    {name: bindparam(name) for name in ("user_key", "handle", "generation", "reason", "successor", "nonce")}
-    | {"ended_at": _ENDED_AT, "expires_at": _EXPIRES_AT}
+    {name: bindparam(name) for name in ("user_key", "handle", "generation", "reason", "ended_at", "successor", "nonce")}
+    | {"expires_at": _EXPIRES_AT}
 )
 """Built once: building a statement takes longer than executing it."""
 
+NOTES_PER_LIFETIME = 24
+"""How many rows the prunes of one longest lifetime leave at most. Such a row covers later prunes too."""
 
 T = TypeVar("T")
 
@@ -155,7 +167,7 @@ class Journal:
 
         return await self._write(step)
 
-    async def recommit(self, rows: Sequence[Row]) -> int:
+    async def recommit(self, rows: Sequence[Row], sentinels: SentinelRow) -> int:
         async def step(connection: AsyncConnection) -> int:
             count = 0
             await connection.execute(HOLD, {"user": ""})  # workers that find it out together take turns
@@ -166,6 +178,8 @@ class Journal:
                 await self._take_effect(connection, row)
             word = func.coalesce(fleet.c.restored, secrets.token_hex(8))
             await connection.execute(update(fleet).where(fleet.c.singleton == 1).values(restored=word))
+            is_older = tuple_(fleet.c.sentinel_base, fleet.c.sentinel_epoch) < (sentinels.base, sentinels.epoch)
+            await connection.execute(_set_sentinels(sentinels).where(is_older))
             return count
 
         return await self._write(step)
@@ -191,7 +205,8 @@ class Journal:
 
     async def raised(self, after: int, limit: int) -> list[Row]:
         ends = session_ends.c
-        wanted = and_(ends.handle.is_(None), ends.seq > after, or_(ends.generation.is_not(None), ends.epoch.is_not(None)))
+        ends_many = or_(ends.generation.is_not(None), ends.epoch.is_not(None), ends.reason == CLOCK)
+        wanted = and_(ends.handle.is_(None), ends.seq > after, ends_many)
         return await self._rows(select(session_ends).where(wanted).order_by(ends.seq).limit(limit))
 
     async def read(self, after: int, gaps: Collection[int], limit: int, *, checked: Collection[int] = ()) -> Reading:
@@ -250,6 +265,14 @@ class Journal:
         """Make this database another deployment's. No worker may be running."""
         await self._execute(update(fleet).where(fleet.c.singleton == 1).values(id=deployment_id, name=name))
 
+    async def raise_sentinels(self, to: SentinelRow) -> SentinelRow:
+        is_lower = and_(fleet.c.sentinel_base == to.base, fleet.c.sentinel_epoch < to.epoch)
+        return await self._change_sentinels(_set_sentinels(to).where(is_lower))
+
+    async def accept_sentinels(self, seen: SentinelRow, *, epoch: int, primary: str) -> SentinelRow:
+        is_seen = and_(fleet.c.sentinel_base == seen.base, fleet.c.sentinel_epoch == seen.epoch)
+        return await self._change_sentinels(_set_sentinels(SentinelRow(seen.base + 1, epoch, primary)).where(is_seen))
+
     async def clear_restored(self, *, seen: str) -> None:
         await self._execute(update(fleet).where(fleet.c.singleton == 1, fleet.c.restored == seen).values(restored=None))
 
@@ -260,14 +283,40 @@ class Journal:
     async def prune(self, due_at: int, limit: int) -> int:
         ends = session_ends.c
         newest = select(func.max(ends.seq)).scalar_subquery()
-        due = select(ends.seq).where(ends.expires_at < due_at, ends.seq < newest).limit(limit).scalar_subquery()
-        return await self._execute(delete(session_ends).where(ends.seq.in_(due)))
+        due = select(ends.seq, ends.ended_at).where(ends.expires_at < due_at, ends.seq < newest).order_by(ends.seq).limit(limit)
+
+        async def step(connection: AsyncConnection) -> int:
+            found = (await connection.execute(due)).all()
+            if not found:
+                return 0
+            ended_at = max(row.ended_at for row in found)
+            if ended_at > (await connection.execute(_NOT_BEFORE)).scalar_one():
+                await self._note_clock(connection, ended_at + self._longest_ms // NOTES_PER_LIFETIME, kept_from=0)
+            numbers = [row.seq for row in found]
+            return (await connection.execute(delete(session_ends).where(ends.seq.in_(numbers)))).rowcount
+
+        return await self._write(step)
+
+    async def note_set_back(self, not_before: int, *, sealed_until: int) -> None:
+        async def step(connection: AsyncConnection) -> None:
+            await connection.execute(HOLD, {"user": ""})  # workers that find it out together take turns
+            if not_before > (await connection.execute(_NOT_BEFORE)).scalar_one():
+                await self._note_clock(connection, not_before, kept_from=sealed_until)
+
+        await self._write(step)
 
     async def now_ms(self) -> int:
         async def step(connection: AsyncConnection) -> int:
             return int((await connection.execute(select(NowMs()))).scalar_one())
 
         return await self._database.read(step)
+
+    async def _change_sentinels(self, change: UpdateBase) -> SentinelRow:
+        async def step(connection: AsyncConnection) -> SentinelRow:
+            await connection.execute(change)
+            return SentinelRow(*(await connection.execute(select(*_SENTINELS).where(fleet.c.singleton == 1))).one())
+
+        return await self._write(step)
 
     async def _rows(self, query: Select[Any]) -> list[Row]:
         async def step(connection: AsyncConnection) -> list[Row]:
@@ -298,13 +347,17 @@ class Journal:
         if self._deployment is not None and self._deployment.id is not None:
             check_owner(found, self._deployment.id)
 
+    async def _note_clock(self, connection: AsyncConnection, not_before: int, *, kept_from: int) -> None:
+        row = {"user_key": "", "handle": None, "generation": None, "reason": CLOCK, "ended_at": not_before, "successor": None}
+        await connection.execute(_END, self._stamped(**row) | {"kept_from": kept_from})
+
     def _values(self, row: EndRow) -> dict[str, object]:
         return self._stamped(
             user_key=row.user, handle=row.handle, generation=None, reason=row.reason, ended_at=row.ended_at, successor=row.successor
         )
 
     def _stamped(self, **values: object) -> dict[str, object]:
-        return {**values, "longest_ms": self._longest_ms, "nonce": secrets.token_hex(8)}
+        return {"kept_from": values["ended_at"], **values, "longest_ms": self._longest_ms, "nonce": secrets.token_hex(8)}
 
     async def _raise(self, connection: AsyncConnection, user: str, reason: str, *, seen: int, ended_at: int) -> int:
         generation = int((await connection.execute(RAISE, {"user": user, "least": seen + 1})).scalar_one())
@@ -339,7 +392,8 @@ class Journal:
 async def note_registration(connection: AsyncConnection, user: str, *, longest_ms: int, registered_at: int) -> None:
     """Write the row of a user's registration, in the transaction that inserts the user."""
     row = {"user_key": user, "handle": None, "generation": None, "reason": REGISTERED, "ended_at": registered_at}
-    await connection.execute(_END, row | {"successor": None, "longest_ms": longest_ms, "nonce": secrets.token_hex(8)})
+    kept = {"kept_from": registered_at, "longest_ms": longest_ms, "nonce": secrets.token_hex(8)}
+    await connection.execute(_END, row | kept | {"successor": None})
 
 
 def generation_of(user_id: ColumnElement[int]) -> ColumnElement[int]:
@@ -358,7 +412,12 @@ async def _deployment(connection: AsyncConnection) -> DeploymentRow | None:
     """The deployment of this journal. Raises as `check_primary`."""
     row = (await connection.execute(_DEPLOYMENT)).one_or_none()
     await check_primary(connection)
-    return None if row is None else DeploymentRow(*row)
+    return None if row is None else DeploymentRow(*row[:5], SentinelRow(*row[5:]))
+
+
+def _set_sentinels(row: SentinelRow) -> Update:
+    changed = {"sentinel_base": row.base, "sentinel_epoch": row.epoch, "sentinel_primary": row.primary}
+    return update(fleet).where(fleet.c.singleton == 1).values(changed)
 
 
 async def _nonces(connection: AsyncConnection, checked: Collection[int]) -> dict[int, str | None]:
@@ -380,6 +439,8 @@ def _same_as(row: Row) -> Select[tuple[int]]:
     ends = session_ends.c
     if row.epoch is not None:
         does_same = ends.epoch == row.epoch
+    elif row.reason == CLOCK:
+        does_same = and_(_CLOCK_ROWS, ends.ended_at >= row.ended_at)
     elif row.handle is not None:
         does_same = and_(ends.user_key == row.user, ends.handle == row.handle)
     else:

@@ -42,6 +42,9 @@ fleet = Table(
     Column("name", String(200), nullable=True),
     Column("epoch", String(32), nullable=False, server_default=text("''")),
     Column("restored", String(32), nullable=True),
+    Column("sentinel_base", BigInteger, nullable=False, server_default=text("0")),
+    Column("sentinel_epoch", BigInteger, nullable=False, server_default=text("-1")),
+    Column("sentinel_primary", String(300), nullable=True),
     Index("uq_fleet_singleton", "singleton", unique=True),
 )
 """The deployment: one row, in which `singleton` is 1. `stateroom db upgrade` makes it, and nothing at run time."""

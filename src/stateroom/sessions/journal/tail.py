@@ -1,4 +1,4 @@
-"""The journal's recent rows in memory, read every 0.2 s.
+"""The journal's recent rows in memory, read every 0.2 s, or more often if the lease is short (intervals.py).
 
 Rows commit out of the order of their numbers: a skipped number may still come. So each read asks for the gaps too,
 until they are older than any transaction can be. `contiguous` is the number up to which nothing is missing.
@@ -32,15 +32,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import DatabaseUnavailable
+from ...intervals import interval, patience
 from ...logs import get_logger
+from ..model.deployment import SentinelRow
 from ..model.identity import SessionRef
-from ..model.rows import EVERYBODY, Row
+from ..model.rows import CLOCK, EVERYBODY, Row
 
 if TYPE_CHECKING:
     from ..model.clock import Clock
     from ..model.deployment import Current, Deployment, DeploymentRow
     from .interface import EndsJournal
-    from .two_looks import TwoLooks
 
 log = get_logger(__name__)
 
@@ -49,9 +50,6 @@ _RESTORED = (
     "run `stateroom sessions revoke --all`, because the sign-outs since the backup are lost"
 )
 
-READ_INTERVAL_SECONDS = 0.2
-PATIENCE_SECONDS = 1.0
-"""A journal that takes longer to answer is unavailable."""
 GAP_SECONDS = 10.0
 """Longer than any transaction takes."""
 GAPS_LOOKED_FOR = 1000
@@ -67,6 +65,7 @@ assert ROWS_AT_START <= ROWS_KEPT
 Checked = Mapping[int, tuple[str | None, int]]
 """Rows that must still exist: by number the nonce, and when the row is due. The mapping never changes."""
 Listener = Callable[[Sequence[Row]], None]
+RowListener = Callable[[SentinelRow, float], None]
 
 
 class Tail:
@@ -76,26 +75,31 @@ class Tail:
     `ended`: the first row that ended a session. The key has the user too: a user may write rows about another's handle.
     `generations`: for each user the row with their highest generation, in the order in which the rows were read.
     `replaced`: the epochs that the deployment had before, and the rows that ended their sessions.
+    `clock_row`: the row about clocks with the latest time; None if there is none.
     `unwritten`: ends that are acknowledged and wait until the journal answers again.
     `read_at`: when the last read began that succeeded; it never decreases. 0 before the first.
     `has_read`: whether a read has succeeded. `is_away`: the last read failed.
     `restored`: a random word while sessions may be left of users whom a restored database lacks; None in good times.
+    `sentinels`: what the workers have agreed on about the primary, as this worker last read or committed it. By base and
+    epoch it never decreases. `on_sentinels` is called with each read of it, and with the time when the read began.
     `restarts`: how often the tail has started over, because the database went back. It never decreases.
     `_own`: what this worker has committed, and when, until a read that began later has succeeded.
     `_rows`: what is held, in the order of reading.
     `_highest`: the highest number read. `_gaps`: skipped numbers below `_highest`, and when each was first missed.
     `_checked`: the last rows that came, which must still be there: number, nonce and when the row is due.
+    `_does_differ`: the deployment has another lease or name than this worker, and a log line said so.
     `_is_suspect`: the next read starts over. `_quiet_until`: until then the journal counts as unavailable.
     """
 
-    def __init__(self, journal: EndsJournal, clock: Clock, deployment: Deployment, *, lease_ms: int, looks: TwoLooks) -> None:
+    def __init__(self, journal: EndsJournal, clock: Clock, deployment: Deployment, *, lease_ms: int) -> None:
         self._journal = journal
         self._clock = clock
         self._deployment = deployment
         self._lease_ms = lease_ms
-        self._looks = looks
+        self._interval = interval(lease_ms / 1000)
+        self._patience = patience(lease_ms / 1000)
         self._checked: Checked = {}
-        self._is_foreign = self._is_suspect = False
+        self._is_foreign = self._is_suspect = self._does_differ = False
         self._quiet_until = 0.0
         self.restored: str | None = None
         self.restarts = 0
@@ -104,12 +108,17 @@ class Tail:
         self._gaps: dict[int, float] = {}
         self._highest = 0
         self._listeners: list[Listener] = []
+        # When `sentinels` had certainly been committed. Reads that began earlier may show an older state.
+        self._sentinels_at = 0.0
+        self.sentinels = SentinelRow()
+        self.on_sentinels: RowListener | None = None
         self._reading: asyncio.Task[None] | None = None
         self._began_at = 0.0
         self.unwritten: dict[SessionRef, Row] = {}
         self.ended: dict[SessionRef, Row] = {}
         self.generations: OrderedDict[str, Row] = OrderedDict()
         self.replaced: dict[str, Row] = {}
+        self.clock_row: Row | None = None
         self.floor = 0
         self.read_at = 0.0
         self.has_read = False
@@ -129,6 +138,11 @@ class Tail:
         """Note a row that this worker has committed. Until a read brings it, only this worker could commit it again."""
         self._own.append((time.monotonic(), row))
 
+    def remember_sentinels(self, row: SentinelRow) -> None:
+        """Note a state of the row that this worker has just committed or found."""
+        if self.sentinels.is_before(row):
+            self.sentinels, self._sentinels_at = row, time.monotonic()
+
     @property
     def highest(self) -> int:
         """The highest number that has been read."""
@@ -143,6 +157,11 @@ class Tail:
     def age(self) -> float:
         """Seconds since the last read began that succeeded."""
         return time.monotonic() - self.read_at
+
+    @property
+    def not_before_ms(self) -> int:
+        """A value that was sealed earlier proves nothing by itself: a clock was set back, or its end may have been pruned."""
+        return 0 if self.clock_row is None else self.clock_row.ended_at
 
     def reason(self, ref: SessionRef, carried: Current) -> str | None:
         """Why this session, with this generation and epoch, has ended, as far as the tail knows."""
@@ -172,7 +191,7 @@ class Tail:
             began = time.monotonic()
             with contextlib.suppress(DatabaseUnavailable):
                 await self.catch_up()
-            await asyncio.sleep(max(0.0, began + READ_INTERVAL_SECONDS - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + self._interval - time.monotonic()))
 
     async def catch_up(self) -> None:
         """Return when a read has succeeded that began after this call. Raises `DatabaseUnavailable`.
@@ -187,7 +206,7 @@ class Tail:
                 self._reading.add_done_callback(_heard)
             reading = self._reading
             try:
-                async with asyncio.timeout_at(asyncio.get_running_loop().time() + PATIENCE_SECONDS):
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._patience):
                     await asyncio.shield(reading)
             except TimeoutError:
                 self.is_away = True
@@ -212,8 +231,9 @@ class Tail:
     async def _start_over(self) -> None:
         """Commit again the rows that the restored database lacks, and forget everything."""
         own = [row for _, row in self._own]
-        held = [*sorted({*self._rows, *self.generations.values(), *self.replaced.values()}, key=lambda row: row.seq), *own]
-        count = await self._journal.recommit(held)
+        of_many = {*self.generations.values(), *self.replaced.values(), *([self.clock_row] if self.clock_row else ())}
+        held = [*sorted({*self._rows, *of_many}, key=lambda row: row.seq), *own]
+        count = await self._journal.recommit(held, self.sentinels)
         log.warning("database_restored", recommitted=count, fix=_RESTORED)
         self._rows.clear()
         self._gaps.clear()
@@ -236,7 +256,9 @@ class Tail:
             while True:
                 reading = await self._journal.read(self._highest, self._gaps, ROWS_AT_ONCE, checked=self.checked)
                 row = self._check_whose(reading.deployment)
-                if self._is_suspect or row.epoch in self.replaced or self.went_back(self._checked, reading.nonces):
+                self._check_agreed(row)
+                is_older = row.sentinels.is_before(self.sentinels) and began_at >= self._sentinels_at
+                if is_older or self._is_suspect or row.epoch in self.replaced or self.went_back(self._checked, reading.nonces):
                     await self._start_over()
                     raise DatabaseUnavailable("the user database was restored")  # noqa: TRY301
                 self._take(reading.rows)
@@ -254,6 +276,9 @@ class Tail:
         if self.is_away:
             log.info("journal_back")
         self.has_read, self.is_away, self.read_at = True, False, began_at
+        self.remember_sentinels(row.sentinels)
+        if self.on_sentinels is not None:
+            self.on_sentinels(row.sentinels, began_at)
         while self._own and self._own[0][0] < began_at:
             self._own.popleft()
 
@@ -283,18 +308,21 @@ class Tail:
         raise DatabaseUnavailable("the user database is another deployment's")
 
     def _check_agreed(self, row: DeploymentRow) -> None:
-        """Compare lease and name, because a worker may have started without the journal. Raises `DatabaseUnavailable`."""
-        if row.lease_ms != self._lease_ms:
-            fix = "set the same JOURNAL_LEASE for every worker"
-            log.error("lease_differs", ours_ms=self._lease_ms, deployment_ms=row.lease_ms, fix=fix)
+        """Compare lease and name. A worker may have started without the journal, or may run while a command changes them.
+
+        Raises `DatabaseUnavailable`, and logs it once.
+        """
+        has_lease, has_name = row.lease_ms == self._lease_ms, row.name == self._deployment.name
+        did_differ, self._does_differ = self._does_differ, not (has_lease and has_name)
+        if not has_lease:
+            if not did_differ:
+                fix = "set the same JOURNAL_LEASE for every worker, and restart this worker"
+                log.error("lease_differs", ours_ms=self._lease_ms, deployment_ms=row.lease_ms, fix=fix)
             raise DatabaseUnavailable("the deployment has another lease")
-        if row.name != self._deployment.name:
-            log.error(
-                "deployment_differs",
-                ours=self._deployment.name,
-                deployment=row.name,
-                fix="set the same DEPLOYMENT for every worker",
-            )
+        if not has_name:
+            if not did_differ:
+                fix = "set the same DEPLOYMENT for every worker, and restart this worker"
+                log.error("deployment_differs", ours=self._deployment.name, deployment=row.name, fix=fix)
             raise DatabaseUnavailable("the deployment has another name")
 
     @property
@@ -316,6 +344,11 @@ class Tail:
             elif seq == newest or due_at > now:
                 return True
         return False
+
+    def forget_due(self, due_at: int) -> None:
+        """Drop the rows that can end no living session any more: they were due at this time. The oldest come first."""
+        while self.generations and next(iter(self.generations.values())).expires_at < due_at:
+            self.generations.popitem(last=False)
 
     def _has_read(self, own: Row) -> bool:
         """Whether a read has brought a row that this worker committed, or a row with the same effect."""
@@ -343,7 +376,6 @@ class Tail:
 
     def _take(self, rows: Sequence[Row]) -> None:
         now = time.monotonic()
-        self._forget_generations()
         for gap in [gap for gap, seen_at in self._gaps.items() if now - seen_at > GAP_SECONDS]:
             del self._gaps[gap]
         new = []
@@ -380,18 +412,14 @@ class Tail:
     def _keep_end_of_many(self, row: Row) -> None:
         if row.epoch is not None:
             self.replaced[row.epoch] = row
+        if row.reason == CLOCK and row.ended_at > self.not_before_ms:
+            self.clock_row = row
         if row.generation is None:
             return
         known = self.generations.get(row.user)
         if known is None or (known.generation or 0) < (row.generation or 0):
             self.generations[row.user] = row
             self.generations.move_to_end(row.user)
-
-    def _forget_generations(self) -> None:
-        """Drop the rows that can end no living session any more. The oldest come first."""
-        due_at = self._looks.look(self._clock.now_ms())
-        while due_at is not None and self.generations and next(iter(self.generations.values())).expires_at < due_at:
-            self.generations.popitem(last=False)
 
 
 def _heard(reading: asyncio.Task[None]) -> None:

@@ -43,6 +43,22 @@ class Deployment:
         return self.id
 
 
+class SentinelRow(NamedTuple):
+    """What the deployment's workers have agreed on about the primary that Sentinels name. `backend/agreement.py` says why.
+
+    `base`: how often an administrator accepted rebuilt Sentinels. `epoch`: the highest config epoch in this base; -1 before
+    the first. `primary`: the server that has it; None before the first.
+    """
+
+    base: int = 0
+    epoch: int = -1
+    primary: str | None = None
+
+    def is_before(self, other: SentinelRow) -> bool:
+        """Whether this is an older state than the other one."""
+        return (self.base, self.epoch) < (other.base, other.epoch)
+
+
 class DeploymentRow(NamedTuple):
     """The deployment's row in the user database. Each read of the journal returns it.
 
@@ -55,6 +71,7 @@ class DeploymentRow(NamedTuple):
     lease_ms: int | None
     epoch: str
     restored: str | None
+    sentinels: SentinelRow = SentinelRow()
 
 
 class Current(NamedTuple):

@@ -17,9 +17,10 @@ InTransaction: TypeAlias = "Callable[[AsyncConnection], Awaitable[None]]"
 """A caller's writes in the same transaction as a row. If it raises, the whole transaction is undone."""
 
 
-EVERYBODY, REGISTERED, UNKNOWN_USER = "everybody", "registered", "unknown-user"
+EVERYBODY, REGISTERED, UNKNOWN_USER, CLOCK = "everybody", "registered", "unknown-user", "clock"
 """Reasons of rows that end no single session: all sessions were ended; a user was registered, which ends nothing; the user
-database does not know a user.
+database does not know a user; a clock was set back, or rows were pruned (`clock`), which ends nothing. A sealed value from
+before the `ended_at` of a `clock` row restores no session and is not trusted alone.
 """
 
 TO_THE_LAST = 2**53

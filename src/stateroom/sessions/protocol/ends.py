@@ -179,7 +179,7 @@ class Ends:
             self.count(reason, each)
         if not self._trust.has_journal:  # `NoJournal` remembers the reasons
             await self._journal.record([self._row(SessionRef(user, each.handle), reason) for each in ended])
-        if not (is_settled and self._is_still_settled(glimpse)):
+        if not (is_settled and self.is_seen_by_all(glimpse)):
             await self._lease.passed_since(committed_at)
         await self.outlast_copies()
         return len(ended)
@@ -245,15 +245,14 @@ class Ends:
 
     async def _delete(self, ref: SessionRef, *, with_fields: bool = False) -> tuple[Ended | None, bool]:
         """Delete from the store. Returns what was there, and whether every other worker must see that it is gone."""
-        glimpse = self._client.standing(self._store.key(ref)).glimpse
-        is_settled = self._trust.is_settled(glimpse)
+        settled = self.settled_glimpse(ref)
         try:
             ended, _ = await self._store.delete(ref, with_fields=with_fields)
         except StoreUnavailable:
             if not self._trust.has_journal:  # nothing else would keep the end
                 raise
             return None, False
-        return ended, is_settled and self._is_still_settled(glimpse)
+        return ended, settled is not None and self.is_seen_by_all(settled)
 
     async def _end_without_journal(self, ref: SessionRef, row: EndRow, *, with_fields: bool) -> Ended | None:
         """End a session while the journal is unavailable: a settled store must have deleted it, and enough replicas too."""
@@ -273,6 +272,19 @@ class Ends:
         await self.outlast_copies()
         self.count(row.reason, ended)
         return ended
+
+    def settled_glimpse(self, ref: SessionRef) -> Glimpse | None:
+        """The store of this session, if it is settled now."""
+        glimpse = self._client.standing(self._store.key(ref)).glimpse
+        return glimpse if self._trust.is_settled(glimpse) else None
+
+    def is_seen_by_all(self, glimpse: Glimpse) -> bool:
+        """Whether every worker sees what was deleted since the glimpse of a settled store.
+
+        The tail must be fresh. An old one would not show that the workers have agreed on another primary.
+        """
+        is_fresh = not self._trust.has_journal or self._tail.age < self._lease.seconds
+        return is_fresh and self._is_still_settled(glimpse)
 
     def _is_still_settled(self, glimpse: Glimpse) -> bool:
         """Whether the store was settled, over one connection, from the glimpse until now."""

@@ -16,9 +16,10 @@ import time
 from typing import TYPE_CHECKING
 
 from ...errors import StoreUnavailable
+from ...intervals import interval
 from ...logs import get_logger
-from ..journal.tail import READ_INTERVAL_SECONDS
 from ..model.rows import EVERYBODY
+from ..store.unreadable import value_of
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..model.clock import Clock
     from ..model.deployment import Deployment
     from ..store.key_names import KeyNames
+    from .lease import Lease
     from .membership import Membership
 
 log = get_logger(__name__)
@@ -46,8 +48,10 @@ class Epochs:
         membership: Membership,
         key_names: KeyNames,
         clock: Clock,
+        lease: Lease,
     ) -> None:
         self._client = client
+        self._lease = lease
         self._membership = membership
         self._journal = journal
         self._tail = tail
@@ -108,7 +112,7 @@ class Epochs:
         while True:
             if self._tail.is_away:
                 await asyncio.gather(*(self._look(shard) for shard in self._client.shards()))
-            await asyncio.sleep(READ_INTERVAL_SECONDS)
+            await asyncio.sleep(interval(self._lease.seconds))
 
     async def _look(self, shard: str) -> None:
         began = time.monotonic()
@@ -124,7 +128,7 @@ class Epochs:
 
     async def _read(self, shard: str) -> str:
         name = self._key_names.epoch(shard)
-        raw: bytes | None = await self._client.execute(name, "GET", name)
+        raw = await value_of(self._client, name)
         return "" if raw is None else raw.decode()
 
     async def _write(self, shard: str, epoch: str) -> None:

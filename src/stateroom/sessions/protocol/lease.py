@@ -12,11 +12,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from ...settings import SHORTEST_LEASE_SECONDS
-from ..journal.tail import READ_INTERVAL_SECONDS
-
-assert 2 * READ_INTERVAL_SECONDS <= SHORTEST_LEASE_SECONDS, "a tail must be read twice in a lease, or it is stale in good times"
-
 
 @dataclass(frozen=True, slots=True)
 class Lease:

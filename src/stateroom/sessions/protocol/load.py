@@ -283,11 +283,10 @@ class Loader:
         if credential.deadline <= self._clock.now_ms():
             self._ended(record, credential, "expired")
             return
-        is_good_alone = self._trust.is_good_alone(credential, sighting)
         reason = await self._trust.why_ended_by_journal(credential.ref, credential.carried)
         if reason is not None:
             self._ended(record, credential, reason)
-        elif is_good_alone:
+        elif self._trust.is_good_alone(credential, sighting):
             record.fill_from_credential(
                 credential,
                 created_ms=_created_ms(credential, sighting),

@@ -6,8 +6,8 @@ other host, and an end on one host would be unknown on the other. So a host with
 notices it while it runs trusts nothing that this Redis holds.
 
 While the database is unavailable at startup, Redis' copy tells the id. Redis' copy is lost with a flush or an eviction; a
-worker that knows the id writes it back, over a settled connection. Without a database (`DATABASE_URL=none`) Redis' copy is
-the only one, and the first worker makes it.
+worker that knows the id writes it back, over a settled connection to a primary on which the workers have agreed. Without a
+database (`DATABASE_URL=none`) Redis' copy is the only one, and the first worker makes it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING
 
+from ...backend.agreement import FollowsSentinels
 from ...errors import DatabaseUnavailable, SettingsError, Unavailable
 from ...logs import get_logger
+from ..store.unreadable import value_of
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
     from ..journal.interface import EndsJournal
-    from ..model.deployment import Deployment, DeploymentRow
+    from ..model.deployment import Deployment, DeploymentRow, SentinelRow
     from ..store.key_names import KeyNames
     from .lease import Lease
 
@@ -52,23 +54,25 @@ class Membership:
         """Whether Redis holds another deployment's sessions. Then nothing in it may be trusted."""
         return bool(self._foreign)
 
-    async def ask_database(self) -> None:
+    async def ask_database(self) -> SentinelRow | None:
         """Learn the id from the user database, and check that this worker has the deployment's lease and name.
 
-        If the database does not answer, the tail does this later. Raises `SettingsError`.
+        Returns what the workers have agreed on about the primary. If the database does not answer, the tail does this later.
+        Raises `SettingsError`.
         """
         if not self._journal.has_journal:
-            return
+            return None
         try:
             row = await self._journal.agree(lease_ms=self._lease.milliseconds, name=self._deployment.name)
         except DatabaseUnavailable:
-            return
+            return None
         if row is None:
             raise SettingsError(
                 "DATABASE_URL: the user database has lost its identity (the table fleet is empty); restore the row from a backup"
             )
         self._check_agreed(row)
         self._deployment.id, self._deployment.epoch = row.id, row.epoch
+        return row.sentinels
 
     async def ask_redis(self) -> None:
         """Check that Redis belongs to the same deployment. A shard that does not reply is skipped. Raises `SettingsError`."""
@@ -83,12 +87,26 @@ class Membership:
         for shard in self._client.shards():
             await self.look(shard)
 
-    async def look(self, shard: str) -> None:
-        """Compare the id in one primary with ours. Learn ours from it, or write ours back. Raises `StoreUnavailable`."""
+    async def look(self, shard: str) -> str | None:
+        """Compare the id in one primary with ours. Learn ours from it, or write ours back. Raises `StoreUnavailable`.
+
+        Returns the id that the primary holds then; None if it holds none.
+        """
         was_foreign = self.is_foreign
+        self._foreign.intersection_update(self._client.shards())  # a Cluster's shards change
         found = await self._compare(shard)
         if self.is_foreign and not was_foreign:
             log.error("foreign_deployment", ours=self._deployment.id, found=found, fix=_ADOPT)
+        return found
+
+    async def introduce(self, shard: str) -> str | None:
+        """Write our id to the deployment's first primary, unless it has one, and `look`. Raises `StoreUnavailable`.
+
+        A failover soon after must find the id on the replica.
+        """
+        if self._deployment.id is not None and await self._read(shard) is None:
+            await self._leave(shard)
+        return await self.look(shard)
 
     async def _compare(self, shard: str) -> str | None:
         found = await self._read(shard)
@@ -118,7 +136,7 @@ class Membership:
 
     async def _read(self, shard: str) -> str | None:
         name = self._key_names.fleet(shard)
-        raw: bytes | None = await self._client.execute(name, "GET", name)
+        raw = await value_of(self._client, name)
         if raw is None:
             return None
         found, _, deployment_name = raw.decode().partition(" ")
@@ -135,10 +153,18 @@ class Membership:
             if found:  # another worker may have been first
                 self._deployment.id = found
             return found
-        if self._deployment.id is None or not self._client.standing(self._key_names.fleet(shard)).is_believed:
+        if self._deployment.id is None or not self._may_write_back(shard):
             return None
         await self._leave(shard)
         return await self._read(shard)
+
+    def _may_write_back(self, shard: str) -> bool:
+        """Whether this is a believed primary, and no new one on which the workers have not agreed yet.
+
+        While the user database is unavailable, a worker believes that one too. But it could be a server of nobody.
+        """
+        is_new = isinstance(self._client, FollowsSentinels) and self._client.agreement.wanted is not None
+        return self._client.standing(self._key_names.fleet(shard)).is_believed and not is_new
 
     async def _leave(self, shard: str) -> None:
         name = self._key_names.fleet(shard)

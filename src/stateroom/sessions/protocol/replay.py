@@ -22,6 +22,7 @@ from ...errors import StoreUnavailable, Unavailable
 from ...logs import get_logger
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, TO_THE_LAST
+from ..store.unreadable import number_in, value_of
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -178,14 +179,13 @@ class Replay:
     async def _read_cursor(self, progress: ShardProgress, glimpse: Glimpse) -> None:
         """Read the number up to which the journal has been replayed into the store."""
         name = self._key_names.cursor(progress.shard)
-        raw = await self._client.execute(name, "GET", name)
-        if raw is None:
+        cursor = number_in(await value_of(self._client, name), name)
+        if cursor is None:
             await self._membership.look(progress.shard)
             if self._membership.is_foreign:
                 raise StoreUnavailable("Redis was taken over by another deployment, and has its cursor")
             await self._begin(progress, glimpse)
             return
-        cursor = int(raw)
         if progress.covered is not glimpse and await self._went_back(progress.shard, cursor):
             self._tail.start_over()
             await self._client.execute(name, "SET", name, 0)
@@ -199,12 +199,10 @@ class Replay:
             if cursor > self._tail.highest:
                 return True
         name = self._key_names.cursor_row(shard)
-        raw: bytes | None = await self._client.execute(name, "GET", name)
-        if raw is None:
-            return False
-        number, _, nonce = raw.decode().partition(":")
-        seq = int(number)
-        if not 0 < seq <= cursor:  # the release before moves the cursor alone
+        raw = await value_of(self._client, name)
+        number, _, nonce = (raw or b"").decode(errors="replace").partition(":")
+        seq = number_in(number.encode(), name) if number else None
+        if seq is None or not 0 < seq <= cursor:  # the release before moves the cursor alone
             return False
         reading = await self._journal.read(self._tail.highest, (), 1, checked=[seq])
         if seq in reading.nonces:
@@ -280,7 +278,7 @@ class Replay:
 
     async def _move(self, progress: ShardProgress, glimpse: Glimpse, to: int) -> None:
         """Set the cursor, only over the connection over which the rows were replayed."""
-        if not glimpse.still_holds() or not glimpse.standing.believed_until:
+        if not glimpse.still_holds() or not glimpse.standing.is_connected:
             raise StoreUnavailable("the connection to Redis changed meanwhile")
         last = self._tail.last_until(to)
         if last is not None:

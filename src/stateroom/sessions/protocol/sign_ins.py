@@ -8,11 +8,13 @@ copies what other requests wrote meanwhile. The two sessions may be on different
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ...backend.budget import within_budget
+from ...backend.budget import seconds_left, within_budget
 from ...errors import SessionEnded, StateroomError, StoreUnavailable, Unavailable
 from ...logs import get_logger
 from ..model.client_notes import pack
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
     from .trust import Trust
 
 log = get_logger(__name__)
+
+CLAIM_MARGIN_SECONDS = 0.02
+"""How long after a claim's deadline the old session may be deleted. The deadline that Redis compares is earlier by the
+uncertainty of its clock (redis_clock.py). So the margin covers rounding alone."""
 
 
 class SignIns:
@@ -164,9 +170,12 @@ class SignIns:
         # The old session's end is committed: the response carries the new value, also with an error from here on.
         carried = record.carried
         record.set_rotated(new, token, generation=generation, auth_ms=auth_ms)
+        settled, claimed_until = self._ends.settled_glimpse(old), 0.0
         try:
             if fault is None:
-                fault = await self._claim(record, old, new)
+                claimed_until = time.monotonic() + seconds_left(self._settings.redis_read_timeout)
+                fault = await self._claim(record, old, new, until=claimed_until)
+            is_seen_by_all = fault is None and settled is not None and self._ends.is_seen_by_all(settled)
             if fault is not None:
                 now = self._clock.now_ms()
                 record.set_renewed(now, min(now + record.idle_ms, record.deadline_ms))
@@ -178,10 +187,13 @@ class SignIns:
             record.forget()
             record.has_gone(old, carried, end.reason)
             raise
+        if not is_seen_by_all:
+            await self._lease.passed_since(committed_at)
         if fault is not None:
+            # A claim that is still under way finds no old session then, and would delete the new one.
+            await asyncio.sleep(max(0.0, claimed_until + CLAIM_MARGIN_SECONDS - time.monotonic()))
             with contextlib.suppress(StoreUnavailable):  # a full store still deletes
                 await self._store.delete_without_waiting(old)
-            await self._lease.passed_since(committed_at)
         await self._ends.outlast_copies()
         self._metrics.sessions_ended["rotated"].inc()
         return committed_at
@@ -325,10 +337,10 @@ class SignIns:
                 raise
             return auth_ms, fault
 
-    async def _claim(self, record: SessionRecord, old: SessionRef, new: SessionRef) -> StoreUnavailable | None:
+    async def _claim(self, record: SessionRecord, old: SessionRef, new: SessionRef, *, until: float) -> StoreUnavailable | None:
         """Make the rotation's copy the session. Returns the fault if the store could not. Raises `SessionEnded`."""
         try:
-            renewed = await self._store.claim_rotation(old, new)
+            renewed = await self._store.claim_rotation(old, new, until=until)
             if renewed is None:
                 await self._check_not_ended(old, new, is_unclaimed=True)
                 raise StoreUnavailable("the session's new id was not claimed in time", kind="timeout")  # noqa: TRY301

@@ -138,15 +138,16 @@ class Trust:
         """Whether a signed-in user's credential may be trusted without the store: it was confirmed not long ago.
 
         If Redis' time went back, a confirmation from before looks younger than it is. It does not count.
+        The same is true if the end of the session may have been pruned. The tail's rows say both, so it must have been read.
         """
         if not self._degraded_ms or not self.has_journal or not credential.user:
             return False
-        if credential.is_legacy and not sighting.seen_ms:
+        if (credential.is_legacy and not sighting.seen_ms) or not self._tail.has_read:
             return False
         now, confirmed_ms = self._clock.now_ms(), self.confirmed_ms(credential, sighting)
         return (
             credential.issued_at <= now + FUTURE_MS
-            and confirmed_ms >= self._clock.set_back_ms
+            and confirmed_ms >= max(self._clock.set_back_ms, self._tail.not_before_ms)
             and now - confirmed_ms <= self._degraded_ms
             and now < sighting.renewed_ms + credential.idle_ms
             and now < credential.deadline

@@ -23,7 +23,7 @@ from .redis_clock import RedisClock
 from .results import Conflict, Created, Ended, Renewed, Saved
 from .room import fitted, size_of
 from .scripts import SCRIPTS, Durability, Writes
-from .unreadable import index_member, unless_of_another_type
+from .unreadable import index_member, number_in, unless_of_another_type, value_of
 
 UNCLAIMED_MS = 10_000
 """How long a rotation's copy lives if it is not claimed."""
@@ -38,7 +38,10 @@ _OK, _TOO_LARGE, _CONFLICT, _EXISTS = 1, -2, -3, -4
 
 
 class SessionStore:
-    """Loads, saves, renews, rotates, deletes, lists, counts and sweeps sessions. `timeout`: how many seconds a caller waits."""
+    """Loads, saves, renews, rotates, deletes, lists, counts and sweeps sessions. `timeout`: how many seconds a caller waits.
+
+    `has_journal`: the reasons of ends are in the journal. Otherwise a script's reply is the only word of some of them.
+    """
 
     def __init__(
         self,
@@ -49,12 +52,13 @@ class SessionStore:
         max_bytes: int,
         timeout: float,
         durability: Durability | None = None,
+        has_journal: bool = False,
     ) -> None:
         self._client = client
         self._key_names = key_names
         self._clock = clock
         self._max_bytes = max_bytes
-        self._writes = Writes(client, clock, timeout=timeout, durability=durability)
+        self._writes = Writes(client, clock, timeout=timeout, durability=durability, has_journal=has_journal)
 
     @property
     def is_refusing(self) -> bool:
@@ -153,11 +157,15 @@ class SessionStore:
         reply = await self._writes.run("prepare", keys, [UNCLAIMED_MS, generation, int(signs_in)])
         return int(reply[2]) if reply[0] == _OK else None
 
-    async def claim_rotation(self, old: SessionRef, new: SessionRef) -> Renewed | None:
-        """Make the copy the session and delete the old one; None if the copy is gone."""
+    async def claim_rotation(self, old: SessionRef, new: SessionRef, *, until: float | None = None) -> Renewed | None:
+        """Make the copy the session and delete the old one; None if the copy is gone.
+
+        After `until` (monotonic clock; None: the caller's budget) this does nothing any more. If it raises, the outcome is
+        unknown until then.
+        """
         session, expiries, sessions = self._key_names.of_session(new)
         keys = [session, self._key_names.session(old), expiries, sessions]
-        reply = await self._writes.run_durably("claim", keys, [new.handle, old.handle, new.user])
+        reply = await self._writes.run_durably("claim", keys, [new.handle, old.handle, new.user], until=until)
         return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
 
     async def restore(
@@ -249,7 +257,7 @@ class SessionStore:
     async def end_of(self, ref: SessionRef) -> tuple[str, str | None] | None:
         """The reason in a tombstone, and the new handle if the session was rotated. None if there is no tombstone."""
         key = self._key_names.tombstone(ref)
-        said = await self._client.execute(key, "GET", key)
+        said = await value_of(self._client, key)
         if said is None:
             return None
         reason, _, successor = said.decode().partition(" ")
@@ -320,8 +328,7 @@ class SessionStore:
     async def published_active(self) -> int | None:
         """The number that `publish_active` wrote; None if no worker has counted lately."""
         key = self._key_names.active
-        count = await self._client.execute(key, "GET", key)
-        return None if count is None else int(count)
+        return number_in(await value_of(self._client, key), key)
 
     async def sweep(self, tag: int) -> list[Ended]:
         """Clear expired sessions of one tag (0 to 1,023) out of the indexes. Each is reported once in the deployment.
@@ -346,7 +353,7 @@ class SessionStore:
         key = self._key_names.sweeper
         if await self._writes.observed(self._client.execute(key, "SET", key, worker, "NX", "PX", hold_ms)):
             return True
-        if await self._client.execute(key, "GET", key) != worker.encode():
+        if await value_of(self._client, key) != worker.encode():
             return False
         await self._client.execute(key, "PEXPIRE", key, hold_ms)
         return True

@@ -1,0 +1,105 @@
+"""The client of the primary that the Sentinels name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from redis.asyncio.connection import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from ..settings import Address
+from .agreement import Agreement
+from .dial import Dialer, LiveDialer
+from .sentinel import SentinelWatcher
+from .server import ServerClient
+from .unprompted import explain, fix_of_sentinels
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+    from ..settings import Settings, SettingsFiles
+    from ..telemetry.metrics import Metrics
+
+
+class SentinelClient(ServerClient):
+    """`RedisClient` of the primary that the Sentinels name. It follows a failover by itself.
+
+    `agreement`: what the deployment's workers have agreed on about the primary.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, files: SettingsFiles | None = None) -> None:
+        self._servers = LiveDialer(Dialer.to_servers, "redis_", settings, files)
+        super().__init__(self._open, settings, metrics)
+        self.agreement = Agreement(lease_seconds=settings.journal_lease)
+        self.watcher = SentinelWatcher(
+            settings.redis_sentinels,
+            settings.redis_master_name,
+            LiveDialer(Dialer.to_sentinels, "redis_sentinel_", settings, files),
+            metrics,
+            lease_seconds=settings.journal_lease,
+            on_switch=self._switch,
+            on_update=self._extend_belief,
+            agreement=self.agreement,
+            examine=self.examine,
+        )
+
+    async def start(self) -> None:
+        await self.watcher.start()
+        await super().start()
+
+    async def aclose(self) -> None:
+        await self.watcher.aclose()
+        await super().aclose()
+
+    async def examine(self, primary: Address) -> None:
+        """Raise redis-py's `ConnectionError` if this server is not a primary that holds the deployment's id."""
+        connection = await self._dial(primary, must_be_ours=True)
+        await connection.disconnect(nowait=True)
+
+    async def _open(self) -> AbstractConnection:
+        primary = await self.watcher.locate()
+        rebuilt = self.watcher.rebuilt
+        connection = await self._dial(primary, must_be_ours=rebuilt is not None and rebuilt.primary == primary)
+        if self.watcher.primary != primary:  # the Sentinels named another one while we connected
+            await connection.disconnect(nowait=True)
+            raise RedisConnectionError(f"{primary} is not the primary any more")
+        return connection
+
+    async def _dial(self, address: Address, *, must_be_ours: bool) -> AbstractConnection:
+        """Connect to a primary. `must_be_ours`: it must hold the deployment's id. A wrong name may lead to any server."""
+        connection = await self._servers.dial(address, must_be_primary=True)
+        if not must_be_ours:
+            return connection
+        try:
+            key, own = self.agreement.identity()
+            await connection.send_command("GET", key, check_health=False)
+            reply = await connection.read_response()
+            held = b"" if reply is None else reply.partition(b" ")[0]
+            if own is None or held != own.encode():
+                whose = "another deployment's id" if held else "no deployment's id"
+                raise RedisConnectionError(f"{address} holds {whose}")  # noqa: TRY301
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def _fix_of(self, error: BaseException) -> str:
+        if self.watcher.primary is not None:
+            return (await explain(error, Dialer.to_servers(self._settings), self.watcher.primary)).fix
+        return await fix_of_sentinels(self.watcher.sentinels, Dialer.to_sentinels(self._settings))
+
+    def _connected(self) -> None:
+        self._standing.connected(self._believed_until())
+
+    def _extend_belief(self) -> None:
+        if self.is_connected:
+            self._standing.believed_until = self._believed_until()
+
+    def _believed_until(self) -> float:
+        """How long the Sentinels vouch for the present connection: 0 if it was dialled to another server than they name."""
+        dialled = self._shared.dialled
+        is_named = isinstance(dialled, Connection) and Address(dialled.host, int(dialled.port)) == self.watcher.primary
+        return self.watcher.believed_until if is_named else 0.0
+
+    def _switch(self, primary: Address) -> None:
+        self.drop(f"{primary} is the primary now")

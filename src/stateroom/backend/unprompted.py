@@ -1,0 +1,68 @@
+"""Hears what a server says without being asked: why it closes a connection at once.
+
+A server in protected mode, or with too many clients, sends an error and closes. With TLS 1.3 the alert about a client
+certificate comes after the client's handshake (RFC 8446, section 4.4.2.4). If we write at the same moment, the server's
+kernel resets the connection, and a reset loses what was sent before. So this writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from .diagnosis import Diagnosis, closed, diagnose
+
+if TYPE_CHECKING:
+    from ..settings import Address
+    from .dial import Dialer
+    from .one_sentinel import Sentinel
+
+LISTEN_SECONDS = 1.0
+_LONGEST_LINE = 4096
+
+
+async def explain(error: BaseException, dialer: Dialer, address: Address | None) -> Diagnosis:
+    """`diagnose`, but if the server closes the connection, connect once more and listen. `address`: None if unknown."""
+    found = diagnose(error, dialer, address)
+    if found.cause != "closed" or address is None or dialer.unix_path is not None:
+        return found
+    heard = await _hear(dialer, address)
+    if heard is not None:
+        return diagnose(heard, dialer, address)
+    return closed(dialer, has_tls=dialer.tls is not None)
+
+
+async def fix_of_sentinels(sentinels: Sequence[Sentinel], dialer: Dialer) -> str:
+    """What to do if no Sentinel names a primary."""
+
+    async def fix(sentinel: Sentinel) -> str:
+        if sentinel.first_error is None:
+            return "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line"
+        return (await explain(sentinel.first_error, dialer, sentinel.address)).fix
+
+    return "; ".join(dict.fromkeys(await asyncio.gather(*map(fix, sentinels))))
+
+
+async def _hear(dialer: Dialer, address: Address) -> Exception | None:
+    """The TLS alert or the error that the server sends by itself; None if it sends none."""
+    tls = dialer.tls
+    options: dict[str, Any] = {} if tls is None else {"ssl": tls.context, "server_hostname": tls.server_name or address.host}
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(LISTEN_SECONDS):
+            try:
+                sock = await dialer.opener.open(address.host, address.port, timeout=LISTEN_SECONDS)
+                reader, writer = await asyncio.open_connection(sock=sock, **options)
+                try:
+                    line = await reader.read(_LONGEST_LINE)
+                finally:
+                    writer.close()
+            except ssl.SSLError as alert:
+                return alert
+            if line.startswith(b"-"):
+                return ResponseError(line[1:].partition(b"\r\n")[0].decode(errors="replace"))
+    return None

@@ -1,0 +1,91 @@
+"""A relay in front of a server that does to connections what firewalls, proxies and administrators do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Self
+
+from stateroom.drills.ports import LOOPBACK, free_port
+from stateroom.settings import Address
+
+
+class FickleRelay:
+    """Relays to `target`. `target` may change: then new connections lead elsewhere, and old ones stay.
+
+    `other`: if there is one, every second connection leads there.
+    `forgets_after`: seconds after which a connection without a byte is forgotten: its bytes vanish, and nobody is told.
+    `loses_reply_to`: a text in a command. The next connection that sends it is closed when the reply comes, without the reply.
+    """
+
+    def __init__(self, target: Address) -> None:
+        self.at = Address(LOOPBACK, free_port())
+        self.target = target
+        self.other: Address | None = None
+        self.forgets_after = float("inf")
+        self.loses_reply_to: bytes | None = None
+        # How many connections were forgotten, and how many replies were lost.
+        self.forgotten = self.lost = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, self.at.host, self.at.port)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        target = self.target
+        if self.other is not None:
+            self.target, self.other = self.other, target
+        inner_reader, inner_writer = await asyncio.open_connection(target.host, target.port)
+        connection = _Connection(self)
+        there = asyncio.create_task(connection.pump(reader, inner_writer, is_command=True))
+        back = asyncio.create_task(connection.pump(inner_reader, writer, is_command=False))
+        try:
+            await asyncio.wait([there, back], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # It is not raised again: asyncio's streams would log it.
+        finally:
+            for each in (there, back):
+                each.cancel()
+            await asyncio.gather(there, back, return_exceptions=True)
+            inner_writer.transport.abort()
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+
+class _Connection:
+    def __init__(self, relay: FickleRelay) -> None:
+        self._relay = relay
+        self._used_at = asyncio.get_running_loop().time()
+        self._is_forgotten = self._loses_reply = False
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_command: bool) -> None:
+        relay, loop = self._relay, asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if not self._is_forgotten and loop.time() - self._used_at > relay.forgets_after:
+                    self._is_forgotten = True
+                    relay.forgotten += 1
+                self._used_at = loop.time()
+                if self._is_forgotten:
+                    continue
+                if is_command and relay.loses_reply_to is not None and relay.loses_reply_to in data:
+                    relay.loses_reply_to, self._loses_reply = None, True
+                if not is_command and self._loses_reply:
+                    relay.lost += 1
+                    return
+                writer.write(data)
+                await writer.drain()

@@ -1,0 +1,102 @@
+"""A server that reads its data from disk replies LOADING. No reply's error may be left over: asyncio would log each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stateroom.backend.client import RedisClient, Script
+from stateroom.backend.clients import make_client
+from stateroom.drills import topology
+from stateroom.drills.node import Node
+from stateroom.errors import StoreUnavailable
+from stateroom.telemetry.metrics import Metrics
+from stateroom.testing import settings
+
+ONE = Script.of("return 1")
+KEYS = 500
+DELAY_US = 5000
+"""How long the server takes for each key that it loads."""
+CALLERS = 20
+CANCELLED = 0.3
+"""This part of the callers gives up."""
+
+
+async def a_server_that_loads_slowly(node: Node) -> asyncio.Task[None]:
+    """Restart a server. It replies while it loads. The task ends when it has loaded."""
+    await node.call("EVAL", f"for i = 1, {KEYS} do redis.call('SET', 'x' .. i, string.rep(i .. 'y', 100)) end", 0)
+    await node.call("CONFIG", "SET", "rdbcompression", "no")
+    await node.call("SAVE")
+    await node.kill()
+    config = node.folder / "server.conf"
+    slowly = f"key-load-delay {DELAY_US}\nloading-process-events-interval-bytes 1024\nrdbcompression no\n"
+    config.write_text(config.read_text(encoding="utf-8") + slowly, encoding="utf-8")
+    return asyncio.create_task(node.start())
+
+
+async def several(client: RedisClient) -> None:
+    await asyncio.gather(*(client.execute("a", "GET", "a") for _ in range(3)))
+
+
+async def first_of_two(client: RedisClient) -> None:
+    """A caller that ends before it awaits its second reply."""
+    first, second = client.execute("a", "HGETALL", "a"), client.execute("a", "GET", "a")
+    await first
+    await second
+
+
+async def script(client: RedisClient) -> None:
+    await client.run(ONE, ["a"])
+
+
+async def pipeline(client: RedisClient) -> None:
+    await client.pipeline("a", [("GET", "a")])
+
+
+STEPS = (several, first_of_two, script, pipeline)
+
+
+@pytest.mark.parametrize("cache", [0.0, 30.0])
+async def test_no_error_is_left_over_while_a_server_loads(tmp_path: Path, cache: float) -> None:
+    left: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: left.append(context))
+    outcomes: Counter[str] = Counter()
+    chance = random.Random(39)
+
+    async def call(client: RedisClient) -> None:
+        try:
+            await chance.choice(STEPS)(client)
+            outcomes["good"] += 1
+        except StoreUnavailable as fault:
+            outcomes["loading" if "loading" in fault.detail else "other"] += 1
+
+    async with topology.single(tmp_path / "node") as node:
+        client = make_client(settings(redis_host=node.host, redis_port=node.port, session_cache_max_age=cache), metrics=Metrics())
+        await client.start()
+        try:
+            loaded = await a_server_that_loads_slowly(node)
+            while not loaded.done():
+                callers = [asyncio.create_task(call(client)) for _ in range(CALLERS)]
+                await asyncio.sleep(chance.random() * 0.02)
+                for caller in callers:
+                    if chance.random() < CANCELLED:
+                        caller.cancel()
+                await asyncio.wait(callers)
+                gc.collect()
+            await loaded
+            async with asyncio.timeout(30):
+                while not outcomes["good"]:
+                    with contextlib.suppress(StoreUnavailable):
+                        await call(client)
+        finally:
+            await client.aclose()
+    gc.collect()
+    assert outcomes["loading"] > 0
+    assert [context["message"] for context in left] == []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from types import TracebackType
-from typing import Self
 
-from stateroom.drills.ports import LOOPBACK, free_port
 from stateroom.settings import Address
 
+from ..relays import BaseRelay
 
-class FickleRelay:
+
+class FickleRelay(BaseRelay):
     """Relays to `target`. `target` may change: then new connections lead elsewhere, and old ones stay.
 
     `other`: if there is one, every second connection leads there.
@@ -20,32 +19,15 @@ class FickleRelay:
     """
 
     def __init__(self, target: Address) -> None:
-        self.at = Address(LOOPBACK, free_port())
+        super().__init__()
         self.target = target
         self.other: Address | None = None
         self.forgets_after = float("inf")
         self.loses_reply_to: bytes | None = None
         # How many connections were forgotten, and how many replies were lost.
         self.forgotten = self.lost = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, self.at.host, self.at.port)
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target = self.target
         if self.other is not None:
             self.target, self.other = self.other, target
@@ -62,8 +44,6 @@ class FickleRelay:
                 each.cancel()
             await asyncio.gather(there, back, return_exceptions=True)
             inner_writer.transport.abort()
-            writer.transport.abort()
-            self._tasks.discard(task)
 
 
 class _Connection:

@@ -114,7 +114,7 @@ async def test_a_primary_that_comes_back_with_an_empty_disk_takes_no_other_shard
 
 
 def with_new_ports(node: Node) -> Node:
-    """The same node, as it will be started again."""
+    """Return a node with the address and the folder of this one, to start it again."""
     return Node(node.folder, node.binary, options={**node.options, "cluster-port": str(free_port())})
 
 

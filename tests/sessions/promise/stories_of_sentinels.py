@@ -131,7 +131,7 @@ def sentinels_of_an_empty_server(world: World) -> None:
 
 
 def sentinels_of_an_empty_server_without_a_database(world: World) -> None:
-    """The same, while that worker does not reach the user database. It must not write the id there either."""
+    """A worker without the user database follows its Sentinels to an empty server. It must not write the id there."""
     sign_in(world)
     world.advance(2.0)
     known = world.table.deployment.sentinels

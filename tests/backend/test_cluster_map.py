@@ -114,7 +114,7 @@ async def test_a_primary_that_comes_back_with_an_empty_disk_takes_no_other_shard
 
 
 def with_new_ports(node: Node) -> Node:
-    """Return a node with the address and the folder of this one, to start it again."""
+    """Return a node in the folder of this one, with new ports."""
     return Node(node.folder, node.binary, options={**node.options, "cluster-port": str(free_port())})
 
 

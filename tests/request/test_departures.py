@@ -201,9 +201,9 @@ async def test_a_step_whose_caller_gives_up_is_taken_to_its_end(open_site: OpenS
     sign_ins: Any = site.app[SESSIONS]._parts.sign_ins
     claim = sign_ins._claim
 
-    async def slow_claim(*arguments: Any) -> Any:
+    async def slow_claim(*arguments: Any, **options: Any) -> Any:
         await asyncio.sleep(0.2)
-        return await claim(*arguments)
+        return await claim(*arguments, **options)
 
     monkeypatch.setattr(sign_ins, "_claim", slow_claim)
     assert (await browser.post("/slow")).status == 503

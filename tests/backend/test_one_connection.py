@@ -13,10 +13,10 @@ import pytest
 
 from stateroom.backend.budget import BUDGET, Budget
 from stateroom.backend.client import Script
+from stateroom.backend.doubts import FIRST_DOUBT_PAUSE_SECONDS, LONGEST_DOUBT_PAUSE_SECONDS, Doubts
 from stateroom.backend.multiplexer import SHORT_LIFE_SECONDS
 from stateroom.backend.pool import TEST_AFTER_SECONDS
 from stateroom.backend.server import ServerClient
-from stateroom.backend.shared import FIRST_DOUBT_PAUSE_SECONDS, LONGEST_DOUBT_PAUSE_SECONDS, Doubts
 from stateroom.drills import topology
 from stateroom.drills.node import Node, until
 from stateroom.errors import StoreUnavailable

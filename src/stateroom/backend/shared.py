@@ -12,8 +12,6 @@ another. The server's run id shows this: it is random, and each start of a serve
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..errors import StoreUnavailable
 from .breaker import Breaker, BreakerState
+from .doubts import Doubts
 from .info import run_id_of
 from .link import Again
 from .multiplexer import Multiplexer, OpenConnection
@@ -46,11 +45,6 @@ READS = frozenset(
     {"HGETALL", "GET", "TIME", "ZRANGE", "ZCOUNT", "PING", "INFO", "ECHO", "EXISTS", "TTL", "PTTL", "HGET", "HMGET", "ROLE"}
 )
 """Commands that a server runs while it holds writes back, and that may be sent twice. Any other command counts as a write."""
-
-FIRST_DOUBT_PAUSE_SECONDS = 0.2
-LONGEST_DOUBT_PAUSE_SECONDS = 10.0
-"""The pauses after a doubt that closed all connections. In a pause, further doubts close only the new connection."""
-assert 0 < FIRST_DOUBT_PAUSE_SECONDS <= LONGEST_DOUBT_PAUSE_SECONDS, "the pause could not double from the first to the longest"
 
 ANOTHER_SERVER = "this connection leads to another server than the shared one"
 """Why a connection beside the shared one is not used. The caller gets it as the text of an error."""
@@ -261,34 +255,6 @@ class SharedConnections:
         self._writes.hand_over(self.reads)
         if self._run_id:
             self._on_refused(reason)
-
-
-class Doubts:
-    """Decides which doubts close all connections. A proxy in front of several servers would raise them all the time.
-
-    The connections in use lead to one server, with or without a doubt: a connection to another one is not used. But the one
-    server may be the wrong one. So the first doubt counts, and after each that counts there is a pause, which doubles while
-    doubts come. After a long time without a doubt it is short again.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        # The pause after the next doubt that counts: from FIRST_DOUBT_PAUSE_SECONDS to LONGEST_DOUBT_PAUSE_SECONDS.
-        self._pause = FIRST_DOUBT_PAUSE_SECONDS
-        # When the next doubt may count, and when the last one came, by the clock.
-        self._next_at = self._last_at = -math.inf
-
-    def may_act(self) -> bool:
-        """Whether this doubt counts."""
-        now = self._clock()
-        if now - self._last_at > 2 * LONGEST_DOUBT_PAUSE_SECONDS:
-            self._pause = FIRST_DOUBT_PAUSE_SECONDS
-        self._last_at = now
-        if now < self._next_at:
-            return False
-        self._next_at = now + self._pause
-        self._pause = min(self._pause * 2, LONGEST_DOUBT_PAUSE_SECONDS)
-        return True
 
 
 class _DroppedMeanwhile(RedisConnectionError):

@@ -177,7 +177,7 @@ def _strongest(claims: Sequence[_Claim]) -> list[Range]:
 
 
 def _joined(ranges: Iterable[Range]) -> Iterable[Range]:
-    """The same map with neighbours of one owner as one range."""
+    """Join neighbouring ranges of one owner into one range."""
     last: Range | None = None
     for each in ranges:
         if last is not None and each.low == last.high + 1 and each == replace(last, low=each.low, high=each.high):

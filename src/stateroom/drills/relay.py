@@ -136,7 +136,7 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 @contextlib.asynccontextmanager
 async def _late(chunks: AsyncIterator[bytes], delay: float) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The same chunks and the same end, each this many seconds later."""
+    """Yield each chunk, and the end, `delay` seconds after it came."""
     due: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(CHUNKS_UNDER_WAY)
     loop = asyncio.get_running_loop()
 

@@ -6,7 +6,8 @@ Redirections (https://valkey.io/topics/cluster-spec/):
 - ASK: the slot is being moved now. The client asks the named server once, with ASKING.
 - TRYAGAIN: the keys of a script are on both servers. The client asks again until they are on one.
 
-While a slot is being moved its store is not settled, because another server may reply than the one that was asked.
+While a slot is being moved its store is not settled, because another server may reply than the one that was asked. The
+same is true of a slot whose owner is known from a redirection alone, until the map says so too.
 Which owners to believe is in `slot_map.py`.
 """
 
@@ -33,7 +34,7 @@ from .dial import Dialer
 from .faults import as_store_fault
 from .server import ServerClient
 from .shard_keys import shard_keys
-from .slot_views import SLOT_COUNT, covered, endpoint
+from .slot_views import SLOT_COUNT, covered, endpoint, slots_of
 from .slot_watch import SlotWatch
 from .standing import UNKNOWN, Standing
 
@@ -76,7 +77,8 @@ class ClusterClient:
         # len(_owners) == SLOT_COUNT.
         # An owner without a client in `_shards` has left the Cluster: the slot counts as unknown.
         self._owners: list[Address | None] = [None] * SLOT_COUNT
-        # Slots that were seen to be moved since the last refresh: 0 <= slot < SLOT_COUNT.
+        # Slots that were seen to be moved since the last refresh, and those with another owner than in the map.
+        # 0 <= slot < SLOT_COUNT.
         self._moving: set[int] = set()
         # Clients that the last refresh took out of `_shards`. The next refresh closes them.
         self._leaving: list[ServerClient] = []
@@ -225,7 +227,7 @@ class ClusterClient:
     async def _learn(self, moved: MovedError, address: Address) -> None:
         await self._shard(address)
         self._owners[moved.slot_id] = address
-        self._moving.discard(moved.slot_id)
+        self._moving.add(moved.slot_id)
         self._stale.set()
 
     async def _shard(self, address: Address) -> ServerClient:
@@ -280,7 +282,14 @@ class ClusterClient:
                     self._owners[each.low : each.high + 1] = [primary] * (each.high - each.low + 1)
 
         await asyncio.gather(*(follow(primary) for primary in primaries))  # one that hangs delays only its own slots
-        self._moving.clear()  # a call that still finds a slot half moved adds it again
+        slots = slots_of(ranges)
+        for address, shard in self._shards.items():
+            shard.standing("").holds(slots.get(address, 0))
+        believed: list[Address | None] = [None] * SLOT_COUNT
+        for each in ranges:
+            believed[each.low : each.high + 1] = [each.primary] * (each.high + 1 - each.low)
+        # A call that still finds a slot half moved adds it again.
+        self._moving = {slot for slot in range(SLOT_COUNT) if self._owners[slot] != believed[slot]}
         # A server that was asked a moment ago may still answer. The next refresh closes its client.
         for left in self._leaving:
             await left.aclose()

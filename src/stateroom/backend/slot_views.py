@@ -63,6 +63,14 @@ def covered(ranges: Iterable[Range]) -> int:
     return count
 
 
+def slots_of(ranges: Iterable[Range]) -> dict[Address, int]:
+    """The slots of each primary: bit `n` is set for slot `n`."""
+    slots: dict[Address, int] = {}
+    for each in ranges:
+        slots[each.primary] = slots.get(each.primary, 0) | ((1 << (each.high + 1 - each.low)) - 1) << each.low
+    return slots
+
+
 def endpoint(host: bytes | str | None, port: int, asked: Address) -> Address | None:
     """Where a node is that `asked` names. None if it cannot be reached.
 

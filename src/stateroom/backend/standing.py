@@ -20,7 +20,8 @@ class Standing:
     """The standing of one primary.
 
     `connection_epoch`: grows by one with each connection to the primary, so that facts learnt over one connection are
-    not trusted over the next. It never decreases; 0 before the first connection.
+    not trusted over the next. It also grows if the primary gets or gives away slots of a Cluster, because facts about its
+    sessions may be wrong for those of another slot. It never decreases; 0 before the first connection.
     `believed_until`: until this time no other server can be the primary. 0 while unconnected; infinite if the primary was
     not found through Sentinels.
     `is_connected`: whether there is a connection, believed or not.
@@ -34,7 +35,7 @@ class Standing:
         self.near = near
         self.believed_until = 0.0
         self.is_connected = False
-        self.glimpse = Glimpse(self, 0)
+        self.glimpse = Glimpse(self, 0, 0)
 
     @property
     def connection_epoch(self) -> int:
@@ -48,9 +49,14 @@ class Standing:
 
     def connected(self, until: float = math.inf) -> None:
         """There is a new connection. `until`: the new `believed_until`."""
-        self.glimpse = Glimpse(self, self.connection_epoch + 1)
+        self.glimpse = Glimpse(self, self.connection_epoch + 1, self.glimpse.slots)
         self.believed_until = until
         self.is_connected = True
+
+    def holds(self, slots: int) -> None:
+        """The primary has these slots of a Cluster now (a bit for each). Before the first connection there is nothing to doubt."""
+        if slots != self.glimpse.slots:
+            self.glimpse = Glimpse(self, self.connection_epoch + bool(self.connection_epoch), slots)
 
     def lost(self) -> None:
         """The connection is lost. The connection epoch stays until there is a new one."""
@@ -62,10 +68,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Glimpse:
-    """A primary as it was seen over one connection. There is one object for each connection."""
+    """A primary as it was seen over one connection, with the same slots. There is one object for each connection epoch.
+
+    `slots`: the slots of a Cluster that the primary has: bit `n` is set for slot `n`. 0 without a Cluster.
+    """
 
     standing: Standing
     connection_epoch: int
+    slots: int
 
     def still_holds(self) -> bool:
         """Whether that connection is still the one in use."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import StateroomError
@@ -76,7 +76,10 @@ class Engine:
 
 @dataclass
 class Stack:
-    """The stack's containers. `containers`: their ids, by service. `addresses`: of services that are cut off."""
+    """The stack's containers. `containers`: their ids, by service. `addresses`: of services that are cut off.
+
+    Questions are asked one after the other. Each starts a process in a container, on the processors that the service needs.
+    """
 
     engine: Engine
     containers: dict[str, str] = field(default_factory=dict)
@@ -117,17 +120,17 @@ class Stack:
 
     async def primary(self) -> str | None:
         """The service that most Sentinels name as primary; None without a majority."""
-        named = Counter(await asyncio.gather(*(self._named(sentinel) for sentinel in SENTINELS)))
+        named = Counter([await self._named(sentinel) for sentinel in SENTINELS])
         name, votes = named.most_common(1)[0]
         return name if votes * 2 > len(SENTINELS) else None
 
     async def is_whole(self) -> bool:
         """Whether each Sentinel sees the primary, two replicas linked to it, and the other Sentinels."""
-        return all(await asyncio.gather(*(self._sees_all(sentinel) for sentinel in SENTINELS)))
+        return await _all(self._sees_all, SENTINELS)
 
     async def is_settled(self) -> bool:
         """Whether each process of the service reports Redis as settled."""
-        return all(await asyncio.gather(*(self._reports_settled(worker) for worker in WORKERS)))
+        return await _all(self._reports_settled, WORKERS)
 
     async def ask(self, sentinel: str, *words: str) -> list[str]:
         """The lines of a Sentinel's reply; none if it does not reply."""
@@ -166,6 +169,14 @@ class Stack:
             lines = (await self.engine.run("exec", self.containers[worker], "python3", "-c", METRICS)).splitlines()
             return any(line.startswith('stateroom_store_state{state="settled"} 1') for line in lines)
         return False
+
+
+async def _all(is_so: Callable[[str], Awaitable[bool]], names: Sequence[str]) -> bool:
+    """Ask about each name, until the first for which it is not so."""
+    for name in names:
+        if not await is_so(name):
+            return False
+    return True
 
 
 def _members(lines: Sequence[str]) -> list[dict[str, str]]:

@@ -130,7 +130,8 @@ class Membership:
         for shard in self._client.shards():
             name = self._key_names.fleet(shard)
             await self._client.execute(name, "SET", name, self._said)
-            for cursor in (self._key_names.cursor(shard), self._key_names.cursor_row(shard)):
+            names = self._key_names
+            for cursor in (names.cursor(shard), names.cursor_slots(shard), names.cursor_row(shard)):
                 await self._client.execute(cursor, "DEL", cursor)
         self._foreign.clear()
 

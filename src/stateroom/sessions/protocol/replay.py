@@ -2,7 +2,9 @@
 
 The store holds a cursor (the documentation says mark): every row of the journal up to this number has been replayed into
 the store. The cursor is replicated and saved with the sessions, so it is right for a promoted replica and for a server that
-was restored from an old disk. A failover needs no code of its own. One loop deletes the sessions that rows after the cursor
+was restored from an old disk. A failover needs no code of its own. In a Cluster it is right only for the slots that are
+stored with it. A primary that gets another slot may get sessions that rows before the cursor end, so its cursor goes back
+to the beginning. One loop deletes the sessions that rows after the cursor
 end, then moves the cursor. Each worker runs the loop on each new connection to a primary, and the sweeping worker runs it
 each second.
 
@@ -190,7 +192,33 @@ class Replay:
             self._tail.start_over()
             await self._client.execute(name, "SET", name, 0)
             raise StoreUnavailable("the user database was restored; its journal is replayed from the beginning")
+        if progress.seen is not glimpse and glimpse.slots and not await self._is_right_for(glimpse.slots, progress.shard):
+            # The cursor goes back first, so that a replica with the first command alone does not vouch for the new slots.
+            cursor = 0
+            await self._client.execute(name, "SET", name, cursor)
+            await self._store_slots(progress.shard, glimpse)
         progress.seen, progress.cursor = glimpse, cursor
+
+    async def _is_right_for(self, slots: int, shard: str) -> bool:
+        """Whether the cursor is right for all these slots. Slots that the primary does not have any more are taken from it.
+
+        They may come back with sessions of an older time.
+        """
+        name = self._key_names.cursor_slots(shard)
+        raw = await value_of(self._client, name)
+        try:
+            right = int(raw or b"0", 16)
+        except ValueError:
+            return False
+        if not slots & ~right and right != slots:
+            await self._client.execute(name, "SET", name, f"{slots:x}")
+        return not slots & ~right
+
+    async def _store_slots(self, shard: str, glimpse: Glimpse) -> None:
+        """Store for which slots the cursor is right from now on."""
+        if glimpse.slots:
+            name = self._key_names.cursor_slots(shard)
+            await self._client.execute(name, "SET", name, f"{glimpse.slots:x}")
 
     async def _went_back(self, shard: str, cursor: int) -> bool:
         """Whether the journal lacks rows that were replayed before: its database was restored from a backup."""
@@ -215,6 +243,7 @@ class Replay:
         if progress.seen is not glimpse:
             current = self._tail.contiguous
             cursor = current if await self._store.count_active() == 0 else 0
+        await self._store_slots(progress.shard, glimpse)
         await self._move(progress, glimpse, cursor)
 
     async def _catch_up(self, there: Sequence[tuple[ShardProgress, Glimpse]]) -> None:

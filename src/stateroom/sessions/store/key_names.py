@@ -10,6 +10,7 @@ share.
     PREFIX:{tag}:x          all sessions of the tag by time of expiry, members HANDLE:CREATED:USER
     PREFIX:{tag}:e:HANDLE   the tombstone of a session whose end the journal may not have yet, or that has no journal
     PREFIX:{shard}:mark     the journal's cursor: up to which row a primary has the ends
+    PREFIX:{shard}:slots    in a Cluster, the slots for which the cursor is right, as a hexadecimal number: bit n is slot n
     PREFIX:{shard}:row      the last row that the cursor has passed: its number and its nonce
     PREFIX:{shard}:epoch    the deployment's epoch
     PREFIX:{shard}:fleet    the id of the deployment that this Redis belongs to
@@ -74,6 +75,10 @@ class KeyNames:
     def cursor(self, shard: str) -> str:
         """The journal's cursor on the primary that holds the key `shard` (empty if there is one primary)."""
         return self._on_shard(shard, "mark")
+
+    def cursor_slots(self, shard: str) -> str:
+        """The slots of a Cluster for which the cursor is right, on the same primary."""
+        return self._on_shard(shard, "slots")
 
     def cursor_row(self, shard: str) -> str:
         """The last row that the cursor has passed, on the same primary."""

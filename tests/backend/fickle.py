@@ -60,9 +60,7 @@ class _Connection:
         relay, loop = self._relay, asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if not self._is_forgotten and (
-                    self._address in relay.forgets or loop.time() - self._used_at > relay.forgets_after
-                ):
+                if not self._is_forgotten and (self._address in relay.forgets or loop.time() - self._used_at > relay.forgets_after):
                     self._is_forgotten = True
                     relay.forgotten += 1
                 self._used_at = loop.time()

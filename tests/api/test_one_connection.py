@@ -13,11 +13,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from stateroom import SESSIONS
 from stateroom.app import make_app
+from stateroom.backend.pool import TEST_AFTER_SECONDS
 from stateroom.backend.server import ServerClient
 from stateroom.drills import topology
 from stateroom.drills.node import Node, until
 from stateroom.sessions.manager import SessionManager
 
+from ..backend.fickle import FickleRelay
 from ..patience import settled
 from ..servers import Servers
 
@@ -65,12 +67,19 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 
 @pytest.fixture
-async def service(node: Node, servers: Servers, tmp_path: Path) -> AsyncIterator[Service]:
+async def relay(node: Node) -> AsyncIterator[FickleRelay]:
+    """What is between the service and its server."""
+    async with FickleRelay(node.address) as made:
+        yield made
+
+
+@pytest.fixture
+async def service(relay: FickleRelay, servers: Servers, tmp_path: Path) -> AsyncIterator[Service]:
     """Sign-ins wait for a replica that there is not, so that they need pooled connections."""
     settings = servers.service_settings(
         tmp_path,
-        redis_host=node.host,
-        redis_port=node.port,
+        redis_host=relay.at.host,
+        redis_port=relay.at.port,
         redis_write_replicas=1,
         redis_min_idle=0,
         redis_read_timeout=1,
@@ -122,6 +131,32 @@ async def test_the_server_closes_idle_connections(service: Service, node: Node) 
     signed_in, seen = await watched(service, asyncio.gather(*(service.sign_in(user) for user in range(1, USERS))))
     assert {(status, is_degraded(body)) for status, body in signed_in} == {(200, False)}
     assert seen == {GOOD}
+
+
+async def test_a_firewall_forgets_idle_connections(service: Service, node: Node, relay: FickleRelay) -> None:
+    """The next sign-ins, one after another, find silent connections in the pool."""
+    await asyncio.gather(*(service.sign_in(user) for user in range(1, USERS)))
+    idle: list[str] = []
+
+    async def are_idle() -> bool:
+        """The connections that last sent WAIT are those of the pool. CLIENT LIST cuts the fraction of a second off."""
+        lines = (await node.call("CLIENT", "LIST", "TYPE", "normal")).decode().splitlines()
+        pooled = [dict(each.split("=", 1) for each in line.split()) for line in lines if "cmd=wait" in line]
+        idle[:] = [each["addr"] for each in pooled]
+        return all(int(each["idle"]) > TEST_AFTER_SECONDS for each in pooled)
+
+    await until(are_idle, "the pooled connections are idle")
+    assert len(idle) > 1
+    relay.forgets.update(idle)
+
+    async def sign_in_one_after_another() -> list[tuple[int, Any]]:
+        return [await service.sign_in(user) for user in range(1, 8)]
+
+    signed_in, seen = await watched(service, sign_in_one_after_another())
+    assert [(status, is_degraded(body)) for status, body in signed_in] == [(200, False)] * 7
+    assert seen == {GOOD}
+    assert relay.forgotten > 0
+    assert service.client.is_available
 
 
 async def test_an_administrator_kills_every_connection(service: Service, node: Node) -> None:

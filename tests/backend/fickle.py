@@ -15,6 +15,7 @@ class FickleRelay(BaseRelay):
 
     `other`: if there is one, every second connection leads there.
     `forgets_after`: seconds after which a connection without a byte is forgotten: its bytes vanish, and nobody is told.
+    `forgets`: addresses, as `CLIENT LIST` names them, of connections that are forgotten now.
     `loses_reply_to`: a text in a command. The next connection that sends it is closed when the reply comes, without the reply.
     """
 
@@ -23,6 +24,7 @@ class FickleRelay(BaseRelay):
         self.target = target
         self.other: Address | None = None
         self.forgets_after = float("inf")
+        self.forgets: set[str] = set()
         self.loses_reply_to: bytes | None = None
         # How many connections were forgotten, and how many replies were lost.
         self.forgotten = self.lost = 0
@@ -32,7 +34,8 @@ class FickleRelay(BaseRelay):
         if self.other is not None:
             self.target, self.other = self.other, target
         inner_reader, inner_writer = await asyncio.open_connection(target.host, target.port)
-        connection = _Connection(self)
+        host, port = inner_writer.get_extra_info("sockname")[:2]
+        connection = _Connection(self, f"{host}:{port}")
         there = asyncio.create_task(connection.pump(reader, inner_writer, is_command=True))
         back = asyncio.create_task(connection.pump(inner_reader, writer, is_command=False))
         try:
@@ -47,8 +50,9 @@ class FickleRelay(BaseRelay):
 
 
 class _Connection:
-    def __init__(self, relay: FickleRelay) -> None:
+    def __init__(self, relay: FickleRelay, address: str) -> None:
         self._relay = relay
+        self._address = address
         self._used_at = asyncio.get_running_loop().time()
         self._is_forgotten = self._loses_reply = False
 
@@ -56,7 +60,7 @@ class _Connection:
         relay, loop = self._relay, asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if not self._is_forgotten and loop.time() - self._used_at > relay.forgets_after:
+                if not self._is_forgotten and (self._address in relay.forgets or loop.time() - self._used_at > relay.forgets_after):
                     self._is_forgotten = True
                     relay.forgotten += 1
                 self._used_at = loop.time()

@@ -11,14 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from redis.exceptions import RedisError
 
+from stateroom.app import make_app
 from stateroom.backend.client import RedisClient, Script
 from stateroom.backend.clients import make_client
 from stateroom.drills import topology
-from stateroom.drills.node import Node
+from stateroom.drills.node import Node, until
 from stateroom.errors import StoreUnavailable
 from stateroom.telemetry.metrics import Metrics
 from stateroom.testing import settings
+
+from ..patience import settled
+from ..servers import Servers
 
 ONE = Script.of("return 1")
 KEYS = 500
@@ -29,14 +35,14 @@ CANCELLED = 0.3
 """This part of the callers gives up."""
 
 
-async def a_server_that_loads_slowly(node: Node) -> asyncio.Task[None]:
+async def a_server_that_loads_slowly(node: Node, *, keys: int = KEYS, delay_us: int = DELAY_US) -> asyncio.Task[None]:
     """Restart a server. It replies while it loads. The task ends when it has loaded."""
-    await node.call("EVAL", f"for i = 1, {KEYS} do redis.call('SET', 'x' .. i, string.rep(i .. 'y', 100)) end", 0)
+    await node.call("EVAL", f"for i = 1, {keys} do redis.call('SET', 'x' .. i, string.rep(i .. 'y', 100)) end", 0)
     await node.call("CONFIG", "SET", "rdbcompression", "no")
     await node.call("SAVE")
     await node.kill()
     config = node.folder / "server.conf"
-    slowly = f"key-load-delay {DELAY_US}\nloading-process-events-interval-bytes 1024\nrdbcompression no\n"
+    slowly = f"key-load-delay {delay_us}\nloading-process-events-interval-bytes 1024\nrdbcompression no\n"
     config.write_text(config.read_text(encoding="utf-8") + slowly, encoding="utf-8")
     return asyncio.create_task(node.start())
 
@@ -100,3 +106,33 @@ async def test_no_error_is_left_over_while_a_server_loads(tmp_path: Path, cache:
     gc.collect()
     assert outcomes["loading"] > 0
     assert [context["message"] for context in left] == []
+
+
+async def is_loading(node: Node) -> bool:
+    with contextlib.suppress(RedisError, OSError):
+        return b"loading:1" in await node.call("INFO", "persistence")
+    return False  # it does not listen yet
+
+
+async def test_a_worker_that_starts_while_a_server_loads_works_once_it_has_loaded(tmp_path: Path, servers: Servers) -> None:
+    async with topology.single(tmp_path / "node") as node:
+        loaded = await a_server_that_loads_slowly(node, keys=1200, delay_us=20_000)
+        await until(lambda: is_loading(node), "the server loads")
+        app = make_app(servers.service_settings(tmp_path, redis_host=node.host, redis_port=node.port))
+        async with TestClient(TestServer(app)) as client:
+            status, body = await register(client, "ada")
+            assert await is_loading(node)
+            assert (status, body["degraded"]) == (201, True)
+            await node.call("CONFIG", "SET", "key-load-delay", 0)
+            await loaded
+            await settled(app)
+            async with client.get("/api/auth/check") as response:
+                assert (await response.json())["authenticated"]
+            status, body = await register(client, "bob")
+            assert (status, body.get("degraded")) == (201, None)
+
+
+async def register(client: TestClient[Any, Any], name: str) -> tuple[int, dict[str, Any]]:
+    user = {"email": f"{name}@example.com", "password": "correct horse", "name": name}
+    async with client.post("/api/auth/register", json=user) as response:
+        return response.status, await response.json()

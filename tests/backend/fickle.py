@@ -16,7 +16,6 @@ class FickleRelay(BaseRelay):
     `other`: if there is one, every second connection leads there.
     `forgets_after`: seconds after which a connection without a byte is forgotten: its bytes vanish, and nobody is told.
     `loses_reply_to`: a text in a command. The next connection that sends it is closed when the reply comes, without the reply.
-    `loses_command`: a text in a command. The next connection that sends it is closed instead, and the server gets nothing.
     """
 
     def __init__(self, target: Address) -> None:
@@ -25,8 +24,7 @@ class FickleRelay(BaseRelay):
         self.other: Address | None = None
         self.forgets_after = float("inf")
         self.loses_reply_to: bytes | None = None
-        self.loses_command: bytes | None = None
-        # How many connections were forgotten, and how many replies and commands were lost.
+        # How many connections were forgotten, and how many replies were lost.
         self.forgotten = self.lost = 0
 
     async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,10 +63,6 @@ class _Connection:
                 self._used_at = loop.time()
                 if self._is_forgotten:
                     continue
-                if is_command and relay.loses_command is not None and relay.loses_command in data:
-                    relay.loses_command = None
-                    relay.lost += 1
-                    return
                 if is_command and relay.loses_reply_to is not None and relay.loses_reply_to in data:
                     relay.loses_reply_to, self._loses_reply = None, True
                 if not is_command and self._loses_reply:

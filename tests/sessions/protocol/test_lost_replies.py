@@ -231,6 +231,20 @@ async def test_a_save_that_did_not_run_is_made_by_the_next_one(service: Service)
     assert await service.messages(session) == {"flash_info": "Added.\nAdded."}
 
 
+async def test_a_save_in_doubt_keeps_its_values_if_another_request_left_the_same_message(service: Service) -> None:
+    session, value = await service.sign_in(cart=[1])
+    session["cart"].append(2)
+    flash(session, "info", "Added.")
+    lost_before = StoreUnavailable("the connection was lost before the command", kind="connection")
+    with mock.patch.object(service.parts.client, "run", side_effect=lost_before), pytest.raises(StoreUnavailable):
+        await session.save()
+    parallel = await service.manager.load(value)
+    flash(parallel, "info", "Added.")
+    await parallel.save()
+    await session.save()
+    assert await service.stored(session) == {"cart": [1, 2]}
+
+
 async def test_messages_of_a_save_in_doubt_are_taken_once(service: Service) -> None:
     session, _ = await service.sign_in()
     flash(session, "info", "Added.")

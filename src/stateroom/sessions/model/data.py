@@ -45,7 +45,7 @@ class SessionData(MutableMapping[str, Any]):
     """The values of the application, and its flash messages.
 
     `data_fault`: while it is set, every use of the data raises it. `fields`: the stored hash.
-    `in_doubt`: changes with messages that may be stored, because the reply to their save was lost.
+    `in_doubt`: messages, and nothing else, that may be stored, because the reply to their save was lost.
     A key is in at most one of `_written` and `_deleted`. `_decoded` holds values of `_raw` that were read.
     `_deleted` may name keys that are not stored, because a running save may be about to store them.
     """
@@ -197,9 +197,9 @@ class SessionData(MutableMapping[str, Any]):
             self.fields = {**self.fields, **_appended(self.fields, delta)}
 
     def settle_doubt(self, fields: Fields | None) -> None:
-        """Accept the changes in doubt if they are stored. `fields`: the hash as it is now; None if there is none.
+        """Note that the messages in doubt are stored, if they are. `fields`: the hash as it is now; None if there is none.
 
-        A save is atomic, so its messages show whether all of it is there. They are, if they occur there once more than before.
+        They are stored if they occur there once more than before. Values stay changes: writing them twice does no harm.
         """
         delta, self.in_doubt = self.in_doubt, None
         if delta is not None and fields is not None:

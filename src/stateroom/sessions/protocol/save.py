@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import HeadersSent, SessionEnded, StoreUnavailable
 from ...logs import get_logger
 from ..model.data import NOBODY
-from ..model.fields import data_field
+from ..model.fields import Delta, data_field
 from ..model.values import decode_value, encode_value, plain_key
 from ..store.results import Conflict
 
@@ -89,7 +89,7 @@ class Saver:
                 saved = await self._store.save(record.ref, delta, renew=renew)
             except StoreUnavailable as fault:
                 if delta.appended and fault.kind in _IN_DOUBT:
-                    record.in_doubt = delta
+                    record.in_doubt = Delta(appended=delta.appended, messages_until=delta.messages_until)
                 raise
             if saved is None:
                 await self._check_merely_gone(record)

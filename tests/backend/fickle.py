@@ -45,7 +45,8 @@ class FickleRelay(BaseRelay):
         finally:
             for each in (there, back):
                 each.cancel()
-            await asyncio.gather(there, back, return_exceptions=True)
+            with contextlib.suppress(asyncio.CancelledError):  # the relay ends while the connection ends
+                await asyncio.gather(there, back, return_exceptions=True)
             inner_writer.transport.abort()
 
 

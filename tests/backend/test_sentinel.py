@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import pytest
@@ -21,8 +21,8 @@ from stateroom.settings import Address
 from stateroom.telemetry.metrics import Metrics
 
 from ..patience import at_most
+from .watching import READ_TIMEOUT_SECONDS, watching
 
-READ_TIMEOUT_SECONDS = 0.2
 OLD, NEW, OTHER = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379), Address("10.0.0.3", 6379)
 
 
@@ -155,23 +155,6 @@ async def sentinel_server(named: Callable[[], Address], *, hangs: bool = False) 
 
 def address_of(server: asyncio.Server) -> Address:
     return Address("127.0.0.1", server.sockets[0].getsockname()[1])
-
-
-@contextlib.asynccontextmanager
-async def watching(*addresses: Address) -> AsyncIterator[SentinelWatcher]:
-    watcher = SentinelWatcher(
-        addresses,
-        "mymaster",
-        Dialer(0.2, READ_TIMEOUT_SECONDS),
-        Metrics(),
-        lease_seconds=LEASE_SECONDS,
-        on_switch=lambda _: None,
-        on_update=lambda: None,
-    )
-    starting = asyncio.create_task(watcher.start())
-    yield watcher
-    await starting
-    await watcher.aclose()
 
 
 async def test_where_most_agree_nobody_waits_for_one_that_hangs() -> None:

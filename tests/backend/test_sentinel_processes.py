@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
 
 import pytest
 
-from stateroom.backend.dial import Dialer
 from stateroom.backend.sentinel import SentinelWatcher
 from stateroom.backend.sentinel_client import SentinelClient
 from stateroom.drills import topology
@@ -23,8 +21,8 @@ from stateroom.settings import Address, Settings
 from stateroom.telemetry.metrics import Metrics
 
 from ..patience import at_most
+from .watching import READ_TIMEOUT_SECONDS, watching
 
-READ_TIMEOUT_SECONDS = 0.2
 TIMEOUT_SECONDS = ask_timeout(LEASE_SECONDS, READ_TIMEOUT_SECONDS)
 OLD, LIE = Address("10.0.0.1", 6379), Address("192.168.7.7", 6379)
 
@@ -93,26 +91,6 @@ def is_believed(watcher: SentinelWatcher) -> bool:
     return time.monotonic() < watcher.believed_until
 
 
-@contextlib.asynccontextmanager
-async def watching(*addresses: Address) -> AsyncIterator[tuple[SentinelWatcher, News]]:
-    news = News()
-    watcher = SentinelWatcher(
-        addresses,
-        "mymaster",
-        Dialer(0.2, READ_TIMEOUT_SECONDS),
-        Metrics(),
-        lease_seconds=LEASE_SECONDS,
-        on_switch=lambda _: None,
-        on_update=news,
-    )
-    starting = asyncio.create_task(watcher.start())
-    try:
-        yield watcher, news
-    finally:
-        await starting
-        await watcher.aclose()
-
-
 @pytest.mark.parametrize("faults", [("hung",), ("down",), ("lies",), ("hung", "down", "lies")])
 async def test_a_minority_that_hangs_is_down_or_lies_is_survived(faults: tuple[str, ...]) -> None:
     async with contextlib.AsyncExitStack() as stack:
@@ -123,7 +101,8 @@ async def test_a_minority_that_hangs_is_down_or_lies_is_survived(faults: tuple[s
             if fault == "down":
                 fake.stop()
             bad.append(fake)
-        async with watching(*(each.address for each in (*bad, *good))) as (watcher, news):
+        news = News()
+        async with watching(*(each.address for each in (*bad, *good)), on_update=news) as watcher:
             await news.until(lambda: is_believed(watcher))
             assert watcher.primary == OLD
             with at_most(TIMEOUT_SECONDS / 2):
@@ -131,11 +110,12 @@ async def test_a_minority_that_hangs_is_down_or_lies_is_survived(faults: tuple[s
 
 
 async def test_belief_takes_a_majority_for_a_lease_and_ends_a_lease_after_it() -> None:
+    news = News()
     async with (
         Fake(OLD) as one,
         Fake(OLD, hangs=True) as two,
         Fake(OLD, hangs=True) as three,
-        watching(one.address, two.address, three.address) as (watcher, news),
+        watching(one.address, two.address, three.address, on_update=news) as watcher,
     ):
         await news.until(lambda: watcher.primary == OLD)
         since = time.monotonic()

@@ -15,12 +15,12 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from ..backend.budget import aside
-from ..backend.client import RedisClient, Script
 from ..errors import StoreUnavailable, TooManyAttempts
 from ..logs import get_logger
-from .throttle import LocalCounts, digest, network_of
+from .throttle import LocalCounts, count_script, digest, network_of, run_count
 
 if TYPE_CHECKING:
+    from ..backend.client import RedisClient
     from ..settings import Settings
 
 log = get_logger(__name__)
@@ -28,7 +28,7 @@ log = get_logger(__name__)
 Kind = Literal["password", "session"]
 """What a step needs: the account's password, or only a session."""
 
-_TAKE = Script.read(f"{__package__}.lua", "take")
+_TAKE = count_script("take")
 
 
 class ChangeLimits:
@@ -62,6 +62,6 @@ class ChangeLimits:
             return 0.0
         key = f"{self._prefix}:{{c{who}}}:changes"
         try:
-            return int(await aside(self._client.run(_TAKE, [key], [limit, int(self._window * 1000)]))) / 1000
+            return await aside(run_count(self._client, _TAKE, [key], [limit, int(self._window * 1000)]))
         except StoreUnavailable:
             return self._local.reserve((key,), (limit,), self._window)

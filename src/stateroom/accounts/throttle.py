@@ -17,17 +17,25 @@ from typing import TYPE_CHECKING
 from ..addresses import network_around, parse_client
 from ..backend.budget import aside
 from ..backend.client import RedisClient, Script
+from ..backend.own_keys import log_another_type, log_unreadable, number_in, value_of
 from ..errors import StoreUnavailable, TooManyAttempts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..backend.client import Argument
     from ..settings import Settings
 
 IPV6_PREFIX = 64
 MAX_LOCAL_COUNTS = 10_000
 
-_RESERVE = Script.read(f"{__package__}.lua", "reserve")
-_FORGIVE = Script.read(f"{__package__}.lua", "forgive")
-_GIVE_BACK = Script.read(f"{__package__}.lua", "give_back")
+
+def count_script(name: str) -> Script:
+    """Read a script of counts, for `run_count`."""
+    return Script.read(f"{__package__}.lua", name, shared=["counts"])
+
+
+_RESERVE, _FORGIVE, _GIVE_BACK = count_script("reserve"), count_script("forgive"), count_script("give_back")
 
 
 class Throttle:
@@ -44,7 +52,7 @@ class Throttle:
         """Count an attempt, unless a limit is reached. Raises `TooManyAttempts` then."""
         keys = self._keys(email, address)
         try:
-            wait = int(await aside(self._client.run(_RESERVE, keys, [*self._limits, int(self._window * 1000)]))) / 1000
+            wait = await aside(run_count(self._client, _RESERVE, keys, [*self._limits, int(self._window * 1000)]))
         except StoreUnavailable:
             wait = self._local.reserve(keys, self._limits, self._window)
         if wait > 0:
@@ -56,7 +64,7 @@ class Throttle:
         self._local.give_back(keys)
         self._local.forget(keys[0])
         with contextlib.suppress(StoreUnavailable):
-            await self._client.run(_FORGIVE, keys)
+            await run_count(self._client, _FORGIVE, keys)
 
     async def acquit(self, email: str, address: str | None) -> None:
         """Forget the account's failures from this address. The attempt stays counted for the address."""
@@ -70,12 +78,12 @@ class Throttle:
         keys = self._keys(email, address)
         self._local.give_back(keys)
         with contextlib.suppress(StoreUnavailable):
-            await self._client.run(_GIVE_BACK, keys)
+            await run_count(self._client, _GIVE_BACK, keys)
 
     async def failures(self, email: str, address: str) -> int:
         """How many attempts are counted for an account from this address now. Raises `StoreUnavailable`."""
         key = self._keys(email, address)[0]
-        return int(await self._client.execute(key, "GET", key) or 0)
+        return number_in(await value_of(self._client, key), key) or 0
 
     async def forget(self, email: str, address: str) -> None:
         """Delete the count of an account from this address. Raises `StoreUnavailable`."""
@@ -87,6 +95,19 @@ class Throttle:
         network = digest(network_of(address))
         account = digest(email)
         return f"{self._prefix}:{{t{network}}}:{account}", f"{self._prefix}:{{t{network}}}:all"
+
+
+async def run_count(client: RedisClient, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> float:
+    """Run a script of counts. Returns how many seconds to wait; 0 if the step was counted. Raises `StoreUnavailable`.
+
+    A key that held no count was deleted. This logs it.
+    """
+    wait, of_another_type, unreadable = await client.run(script, keys, args)
+    for key in of_another_type:
+        log_another_type(key.decode(), is_replaced=True)
+    for key in unreadable:
+        log_unreadable(key.decode())
+    return int(wait) / 1000
 
 
 class LocalCounts:

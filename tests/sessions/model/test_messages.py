@@ -6,8 +6,24 @@ from typing import Any
 
 import pytest
 
-from stateroom.sessions.model.messages import FLASH_MAX_BYTES, FLASH_MAX_LINES, joined, newest
+from stateroom.sessions.model.messages import FLASH_MAX_BYTES, FLASH_MAX_LINES, joined, newest, occurrences
 from stateroom.sessions.model.record import SessionRecord
+
+
+@pytest.mark.parametrize(
+    ("text", "stored", "count"),
+    [
+        (b"a", None, 0),
+        (b"a", b"", 0),
+        (b"a", b"a", 1),
+        (b"a", b"aa\nba", 0),
+        (b"a", b"a\nb\na", 2),
+        (b"a\nb", b"a\nb\na\nc\na\nb", 2),
+        (b"a\nb", b"b\na", 0),
+    ],
+)
+def test_a_text_occurs_as_whole_lines(text: bytes, stored: bytes | None, count: int) -> None:
+    assert occurrences(text, stored) == count
 
 
 def test_of_one_kind_the_last_ones_are_kept() -> None:

@@ -8,12 +8,12 @@ import secrets
 import pytest
 
 from stateroom.backend.client import RedisClient
+from stateroom.backend.own_keys import number_in, text_of, value_of
 from stateroom.sessions.model.fields import Delta
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.store.key_names import TAG_COUNT, KeyNames
 from stateroom.sessions.store.redis_clock import RedisClock
 from stateroom.sessions.store.session_store import SessionStore
-from stateroom.sessions.store.unreadable import number_in, value_of
 
 USER = "i7"
 LIFE_MS = 600_000
@@ -166,6 +166,27 @@ async def test_a_string_of_ours_that_is_of_another_type_is_missing_and_makes_roo
     for key in ours[1:]:
         assert await value_of(spoilt.client, key) is None
     assert caplog.records == []
+
+
+async def test_a_text_of_ours_that_is_not_utf_8_is_missing_and_makes_room_for_the_next(
+    spoilt: Spoilt, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys, store, ref = spoilt.keys, spoilt.store, spoilt.ref
+    ours = [keys.tombstone(ref), keys.fleet(""), keys.epoch("")]
+    for key in ours:
+        await spoilt.client.execute(key, "SET", key, b"\xff\xfe")
+    with caplog.at_level(logging.WARNING):
+        assert await store.tombstone(ref) is None
+        for key in ours[1:]:
+            assert await text_of(spoilt.client, key) is None
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == len(ours)
+    for key, line in zip(ours, told, strict=True):
+        assert "store_value_unreadable" in line
+        assert key in line
+        assert await spoilt.client.execute(key, "EXISTS", key) == 0
+    assert await store.entomb(ref, "logout", None, 5000)
+    assert await store.tombstone(ref) == "logout"
 
 
 def test_a_value_that_is_no_number_is_missing_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:

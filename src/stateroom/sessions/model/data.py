@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...logs import get_logger
 from .fields import DATA_PREFIX, FLASH_PREFIX, Delta, Fields, by_prefix, data_field
 from .identity import SessionRef
-from .messages import Messages, joined
+from .messages import Messages, joined, occurrences
 from .values import check_text, decode, decode_value, encode_value, plain_key
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class SessionData(MutableMapping[str, Any]):
     """The values of the application, and its flash messages.
 
     `data_fault`: while it is set, every use of the data raises it. `fields`: the stored hash.
+    `in_doubt`: messages, and nothing else, that may be stored, because the reply to their save was lost.
     A key is in at most one of `_written` and `_deleted`. `_decoded` holds values of `_raw` that were read.
     `_deleted` may name keys that are not stored, because a running save may be about to store them.
     """
@@ -52,6 +53,7 @@ class SessionData(MutableMapping[str, Any]):
     ref: SessionRef = NOBODY
     data_fault: Unavailable | None = None
     fields: Fields = _NO_FIELDS
+    in_doubt: Delta | None = None
     _split: dict[str, bytes] | None = None
     # The first use of the data gives the session its own.
     _decoded: dict[str, Any] = _UNUSED
@@ -113,6 +115,7 @@ class SessionData(MutableMapping[str, Any]):
     def discard_changes(self) -> None:
         """Go back to what is stored."""
         self._decoded, self._written, self._deleted, self._messages = {}, {}, set(), Messages()
+        self.in_doubt = None
 
     def refresh(self, fields: Fields) -> None:
         """Take data that was stored meanwhile. Changes of this request stay.
@@ -192,6 +195,17 @@ class SessionData(MutableMapping[str, Any]):
         if delta.appended:
             self._messages.accept(delta.messages_until)
             self.fields = {**self.fields, **_appended(self.fields, delta)}
+
+    def settle_doubt(self, fields: Fields | None) -> None:
+        """Note that the messages in doubt are stored, if they are. `fields`: the hash as it is now; None if there is none.
+
+        They are stored if they occur there once more than before. Values stay changes: writing them twice does no harm.
+        """
+        delta, self.in_doubt = self.in_doubt, None
+        if delta is not None and fields is not None:
+            names = {name.encode(): text.encode() for name, text in delta.appended.items()}
+            if all(occurrences(text, fields.get(name)) > occurrences(text, self.fields.get(name)) for name, text in names.items()):
+                self.accept(delta)
 
     def raw(self, key: str) -> bytes | None:
         """The stored JSON of a value, as far as this request knows."""

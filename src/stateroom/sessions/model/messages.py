@@ -89,5 +89,11 @@ def newest(text: bytes, most_bytes: int = FLASH_MAX_BYTES) -> bytes:
     return text
 
 
+def occurrences(text: bytes, stored: bytes | None) -> int:
+    """How often this text, which may have several lines, is among the stored messages of a kind."""
+    lines, wanted = (stored or b"").split(b"\n"), text.split(b"\n")
+    return sum(lines[at : at + len(wanted)] == wanted for at in range(len(lines)))
+
+
 def _text(waiting: deque[tuple[int, str]]) -> str:
     return newest("\n".join(message for _, message in waiting).encode()).decode()

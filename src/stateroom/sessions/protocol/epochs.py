@@ -15,11 +15,11 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from ...backend.own_keys import text_of
 from ...errors import StoreUnavailable
 from ...intervals import interval
 from ...logs import get_logger
 from ..model.rows import EVERYBODY
-from ..store.unreadable import value_of
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -128,8 +128,7 @@ class Epochs:
 
     async def _read(self, shard: str) -> str:
         name = self._key_names.epoch(shard)
-        raw = await value_of(self._client, name)
-        return "" if raw is None else raw.decode()
+        return await text_of(self._client, name) or ""
 
     async def _write(self, shard: str, epoch: str) -> None:
         name = self._key_names.epoch(shard)

@@ -14,13 +14,13 @@ from redis.exceptions import ResponseError
 
 from ...backend.budget import spend, within_budget
 from ...backend.near_cache import HEARD_SECONDS
+from ...backend.own_keys import is_of_another_type
 from ...backend.standing import UNKNOWN
 from ...errors import DatabaseUnavailable, SessionEnded, StoreUnavailable, Unavailable
 from ...logs import get_logger
 from ..model.fields import PENDING
 from ..model.lifetimes import Lifetimes
 from ..model.timestamps import expiry, facts_of, read_facts
-from ..store.unreadable import is_of_another_type
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient

@@ -17,9 +17,9 @@ import secrets
 from typing import TYPE_CHECKING
 
 from ...backend.agreement import FollowsSentinels
+from ...backend.own_keys import text_of
 from ...errors import DatabaseUnavailable, SettingsError, Unavailable
 from ...logs import get_logger
-from ..store.unreadable import value_of
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -137,10 +137,10 @@ class Membership:
 
     async def _read(self, shard: str) -> str | None:
         name = self._key_names.fleet(shard)
-        raw = await value_of(self._client, name)
-        if raw is None:
+        said = await text_of(self._client, name)
+        if said is None:
             return None
-        found, _, deployment_name = raw.decode().partition(" ")
+        found, _, deployment_name = said.partition(" ")
         if not self._journal.has_journal and deployment_name != self._deployment.name:
             return ""  # without a database Redis keeps the deployment's name, and this name is another one
         return found

@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...backend.own_keys import number_in, value_of
 from ...errors import StoreUnavailable, Unavailable
 from ...logs import get_logger
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, TO_THE_LAST
-from ..store.unreadable import number_in, value_of
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient

@@ -2,6 +2,9 @@
 
 Steps of one record take turns, because a request may save and change its session in several tasks at once. So two saves do
 not store a message twice, and parallel first writes of a visitor store one session.
+
+If the reply to a save is lost, its messages may be stored. So the next save reads the session first, and leaves them out if
+they are there. Only a message that another request has taken meanwhile is stored again.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import HeadersSent, SessionEnded, StoreUnavailable
 from ...logs import get_logger
 from ..model.data import NOBODY
-from ..model.fields import data_field
+from ..model.fields import Delta, data_field
 from ..model.values import decode_value, encode_value, plain_key
 from ..store.results import Conflict
 
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from .trust import Trust
 
 log = get_logger(__name__)
+
+_IN_DOUBT = frozenset({"connection", "timeout"})
+"""The kinds of faults after which a command may have run."""
 
 
 class Saver:
@@ -72,13 +78,19 @@ class Saver:
         `HeadersSent`. After an error the changes are kept, and the next save writes them.
         """
         async with self.turn(record):
+            await self._settle_doubt(record)
             delta = record.delta()
             if not record.is_stored:
                 return bool(delta) and await self._store_visitor(record)
             renew = renew and record.renewed_ms < self.renewal_horizon()
             if not delta:
                 return renew and await self.renew(record)
-            saved = await self._store.save(record.ref, delta, renew=renew)
+            try:
+                saved = await self._store.save(record.ref, delta, renew=renew)
+            except StoreUnavailable as fault:
+                if delta.appended and fault.kind in _IN_DOUBT:
+                    record.in_doubt = Delta(appended=delta.appended, messages_until=delta.messages_until)
+                raise
             if saved is None:
                 await self._check_merely_gone(record)
                 return await self._store_visitor(record)
@@ -105,6 +117,7 @@ class Saver:
     async def take(self, record: SessionRecord, fields: list[str]) -> list[bytes | None]:
         """Read and delete fields, so that each value is handed out once, also to parallel requests."""
         async with self.turn(record):
+            await self._settle_doubt(record)
             taken: list[bytes | None] | None = None
             if record.is_stored:
                 taken = await self._store.take(record.ref, fields)
@@ -129,6 +142,11 @@ class Saver:
             with contextlib.suppress(StoreUnavailable):  # Redis lost it: the client's next request stores it again
                 raise await self._loader.ended(record)
         return is_renewed or False
+
+    async def _settle_doubt(self, record: SessionRecord) -> None:
+        """Find out whether a save whose reply was lost has stored its messages. Raises `StoreUnavailable`."""
+        if record.in_doubt is not None:
+            record.settle_doubt(await self._store.load(record.ref) if record.is_stored else None)
 
     async def _slide(self, record: SessionRecord) -> bool | None:
         """Slide the idle lifetime. False if the store is unavailable: the next call may do it. None if the session is gone."""

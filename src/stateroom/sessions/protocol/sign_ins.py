@@ -157,13 +157,18 @@ class SignIns:
         token = fresh_token()
         new = SessionRef(old.user, handle_of(token))
         auth_ms, fault = await self._prepare(record, new, generation=generation, signs_in=signs_in)
-        committed_at = await self._ends.commit_rotation(
-            old,
-            new,
-            carried=record.carried,
-            revokes=revokes,
-            in_transaction=in_transaction,
-        )
+        try:
+            committed_at = await self._ends.commit_rotation(
+                old,
+                new,
+                carried=record.carried,
+                revokes=revokes,
+                in_transaction=in_transaction,
+            )
+        except StoreUnavailable:
+            # Without a journal. The tombstone may be written: without the copy it shows that this rotation has failed.
+            await self._withdraw(new)
+            raise
         if committed_at is None:
             await self._withdraw(new)
             raise await self._loader.ended(record)
@@ -246,6 +251,9 @@ class SignIns:
         except StoreUnavailable as error:
             # If lost sessions are stored again, the sealed value alone carries the session. Otherwise the sign-in fails.
             if not user or not degraded or not self._trust.carries_degraded:
+                if error.kind == "connection":  # the reply may be lost, and nobody will get the token of what is stored
+                    with contextlib.suppress(StoreUnavailable):
+                        await self._store.delete_without_waiting(ref)
                 raise
             fault = error
             now = self._clock.now_ms()

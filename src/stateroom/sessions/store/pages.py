@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...backend.client import RedisClient
-from .unreadable import unless_of_another_type
+from ...backend.own_keys import unless_of_another_type
 
 PAGE = 1000
 """How many entries of an index are read with one command."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...backend.budget import within_budget
 from ...backend.client import Argument, RedisClient, as_mapping
+from ...backend.own_keys import number_in, text_of, unless_of_another_type, value_of
 from ...errors import SessionTooLarge, StoreUnavailable
 from ..model.fields import USER, Delta, Fields
 from ..model.identity import SessionRef, user_id_of
@@ -23,7 +24,7 @@ from .redis_clock import RedisClock
 from .results import Conflict, Created, Ended, Renewed, Saved
 from .room import fitted, size_of
 from .scripts import SCRIPTS, Durability, Writes
-from .unreadable import index_member, number_in, unless_of_another_type, value_of
+from .unreadable import index_member
 
 UNCLAIMED_MS = 10_000
 """How long a rotation's copy lives if it is not claimed."""
@@ -257,10 +258,10 @@ class SessionStore:
     async def end_of(self, ref: SessionRef) -> tuple[str, str | None] | None:
         """The reason in a tombstone, and the new handle if the session was rotated. None if there is no tombstone."""
         key = self._key_names.tombstone(ref)
-        said = await value_of(self._client, key)
+        said = await text_of(self._client, key)
         if said is None:
             return None
-        reason, _, successor = said.decode().partition(" ")
+        reason, _, successor = said.partition(" ")
         return reason, successor or None
 
     async def entomb(self, ref: SessionRef, reason: str, successor: str | None, kept_ms: int) -> bool:

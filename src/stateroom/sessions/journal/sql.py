@@ -44,9 +44,9 @@ from .database_time import NowMs
 from .generations import AT_LEAST, HOLD, RAISE
 from .interface import EpochChange, LookedUp, Reading, Successors
 from .own_database import OWNER, check_owner
+from .read_numbers import GAP_SECONDS
 from .successors import SUCCESSORS
 from .tables import fleet, session_ends, session_generations
-from .tail import GAP_SECONDS
 
 if TYPE_CHECKING:
     from sqlalchemy import Select, Update, UpdateBase

@@ -29,7 +29,7 @@ from .successors import SUCCESSORS
 from .tables import session_ends, session_generations
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select, Update
+    from sqlalchemy import Select, UpdateBase
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ...database import Database
@@ -218,7 +218,7 @@ class Journal:
 
         return await self._database.read(step)
 
-    async def _execute(self, change: Update) -> None:
+    async def _execute(self, change: UpdateBase) -> None:
         async def step(connection: AsyncConnection) -> None:
             await connection.execute(change)
 

@@ -79,8 +79,8 @@ class HeldRows:
         of_many = {*self.generations.values(), *self.replaced.values(), *([self.clock_row] if self.clock_row else ())}
         return sorted({*self._rows, *of_many}, key=lambda row: row.seq)
 
-    def _has_effect_of(self, own: Row) -> bool:
-        """Whether a row that this worker committed is held, or a row with the same effect."""
+    def _has_read(self, own: Row) -> bool:
+        """Whether a read has brought a row that this worker committed, or a row with the same effect."""
         if own.epoch is not None:
             return own.epoch in self.replaced
         if own.handle is not None:

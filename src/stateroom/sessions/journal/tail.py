@@ -220,7 +220,7 @@ class Tail(HeldRows):
 
     async def _has_lost_own(self, moment: float) -> bool:
         """Whether the journal lacks a row that this worker committed before this moment and no read has brought."""
-        unseen = [row for at, row in self._own if at < moment and not self._has_effect_of(row)]
+        unseen = [row for at, row in self._own if at < moment and not self._has_read(row)]
         return bool(unseen) and await self._journal.lacks(unseen)
 
     async def _start(self) -> None:

@@ -11,8 +11,9 @@ import time
 import timeit
 
 from stateroom.backend.standing import Glimpse, Standing
+from stateroom.sessions.journal.held_rows import ROWS_KEPT
 from stateroom.sessions.journal.interface import NoJournal
-from stateroom.sessions.journal.tail import ROWS_KEPT, Tail
+from stateroom.sessions.journal.tail import Tail
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.rows import Row
 from stateroom.sessions.protocol.lease import Lease

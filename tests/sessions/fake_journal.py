@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal.interface import EpochChange, LookedUp, Reading, Successors
-from stateroom.sessions.journal.sql import NOTES_PER_LIFETIME
+from stateroom.sessions.journal.pruning import NOTES_PER_LIFETIME
 from stateroom.sessions.model.deployment import Current, Deployment, DeploymentRow, SentinelRow
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.rows import CLOCK, REGISTERED, TO_THE_LAST, EndRow, InTransaction, Row

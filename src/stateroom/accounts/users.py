@@ -27,7 +27,10 @@ from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
 from ..errors import REQUIRED, Conflict, FieldError
-from ..sessions.journal.sql import check_primary, current_epoch, generation_of, note_registration
+from ..sessions.journal.deployment_row import current_epoch
+from ..sessions.journal.end_rows import note_registration
+from ..sessions.journal.generations import generation_of
+from ..sessions.journal.standby import check_primary
 from ..sessions.model.identity import user_key
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from stateroom.drills.postgres import Postgres
 from stateroom.errors import Conflict, DatabaseUnavailable
 from stateroom.sessions.journal.interface import EndsJournal
 from stateroom.sessions.journal.lookup import Lookup
-from stateroom.sessions.journal.sql import NOTES_PER_LIFETIME, Journal
+from stateroom.sessions.journal.pruning import NOTES_PER_LIFETIME
+from stateroom.sessions.journal.sql import Journal
 from stateroom.sessions.journal.tables import fleet, session_ends, session_generations
 from stateroom.sessions.journal.tail import Tail
 from stateroom.sessions.model.deployment import Current, Deployment, SentinelRow

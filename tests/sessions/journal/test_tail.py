@@ -9,9 +9,11 @@ import pytest
 
 from stateroom.errors import DatabaseUnavailable
 from stateroom.intervals import patience
+from stateroom.sessions.journal import held_rows
 from stateroom.sessions.journal import tail as module
 from stateroom.sessions.journal.interface import Reading
-from stateroom.sessions.journal.tail import GAP_SECONDS, GAPS_LOOKED_FOR, ROWS_AT_START, Tail
+from stateroom.sessions.journal.read_numbers import GAP_SECONDS, GAPS_LOOKED_FOR
+from stateroom.sessions.journal.tail import ROWS_AT_START, Tail
 from stateroom.sessions.model.deployment import Current, Deployment
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.rows import EndRow, Row
@@ -114,7 +116,7 @@ async def test_an_empty_journal_has_everything_from_the_first_row_on(journal: Jo
 async def test_the_oldest_rows_make_room_and_the_floor_says_so(
     journal: Journal, tail: Tail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ROWS_KEPT", 10)
+    monkeypatch.setattr(held_rows, "ROWS_KEPT", 10)
     await tail.catch_up()
     journal.commit(*range(1, 13))
     journal.commit(13, user="i2", generation=3)
@@ -164,7 +166,7 @@ async def test_user_and_handle_must_both_match(journal: Journal, tail: Tail) -> 
 async def test_another_users_row_about_a_handle_hides_none_of_its_owners(
     journal: Journal, tail: Tail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ROWS_KEPT", 2)
+    monkeypatch.setattr(held_rows, "ROWS_KEPT", 2)
     await tail.catch_up()
     for seq, user in enumerate(["i2", "i1"], 1):
         journal.show(Row(seq, user, "h", None, "logout", 0, 0))

@@ -11,7 +11,7 @@ from unittest import mock
 from stateroom.backend.standing import Glimpse
 from stateroom.errors import Unavailable
 from stateroom.sessions.journal.lookup import Lookup
-from stateroom.sessions.journal.tail import Tail
+from stateroom.sessions.journal.same_deployment import SameDeployment
 from stateroom.sessions.model.credential import Credential
 from stateroom.sessions.model.deployment import Deployment, DeploymentRow
 from stateroom.sessions.model.identity import SessionRef
@@ -146,7 +146,7 @@ def everybody_out_and_a_backup_from_before(world: World) -> None:
     check(not is_trusted(world, 1, cookie))
 
 
-def _believe(self: Tail, row: DeploymentRow) -> DeploymentRow:
+def _believe(self: SameDeployment, row: DeploymentRow) -> DeploymentRow:
     self._deployment.id = self._deployment.id or row.id
     return row
 
@@ -154,7 +154,7 @@ def _believe(self: Tail, row: DeploymentRow) -> DeploymentRow:
 @contextlib.contextmanager
 def _any_journal() -> Iterator[None]:
     """Tails and commits take any database for the deployment's own."""
-    with mock.patch.object(Tail, "_check_whose", _believe), mock.patch.object(FakeJournal, "_check_whose", nothing_now):
+    with mock.patch.object(SameDeployment, "_check_whose", _believe), mock.patch.object(FakeJournal, "_check_whose", nothing_now):
         yield
 
 

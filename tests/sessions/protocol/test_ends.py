@@ -226,8 +226,8 @@ async def test_a_logout_with_an_id_from_before_ends_what_rotations_have_made_of_
 
 async def _after_a_restart(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch) -> Worker:
     """A worker that comes when so much else has ended that its tail begins later, and the store was told of what was before."""
-    for name in ("ROWS_AT_START", "GAPS_LOOKED_FOR"):
-        monkeypatch.setattr(f"stateroom.sessions.journal.tail.{name}", 3)
+    for name in ("tail.ROWS_AT_START", "read_numbers.GAPS_LOOKED_FOR"):
+        monkeypatch.setattr(f"stateroom.sessions.journal.{name}", 3)
     for number in range(10):
         await fleet.end_by_row(SessionRef("sbob", f"h{number}"))
     worker = await fleet.join()

@@ -1,8 +1,19 @@
-"""Statements that read and raise a user's generation, one statement for each step, so that no change comes between."""
+"""A user's generation: statements that read, lock or raise it, and expressions for queries that read more.
+
+One statement does each step, so that no change comes between.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from typing import TYPE_CHECKING
+
+from sqlalchemy import String, bindparam, cast, func, literal, select, text
+
+from ..model.identity import NUMBER
+from .tables import session_generations
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 HOLD = text(
     "INSERT INTO session_generations (user_key, generation) VALUES (:user, 0) "
@@ -20,3 +31,13 @@ AT_LEAST = text(
     "ON CONFLICT (user_key) DO UPDATE SET generation = CASE WHEN session_generations.generation < excluded.generation "
     "THEN excluded.generation ELSE session_generations.generation END"
 )
+_KNOWN = select(session_generations.c.generation).where(session_generations.c.user_key == bindparam("user"))
+GENERATION = func.coalesce(_KNOWN.scalar_subquery(), 0)
+"""The generation of the user with the key in the parameter `user`."""
+
+
+def generation_of(user_id: ColumnElement[int]) -> ColumnElement[int]:
+    """The generation of the user with the id in this column of another table, for a query that reads both at once."""
+    key = literal(NUMBER) + cast(user_id, String)
+    known = select(session_generations.c.generation).where(session_generations.c.user_key == key).scalar_subquery()
+    return func.coalesce(known, 0)

@@ -18,8 +18,9 @@ from ..model.rows import EVERYBODY
 if TYPE_CHECKING:
     from ..model.deployment import Current, Deployment, DeploymentRow
     from ..model.rows import Row
+    from .checked_rows import Checked
     from .interface import EndsJournal
-    from .tail import Checked, Tail
+    from .tail import Tail
 
 SESSIONS_AT_ONCE = 256
 

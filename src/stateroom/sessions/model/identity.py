@@ -13,7 +13,7 @@ MAX_USER_ID_LENGTH = 200
 MAX_USER_NUMBER = 2**63 - 1
 """The largest number that a BIGINT column and a sealed value can hold."""
 NUMBER, TEXT = "i", "s"
-"""The first letter of a user key. Only `user_key` and one SQL expression (journal/sql.py) write it."""
+"""The first letter of a user key. Only `user_key` and one SQL expression (journal/generations.py) write it."""
 
 _HANDLE_BYTES = 16
 _HANDLE = re.compile(r"[A-Za-z0-9_-]{22}")

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 WHERE = "User database"
 FLEET = "Deployment"
 _REPLICATION = "(SELECT count(*) FROM pg_stat_replication) AS standbys, current_setting('synchronous_standby_names') AS synchronous"
-_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_RIGHTS = [
+    (right, table)
+    for table in ("session_ends", "session_generations", "users", "fleet")
+    for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+]
+_ASK_RIGHTS = "SELECT " + ", ".join(
+    f"has_table_privilege('{table}', '{right}') AS \"{right} on {table}\"" for right, table in _RIGHTS
+)
 
 
 @dataclass(slots=True)
@@ -118,12 +125,8 @@ async def _postgres(database: Database) -> list[Finding]:
             (await connection.execute(text(f"SELECT pg_is_in_recovery() AS standby, {_REPLICATION}, {columns}"))).mappings().one()
         )
         state = {str(name): value for name, value in found.items()}
-        lacking = [
-            f"{right} on {table}"
-            for table in ("session_ends", "session_generations", "users", "fleet")
-            for right in _RIGHTS
-            if not await connection.scalar(text("SELECT has_table_privilege(:table, :right)"), {"table": table, "right": right})
-        ]
+        held = (await connection.execute(text(_ASK_RIGHTS))).mappings().one()
+        lacking = [right for right, is_held in held.items() if not is_held]
     return [*_standby(state), *_failover(state), *_durability(state), *_rights(lacking)]
 
 

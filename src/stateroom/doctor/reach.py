@@ -19,6 +19,7 @@ from ..backend.exchange import exchange
 from ..backend.unprompted import explain
 from .certificates import names_in_certificate
 from .findings import Finding, fault
+from .under_way import step
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -115,6 +116,12 @@ class Connector:
     @contextlib.asynccontextmanager
     async def connect(self, address: Address | None) -> AsyncIterator[AbstractConnection]:
         """Open a connection and do the handshake. Raises `Unreached`, also if the connection fails while it is used."""
+        with step(f"{self.dialer.noun} {address or self.dialer.unix_path or self.dialer.address}"):
+            async with self._connected(address) as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def _connected(self, address: Address | None) -> AsyncIterator[AbstractConnection]:
         connection = None
         try:
             async with asyncio.timeout(LOOK_SECONDS):

@@ -113,7 +113,11 @@ doctor.RUN_SECONDS = examine.RUN_SECONDS = 1.0
 database._exists = lambda path: threading.Event().wait()
 app()
 """
-    given = {"REDIS_URL": f"redis://127.0.0.1:{free_port()}", "DATABASE_URL": f"sqlite:///{tmp_path}/a.db", "COOKIE_KEYS": new_key()}
+    given = {
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/a.db",
+        "COOKIE_KEYS": new_key(),
+    }
     done = subprocess.run(
         [sys.executable, "-c", program, "doctor"],
         env=environment(tmp_path, given), cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,

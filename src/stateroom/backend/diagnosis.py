@@ -49,6 +49,10 @@ _EXPIRED, _NOT_YET = 10, 9
 _OTHER_NAME = frozenset({62, 64})
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 
+TOO_MANY_FIX = "raise `maxclients` of Redis, or lower REDIS_POOL_SIZE; CLIENT LIST shows which clients have the connections"
+"""What to do if a server has as many clients as it allows."""
+_TOO_MANY_AT_SENTINEL = "raise `maxclients` of the Sentinel; CLIENT LIST shows which clients have the connections"
+
 _COMMAND_NAME = re.compile(r"'([\w|]+)'")
 
 
@@ -151,11 +155,8 @@ def _of_reply(error: BaseException, dialer: Dialer) -> Diagnosis | None:
     if isinstance(error, (AuthenticationError, AuthorizationError)) or text.startswith(("WRONGPASS", "NOAUTH")):
         return _of_password(text, dialer)
     if "max number of clients" in text:
-        return Diagnosis(
-            "odd",
-            "it has as many clients as maxclients allows, and refuses this one",
-            "raise maxclients, or find out which clients open so many connections",
-        )
+        fix = TOO_MANY_FIX if dialer.prefix == "REDIS" else _TOO_MANY_AT_SENTINEL
+        return Diagnosis("odd", "it has as many clients as maxclients allows, and refuses this one", fix)
     if text.startswith("DENIED"):
         return Diagnosis(
             "odd",

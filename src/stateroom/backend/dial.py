@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 
+class IsReplica(RedisConnectionError):
+    """A server that must be a primary is a replica."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is a replica")
+
+
 @dataclass(frozen=True, slots=True)
 class Tls:
     """TLS to a server. `server_name`: the name to check in the certificate, if it is not the address.
@@ -166,7 +173,7 @@ class Dialer:
         await connection.send_command("ROLE", check_health=False)
         role = await connection.read_response()
         if role[0] != b"master":
-            raise RedisConnectionError("the server is a replica")
+            raise IsReplica
 
     def _make(self, address: Address | None) -> AbstractConnection:
         options: dict[str, Any] = {

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError
 from ..sessions.journal.sql import Journal
+from ..sessions.model.deployment import FOREIGN_REDIS_FIX
 from .findings import Finding, fault, ok, warning
 
 if TYPE_CHECKING:
@@ -191,11 +192,7 @@ def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[F
             f"Redis ({', '.join(foreign)}) holds the sessions of a deployment with another user database, "
             "so the service does not start"
         )
-        fix = (
-            "if this host belongs to that deployment, set the DATABASE_URL of its other hosts; if not, set a REDIS_KEY_PREFIX of "
-            "its own; if the other user database no longer exists, run `stateroom db adopt`, which ends every session in this Redis"
-        )
-        return [fault("fleet", FLEET, what, fix)]
+        return [fault("fleet", FLEET, what, FOREIGN_REDIS_FIX)]
     if not ids:
         return [ok(FLEET, "Redis belongs to no deployment yet; the first worker that starts gives it to this user database")]
     return [ok(FLEET, "Redis and the user database belong together")]

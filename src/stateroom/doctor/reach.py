@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 
 from ..backend.dial import Dialer, LiveDialer
 from ..backend.exchange import exchange
@@ -144,8 +144,16 @@ class Connector:
         return fault(names.get(why.cause, names["else"]), where, why.what, why.fix)
 
     async def ask(self, connection: AbstractConnection, *commands: Command) -> list[Any]:
-        """The replies, in the order of the commands. An error reply is returned, not raised."""
-        return await exchange(connection, commands, self.dialer.read_timeout)
+        """The replies, in the order of the commands. An error reply is returned, not raised.
+
+        A server that loads its data answers some commands, such as ROLE and INFO. It is not usable all the same, so the error
+        reply LOADING is raised.
+        """
+        replies = await exchange(connection, commands, self.dialer.read_timeout)
+        for reply in replies:
+            if isinstance(reply, BusyLoadingError):
+                raise reply
+        return replies
 
     async def _check_signed_in(self, connection: AbstractConnection) -> None:
         """Raise the error if the server requires a password and we have none.

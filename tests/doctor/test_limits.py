@@ -40,7 +40,7 @@ async def silent() -> AsyncIterator[Address]:
         yield relay.at
 
 
-SILENT = [
+SILENT: list[tuple[dict[str, Any], set[str]]] = [
     ({"redis_url": "redis://AT"}, {"server-unreachable"}),
     ({"redis_url": "rediss://AT"}, {"server-unreachable"}),
     ({"redis_sentinels": "AT"}, {"sentinel-unreachable", "no-sentinel"}),

@@ -16,9 +16,9 @@ from ...errors import DatabaseUnavailable, StoreUnavailable
 
 FOREIGN_REDIS_FIX = (
     "check REDIS_URL, REDIS_SENTINELS or REDIS_CLUSTER_NODES, and where each name in it leads: the server belongs to another "
-    "deployment; if it is the right server, set the DATABASE_URL of the deployment's other hosts, or for another application a "
-    "REDIS_KEY_PREFIX of its own; only if the user database was replaced, run `stateroom db adopt`, which ends every session in "
-    "this Redis"
+    "deployment; if this host belongs to that deployment, set the DATABASE_URL of its other hosts; if two applications share this "
+    "server, set a REDIS_KEY_PREFIX of its own; only if the user database was replaced, run `stateroom db adopt`, which ends every "
+    "session in this Redis"
 )
 """What to do if Redis holds another deployment's id. `db adopt` takes the server over, so it comes last."""
 FOREIGN_PRIMARY_FIX = (

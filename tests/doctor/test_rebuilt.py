@@ -6,7 +6,7 @@ import pytest
 
 from stateroom.doctor.database import DatabaseFindings
 from stateroom.doctor.rebuilt import judge_rebuilt
-from stateroom.sessions.model.deployment import SentinelRow
+from stateroom.sessions.model.deployment import FOREIGN_PRIMARY_FIX, SentinelRow
 
 from .facts import PRIMARY, group, settings
 
@@ -18,7 +18,7 @@ AGREED = DatabaseFindings(fleet_id="ours", is_known=True, sentinels=SentinelRow(
     [
         ({f"Primary {PRIMARY}": b"ours"}, "run `stateroom sentinels accept`"),
         ({f"Primary {PRIMARY}": None}, "holds no deployment's id, so `stateroom sentinels accept` refuses it"),
-        ({f"Primary {PRIMARY}": b"theirs"}, "do not run `stateroom db adopt`"),
+        ({f"Primary {PRIMARY}": b"theirs"}, FOREIGN_PRIMARY_FIX),
         ({f"Primary {PRIMARY}": ValueError()}, "run `stateroom sentinels accept`"),
         ({}, "run `stateroom sentinels accept`"),
     ],

@@ -11,7 +11,9 @@ import pytest
 
 from stateroom.drills import topology
 from stateroom.drills.node import Node, server_binary
+from stateroom.sessions.model.deployment import EMPTY_PRIMARY_FIX, FOREIGN_PRIMARY_FIX
 from stateroom.sessions.sealing.key_ring import new_key
+from stateroom.sessions.store.key_names import KeyNames
 
 from ..patience import wait_until
 from .hosts import SETTLED, Host, Service
@@ -130,7 +132,14 @@ async def test_a_foreign_server_is_never_used(tmp_path: Path) -> None:
                 *found, reason = refused.stderr.splitlines()
                 assert sum(f"names {foreign.address} in epoch" in line for line in found) == 3
                 assert reason.startswith("stateroom: ")
-                assert "holds no deployment's id" in reason
+                assert f"holds no deployment's id; {EMPTY_PRIMARY_FIX}" in reason
+                await foreign.call("SET", KeyNames("session").fleet(""), "theirs")
+                theirs = await in_thread(host.run, "sentinels", "accept", "--yes")
+                assert f"holds another deployment's id; {FOREIGN_PRIMARY_FIX}" in theirs.stderr
+                assert FOREIGN_PRIMARY_FIX in (await in_thread(host.run, "doctor", "--json")).stdout
+                await foreign.call("REPLICAOF", setup.primary.host, setup.primary.port)
+                replica = await in_thread(host.run, "sentinels", "accept", "--yes")
+                assert "the server is a replica; if a failover just ended" in replica.stderr
                 assert await in_thread(service.metric, SETTLED) == 0
             finally:
                 for each in rebuilt:

@@ -49,6 +49,10 @@ _EXPIRED, _NOT_YET = 10, 9
 _OTHER_NAME = frozenset({62, 64})
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 
+TOO_MANY_FIX = "raise `maxclients` of Redis, or lower REDIS_POOL_SIZE; CLIENT LIST shows which clients have the connections"
+"""What to do if a server has as many clients as it allows."""
+_TOO_MANY_AT_SENTINEL = "raise `maxclients` of the Sentinel; CLIENT LIST shows which clients have the connections"
+
 _COMMAND_NAME = re.compile(r"'([\w|]+)'")
 
 
@@ -79,7 +83,7 @@ def diagnose(error: BaseException, dialer: Dialer, address: Address | None = Non
         waits = f"{dialer.dial_timeout:g} s to connect, {dialer.read_timeout:g} s to answer"
         fix = "check that it runs and does not hang, that no firewall drops the packets, and how long a round trip takes"
         if dialer.tls is not None:  # A server without TLS waits for the rest of what it takes for a command.
-            fix += f"; unset {dialer.prefix}_TLS if the {dialer.noun} does not use TLS"
+            fix += f"; {_without_tls(dialer)} if the {dialer.noun} does not use TLS"
         return Diagnosis("silent", f"it does not answer in time ({waits})", fix)
     by_reply = (found for cause in causes if (found := _of_reply(cause, dialer)) is not None)
     return next(by_reply, None) or _of_system(causes[-1], dialer, address)
@@ -121,9 +125,7 @@ def _of_tls(error: ssl.SSLError, dialer: Dialer) -> Diagnosis:
         fix = f"let the {noun} use TLS 1.2 or TLS 1.3 (tls-protocols)"
     elif reason in _NO_TLS:
         what = f"it does not use TLS on this port ({words})"
-        fix = f"use its tls-port; if it has none, set {prefix}_TLS=false"
-        if prefix == "REDIS":
-            fix += " (or begin REDIS_URL with redis://)"
+        fix = f"{_without_tls(dialer)}, or use its tls-port"
     return Diagnosis("tls", what, fix)
 
 
@@ -153,11 +155,8 @@ def _of_reply(error: BaseException, dialer: Dialer) -> Diagnosis | None:
     if isinstance(error, (AuthenticationError, AuthorizationError)) or text.startswith(("WRONGPASS", "NOAUTH")):
         return _of_password(text, dialer)
     if "max number of clients" in text:
-        return Diagnosis(
-            "odd",
-            "it has as many clients as maxclients allows, and refuses this one",
-            "raise maxclients, or find out which clients open so many connections",
-        )
+        fix = TOO_MANY_FIX if dialer.prefix == "REDIS" else _TOO_MANY_AT_SENTINEL
+        return Diagnosis("odd", "it has as many clients as maxclients allows, and refuses this one", fix)
     if text.startswith("DENIED"):
         return Diagnosis(
             "odd",
@@ -227,14 +226,33 @@ def closed(dialer: Dialer, *, has_tls: bool | None = None) -> Diagnosis:
     noun, prefix = dialer.noun, dialer.prefix
     proxy = f"check that a {noun} runs there, not only a proxy in front of one"
     if dialer.tls is None:
-        tls = f"; set {prefix}_TLS if the {noun} uses TLS"
+        fix = f"if the {noun} uses TLS, {_with_tls(prefix)}; if not, {proxy}"
     elif has_tls:
-        tls = f", and read the log of the {noun}"
+        fix = f"{proxy}, and read the log of the {noun}"
     else:
-        tls = f"; unset {prefix}_TLS if the {noun} does not use TLS"
+        fix = f"if the {noun} does not use TLS, {_without_tls(dialer)}; if it does, "
         if not dialer.tls.has_certificate:
-            tls += f"; set {prefix}_TLS_CERT and {prefix}_TLS_KEY if it requires a client certificate (tls-auth-clients)"
-    return Diagnosis("closed", "it closes the connection at once", proxy + tls)
+            fix += f"set {prefix}_TLS_CERT and {prefix}_TLS_KEY if it requires a client certificate (tls-auth-clients), and "
+        fix += proxy
+    return Diagnosis("closed", "it closes the connection at once", fix)
+
+
+def _with_tls(prefix: str) -> str:
+    """How to ask for TLS. Only the servers have a URL."""
+    return f"set {prefix}_TLS=true" + (" (or begin REDIS_URL with rediss://)" if prefix == "REDIS" else "")
+
+
+def _without_tls(dialer: Dialer) -> str:
+    """How to ask for no TLS: change the settings that ask for it.
+
+    The Sentinels take REDIS_TLS if they have no setting of their own, and the servers may need it.
+    """
+    assert dialer.tls is not None, "nothing asks for TLS"
+    if dialer.prefix == "REDIS_SENTINEL" and dialer.tls.asked_by == ("REDIS_TLS",):
+        return "set REDIS_SENTINEL_TLS=false (REDIS_TLS applies to the Sentinels too)"
+    by_url = "begin REDIS_URL with redis:// instead of rediss://"
+    asked_by = dialer.tls.asked_by or (f"{dialer.prefix}_TLS",)
+    return " and ".join(by_url if name == "REDIS_URL" else f"unset {name}" for name in asked_by)
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -30,16 +30,25 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 
+class IsReplica(RedisConnectionError):
+    """A server that must be a primary is a replica."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is a replica")
+
+
 @dataclass(frozen=True, slots=True)
 class Tls:
     """TLS to a server. `server_name`: the name to check in the certificate, if it is not the address.
 
     `has_certificate`: whether we have a client certificate.
+    `asked_by`: the settings that ask for TLS. REDIS_URL asks for it if it begins with rediss://.
     """
 
     context: ssl.SSLContext
     server_name: str | None = None
     has_certificate: bool = False
+    asked_by: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, prefix: str, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None) -> Tls:
@@ -92,10 +101,12 @@ class Dialer:
     def to_servers(cls, settings: Settings) -> Dialer:
         """A dialer to the servers that hold sessions. Raises `SettingsError`."""
         tls = None
-        if settings.redis_tls or (settings.redis_url and settings.redis_url.get_secret_value().startswith("rediss:")):
+        by_url = settings.redis_url is not None and settings.redis_url.get_secret_value().startswith("rediss:")
+        if settings.redis_tls or by_url:
             tls = Tls.of(
                 "REDIS_TLS", settings.redis_tls_ca, settings.redis_tls_cert, settings.redis_tls_key, settings.redis_tls_server_name
             )
+            tls = replace(tls, asked_by=("REDIS_TLS",) * settings.redis_tls + ("REDIS_URL",) * by_url)
         dialer = cls(
             settings.redis_dial_timeout,
             settings.redis_read_timeout,
@@ -117,6 +128,8 @@ class Dialer:
                 "REDIS_SENTINEL_TLS", settings.redis_sentinel_tls_ca, settings.redis_sentinel_tls_cert,
                 settings.redis_sentinel_tls_key, settings.redis_sentinel_tls_server_name,
             )  # fmt: skip
+            is_own = "redis_sentinel_tls" in settings.model_fields_set
+            tls = replace(tls, asked_by=("REDIS_SENTINEL_TLS" if is_own else "REDIS_TLS",))
         return cls(
             settings.redis_dial_timeout,
             settings.redis_read_timeout,
@@ -160,7 +173,7 @@ class Dialer:
         await connection.send_command("ROLE", check_health=False)
         role = await connection.read_response()
         if role[0] != b"master":
-            raise RedisConnectionError("the server is a replica")
+            raise IsReplica
 
     def _make(self, address: Address | None) -> AbstractConnection:
         options: dict[str, Any] = {

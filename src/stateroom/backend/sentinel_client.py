@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from ..telemetry.metrics import Metrics
 
 
+class OtherDeployment(RedisConnectionError):
+    """A primary holds another deployment's id (`is_foreign`) or none."""
+
+    def __init__(self, address: Address, *, is_foreign: bool) -> None:
+        super().__init__(f"{address} holds {'another' if is_foreign else 'no'} deployment's id")
+        self.is_foreign = is_foreign
+
+
 class SentinelClient(ServerClient):
     """`RedisClient` of the primary that the Sentinels name. It follows a failover by itself.
 
@@ -52,7 +60,7 @@ class SentinelClient(ServerClient):
         await super().aclose()
 
     async def examine(self, primary: Address) -> None:
-        """Raise redis-py's `ConnectionError` if this server is not a primary that holds the deployment's id."""
+        """Raise redis-py's `ConnectionError` if this server is not a primary that holds the deployment's id (`OtherDeployment`)."""
         connection = await self._dial(primary, must_be_ours=True)
         await connection.disconnect(nowait=True)
 
@@ -76,8 +84,7 @@ class SentinelClient(ServerClient):
             reply = await connection.read_response()
             held = b"" if reply is None else reply.partition(b" ")[0]
             if own is None or held != own.encode():
-                whose = "another deployment's id" if held else "no deployment's id"
-                raise RedisConnectionError(f"{address} holds {whose}")  # noqa: TRY301
+                raise OtherDeployment(address, is_foreign=bool(held))  # noqa: TRY301
         except BaseException:
             await connection.disconnect(nowait=True)
             raise

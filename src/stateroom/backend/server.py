@@ -16,7 +16,7 @@ from ..errors import SettingsError, StoreUnavailable
 from ..logs import get_logger
 from .breaker import BreakerState
 from .budget import within_budget
-from .diagnosis import REFUSALS, diagnose, stops_startup
+from .diagnosis import REFUSALS, TOO_MANY_FIX, diagnose, stops_startup
 from .dial import Dialer
 from .exchange import exchange
 from .faults import as_store_fault, is_dead_connection
@@ -47,7 +47,7 @@ _UNREACHED = f"check that Redis runs, and {_BY_ITSELF}"
 
 _MEANWHILE = "sessions work meanwhile, but commands wait longer and no WAIT is sent"
 _REFUSALS = (
-    (re.compile("max number of clients"), "raise `maxclients` of Redis, or lower REDIS_POOL_SIZE"),
+    (re.compile("max number of clients"), TOO_MANY_FIX),
     (
         re.compile(ANOTHER_SERVER),
         "let the address of Redis lead to one server; use Sentinels or a Cluster instead of a proxy in front of several servers",

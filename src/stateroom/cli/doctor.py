@@ -7,7 +7,10 @@ import dataclasses
 import getpass
 import json
 import os
+import queue
 import sys
+import threading
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +20,9 @@ from rich.text import Text
 from ..doctor.examine import Report, examine
 from ..doctor.findings import Finding, Level
 from ..doctor.stores import Administrator
+from ..doctor.under_way import END_SECONDS, RUN_SECONDS, UnderWay, unfinished
 from ..errors import SettingsError
+from ..network.loops import OwnSockets
 from ..plurals import counted
 from ..settings import Settings
 from .named_stores import NamedStores, check_anything_exists
@@ -38,16 +43,47 @@ def run(*, as_json: bool, admin: str | None, password_file: Path | None) -> bool
     Raises `SettingsError`.
     """
     settings = Settings.load()
-    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # By default glibc waits ten seconds for a name server.
+    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # So that a finding tells of DNS, and not of a time-out.
     administrator = _administrator(admin, password_file)
     check_anything_exists(settings)
     stores = NamedStores.of(settings)
-    report = asyncio.run(examine(settings, administrator))
+    report, thread = _examined(settings, administrator)
     if as_json:
         print(json.dumps({**stores.document(), **_document(report)}, indent=2, ensure_ascii=False))
     else:
         _print(report, stores)
+    thread.join(END_SECONDS)
+    if thread.is_alive():  # At its end Python would wait for threads that may hang.
+        sys.stdout.flush()
+        os._exit(0 if report.is_good else 1)
     return report.is_good
+
+
+class _Loop(OwnSockets, asyncio.SelectorEventLoop):  # type: ignore[misc] # its create_connection has overloads
+    """asyncio's loop, with look-ups of names in our own threads. Its own threads would delay the end by minutes."""
+
+
+def _examined(settings: Settings, administrator: Administrator | None) -> tuple[Report, threading.Thread]:
+    """The report, and the thread that examines. The report comes in time, even if that thread hangs. Raises `SettingsError`."""
+    under_way, began = UnderWay(), time.monotonic()
+    outcome: queue.SimpleQueue[Report | BaseException] = queue.SimpleQueue()
+
+    def examine_all() -> None:
+        try:
+            with asyncio.Runner(loop_factory=_Loop) as runner:
+                outcome.put(runner.run(examine(settings, administrator, under_way)))
+        except BaseException as error:  # noqa: BLE001 (raised again in the main thread)
+            outcome.put(error)
+
+    thread = threading.Thread(target=examine_all, name="examination", daemon=True)
+    thread.start()
+    try:
+        found = outcome.get(timeout=RUN_SECONDS + 2 * END_SECONDS)
+    except queue.Empty:
+        found = Report(settings.redis_mode, [unfinished(under_way.names)], time.monotonic() - began)
+    if isinstance(found, BaseException):
+        raise found
+    return found, thread
 
 
 def _administrator(name: str | None, password_file: Path | None) -> Administrator | None:

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from redis.exceptions import RedisError
 
 from .. import __version__
+from ..backend.dial import Dialer, IsReplica
 from ..backend.sentinel import Named
-from ..backend.sentinel_client import SentinelClient
+from ..backend.sentinel_client import OtherDeployment, SentinelClient
+from ..backend.unprompted import explain
 from ..database import Database
 from ..errors import Conflict, SettingsError, StoreUnavailable
 from ..logs import security_event
 from ..private import hide_new_files
 from ..sessions.journal.sql import Journal
-from ..sessions.model.deployment import SentinelRow
+from ..sessions.model.deployment import EMPTY_PRIMARY_FIX, FOREIGN_PRIMARY_FIX, SentinelRow
 from ..sessions.protocol.accepting import accept_epoch
 from ..sessions.store.key_names import KeyNames
 from ..settings import Settings
@@ -34,11 +36,6 @@ from .named_stores import check_database_exists
 if TYPE_CHECKING:
     from ..sessions.model.deployment import DeploymentRow
 
-ADOPT = (
-    "check the server's name and address; if it belongs to another deployment, correct `sentinel monitor` on each Sentinel, and do "
-    "not run `stateroom db adopt`, which would take that server over; if it is the right server and its data is lost, stop every "
-    "worker and run `stateroom db adopt` first, which ends every session"
-)
 STOP_OLD = (
     "Before you accept: stop every Sentinel that was replaced, for ever. A worker that is started later and reaches a majority of "
     "them may trust their primary"
@@ -135,7 +132,8 @@ async def _look(client: SentinelClient, settings: Settings, deployment: Deployme
     except (RedisError, OSError, TimeoutError) as error:
         if not (named.epoch > row.epoch and await _holds_no_id(client, named, key)):
             why = str(error) or type(error).__name__
-            raise StoreUnavailable(f"{told}\n{named.primary} cannot be accepted as the primary: {why}; {ADOPT}") from error
+            fix = await _fix(error, settings, named)
+            raise StoreUnavailable(f"{told}\n{named.primary} cannot be accepted as the primary: {why}; {fix}") from error
         lines.append(f"{named.primary} {WITHOUT_ID}")
     lines.append(STOP_OLD)
     return Look(lines, row, named)
@@ -145,6 +143,15 @@ async def _examine(client: SentinelClient, named: Named, key: str, own: str) -> 
     """Raises redis-py's errors, `OSError` or `TimeoutError` if the server is not a primary whose id is `own`."""
     client.agreement.identity = lambda: (key, own)
     await client.examine(named.primary)
+
+
+async def _fix(error: Exception, settings: Settings, named: Named) -> str:
+    """What to do if `_examine` raises this error."""
+    if isinstance(error, OtherDeployment):
+        return FOREIGN_PRIMARY_FIX if error.is_foreign else EMPTY_PRIMARY_FIX
+    if isinstance(error, IsReplica):
+        return "if a failover just ended, run the command again; if not, correct `sentinel monitor` on each Sentinel"
+    return (await explain(error, Dialer.to_servers(settings), named.primary)).fix
 
 
 async def _holds_no_id(client: SentinelClient, named: Named, key: str) -> bool:

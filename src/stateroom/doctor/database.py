@@ -15,6 +15,7 @@ from sqlalchemy import text
 from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError
 from ..sessions.journal.sql import Journal
+from ..sessions.model.deployment import FOREIGN_REDIS_FIX
 from .findings import Finding, fault, ok, warning
 
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 WHERE = "User database"
 FLEET = "Deployment"
 _REPLICATION = "(SELECT count(*) FROM pg_stat_replication) AS standbys, current_setting('synchronous_standby_names') AS synchronous"
-_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_RIGHTS = [
+    (right, table)
+    for table in ("session_ends", "session_generations", "users", "fleet")
+    for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+]
+_ASK_RIGHTS = "SELECT " + ", ".join(
+    f"has_table_privilege('{table}', '{right}') AS \"{right} on {table}\"" for right, table in _RIGHTS
+)
 
 
 @dataclass(slots=True)
@@ -118,12 +126,8 @@ async def _postgres(database: Database) -> list[Finding]:
             (await connection.execute(text(f"SELECT pg_is_in_recovery() AS standby, {_REPLICATION}, {columns}"))).mappings().one()
         )
         state = {str(name): value for name, value in found.items()}
-        lacking = [
-            f"{right} on {table}"
-            for table in ("session_ends", "session_generations", "users", "fleet")
-            for right in _RIGHTS
-            if not await connection.scalar(text("SELECT has_table_privilege(:table, :right)"), {"table": table, "right": right})
-        ]
+        held = (await connection.execute(text(_ASK_RIGHTS))).mappings().one()
+        lacking = [right for right, is_held in held.items() if not is_held]
     return [*_standby(state), *_failover(state), *_durability(state), *_rights(lacking)]
 
 
@@ -188,11 +192,7 @@ def judge_fleet(looked: DatabaseFindings, found: Mapping[str, object]) -> list[F
             f"Redis ({', '.join(foreign)}) holds the sessions of a deployment with another user database, "
             "so the service does not start"
         )
-        fix = (
-            "if this host belongs to that deployment, set the DATABASE_URL of its other hosts; if not, set a REDIS_KEY_PREFIX of "
-            "its own; if the other user database no longer exists, run `stateroom db adopt`, which ends every session in this Redis"
-        )
-        return [fault("fleet", FLEET, what, fix)]
+        return [fault("fleet", FLEET, what, FOREIGN_REDIS_FIX)]
     if not ids:
         return [ok(FLEET, "Redis belongs to no deployment yet; the first worker that starts gives it to this user database")]
     return [ok(FLEET, "Redis and the user database belong together")]

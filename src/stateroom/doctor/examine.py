@@ -1,6 +1,6 @@
 """Examines Redis and the user database at the same time, then compares them.
 
-A server that cannot be reached becomes a finding. The other servers are still asked.
+A server that cannot be reached becomes a finding. The other servers are still asked. The whole run has a limit.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .clocks import judge_clocks
-from .database import judge_fleet, look_at_database
+from .database import DatabaseFindings, judge_fleet, look_at_database
 from .findings import Finding, Level
 from .rebuilt import judge_rebuilt
 from .round_trips import look_at_round_trips
-from .stores import Administrator, look_at_stores
+from .stores import Administrator, Stores, look_at_stores
+from .under_way import END_SECONDS, RUN_SECONDS, UnderWay, step, unfinished
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -39,18 +40,59 @@ class Report:
         return self.count(Level.FAULT) == 0
 
 
-async def examine(settings: Settings, admin: Administrator | None = None) -> Report:
-    """Examine the servers that the settings name. Raises `SettingsError`."""
+async def examine(settings: Settings, admin: Administrator | None = None, under_way: UnderWay | None = None) -> Report:
+    """Examine the servers that the settings name, for at most `RUN_SECONDS`. Raises `SettingsError`.
+
+    `under_way` is told which steps run. If the time is over, a fault names them, and the report has what was found before.
+    """
     began = time.monotonic()
-    stores, database = await asyncio.gather(look_at_stores(settings, admin), look_at_database(settings))
-    has_journal = database.is_known and database.fleet_id is not None
-    round_trips = await look_at_round_trips(settings, stores.servers, has_journal=has_journal)
-    findings = [
-        *stores.findings,
-        *round_trips,
-        *judge_clocks(stores.clocks),
-        *database.findings,
-        *judge_fleet(database, stores.fleets),
-        *judge_rebuilt(database, stores.sentinels, stores.fleets, settings),
-    ]
+    run, examination = under_way or UnderWay(), _Examination(settings, admin)
+    with run.current():
+        task = asyncio.create_task(examination.look(), name="examination")
+    try:
+        await asyncio.wait({task}, timeout=RUN_SECONDS)
+        names = run.names
+    finally:
+        is_done = task.done()
+        task.cancel()
+        await asyncio.wait({task}, timeout=END_SECONDS)
+    if is_done:
+        task.result()
+    findings = examination.findings() if is_done else [unfinished(names), *examination.findings()]
     return Report(settings.redis_mode, findings, time.monotonic() - began)
+
+
+class _Examination:
+    """What one run has found so far."""
+
+    def __init__(self, settings: Settings, admin: Administrator | None) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._stores = Stores()
+        self._database = DatabaseFindings()
+        self._round_trips: list[Finding] = []
+
+    async def look(self) -> None:
+        """Ask everything. Raises `SettingsError`."""
+        await asyncio.gather(self._look_at_stores(), self._look_at_database())
+        has_journal = self._database.is_known and self._database.fleet_id is not None
+        self._round_trips = await look_at_round_trips(self._settings, self._stores.servers, has_journal=has_journal)
+
+    async def _look_at_stores(self) -> None:
+        self._stores = await look_at_stores(self._settings, self._admin)
+
+    async def _look_at_database(self) -> None:
+        with step("the user database"):
+            self._database = await look_at_database(self._settings)
+
+    def findings(self) -> list[Finding]:
+        """All findings, those of one topic together."""
+        stores, database = self._stores, self._database
+        return [
+            *stores.findings,
+            *self._round_trips,
+            *judge_clocks(stores.clocks),
+            *database.findings,
+            *judge_fleet(database, stores.fleets),
+            *judge_rebuilt(database, stores.sentinels, stores.fleets, self._settings),
+        ]

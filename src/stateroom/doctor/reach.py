@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 
 from ..backend.dial import Dialer, LiveDialer
 from ..backend.exchange import exchange
 from ..backend.unprompted import explain
 from .certificates import names_in_certificate
 from .findings import Finding, fault
+from .under_way import step
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -115,6 +116,12 @@ class Connector:
     @contextlib.asynccontextmanager
     async def connect(self, address: Address | None) -> AsyncIterator[AbstractConnection]:
         """Open a connection and do the handshake. Raises `Unreached`, also if the connection fails while it is used."""
+        with step(f"{self.dialer.noun} {address or self.dialer.unix_path or self.dialer.address}"):
+            async with self._connected(address) as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def _connected(self, address: Address | None) -> AsyncIterator[AbstractConnection]:
         connection = None
         try:
             async with asyncio.timeout(LOOK_SECONDS):
@@ -137,8 +144,16 @@ class Connector:
         return fault(names.get(why.cause, names["else"]), where, why.what, why.fix)
 
     async def ask(self, connection: AbstractConnection, *commands: Command) -> list[Any]:
-        """The replies, in the order of the commands. An error reply is returned, not raised."""
-        return await exchange(connection, commands, self.dialer.read_timeout)
+        """The replies, in the order of the commands. An error reply is returned, not raised.
+
+        A server that loads its data answers some commands, such as ROLE and INFO. It is not usable all the same, so the error
+        reply LOADING is raised.
+        """
+        replies = await exchange(connection, commands, self.dialer.read_timeout)
+        for reply in replies:
+            if isinstance(reply, BusyLoadingError):
+                raise reply
+        return replies
 
     async def _check_signed_in(self, connection: AbstractConnection) -> None:
         """Raise the error if the server requires a password and we have none.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..sessions.model.deployment import EMPTY_PRIMARY_FIX, FOREIGN_PRIMARY_FIX
 from .findings import Finding, warning
 from .quorum import WHERE
 from .sentinels import Sentinel
@@ -39,14 +40,7 @@ def _fix(primary: str, looked: DatabaseFindings, held: Mapping[str, object]) -> 
     where = f"Primary {primary}"
     is_read = where in held and not isinstance(held[where], Exception)
     if is_read and held[where] is None:
-        return (
-            f"{primary} holds no deployment's id, so `stateroom sentinels accept` refuses it; if it is a wrong server, correct "
-            "`sentinel monitor` on each Sentinel; if it is the right one and its data is lost, follow StateroomSentinelsRebuilt in "
-            "docs/runbook.md"
-        )
+        return f"{primary} holds no deployment's id, so `stateroom sentinels accept` refuses it; {EMPTY_PRIMARY_FIX}"
     if is_read and held[where] != (looked.fleet_id or "").encode():
-        return (
-            f"{primary} belongs to another deployment, so `stateroom sentinels accept` refuses it; correct `sentinel monitor` on "
-            "each Sentinel, and do not run `stateroom db adopt`"
-        )
+        return f"`stateroom sentinels accept` refuses {primary}; {FOREIGN_PRIMARY_FIX}"
     return "if the Sentinels were rebuilt and this primary is right, run `stateroom sentinels accept`"

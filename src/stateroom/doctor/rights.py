@@ -32,7 +32,7 @@ _TRIED = frozenset({"ROLE", "TIME", "PING", "WAIT", "EVALSHA", "HGETALL", "GET",
 _EVAL = ("EVAL",)
 _TRACKING = ("CLIENT", "TRACKING", "ON")
 _OF_A_CLUSTER = (("CLUSTER", "SLOTS"), ("CLUSTER", "NODES"), ("CLUSTER", "INFO"), ("ASKING",))
-_NO_COPIES = "no worker keeps copies of sessions, and SESSION_CACHE_MAX_AGE has no effect"
+_NO_COPIES = "the near cache is off: no worker keeps copies of sessions, and SESSION_CACHE_MAX_AGE has no effect"
 _NO_AGE = "the service cannot tell an old map of the slots from a new one"
 _OPTIONAL = {"HELLO": _NO_COPIES, "CLIENT|TRACKING": _NO_COPIES, "CLUSTER|NODES": _NO_AGE, "CLUSTER|INFO": _NO_AGE}
 """Commands that the service can do without, by the name that ACLs use, and what happens without them."""
@@ -131,8 +131,9 @@ def _judge(where: str, names: Sequence[str], lacks: str, fix: Callable[[Sequence
     if needed := [name for name in names if name not in _OPTIONAL]:
         yield fault("rights", where, f"{lacks} {', '.join(needed)}", fix(needed))
     if optional := [name for name in names if name in _OPTIONAL]:
-        effects = "; ".join(dict.fromkeys(_OPTIONAL[name] for name in optional))
-        yield warning("rights", where, f"{lacks} {', '.join(optional)}, so {effects}", fix(optional))
+        effects = dict.fromkeys(_OPTIONAL[name] for name in optional)
+        instead = "; or unset SESSION_CACHE_MAX_AGE" if [*effects] == [_NO_COPIES] else ""
+        yield warning("rights", where, f"{lacks} {', '.join(optional)}, so {'; '.join(effects)}", fix(optional) + instead)
 
 
 def _grants(names: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ class Case:
     """`given`: settings; a value `file:OWNER` is the file of that owner. `finding`: the doctor's first fault.
 
     `how`: what the service does; None if that depends on the release, and only the agreement counts.
+    `fix`: words of the fix, which the doctor and the service name.
     """
 
     what: str
@@ -36,6 +37,7 @@ class Case:
     given: dict[str, Any]
     how: str | None
     finding: str = ""
+    fix: str = ""
 
 
 def pair(owner: str, prefix: str = "redis_tls") -> dict[str, Any]:
@@ -54,6 +56,9 @@ BOB = {"redis_username": "bob", "redis_password": "x"}
 DEFAULT = {"redis_username": "default", "redis_password": "x"}
 IMPATIENT = {"redis_dial_timeout": 1}
 WATCH = {"redis_sentinel_password": "watch"}
+NO_TLS = {"redis_tls": False}
+SET_TLS = "if the server uses TLS, set REDIS_TLS=true (or begin REDIS_URL with rediss://); if not"
+PLAIN_URL = "begin REDIS_URL with redis:// instead of rediss://"
 NEEDED = {"ROLE", "EVALSHA", "EVAL", "TIME", "PTTL", "PING"}
 """The commands without which the service does not work. The shipped settings for one server need no WAIT and no SELECT."""
 
@@ -97,10 +102,23 @@ CASES = [
             Case(f"{version}, an expired certificate", f"mutual {version}", pair("old"),                  FAILS, "server-tls"),
             Case(f"{version}, no CA (self-signed)", f"mutual {version}", OURS | {"redis_tls_ca": None}, FAILS, "server-tls"),
             Case(f"{version}, another server name",    f"mutual {version}", OURS | OTHER_NAME, FAILS, "server-tls"),
-            Case(f"{version}, no TLS",                 f"mutual {version}", {"redis_tls": False},      FAILS, "server-unreachable"),
+            Case(f"{version}, no TLS",                 f"mutual {version}", NO_TLS,      FAILS, "server-unreachable", SET_TLS),
         )
     ),
-    Case("TLS, the server has none",         "open",          {"redis_tls": True} | IMPATIENT,         FAILS, "server-unreachable"),
+    Case("redis://, the server has TLS", "mutual TLSv1.3", NO_TLS | {"redis_url": "redis://"},
+         FAILS, "server-unreachable", SET_TLS),
+    Case("TLS, the server has none", "open", {"redis_tls": True} | IMPATIENT,
+         FAILS, "server-unreachable", "unset REDIS_TLS"),
+    Case("rediss://, the server has no TLS", "open", {"redis_url": "rediss://"} | IMPATIENT,
+         FAILS, "server-unreachable", PLAIN_URL),
+    Case("TLS asked for twice, the server has none", "open", {"redis_url": "rediss://", "redis_tls": True} | IMPATIENT,
+         FAILS, "server-unreachable", f"unset REDIS_TLS and {PLAIN_URL}"),
+    Case("Sentinels with TLS, asked without", "mutual_sentinels", OURS | {"redis_sentinel_tls": False},
+         FAILS, "sentinel-unreachable", "if the Sentinel uses TLS, set REDIS_SENTINEL_TLS=true; if not"),
+    Case("TLS, the Sentinels have none", "sentinels", WATCH | {"redis_sentinel_tls": True} | IMPATIENT,
+         FAILS, "sentinel-unreachable", "unset REDIS_SENTINEL_TLS"),
+    Case("TLS, neither Sentinels nor servers have it", "sentinels", WATCH | {"redis_tls": True} | IMPATIENT,
+         FAILS, "sentinel-unreachable", "set REDIS_SENTINEL_TLS=false (REDIS_TLS applies to the Sentinels too)"),
     Case("a key with a pass phrase",         "mutual TLSv1.3",pair("locked"),                          STOPS),
     Case("Sentinels, no client certificate", "mutual_sentinels", {},                                   FAILS, "sentinel-tls"),
     Case("Sentinels, another authority's",   "mutual_sentinels", OURS | THEIRS_THERE,           FAILS, "sentinel-tls"),
@@ -152,6 +170,7 @@ async def test_the_service_and_the_doctor_agree(case: Case, places: Places, tmp_
     if said.faults and case.finding:
         first = said.faults[0]
         assert first.check == case.finding, said.faults
+        assert case.fix in first.fix
         if seen.how == STOPS and case.how is not None:
             assert f"{first.what}; {first.fix}" in seen.words
         if seen.fix and "its certificate is for" not in first.fix:  # only the doctor asks for the names

@@ -14,6 +14,26 @@ from typing import NamedTuple
 
 from ...errors import DatabaseUnavailable, StoreUnavailable
 
+FOREIGN_REDIS_FIX = (
+    "check REDIS_URL, REDIS_SENTINELS or REDIS_CLUSTER_NODES, and where each name in it leads: the server belongs to another "
+    "deployment; if this host belongs to that deployment, set the DATABASE_URL of its other hosts; if two applications share this "
+    "server, set a REDIS_KEY_PREFIX of its own; only if the user database was replaced, run `stateroom db adopt`, which ends every "
+    "session in this Redis"
+)
+"""What to do if Redis holds another deployment's id. `db adopt` takes the server over, so it comes last."""
+FOREIGN_PRIMARY_FIX = (
+    "check REDIS_SENTINELS, REDIS_MASTER_NAME and where each name leads: the server belongs to another deployment; correct "
+    "`sentinel monitor` on each Sentinel; only if the user database was replaced, stop every worker and run `stateroom db adopt`, "
+    "which takes this server over and ends every session in it"
+)
+"""The same for a primary that rebuilt Sentinels name, or that they failed over to."""
+EMPTY_PRIMARY_FIX = (
+    "check REDIS_SENTINELS, REDIS_MASTER_NAME and where each name leads: the server may be a wrong one; if it is, correct "
+    "`sentinel monitor` on each Sentinel; only if it is the right server and its data is lost, stop every worker, run "
+    "`stateroom db adopt`, which ends every session, start the workers, and run `stateroom sentinels accept`"
+)
+"""What to do if rebuilt Sentinels name a primary without an id, which `sentinels accept` refuses."""
+
 
 class Deployment:
     """The id and name that every sealed value of a deployment is bound to, and the epoch of its new sessions.

@@ -20,6 +20,7 @@ from ...backend.agreement import FollowsSentinels
 from ...backend.own_keys import text_of
 from ...errors import DatabaseUnavailable, SettingsError, Unavailable
 from ...logs import get_logger
+from ..model.deployment import FOREIGN_REDIS_FIX
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
     from .lease import Lease
 
 log = get_logger(__name__)
-
-_ADOPT = (
-    "if this host belongs to that deployment, set the DATABASE_URL of its other hosts; if not, set a REDIS_KEY_PREFIX of its own; "
-    "if the other user database no longer exists, run `stateroom db adopt`, which ends every session in this Redis"
-)
 
 
 class Membership:
@@ -80,7 +76,9 @@ class Membership:
             with contextlib.suppress(Unavailable):
                 await self._compare(shard)
         if self._foreign:
-            raise SettingsError(f"DATABASE_URL: Redis holds the sessions of a deployment with another user database; {_ADOPT}")
+            raise SettingsError(
+                f"DATABASE_URL: Redis holds the sessions of a deployment with another user database; {FOREIGN_REDIS_FIX}"
+            )
 
     async def look_at_all(self) -> None:
         """`look` at every shard. Raises `StoreUnavailable`."""
@@ -96,7 +94,7 @@ class Membership:
         self._foreign.intersection_update(self._client.shards())  # a Cluster's shards change
         found = await self._compare(shard)
         if self.is_foreign and not was_foreign:
-            log.error("foreign_deployment", ours=self._deployment.id, found=found, fix=_ADOPT)
+            log.error("foreign_deployment", ours=self._deployment.id, found=found, fix=FOREIGN_REDIS_FIX)
         return found
 
     async def introduce(self, shard: str) -> str | None:

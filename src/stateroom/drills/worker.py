@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .. import SESSIONS, get_session
 from ..app import make_app
+from ..backend.agreement import Agreement
 from ..backend.sentinel import SentinelWatcher
 from ..database import Database
 from ..errors import DatabaseUnavailable, SettingsError, StoreUnavailable
@@ -137,6 +138,11 @@ def _without_rebuilt() -> None:
     SentinelWatcher._look_for_rebuilt = lambda *_: None  # type: ignore[method-assign]  # noqa: SLF001
 
 
+def _without_accept() -> None:
+    """Trust the primary that most Sentinels name, although the deployment has not agreed on it."""
+    Agreement.allows = lambda *_, **__: True  # type: ignore[method-assign]
+
+
 def _slow_restore(seconds: float) -> None:
     """Wait between a restore's first question to the journal and its write, so that a sign-out can come between them."""
     at_once = SessionStore.restore
@@ -165,6 +171,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "unsettled": _without_unsettled,
     "unknown-users": _without_unknown_users,
     "rebuilt": _without_rebuilt,
+    "accept": _without_accept,
 }
 
 

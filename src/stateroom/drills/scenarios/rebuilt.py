@@ -6,6 +6,10 @@ until an operator runs `stateroom sentinels accept`.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
 from ..stage import Stage, scenario
 from .planned import hand_over
 
@@ -15,6 +19,9 @@ TOLD_SECONDS = 30.0
 """Workers follow lower epochs after ten leases (5 s). On a busy machine a Sentinel's late reply begins this time again."""
 HURRIED_SECONDS = 12.0
 """For a service that never follows them."""
+SAMPLE_SECONDS = 0.2
+UNACCEPTED_SECONDS = 2.0
+"""How long workers are watched after they use the new primary: four leases, so that one that trusts it has the time to."""
 ACCEPT = ("sentinels", "accept", "--yes")
 REPORTED = "stateroom_sentinels_rebuilt"
 
@@ -30,8 +37,10 @@ async def sentinels_rebuilt(stage: Stage) -> None:
     with stage.perfect("the Sentinels replaced, the primary up"):
         await stage.replace_sentinels()
         await stage.happens(lambda: _told(stage), "the workers report rebuilt Sentinels", seconds=_patience(stage))
-    if not await _fail_over_unaccepted(stage):
-        return
+    async with _never_settled(stage):
+        if not await _fail_over_unaccepted(stage):
+            return
+        await asyncio.sleep(UNACCEPTED_SECONDS)
     await _accept(stage)
     primary = await stage.stack.primary()
     await stage.kill(primary)
@@ -47,6 +56,26 @@ def _patience(stage: Stage) -> float:
 
 async def _told(stage: Stage) -> bool:
     return all([await worker.metric(REPORTED) == 1 for worker in stage.stack.workers])
+
+
+@contextlib.asynccontextmanager
+async def _never_settled(stage: Stage) -> AsyncIterator[None]:
+    """Inside this context, no worker may report Redis as settled."""
+    seen: set[str] = set()
+
+    async def sample() -> None:
+        while True:
+            seen.update([await worker.state() for worker in stage.stack.workers])
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    sampling = asyncio.create_task(sample())
+    try:
+        yield
+    finally:
+        sampling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sampling
+    stage.expect("a worker reported Redis as settled before the Sentinels were accepted", is_so="settled" not in seen)
 
 
 async def _fail_over_unaccepted(stage: Stage) -> bool:

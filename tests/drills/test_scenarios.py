@@ -57,7 +57,6 @@ BROKEN: Sequence[tuple[str, Sequence[str], Mapping[str, str], str]] = (
     ("journal-away", [], {"JOURNAL_REQUIRED": "true"}, "refused"),
     ("database-restored", ["unknown-users"], {}, "did not end as unknown-user"),
     ("sentinels-rebuilt", ["rebuilt"], {}, "lost, of which"),
-    ("sentinels-rebuilt", ["accept"], {}, "before the Sentinels were accepted"),
     ("distant-redis", [], NO_DEGRADED_MODE, "refused"),
 )
 """The scenario, the protections that the workers do without, more settings, and words of the expected fault."""
@@ -155,6 +154,14 @@ async def test_the_judge_notices_what_is_missing(
     print(told(outcome, tmp_path))
     assert any(words in fault for fault in outcome.faults), told(outcome, tmp_path)
     assert outcome.evidence(), "the ledger proves it"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.long_drill
+async def test_workers_that_settle_on_sentinels_before_they_are_accepted_are_noticed(tmp_path: Path) -> None:
+    """No client sees this: it would take a second fault for a sign-out to be undone."""
+    outcome = await play(SCENARIOS["sentinels-rebuilt"], tmp_path, without=["accept"], is_hurried=True)
+    assert any("before the Sentinels were accepted" in fault for fault in outcome.faults), told(outcome, tmp_path)
 
 
 @pytest.mark.timeout(180)

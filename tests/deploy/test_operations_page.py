@@ -42,10 +42,11 @@ async def test_the_steps_give_a_server_on_which_the_service_signs_in(tmp_path: P
     for user, password in passwords.items():
         assert f"user {user} on resetpass #{hashlib.sha256(password.encode()).hexdigest()} " in users
     lines = dict(line.split(" ", 1) for line in appended("masterauth"))
-    assert lines.keys() == {"bind", "dir", "aclfile", "masterauth"}
+    assert lines.keys() == {"bind", "replica-announce-ip", "dir", "aclfile", "masterauth"}
     (made / "data").mkdir()
     options = lines | {
-        "bind": "127.0.0.1", "dir": str(made / "data"), "aclfile": str(made / "users.acl"), "masterauth": passwords["replica"]
+        "bind": "127.0.0.1", "replica-announce-ip": "127.0.0.1", "dir": str(made / "data"),
+        "aclfile": str(made / "users.acl"), "masterauth": passwords["replica"]
     }  # fmt: skip
     dialer = Dialer(2.0, 5.0, username="stateroom", password=passwords["stateroom"])
     server = Node(made, require_tool("redis-server"), options=options, dialer=dialer, shipped=made / "redis.conf")
@@ -60,4 +61,6 @@ def test_the_lines_for_sentinels_fit_the_shipped_file() -> None:
     shipped = (ROOT / "sentinel.conf").read_text(encoding="utf-8")
     assert "sentinel monitor mymaster redis-0 6379 2" in shipped
     assert "sentinel auth-user mymaster sentinel" in shipped
-    assert appended("sentinel auth-pass") == ["dir /var/lib/redis", "sentinel auth-pass mymaster PASSWORD"]
+    assert appended("sentinel auth-pass") == [
+        "dir /var/lib/redis", "sentinel announce-ip 10.0.0.1", "sentinel auth-pass mymaster PASSWORD"
+    ]  # fmt: skip

@@ -80,6 +80,20 @@ def test_every_event_is_documented_with_its_level() -> None:
     assert documented == made
 
 
+def test_every_field_of_an_event_is_documented() -> None:
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| [a-z, ]+ \| (.+) \|$", section("All other events"), re.MULTILINE))
+    common = set(re.findall(r"`([a-z_]+)`", "".join(re.findall(r"^\| (`.+?) \|", section("Fields"), re.MULTILINE))))
+    assert {"reason", "detail", "fix"} <= common
+    missing = {
+        (name, field)
+        for call in calls()
+        if level_of(call) is not None
+        for name, field in ((name_of(call), keyword.arg) for keyword in call.keywords)
+        if field is not None and field not in common and f"`{field}`" not in rows[name]
+    }
+    assert missing == set()
+
+
 def test_every_security_event_is_documented_with_its_fields() -> None:
     documented = {
         name: set(re.findall(r"`([a-z_]+)`", fields)) for name, fields in SECURITY_ROW.findall(section("Security events"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from stateroom.telemetry.metrics import Metrics
+from stateroom.telemetry.metrics import LOOPS, REDIS_ERROR_KINDS, Metrics
 
 from ..documents import page
 
@@ -33,6 +33,14 @@ def test_labels_are_those_of_the_samples() -> None:
         for sample in family.samples:
             if sample.name in labels:
                 assert set(sample.labels) == labels[sample.name], sample.name
+
+
+def test_every_kind_of_error_and_every_loop_is_listed() -> None:
+    kinds = page("metrics.md").partition("| `kind` | error |\n")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", kinds, re.MULTILINE)) == set(REDIS_ERROR_KINDS)
+    (row,) = [line for line in page("metrics.md").splitlines() if line.startswith("| `stateroom_loop_errors_total{loop}` ")]
+    listed = row.partition("`loop` is ")[2].partition(".")[0]
+    assert set(re.findall(r"`([a-z ]+)`", listed)) == set(LOOPS)
 
 
 def test_help_texts_are_sentences_without_a_full_stop() -> None:

@@ -235,7 +235,9 @@ class ClusterClient:
         if address not in self._shards:
             async with self._opening.setdefault(address, asyncio.Lock()):
                 if address not in self._shards:
-                    shard = ServerClient(lambda: self._dialer.dial(address, must_be_primary=True), self._settings, self._metrics)
+                    shard = ServerClient(
+                        lambda: self._dialer.dial(address, must_be_primary=True), self._settings, self._metrics, address=address
+                    )
                     await self._start(shard, address)
                     self._shards[address] = shard
         return self._shards[address]

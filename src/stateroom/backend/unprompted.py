@@ -49,7 +49,7 @@ async def fix_of_sentinels(sentinels: Sequence[Sentinel], dialer: Dialer) -> str
 
 
 async def _hear(dialer: Dialer, address: Address) -> Exception | None:
-    """The TLS alert or the error that the server sends by itself; None if it sends none."""
+    """The TLS alert or the error that the server sends by itself, or why it is not there any more; None if it sends none."""
     tls = dialer.tls
     options: dict[str, Any] = {} if tls is None else {"ssl": tls.context, "server_hostname": tls.server_name or address.host}
     with contextlib.suppress(OSError, TimeoutError):
@@ -61,8 +61,8 @@ async def _hear(dialer: Dialer, address: Address) -> Exception | None:
                     line = await reader.read(_LONGEST_LINE)
                 finally:
                     writer.close()
-            except ssl.SSLError as alert:
-                return alert
+            except (ssl.SSLError, ConnectionRefusedError) as error:  # an alert, or the server has ended meanwhile
+                return error
             if line.startswith(b"-"):
                 return ResponseError(line[1:].partition(b"\r\n")[0].decode(errors="replace"))
     return None

@@ -46,6 +46,7 @@ _MEANWHILE = "sessions work meanwhile, but commands wait longer and no WAIT is s
 _DOCTOR = "run `stateroom doctor` on this host"
 _REFUSALS = (
     (re.compile("max number of clients"), TOO_MANY_FIX),
+    (re.compile("is loading"), "wait until it has loaded"),
     (
         re.compile(ANOTHER_SERVER),
         "let the address of Redis lead to one server; use Sentinels or a Cluster instead of a proxy in front of several servers",

@@ -1,4 +1,4 @@
-"""A server that reads its data from disk is not connected: one outage, one line in the log, and no connection until it has loaded."""
+"""A server that reads its data from disk is not connected: one outage, one line in the log, no connection until it has loaded."""
 
 from __future__ import annotations
 

@@ -44,6 +44,10 @@ REFUSAL_LOG_SECONDS = 60.0
 
 _MEANWHILE = "sessions work meanwhile, but commands wait longer and no WAIT is sent"
 _DOCTOR = "run `stateroom doctor` on this host"
+_SLOW = (
+    f"{_DOCTOR}, which measures a round trip; if it is long, raise REDIS_DIAL_TIMEOUT and REDIS_READ_TIMEOUT; "
+    "if not, check the load of Redis, and that no firewall drops new connections"
+)
 _REFUSALS = (
     (re.compile("max number of clients"), TOO_MANY_FIX),
     (re.compile("is loading"), "wait until it has loaded"),
@@ -53,8 +57,7 @@ _REFUSALS = (
     ),
     (
         re.compile("(?i)timeout|timed out|in time|did not reply"),
-        f"{_DOCTOR}, which measures a round trip; if it is long, raise REDIS_DIAL_TIMEOUT and REDIS_READ_TIMEOUT; if not, check the "
-        "load of Redis, and that no firewall drops new connections",
+        _SLOW,
     ),
 )
 """Words in the reason why a further connection could not be made, each with the fix. The first that fits is used."""

@@ -37,7 +37,7 @@ class OutageLog:
     `fix_of(cause)`: what to do about the error of an attempt to connect. `general_fix`: what to do if no such error is known.
     `tell(reason, fix)` writes the line.
 
-    Invariant: `_task` runs only during an outage that is not told yet.
+    Invariant: during an outage that is not told yet, `_task` runs.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class OutageLog:
         self._tell = tell
         self._general_fix = general_fix
         self._is_out = False
+        # Whether the present outage is told. True if there is none.
+        self._is_told = True
         # The reason of the present outage, or of the last one.
         self._reason = ""
         # It finds out what to do, then tells of the outage. None before the first outage whose cause is known.
@@ -56,31 +58,33 @@ class OutageLog:
         """There is no connection. Nothing happens if the outage has begun already. `cause`: of the attempt to connect, if known."""
         if self._is_out:
             return
-        self._is_out, self._reason = True, reason
+        self._is_out, self._is_told, self._reason = True, False, reason
         if cause is None:
-            self._tell(reason, self._general_fix)
+            self._tell_now(self._general_fix)
         else:
             self._task = asyncio.get_running_loop().create_task(self._explain(cause), name="stateroom reason of an outage")
 
     def end(self) -> None:
         """There is a connection, or nobody waits for one any longer. An outage that is not told yet is told now."""
         self._is_out = False
-        if self._task is not None and not self._task.done():
+        if not self._is_told:
+            assert self._task is not None, "nothing would have told of the outage"
             self._task.cancel()
-            self._tell(self._reason, self._general_fix)
-            self._task = None
+            self._tell_now(self._general_fix)
 
     async def aclose(self) -> None:
         """End the outage, and the task with it."""
-        task = self._task
         self.end()
-        if task is not None:
-            await asyncio.wait([task])
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     async def _explain(self, cause: BaseException) -> None:
         try:
             fix = await self._fix_of(cause)
         except SettingsError as error:  # a file that a setting names is invalid now
             fix = error.detail
-        self._task = None  # no step of `end` comes between this and the next line
+        self._tell_now(fix)
+
+    def _tell_now(self, fix: str) -> None:
+        self._is_told = True
         self._tell(self._reason, fix)

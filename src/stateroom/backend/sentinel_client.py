@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from redis.asyncio.connection import Connection
@@ -13,13 +15,14 @@ from .dial import Dialer, LiveDialer
 from .outages import BY_ITSELF, FAILOVER, fix_of
 from .sentinel import SentinelWatcher
 from .server import ServerClient
-from .unprompted import fix_of_sentinels
+from .unprompted import explain
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from ..settings import Settings, SettingsFiles
     from ..telemetry.metrics import Metrics
+    from .one_sentinel import Sentinel
 
 
 class OtherDeployment(RedisConnectionError):
@@ -100,7 +103,7 @@ class SentinelClient(ServerClient):
 
     async def _fix_of(self, error: BaseException) -> str:
         if self.watcher.primary is None:
-            fix = await fix_of_sentinels(self.watcher.sentinels, Dialer.to_sentinels(self._settings))
+            fix = await _fix_of_sentinels(self.watcher.sentinels, Dialer.to_sentinels(self._settings))
             return f"{fix}; {BY_ITSELF}"
         if isinstance(error, (Replaced, OtherDeployment)):
             return FAILOVER
@@ -121,3 +124,14 @@ class SentinelClient(ServerClient):
 
     def _switch(self, primary: Address) -> None:
         self.drop(f"{primary} is the primary now")
+
+
+async def _fix_of_sentinels(sentinels: Sequence[Sentinel], dialer: Dialer) -> str:
+    """What to do if no Sentinel names a primary."""
+
+    async def fix(sentinel: Sentinel) -> str:
+        if sentinel.first_error is None:
+            return "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line"
+        return (await explain(sentinel.first_error, dialer, sentinel.address)).fix
+
+    return "; ".join(dict.fromkeys(await asyncio.gather(*map(fix, sentinels))))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
@@ -20,7 +19,6 @@ from .diagnosis import Diagnosis, closed, diagnose
 if TYPE_CHECKING:
     from ..settings import Address
     from .dial import Dialer
-    from .one_sentinel import Sentinel
 
 LISTEN_SECONDS = 1.0
 _LONGEST_LINE = 4096
@@ -35,17 +33,6 @@ async def explain(error: BaseException, dialer: Dialer, address: Address | None)
     if heard is not None:
         return diagnose(heard, dialer, address)
     return closed(dialer, has_tls=dialer.tls is not None)
-
-
-async def fix_of_sentinels(sentinels: Sequence[Sentinel], dialer: Dialer) -> str:
-    """What to do if no Sentinel names a primary."""
-
-    async def fix(sentinel: Sentinel) -> str:
-        if sentinel.first_error is None:
-            return "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line"
-        return (await explain(sentinel.first_error, dialer, sentinel.address)).fix
-
-    return "; ".join(dict.fromkeys(await asyncio.gather(*map(fix, sentinels))))
 
 
 async def _hear(dialer: Dialer, address: Address) -> Exception | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,25 @@ async def test_a_database_that_the_server_lost(tmp_path: Path) -> None:
     assert refuses["fix"].startswith("use 0, or raise `databases`")
     if "no database 9" in opened["reason"]:  # otherwise a dial has failed before the server listened again
         assert opened["fix"].startswith(refuses["fix"])
+
+
+async def test_a_further_connection_that_takes_too_long(tmp_path: Path) -> None:
+    async with topology.single(tmp_path / "node") as node:
+        made = settings(redis_host=node.host, redis_port=node.port, redis_min_idle=0)
+        client = make_client(made, metrics=Metrics())
+        await client.start()
+        try:
+            with capture_events() as events:
+                node.pause()
+                with pytest.raises(StoreUnavailable):
+                    await client.pipeline("k", [("PING",)])
+                node.resume()
+        finally:
+            await client.aclose()
+    [told] = [event for event in events if event["event"] == "redis_connection_refused"]
+    assert re.search("in time|Timeout", told["reason"])
+    for words in ("run `stateroom doctor` on this host", "raise REDIS_DIAL_TIMEOUT and REDIS_READ_TIMEOUT"):
+        assert words in told["fix"]
 
 
 async def test_one_of_several_sentinels(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Diagnosis:
     """Why there is no connection. `what`: what happened. `fix`: what to do.
 
     `cause`: tls, other-name (the certificate is for another name), credentials, rights, loading, name (it does not resolve),
-    silent (a time-out), refused, replica, closed (the server closes the connection), or odd (anything else).
+    silent (a time-out), refused, closed (the server closes the connection), or odd (anything else).
     """
 
     cause: str
@@ -162,7 +162,7 @@ def _of_reply(error: BaseException, dialer: Dialer) -> Diagnosis | None:
         )
     if isinstance(error, IsReplica):
         fix = "name its primary in REDIS_URL or REDIS_HOST, or set REDIS_SENTINELS"
-        return Diagnosis("replica", "it is a replica, and a replica accepts no writes", fix)
+        return Diagnosis("odd", "it is a replica, and a replica accepts no writes", fix)
     if isinstance(error, NoSuchDatabase):
         what, _, fix = text.partition("; ")
         return Diagnosis("odd", what, fix)

@@ -54,6 +54,11 @@ class OutageLog:
         # It finds out what to do, then tells of the outage. None before the first outage whose cause is known.
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def is_out(self) -> bool:
+        """Whether there is an outage now."""
+        return self._is_out
+
     def begin(self, reason: str, cause: BaseException | None) -> None:
         """There is no connection. Nothing happens if the outage has begun already. `cause`: of the attempt to connect, if known."""
         if self._is_out:

@@ -10,7 +10,7 @@ from ..errors import SettingsError
 from ..logs import get_logger
 from .dial import Dialer
 from .faults import as_store_fault
-from .outages import BY_ITSELF, fix_of
+from .outages import BY_ITSELF, UNREACHED, OutageLog, fix_of
 from .slot_map import NO_ADDRESS, NO_SLOTS
 from .slot_refusals import FIXES
 from .slot_views import View
@@ -33,26 +33,38 @@ class ClusterOutage:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        # From the first round without a reply until a node replies: one log line for an outage.
-        self._is_out = False
+        # Of the round that began the present outage, or the last one.
+        self._answers: Mapping[Address, Answer] = {}
+        self._outages = OutageLog(self._fix_of, self._log_outage, general_fix=UNREACHED)
 
-    async def judge(self, answers: Mapping[Address, Answer]) -> None:
+    def judge(self, answers: Mapping[Address, Answer]) -> None:
         """Count and log a round of questions that no node answered."""
         errors = [each for each in answers.values() if not isinstance(each, View)]
         if len(errors) < len(answers):
-            if self._is_out:
+            if self._outages.is_out:
+                self._outages.end()
                 log.info("cluster_reached")
-            self._is_out = False
             return
         fault = next((fault for error in errors if (fault := as_store_fault(error)) is not None), None)
         self._metrics.redis_errors["connection" if fault is None else fault.kind].inc()
-        if not self._is_out:
-            self._is_out = True
-            log.warning("cluster_unreachable", causes=_reason(answers), fix=await self._fix(answers))
+        if not self._outages.is_out:
+            self._answers = answers
+            self._outages.begin(_reason(answers), errors[0])
 
     async def tell_start(self, answers: Mapping[Address, Answer]) -> None:
         """Log that no owner of any slot is known at startup."""
         log.warning("redis_away_at_start", reason=_reason(answers), fix=await self._fix(answers))
+
+    async def aclose(self) -> None:
+        """End the outage, if there is one."""
+        await self._outages.aclose()
+
+    async def _fix_of(self, _: BaseException) -> str:
+        return await self._fix(self._answers)
+
+    @staticmethod
+    def _log_outage(reason: str, fix: str) -> None:
+        log.warning("cluster_unreachable", causes=reason, fix=fix)
 
     async def _fix(self, answers: Mapping[Address, Answer]) -> str:
         try:

@@ -47,7 +47,7 @@ class SlotWatch:
     async def ask(self, shards: Iterable[Address]) -> dict[Address, Answer]:
         """Ask up to `MAX_ASKED` nodes, and change the map by what may be believed. `shards`: the primaries in use."""
         answers = await self._questions.ask(self._next_nodes(shards))
-        await self._outage.judge(answers)
+        self._outage.judge(answers)
         views = [each for each in answers.values() if isinstance(each, View)]
         if not views:
             return answers
@@ -65,6 +65,7 @@ class SlotWatch:
 
     async def aclose(self) -> None:
         await self._questions.aclose()
+        await self._outage.aclose()
 
     def _next_nodes(self, shards: Iterable[Address]) -> list[Address]:
         """The nodes to ask: every shard and start node, in turns if they are too many for one round."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -132,6 +133,19 @@ async def test_a_dead_sentinel_without_a_name_does_not_hinder_a_failover(
         took = time.monotonic() - began
         print(f"followed {took:.2f} s after the promotion")
         assert took < SECONDS_TO_FOLLOW
+
+
+async def test_a_sentinel_whose_name_hangs_at_startup_is_told_once(
+    stack: topology.SentinelSetup, dns: NameServer, tmp_path: Path
+) -> None:
+    dns.silent.add(SENTINELS[2])
+    with service(dns, tmp_path, **by_sentinels(stack)) as serving:
+        await asyncio.to_thread(wait_until, lambda: is_settled(serving), "the store is settled")
+        await asyncio.to_thread(wait_until, lambda: "sentinel_unreachable" in serving.output, "the Sentinel is told of")
+        [line] = [line for line in serving.output.splitlines() if "sentinel_unreachable" in line]
+        event = json.loads(line)
+        assert event["sentinel"].startswith(f"{SENTINELS[2]}:")
+        assert "check the name servers of this host" in event["fix"]
 
 
 async def test_a_database_whose_name_hangs_does_not_hinder_a_failover(

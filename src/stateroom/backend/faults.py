@@ -83,4 +83,6 @@ def _code(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
+    if not str(error) and isinstance(error, TimeoutError):
+        return "no answer in time"
     return str(error) or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,16 @@ def parse_info(reply: bytes | str) -> dict[str, str]:
 async def run_id_of(connection: AbstractConnection) -> str:
     """The run id of the server behind a new connection: random, and another one after each restart.
 
-    Empty if the user may not run INFO, or a proxy does not know it. Raises redis-py's errors.
+    Empty if the user may not run INFO, or a proxy does not know it. Raises redis-py's errors: `BusyLoadingError` if the server
+    still reads its data from disk. Such a server runs INFO, but not PING, nor any command of a session. Both commands are sent
+    together, so they take one round trip.
     """
-    await connection.send_command("INFO", "server", check_health=False)
+    commands = connection.pack_commands([("INFO", "server"), ("PING",)])
+    await connection.send_packed_command(commands, check_health=False)
     try:
-        return parse_info(await connection.read_response()).get("run_id", "")
+        run_id = parse_info(await connection.read_response()).get("run_id", "")
     except ResponseError:
-        return ""
+        run_id = ""
+    with contextlib.suppress(ResponseError):  # a script runs for too long, or the user may not run PING
+        await connection.read_response()
+    return run_id

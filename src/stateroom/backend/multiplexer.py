@@ -258,7 +258,7 @@ class Multiplexer:
         if fault is None:
             fault = StoreUnavailable(f"Redis: {str(error) or type(error).__name__}")
             fault.__cause__ = error
-        self._breaker.trip(fault.detail)
+        self._breaker.trip(fault.detail, error)
         if self._on_fault is not None and not self._queued:  # each queued command counts as an error too
             self._on_fault(fault)
         self.fail_queued(fault)

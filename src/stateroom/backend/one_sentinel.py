@@ -21,8 +21,9 @@ from ..errors import StoreUnavailable
 from ..intervals import ask_timeout, interval, longest_round_trip, settles
 from ..logs import get_logger
 from ..settings import Address
-from .breaker import Breaker
+from .breaker import Breaker, BreakerState
 from .multiplexer import Multiplexer
+from .outages import BY_ITSELF, OutageLog, fix_of
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -36,6 +37,10 @@ HANDSHAKE_REPLIES = 2
 SPARE_QUESTIONS = 8
 """For questions that are sent before the interval has passed: a Sentinel announced a primary, or a connection is opened."""
 
+
+UNREACHABLE_LOG_SECONDS = 60.0
+"""At most one log line in so long says that a Sentinel cannot be reached."""
+_UNREACHED = f"check that this Sentinel runs, and how long a round trip takes; {BY_ITSELF}"
 
 SLOW_IN_A_ROW = 10
 """A warning is logged after so many replies in a row that are too slow for the lease. One slow reply says nothing."""
@@ -93,9 +98,13 @@ class Sentinel:
         self._questions: set[asyncio.Task[None]] = set()
         # None before `start`.
         self._task: asyncio.Task[None] | None = None
+        self._outages = OutageLog(self._fix_of, self._log_outage, general_fix=_UNREACHED)
+        # When an outage was logged last, by the monotonic clock.
+        self._outage_logged_at = -math.inf
+        self._breaker = Breaker(self._breaker_moved)
         self._multiplexer = Multiplexer(
             self._open,
-            Breaker(),
+            self._breaker,
             read_timeout=timeout,
             write_timeout=timeout,
             connect_timeout=dialer.dial_timeout + HANDSHAKE_REPLIES * dialer.read_timeout,
@@ -116,6 +125,7 @@ class Sentinel:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._multiplexer.aclose()
+        await self._outages.aclose()
 
     def ask_now(self) -> None:
         """Send the next question now."""
@@ -178,6 +188,21 @@ class Sentinel:
             await connection.disconnect(nowait=True)
             raise
         return connection
+
+    def _breaker_moved(self, state: BreakerState, reason: str) -> None:
+        if state is BreakerState.OPEN:
+            self._outages.begin(reason, self._breaker.cause)
+        elif state is BreakerState.CLOSED:
+            self._outages.end()
+
+    async def _fix_of(self, error: BaseException) -> str:
+        return await fix_of(error, self._dialer.present, self.address, may_fail_over=False)
+
+    def _log_outage(self, reason: str, fix: str) -> None:
+        now = time.monotonic()
+        if now - self._outage_logged_at >= UNREACHABLE_LOG_SECONDS:
+            self._outage_logged_at = now
+            log.warning("sentinel_unreachable", sentinel=str(self.address), reason=reason, fix=fix)
 
     def _on_announcement(self, push: list[Any]) -> None:
         if push[0] == b"message" and push[2].split(b" ", 1)[0].decode() == self._service:

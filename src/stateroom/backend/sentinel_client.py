@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from redis.asyncio.connection import Connection
@@ -10,15 +12,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ..settings import Address
 from .agreement import Agreement
 from .dial import Dialer, LiveDialer
+from .outages import BY_ITSELF, FAILOVER, fix_of
 from .sentinel import SentinelWatcher
 from .server import ServerClient
-from .unprompted import explain, fix_of_sentinels
+from .unprompted import explain
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from ..settings import Settings, SettingsFiles
     from ..telemetry.metrics import Metrics
+    from .one_sentinel import Sentinel
 
 
 class OtherDeployment(RedisConnectionError):
@@ -27,6 +31,13 @@ class OtherDeployment(RedisConnectionError):
     def __init__(self, address: Address, *, is_foreign: bool) -> None:
         super().__init__(f"{address} holds {'another' if is_foreign else 'no'} deployment's id")
         self.is_foreign = is_foreign
+
+
+class Replaced(RedisConnectionError):
+    """The Sentinels named another primary while this one was dialled."""
+
+    def __init__(self, primary: Address) -> None:
+        super().__init__(f"{primary} is not the primary any more")
 
 
 class SentinelClient(ServerClient):
@@ -70,7 +81,7 @@ class SentinelClient(ServerClient):
         connection = await self._dial(primary, must_be_ours=rebuilt is not None and rebuilt.primary == primary)
         if self.watcher.primary != primary:  # the Sentinels named another one while we connected
             await connection.disconnect(nowait=True)
-            raise RedisConnectionError(f"{primary} is not the primary any more")
+            raise Replaced(primary)
         return connection
 
     async def _dial(self, address: Address, *, must_be_ours: bool) -> AbstractConnection:
@@ -91,9 +102,12 @@ class SentinelClient(ServerClient):
         return connection
 
     async def _fix_of(self, error: BaseException) -> str:
-        if self.watcher.primary is not None:
-            return (await explain(error, Dialer.to_servers(self._settings), self.watcher.primary)).fix
-        return await fix_of_sentinels(self.watcher.sentinels, Dialer.to_sentinels(self._settings))
+        if self.watcher.primary is None:
+            fix = await _fix_of_sentinels(self.watcher.sentinels, Dialer.to_sentinels(self._settings))
+            return f"{fix}; {BY_ITSELF}"
+        if isinstance(error, (Replaced, OtherDeployment)):
+            return FAILOVER
+        return await fix_of(error, Dialer.to_servers(self._settings), self.watcher.primary, may_fail_over=True)
 
     def _connected(self) -> None:
         self._standing.connected(self._believed_until())
@@ -110,3 +124,14 @@ class SentinelClient(ServerClient):
 
     def _switch(self, primary: Address) -> None:
         self.drop(f"{primary} is the primary now")
+
+
+async def _fix_of_sentinels(sentinels: Sequence[Sentinel], dialer: Dialer) -> str:
+    """What to do if no Sentinel names a primary."""
+
+    async def fix(sentinel: Sentinel) -> str:
+        if sentinel.first_error is None:
+            return "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line"
+        return (await explain(sentinel.first_error, dialer, sentinel.address)).fix
+
+    return "; ".join(dict.fromkeys(await asyncio.gather(*map(fix, sentinels))))

@@ -16,23 +16,23 @@ from ..errors import SettingsError, StoreUnavailable
 from ..logs import get_logger
 from .breaker import BreakerState
 from .budget import within_budget
-from .diagnosis import REFUSALS, TOO_MANY_FIX, diagnose, stops_startup
+from .diagnosis import TOO_MANY_FIX, stops_startup
 from .dial import Dialer
 from .exchange import exchange
 from .faults import as_store_fault, is_dead_connection
 from .handshake import NoSuchDatabase
 from .link import Again
 from .near_cache import NearCache
+from .outages import UNREACHED, OutageLog, fix_of
 from .pool import Pool
 from .shared import ANOTHER_SERVER, READS, SharedConnections
 from .standing import Standing
-from .unprompted import explain
 from .version import TOO_OLD, TOO_OLD_FIX, cannot_compile, too_old
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-    from ..settings import Settings
+    from ..settings import Address, Settings
     from ..telemetry.hot import Distribution
     from ..telemetry.metrics import Metrics
     from .client import Argument, Command, PoolFigures, Script
@@ -42,23 +42,26 @@ log = get_logger(__name__)
 REFUSAL_LOG_SECONDS = 60.0
 """At most one log line in so long says that further connections cannot be made."""
 
-_BY_ITSELF = "run `stateroom doctor` on this host; the service connects again by itself"
-_UNREACHED = f"check that Redis runs, and {_BY_ITSELF}"
-
 _MEANWHILE = "sessions work meanwhile, but commands wait longer and no WAIT is sent"
+_DOCTOR = "run `stateroom doctor` on this host"
+_SLOW = (
+    f"{_DOCTOR}, which measures a round trip; if it is long, raise REDIS_DIAL_TIMEOUT and REDIS_READ_TIMEOUT; "
+    "if not, check the load of Redis, and that no firewall drops new connections"
+)
 _REFUSALS = (
     (re.compile("max number of clients"), TOO_MANY_FIX),
+    (re.compile("is loading"), "wait until it has loaded"),
     (
         re.compile(ANOTHER_SERVER),
         "let the address of Redis lead to one server; use Sentinels or a Cluster instead of a proxy in front of several servers",
     ),
     (
-        re.compile("(?i)timeout|timed out|did not reply"),
-        "check the load of Redis, how long a round trip takes, and that no firewall drops new connections",
+        re.compile("(?i)timeout|timed out|in time|did not reply"),
+        _SLOW,
     ),
 )
 """Words in the reason why a further connection could not be made, each with the fix. The first that fits is used."""
-_OTHER_REFUSAL = "run `stateroom doctor` on this host, and read the log of Redis"
+_OTHER_REFUSAL = f"{_DOCTOR}, and read the log of Redis"
 
 _FAULTS = (RedisError, OSError, TimeoutError, StoreUnavailable)
 
@@ -66,20 +69,29 @@ _NEVER, _UNSENT, _ONCE = int(Again.NEVER), int(Again.UNSENT), int(Again.ONCE)
 
 
 class ServerClient:
-    """`RedisClient` of one primary. `open_connection` returns a connected redis-py connection to it."""
+    """`RedisClient` of one primary.
 
-    def __init__(self, open_connection: Callable[[], Awaitable[AbstractConnection]], settings: Settings, metrics: Metrics) -> None:
+    `open_connection` returns a connected redis-py connection to it. `address`: where a shard of a Cluster is; None
+    if it is no shard.
+    """
+
+    def __init__(
+        self,
+        open_connection: Callable[[], Awaitable[AbstractConnection]],
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        address: Address | None = None,
+    ) -> None:
         self._open_connection = open_connection
+        self._address = address
         self._settings = settings
         self._metrics = metrics
         self._durations: dict[str, Distribution] = {}
         self._read_timeout = settings.redis_read_timeout
         self._write_timeout = settings.redis_write_timeout
-        # True from the breaker's first opening until it closes, through all probes between: one log line for an outage.
-        self._is_away = False
+        self._outages = OutageLog(self._fix_of, _log_outage, general_fix=UNREACHED)
         self._has_told_refusal = False
-        # Why the last connection could not be made; None if it could.
-        self._dial_error: Exception | None = None
         self._near = near = NearCache(settings.session_cache_max_age) if settings.session_cache_max_age else None
         self._standing = Standing(near)
         # When a refused connection was logged last, by the monotonic clock.
@@ -117,7 +129,7 @@ class ServerClient:
             return
         if (line := stops_startup(error, Dialer.to_servers(self._settings))) is not None:
             raise SettingsError(line) from error
-        log.warning("redis_away_at_start", reason=str(error), fix=f"{await self._fix_of(error)}; {_BY_ITSELF}")
+        log.warning("redis_away_at_start", reason=str(error), fix=await self._fix_of(error))
 
     async def _check_version(self) -> None:
         """Raises `SettingsError` for a server that is too old. A server that does not answer now is not checked."""
@@ -129,6 +141,7 @@ class ServerClient:
     async def aclose(self) -> None:
         await self._shared.aclose()
         await self._pool.aclose()
+        await self._outages.aclose()
 
     def execute(self, key: str, *command: Argument) -> Awaitable[Any]:
         name = command[0]
@@ -188,9 +201,9 @@ class ServerClient:
         self._pool.drop()
 
     async def _fix_of(self, error: BaseException) -> str:
-        """What to do about an error of the first connection."""
-        dialer = Dialer.to_servers(self._settings)
-        return (await explain(error, dialer, dialer.address if self._settings.redis_mode == "single" else None)).fix
+        """What to do about an error of an attempt to connect."""
+        dialer, is_shard = Dialer.to_servers(self._settings), self._address is not None
+        return await fix_of(error, dialer, self._address or dialer.address, may_fail_over=is_shard)
 
     def _changed(self, keys: Sequence[str]) -> None:
         """Drop the copies of keys that a script may have changed, so that its caller reads what it wrote."""
@@ -200,12 +213,10 @@ class ServerClient:
     async def _open_counted(self) -> AbstractConnection:
         try:
             connection = await self._open_connection()
-        except Exception as error:
-            self._dial_error = error
-            if isinstance(error, NoSuchDatabase):
-                self._tell_refusal(str(error))
+        except NoSuchDatabase as error:
+            self._tell_refusal(str(error))
             raise
-        self._has_told_refusal, self._dial_error = False, None
+        self._has_told_refusal = False
         self._metrics.redis_connections_opened.inc()
         return connection
 
@@ -316,19 +327,11 @@ class ServerClient:
         duration.observe(seconds)
 
     def _breaker_moved(self, state: BreakerState, reason: str) -> None:
-        if state is BreakerState.OPEN and not self._is_away:
-            log.warning("redis_circuit_opened", reason=reason, fix=self._fix_of_outage())
+        if state is BreakerState.OPEN:
+            self._outages.begin(reason, self.breaker.cause)
         elif state is BreakerState.CLOSED:
+            self._outages.end()
             log.info("redis_circuit_closed")
-        self._is_away = state is not BreakerState.CLOSED
-
-    def _fix_of_outage(self) -> str:
-        """What to do about an outage: about the settings, if the server refuses them."""
-        if self._dial_error is not None:
-            found = diagnose(self._dial_error, Dialer.to_servers(self._settings))
-            if found.cause in REFUSALS:
-                return f"{found.fix}; {_BY_ITSELF}"
-        return _UNREACHED
 
     def _log_refusal(self, reason: str) -> None:
         now = time.monotonic()
@@ -336,6 +339,10 @@ class ServerClient:
             self._refusal_logged_at = now
             fix = next((fix for words, fix in _REFUSALS if words.search(reason)), _OTHER_REFUSAL)
             log.warning("redis_connection_refused", reason=reason, fix=f"{fix}; {_MEANWHILE}")
+
+
+def _log_outage(reason: str, fix: str) -> None:
+    log.warning("redis_circuit_opened", reason=reason, fix=fix)
 
 
 class NotLent(StoreUnavailable):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .near_cache import NearCache
 
 HANDSHAKE_REPLIES = 6
-"""The Sentinels' replies, and those to HELLO or AUTH, SELECT, ROLE, INFO and CLIENT TRACKING, one after the other.
+"""The Sentinels' replies, and those to HELLO or AUTH, SELECT, ROLE, INFO with PING, and CLIENT TRACKING, one after the other.
 
 Each has the read time-out. A shorter limit for all of them together would make a server with a long round trip unreachable.
 """

@@ -16,7 +16,10 @@ log = get_logger(__name__)
 LASTS_SECONDS = 2.0
 
 FIXES: Mapping[str, str] = {
-    NO_SLOTS: "remove it from REDIS_CLUSTER_NODES if it left the Cluster; if it should be a member, let it join with CLUSTER MEET",
+    NO_SLOTS: (
+        "if it left the Cluster, remove it from REDIS_CLUSTER_NODES, and name nodes of the Cluster; "
+        "if it should be a member, let it join with CLUSTER MEET"
+    ),
     OTHER_CLUSTER: "correct REDIS_CLUSTER_NODES, or the names in it that lead to the other Cluster",
     OLD_OWNERS: "check that it reaches the other nodes on their cluster bus ports",
     NO_ADDRESS: (

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
@@ -20,7 +19,6 @@ from .diagnosis import Diagnosis, closed, diagnose
 if TYPE_CHECKING:
     from ..settings import Address
     from .dial import Dialer
-    from .one_sentinel import Sentinel
 
 LISTEN_SECONDS = 1.0
 _LONGEST_LINE = 4096
@@ -37,19 +35,8 @@ async def explain(error: BaseException, dialer: Dialer, address: Address | None)
     return closed(dialer, has_tls=dialer.tls is not None)
 
 
-async def fix_of_sentinels(sentinels: Sequence[Sentinel], dialer: Dialer) -> str:
-    """What to do if no Sentinel names a primary."""
-
-    async def fix(sentinel: Sentinel) -> str:
-        if sentinel.first_error is None:
-            return "set REDIS_MASTER_NAME to the name in its `sentinel monitor` line"
-        return (await explain(sentinel.first_error, dialer, sentinel.address)).fix
-
-    return "; ".join(dict.fromkeys(await asyncio.gather(*map(fix, sentinels))))
-
-
 async def _hear(dialer: Dialer, address: Address) -> Exception | None:
-    """The TLS alert or the error that the server sends by itself; None if it sends none."""
+    """The TLS alert or the error that the server sends by itself, or why it is not there any more; None if it sends none."""
     tls = dialer.tls
     options: dict[str, Any] = {} if tls is None else {"ssl": tls.context, "server_hostname": tls.server_name or address.host}
     with contextlib.suppress(OSError, TimeoutError):
@@ -61,8 +48,8 @@ async def _hear(dialer: Dialer, address: Address) -> Exception | None:
                     line = await reader.read(_LONGEST_LINE)
                 finally:
                     writer.close()
-            except ssl.SSLError as alert:
-                return alert
+            except (ssl.SSLError, ConnectionRefusedError) as error:  # an alert, or the server has ended meanwhile
+                return error
             if line.startswith(b"-"):
                 return ResponseError(line[1:].partition(b"\r\n")[0].decode(errors="replace"))
     return None

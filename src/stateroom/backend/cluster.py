@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from .client import Argument, Command, Script
     from .dial import LiveDialer
     from .slot_questions import Answer
-    from .slot_views import Range
 
 log = get_logger(__name__)
 
@@ -204,19 +203,16 @@ class ClusterClient:
         self._moving[key_slot(key.encode())] = self._refreshes
         self._stale.set()
 
-    def _doubt_others_than(self, ranges: Sequence[Range]) -> None:
+    def _doubt_others_than(self, believed: Sequence[Address | None]) -> None:
         """Doubt the slots with another owner than in the map, and those that were doubted during this refresh, and no other.
 
-        The nodes may have replied before a slot moved that was doubted during the refresh.
+        The nodes may have replied before a slot moved that was doubted during the refresh. `believed`: the map's owners.
         """
-        believed: list[Address | None] = [None] * SLOT_COUNT
-        for each in ranges:
-            believed[each.low : each.high + 1] = [each.primary] * (each.high - each.low + 1)
-        moving = {slot: number for slot, number in self._moving.items() if number == self._refreshes}
-        for slot, (owner, named) in enumerate(zip(self._owners, believed, strict=True)):
-            if owner != named:
-                moving.setdefault(slot, 0)
-        self._moving = moving
+        self._moving = {slot: number for slot, number in self._moving.items() if number == self._refreshes}
+        if self._owners != believed:
+            for slot, (owner, named) in enumerate(zip(self._owners, believed, strict=True)):
+                if owner != named:
+                    self._moving.setdefault(slot, 0)
 
     async def _ask_once(self, shard: ServerClient, key: str, commands: Sequence[Command]) -> Any:
         return (await self._ask_at(shard, key, commands, None))[-1]
@@ -292,20 +288,24 @@ class ClusterClient:
         """Have a client for each owner that is believed, and no other."""
         ranges = self._watch.ranges
         slots = slots_of(ranges)
-        primaries = set(slots)
         for address, shard in self._shards.items():
             shard.standing("").holds(slots.get(address, 0))
-        self._doubt_others_than(ranges)
+        known = {address: address for address in self._shards}  # the same objects, because lists of them are compared
+        primaries = {known.setdefault(address, address) for address in slots}
+        believed: list[Address | None] = [None] * SLOT_COUNT
+        for each in ranges:
+            believed[each.low : each.high + 1] = [known[each.primary]] * (each.high - each.low + 1)
+        self._doubt_others_than(believed)
 
         async def follow(primary: Address) -> None:
             shard = await self._shard(primary)
             shard.standing("").holds(slots[primary])
             for each in ranges:
                 if each.primary == primary:
-                    self._owners[each.low : each.high + 1] = [primary] * (each.high - each.low + 1)
+                    self._owners[each.low : each.high + 1] = believed[each.low : each.high + 1]
 
         await asyncio.gather(*(follow(primary) for primary in primaries))  # one that hangs delays only its own slots
-        self._doubt_others_than(ranges)
+        self._doubt_others_than(believed)
         # A server that was asked a moment ago may still answer. The next refresh closes its client.
         for left in self._leaving:
             await left.aclose()

@@ -78,9 +78,7 @@ class Writes:
             self._scripts = SCRIPTS | {"end_older": replace(SCRIPTS["end_older"], may_repeat=False)}
         self.is_refusing = False
 
-    async def run(
-        self, script: str, keys: Sequence[str], args: Sequence[Argument], *, until: float | None = None
-    ) -> list[Any]:
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument], *, until: float | None = None) -> list[Any]:
         """Run a script and return its reply. It does nothing once the caller has given up. Raises `StoreUnavailable`.
 
         `until`: the script does nothing after this time of the monotonic clock, whatever the caller's budget is.

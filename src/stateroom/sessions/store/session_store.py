@@ -148,7 +148,7 @@ class SessionStore:
 
         `until`: as in `claim_rotation`.
         """
-        args = [self._max_bytes, name, seen or b"", value or b""]
+        args: list[Argument] = [self._max_bytes, name, seen or b"", value or b""]
         reply = await self._writes.run("change", [self._key_names.session(ref)], args, until=until)
         if reply[0] == _CONFLICT:
             return Conflict(reply[1] or None)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from redis.crc import key_slot
 from redis.exceptions import MovedError
 
-from stateroom.drills.node import Node
+from stateroom.drills.node import Node, until
 
 
 @contextlib.asynccontextmanager
@@ -49,3 +49,36 @@ async def remove(nodes: Sequence[Node], gone: Node) -> None:
         if node is not gone:
             await node.call("CLUSTER", "FORGET", name)
     await gone.call("CLUSTER", "RESET")
+
+
+async def move_slot(primaries: Sequence[Node], slot: int, old: Node, new: Node) -> None:
+    """Move a slot with its keys, as `redis-cli --cluster reshard`."""
+    old_id, new_id = [(await node.call("CLUSTER", "MYID")).decode() for node in (old, new)]
+    await new.call("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
+    await old.call("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
+    while keys := await old.call("CLUSTER", "GETKEYSINSLOT", slot, 100):
+        await _migrate(old, new, keys)
+    for node in (new, old, *primaries):
+        await node.call("CLUSTER", "SETSLOT", slot, "NODE", new_id)
+
+
+async def move_all(nodes: Sequence[Node], low: int, high: int, old: Node, new: Node) -> None:
+    """Move these slots with their keys, in few steps: they are all slots of `old`. Returns when every node knows it."""
+    await new.call("CLUSTER", "DELSLOTSRANGE", low, high)
+    await new.call("CLUSTER", "ADDSLOTSRANGE", low, high)
+    for key in await old.call("KEYS", "*"):
+        await _migrate(old, new, [key])
+    await new.call("CLUSTER", "BUMPEPOCH")
+
+    async def all_know() -> bool:
+        for node in nodes:
+            owners = [owner[1] for first, last, owner, *_ in await node.call("CLUSTER", "SLOTS") if first <= high and last >= low]
+            if set(owners) != {new.port}:
+                return False
+        return True
+
+    await until(all_know, "every node knows the new owner of the slots")
+
+
+async def _migrate(old: Node, new: Node, keys: Sequence[bytes]) -> None:
+    await old.call("MIGRATE", new.host, new.port, "", 0, 2000, "KEYS", *(key.decode() for key in keys))

@@ -233,7 +233,11 @@ async def test_a_moved_slot_is_followed(tmp_path: Path) -> None:
         # After the move: the client follows MOVED, and remembers the new owner.
         assert await client.execute("k", "GET", "k") == b"3"
         assert client._owners[key_slot(b"k")] == target.address
-        assert client.standing("k").is_believed
+
+        async def is_believed() -> bool:
+            return client.standing("k").is_believed
+
+        await until(is_believed, "the map names the new owner too")
         await client.aclose()
 
 

@@ -420,9 +420,15 @@ async def test_a_slot_that_moves_to_another_shard_leaves_no_copy_behind(
             await forgotten(near)
             assert await client.execute(key, "HGETALL", key) == {b"f": b"1"}
             assert len(near) == 0
+
+            async def is_in_the_map() -> bool:
+                return client.standing(key).near is not None
+
+            await until(is_in_the_map, "the map names the new owner too")
             moved = client.standing(key).near
             assert moved is not None
             assert moved is not near
+            await client.execute(key, "HGETALL", key)
             assert moved.get(key) == {b"f": b"1"}
         finally:
             await client.aclose()

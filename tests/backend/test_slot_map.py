@@ -19,7 +19,8 @@ from stateroom.backend.slot_map import (
     SlotMap,
 )
 from stateroom.backend.slot_refusals import FIXES, LASTS_SECONDS, RefusalLog
-from stateroom.backend.slot_views import SLOT_COUNT, Range, View, covered, endpoint, read_view
+from stateroom.backend.slot_views import SLOT_COUNT, Range, View, covered, endpoint, read_view, slots_of
+from stateroom.backend.standing import Standing
 from stateroom.settings import Address
 
 SHARDS = 4
@@ -221,6 +222,29 @@ def test_the_order_of_the_replies_does_not_matter(said: list[View], random: Rand
 )
 def test_how_a_node_is_reached(host: bytes | str | None, port: int, expected: Address | None) -> None:
     assert endpoint(host, port, at(0)) == expected
+
+
+def test_the_slots_of_each_primary_are_bits() -> None:
+    ranges = [Range(0, 0, at(1)), Range(1, 3, at(2)), Range(5, 5, at(1)), Range(SLOT_COUNT - 1, SLOT_COUNT - 1, at(2))]
+    assert slots_of(ranges) == {at(1): 0b100001, at(2): 0b1110 | 1 << (SLOT_COUNT - 1)}
+    assert slots_of([]) == {}
+
+
+def test_other_slots_make_what_was_seen_of_a_primary_doubtful() -> None:
+    standing = Standing()
+    standing.holds(0b1)
+    assert standing.connection_epoch == 0
+    standing.connected()
+    first = standing.glimpse
+    assert (first.connection_epoch, first.slots) == (1, 0b1)
+    standing.holds(0b1)
+    assert standing.glimpse is first
+    standing.holds(0b11)
+    assert not first.still_holds()
+    assert (standing.connection_epoch, standing.glimpse.slots) == (2, 0b11)
+    standing.lost()
+    standing.connected()
+    assert (standing.connection_epoch, standing.glimpse.slots) == (3, 0b11)
 
 
 NODES = b"""\

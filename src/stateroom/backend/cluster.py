@@ -78,9 +78,11 @@ class ClusterClient:
         # len(_owners) == SLOT_COUNT.
         # An owner without a client in `_shards` has left the Cluster: the slot counts as unknown.
         self._owners: list[Address | None] = [None] * SLOT_COUNT
-        # Slots that were seen to be moved since the last refresh, and those with another owner than in the map.
-        # 0 <= slot < SLOT_COUNT.
-        self._moving: set[int] = set()
+        # Slots that were seen to be moved since the last refresh began, and those with another owner than in the map.
+        # 0 <= slot < SLOT_COUNT. Slot -> `_refreshes` when it was seen to be moved; 0 if only the map says so.
+        self._moving: dict[int, int] = {}
+        # How many refreshes have begun. Never decreases.
+        self._refreshes = 0
         # Clients that the last refresh took out of `_shards`. The next refresh closes them.
         self._leaving: list[ServerClient] = []
         # Held while a client is started, so that there is one for each address.
@@ -200,8 +202,19 @@ class ClusterClient:
 
     def _doubt(self, key: str) -> None:
         """The key's slot is being moved: each of its keys is on one of two shards."""
-        self._moving.add(key_slot(key.encode()))
+        self._moving[key_slot(key.encode())] = self._refreshes
         self._stale.set()
+
+    def _doubt_others_than(self, believed: Sequence[Address | None]) -> None:
+        """Doubt the slots with another owner than in the map, and those that were doubted during this refresh, and no other.
+
+        The nodes may have replied before a slot moved that was doubted during the refresh. `believed`: the map's owners.
+        """
+        self._moving = {slot: number for slot, number in self._moving.items() if number == self._refreshes}
+        if self._owners != believed:
+            for slot, (owner, named) in enumerate(zip(self._owners, believed, strict=True)):
+                if owner != named:
+                    self._moving.setdefault(slot, 0)
 
     async def _ask_once(self, shard: ServerClient, key: str, commands: Sequence[Command]) -> Any:
         return (await self._ask_at(shard, key, commands, None))[-1]
@@ -229,7 +242,7 @@ class ClusterClient:
     async def _learn(self, moved: MovedError, address: Address) -> None:
         await self._shard(address)
         self._owners[moved.slot_id] = address
-        self._moving.add(moved.slot_id)
+        self._moving[moved.slot_id] = self._refreshes
         self._stale.set()
 
     async def _shard(self, address: Address) -> ServerClient:
@@ -270,6 +283,7 @@ class ClusterClient:
             await asyncio.sleep(REFRESH_PAUSE_SECONDS)
 
     async def _refresh(self) -> dict[Address, Answer]:
+        self._refreshes += 1
         answers = await self._watch.ask(self._shards)
         await self._follow_map()
         return answers
@@ -277,23 +291,25 @@ class ClusterClient:
     async def _follow_map(self) -> None:
         """Have a client for each owner that is believed, and no other."""
         ranges = self._watch.ranges
-        primaries = {each.primary for each in ranges}
-
-        async def follow(primary: Address) -> None:
-            await self._shard(primary)
-            for each in ranges:
-                if each.primary == primary:
-                    self._owners[each.low : each.high + 1] = [primary] * (each.high - each.low + 1)
-
-        await asyncio.gather(*(follow(primary) for primary in primaries))  # one that hangs delays only its own slots
         slots = slots_of(ranges)
         for address, shard in self._shards.items():
             shard.standing("").holds(slots.get(address, 0))
+        known = {address: address for address in self._shards}  # the same objects, because lists of them are compared
+        primaries = {known.setdefault(address, address) for address in slots}
         believed: list[Address | None] = [None] * SLOT_COUNT
         for each in ranges:
-            believed[each.low : each.high + 1] = [each.primary] * (each.high + 1 - each.low)
-        # A call that still finds a slot half moved adds it again.
-        self._moving = {slot for slot in range(SLOT_COUNT) if self._owners[slot] != believed[slot]}
+            believed[each.low : each.high + 1] = [known[each.primary]] * (each.high - each.low + 1)
+        self._doubt_others_than(believed)
+
+        async def follow(primary: Address) -> None:
+            shard = await self._shard(primary)
+            shard.standing("").holds(slots[primary])
+            for each in ranges:
+                if each.primary == primary:
+                    self._owners[each.low : each.high + 1] = believed[each.low : each.high + 1]
+
+        await asyncio.gather(*(follow(primary) for primary in primaries))  # one that hangs delays only its own slots
+        self._doubt_others_than(believed)
         # A server that was asked a moment ago may still answer. The next refresh closes its client.
         for left in self._leaving:
             await left.aclose()

@@ -116,7 +116,7 @@ class NearCache:
         self._losses += 1
         self._is_tracking = False
         self._heard_at = 0.0
-        self._forget_all()
+        self.forget_all()
 
     def get(self, key: str) -> dict[bytes, bytes] | None:
         """The copy of a hash, or None if the server must be asked. The caller must not change the copy."""
@@ -146,7 +146,7 @@ class NearCache:
         if push[0] != b"invalidate":
             return
         if push[1] is None:
-            self._forget_all()
+            self.forget_all()
         else:
             self.drop(key.decode(errors="replace") for key in push[1])
 
@@ -159,7 +159,8 @@ class NearCache:
             self._copies.pop(key, None)
             self._reads.pop(key, None)
 
-    def _forget_all(self) -> None:
+    def forget_all(self) -> None:
+        """Forget every copy, and keep no reply to the reads that are under way."""
         self._copies.clear()
         self._reads.clear()
 

@@ -54,9 +54,15 @@ class Standing:
         self.is_connected = True
 
     def holds(self, slots: int) -> None:
-        """The primary has these slots of a Cluster now (a bit for each). Before the first connection there is nothing to doubt."""
-        if slots != self.glimpse.slots:
-            self.glimpse = Glimpse(self, self.connection_epoch + bool(self.connection_epoch), slots)
+        """The primary has these slots of a Cluster now (a bit for each).
+
+        Before the first connection nothing was learnt, so the connection epoch stays 0.
+        """
+        if slots == self.glimpse.slots:
+            return
+        self.glimpse = Glimpse(self, self.connection_epoch + bool(self.connection_epoch), slots)
+        if self.near is not None:  # a slot may come back with sessions of an older time
+            self.near.forget_all()
 
     def lost(self) -> None:
         """The connection is lost. The connection epoch stays until there is a new one."""

@@ -195,6 +195,7 @@ def wire(
         metrics=metrics,
         clock=clock,
         renew_ms=int(settings.session_renew_interval * 1000),
+        timeout=settings.redis_read_timeout,
     )
     return Parts(
         settings=settings,

@@ -249,7 +249,7 @@ class TwoShards:
 async def test_a_shard_that_is_away_keeps_the_others_from_nothing_and_is_told_later(place: Place) -> None:
     client = TwoShards(place.client, "sbob")
     apply = place.parts.replay
-    apply._client = place.parts.store._client = cast("RedisClient", client)
+    apply._client = apply._cursors._client = place.parts.store._client = cast("RedisClient", client)
     assert await place.turn()
     ended = {user: await place.manager.create(user) for user in ("ada", "bob")}
     client.is_away, apply.sweeps = True, True

@@ -2,11 +2,13 @@
 
 The store holds a cursor (the documentation says mark): every row of the journal up to this number has been replayed into
 the store. The cursor is replicated and saved with the sessions, so it is right for a promoted replica and for a server that
-was restored from an old disk. A failover needs no code of its own. In a Cluster it is right only for the slots that are
-stored with it. A primary that gets another slot may get sessions that rows before the cursor end, so its cursor goes back
-to the beginning. One loop deletes the sessions that rows after the cursor
+was restored from an old disk. A failover needs no code of its own. One loop deletes the sessions that rows after the cursor
 end, then moves the cursor. Each worker runs the loop on each new connection to a primary, and the sweeping worker runs it
 each second.
+
+In a Cluster the cursor is right only for the slots that are stored with it. A primary that gets another slot may get
+sessions that rows before the cursor end, so its cursor goes back to the beginning. While slots move one after the other, the
+loop waits, because it would begin again after each.
 
 A connection is *covered* once every row that its store may lack is in the tail. Until then loads look sessions up in the
 journal, and the loop catches up in batches.
@@ -16,15 +18,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...backend.own_keys import number_in, value_of
 from ...errors import StoreUnavailable, Unavailable
 from ...logs import get_logger
 from ..model.identity import SessionRef
 from ..model.rows import EVERYBODY, TO_THE_LAST
+from .cursors import Cursors
 
 if TYPE_CHECKING:
     from ...backend.client import RedisClient
@@ -43,6 +46,8 @@ log = get_logger(__name__)
 TURN_SECONDS = 1.0
 RETRY_SECONDS = 0.1
 ROWS_AT_ONCE = 500
+REST_SECONDS = 2.0
+"""How long a primary's slots must stay the same before rows are replayed into it that the tail does not hold."""
 
 
 @dataclass(slots=True)
@@ -53,15 +58,19 @@ class ShardProgress:
     `seen`: the connection over which `cursor` was read or written; None before the first.
     `cursor`: every row up to this number is in the store; it never decreases over one connection, except to 0 for a
     journal that was replaced.
+    `slots_value`: what the store says of the slots for which `cursor` is right; empty without a Cluster.
     `covered`: the connection over which the tail covers the store; None if none does. If it is not the present connection,
     it counts for nothing.
+    `rests_until`: until this time of the monotonic clock the primary's slots may still be changing.
     `is_away`: the shard did not answer in this turn.
     """
 
     shard: str
     seen: Glimpse | None = None
     cursor: int = 0
+    slots_value: str = ""
     covered: Glimpse | None = None
+    rests_until: float = 0.0
     is_away: bool = False
 
 
@@ -92,7 +101,7 @@ class Replay:
         self._store = store
         self._journal = journal
         self._tail = tail
-        self._key_names = key_names
+        self._cursors = Cursors(client, key_names)
         self._wake = asyncio.Event()
         self._progress: dict[Standing, ShardProgress] = {}
         self.sweeps = False
@@ -156,7 +165,7 @@ class Replay:
                 continue
             is_covered = glimpse.still_holds() and progress.cursor >= self._tail.floor and not self._membership.is_foreign
             progress.covered = glimpse if is_covered else None
-        there = [(progress, glimpse) for progress, glimpse in now if not progress.is_away]
+        there = [(progress, glimpse) for progress, glimpse in now if not progress.is_away and not self._rests(progress)]
         if there and (self.sweeps or has_new):
             await self._catch_up(there)
         if fault is not None:
@@ -174,51 +183,45 @@ class Replay:
         for shard, standing in shards:
             if standing.connection_epoch:
                 progress = self._progress[standing]
-                progress.shard, progress.is_away = shard, False
+                if progress.shard != shard:  # the cursor under another key was written at another time
+                    progress.shard, progress.seen = shard, None
+                progress.is_away = False
                 now.append((progress, standing.glimpse))
         return now
 
+    def _rests(self, progress: ShardProgress) -> bool:
+        """Whether many rows are to be replayed into a primary whose slots changed a moment ago. More slots may follow."""
+        return progress.cursor < self._tail.floor and time.monotonic() < progress.rests_until
+
     async def _read_cursor(self, progress: ShardProgress, glimpse: Glimpse) -> None:
         """Read the number up to which the journal has been replayed into the store."""
-        name = self._key_names.cursor(progress.shard)
-        cursor = number_in(await value_of(self._client, name), name)
+        shard = progress.shard
+        slots_value: str | None = progress.slots_value
+        if progress.seen is not glimpse:
+            slots_value = await self._cursors.slots_value(shard, glimpse.slots) if glimpse.slots else ""
+        cursor = await self._cursors.read(shard)
+        self._check_same(progress, glimpse)
+        if progress.seen is not None and progress.seen.slots != glimpse.slots:
+            progress.rests_until = time.monotonic() + REST_SECONDS
         if cursor is None:
-            await self._membership.look(progress.shard)
+            await self._membership.look(shard)
             if self._membership.is_foreign:
                 raise StoreUnavailable("Redis was taken over by another deployment, and has its cursor")
             await self._begin(progress, glimpse)
             return
-        if progress.covered is not glimpse and await self._went_back(progress.shard, cursor):
+        if progress.covered is not glimpse and await self._went_back(shard, cursor):
             self._tail.start_over()
-            await self._client.execute(name, "SET", name, 0)
+            await self._cursors.set(shard, glimpse.slots, 0)
             raise StoreUnavailable("the user database was restored; its journal is replayed from the beginning")
-        if progress.seen is not glimpse and glimpse.slots and not await self._is_right_for(glimpse.slots, progress.shard):
-            # The cursor goes back first, so that a replica with the first command alone does not vouch for the new slots.
+        if slots_value is None:
             cursor = 0
-            await self._client.execute(name, "SET", name, cursor)
-            await self._store_slots(progress.shard, glimpse)
-        progress.seen, progress.cursor = glimpse, cursor
+            slots_value = await self._cursors.set(shard, glimpse.slots, cursor)
+        progress.seen, progress.cursor, progress.slots_value = glimpse, cursor, slots_value
 
-    async def _is_right_for(self, slots: int, shard: str) -> bool:
-        """Whether the cursor is right for all these slots. Slots that the primary does not have any more are taken from it.
-
-        They may come back with sessions of an older time.
-        """
-        name = self._key_names.cursor_slots(shard)
-        raw = await value_of(self._client, name)
-        try:
-            right = int(raw or b"0", 16)
-        except ValueError:
-            return False
-        if not slots & ~right and right != slots:
-            await self._client.execute(name, "SET", name, f"{slots:x}")
-        return not slots & ~right
-
-    async def _store_slots(self, shard: str, glimpse: Glimpse) -> None:
-        """Store for which slots the cursor is right from now on."""
-        if glimpse.slots:
-            name = self._key_names.cursor_slots(shard)
-            await self._client.execute(name, "SET", name, f"{glimpse.slots:x}")
+    def _check_same(self, progress: ShardProgress, glimpse: Glimpse) -> None:
+        """Raises `StoreUnavailable` if the connection or the primary's slots changed, or another primary has the key now."""
+        if self._client.standing(progress.shard).glimpse is not glimpse:
+            raise StoreUnavailable("the connection to Redis changed meanwhile")
 
     async def _went_back(self, shard: str, cursor: int) -> bool:
         """Whether the journal lacks rows that were replayed before: its database was restored from a backup."""
@@ -226,12 +229,10 @@ class Replay:
             await self._tail.catch_up()
             if cursor > self._tail.highest:
                 return True
-        name = self._key_names.cursor_row(shard)
-        raw = await value_of(self._client, name)
-        number, _, nonce = (raw or b"").decode(errors="replace").partition(":")
-        seq = number_in(number.encode(), name) if number else None
-        if seq is None or not 0 < seq <= cursor:  # the release before moves the cursor alone
+        row = await self._cursors.row(shard)
+        if row is None or not 0 < row[0] <= cursor:  # the release before moves the cursor alone
             return False
+        seq, nonce = row
         reading = await self._journal.read(self._tail.highest, (), 1, checked=[seq])
         if seq in reading.nonces:
             return (reading.nonces[seq] or "") != nonce
@@ -243,8 +244,9 @@ class Replay:
         if progress.seen is not glimpse:
             current = self._tail.contiguous
             cursor = current if await self._store.count_active() == 0 else 0
-        await self._store_slots(progress.shard, glimpse)
-        await self._move(progress, glimpse, cursor)
+        await self._note_row(progress, glimpse, cursor)
+        slots_value = await self._cursors.set(progress.shard, glimpse.slots, cursor)
+        progress.seen, progress.cursor, progress.slots_value = glimpse, cursor, slots_value
 
     async def _catch_up(self, there: Sequence[tuple[ShardProgress, Glimpse]]) -> None:
         """Replay in batches the rows that the tail does not hold, then those that it holds, and move the cursors.
@@ -306,16 +308,22 @@ class Replay:
                 await self._move(progress, glimpse, to)
 
     async def _move(self, progress: ShardProgress, glimpse: Glimpse, to: int) -> None:
-        """Set the cursor, only over the connection over which the rows were replayed."""
-        if not glimpse.still_holds() or not glimpse.standing.is_connected:
+        """Set the cursor, only over the connection over which the rows were replayed, and only for the same slots."""
+        await self._note_row(progress, glimpse, to)
+        try:
+            await self._cursors.move(progress.shard, progress.slots_value, to)
+        except StoreUnavailable:
+            progress.seen = None  # the next turn looks at the slots again
+            raise
+        progress.cursor = to
+
+    async def _note_row(self, progress: ShardProgress, glimpse: Glimpse, to: int) -> None:
+        self._check_same(progress, glimpse)
+        if not glimpse.standing.is_connected:
             raise StoreUnavailable("the connection to Redis changed meanwhile")
         last = self._tail.last_until(to)
         if last is not None:
-            name = self._key_names.cursor_row(progress.shard)
-            await self._client.execute(name, "SET", name, f"{last.seq}:{last.nonce or ''}")
-        name = self._key_names.cursor(progress.shard)
-        await self._client.execute(name, "SET", name, to)
-        progress.seen, progress.cursor = glimpse, to
+            await self._cursors.note_row(progress.shard, last.seq, last.nonce)
 
 
 def _without_everybodys(rows: Sequence[Row]) -> list[Row]:

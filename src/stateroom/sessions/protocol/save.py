@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HeadersSent, SessionEnded, StoreUnavailable
@@ -21,6 +22,7 @@ from ..model.data import NOBODY
 from ..model.fields import Delta, data_field
 from ..model.values import decode_value, encode_value, plain_key
 from ..store.results import Conflict
+from .under_way import IN_DOUBT, UnderWay
 
 if TYPE_CHECKING:
     from ...telemetry.metrics import Metrics
@@ -34,12 +36,12 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_IN_DOUBT = frozenset({"connection", "timeout"})
-"""The kinds of faults after which a command may have run."""
-
 
 class Saver:
-    """Writes the changes of requests. It is the `SessionWriter` of every session. `renew_ms`: the renew interval."""
+    """Writes the changes of requests. It is the `SessionWriter` of every session.
+
+    `renew_ms`: the renew interval. `timeout`: how many seconds a write may take.
+    """
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Saver:
         metrics: Metrics,
         clock: Clock,
         renew_ms: int,
+        timeout: float,
     ) -> None:
         self._store = store
         self._loader = loader
@@ -59,6 +62,7 @@ class Saver:
         self._metrics = metrics
         self.clock = clock
         self.renew_ms = renew_ms
+        self._under_way = UnderWay(timeout)
         # An entry lives while a task holds its lock, and with it the record.
         self._turns: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
         self._changing: weakref.WeakValueDictionary[tuple[SessionRef, str], asyncio.Lock] = weakref.WeakValueDictionary()
@@ -86,9 +90,9 @@ class Saver:
             if not delta:
                 return renew and await self.renew(record)
             try:
-                saved = await self._store.save(record.ref, delta, renew=renew)
+                saved = await self._under_way.run(record.ref, partial(self._store.save, record.ref, delta, renew=renew))
             except StoreUnavailable as fault:
-                if delta.appended and fault.kind in _IN_DOUBT:
+                if delta.appended and fault.kind in IN_DOUBT:
                     record.in_doubt = Delta(appended=delta.appended, messages_until=delta.messages_until)
                 raise
             if saved is None:
@@ -120,7 +124,7 @@ class Saver:
             await self._settle_doubt(record)
             taken: list[bytes | None] | None = None
             if record.is_stored:
-                taken = await self._store.take(record.ref, fields)
+                taken = await self._under_way.run(record.ref, partial(self._store.take, record.ref, fields))
                 if taken is None:
                     await self._check_merely_gone(record)
                     self._make_way(record)
@@ -167,7 +171,7 @@ class Saver:
             # The request's own value wins over what other requests have stored, as in a save.
             value = function(decode_value(seen if own is None else own.raw))
             raw = None if value is None else encode_value(key, value)
-            outcome = await self._store.change(record.ref, name, seen, raw)
+            outcome = await self._under_way.run(record.ref, partial(self._store.change, record.ref, name, seen, raw))
             if isinstance(outcome, Conflict):
                 seen = outcome.current
                 continue

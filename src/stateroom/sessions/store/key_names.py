@@ -10,7 +10,8 @@ share.
     PREFIX:{tag}:x          all sessions of the tag by time of expiry, members HANDLE:CREATED:USER
     PREFIX:{tag}:e:HANDLE   the tombstone of a session whose end the journal may not have yet, or that has no journal
     PREFIX:{shard}:mark     the journal's cursor: up to which row a primary has the ends
-    PREFIX:{shard}:slots    in a Cluster, the slots for which the cursor is right, as a hexadecimal number: bit n is slot n
+    PREFIX:{shard}:slots    in a Cluster, the slots for which the cursor is right: NUMBER:STAMP, NUMBER hexadecimal, bit n is
+                            slot n, STAMP random
     PREFIX:{shard}:row      the last row that the cursor has passed: its number and its nonce
     PREFIX:{shard}:epoch    the deployment's epoch
     PREFIX:{shard}:fleet    the id of the deployment that this Redis belongs to

@@ -78,17 +78,19 @@ class Writes:
             self._scripts = SCRIPTS | {"end_older": replace(SCRIPTS["end_older"], may_repeat=False)}
         self.is_refusing = False
 
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument]) -> list[Any]:
-        """Run a script and return its reply. It does nothing once the caller has given up. Raises `StoreUnavailable`."""
-        return await self._in_time(keys, args, lambda timed: self.observed(self._client.run(self._scripts[script], keys, timed)))
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Argument], *, until: float | None = None) -> list[Any]:
+        """Run a script and return its reply. It does nothing once the caller has given up. Raises `StoreUnavailable`.
+
+        `until`: the script does nothing after this time of the monotonic clock, whatever the caller's budget is.
+        """
+        return await self._in_time(
+            keys, args, lambda timed: self.observed(self._client.run(self._scripts[script], keys, timed)), until=until
+        )
 
     async def run_durably(
         self, script: str, keys: Sequence[str], args: Sequence[Argument], *, until: float | None = None
     ) -> list[Any]:
-        """`run`, and wait for replicas. Too few replicas are not an error: the sealed value and the journal carry the session.
-
-        `until`: the script does nothing after this time of the monotonic clock, whatever the caller's budget is.
-        """
+        """`run`, and wait for replicas. Too few replicas are not an error: the sealed value and the journal carry the session."""
 
         async def run(timed: Sequence[Argument]) -> list[Any]:
             reply, _ = await self.run_without_deadline(script, keys, timed)

@@ -117,8 +117,11 @@ class SessionStore:
             raise StoreUnavailable("a session with this id is stored already", kind="refused")
         return Created(int(reply[1]), int(reply[2]), tuple(each.decode() for each in reply[3]))
 
-    async def save(self, ref: SessionRef, delta: Delta, *, renew: bool) -> Saved | None:
-        """Write the changes; None if the session is gone. Raises `SessionTooLarge`; the stored session stays as it was."""
+    async def save(self, ref: SessionRef, delta: Delta, *, renew: bool, until: float | None = None) -> Saved | None:
+        """Write the changes; None if the session is gone. Raises `SessionTooLarge`; the stored session stays as it was.
+
+        `until`: as in `claim_rotation`.
+        """
         args: list[Argument] = [ref.handle, ref.user, self._max_bytes, int(renew)]
         args += (len(delta.values), len(delta.appended), len(delta.deleted), FLASH_MAX_LINES, FLASH_MAX_BYTES)
         for name, raw in delta.values.items():
@@ -126,7 +129,7 @@ class SessionStore:
         for name, text in delta.appended.items():
             args += (name, text)
         args += delta.deleted
-        reply = await self._writes.run("save", self._key_names.of_session(ref), args)
+        reply = await self._writes.run("save", self._key_names.of_session(ref), args, until=until)
         if reply[0] == _TOO_LARGE:
             self._check_size(int(reply[1]))
         if reply[0] != _OK:
@@ -138,18 +141,24 @@ class SessionStore:
         reply = await self._writes.run("renew", self._key_names.of_session(ref), [ref.handle, ref.user, interval_ms])
         return Renewed(int(reply[1]), int(reply[2])) if reply[0] == _OK else None
 
-    async def change(self, ref: SessionRef, name: str, seen: bytes | None, value: bytes | None) -> Conflict | int | None:
-        """Set a field that still has the value `seen`. Returns the session's size, a `Conflict`, or None if the session is gone."""
-        reply = await self._writes.run("change", [self._key_names.session(ref)], [self._max_bytes, name, seen or b"", value or b""])
+    async def change(
+        self, ref: SessionRef, name: str, seen: bytes | None, value: bytes | None, *, until: float | None = None
+    ) -> Conflict | int | None:
+        """Set a field that still has the value `seen`. Returns the session's size, a `Conflict`, or None if the session is gone.
+
+        `until`: as in `claim_rotation`.
+        """
+        args: list[Argument] = [self._max_bytes, name, seen or b"", value or b""]
+        reply = await self._writes.run("change", [self._key_names.session(ref)], args, until=until)
         if reply[0] == _CONFLICT:
             return Conflict(reply[1] or None)
         if reply[0] == _TOO_LARGE:
             self._check_size(int(reply[1]))
         return int(reply[1]) if reply[0] == _OK else None
 
-    async def take(self, ref: SessionRef, names: Sequence[str]) -> list[bytes | None] | None:
-        """Read and delete fields in one step; None if the session is gone."""
-        reply = await self._writes.run("take", [self._key_names.session(ref)], list(names))
+    async def take(self, ref: SessionRef, names: Sequence[str], *, until: float | None = None) -> list[bytes | None] | None:
+        """Read and delete fields in one step; None if the session is gone. `until`: as in `claim_rotation`."""
+        reply = await self._writes.run("take", [self._key_names.session(ref)], list(names), until=until)
         return list(reply[1:]) if reply[0] == _OK else None
 
     async def prepare_rotation(self, old: SessionRef, new: SessionRef, *, generation: int, signs_in: bool) -> int | None:

@@ -113,7 +113,7 @@ doctor.RUN_SECONDS = examine.RUN_SECONDS = 1.0
 database._exists = lambda path: threading.Event().wait()
 app()
 """
-    given = {
+    given: dict[str, object] = {
         "REDIS_URL": f"redis://127.0.0.1:{free_port()}",
         "DATABASE_URL": f"sqlite:///{tmp_path}/a.db",
         "COOKIE_KEYS": new_key(),

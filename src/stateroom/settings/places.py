@@ -19,7 +19,7 @@ from ..origins import DEFAULT_PORTS, origin_of
 from .lists import split_list
 
 MAX_PORT = 65535
-ENCODE_IT = "percent-encode each special character (for example # as %23, / as %2F, % as %25)"
+ENCODE_IT = "percent-encode each special character (for example # as %23, / as %2F, ? as %3F, % as %25)"
 RAW = "its user or password seems to have a special character;"
 """What is wrong if `has_raw_character`, and the fix."""
 

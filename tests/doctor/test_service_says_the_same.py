@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,21 +14,16 @@ from stateroom.drills import topology
 from stateroom.drills.node import until
 from stateroom.drills.topology import SERVICE_NAME
 from stateroom.errors import StoreUnavailable
-from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
 from ..backend.test_loading import a_server_that_loads_slowly
 from ..logs import capture_events
-from .conftest import PATIENT, found
+from .conftest import found, patient
 
 TOO_MANY = "it has as many clients as maxclients allows, and refuses this one"
 EXPECTED = {"aof-off", "no-journal"}
 """Findings that every server of these tests has."""
-
-
-def patient(**values: Any) -> Settings:
-    return Settings(**{**PATIENT, "cookie_keys": new_key(), "database_url": "none", **values})
 
 
 async def odd(made: Settings) -> list[Finding]:

@@ -61,7 +61,8 @@ class Diagnosis:
     """Why there is no connection. `what`: what happened. `fix`: what to do.
 
     `cause`: tls, other-name (the certificate is for another name), credentials, rights, loading, name (it does not resolve),
-    silent (a time-out), refused, closed (the server closes the connection), or odd (anything else).
+    silent (a time-out), refused, closed (the server closes the connection), database (it has no database with this number), or odd
+    (anything else).
     """
 
     cause: str
@@ -165,7 +166,7 @@ def _of_reply(error: BaseException, dialer: Dialer) -> Diagnosis | None:
         )
     if isinstance(error, NoSuchDatabase):
         what, _, fix = text.partition("; ")
-        return Diagnosis("odd", what, fix)
+        return Diagnosis("database", what, fix)
     if isinstance(error, ResponseError):
         if "unknown command" in text and (named := _COMMAND_NAME.search(text)):
             return Diagnosis(

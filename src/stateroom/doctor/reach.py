@@ -36,7 +36,7 @@ Kind = Literal["REDIS", "REDIS_SENTINEL"]
 CHECKS: Mapping[Kind, Mapping[str, str]] = {
     "REDIS": {
         "tls": "server-tls", "other-name": "server-tls", "credentials": "server-credentials", "rights": "rights",
-        "loading": "loading", "else": "server-unreachable",
+        "loading": "loading", "database": "server-database", "else": "server-unreachable",
     },
     "REDIS_SENTINEL": {
         "tls": "sentinel-tls", "other-name": "sentinel-tls", "credentials": "sentinel-credentials", "rights": "sentinel-rights",

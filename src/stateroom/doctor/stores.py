@@ -197,7 +197,7 @@ def _in_its_role(server: Server, asked: Expected, settings: Settings, *, is_clus
 
 def _alone(server: Server, *, is_cluster: bool = False) -> list[Finding]:
     if not server.info:
-        what = f"reached ({server.reached}), but the service's user may not run INFO, so most checks are impossible"
+        what = f"reached ({server.reached}), but the service's user may not run INFO, so the doctor cannot check most settings of this server"
         return [
             warning("no-info", server.where, what, "give that user +info (deploy/users.acl has the whole line)"),
             *server.rights,

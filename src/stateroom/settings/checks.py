@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import SettingsError
 from .fields import SettingsFields
-from .places import ENCODE_IT, RAW, has_raw_character, split_url
+from .places import ENCODE_IT, RAW, has_bare_ipv6, has_raw_character, split_url
 
 _EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
 _TLS_PARTS = ("ca", "cert", "key", "server_name")
@@ -52,6 +52,8 @@ def _check_redis_url(settings: SettingsFields) -> None:
     is_odd = parts is None or parts.query or parts.fragment or (parts.scheme != "unix" and not _is_number(parts.path.strip("/")))
     if is_odd and has_raw_character(url):
         raise SettingsError(f"REDIS_URL: {RAW} {ENCODE_IT}, or leave the password out and set REDIS_PASSWORD")
+    if has_bare_ipv6(url):
+        raise SettingsError("REDIS_URL: an IPv6 address needs brackets; write for example redis://[::1]:6379/0")
     if parts is None:
         raise SettingsError("REDIS_URL: is not a URL, or its port is invalid; write for example redis://host:6379/0")
     if parts.scheme not in {"redis", "rediss", "unix"}:

@@ -75,6 +75,14 @@ def has_raw_character(url: str) -> bool:
     return "@" in rest[len(authority) :] or "[" in credentials or "]" in credentials
 
 
+def has_bare_ipv6(url: str) -> bool:
+    """Whether the host of a URL is an IPv6 address without brackets (RFC 3986, 3.2.2)."""
+    _, _, rest = url.partition("://")
+    end = _END_OF_HOST.search(rest)
+    host = (rest if end is None else rest[: end.start()]).rpartition("@")[2]
+    return host.count(":") > 1 and not host.startswith("[")
+
+
 def is_host_name(text: str) -> bool:
     """Whether the text is a host name or an IPv4 address, without port and scheme."""
     return _HOST_NAME.fullmatch(text) is not None

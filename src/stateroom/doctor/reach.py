@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LONGEST_SECONDS = 1.5
 """The limit of one wait, whatever the settings say, because an administrator waits at a terminal."""
-LOOK_SECONDS = 4.0
+LOOK_SECONDS = 8.0
 """The limit of all commands to one server together."""
 
 Kind = Literal["REDIS", "REDIS_SENTINEL"]

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..backend.slow_links import SIGN_IN_STEPS
 from ..database import Database
 from ..errors import DatabaseUnavailable
 from ..intervals import RESERVE, fitting_lease, longest_read, longest_round_trip, patience, settles
@@ -30,8 +31,6 @@ WHERE = "Round trips"
 SAMPLES = 4
 WRITE_STEPS = 2
 """A request that changes a session waits for two replies of the server: it loads the session and saves it."""
-SIGN_IN_STEPS = 6
-"""A sign-in may wait for six: it opens a pooled connection (the Sentinels, TCP, HELLO, ROLE), stores the session, and counts."""
 
 
 @dataclass(slots=True)

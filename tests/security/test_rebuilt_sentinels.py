@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.node import Node, server_binary
 from stateroom.sessions.model.deployment import EMPTY_PRIMARY_FIX, FOREIGN_PRIMARY_FIX
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.store.key_names import KeyNames
+from stateroom.testing import settings
 
 from ..patience import wait_until
 from .hosts import SETTLED, Host, Service
@@ -130,8 +132,9 @@ async def test_with_a_long_lease_the_command_says_how_long_the_workers_take(tmp_
         host = host_of(setup, tmp_path)
         host.settings["JOURNAL_LEASE"] = 4
         rebuilt: list[Node] = []
-        upgraded = await in_thread(host.run, "db", "upgrade")
-        assert upgraded.returncode == 0, upgraded.stderr
+        database = Database(settings(database_url=str(host.settings["DATABASE_URL"])))
+        await database.prepare()
+        await database.aclose()
         nothing = await in_thread(host.run, "sentinels", "accept", "--yes")
         assert nothing.returncode == 1
         assert "there is nothing to accept: the workers have agreed on no primary yet" in nothing.stderr

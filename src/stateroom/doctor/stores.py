@@ -12,6 +12,7 @@ from ..sessions.store.key_names import KeyNames
 from . import announced, cluster
 from .aliases import find_aliases
 from .findings import Finding, fault, ok, warning
+from .proof import find_proofs
 from .quorum import believed_primary, judge_quorum
 from .reach import Connector, Unreached
 from .replication import judge_min_replicas, judge_primary, judge_replica, judge_together
@@ -130,16 +131,41 @@ async def _sentinel(connector: Connector, admin: Connector | None, settings: Set
         _several(connector, admin, asked), announced.judge_sentinel_addresses(to_sentinels, sentinels, settings.redis_sentinels)
     )
     stores.findings += hidden
-    first = looked[0] if looked and isinstance(looked[0], Server) else None
+    looked, proofs = await _second_look(connector, admin, settings, sentinels, asked, looked)
     for each, answer in zip(asked, looked, strict=True):
         if isinstance(answer, Server):
             stores.findings += [*_in_its_role(answer, each, settings), *judge_min_replicas(answer)]
         elif answer.found_nothing:
             server = announced.ListedServer(each.address, listed[each.address], is_primary=bool(each.fleet_key))
-            stores.findings.append(announced.judge_unreached(each.where, server, answer, first))
+            stores.findings.append(announced.judge_unreached(each.where, server, answer, proofs.get(each.address)))
         else:
             stores.findings.append(connector.unreached(each.where, answer))
     return _together(stores, asked, looked)
+
+
+async def _second_look(
+    connector: Connector,
+    admin: Connector | None,
+    settings: Settings,
+    sentinels: Sequence[Sentinel],
+    asked: Sequence[Expected],
+    looked: Sequence[Server | Unreached],
+) -> tuple[list[Server | Unreached], dict[Address, str]]:
+    """Ask others about the servers that were not reached, and ask those that run once more: they may have been restarted.
+
+    Returns what each server said last, and the proofs that servers run.
+    """
+    unreached = {
+        each: number
+        for number, (each, answer) in enumerate(zip(asked, looked, strict=True))
+        if isinstance(answer, Unreached) and answer.found_nothing
+    }
+    first = looked[0] if looked and isinstance(looked[0], Server) else None
+    proofs = await find_proofs(connector, settings, sentinels, first, [each.address for each in unreached])
+    running, last = [each for each in unreached if each.address in proofs], list(looked)
+    for each, answer in zip(running, await _several(connector, admin, running), strict=True):
+        last[unreached[each]] = answer
+    return last, proofs
 
 
 async def _cluster(connector: Connector, admin: Connector | None, settings: Settings) -> Stores:

@@ -79,7 +79,9 @@ async def test_servers_that_have_just_died_have_no_wrong_address(tmp_path: Path)
     async with topology.sentinels(tmp_path, down_after_ms=60_000) as setup:
         for node in setup.nodes:
             await node.kill()
-        findings = [each for each in await found(sentinel_settings(setup.sentinels)) if each.where.startswith(("Primary", "Replica"))]
+        findings = [
+            each for each in await found(sentinel_settings(setup.sentinels)) if each.where.startswith(("Primary", "Replica"))
+        ]
     assert [each.check for each in findings] == ["server-unreachable"] * len(setup.nodes)
     for each in findings:
         assert each.fix.startswith("start it")

@@ -12,9 +12,10 @@ from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Level
 from stateroom.doctor.rights import Needs, judge_rights, name_of
 from stateroom.drills import topology
+from stateroom.drills.node import Node
 
 from ..servers import Servers
-from .conftest import patient
+from .conftest import found, patient
 from .facts import settings
 
 ROOT = Path(__file__).parents[2]
@@ -76,3 +77,20 @@ async def test_a_user_without_info_gets_the_effects_on_the_service(tmp_path: Pat
     assert "may not run INFO, so the service learns no run id: reads and writes share one connection" in finding.what
     assert "+info" in finding.fix
     assert not [each for each in findings if "may run every command" in each.what]
+
+
+@pytest.mark.parametrize("product", ["valkey", "redis"])
+async def test_a_server_that_holds_writes_back_is_told_as_that(product: str, servers: Servers) -> None:
+    """It answers every read meanwhile. Redis takes a script that it does not know for one that may write."""
+    node: Node = getattr(servers, product)
+    made = patient(redis_host=node.host, redis_port=node.port, redis_read_timeout=0.5)
+    await node.call("CLIENT", "PAUSE", 600_000, "WRITE")
+    try:
+        findings = await found(made)
+    finally:
+        await node.call("CLIENT", "UNPAUSE")
+    assert "server-unreachable" not in {each.check for each in findings}
+    [finding] = [each for each in findings if each.check == "writes-held"]
+    assert (finding.level, finding.where) == (Level.FAULT, f"Server {node.address}")
+    assert "holds writes back (CLIENT PAUSE WRITE, or a failover)" in finding.what
+    assert "writes-held" not in {each.check for each in await found(made)}

@@ -61,9 +61,9 @@ _COMMAND_NAME = re.compile(r"'([\w|]+)'")
 class Diagnosis:
     """Why there is no connection. `what`: what happened. `fix`: what to do.
 
-    `cause`: slow (it answers, but too late for the time-outs), tls, other-name (the certificate is for another name), credentials, rights, loading, name (it does not resolve),
-    silent (a time-out), refused, closed (the server closes the connection), database (it has no database with this number), or odd
-    (anything else).
+    `cause`: tls, other-name (the certificate is for another name), credentials, rights, loading, name (it does not resolve),
+    silent (a time-out), slow (it answers, but too late for the time-outs), refused, closed (the server closes the connection),
+    database (it has no database with this number), or odd (anything else).
     """
 
     cause: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+
 from ..settings import Address
 from .findings import Finding, fault, warning
 from .quorum import believed_primary
@@ -57,10 +58,9 @@ def judge_unreached(where: str, listed: ListedServer, why: Unreached, proof: str
             fix = "make that name resolve on this host (DNS, /etc/hosts), or set replica-announce-ip to a name that resolves here"
         return fault("announced-address", where, what, fix)
     if "down" not in listed.flags:
-        fix = (
-            "start it; if it is down for good, run the doctor again after down-after-milliseconds, when the Sentinels have noticed it"
-        )
-        return fault("server-unreachable", where, f"{why.what}; the Sentinels and the other servers do not hear from it either", fix)
+        what = f"{why.what}; the Sentinels and the primary do not hear from it either"
+        fix = "start it; if it stays down, run the doctor again after down-after-milliseconds, when the Sentinels have noticed it"
+        return fault("server-unreachable", where, what, fix)
     fix = (
         "start it; if it runs, correct its replica-announce-ip and replica-announce-port; if it is removed for good, "
         "run SENTINEL RESET on each Sentinel, one after the other"

@@ -95,8 +95,8 @@ def judge_cluster(views: Views, start_nodes: Sequence[Address]) -> list[Finding]
     findings = [*unreached, *_agreement(answered, ranges), *_shape(answered, ranges)]  # the causes come first
     if len(start_nodes) == 1:
         what = (
-            "REDIS_CLUSTER_NODES names only one node; a worker that starts while that node is unavailable finds no other, and starts "
-            "without Redis"
+            "REDIS_CLUSTER_NODES names only one node; a worker that starts while that node is unavailable finds no other node, and "
+            "starts without Redis"
         )
         findings.append(warning("one-start-node", WHERE, what, "name two or three nodes, on different machines"))
     count = len({each.primary for each in ranges})

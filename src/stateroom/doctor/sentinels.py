@@ -58,7 +58,9 @@ class Sentinel:
 
     def about(self, address: Address) -> list[Fields]:
         """What it says about the server at this address. The list is empty if it does not know the server."""
-        return [said for said in (self.state, *self.replicas) if (said.get("ip"), said.get("port")) == (address.host, str(address.port))]
+        return [
+            said for said in (self.state, *self.replicas) if (said.get("ip"), said.get("port")) == (address.host, str(address.port))
+        ]
 
     def number(self, name: str) -> int:
         """A whole number from `state`; 0 if it is missing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -131,7 +131,7 @@ async def _sentinel(connector: Connector, admin: Connector | None, settings: Set
         _several(connector, admin, asked), announced.judge_sentinel_addresses(to_sentinels, sentinels, settings.redis_sentinels)
     )
     stores.findings += hidden
-    looked, proofs = await _second_look(connector, admin, settings, sentinels, asked, looked)
+    looked, proofs = await _second_look(connector, admin, settings, sentinels, dict(zip(asked, looked, strict=True)))
     for each, answer in zip(asked, looked, strict=True):
         if isinstance(answer, Server):
             stores.findings += [*_in_its_role(answer, each, settings), *judge_min_replicas(answer)]
@@ -148,24 +148,18 @@ async def _second_look(
     admin: Connector | None,
     settings: Settings,
     sentinels: Sequence[Sentinel],
-    asked: Sequence[Expected],
-    looked: Sequence[Server | Unreached],
+    answers: Mapping[Expected, Server | Unreached],
 ) -> tuple[list[Server | Unreached], dict[Address, str]]:
     """Ask others about the servers that were not reached, and ask those that run once more: they may have been restarted.
 
-    Returns what each server said last, and the proofs that servers run.
+    `answers`: what each server said. Returns what each said last, in the same order, and the proofs that servers run.
     """
-    unreached = {
-        each: number
-        for number, (each, answer) in enumerate(zip(asked, looked, strict=True))
-        if isinstance(answer, Unreached) and answer.found_nothing
-    }
-    first = looked[0] if looked and isinstance(looked[0], Server) else None
-    proofs = await find_proofs(connector, settings, sentinels, first, [each.address for each in unreached])
-    running, last = [each for each in unreached if each.address in proofs], list(looked)
-    for each, answer in zip(running, await _several(connector, admin, running), strict=True):
-        last[unreached[each]] = answer
-    return last, proofs
+    unreached = [each for each, answer in answers.items() if isinstance(answer, Unreached) and answer.found_nothing]
+    primaries = (answer for each, answer in answers.items() if each.fleet_key and isinstance(answer, Server))
+    proofs = await find_proofs(connector, settings, sentinels, next(primaries, None), [each.address for each in unreached])
+    running = [each for each in unreached if each.address in proofs]
+    last = dict(zip(running, await _several(connector, admin, running), strict=True))
+    return [last.get(each, answer) for each, answer in answers.items()], proofs
 
 
 async def _cluster(connector: Connector, admin: Connector | None, settings: Settings) -> Stores:
@@ -223,7 +217,9 @@ def _in_its_role(server: Server, asked: Expected, settings: Settings, *, is_clus
 
 def _alone(server: Server, *, is_cluster: bool = False) -> list[Finding]:
     if not server.info:
-        what = f"reached ({server.reached}), but the service's user may not run INFO, so the doctor cannot check most settings of this server"
+        what = (
+            f"reached ({server.reached}), but the service's user may not run INFO, so the doctor cannot check most of its settings"
+        )
         return [
             warning("no-info", server.where, what, "give that user +info (deploy/users.acl has the whole line)"),
             *server.rights,

@@ -47,7 +47,16 @@ def _check_redis(settings: SettingsFields) -> None:
 def _check_redis_url(settings: SettingsFields) -> None:
     if settings.redis_url is None:
         return
-    url = settings.redis_url.get_secret_value()
+    _check_form(settings.redis_url.get_secret_value())
+    if settings.redis_mode != "single":
+        raise SettingsError(f"REDIS_URL: names a single server, but REDIS_MODE is {settings.redis_mode}; unset one of them")
+    for name in ("redis_host", "redis_port"):
+        if name in settings.model_fields_set:
+            raise SettingsError(f"REDIS_URL: {name.upper()} is set too; unset one of them")
+
+
+def _check_form(url: str) -> None:
+    """Check a REDIS_URL alone."""
     parts = split_url(url)
     is_odd = parts is None or parts.query or parts.fragment or (parts.scheme != "unix" and not _is_number(parts.path.strip("/")))
     if is_odd and has_raw_character(url):
@@ -65,11 +74,6 @@ def _check_redis_url(settings: SettingsFields) -> None:
             raise SettingsError("REDIS_URL: names no socket; write for example unix:///run/redis/redis.sock")
     elif not _is_number(parts.path.strip("/")):
         raise SettingsError("REDIS_URL: only the number of the database may follow the host; for example redis://host:6379/0")
-    if settings.redis_mode != "single":
-        raise SettingsError(f"REDIS_URL: names a single server, but REDIS_MODE is {settings.redis_mode}; unset one of them")
-    for name in ("redis_host", "redis_port"):
-        if name in settings.model_fields_set:
-            raise SettingsError(f"REDIS_URL: {name.upper()} is set too; unset one of them")
 
 
 def _is_number(path: str) -> bool:

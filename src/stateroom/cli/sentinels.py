@@ -104,8 +104,8 @@ async def _run(settings: Settings, shown: Look | None) -> Look:
         check_agreed(deployment, lease_ms=round(settings.journal_lease * 1000), name=settings.deployment)
         if deployment.sentinels.primary is None:
             raise Conflict(
-                "there is nothing to accept: the workers have agreed on no primary yet; start a worker, which takes the primary that "
-                "a majority of the Sentinels names"
+                "there is nothing to accept: the workers have agreed on no primary yet; start a worker, which takes the primary "
+                "that a majority of the Sentinels names"
             )
         await client.watcher.start()
         await client.watcher.ask_all()

@@ -45,14 +45,16 @@ class RoundTrips:
     read: float | None = None
 
 
-async def look_at_round_trips(settings: Settings, servers: Sequence[Server], *, has_journal: bool) -> list[Finding]:
+async def look_at_round_trips(
+    settings: Settings, servers: Sequence[Server], *, has_journal: bool, replied: Sequence[Address] | None = None
+) -> list[Finding]:
     """Measure and judge. What cannot be reached is skipped, because other findings name it. Raises `SettingsError`.
 
-    `servers`: those that replied. `has_journal`: whether the user database is usable.
+    `servers`, `replied`: the servers and the Sentinels that replied before. None: ask every Sentinel. `has_journal`: whether the user database is usable.
     """
     sentinels: Mapping[str, Address] = {}
     if settings.redis_mode == "sentinel":
-        sentinels = {f"Sentinel {address}": address for address in settings.redis_sentinels}
+        sentinels = {f"Sentinel {address}": address for address in (settings.redis_sentinels if replied is None else replied)}
     addresses = {server.where: server.address for server in servers if server.address is not None}
     ask_sentinel = [("SENTINEL", word, settings.redis_master_name) for word in ("GET-MASTER-ADDR-BY-NAME", "MASTER")]
     trips = RoundTrips()

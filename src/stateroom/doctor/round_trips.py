@@ -50,7 +50,8 @@ async def look_at_round_trips(
 ) -> list[Finding]:
     """Measure and judge. What cannot be reached is skipped, because other findings name it. Raises `SettingsError`.
 
-    `servers`, `replied`: the servers and the Sentinels that replied before. None: ask every Sentinel. `has_journal`: whether the user database is usable.
+    `servers`, `replied`: the servers and the Sentinels that replied before. None: ask every Sentinel. `has_journal`: whether the
+    user database is usable.
     """
     sentinels: Mapping[str, Address] = {}
     if settings.redis_mode == "sentinel":

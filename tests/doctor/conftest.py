@@ -38,6 +38,11 @@ PATIENT = {"_env_file": None, "redis_dial_timeout": 1.5, "redis_read_timeout": 1
 """A long time-out: these tests look for faults, and a busy machine is none."""
 
 
+def patient(**values: Any) -> Settings:
+    """Settings with long time-outs, without a user database."""
+    return Settings(**{**PATIENT, "cookie_keys": new_key(), "database_url": "none", **values})
+
+
 async def found(settings: Settings, admin: Administrator | None = None) -> list[Finding]:
     """The findings that are not ok."""
     return [finding for finding in (await examine(settings, admin)).findings if finding.level in BAD]

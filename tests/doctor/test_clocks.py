@@ -55,6 +55,21 @@ def test_the_clock_that_is_off_is_named(offsets: dict[str, float], expected: lis
     assert [(finding.level, finding.what.split(":")[0]) for finding in findings] == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "effect"),
+    [("Server a:1", "expire that much too early, at once"), ("Replica a:1", "after a failover to it, sessions expire that much")],
+)
+def test_the_effect_is_told_for_the_part_that_the_server_has(name: str, effect: str) -> None:
+    [finding] = judge_clocks({name: 5.0})
+    assert effect in finding.what
+    assert ("failover to it" in finding.what) is name.startswith("Replica")
+
+
+def test_a_wrong_clock_of_this_host_ends_no_session_in_redis() -> None:
+    [finding] = judge_clocks({"Primary a:1": 5.0, "Replica b:1": 5.0, "Replica c:1": 5.0})
+    assert "this host can judge the age of cookies wrongly" in finding.what
+
+
 async def test_a_server_that_may_not_be_asked_the_time_is_a_missing_right(tmp_path: Path) -> None:
     lines = ["user app on >secret ~session:* &* +@all -time"]
     async with topology.single(tmp_path, lines=lines, options={"appendonly": "yes"}) as node:

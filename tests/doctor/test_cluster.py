@@ -136,6 +136,10 @@ async def test_a_start_node_that_left_the_cluster_is_found_and_nothing_else_is_w
             redis_dial_timeout=1.5, redis_read_timeout=1.5,
         )  # fmt: skip
         findings = await found(made)
+        alone = {each.check: each for each in await found(made.model_copy(update={"redis_cluster_nodes": (gone.address,)}))}
+    assert alone.keys() == {"no-slots", "slots", "one-start-node"}
+    assert "ADDSLOTSRANGE" not in alone["slots"].fix
+    assert "remove the nodes that left the Cluster from REDIS_CLUSTER_NODES" in alone["slots"].fix
     assert ("no-slots", f"Node {gone.address}") in {(each.check, each.where) for each in findings}
     assert not {"slots", "few-primaries", "disagrees"} & {each.check for each in findings}
 
@@ -179,5 +183,6 @@ async def test_nodes_without_a_host_name_are_found(servers: Servers) -> None:
     finally:
         for node in servers.cluster:
             await node.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
-    assert [each.check for each in findings] == ["no-address", "no-address", "slots", "few-primaries"]
+    assert [each.check for each in findings] == ["no-address", "no-address", "slots"]
     assert "cluster-announce-hostname" in findings[0].fix
+    assert "ADDSLOTSRANGE" not in findings[2].fix

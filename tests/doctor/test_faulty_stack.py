@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from stateroom.doctor.findings import Level
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from stateroom.doctor import proof, stores
+from stateroom.doctor.examine import examine
+from stateroom.doctor.findings import Level
+from stateroom.doctor.proof import find_proofs
+from stateroom.drills import topology
+from stateroom.settings import Address
+
+from ..patience import PATIENCE_SECONDS
 from .conftest import FaultyStack, found, only, sentinel_settings
 
 
@@ -61,3 +72,34 @@ async def test_a_port_without_redis_is_a_line_with_a_mend(free_address: str) -> 
     settings = sentinel_settings([], redis_mode="single", redis_host=host, redis_port=int(port), database_url=None)
     finding = await only(settings, "server-unreachable")
     assert "start it" in finding.fix
+
+
+async def test_servers_that_have_just_died_have_no_wrong_address(tmp_path: Path) -> None:
+    """Until down-after has passed, the Sentinels list them as before."""
+    async with topology.sentinels(tmp_path, down_after_ms=60_000) as setup:
+        for node in setup.nodes:
+            await node.kill()
+        findings = [
+            each for each in await found(sentinel_settings(setup.sentinels)) if each.where.startswith(("Primary", "Replica"))
+        ]
+    assert [each.check for each in findings] == ["server-unreachable"] * len(setup.nodes)
+    for each in findings:
+        assert each.fix.startswith("start it")
+        assert "announce" not in each.fix
+
+
+async def test_a_server_that_is_restarted_meanwhile_is_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with topology.sentinels(tmp_path, down_after_ms=60_000) as setup:
+        replica = setup.nodes[1]
+        await replica.kill()
+
+        async def after_its_start(*given: Any) -> dict[Address, str]:
+            await replica.start()
+            return await find_proofs(*given)
+
+        monkeypatch.setattr(stores, "find_proofs", after_its_start)
+        monkeypatch.setattr(proof, "PROOF_SECONDS", PATIENCE_SECONDS)
+        findings = (await examine(sentinel_settings(setup.sentinels))).findings
+    about = [each for each in findings if each.where == f"Replica {replica.address}"]
+    assert [each for each in about if each.what.startswith("Valkey")]
+    assert not {"announced-address", "server-unreachable"} & {each.check for each in about}

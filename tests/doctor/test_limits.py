@@ -106,14 +106,15 @@ def test_a_name_server_that_never_answers_does_not_keep_the_command_from_ending(
 def test_a_look_at_a_file_that_hangs_does_not_keep_the_command_from_ending(tmp_path: Path) -> None:
     """As on a network drive that does not answer. It blocks the loop, so that no time-out of the loop ends it."""
     program = """
-import threading
-from stateroom.cli import app, doctor
+import importlib, threading
+from stateroom.cli import app
 from stateroom.doctor import database, examine
+doctor = importlib.import_module("stateroom.cli.doctor")  # stateroom.cli has a function with this name too
 doctor.RUN_SECONDS = examine.RUN_SECONDS = 1.0
 database._exists = lambda path: threading.Event().wait()
 app()
 """
-    given = {
+    given: dict[str, object] = {
         "REDIS_URL": f"redis://127.0.0.1:{free_port()}",
         "DATABASE_URL": f"sqlite:///{tmp_path}/a.db",
         "COOKIE_KEYS": new_key(),

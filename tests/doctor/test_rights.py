@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
+from stateroom.doctor.examine import examine
 from stateroom.doctor.findings import Level
 from stateroom.doctor.rights import Needs, judge_rights, name_of
+from stateroom.drills import topology
+from stateroom.drills.node import Node
 
 from ..servers import Servers
+from .conftest import found, patient
 from .facts import settings
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +28,7 @@ def test_what_is_asked_about_is_what_the_shipped_user_has() -> None:
     shipped = {word[1:] for word in line.split() if word.startswith("+")}
     needs = Needs.of(settings(**EVERYTHING), is_cluster=True)
     asked = {name_of(call).lower() for call in needs.calls}
-    assert asked | {"eval", "info"} == shipped
+    assert asked | {"eval"} == shipped
 
 
 async def test_asking_changes_nothing(servers: Servers) -> None:
@@ -61,3 +65,32 @@ def test_a_command_that_only_a_proxy_refuses_is_found_by_trying_it(reply: Except
     [finding] = judge_rights("Server a:1", "app", PLAIN, [1] * len(PLAIN.calls), tried)
     assert finding.level is Level.FAULT
     assert what in finding.what
+
+
+async def test_a_user_without_info_gets_the_effects_on_the_service(tmp_path: Path) -> None:
+    lines = ["user app on >secret ~session:* &* +@all -info"]
+    async with topology.single(tmp_path, lines=lines) as node:
+        made = patient(redis_url=f"redis://app:secret@{node.address}")
+        findings = (await examine(made)).findings
+    [finding] = [each for each in findings if each.check == "rights"]
+    assert finding.level is Level.WARNING
+    assert "may not run INFO, so the service learns no run id: reads and writes share one connection" in finding.what
+    assert "+info" in finding.fix
+    assert not [each for each in findings if "may run every command" in each.what]
+
+
+@pytest.mark.parametrize("product", ["valkey", "redis"])
+async def test_a_server_that_holds_writes_back_is_told_as_that(product: str, servers: Servers) -> None:
+    """It answers every read meanwhile. Redis takes a script that it does not know for one that may write."""
+    node: Node = getattr(servers, product)
+    made = patient(redis_host=node.host, redis_port=node.port, redis_read_timeout=0.5)
+    await node.call("CLIENT", "PAUSE", 600_000, "WRITE")
+    try:
+        findings = await found(made)
+    finally:
+        await node.call("CLIENT", "UNPAUSE")
+    assert "server-unreachable" not in {each.check for each in findings}
+    [finding] = [each for each in findings if each.check == "writes-held"]
+    assert (finding.level, finding.where) == (Level.FAULT, f"Server {node.address}")
+    assert "holds writes back (CLIENT PAUSE WRITE, or a failover)" in finding.what
+    assert "writes-held" not in {each.check for each in await found(made)}

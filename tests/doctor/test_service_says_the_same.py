@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,18 @@ from stateroom.drills import topology
 from stateroom.drills.node import until
 from stateroom.drills.topology import SERVICE_NAME
 from stateroom.errors import StoreUnavailable
-from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
 from ..backend.test_loading import a_server_that_loads_slowly
+from ..delays import DelayingRelay
 from ..logs import capture_events
-from .conftest import PATIENT, found
+from ..servers import Servers
+from .conftest import found, patient, paused
 
 TOO_MANY = "it has as many clients as maxclients allows, and refuses this one"
 EXPECTED = {"aof-off", "no-journal"}
 """Findings that every server of these tests has."""
-
-
-def patient(**values: Any) -> Settings:
-    return Settings(**{**PATIENT, "cookie_keys": new_key(), "database_url": "none", **values})
 
 
 async def odd(made: Settings) -> list[Finding]:
@@ -136,3 +135,39 @@ async def test_nodes_that_name_no_endpoints_are_no_fault(tmp_path: Path) -> None
                 assert await client.execute(key, "SET", key, "1") == b"OK"
         finally:
             await client.aclose()
+
+
+@pytest.mark.parametrize("mode", ["single", "sentinel"])
+async def test_a_server_that_is_too_far_away_for_the_time_outs_gets_values_that_fit(mode: str, servers: Servers) -> None:
+    """With the default time-outs, as somebody who has not heard of them."""
+    targets = [servers.valkey] if mode == "single" else servers.sentinel.sentinels
+    async with contextlib.AsyncExitStack() as stack:
+        relays = [await stack.enter_async_context(DelayingRelay(target.address, 0.6)) for target in targets]
+        at = ", ".join(str(relay.at) for relay in relays)
+        given: dict[str, Any] = {"redis_url": f"redis://{at}"} if mode == "single" else {"redis_sentinels": at}
+        default: dict[str, Any] = {"redis_dial_timeout": 0.5, "redis_read_timeout": 0.5}
+        check = "server-unreachable" if mode == "single" else "sentinel-unreachable"
+
+        unreached = [each for each in await odd(patient(**given, **default)) if each.check == check]
+        assert len(unreached) == len(targets)
+        assert "it answers too late" in unreached[0].what
+        values = re.search(r"set REDIS_DIAL_TIMEOUT=([\d.]+) and REDIS_READ_TIMEOUT=([\d.]+) ", unreached[0].fix)
+        assert values is not None, unreached[0].fix
+        assert "set REDIS_DIAL_TIMEOUT=" in await told_at_start(patient(**given, **default))
+
+        fitting = patient(**given, redis_dial_timeout=values[1], redis_read_timeout=values[2])
+        assert not {"server-unreachable", "sentinel-unreachable"} & {each.check for each in await odd(fitting)}
+        client = make_client(fitting, metrics=Metrics())
+        with capture_events() as events:
+            await client.start()
+            await client.aclose()
+        assert "redis_away_at_start" not in {event["event"] for event in events}
+
+
+async def test_a_server_that_hangs_gets_no_values(servers: Servers) -> None:
+    node = servers.valkey
+    made = patient(redis_host=node.host, redis_port=node.port, redis_dial_timeout=0.5, redis_read_timeout=0.5)
+    with paused(node):
+        [finding] = await odd(made)
+    assert (finding.check, "REDIS_DIAL_TIMEOUT" in finding.fix) == ("server-unreachable", False)
+    assert "does not hang" in finding.fix

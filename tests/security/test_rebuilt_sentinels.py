@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.node import Node, server_binary
 from stateroom.sessions.model.deployment import EMPTY_PRIMARY_FIX, FOREIGN_PRIMARY_FIX
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.store.key_names import KeyNames
+from stateroom.testing import settings
 
 from ..patience import wait_until
 from .hosts import SETTLED, Host, Service
@@ -104,14 +107,54 @@ async def test_the_service_goes_on_and_settles_when_they_are_accepted(tmp_path: 
                 asked = await in_thread(lambda: host.run("sentinels", "accept", given="n\n"))
                 assert asked.returncode == 1
                 assert asked.stdout.count(f"names {primary.address} in epoch 0") == 3
+                unasked = await in_thread(host.run, "sentinels", "accept")
+                assert unasked.returncode == 2
+                assert unasked.stderr.endswith("there is no terminal; run the command with --yes\n")
+                for differing in ({"JOURNAL_LEASE": 3}, {"DEPLOYMENT": "other"}):
+                    refused = await in_thread(lambda own=differing: host.run("sentinels", "accept", "--yes", **own))
+                    assert refused.returncode == 2
+                    started = await in_thread(lambda own=differing: host.run("serve", **own))
+                    assert refused.stderr == started.stderr.splitlines(keepends=True)[-1]
                 accepted = await in_thread(host.run, "sentinels", "accept", "--yes")
                 assert accepted.returncode == 0, accepted.stderr
+                assert accepted.stdout.endswith("every worker trusts it within 2 s\n")
                 await in_thread(service.settle)
                 assert await in_thread(service.metric, REBUILT) == 0
                 await in_thread(goes_on, service, user, cookie)
             finally:
                 for each in rebuilt:
                     await each.kill()
+
+
+@pytest.mark.timeout(600)
+async def test_with_a_long_lease_the_command_says_how_long_the_workers_take(tmp_path: Path) -> None:
+    async with topology.sentinels(tmp_path / "servers") as setup:
+        host = host_of(setup, tmp_path)
+        host.settings["JOURNAL_LEASE"] = 4
+        rebuilt: list[Node] = []
+        database = Database(settings(database_url=str(host.settings["DATABASE_URL"])))
+        await database.prepare()
+        await database.aclose()
+        nothing = await in_thread(host.run, "sentinels", "accept", "--yes")
+        assert nothing.returncode == 1
+        assert "there is nothing to accept: the workers have agreed on no primary yet" in nothing.stderr
+        with await in_thread(host.serve().__enter__) as service:
+            primary = await promoted(setup)
+            await in_thread(service.settle)
+            try:
+                rebuilt = await replace_sentinels(setup, primary, tmp_path)
+                await in_thread(wait_until, lambda: is_rebuilt(service), "the service tells of the rebuilt Sentinels")
+                accepted = await in_thread(host.run, "sentinels", "accept", "--yes")
+                assert accepted.returncode == 0, accepted.stderr
+                began = time.monotonic()
+                await in_thread(service.settle)
+                took = time.monotonic() - began
+            finally:
+                for each in rebuilt:
+                    await each.kill()
+        said = int(accepted.stdout.rpartition("within ")[2].removesuffix(" s\n"))
+        assert 2 < took < said + 5  # the machine may be busy
+        assert said == 9
 
 
 @pytest.mark.timeout(600)

@@ -295,6 +295,11 @@ def test_a_raw_special_character_in_the_url_gets_the_hint_to_encode_it(user: str
     assert password not in line
 
 
+@pytest.mark.parametrize("url", ["redis://::1:6379/0", "redis://fe80::1", "rediss://user:p%23w@2001:db8::7:6379/1"])
+def test_an_ipv6_address_without_brackets_gets_the_hint_at_brackets(url: str) -> None:
+    assert refused(redis_url=url).endswith("REDIS_URL: an IPv6 address needs brackets; write for example redis://[::1]:6379/0")
+
+
 @pytest.mark.parametrize("url", ["redis://redis:6379/x", "redis://redis:port/0", "redis://u:p%23@redis?x=1", "redis://u:p@redis/a"])
 def test_other_mistakes_in_the_url_get_no_such_hint(url: str) -> None:
     assert "percent-encode" not in refused(redis_url=url)

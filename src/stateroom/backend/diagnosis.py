@@ -29,6 +29,7 @@ from .handshake import NoSuchDatabase
 if TYPE_CHECKING:
     from ..settings import Address
     from .dial import Dialer
+    from .slow_links import Link
 
 _OUR_AUTHORITY = frozenset(
     {
@@ -62,7 +63,8 @@ class Diagnosis:
     """Why there is no connection. `what`: what happened. `fix`: what to do.
 
     `cause`: tls, other-name (the certificate is for another name), credentials, rights, loading, name (it does not resolve),
-    silent (a time-out), refused, closed (the server closes the connection), or odd (anything else).
+    silent (a time-out), slow (it answers, but too late for the time-outs), refused, closed (the server closes the connection),
+    database (it has no database with this number), or odd (anything else).
     """
 
     cause: str
@@ -78,7 +80,7 @@ def diagnose(error: BaseException, dialer: Dialer, address: Address | None = Non
             return _of_tls(cause, dialer)
     if any(isinstance(cause, (TimeoutError, RedisTimeoutError)) for cause in causes):
         waits = f"{dialer.dial_timeout:g} s to connect, {dialer.read_timeout:g} s to answer"
-        fix = "check that it runs and does not hang, that no firewall drops the packets, and how long a round trip takes"
+        fix = "check that it runs and does not hang, and that no firewall drops the packets"
         if dialer.tls is not None:  # A server without TLS waits for the rest of what it takes for a command.
             fix += f"; {_without_tls(dialer)} if the {dialer.noun} does not use TLS"
         return Diagnosis("silent", f"it does not answer in time ({waits})", fix)
@@ -165,7 +167,7 @@ def _of_reply(error: BaseException, dialer: Dialer) -> Diagnosis | None:
         return Diagnosis("odd", "it is a replica, and a replica accepts no writes", fix)
     if isinstance(error, NoSuchDatabase):
         what, _, fix = text.partition("; ")
-        return Diagnosis("odd", what, fix)
+        return Diagnosis("database", what, fix)
     if isinstance(error, ResponseError):
         if "unknown command" in text and (named := _COMMAND_NAME.search(text)):
             return Diagnosis(
@@ -219,6 +221,20 @@ def _of_system(root: BaseException, dialer: Dialer, address: Address | None) -> 
     if isinstance(root, OSError) and root.strerror and not isinstance(root, ConnectionError):
         return Diagnosis("refused", f"it cannot be reached: {root.strerror}", "start it, or correct its address")
     return closed(dialer)
+
+
+def too_slow(link: Link, dialer: Dialer) -> Diagnosis:
+    """The server answers, but later than the dialer waits. The time-outs for servers are those for Sentinels too."""
+    what = (
+        f"it answers too late: a connection takes {link.dial:.2f} s and a reply {link.reply:.2f} s, but the time-outs are "
+        f"{dialer.dial_timeout:g} s to connect and {dialer.read_timeout:g} s to answer"
+    )
+    fix = (
+        f"set REDIS_DIAL_TIMEOUT={max(link.dial_timeout, dialer.dial_timeout):g} and "
+        f"REDIS_READ_TIMEOUT={max(link.read_timeout, dialer.read_timeout):g} for every worker and every command, also for "
+        "`stateroom doctor`; or run the service nearer to it"
+    )
+    return Diagnosis("slow", what, fix)
 
 
 def closed(dialer: Dialer, *, has_tls: bool | None = None) -> Diagnosis:

@@ -1,4 +1,7 @@
-"""Hears what a server says without being asked: why it closes a connection at once.
+"""Finds the cause of a fault that an error does not tell, by a second connection.
+
+After a time-out it measures whether the server only answers too late. If the server closes a connection at once, it hears what
+the server says without being asked.
 
 A server in protected mode, or with too many clients, sends an error and closes. With TLS 1.3 the alert about a client
 certificate comes after the client's handshake (RFC 8446, section 4.4.2.4). If we write at the same moment, the server's
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
-from .diagnosis import Diagnosis, closed, diagnose
+from .diagnosis import Diagnosis, closed, diagnose, too_slow
+from .slow_links import measure
 
 if TYPE_CHECKING:
     from ..settings import Address
@@ -25,10 +29,16 @@ _LONGEST_LINE = 4096
 
 
 async def explain(error: BaseException, dialer: Dialer, address: Address | None) -> Diagnosis:
-    """`diagnose`, but if the server closes the connection, connect once more and listen. `address`: None if unknown."""
+    """`diagnose`, but after a time-out or if the server closes the connection, connect once more to learn why.
+
+    `address`: None if unknown.
+    """
     found = diagnose(error, dialer, address)
-    if found.cause != "closed" or address is None or dialer.unix_path is not None:
+    if address is None or dialer.unix_path is not None or found.cause not in {"silent", "closed"}:
         return found
+    if found.cause == "silent":
+        link = await measure(dialer, address)
+        return found if link is None or not link.is_too_slow_for(dialer) else too_slow(link, dialer)
     heard = await _hear(dialer, address)
     if heard is not None:
         return diagnose(heard, dialer, address)

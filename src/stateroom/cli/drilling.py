@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
 from ..drills import compose, live, picture, report, target
@@ -19,6 +18,7 @@ from ..drills.run import PEER, has_peer, play_all, run
 from ..drills.scenarios import SCENARIOS, UnknownScenario, find
 from ..drills.stage import Scenario
 from ..errors import SettingsError
+from .commands.arguments import confirm
 
 INTERRUPTED = 130
 
@@ -132,8 +132,8 @@ def on_target(
     if is_dry:
         print("The drill did nothing, because of --dry-run.")
         return 0
-    if not is_sure and not typer.confirm("Start the drill?"):
-        return 1
+    if not is_sure:
+        confirm("Start the drill?")
     made = conditions(target=url)
     try:
         outcome = run(target.drill(stack, SCENARIOS["manual-failover"]))

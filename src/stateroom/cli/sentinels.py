@@ -10,6 +10,7 @@ what it has shown.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,11 +23,13 @@ from ..backend.sentinel_client import OtherDeployment, SentinelClient
 from ..backend.unprompted import explain
 from ..database import Database
 from ..errors import Conflict, SettingsError, StoreUnavailable
+from ..intervals import interval, longest_read
 from ..logs import security_event
 from ..private import hide_new_files
 from ..sessions.journal.sql import Journal
 from ..sessions.model.deployment import EMPTY_PRIMARY_FIX, FOREIGN_PRIMARY_FIX, SentinelRow
 from ..sessions.protocol.accepting import accept_epoch
+from ..sessions.protocol.membership import check_agreed
 from ..sessions.store.key_names import KeyNames
 from ..settings import Settings
 from ..telemetry.logging import configure_logging
@@ -46,12 +49,20 @@ WITHOUT_ID = (
 )
 
 
+SPARE_SECONDS = 0.5
+"""For a worker that is busy when the reads are due."""
+
+
 class Look(NamedTuple):
-    """What was found. `lines`: for the administrator. `row`: what the workers have agreed on. `named`: what the Sentinels name."""
+    """What was found. `lines`: for the administrator. `row`: what the workers have agreed on. `named`: what the Sentinels name.
+
+    `seconds`: how long the workers take to trust that, once it is accepted.
+    """
 
     lines: Sequence[str]
     row: SentinelRow
     named: Named
+    seconds: int
 
 
 def look() -> Look:
@@ -90,6 +101,12 @@ async def _run(settings: Settings, shown: Look | None) -> Look:
         deployment = await journal.known_deployment()
         if deployment is None:
             raise SettingsError("DATABASE_URL: the user database has lost its identity (the table fleet is empty)")
+        check_agreed(deployment, lease_ms=round(settings.journal_lease * 1000), name=settings.deployment)
+        if deployment.sentinels.primary is None:
+            raise Conflict(
+                "there is nothing to accept: the workers have agreed on no primary yet; start a worker, which takes the primary "
+                "that a majority of the Sentinels names"
+            )
         await client.watcher.start()
         await client.watcher.ask_all()
         found = await _look(client, settings, deployment)
@@ -113,8 +130,7 @@ async def _look(client: SentinelClient, settings: Settings, deployment: Deployme
         else:
             said.append(Named(sentinel.answer.epoch, sentinel.answer.primary))
             lines.append(f"Sentinel {sentinel.address}: names {said[-1].primary} in epoch {said[-1].epoch}")
-    agreed = f"{row.primary} in epoch {row.epoch}" if row.primary else "no primary yet"
-    lines.append(f"The workers have agreed on {agreed} (base {row.base})")
+    lines.append(f"The workers have agreed on {row.primary} in epoch {row.epoch} (base {row.base})")
     told = "\n".join(lines)
     if len(said) < watcher.majority:
         needed = f"{watcher.majority} of {len(watcher.sentinels)}"
@@ -136,7 +152,13 @@ async def _look(client: SentinelClient, settings: Settings, deployment: Deployme
             raise StoreUnavailable(f"{told}\n{named.primary} cannot be accepted as the primary: {why}; {fix}") from error
         lines.append(f"{named.primary} {WITHOUT_ID}")
     lines.append(STOP_OLD)
-    return Look(lines, row, named)
+    return Look(lines, row, named, _seconds_until_trusted(settings.journal_lease))
+
+
+def _seconds_until_trusted(lease: float) -> int:
+    """A worker reads the row, and trusts the primary by a read that begins a lease later (agreement.py)."""
+    reads = 2 * (interval(lease) + longest_read(lease))
+    return math.ceil(lease + reads + SPARE_SECONDS)
 
 
 async def _examine(client: SentinelClient, named: Named, key: str, own: str) -> None:

@@ -9,16 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..settings import Address
 from .findings import Finding, fault, warning
 from .quorum import believed_primary
 from .reach import Connector, Unreached
 from .sentinels import Sentinel
-
-if TYPE_CHECKING:
-    from .servers import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +40,13 @@ def listed_servers(sentinels: Sequence[Sentinel]) -> dict[Address, str]:
     return listed
 
 
-def judge_unreached(where: str, listed: ListedServer, why: Unreached, primary: Server | None) -> Finding:
-    """Judge a server that the Sentinels list and that this host cannot reach at the listed address."""
-    name = f"{listed.address.host}:{listed.address.port}"
-    replicates = primary is not None and any(replica.address == name and replica.lag is not None for replica in primary.replicas)
-    if replicates or "down" not in listed.flags:
+def judge_unreached(where: str, listed: ListedServer, why: Unreached, proof: str | None) -> Finding:
+    """Judge a server that the Sentinels list and that this host cannot reach at the listed address.
+
+    `proof`: how it is known that the server runs; None if it is not known (proof.py).
+    """
+    if proof is not None:
         role = "primary" if listed.is_primary else "replica"
-        proof = "the server replicates" if replicates else "the Sentinels reach it"
         what = f"this host cannot reach the {role} at this address ({why.what}), but {proof}"
         fix = (
             "set replica-announce-ip and replica-announce-port on the server to an address that this host can reach, "
@@ -61,6 +57,10 @@ def judge_unreached(where: str, listed: ListedServer, why: Unreached, primary: S
         if why.cause == "name":
             fix = "make that name resolve on this host (DNS, /etc/hosts), or set replica-announce-ip to a name that resolves here"
         return fault("announced-address", where, what, fix)
+    if "down" not in listed.flags:
+        what = f"{why.what}; the Sentinels and the primary do not hear from it either"
+        fix = "start it; if it stays down, run the doctor again after down-after-milliseconds, when the Sentinels have noticed it"
+        return fault("server-unreachable", where, what, fix)
     fix = (
         "start it; if it runs, correct its replica-announce-ip and replica-announce-port; if it is removed for good, "
         "run SENTINEL RESET on each Sentinel, one after the other"

@@ -19,6 +19,8 @@ WARNING_SECONDS = 1.0
 FAULT_SECONDS = 2.0
 HERE = "this host"
 WHERE = "Clocks"
+REPLICA = "Replica "
+"""How the name of a server begins that Sentinels or Cluster nodes list as a replica."""
 
 
 async def offset(ask_time: Callable[[], Awaitable[Any]]) -> float | None:
@@ -62,6 +64,16 @@ def _wrong(clocks: Mapping[str, float]) -> Iterator[Finding]:
         judge = fault if abs(ahead) > FAULT_SECONDS else warning
         than = HERE if is_pair else "the others"
         side = "ahead of" if ahead > 0 else "behind"
-        what = f"{name} is {abs(ahead):.1f} s {side} {than}: after a failover, sessions can expire that much too early or too late"
+        what = f"{name} is {abs(ahead):.1f} s {side} {than}: {_effect(name, is_ahead=ahead > 0)}"
         where = "on both hosts" if is_pair else "on this host" if name == HERE else "on that host"
         yield judge("clock", WHERE, what, f"run an NTP client {where} (chrony, systemd-timesyncd)")
+
+
+def _effect(name: str, *, is_ahead: bool) -> str:
+    """What a wrong clock does there. Redis keeps the time at which a session expires, and compares it with its own clock."""
+    early = "that much too early" if is_ahead else "that much too late"
+    if name == HERE:
+        return "while Redis is unavailable, this host can judge the age of cookies wrongly"
+    if name.startswith(REPLICA):
+        return f"after a failover to it, sessions expire {early}"
+    return f"when its clock goes wrong or a failover leads to it, sessions that are stored already expire {early}, at once"

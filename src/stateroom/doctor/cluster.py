@@ -27,6 +27,12 @@ WHERE = "Cluster"
 ENOUGH = 3
 """A majority of the primaries must vote for a replica before it is promoted."""
 
+_NO_MEMBER = (
+    "remove the nodes that left the Cluster from REDIS_CLUSTER_NODES, and name nodes of the Cluster; give them no slots, because "
+    "they would become a second Cluster; only if there is no Cluster yet, make one with `redis-cli --cluster create`"
+)
+"""What to do if no node that replied knows any slot."""
+
 Views = Mapping[Address, View | Finding]
 """What each node says. A node that gave no reply has a finding with the reason."""
 
@@ -86,9 +92,12 @@ def judge_cluster(views: Views, start_nodes: Sequence[Address]) -> list[Finding]
     if not answered:
         return unreached
     ranges = believed(views)
-    findings = [*unreached, *_agreement(answered, ranges), *_shape(ranges)]  # the causes come first
+    findings = [*unreached, *_agreement(answered, ranges), *_shape(answered, ranges)]  # the causes come first
     if len(start_nodes) == 1:
-        what = "REDIS_CLUSTER_NODES names only one node; while that node is unavailable, the service cannot start"
+        what = (
+            "REDIS_CLUSTER_NODES names only one node; a worker that starts while that node is unavailable finds no other node, and "
+            "starts without Redis"
+        )
         findings.append(warning("one-start-node", WHERE, what, "name two or three nodes, on different machines"))
     count = len({each.primary for each in ranges})
     return findings or [ok(WHERE, f"{len(answered)} nodes agree: every slot has one of {count} primaries")]
@@ -108,19 +117,19 @@ def _answered(views: Views) -> list[View]:
     return [view for view in views.values() if isinstance(view, View)]
 
 
-def _shape(ranges: Sequence[Range]) -> Iterator[Finding]:
+def _shape(answered: Sequence[View], ranges: Sequence[Range]) -> Iterator[Finding]:
     missing = SLOT_COUNT - covered(ranges)
     if missing:
         have = "has" if missing == 1 else "have"
         what = f"{missing} of {SLOT_COUNT} slots {have} no node, so the sessions in these slots are unavailable"
-        yield fault(
-            "slots",
-            WHERE,
-            what,
-            "start the primary that had these slots, or give the slots to other nodes with CLUSTER ADDSLOTSRANGE",
-        )
+        fix = "start the primary that had these slots, or give the slots to other nodes with CLUSTER ADDSLOTSRANGE"
+        if any(view.unreachable for view in answered):
+            fix = "correct the fault no-address above; do not give these slots to other nodes, because they have owners"
+        elif not ranges:
+            fix = _NO_MEMBER
+        yield fault("slots", WHERE, what, fix)
     primaries = {each.primary for each in ranges}
-    if len(primaries) < ENOUGH:
+    if 0 < len(primaries) < ENOUGH:
         is_ = "is" if len(primaries) == 1 else "are"
         what = f"there {is_} {counted(len(primaries), 'primary', 'primaries')}; if one fails, no majority can promote its replica"
         yield fault("few-primaries", WHERE, what, "run at least three primaries")

@@ -76,7 +76,10 @@ class _Examination:
         """Ask everything. Raises `SettingsError`."""
         await asyncio.gather(self._look_at_stores(), self._look_at_database())
         has_journal = self._database.is_known and self._database.fleet_id is not None
-        self._round_trips = await look_at_round_trips(self._settings, self._stores.servers, has_journal=has_journal)
+        replied = [sentinel.address for sentinel in self._stores.sentinels]
+        self._round_trips = await look_at_round_trips(
+            self._settings, self._stores.servers, has_journal=has_journal, replied=replied
+        )
 
     async def _look_at_stores(self) -> None:
         self._stores = await look_at_stores(self._settings, self._admin)

@@ -63,7 +63,7 @@ def _votes(sentinels: Sequence[Sentinel], configured: int, aliases: Aliases) -> 
             WHERE,
             f"{primary} has the votes of {len(agreeing)} of {configured} Sentinels in epoch {epoch}; the service trusts a primary "
             f"only with at least {counted(needed, 'vote')}",
-            "start the other Sentinels; if a failover just ended, run the doctor again",
+            _agreeing(sentinels, configured),
         )
     for sentinel in sentinels:
         if sentinel.epoch == epoch and frozenset({sentinel.primary, primary}) in aliases:
@@ -83,6 +83,17 @@ def _votes(sentinels: Sequence[Sentinel], configured: int, aliases: Aliases) -> 
                 "check that it and the other Sentinels and servers reach each other, and that its user on the servers may PUBLISH "
                 "and SUBSCRIBE; if a failover just ended, run the doctor again",
             )
+
+
+def _agreeing(sentinels: Sequence[Sentinel], configured: int) -> str:
+    """How to get a majority of votes: start the Sentinels that do not reply, or let those that reply agree."""
+    again = "if a failover just ended, run the doctor again"
+    if len(sentinels) < configured:
+        return f"start the other Sentinels; {again}"
+    return (
+        f"{again}; if not, find out which server is the real primary, and correct `sentinel monitor` on the Sentinels that name "
+        "another one"
+    )
 
 
 def _membership(sentinels: Sequence[Sentinel], settings: Settings) -> Iterator[Finding]:

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 LONGEST_SECONDS = 1.5
 """The limit of one wait, whatever the settings say, because an administrator waits at a terminal."""
-LOOK_SECONDS = 4.0
+LOOK_SECONDS = 8.0
 """The limit of all commands to one server together."""
 
 Kind = Literal["REDIS", "REDIS_SENTINEL"]
 CHECKS: Mapping[Kind, Mapping[str, str]] = {
     "REDIS": {
         "tls": "server-tls", "other-name": "server-tls", "credentials": "server-credentials", "rights": "rights",
-        "loading": "loading", "else": "server-unreachable",
+        "loading": "loading", "database": "server-database", "else": "server-unreachable",
     },
     "REDIS_SENTINEL": {
         "tls": "sentinel-tls", "other-name": "sentinel-tls", "credentials": "sentinel-credentials", "rights": "sentinel-rights",

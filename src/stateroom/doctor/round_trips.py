@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..backend.slow_links import SIGN_IN_STEPS
 from ..database import Database
 from ..errors import DatabaseUnavailable
 from ..intervals import RESERVE, fitting_lease, longest_read, longest_round_trip, patience, settles
@@ -30,8 +31,6 @@ WHERE = "Round trips"
 SAMPLES = 4
 WRITE_STEPS = 2
 """A request that changes a session waits for two replies of the server: it loads the session and saves it."""
-SIGN_IN_STEPS = 6
-"""A sign-in may wait for six: it opens a pooled connection (the Sentinels, TCP, HELLO, ROLE), stores the session, and counts."""
 
 
 @dataclass(slots=True)
@@ -46,14 +45,17 @@ class RoundTrips:
     read: float | None = None
 
 
-async def look_at_round_trips(settings: Settings, servers: Sequence[Server], *, has_journal: bool) -> list[Finding]:
+async def look_at_round_trips(
+    settings: Settings, servers: Sequence[Server], *, has_journal: bool, replied: Sequence[Address] | None = None
+) -> list[Finding]:
     """Measure and judge. What cannot be reached is skipped, because other findings name it. Raises `SettingsError`.
 
-    `servers`: those that replied. `has_journal`: whether the user database is usable.
+    `servers`, `replied`: the servers and the Sentinels that replied before. None: ask every Sentinel. `has_journal`: whether the
+    user database is usable.
     """
     sentinels: Mapping[str, Address] = {}
     if settings.redis_mode == "sentinel":
-        sentinels = {f"Sentinel {address}": address for address in settings.redis_sentinels}
+        sentinels = {f"Sentinel {address}": address for address in (settings.redis_sentinels if replied is None else replied)}
     addresses = {server.where: server.address for server in servers if server.address is not None}
     ask_sentinel = [("SENTINEL", word, settings.redis_master_name) for word in ("GET-MASTER-ADDR-BY-NAME", "MASTER")]
     trips = RoundTrips()
@@ -124,7 +126,7 @@ def _sentinels(trips: RoundTrips, settings: Settings) -> Iterator[Finding]:
     lease, majority = settings.journal_lease, len(settings.redis_sentinels) // 2 + 1
     if len(trips.sentinels) < majority:
         return
-    decisive = sorted(trips.sentinels.values())[majority - 1]
+    decisive = _decisive(trips, settings)
     if not settles(decisive, lease):
         yield fault(
             "slow-sentinels",
@@ -132,7 +134,7 @@ def _sentinels(trips: RoundTrips, settings: Settings) -> Iterator[Finding]:
             f"round trips to the Sentinels take up to {decisive:.2f} s; JOURNAL_LEASE {lease:g} s allows "
             f"{longest_round_trip(lease):.2f} s, so workers never trust Redis fully (unsettled), and each sign-out takes "
             f"{lease:g} s longer",
-            _longer_lease(trips, settings),
+            _longer_lease(decisive, trips, settings),
         )
         return
     for where, took in trips.sentinels.items():
@@ -142,7 +144,7 @@ def _sentinels(trips: RoundTrips, settings: Settings) -> Iterator[Finding]:
                 where,
                 f"its round trips take up to {took:.2f} s; JOURNAL_LEASE {lease:g} s allows {longest_round_trip(lease):.2f} s, so "
                 "this Sentinel does not count, and if another one fails, workers no longer trust Redis fully (unsettled)",
-                _longer_lease(trips, settings),
+                _longer_lease(took, trips, settings),
             )
 
 
@@ -183,12 +185,19 @@ def _journal(trips: RoundTrips, settings: Settings) -> Iterator[Finding]:
         WHERE,
         f"a read of the journal takes up to {trips.read:.2f} s; JOURNAL_LEASE {lease:g} s allows {longest_read(lease):.2f} s, so "
         f"{effect}",
-        _longer_lease(trips, settings),
+        _longer_lease(_decisive(trips, settings), trips, settings),
     )
 
 
-def _longer_lease(trips: RoundTrips, settings: Settings) -> str:
-    fitting = fitting_lease(max(trips.sentinels.values(), default=0.0), trips.read or 0.0)
+def _decisive(trips: RoundTrips, settings: Settings) -> float:
+    """The round trip to the last Sentinel of the quickest majority. With too few Sentinels: the longest one."""
+    quickest = sorted(trips.sentinels.values())[: len(settings.redis_sentinels) // 2 + 1]
+    return max(quickest, default=0.0)
+
+
+def _longer_lease(round_trip: float, trips: RoundTrips, settings: Settings) -> str:
+    """How to set a lease for this round trip to Sentinels, and for the measured read of the journal."""
+    fitting = fitting_lease(round_trip, trips.read or 0.0)
     nearer = "run the service nearer to the Sentinels and to the user database"
     if fitting is None:
         return f"{nearer}; no value of JOURNAL_LEASE fits"

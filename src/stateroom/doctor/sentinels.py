@@ -56,6 +56,12 @@ class Sentinel:
         """How many Sentinels it knows, itself included."""
         return self.number("num-other-sentinels") + 1
 
+    def about(self, address: Address) -> list[Fields]:
+        """What it says about the server at this address. The list is empty if it does not know the server."""
+        return [
+            said for said in (self.state, *self.replicas) if (said.get("ip"), said.get("port")) == (address.host, str(address.port))
+        ]
+
     def number(self, name: str) -> int:
         """A whole number from `state`; 0 if it is missing."""
         return int(self.state.get(name, 0))

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
 from ..backend.client import as_mapping
 from ..backend.info import parse_info
 from . import clocks
-from .findings import Finding
+from .findings import Finding, fault
 from .reach import Connector, Unreached
 from .rights import Needs, judge_rights
 
@@ -101,34 +103,50 @@ async def look_at(
     """Ask one server. `admin` connects as a user who may run CONFIG GET. Raises `Unreached`."""
     async with connector.connect(address) as connection:
         server = Server(where, address, connector.describe(address))
-        await _ask(connector, connection, server, keys, is_cluster=is_cluster)
+        needs = Needs.of(connector.settings, is_cluster=is_cluster)
+        *trials, script = needs.trials
+        may = await _ask(connector, connection, server, keys, needs)
+        tried = await connector.ask(connection, *trials)
         server.config = await _config(connector, connection)
         server.ahead = await clocks.offset(lambda: _one(connector, connection, ("TIME",)))
+        try:
+            tried.append(await _one(connector, connection, script))
+        except (TimeoutError, RedisTimeoutError):
+            tried.append(None)
+            async with connector.connect(address):  # It still answers, so it does not hang.
+                server.rights.append(_holds_writes_back(where))
+        server.rights += judge_rights(where, connector.user, needs, may, tried)
     if server.config is None and admin is not None:
         try:
             async with admin.connect(address) as connection:
                 server.config = await _config(admin, connection)
-        except Unreached as fault:
-            raise Unreached(fault.cause, f"as {admin.user}: {fault.what}", "correct --admin and its password") from fault
+        except Unreached as why:
+            raise Unreached(why.cause, f"as {admin.user}: {why.what}", "correct --admin and its password") from why
     return server
 
 
-async def _ask(
-    connector: Connector, connection: AbstractConnection, server: Server, keys: Sequence[str], *, is_cluster: bool
-) -> None:
-    needs = Needs.of(connector.settings, is_cluster=is_cluster)
+def _holds_writes_back(where: str) -> Finding:
+    what = (
+        "it answers reads, but holds writes back (CLIENT PAUSE WRITE, or a failover), so sign-ins are degraded, and requests that "
+        "save data get 503"
+    )
+    fix = "wait for the end of the pause; if it lasts, run CLIENT UNPAUSE as an administrator of Redis"
+    return fault("writes-held", where, what, fix)
+
+
+async def _ask(connector: Connector, connection: AbstractConnection, server: Server, keys: Sequence[str], needs: Needs) -> Any:
+    """Returns the reply to the question about rights."""
     info, role, rights, *found = await connector.ask(
         connection, ("INFO",), ("ROLE",), needs.question, *(("GET", key) for key in keys)
     )
-    tried = await connector.ask(connection, *needs.trials)
     if isinstance(info, (bytes, str)):
         server.info = parse_info(info)
     if isinstance(role, list):
         server.is_primary = role[0] == b"master"
     elif server.info:
         server.is_primary = server.info.get("role") == "master"
-    server.rights = judge_rights(server.where, connector.user, needs, rights, tried)
     server.found = dict(zip(keys, found, strict=True))
+    return rights
 
 
 async def _config(connector: Connector, connection: AbstractConnection) -> Mapping[str, str] | None:

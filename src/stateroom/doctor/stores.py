@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from ..sessions.store.key_names import KeyNames
 from . import announced, cluster
 from .aliases import find_aliases
 from .findings import Finding, fault, ok, warning
+from .proof import find_proofs
 from .quorum import believed_primary, judge_quorum
 from .reach import Connector, Unreached
 from .replication import judge_min_replicas, judge_primary, judge_replica, judge_together
@@ -130,16 +131,35 @@ async def _sentinel(connector: Connector, admin: Connector | None, settings: Set
         _several(connector, admin, asked), announced.judge_sentinel_addresses(to_sentinels, sentinels, settings.redis_sentinels)
     )
     stores.findings += hidden
-    first = looked[0] if looked and isinstance(looked[0], Server) else None
+    looked, proofs = await _second_look(connector, admin, settings, sentinels, dict(zip(asked, looked, strict=True)))
     for each, answer in zip(asked, looked, strict=True):
         if isinstance(answer, Server):
             stores.findings += [*_in_its_role(answer, each, settings), *judge_min_replicas(answer)]
         elif answer.found_nothing:
             server = announced.ListedServer(each.address, listed[each.address], is_primary=bool(each.fleet_key))
-            stores.findings.append(announced.judge_unreached(each.where, server, answer, first))
+            stores.findings.append(announced.judge_unreached(each.where, server, answer, proofs.get(each.address)))
         else:
             stores.findings.append(connector.unreached(each.where, answer))
     return _together(stores, asked, looked)
+
+
+async def _second_look(
+    connector: Connector,
+    admin: Connector | None,
+    settings: Settings,
+    sentinels: Sequence[Sentinel],
+    answers: Mapping[Expected, Server | Unreached],
+) -> tuple[list[Server | Unreached], dict[Address, str]]:
+    """Ask others about the servers that were not reached, and ask those that run once more: they may have been restarted.
+
+    `answers`: what each server said. Returns what each said last, in the same order, and the proofs that servers run.
+    """
+    unreached = [each for each, answer in answers.items() if isinstance(answer, Unreached) and answer.found_nothing]
+    primaries = (answer for each, answer in answers.items() if each.fleet_key and isinstance(answer, Server))
+    proofs = await find_proofs(connector, settings, sentinels, next(primaries, None), [each.address for each in unreached])
+    running = [each for each in unreached if each.address in proofs]
+    last = dict(zip(running, await _several(connector, admin, running), strict=True))
+    return [last.get(each, answer) for each, answer in answers.items()], proofs
 
 
 async def _cluster(connector: Connector, admin: Connector | None, settings: Settings) -> Stores:
@@ -197,7 +217,9 @@ def _in_its_role(server: Server, asked: Expected, settings: Settings, *, is_clus
 
 def _alone(server: Server, *, is_cluster: bool = False) -> list[Finding]:
     if not server.info:
-        what = f"reached ({server.reached}), but the service's user may not run INFO, so most checks are impossible"
+        what = (
+            f"reached ({server.reached}), but the service's user may not run INFO, so the doctor cannot check most of its settings"
+        )
         return [
             warning("no-info", server.where, what, "give that user +info (deploy/users.acl has the whole line)"),
             *server.rights,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import SettingsError
 from .fields import SettingsFields
-from .places import ENCODE_IT, RAW, has_raw_character, split_url
+from .places import ENCODE_IT, RAW, has_bare_ipv6, has_raw_character, split_url
 
 _EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
 _TLS_PARTS = ("ca", "cert", "key", "server_name")
@@ -47,11 +47,22 @@ def _check_redis(settings: SettingsFields) -> None:
 def _check_redis_url(settings: SettingsFields) -> None:
     if settings.redis_url is None:
         return
-    url = settings.redis_url.get_secret_value()
+    _check_form(settings.redis_url.get_secret_value())
+    if settings.redis_mode != "single":
+        raise SettingsError(f"REDIS_URL: names a single server, but REDIS_MODE is {settings.redis_mode}; unset one of them")
+    for name in ("redis_host", "redis_port"):
+        if name in settings.model_fields_set:
+            raise SettingsError(f"REDIS_URL: {name.upper()} is set too; unset one of them")
+
+
+def _check_form(url: str) -> None:
+    """Check a REDIS_URL alone."""
     parts = split_url(url)
     is_odd = parts is None or parts.query or parts.fragment or (parts.scheme != "unix" and not _is_number(parts.path.strip("/")))
     if is_odd and has_raw_character(url):
         raise SettingsError(f"REDIS_URL: {RAW} {ENCODE_IT}, or leave the password out and set REDIS_PASSWORD")
+    if has_bare_ipv6(url):
+        raise SettingsError("REDIS_URL: an IPv6 address needs brackets; write for example redis://[::1]:6379/0")
     if parts is None:
         raise SettingsError("REDIS_URL: is not a URL, or its port is invalid; write for example redis://host:6379/0")
     if parts.scheme not in {"redis", "rediss", "unix"}:
@@ -63,11 +74,6 @@ def _check_redis_url(settings: SettingsFields) -> None:
             raise SettingsError("REDIS_URL: names no socket; write for example unix:///run/redis/redis.sock")
     elif not _is_number(parts.path.strip("/")):
         raise SettingsError("REDIS_URL: only the number of the database may follow the host; for example redis://host:6379/0")
-    if settings.redis_mode != "single":
-        raise SettingsError(f"REDIS_URL: names a single server, but REDIS_MODE is {settings.redis_mode}; unset one of them")
-    for name in ("redis_host", "redis_port"):
-        if name in settings.model_fields_set:
-            raise SettingsError(f"REDIS_URL: {name.upper()} is set too; unset one of them")
 
 
 def _is_number(path: str) -> bool:

@@ -19,7 +19,7 @@ from ..origins import DEFAULT_PORTS, origin_of
 from .lists import split_list
 
 MAX_PORT = 65535
-ENCODE_IT = "percent-encode each special character (for example # as %23, / as %2F, % as %25)"
+ENCODE_IT = "percent-encode each special character (for example # as %23, / as %2F, ? as %3F, % as %25)"
 RAW = "its user or password seems to have a special character;"
 """What is wrong if `has_raw_character`, and the fix."""
 
@@ -73,6 +73,14 @@ def has_raw_character(url: str) -> bool:
     authority = rest if end is None else rest[: end.start()]
     credentials = authority.rpartition("@")[0]
     return "@" in rest[len(authority) :] or "[" in credentials or "]" in credentials
+
+
+def has_bare_ipv6(url: str) -> bool:
+    """Whether the host of a URL is an IPv6 address without brackets (RFC 3986, 3.2.2)."""
+    _, _, rest = url.partition("://")
+    end = _END_OF_HOST.search(rest)
+    host = (rest if end is None else rest[: end.start()]).rpartition("@")[2]
+    return host.count(":") > 1 and not host.startswith("[")
 
 
 def is_host_name(text: str) -> bool:

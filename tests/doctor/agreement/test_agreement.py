@@ -75,7 +75,7 @@ CASES = [
     Case("a password with odd characters",   "odd",           APP,                                     WORKS),
     Case("the same, in the URL",             "odd",           APP_URL,                                 WORKS),
     Case("database 3",                       "open",          {"redis_db": 3},                         WORKS),
-    Case("database 99, which is not there",  "open",          {"redis_db": 99},                        STOPS, "server-unreachable"),
+    Case("database 99, which is not there",  "open",          {"redis_db": 99},                        STOPS, "server-database"),
     Case("protected mode",                   "protected",     {},                                      FAILS, "server-unreachable"),
     Case("IPv6",                             "ipv6",          {},                                      WORKS),
     Case("Redis 6.2",                        "old",           {},                                      STOPS, "version"),

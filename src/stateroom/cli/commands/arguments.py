@@ -1,7 +1,8 @@
-"""Arguments and options of more than one subcommand, and the check that they name one user or all of them."""
+"""Arguments and options of more than one subcommand, the check that they name one user or all of them, and the confirmation."""
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -37,6 +38,19 @@ def one_or_all(email: str | None, user: str | None, *, all_users: bool) -> str |
     if address is not None and all_users:
         raise SettingsError(f"both {address} and --all are given; give only one of them")
     return address
+
+
+def confirm(question: str) -> None:
+    """Ask for a confirmation. Raises `typer.Abort` if it is refused, and `SettingsError` if nobody can answer."""
+    try:
+        is_confirmed = typer.confirm(question)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        print()  # ends the line of the question
+        raise SettingsError("nobody can confirm this, because there is no terminal; run the command with --yes") from None
+    if not is_confirmed:
+        raise typer.Abort
 
 
 def _at_most_one(email: str | None, user: str | None) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Yes
+from .arguments import Yes, confirm
 
 database = typer.Typer(no_args_is_help=True, help="Upgrade the user database, or change how it and Redis belong together.")
 
@@ -51,8 +51,5 @@ def adopt(
 
     stores = store_and_database()
     if not yes:
-        typer.confirm(
-            f"{stores}\nThis cannot be undone. Make this Redis belong to this user database, and end every session in Redis?",
-            abort=True,
-        )
+        confirm(f"{stores}\nThis cannot be undone. Make this Redis belong to this user database, and end every session in Redis?")
     adopt(has_new_identity=new_identity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from .arguments import Yes
+from .arguments import Yes, confirm
 
 sentinels = typer.Typer(no_args_is_help=True, help="Accept Sentinels that were rebuilt.")
 
@@ -21,6 +21,6 @@ def accept_sentinels(yes: Yes = False) -> None:
     for line in shown.lines:
         print(line)
     if not yes:
-        typer.confirm(f"Let every worker trust {shown.named.primary} in epoch {shown.named.epoch}?", abort=True)
+        confirm(f"Let every worker trust {shown.named.primary} in epoch {shown.named.epoch}?")
     accept(shown)
-    print(f"accepted: {shown.named.primary} in epoch {shown.named.epoch}; every worker trusts it within two seconds")
+    print(f"accepted: {shown.named.primary} in epoch {shown.named.epoch}; every worker trusts it within {shown.seconds} s")

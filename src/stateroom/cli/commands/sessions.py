@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import AsJson, Email, UserOption, one_or_all
+from .arguments import AsJson, Email, UserOption, confirm, one_or_all
 
 sessions = typer.Typer(no_args_is_help=True, help="List or end the sessions of users.")
 
@@ -45,5 +45,5 @@ def revoke(
         return
     if not yes:
         stores = existing_stores()
-        typer.confirm(f"{stores}\nThis cannot be undone. Sign out all users on every device?", abort=True)
+        confirm(f"{stores}\nThis cannot be undone. Sign out all users on every device?")
     run(revoke_everybody, as_json=as_json)

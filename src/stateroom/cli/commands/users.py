@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from .arguments import AsJson, RequiredEmail, UserOption, Yes, one_user
+from .arguments import AsJson, RequiredEmail, UserOption, Yes, confirm, one_user
 
 users = typer.Typer(no_args_is_help=True, help="List, disable, enable, export or erase users.")
 
@@ -56,5 +56,5 @@ def erase(email: RequiredEmail = None, user: UserOption = None, yes: Yes = False
 
     address = one_user(email, user)
     if not yes:
-        typer.confirm(f"This cannot be undone. Delete the account {address} and end all its sessions?", abort=True)
+        confirm(f"This cannot be undone. Delete the account {address} and end all its sessions?")
     run(lambda service: erase_user(service, address), as_json=as_json)

@@ -66,7 +66,7 @@ class Membership:
             raise SettingsError(
                 "DATABASE_URL: the user database has lost its identity (the table fleet is empty); restore the row from a backup"
             )
-        self._check_agreed(row)
+        check_agreed(row, lease_ms=self._lease.milliseconds, name=self._deployment.name)
         self._deployment.id, self._deployment.epoch = row.id, row.epoch
         return row.sentinels
 
@@ -174,19 +174,23 @@ class Membership:
         name = "" if self._journal.has_journal else self._deployment.name
         return f"{self._deployment.id} {name}".rstrip()
 
-    def _check_agreed(self, row: DeploymentRow) -> None:
-        lease = self._lease
-        if row.lease_ms is not None and row.lease_ms != lease.milliseconds:
-            agreed = row.lease_ms / 1000
-            raise SettingsError(
-                f"JOURNAL_LEASE: {lease.seconds:g} s here but {agreed:g} s in the user database; workers and commands must have "
-                f"the same value. Set it to {agreed:g} here. To change it everywhere, stop every worker and run "
-                f"`stateroom db lease {lease.seconds:g}`"
-            )
-        if row.name != self._deployment.name:
-            set_it = f"set DEPLOYMENT={row.name}" if row.name else "unset DEPLOYMENT"
-            raise SettingsError(
-                f"DEPLOYMENT: {self._deployment.name or 'empty'} here but {row.name or 'empty'} in the user database; {set_it}. "
-                "If this user database is a copy of another one, or if you want a new name, stop every worker and run "
-                "`stateroom db adopt --new-identity`, which signs out all users"
-            )
+
+def check_agreed(row: DeploymentRow, *, lease_ms: int, name: str) -> None:
+    """Check that this process has the deployment's lease and name. Raises `SettingsError`.
+
+    Before the first worker has started, the row has neither, and any value is right.
+    """
+    if row.lease_ms is not None and row.lease_ms != lease_ms:
+        agreed, here = row.lease_ms / 1000, lease_ms / 1000
+        raise SettingsError(
+            f"JOURNAL_LEASE: {here:g} s here but {agreed:g} s in the user database; workers and commands must have "
+            f"the same value. Set it to {agreed:g} here. To change it everywhere, stop every worker and run "
+            f"`stateroom db lease {here:g}`"
+        )
+    if row.name is not None and row.name != name:
+        set_it = f"set DEPLOYMENT={row.name}" if row.name else "unset DEPLOYMENT"
+        raise SettingsError(
+            f"DEPLOYMENT: {name or 'empty'} here but {row.name or 'empty'} in the user database; {set_it}. "
+            "If this user database is a copy of another one, or if you want a new name, stop every worker and run "
+            "`stateroom db adopt --new-identity`, which signs out all users"
+        )

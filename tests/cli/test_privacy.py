@@ -62,7 +62,8 @@ def test_nothing_that_names_the_user_is_left(serving: Serving, command: Command,
 def test_erasing_asks_first(serving: Serving, command: Command) -> None:
     serving.call("POST", "/api/auth/register", ADA)
     done = command("users", "erase", ADA["email"])  # There is no terminal to answer.
-    assert done.returncode == 1
+    assert done.returncode == 2
+    assert done.stderr.endswith("run the command with --yes\n")
     assert "cannot be undone" in done.stdout + done.stderr
     assert exported(command)["user"]["email"] == ADA["email"]
 

@@ -64,10 +64,10 @@ async def move_slot(primaries: Sequence[Node], slot: int, old: Node, new: Node) 
 
 async def move_all(nodes: Sequence[Node], low: int, high: int, old: Node, new: Node) -> None:
     """Move these slots with their keys, in few steps: they are all slots of `old`. Returns when every node knows it."""
-    await new.call("CLUSTER", "DELSLOTSRANGE", low, high)
+    for slot in {key_slot(key) for key in await old.call("KEYS", "*")}:
+        await move_slot([node for node in nodes if (await node.call("ROLE"))[0] == b"master"], slot, old, new)
+    await new.call("CLUSTER", "DELSLOTSRANGE", low, high)  # the others have no keys
     await new.call("CLUSTER", "ADDSLOTSRANGE", low, high)
-    for key in await old.call("KEYS", "*"):
-        await _migrate(old, new, [key])
     await new.call("CLUSTER", "BUMPEPOCH")
 
     async def all_know() -> bool:

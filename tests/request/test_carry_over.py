@@ -159,7 +159,9 @@ async def test_a_request_that_had_read_the_old_session_before_a_sign_out_does_no
 
 async def test_whose_sessions_were_all_ended_since_signs_in_again(servers: Servers, node: Node, tmp_path: Path) -> None:
     cookie = await before_the_move(node, user_id=42)
-    settings = servers.settings("valkey", database_url=f"sqlite:///{tmp_path}/users.db", state_dir=tmp_path)
+    prefix = f"test-{secrets.token_hex(4)}"
+    url = f"sqlite:///{tmp_path}/users.db"
+    settings = servers.settings("valkey", redis_key_prefix=prefix, database_url=url, state_dir=tmp_path)
     async with moved(settings, node) as client:
         await manager_of(client).revoke_all(42, reason="password")
         _, answer, given = await ask(client, old(cookie))

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from redis.crc import key_slot
-from redis.exceptions import MovedError
+from redis.exceptions import MovedError, ResponseError
 
 from stateroom.drills.node import Node, until
 
@@ -66,8 +66,18 @@ async def move_all(nodes: Sequence[Node], low: int, high: int, old: Node, new: N
     """Move these slots with their keys, in few steps: they are all slots of `old`. Returns when every node knows it."""
     for slot in {key_slot(key) for key in await old.call("KEYS", "*")}:
         await move_slot([node for node in nodes if (await node.call("ROLE"))[0] == b"master"], slot, old, new)
-    await new.call("CLUSTER", "DELSLOTSRANGE", low, high)  # the others have no keys
-    await new.call("CLUSTER", "ADDSLOTSRANGE", low, high)
+
+    async def is_claimed() -> bool:
+        """The other slots have no keys. A message of the old owner between the two commands gives them back to it."""
+        with contextlib.suppress(ResponseError):
+            await new.call("CLUSTER", "DELSLOTSRANGE", low, high)
+        try:
+            await new.call("CLUSTER", "ADDSLOTSRANGE", low, high)
+        except ResponseError:
+            return False
+        return True
+
+    await until(is_claimed, "the new owner claims the slots")
     await new.call("CLUSTER", "BUMPEPOCH")
 
     async def all_know() -> bool:

@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test drills lint format bench compose-secrets drill-compose lock clean
+.PHONY: run test drills lint lint-mypy lint-basedpyright lint-rest format bench compose-secrets drill-compose lock clean
 
 run: $(VENV)/.installed
 	@$(BIN)/stateroom serve
@@ -36,11 +36,18 @@ test: $(VENV)/.installed-dev
 drills: $(VENV)/.installed-dev
 	DRILLS=all $(BIN)/python -m pytest tests/drills
 
-lint: $(VENV)/.installed-dev
+# `make -j2 lint` runs the two slow ones, mypy and basedpyright, at the same time.
+lint: lint-mypy lint-basedpyright lint-rest
+
+lint-mypy: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+lint-basedpyright: $(VENV)/.installed-dev
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+lint-rest: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-dev

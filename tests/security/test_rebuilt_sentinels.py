@@ -130,7 +130,7 @@ async def test_the_service_goes_on_and_settles_when_they_are_accepted(tmp_path: 
 async def test_with_a_long_lease_the_command_says_how_long_the_workers_take(tmp_path: Path) -> None:
     async with topology.sentinels(tmp_path / "servers") as setup:
         host = host_of(setup, tmp_path)
-        host.settings["JOURNAL_LEASE"] = 4
+        host.settings["JOURNAL_LEASE"] = 2
         rebuilt: list[Node] = []
         database = Database(settings(database_url=str(host.settings["DATABASE_URL"])))
         await database.prepare()
@@ -153,8 +153,8 @@ async def test_with_a_long_lease_the_command_says_how_long_the_workers_take(tmp_
                 for each in rebuilt:
                     await each.kill()
         said = int(accepted.stdout.rpartition("within ")[2].removesuffix(" s\n"))
-        assert 2 < took < said + 5  # the machine may be busy
-        assert said == 9
+        assert 1 < took < said + 5  # the machine may be busy
+        assert said == 5
 
 
 @pytest.mark.timeout(600)

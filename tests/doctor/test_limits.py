@@ -104,7 +104,7 @@ def test_a_name_server_that_never_answers_does_not_keep_the_command_from_ending(
 
 
 def test_a_look_at_a_file_that_hangs_does_not_keep_the_command_from_ending(tmp_path: Path) -> None:
-    """As on a network drive that does not answer. It blocks the loop, so that no time-out of the loop ends it."""
+    """A file on a network drive that does not answer blocks the event loop, so no time-out of the loop ends the wait."""
     program = """
 import importlib, threading
 from stateroom.cli import app

@@ -26,7 +26,8 @@ REF = SessionRef("ada", "one")
 
 
 class LateRelay(BaseRelay):
-    """As a proxy that drains: when `holds_back` comes it closes the client's side of the connection, and sends the bytes later.
+    """When the bytes `holds_back` come, close the client's connection, and send the bytes to the server later. Proxies that drain
+    do this.
 
     `passes_on`: set to send it. `is_passed_on`: set when the server has replied to it.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +81,23 @@ async def test_a_standstill_is_known_to_whom_it_wakes() -> None:
     assert standstills.longest == pytest.approx(0.2, abs=0.05)
     assert standstills.within(begun, now) == pytest.approx(0.2, abs=0.03)
     assert standstills.within(now + 1, now + 2) == 0
+
+
+@pytest.mark.parametrize(("waited", "blocked"), [(0.0, 0.2), (0.1, 0.1), (0.19, 0.0)])
+async def test_what_a_call_blocked_is_told_from_waiting_for_a_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited: float, blocked: float
+) -> None:
+    told = tmp_path / "schedstat"
+    told.write_text("5 0 1\n", encoding="ascii")
+    monkeypatch.setattr("stateroom.drills.standstill.SCHEDULER", told)
+    standstills = Standstills()
+    async with standstills.watching():
+        await asyncio.sleep(0)
+        time.sleep(0.2)  # noqa: ASYNC251 (the test wants a standstill)
+        told.write_text(f"5 {round(waited * 1e9)} 2\n", encoding="ascii")
+        while not standstills.spans:
+            await asyncio.sleep(0)
+    assert standstills.longest_blocked == pytest.approx(blocked, abs=0.04)
 
 
 def signed_in(cookie: str = "a", **changes: Any) -> SignedIn:

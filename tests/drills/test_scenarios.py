@@ -114,13 +114,13 @@ async def test_all_of_redis_away_for_a_while(tmp_path: Path) -> None:
 @pytest.mark.long_drill
 async def test_a_hung_primary_keeps_nobody_waiting_and_leaves_no_ghosts(tmp_path: Path) -> None:
     scenario = SCENARIOS["hang-primary"]
-    standstills: list[float] = []
+    blocked: list[float] = []
 
     async def measured(stage: Stage) -> None:
         for worker in stage.stack.workers:
-            await worker.longest_standstill()
+            await worker.longest_blocked()
         await scenario.plays(stage)
-        standstills.extend([await worker.longest_standstill() for worker in stage.stack.workers])
+        blocked.extend([await worker.longest_blocked() for worker in stage.stack.workers])
 
     async def counts_agree(stage: Stage, _: Verdict) -> None:
         """Expect one session per client, and one more for each signer, because the judge signed in to read the list."""
@@ -135,9 +135,9 @@ async def test_a_hung_primary_keeps_nobody_waiting_and_leaves_no_ghosts(tmp_path
 
     outcome = await play_it(replace(scenario, plays=measured, looks=counts_agree), tmp_path)
     slowest = outcome.verdict.slowest
-    print(f"standstills {standstills}")
+    print(f"blocked {blocked}")
     assert max(slowest["read"], slowest["write"]) <= LONGEST_WAIT_SECONDS
-    assert not any(standstills)
+    assert not any(blocked)
 
 
 @pytest.mark.timeout(180)

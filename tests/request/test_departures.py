@@ -198,14 +198,14 @@ async def test_a_step_whose_caller_gives_up_is_taken_to_its_end(open_site: OpenS
     site = await open_site(slow)
     browser = site.browser()
     await browser.post("/in/ada")
-    sign_ins: Any = site.app[SESSIONS]._parts.sign_ins
-    claim = sign_ins._claim
+    rotations: Any = site.app[SESSIONS]._parts.rotations
+    claim = rotations._claim
 
     async def slow_claim(*arguments: Any, **options: Any) -> Any:
         await asyncio.sleep(0.2)
         return await claim(*arguments, **options)
 
-    monkeypatch.setattr(sign_ins, "_claim", slow_claim)
+    monkeypatch.setattr(rotations, "_claim", slow_claim)
     assert (await browser.post("/slow")).status == 503
     assert (await browser.who())["user"] == "ada"
     assert await site.sessions_of("ada") == 1

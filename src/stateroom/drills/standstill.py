@@ -11,20 +11,27 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 TICK_SECONDS = 0.01
 LEAST_SECONDS = 0.05
 """A shorter delay is normal for a busy event loop."""
+SCHEDULER = Path("/proc/thread-self/schedstat")
+"""What Linux knows of a thread: ns on a processor, ns of waiting for one, and how often it got one
+(https://docs.kernel.org/scheduler/sched-stats.html)."""
 
 
 class Standstills:
     """The standstills of this process, while inside `watching()`.
 
     `spans`: (begin, end), in order of time, each at least `LEAST_SECONDS` long.
+    `longest_blocked`: seconds for which a call blocked the event loop, without the time that the thread waited for a
+    processor; 0 if no call took `LEAST_SECONDS`.
     """
 
     def __init__(self) -> None:
         self.spans: list[tuple[float, float]] = []
+        self.longest_blocked = 0.0
         # When the watching task should run next; infinite while nothing watches.
         self._due = float("inf")
 
@@ -55,8 +62,20 @@ class Standstills:
 
     async def _watch(self) -> None:
         while True:
+            waited = _waited_for_a_processor()
             self._due = time.monotonic() + TICK_SECONDS
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
             if now - self._due >= LEAST_SECONDS:
                 self.spans.append((self._due, now))
+                blocked = now - self._due - (_waited_for_a_processor() - waited)
+                if blocked >= LEAST_SECONDS:
+                    self.longest_blocked = max(self.longest_blocked, blocked)
+
+
+def _waited_for_a_processor() -> float:
+    """Seconds for which this thread could have run and waited for a processor; 0 where the system does not tell."""
+    try:
+        return int(SCHEDULER.read_text(encoding="ascii").split()[1]) / 1e9
+    except OSError:
+        return 0.0

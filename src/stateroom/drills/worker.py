@@ -74,6 +74,13 @@ async def standstill(request: web.Request) -> web.Response:
     return web.Response(text=str(longest))
 
 
+@routes.get("/drill/blocked")
+async def blocked(request: web.Request) -> web.Response:
+    standstills = request.app[STANDSTILLS]
+    longest, standstills.longest_blocked = standstills.longest_blocked, 0.0
+    return web.Response(text=str(longest))
+
+
 async def _watch_the_loop(app: web.Application) -> AsyncIterator[None]:
     async with app[STANDSTILLS].watching():
         yield

@@ -81,6 +81,13 @@ class Worker:
         """The longest standstill of its event loop since the last call, in seconds; 0 if none was as long as 0.05 s."""
         return float(await self._get("/drill/standstill") or "nan")
 
+    async def longest_blocked(self) -> float:
+        """The longest time for which a call blocked its event loop since this was asked last, in seconds; 0 if below 0.05 s.
+
+        The time that it waited for a processor does not count.
+        """
+        return float(await self._get("/drill/blocked") or "nan")
+
     async def metric(self, sample: str) -> float | None:
         """A figure from its `/metrics`. `sample`: its name and labels, as written there."""
         for line in (await self._get("/metrics") or "").splitlines():

@@ -225,7 +225,7 @@ class SessionManager:
         async with self._parts.saver.turn(record):
             check_can_rotate(session)
             if record.ref.user:
-                await self._parts.sign_ins.rotate(record, signs_in=signs_in)
+                await self._parts.rotations.rotate(record, signs_in=signs_in)
             else:
                 await self._parts.sign_ins.rotate_visitors(record)
 
@@ -300,7 +300,7 @@ class SessionManager:
             record = record_of(keep)
             async with parts.saver.turn(record):
                 check_can_rotate(keep)
-                committed_at = await parts.sign_ins.rotate(record, revokes=reason, in_transaction=in_transaction)
+                committed_at = await parts.rotations.rotate(record, revokes=reason, in_transaction=in_transaction)
             generation, spare = record.generation, record.ref.handle
         return await parts.ends.delete_older(
             user, generation if parts.trust.has_journal else None, reason, spare=spare, committed_at=committed_at

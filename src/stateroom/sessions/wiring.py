@@ -20,6 +20,7 @@ from .protocol.load import Loader
 from .protocol.membership import Membership
 from .protocol.replay import Replay
 from .protocol.restore import Restore
+from .protocol.rotations import Rotations
 from .protocol.save import Saver
 from .protocol.sentinel_row import SentinelKeeper
 from .protocol.sightings import Sightings
@@ -70,6 +71,7 @@ class Parts:
     restore: Restore
     loader: Loader
     sign_ins: SignIns
+    rotations: Rotations
     saver: Saver
     sweeper: Sweeper
     unknown_users: UnknownUsers
@@ -183,6 +185,15 @@ def wire(
         deployment=deployment,
         trust=trust,
         ends=ends,
+        clock=clock,
+    )
+    rotations = Rotations(
+        settings=settings,
+        metrics=metrics,
+        store=store,
+        journal=journal,
+        trust=trust,
+        ends=ends,
         loader=loader,
         clock=clock,
         lease=lease,
@@ -226,6 +237,7 @@ def wire(
         restore=restore,
         loader=loader,
         sign_ins=sign_ins,
+        rotations=rotations,
         saver=saver,
         sweeper=Sweeper(store=store, ends=ends),
         unknown_users=unknown_users,

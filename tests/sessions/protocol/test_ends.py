@@ -12,7 +12,7 @@ from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.model.deployment import Current
 from stateroom.sessions.model.identity import SessionRef
 from stateroom.sessions.model.session import record_of
-from stateroom.sessions.protocol.sign_ins import SignIns
+from stateroom.sessions.protocol.rotations import Rotations
 from stateroom.settings import DEFAULT_LEASE_SECONDS as LEASE_SECONDS
 
 from ..virtual import Clock
@@ -193,7 +193,7 @@ async def test_a_logout_without_the_journal_at_any_step_of_a_rotation_leaves_not
 ) -> None:
     """At the latest when the journal has it: the rotation may not have been able to ask for the tombstone."""
     if not knows_tombstone:
-        monkeypatch.setattr(SignIns, "_check_no_tombstone", nothing)
+        monkeypatch.setattr(Rotations, "_check_no_tombstone", nothing)
     await rotations.logout_at(fleet, monkeypatch, step, is_before=is_before, has_journal=False)
 
 

@@ -26,7 +26,7 @@ FOREIGN_PRIMARY_FIX = (
     "`sentinel monitor` on each Sentinel; only if the user database was replaced, stop every worker and run `stateroom db adopt`, "
     "which takes this server over and ends every session in it"
 )
-"""The same for a primary that rebuilt Sentinels name, or that they failed over to."""
+"""What to do if a primary that rebuilt Sentinels name, or that they failed over to, holds another deployment's id."""
 EMPTY_PRIMARY_FIX = (
     "check REDIS_SENTINELS, REDIS_MASTER_NAME and where each name leads: the server may be a wrong one; if it is, correct "
     "`sentinel monitor` on each Sentinel; only if it is the right server and its data is lost, stop every worker, run "

@@ -203,6 +203,13 @@ class Ends:
         await self.outlast_copies()
         return count
 
+    async def withdraw(self, ref: SessionRef) -> None:
+        """Delete a session whose token no client will get."""
+        try:
+            await self._store.delete_without_waiting(ref)
+        except StoreUnavailable:
+            log.warning("session_left_behind", session=ref.handle)
+
     async def flush(self) -> None:
         """Commit the ends that were acknowledged while the journal was unavailable. Raises `DatabaseUnavailable`."""
         waiting = dict(self._tail.unwritten)

@@ -17,7 +17,7 @@ SERIAL := $(addprefix tests/,drills sessions/promise sessions/journal/test_journ
 SERIAL_TEST := tests/accounts/test_accounts.py::test_unknown_user_and_wrong_password_take_the_same_time
 
 # Without the option, xdist starts files with few tests last. The slowest files have few tests, so one worker would wait for them.
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder --deselect=$(SERIAL_TEST)
+PARALLEL := --dist loadfile --no-loadscope-reorder --deselect=$(SERIAL_TEST)
 
 # These tests run mostly in one process and measure no times: counting lines doubles a test's CPU time.
 COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/sealing tests/settings tests/telemetry tests/web
@@ -25,8 +25,8 @@ COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/seal
 # `make test COVERAGE=1` also counts the lines that the tests in COVERED run, and prints a table.
 test: $(VENV)/.installed-dev
 	@status=0; \
-	$(if $(COVERAGE),$(BIN)/python -m pytest $(PARALLEL) $(COVERED) --cov --cov-report= || status=$$?;) \
-	$(BIN)/python -m pytest $(PARALLEL) $(addprefix --ignore=,$(SERIAL) $(if $(COVERAGE),$(COVERED))) || status=$$?; \
+	$(if $(COVERAGE),$(BIN)/python -m pytest -n 2 $(PARALLEL) $(COVERED) --cov --cov-report= || status=$$?;) \
+	$(BIN)/python -m pytest -n 3 $(PARALLEL) $(addprefix --ignore=,$(SERIAL) $(if $(COVERAGE),$(COVERED))) || status=$$?; \
 	$(BIN)/python -m pytest $(SERIAL) $(SERIAL_TEST) || status=$$?; \
 	$(if $(COVERAGE),$(BIN)/python -m tests.covered || status=$$?;) \
 	exit $$status

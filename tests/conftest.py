@@ -55,7 +55,7 @@ def do_without(name: str, reason: str | None = None) -> NoReturn:
 def pytest_configure() -> None:
     """Processes keep their data in memory, if there is room: a write that waits for a slow disk would look like an outage.
 
-    Each of two pytest-xdist workers has its own ports for servers.
+    Each pytest-xdist worker has its own ports for servers.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker:

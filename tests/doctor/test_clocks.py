@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stateroom.doctor.clocks import judge_clocks
+from stateroom.doctor.clocks import ServerClock, judge_clocks
 from stateroom.doctor.findings import Level
 from stateroom.drills import topology
 from stateroom.drills.node import server_binary
@@ -51,22 +51,23 @@ async def test_a_clock_that_is_5_s_off_is_found(tmp_path: Path, seconds: int) ->
     ],
 )
 def test_the_clock_that_is_off_is_named(offsets: dict[str, float], expected: list[tuple[Level, str]]) -> None:
-    findings = [finding for finding in judge_clocks(offsets) if finding.level is not Level.OK]
+    clocks = {name: ServerClock(ahead) for name, ahead in offsets.items()}
+    findings = [finding for finding in judge_clocks(clocks) if finding.level is not Level.OK]
     assert [(finding.level, finding.what.split(":")[0]) for finding in findings] == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "effect"),
-    [("Server a:1", "expire that much too early, at once"), ("Replica a:1", "after a failover to it, sessions expire that much")],
+    ("is_replica", "effect"),
+    [(False, "expire that much too early, at once"), (True, "after a failover to it, sessions expire that much")],
 )
-def test_the_effect_is_told_for_the_part_that_the_server_has(name: str, effect: str) -> None:
-    [finding] = judge_clocks({name: 5.0})
+def test_the_effect_is_told_for_the_part_that_the_server_has(effect: str, *, is_replica: bool) -> None:
+    [finding] = judge_clocks({"a": ServerClock(5.0, is_replica=is_replica)})
     assert effect in finding.what
-    assert ("failover to it" in finding.what) is name.startswith("Replica")
+    assert ("failover to it" in finding.what) is is_replica
 
 
 def test_a_wrong_clock_of_this_host_ends_no_session_in_redis() -> None:
-    [finding] = judge_clocks({"Primary a:1": 5.0, "Replica b:1": 5.0, "Replica c:1": 5.0})
+    [finding] = judge_clocks(dict.fromkeys("abc", ServerClock(5.0)))
     assert "this host can judge the age of cookies wrongly" in finding.what
 
 

@@ -57,7 +57,7 @@ BROKEN: Sequence[tuple[str, Sequence[str], Mapping[str, str], str]] = (
     ("journal-away", [], {"JOURNAL_REQUIRED": "true"}, "refused"),
     ("database-restored", ["unknown-users"], {}, "did not end as unknown-user"),
     ("sentinels-rebuilt", ["rebuilt"], {}, "lost, of which"),
-    ("distant-redis", [], NO_DEGRADED_MODE, "refused"),
+    ("slow-network", [], NO_DEGRADED_MODE, "refused"),
 )
 """The scenario, the protections that the workers do without, more settings, and words of the expected fault."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..plurals import counted
 from .findings import Finding, fault, ok, warning
@@ -19,8 +19,13 @@ WARNING_SECONDS = 1.0
 FAULT_SECONDS = 2.0
 HERE = "this host"
 WHERE = "Clocks"
-REPLICA = "Replica "
-"""How the name of a server begins that Sentinels or Cluster nodes list as a replica."""
+
+
+class ServerClock(NamedTuple):
+    """The clock of one server. `ahead`: seconds ahead of this host's clock."""
+
+    ahead: float
+    is_replica: bool = False
 
 
 async def offset(ask_time: Callable[[], Awaitable[Any]]) -> float | None:
@@ -41,39 +46,40 @@ async def offset(ask_time: Callable[[], Awaitable[Any]]) -> float | None:
     return None if best is None else best[1]
 
 
-def judge_clocks(offsets: Mapping[str, float]) -> list[Finding]:
-    """Judge `offsets`: seconds ahead of this host, by server.
+def judge_clocks(servers: Mapping[str, ServerClock]) -> list[Finding]:
+    """Judge the clocks of these servers, by name, and of this host.
 
     The median clock counts as correct. If there are two clocks, either can be wrong, so the fix names both hosts.
     """
-    if not offsets:
+    if not servers:
         return []
-    clocks = {HERE: 0.0, **offsets}
-    spread = max(clocks.values()) - min(clocks.values())
-    agreed = ok(WHERE, f"the clocks of {counted(len(offsets), 'server')} and of this host differ by at most {spread:.1f} s")
+    clocks = {HERE: ServerClock(0.0), **servers}
+    ahead = [clock.ahead for clock in clocks.values()]
+    spread = max(ahead) - min(ahead)
+    agreed = ok(WHERE, f"the clocks of {counted(len(servers), 'server')} and of this host differ by at most {spread:.1f} s")
     return list(_wrong(clocks)) or [agreed]
 
 
-def _wrong(clocks: Mapping[str, float]) -> Iterator[Finding]:
+def _wrong(clocks: Mapping[str, ServerClock]) -> Iterator[Finding]:
     is_pair = len(clocks) == 2
-    right = 0.0 if is_pair else statistics.median_low(clocks.values())
+    right = 0.0 if is_pair else statistics.median_low(clock.ahead for clock in clocks.values())
     for name, clock in clocks.items():
-        ahead = clock - right
+        ahead = clock.ahead - right
         if abs(ahead) <= WARNING_SECONDS:
             continue
         judge = fault if abs(ahead) > FAULT_SECONDS else warning
         than = HERE if is_pair else "the others"
         side = "ahead of" if ahead > 0 else "behind"
-        what = f"{name} is {abs(ahead):.1f} s {side} {than}: {_effect(name, is_ahead=ahead > 0)}"
+        what = f"{name} is {abs(ahead):.1f} s {side} {than}: {_effect(name, clock, is_ahead=ahead > 0)}"
         where = "on both hosts" if is_pair else "on this host" if name == HERE else "on that host"
         yield judge("clock", WHERE, what, f"run an NTP client {where} (chrony, systemd-timesyncd)")
 
 
-def _effect(name: str, *, is_ahead: bool) -> str:
+def _effect(name: str, clock: ServerClock, *, is_ahead: bool) -> str:
     """What a wrong clock does there. Redis keeps the time at which a session expires, and compares it with its own clock."""
     early = "that much too early" if is_ahead else "that much too late"
     if name == HERE:
         return "while Redis is unavailable, this host can judge the age of cookies wrongly"
-    if name.startswith(REPLICA):
+    if clock.is_replica:
         return f"after a failover to it, sessions expire {early}"
     return f"when its clock goes wrong or a failover leads to it, sessions that are stored already expire {early}, at once"

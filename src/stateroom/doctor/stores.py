@@ -11,6 +11,7 @@ from ..backend.embedded import EmbeddedServer, find_server
 from ..sessions.store.key_names import KeyNames
 from . import announced, cluster
 from .aliases import find_aliases
+from .clocks import ServerClock
 from .findings import Finding, fault, ok, warning
 from .proof import find_proofs
 from .quorum import believed_primary, judge_quorum
@@ -60,9 +61,13 @@ class Stores:
     sentinels: list[Sentinel] = field(default_factory=list)
 
     @property
-    def clocks(self) -> dict[str, float]:
-        """Seconds that each clock is ahead of this host's, by server."""
-        return {server.where: server.ahead for server in self.servers if server.ahead is not None}
+    def clocks(self) -> dict[str, ServerClock]:
+        """The clocks of the servers that told the time, by server."""
+        return {
+            server.where: ServerClock(server.ahead, is_replica=server.is_primary is False)
+            for server in self.servers
+            if server.ahead is not None
+        }
 
 
 async def look_at_stores(settings: Settings, admin: Administrator | None) -> Stores:

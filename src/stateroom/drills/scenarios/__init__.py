@@ -7,20 +7,20 @@ from pathlib import Path
 
 from ...errors import StateroomError
 from ..stage import Scenario
-from .distant import distant_redis
 from .outage import all_redis_down, flush, full_restart_from_disk, journal_away
 from .planned import manual_failover, rolling_restart
 from .primary import hang_primary, kill_primary, lagging_replica, partition_primary
 from .rebuilt import sentinels_rebuilt
 from .restored import database_restored, database_restored_while_stopped
 from .sentinels import sentinel_majority_down, sentinel_minority_down
+from .slow_network import slow_network
 
 SCENARIOS = {
     each.name: each
     for each in (
         kill_primary, hang_primary, partition_primary, rolling_restart, sentinel_minority_down, sentinel_majority_down,
         all_redis_down, full_restart_from_disk, lagging_replica, manual_failover, flush, journal_away,
-        database_restored, database_restored_while_stopped, sentinels_rebuilt, distant_redis,
+        database_restored, database_restored_while_stopped, sentinels_rebuilt, slow_network,
     )
 }  # fmt: skip
 

@@ -13,9 +13,11 @@ import pytest
 from bench.trees import ROOT, other_tree, this_tree
 
 HOLDS_A_TREE = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from bench.trees import other_tree
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
 
 with other_tree("HEAD", Path(sys.argv[1])) as tree:
     print(tree.root, flush=True)

@@ -23,6 +23,7 @@ PARALLEL := --dist loadfile --no-loadscope-reorder --deselect=$(SERIAL_TEST)
 COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/sealing tests/settings tests/telemetry tests/web
 
 # `make test COVERAGE=1` also counts the lines that the tests in COVERED run, and prints a table.
+# The other parallel tests mostly wait for servers, so two cores have time for three processes.
 test: $(VENV)/.installed-dev
 	@status=0; \
 	$(if $(COVERAGE),$(BIN)/python -m pytest -n 2 $(PARALLEL) $(COVERED) --cov --cov-report= || status=$$?;) \

@@ -24,6 +24,7 @@ from stateroom.sessions.model.rows import CLOCK, EndRow, Row
 from stateroom.sessions.protocol.accepting import accept_epoch
 from stateroom.sessions.store.redis_clock import RedisClock
 
+from ...patience import PATIENCE_SECONDS
 from ...servers import Servers
 from ..fake_journal import FakeJournal, Table
 
@@ -57,7 +58,7 @@ def row(user: str, handle: str, reason: str = "logout") -> EndRow:
 
 
 async def test_ends_and_generations_are_found_by_key(journal: EndsJournal) -> None:
-    lookup = Lookup(journal, await own(journal), lambda: False, patience=1.0)
+    lookup = Lookup(journal, await own(journal), lambda: False, patience=PATIENCE_SECONDS)
     await journal.record([row("i1", "a"), row("i1", "b", "rotated"), row("i2", "c")])
     assert await journal.raise_generation("i3", "password", ended_at=0) == 1
     asked = [("i1", "a", 0), ("i1", "b", 0), ("i2", "a", 0), ("i3", "x", 0), ("i3", "x", 1), ("i4", "y", 0)]

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from ..errors import SettingsError
 from .fields import SettingsFields
-from .places import ENCODE_IT, RAW, has_bare_ipv6, has_raw_character, split_url
+from .places import ENCODE_IT, EVERY_ADDRESS, RAW, has_bare_ipv6, has_raw_character, split_url
 
-_EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
 _TLS_PARTS = ("ca", "cert", "key", "server_name")
 
 
@@ -22,11 +21,28 @@ def check_together(settings: SettingsFields) -> None:
     _check_database(settings)
     _check_lifetimes(settings)
     _check_listeners(settings)
+    _check_mail(settings)
+
+
+def _check_mail(settings: SettingsFields) -> None:
+    if settings.mail_url is None:
+        for name in ("mail_from", "mail_tls_ca"):
+            if name in settings.model_fields_set:
+                raise SettingsError(f"{name.upper()}: has no effect without MAIL_URL; set MAIL_URL, or unset it")
+        return
+    if settings.mail_from is None:
+        raise SettingsError("MAIL_FROM: required with MAIL_URL; for example Stateroom <no-reply@example.com>")
+    if settings.public_url is None:
+        raise SettingsError(
+            "PUBLIC_URL: required with MAIL_URL, because links in mails begin with it; for example https://example.com"
+        )
+    if settings.mail_tls_ca is not None and settings.mail_url.is_folder:
+        raise SettingsError("MAIL_TLS_CA: has no effect, because MAIL_URL names a folder; unset it")
 
 
 def _check_listeners(settings: SettingsFields) -> None:
     hosts = {settings.host, settings.metrics_host}
-    if settings.port and settings.port == settings.metrics_port and (len(hosts) == 1 or hosts & _EVERY_ADDRESS):
+    if settings.port and settings.port == settings.metrics_port and (len(hosts) == 1 or hosts & EVERY_ADDRESS):
         raise SettingsError(f"METRICS_PORT: {settings.port} is the value of PORT already; give another port for the metrics")
 
 

@@ -17,7 +17,8 @@ from ..addresses import is_loopback_name
 from .cookie_places import FormerCookies
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
-from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, ReturnHosts, ServerPort
+from .mail import MailFrom, MailUrl
+from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, PublicUrl, ReturnHosts, ServerPort
 from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, DeploymentName, ExistingFile, Folder, KeyPrefix
 
 DEFAULT_LEASE_SECONDS = 0.5
@@ -50,6 +51,7 @@ class SettingsFields(BaseSettings):
     public_origins: Origins = ()
     return_hosts: ReturnHosts = ()
     login_url: LoginUrl = "/login"
+    public_url: PublicUrl | None = Field(default=None, examples=["https://example.com"])
     cors_origins: Origins = ()
 
     # Redis
@@ -126,6 +128,16 @@ class SettingsFields(BaseSettings):
     login_attempts_per_address: Annotated[int, Field(ge=1)] = 100
     login_window: WholeSeconds = 300
     geoip_database: ExistingFile | None = None
+    registration: Annotated[Literal["open", "invited", "closed"], AnyCase] = "open"
+    email_verification: Annotated[Literal["off", "optional", "required"], AnyCase] = "off"
+
+    # Mail
+    mail_url: MailUrl | None = None
+    mail_from: MailFrom | None = None
+    mail_tls_ca: ExistingFile | None = None
+    mail_requests: Annotated[int, Field(ge=1)] = 5
+    mail_requests_per_address: Annotated[int, Field(ge=1)] = 50
+    mail_requests_window: WholeSeconds = 3600
 
     # Process
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"
@@ -156,6 +168,11 @@ class SettingsFields(BaseSettings):
     def has_database(self) -> bool:
         """False with `DATABASE_URL=none`, which is for library use without accounts and journal."""
         return self.database_url is None or self.database_url.get_secret_value().lower() != "none"
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether mails are sent, or written to a folder."""
+        return self.mail_url is not None
 
     @property
     def longest_session_ms(self) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ..addresses import is_loopback_name
 from .fields import RedisMode, SettingsFields
+from .mail import MailServer
+from .places import EVERY_ADDRESS
 
 DEFAULT_METRICS_HOST, DEFAULT_METRICS_PORT = "127.0.0.1", 9464
 """9464 is the port of OpenTelemetry's Prometheus exporter (its specification, "OTEL_EXPORTER_PROMETHEUS_PORT")."""
@@ -47,6 +49,31 @@ def _metrics_port(settings: SettingsFields) -> int | None:
     return DEFAULT_METRICS_PORT if settings.metrics_host is not None else None
 
 
+def _public_url(settings: SettingsFields) -> str | None:
+    """Embedded, the service's own address: links in mails are for the machine on which it runs."""
+    if settings.public_origins:
+        return settings.public_origins[0]
+    host = "localhost" if settings.host in EVERY_ADDRESS else f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}" if settings.is_embedded else None
+
+
+def _deployment(settings: SettingsFields) -> str:
+    """Not the first of `PUBLIC_ORIGINS`: deployments that set it before there was `PUBLIC_URL` are sealed without a name."""
+    return settings.public_url or ""
+
+
+def _mail_url(settings: SettingsFields) -> MailServer | None:
+    return MailServer.folder(settings.state_dir / "mails") if settings.is_embedded else None
+
+
+def _mail_from(settings: SettingsFields) -> str | None:
+    return "Stateroom <stateroom@localhost>" if settings.mail_url is not None and settings.mail_url.is_folder else None
+
+
+def _email_verification(settings: SettingsFields) -> Literal["off", "required"]:
+    return "required" if settings.has_mail and not settings.is_embedded else "off"
+
+
 IMPLIED: Mapping[str, Callable[[SettingsFields], Any]] = {
     "redis_mode": _redis_mode,  # first: others depend on it
     "metrics_host": _metrics_host,
@@ -60,4 +87,9 @@ IMPLIED: Mapping[str, Callable[[SettingsFields], Any]] = {
     "session_renew_interval": lambda settings: min(60.0, settings.session_max_age / 10),
     "degraded_max_age": lambda settings: min(settings.degraded_max_age, settings.session_max_age),
     "session_name": _session_name,
+    "deployment": _deployment,  # before public_url gets its default
+    "public_url": _public_url,
+    "mail_url": _mail_url,
+    "mail_from": _mail_from,  # after the URL
+    "email_verification": _email_verification,  # after the URL
 }

@@ -19,6 +19,7 @@ from ..origins import DEFAULT_PORTS, origin_of
 from .lists import split_list
 
 MAX_PORT = 65535
+EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 (compared with, not listened on)
 ENCODE_IT = "percent-encode each special character (for example # as %23, / as %2F, ? as %3F, % as %25)"
 RAW = "its user or password seems to have a special character;"
 """What is wrong if `has_raw_character`, and the fix."""
@@ -199,6 +200,17 @@ def _login_url(text: str) -> str:
     return text
 
 
+def _public_url(text: str) -> str:
+    """An origin. It has no path yet: everything is served at the root."""
+    parts = split_url(text)
+    if parts is not None and parts.path.strip("/"):
+        raise ValueError("must not have a path; write only a scheme and a host, for example https://example.com")
+    origin = _origin(text)
+    if origin.partition(":")[0] not in DEFAULT_PORTS:
+        raise ValueError("must begin with http:// or https://; write for example https://example.com")
+    return origin
+
+
 Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=MAX_PORT)]
 ServerPort = Annotated[int, BeforeValidator(_port), Field(ge=1, le=MAX_PORT)]
 Host = Annotated[str, AfterValidator(_host)]
@@ -207,3 +219,4 @@ Addresses = Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_addresses)
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 ReturnHosts = Annotated[tuple[Annotated[str, AfterValidator(_return_host)], ...], NoDecode, BeforeValidator(split_list)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(split_list)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]

@@ -83,6 +83,8 @@ def _file(path: Path) -> Path:
 
 
 def _deployment(name: str) -> str:
+    if name.lower() == "none":  # because an empty variable counts as unset
+        return ""
     if len(name) > MAX_DEPLOYMENT_LENGTH or not all("!" <= each <= "~" for each in name):
         raise ValueError(
             f"must have at most {MAX_DEPLOYMENT_LENGTH} ASCII characters and no space; for example production or https://example.com"

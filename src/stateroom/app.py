@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
-from .accounts import ACCOUNTS, Accounts
-from .api import auth, forward, health, keys, metrics, openapi, profile, reference, sessions
+from .accounts import ACCOUNTS, PROOFS, REGISTRATION, Accounts, Proofs, Registration
+from .accounts.mail.outbox import Outbox
+from .accounts.mail_tokens import MailTokens
+from .api import auth, email, forward, health, keys, metrics, openapi, profile, recovery, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
 from .api.health import READINESS, Readiness
 from .api.problems import problems_middleware
 from .api.security_headers import security_headers, set_on_prepare
+from .api.verified import verification_middleware
 from .errors import Conflict, Unavailable
 from .logs import get_logger
 from .ready import CommonLines
@@ -67,14 +70,9 @@ def make_app(
         outer.append(cors_middleware(settings))
     outer.append(problems_middleware(setup_pages(app)))
     app.middlewares[:0] = outer
-    app[ACCOUNTS] = Accounts(
-        settings,
-        app[SESSIONS].own(app[DATABASE]),
-        app[CLIENT],
-        app[METRICS],
-        report_unknown=app[SESSIONS].report_unknown,
-        hashing_threads=hashing_threads,
-    )
+    if settings.email_verification == "required":
+        app.middlewares.append(verification_middleware())
+    _add_accounts(app, settings, hashing_threads)
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)
     for route in api_routes():
@@ -83,11 +81,28 @@ def make_app(
     return app
 
 
+def _add_accounts(app: web.Application, settings: Settings, hashing_threads: int | None) -> None:
+    manager = app[SESSIONS]
+    database = manager.own(app[DATABASE])
+    outbox = Outbox(database)
+    tokens = MailTokens(database, manager.deployment, lambda: manager.derive_key("mail tokens"))
+    accounts = app[ACCOUNTS] = Accounts(
+        settings,
+        database,
+        app[CLIENT],
+        app[METRICS],
+        outbox,
+        report_unknown=manager.report_unknown,
+        hashing_threads=hashing_threads,
+    )
+    app[REGISTRATION] = Registration(settings, accounts, outbox, tokens)
+    app[PROOFS] = Proofs(settings, accounts, outbox, tokens, app[CLIENT])
+
+
 def api_routes() -> list[web.AbstractRouteDef]:
     """All routes of the service for programs. `page_routes` has those for browsers."""
-    return [
-        route for each in (auth, profile, sessions, health, keys, forward, metrics, openapi, reference) for route in each.routes
-    ]
+    parts = (auth, email, recovery, profile, sessions, health, keys, forward, metrics, openapi, reference)
+    return [route for each in parts for route in each.routes]
 
 
 def make_metrics_app(service: web.Application) -> web.Application:

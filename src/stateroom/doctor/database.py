@@ -104,7 +104,7 @@ def _agreed(row: DeploymentRow, settings: Settings) -> list[Finding]:
             f"DEPLOYMENT is {settings.deployment or 'empty'} here but {row.name or 'empty'} in the user database, "
             "so the service does not start"
         )
-        set_it = f"set DEPLOYMENT to {row.name}" if row.name else "unset DEPLOYMENT"
+        set_it = f"set DEPLOYMENT={row.name or 'none'}"
         fix = f"{set_it}; if the user database is a copy, run `stateroom db adopt --new-identity`"
         findings.append(fault("deployment-name", WHERE, what, fix))
     if row.lease_ms not in {None, round(settings.journal_lease * 1000)}:

@@ -84,12 +84,13 @@ class Composer:
         return self._letter(mail, to, user, link=self.link(page, token) if page else "", lifetime_ms=LIFETIME_MS[purpose])
 
     def _letter(self, mail: WaitingMail, to: str, user: User | None, *, link: str = "", lifetime_ms: int = 0) -> Letter:
+        """The letter with all values that templates may show. A name that a stranger chose is not among them."""
         return Letter(
             mail.kind,
             to,
             {
-                "name": "" if user is None else user.name,
-                "email": mail.address,
+                "name": "" if user is None or user.verified_at is None else user.name,
+                "email": str(mail.details.get("new", "")),
                 "link": link,
                 "hours": str(lifetime_ms // _HOUR_MS),
                 "days": str(lifetime_ms // _DAY_MS),

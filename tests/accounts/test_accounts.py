@@ -15,7 +15,6 @@ from stateroom.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
 from stateroom.accounts.mail.outbox import Outbox
 from stateroom.accounts.passwords import WAITING_PER_THREAD
 from stateroom.backend.client import RedisClient
-from stateroom.backend.clients import make_client
 from stateroom.database import Database
 from stateroom.errors import (
     BadInput,
@@ -36,14 +35,6 @@ Make = Callable[..., Accounts]
 
 
 pytestmark = pytest.mark.usefixtures("counted_ids")
-
-
-@pytest.fixture
-async def fake(servers: Servers) -> AsyncIterator[RedisClient]:
-    client = make_client(servers.settings("fakeredis"), Servers.fake_redis, metrics=Metrics())
-    await client.start()
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

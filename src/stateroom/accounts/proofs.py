@@ -146,7 +146,7 @@ class Proofs:
 
         async def store(connection: AsyncConnection) -> None:
             users = self._accounts.users
-            is_used = await self._tokens.use(connection, found, raised=1)
+            is_used = await self._tokens.use(connection, found, has_raised=True)
             if not is_used or not await users.set_password_hash(user.id, new_hash, seen=user.password_hash, within=connection):
                 raise TokenInvalid
             await users.verify(user.id, user.email, within=connection)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
 from .accounts import ACCOUNTS, Accounts
+from .accounts.mail.post import MAIL, Post
 from .api import auth, forward, health, keys, metrics, openapi, profile, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
@@ -20,12 +21,14 @@ from .errors import Conflict, Unavailable
 from .logs import get_logger
 from .ready import CommonLines
 from .setup import CLIENT, DATABASE, SETTINGS, install
+from .telemetry.loops import kept_running
 from .telemetry.requests import telemetry_middleware
 from .web.pages import setup_pages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
+    from .accounts.mail.letter import Compose
     from .backend.client import ClientFactory
     from .sessions.model.identity import UserId
 
@@ -38,12 +41,18 @@ RETRY_SECONDS = 1.0
 
 
 def make_app(
-    settings: Settings | None = None, *, client_factory: ClientFactory | None = None, hashing_threads: int | None = None
+    settings: Settings | None = None,
+    *,
+    client_factory: ClientFactory | None = None,
+    hashing_threads: int | None = None,
+    compose: Compose | None = None,
+    sends_mail: bool = True,
 ) -> web.Application:
     """Make the whole service as one application. Raises `SettingsError`.
 
     `settings`: from the environment by default. `client_factory`: makes the Redis client in place of the settings.
     `hashing_threads`: how many passwords may be hashed at once. The default is the number of cores less one.
+    `compose`: makes the letters of mails. `sends_mail`: whether this process sends the mails that wait. If not, it only adds mails.
     """
     settings = settings or Settings.load()
     if "session_max_per_user" not in settings.model_fields_set:
@@ -77,6 +86,10 @@ def make_app(
     )
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)
+    if settings.has_mail and compose is not None:
+        app[MAIL] = Post(settings, app[SESSIONS].own(app[DATABASE]), app[METRICS], compose=compose)
+        if sends_mail:
+            app.cleanup_ctx.append(_mail)
     for route in api_routes():
         route.register(app.router)
     app[openapi.DOCUMENT] = openapi.document(api_routes(), settings)
@@ -110,6 +123,13 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
         late.cancel()
         await asyncio.gather(late, return_exceptions=True)
     await app[ACCOUNTS].aclose()
+
+
+async def _mail(app: web.Application) -> AsyncIterator[None]:
+    post = app[MAIL]
+    post.prepare()
+    async with kept_running(post.sender.run, "mail", app[METRICS]):
+        yield
 
 
 async def _prepare_accounts(app: web.Application) -> None:

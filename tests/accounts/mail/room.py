@@ -1,0 +1,84 @@
+"""Senders of the tests: with a letter for each mail, and short waits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stateroom.accounts.mail.letter import Compose, Kind, Letter, WaitingMail
+from stateroom.accounts.mail.outbox import Outbox
+from stateroom.accounts.mail.pace import Pace
+from stateroom.accounts.mail.post import Post
+from stateroom.database import Database
+from stateroom.settings import Settings
+from stateroom.telemetry.loops import kept_running
+from stateroom.telemetry.metrics import Metrics
+
+QUICK = Pace(poll=0.05, first_delay=0.05, longest_delay=0.1, longest_pause=0.1, figures=0.05)
+
+VALUES = {
+    "site": "rooms.example",
+    "link": "https://rooms.example/confirm#token=SECRET-TOKEN",
+    "login_link": "https://rooms.example/login",
+    "forgot_link": "https://rooms.example/forgot",
+    "hours": "1",
+    "days": "7",
+}
+
+
+async def compose(connection: AsyncConnection, mail: WaitingMail) -> Letter | None:
+    return Letter(mail.kind, mail.address, VALUES)
+
+
+class Room:
+    """One database with any number of senders, each with metrics of its own."""
+
+    def __init__(
+        self, database: Database, *, url: str, ca: Path | None = None, compose: Compose = compose, pace: Pace = QUICK
+    ) -> None:
+        self.database = database
+        self.pace = pace
+        self.compose = compose
+        self.settings = settings(url, ca)
+        self.outbox = Outbox(database, pace)
+
+    def post(self, **changes: Any) -> Post:
+        post = Post(
+            settings(changes.get("url"), None) if "url" in changes else self.settings,
+            self.database,
+            changes.get("metrics") or Metrics(),
+            compose=changes.get("compose") or self.compose,
+            pace=changes.get("pace") or self.pace,
+        )
+        post.prepare()
+        return post
+
+    async def put(self, address: str = "ada@example.com", kind: Kind = "verify", **values: Any) -> str:
+        """Write a mail, and return its id."""
+        return await self.database.write(lambda connection: self.outbox.put(connection, kind, address=address, **values))
+
+    @contextlib.asynccontextmanager
+    async def sending(self, **changes: Any) -> AsyncIterator[Metrics]:
+        """A worker that sends. The values: its metrics."""
+        metrics = Metrics()
+        async with kept_running(self.post(metrics=metrics, **changes).sender.run, "mail", metrics):
+            yield metrics
+
+    async def waiting(self) -> int:
+        return (await self.outbox.waiting()).count
+
+
+def settings(url: str | None, ca: Path | None) -> Settings:
+    given: dict[str, Any] = {"mail_tls_ca": ca} if ca else {}
+    return Settings(
+        _env_file=None, mail_url=url, mail_from="Rooms <no-reply@rooms.example>", public_url="https://rooms.example", **given
+    )
+
+
+def counted(metrics: Metrics, result: str) -> float:
+    """`stateroom_mails_total` of one worker."""
+    return metrics.registry.get_sample_value("stateroom_mails_total", {"result": result}) or 0.0

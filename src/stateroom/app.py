@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
-from .accounts import ACCOUNTS, Accounts
+from .accounts import ACCOUNTS, PROOFS, REGISTRATION, Accounts, Proofs, Registration
+from .accounts.mail.composing import Composer
+from .accounts.mail.outbox import Outbox
 from .accounts.mail.post import MAIL, Post
-from .api import auth, forward, health, keys, metrics, openapi, profile, reference, sessions
+from .accounts.mail_tokens import MailTokens
+from .api import auth, email, forward, health, keys, metrics, openapi, profile, recovery, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
 from .api.health import READINESS, Readiness
 from .api.problems import problems_middleware
 from .api.security_headers import security_headers, set_on_prepare
+from .api.verified import verification_middleware
 from .errors import Conflict, Unavailable
 from .logs import get_logger
 from .ready import CommonLines
@@ -28,7 +32,6 @@ from .web.pages import setup_pages
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
-    from .accounts.mail.letter import Compose
     from .backend.client import ClientFactory
     from .sessions.model.identity import UserId
 
@@ -45,14 +48,13 @@ def make_app(
     *,
     client_factory: ClientFactory | None = None,
     hashing_threads: int | None = None,
-    compose: Compose | None = None,
     sends_mail: bool = True,
 ) -> web.Application:
     """Make the whole service as one application. Raises `SettingsError`.
 
     `settings`: from the environment by default. `client_factory`: makes the Redis client in place of the settings.
     `hashing_threads`: how many passwords may be hashed at once. The default is the number of cores less one.
-    `compose`: makes the letters of mails. `sends_mail`: whether this process sends the mails that wait. If not, it only adds mails.
+    `sends_mail`: whether this process sends the mails that wait. If not, its own mails wait for a process that does.
     """
     settings = settings or Settings.load()
     if "session_max_per_user" not in settings.model_fields_set:
@@ -76,31 +78,44 @@ def make_app(
         outer.append(cors_middleware(settings))
     outer.append(problems_middleware(setup_pages(app)))
     app.middlewares[:0] = outer
-    app[ACCOUNTS] = Accounts(
-        settings,
-        app[SESSIONS].own(app[DATABASE]),
-        app[CLIENT],
-        app[METRICS],
-        report_unknown=app[SESSIONS].report_unknown,
-        hashing_threads=hashing_threads,
-    )
+    if settings.email_verification == "required":
+        app.middlewares.append(verification_middleware())
+    _add_accounts(app, settings, hashing_threads)
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)
-    if settings.has_mail and compose is not None:
-        app[MAIL] = Post(settings, app[SESSIONS].own(app[DATABASE]), app[METRICS], compose=compose)
-        if sends_mail:
-            app.cleanup_ctx.append(_mail)
+    if settings.has_mail and sends_mail:
+        app.cleanup_ctx.append(_mail)
     for route in api_routes():
         route.register(app.router)
     app[openapi.DOCUMENT] = openapi.document(api_routes(), settings)
     return app
 
 
+def _add_accounts(app: web.Application, settings: Settings, hashing_threads: int | None) -> None:
+    manager = app[SESSIONS]
+    database = manager.own(app[DATABASE])
+    outbox = Outbox(database)
+    tokens = MailTokens(database, manager.deployment, lambda: manager.derive_key("mail tokens"))
+    accounts = app[ACCOUNTS] = Accounts(
+        settings,
+        database,
+        app[CLIENT],
+        app[METRICS],
+        outbox,
+        report_unknown=manager.report_unknown,
+        hashing_threads=hashing_threads,
+    )
+    app[REGISTRATION] = Registration(settings, accounts, outbox, tokens)
+    app[PROOFS] = Proofs(settings, accounts, outbox, tokens, app[CLIENT])
+    if settings.has_mail:
+        compose = Composer(settings, accounts.users, tokens).compose
+        app[MAIL] = Post(settings, database, outbox, app[METRICS], compose=compose)
+
+
 def api_routes() -> list[web.AbstractRouteDef]:
     """All routes of the service for programs. `page_routes` has those for browsers."""
-    return [
-        route for each in (auth, profile, sessions, health, keys, forward, metrics, openapi, reference) for route in each.routes
-    ]
+    parts = (auth, email, recovery, profile, sessions, health, keys, forward, metrics, openapi, reference)
+    return [route for each in parts for route in each.routes]
 
 
 def make_metrics_app(service: web.Application) -> web.Application:

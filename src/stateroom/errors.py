@@ -3,6 +3,7 @@
     StateroomError
     ├── SettingsError              a setting is missing or invalid; stops startup
     ├── BadInput             400   the client's input is invalid; names the fields
+    ├── TokenInvalid         400   the token of a mailed link is expired, used or foreign; never says which
     ├── Unauthenticated      401
     │   ├── NotSignedIn            nobody is signed in; an application of pages catches it to show its sign-in page
     │   │   ├── SignInRequired     no session of the request has ended
@@ -11,6 +12,8 @@
     │   └── InvalidCredentials     unknown or disabled account, or incorrect password; never says which
     ├── ForeignOrigin        403   an unsafe request from another site
     ├── NotByAccessToken     403   an access token cannot give the session a new id
+    ├── RegistrationClosed   403   REGISTRATION does not let this visitor make an account
+    ├── VerificationRequired 403   the account's address is not verified yet
     ├── NotFound             404
     ├── Conflict             409
     ├── HeadersSent          500   the response's headers were sent; no new cookie can reach the client
@@ -73,6 +76,15 @@ class BadInput(StateroomError):
     def __init__(self, detail: str = "", errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail or "; ".join(f"{e.field}: {e.message}" for e in errors))
         self.errors = errors
+
+
+class TokenInvalid(StateroomError):
+    """The token of a mailed link does not work here: it is expired, used, or somebody else's. The error never says which."""
+
+    status = 400
+    slug = "token-invalid"
+    title = "The link is not valid"
+    advice = "ask for a new mail, and use the newest one"
 
 
 class Unauthenticated(StateroomError):
@@ -147,6 +159,24 @@ class NotByAccessToken(StateroomError):
 
     def __init__(self) -> None:
         super().__init__("an access token cannot do this; send the session's cookie, or its session_token as the bearer")
+
+
+class RegistrationClosed(StateroomError):
+    """`REGISTRATION` does not let this visitor make an account."""
+
+    status = 403
+    slug = "registration-closed"
+    title = "Registration is closed"
+    advice = "ask the operator of this service for an account or an invitation"
+
+
+class VerificationRequired(StateroomError):
+    """The account can do nothing but verify until its address is verified (`EMAIL_VERIFICATION=required`)."""
+
+    status = 403
+    slug = "verification-required"
+    title = "Confirm your email address first"
+    advice = "open the link in the mail; POST /api/auth/email/verification sends it again"
 
 
 class NotFound(StateroomError):

@@ -1,8 +1,7 @@
-"""Accounts: register a user, authenticate a user, change a password."""
+"""Accounts: authenticate a user, change a password, read a user for display."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections import OrderedDict
@@ -11,16 +10,17 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..errors import BadInput, Conflict, DatabaseUnavailable, InvalidCredentials, TooManyAttempts, Unavailable
-from ..logs import security_event
-from ..request.proxies import kept_form
+from ..errors import BadInput, Conflict, DatabaseUnavailable, Unavailable
+from . import groups
+from .attempts import Attempts
+from .groups import Groups
 from .limits import ChangeLimits
+from .mail_tokens import delete_tokens_of
 from .passwords import KIND_LENGTH, LOCKED, MAX_PASSWORD_LENGTH, Passwords
-from .throttle import Throttle, network_of
-from .users import TAKEN, User, Users, email_errors, name_errors, normal_email
+from .users import User, Users, email_errors, name_errors, normal_email
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Callable
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..sessions.model.rows import InTransaction
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
+    from .mail.outbox import Outbox
 
 USERS_REMEMBERED = 10_000
 IDENTITY_SECONDS = 60.0
@@ -47,20 +48,21 @@ class Accounts:
         database: Steps,
         client: RedisClient,
         metrics: Metrics,
+        outbox: Outbox,
         *,
         report_unknown: Callable[[int], None],
         hashing_threads: int | None = None,
     ) -> None:
         """`report_unknown`: called with the id of a session's user whom the database does not have."""
+        self._outbox = outbox
         self._settings = settings
         self._report_unknown = report_unknown
         self._metrics = metrics
         self.users = Users(database, settings.longest_session_ms)
-        self.throttle = Throttle(client, settings)
+        self.groups = Groups(database)
         self.limits = ChangeLimits(client, settings)
-        self._passwords = Passwords(settings, metrics, threads=hashing_threads)
-        # (email, address) -> the task that takes back the count of their last successful attempt. It removes itself when it ends.
-        self._forgiving: dict[tuple[str, str | None], asyncio.Task[None]] = {}
+        self.passwords = Passwords(settings, metrics, threads=hashing_threads)
+        self.attempts = Attempts(settings, client, self.passwords, metrics)
         # User id -> until when `identity` may answer from `_known`, by the monotonic clock: at most IDENTITY_SECONDS from now.
         # len(_identity_until) <= 2 * USERS_REMEMBERED. The time of a user who is not in `_known` is ignored.
         self._identity_until: dict[int, float] = {}
@@ -70,26 +72,8 @@ class Accounts:
 
     async def aclose(self) -> None:
         """Finish the throttle's steps and end the hashing threads."""
-        await asyncio.gather(*self._forgiving.values(), return_exceptions=True)
-        await self._passwords.aclose()
-
-    async def register(self, email: str, password: str, name: str, address: str | None) -> User:
-        """Make a new user. `address`: the client's IP address.
-
-        Each registration counts against the client's address as a failed sign-in does. Otherwise a client could find out who
-        has an account, or fill the database with accounts.
-        Raises `BadInput`, `Conflict`, `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
-        """
-        errors = self.faults(email=email, password=password, name=name)
-        if errors:
-            raise BadInput(errors=tuple(errors))
-        email = normal_email(email)
-        async with self._attempt(email, address):
-            if await self.users.by_email(email) is not None:  # before the costly hash; the table's constraint decides
-                raise Conflict(TAKEN)
-            user = await self.users.create(email, name.strip(), await self._passwords.hash(password))
-        self._in_background((email, address), self.throttle.acquit(email, address))
-        return user
+        await self.attempts.aclose()
+        await self.passwords.aclose()
 
     def faults(self, **given: str) -> list[FieldError]:
         """The errors of a user's input: `email`, `name`, `password`, `new_password`, each if it is given."""
@@ -101,7 +85,7 @@ class Accounts:
                 case "name":
                     errors += name_errors(value)
                 case "password" | "new_password":
-                    errors += self._passwords.errors(value, field)
+                    errors += self.passwords.errors(value, field)
         return errors
 
     async def authenticate(self, email: str, password: str, address: str | None) -> User:
@@ -111,7 +95,7 @@ class Accounts:
         same time. Raises `TooManyAttempts`, `Saturated`, `DatabaseUnavailable`.
         """
         email = normal_email(email)
-        async with self._attempt(email, address):
+        async with self.attempts.counted(email, address):
             return await self._verified(email, password, address, await self.users.by_email(email))
 
     def count_login(self, *, degraded: bool) -> None:
@@ -121,14 +105,8 @@ class Accounts:
     async def verify_password(self, user_id: int, password: str, address: str | None) -> User:
         """Return the user if the password is correct. Raises as `authenticate`."""
         user = await self.get(user_id)
-        async with self._attempt(user.email, address):
+        async with self.attempts.counted(user.email, address):
             return await self._verified(user.email, password, address, user)
-
-    def refusal(self, user_id: int | None, address: str | None) -> InvalidCredentials:
-        """Count and log a refused sign-in, and return the error for it."""
-        self._metrics.logins["failure"].inc()
-        security_event("sign_in_failed", user_id=user_id, address=self._kept(address))
-        return InvalidCredentials()
 
     async def change_password(self, user_id: int, current: str, new: str, address: str | None) -> tuple[User, InTransaction]:
         """Check both passwords. Return the user, and a function that stores the new password.
@@ -140,13 +118,33 @@ class Accounts:
         if errors:
             raise BadInput(errors=tuple(errors))
         user = await self.verify_password(user_id, current, address)
-        new_hash = await self._passwords.hash(new)
+        new_hash = await self.passwords.hash(new)
 
         async def store(connection: AsyncConnection) -> None:
             if not await self.users.set_password_hash(user_id, new_hash, seen=user.password_hash, within=connection):
                 raise Conflict("another request changed the password; repeat this request with the new password")
+            await self.tell_password_set(connection, user)
 
         return user, store
+
+    async def tell_password_set(self, connection: AsyncConnection, user: User) -> None:
+        """Tell a user by mail that the password was changed, in the transaction of the change.
+
+        No mail goes to an address that nobody has proved.
+        """
+        if self._settings.has_mail and user.is_verified:
+            await self._outbox.put(connection, "password_set", address=user.address, user_id=user.id)
+
+    async def must_still_verify(self, user_id: int) -> bool:
+        """Whether this user may do nothing but verify. Raises as `get`, but a user who was verified once is not asked for again."""
+        if self._settings.email_verification != "required":
+            return False
+        known = self._known.get(user_id)
+        return not (known is not None and known.is_verified) and self.is_restricted(await self.get(user_id))
+
+    def is_restricted(self, user: User) -> bool:
+        """Whether this user, as just read, may do nothing but verify."""
+        return self._settings.email_verification == "required" and not user.is_verified
 
     async def get(self, user_id: int) -> User:
         """Return a session's user from the database. Raises `DatabaseUnavailable`, also if the database has no such user.
@@ -157,7 +155,7 @@ class Accounts:
         if user is None:
             self._report_unknown(user_id)
             raise DatabaseUnavailable("the user database does not know this user; it may have been restored from a backup")
-        self._remember(user)
+        self.remember(user)
         return user
 
     async def profile(self, user_id: int) -> User:
@@ -187,25 +185,36 @@ class Accounts:
             self._identity_until = {each: until for each, until in self._identity_until.items() if each in self._known}
         return user
 
-    def _remember(self, user: User) -> None:
+    def remember(self, user: User) -> None:
         """Keep a user in memory, without the password hash. The user read longest ago is dropped if there are too many."""
         self._known[user.id] = replace(user, password_hash="")
         self._known.move_to_end(user.id)
         if len(self._known) > USERS_REMEMBERED:
             self._known.popitem(last=False)
 
+    async def erase(self, user: User) -> None:
+        """Delete an account with its groups, its tokens and the mails that wait for it. Raises `DatabaseUnavailable`."""
+
+        async def step(connection: AsyncConnection) -> None:
+            await self._outbox.delete_of_user(connection, user.id, address=user.address)
+            await delete_tokens_of(connection, user)
+            await groups.leave(connection, user.id)
+            await self.users.erase(user.id, within=connection)
+
+        await self._outbox.write(step)
+
     async def survey(self) -> None:
         """Check the stored password hashes. Raises `SettingsError` if the pepper is missing, and `DatabaseUnavailable`."""
-        self._passwords.survey(await self.users.hash_kinds(KIND_LENGTH))
+        self.passwords.survey(await self.users.hash_kinds(KIND_LENGTH))
 
     async def ensure_demo_user(self) -> None:
         """Create the demo user if no user has its email or its id, or unlock it. Raises `DatabaseUnavailable`."""
         user = await self.users.by_email(DEMO_EMAIL)
         if user is not None and user.password_hash == LOCKED:
-            await self.users.set_password_hash(user.id, await self._passwords.hash(DEMO_PASSWORD), seen=LOCKED)
+            await self.users.set_password_hash(user.id, await self.passwords.hash(DEMO_PASSWORD), seen=LOCKED)
         elif user is None and await self.users.by_id(DEMO_ID) is None:
             with contextlib.suppress(Conflict):  # another worker has made it
-                demo_hash = await self._passwords.hash(DEMO_PASSWORD)
+                demo_hash = await self.passwords.hash(DEMO_PASSWORD)
                 await self.users.create(DEMO_EMAIL, DEMO_NAME, demo_hash, user_id=DEMO_ID)
 
     async def demo_user_to_lock(self) -> tuple[User, InTransaction] | None:
@@ -217,7 +226,7 @@ class Accounts:
         password has changed. Raises `DatabaseUnavailable`, `Saturated`.
         """
         user = await self.users.by_email(DEMO_EMAIL)
-        if user is None or user.password_hash == LOCKED or not await self._passwords.verify(DEMO_PASSWORD, user.password_hash):
+        if user is None or user.password_hash == LOCKED or not await self.passwords.verify(DEMO_PASSWORD, user.password_hash):
             return None
 
         async def lock(connection: AsyncConnection) -> None:
@@ -233,58 +242,27 @@ class Accounts:
         """
         return user.email == DEMO_EMAIL and password == DEMO_PASSWORD and not self._settings.has_demo_user
 
-    @contextlib.asynccontextmanager
-    async def _attempt(self, email: str, address: str | None) -> AsyncIterator[None]:
-        """Count an attempt before it is made. If we could not carry it out, take the count back."""
-        if (email, address) in self._forgiving:  # the attempt before succeeded: take its count back first
-            await asyncio.wait([self._forgiving[email, address]])
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(self._passwords.share(network_of(address)))
-                await self.throttle.reserve(email, address)
-            except TooManyAttempts:
-                self._metrics.logins["throttled"].inc()
-                security_event("sign_in_throttled", address=self._kept(address))
-                raise
-            try:
-                yield
-            except Unavailable:
-                await self.throttle.give_back(email, address)
-                raise
-
-    def _forgive(self, email: str, address: str | None) -> None:
-        self._in_background((email, address), self.throttle.forgive(email, address))
-
-    def _in_background(self, who: tuple[str, str | None], step: Awaitable[None]) -> None:
-        """Run a step of the throttle while the caller stores the session, so that the user waits for Redis once, not twice."""
-        earlier = self._forgiving.get(who)
-        task = self._forgiving[who] = asyncio.create_task(_after(earlier, step))
-        task.add_done_callback(lambda done: self._forgiving.pop(who) if self._forgiving.get(who) is done else None)
-
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
         """Return the user, read again after the check. The attempt is counted already; a success takes the count back."""
         stored = user.password_hash if user is not None else None
-        matches = await self._passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
+        matches = await self.passwords.verify(password[: MAX_PASSWORD_LENGTH + 1], stored)
         if user is not None and matches:
             # Hashing takes long. A user who was disabled meanwhile, or has another password now, must not get in.
             current = await self.users.by_id(user.id)
             if current is not None and current.password_hash != stored:
                 return await self._verified(email, password, address, current)
             if current is not None and not current.is_disabled and not self._is_shut_out(current, password):
-                self._remember(current)
-                self._forgive(email, address)
+                self.remember(current)
+                self.attempts.succeeded(email, address)
                 return await self._rehashed(current, password, address)
-        raise self.refusal(user.id if user is not None else None, address)
-
-    def _kept(self, address: str | None) -> str:
-        return kept_form(address, self._settings.session_address)
+        raise self.attempts.refusal(user.id if user is not None else None, address)
 
     async def _rehashed(self, user: User, password: str, address: str | None) -> User:
         """Store a new hash if the settings for hashing have changed. If it cannot be done now, a later sign-in does it."""
-        if not self._passwords.needs_rehash(user.password_hash):
+        if not self.passwords.needs_rehash(user.password_hash):
             return user
         try:
-            new_hash = await self._passwords.hash(password)
+            new_hash = await self.passwords.hash(password)
             is_stored = await self.users.set_password_hash(user.id, new_hash, seen=user.password_hash)
         except Unavailable:
             return user
@@ -292,12 +270,6 @@ class Accounts:
             return replace(user, password_hash=new_hash)
         # Another sign-in has stored a new hash meanwhile, or the password has changed.
         return await self._verified(user.email, password, address, await self.users.by_id(user.id))
-
-
-async def _after(earlier: asyncio.Task[None] | None, step: Awaitable[None]) -> None:
-    if earlier is not None:
-        await asyncio.wait([earlier])
-    await step
 
 
 ACCOUNTS = web.AppKey("stateroom_accounts", Accounts)

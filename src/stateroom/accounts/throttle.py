@@ -1,4 +1,4 @@
-"""Limits failed sign-ins: for each account and address, and, with a far higher limit, for each address.
+"""Limits failed sign-ins, and mails: for each account and address, and, with a far higher limit, for each address.
 
 An attempt is counted before it is made, and the count is taken back if it succeeds. Nobody can lock out a user from
 another address. Ten typing errors do not lock out an office behind one address. If Redis is unavailable, each worker
@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ..addresses import network_around, parse_client
 from ..backend.budget import aside
@@ -41,12 +41,28 @@ _RESERVE, _FORGIVE, _GIVE_BACK = count_script("reserve"), count_script("forgive"
 class Throttle:
     """Counts attempts in Redis. If Redis is unavailable, it counts in this process."""
 
-    def __init__(self, client: RedisClient, settings: Settings) -> None:
+    def __init__(self, client: RedisClient, keys: str, limits: tuple[int, int], window: float) -> None:
+        """`keys`: how the names of the keys begin. `limits`: for each account and address, and for each address.
+
+        `window`: how long a count lives, in seconds.
+        """
         self._client = client
-        self._prefix = settings.redis_key_prefix
-        self._limits = (settings.login_attempts, settings.login_attempts_per_address)
-        self._window = float(settings.login_window)
+        self._begin = keys
+        self._limits = limits
+        self._window = window
         self._local = LocalCounts()
+
+    @classmethod
+    def of_logins(cls, client: RedisClient, settings: Settings) -> Self:
+        """Limits failed sign-ins."""
+        limits = settings.login_attempts, settings.login_attempts_per_address
+        return cls(client, f"{settings.redis_key_prefix}:{{t", limits, float(settings.login_window))
+
+    @classmethod
+    def of_mails(cls, client: RedisClient, settings: Settings) -> Self:
+        """Limits mails that somebody asks for."""
+        limits = settings.mail_requests, settings.mail_requests_per_address
+        return cls(client, f"{settings.redis_key_prefix}:{{m", limits, float(settings.mail_requests_window))
 
     async def reserve(self, email: str, address: str | None) -> None:
         """Count an attempt, unless a limit is reached. Raises `TooManyAttempts` then."""
@@ -94,7 +110,7 @@ class Throttle:
         """The keys of both counts. They contain hashes instead of addresses, and are in one Cluster slot."""
         network = digest(network_of(address))
         account = digest(email)
-        return f"{self._prefix}:{{t{network}}}:{account}", f"{self._prefix}:{{t{network}}}:all"
+        return f"{self._begin}{network}}}:{account}", f"{self._begin}{network}}}:all"
 
 
 async def run_count(client: RedisClient, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> float:

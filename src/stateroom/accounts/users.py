@@ -6,12 +6,14 @@ import builtins
 import re
 import secrets
 import time
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    Integer,
     Select,
     String,
     Table,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -34,7 +37,7 @@ from ..sessions.journal.standby import check_primary
 from ..sessions.model.identity import user_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -63,9 +66,17 @@ users = Table(
     Column("password_hash", String(200), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger, nullable=True),
+    Column("typed_email", String(MAX_EMAIL_LENGTH), nullable=True),
+    Column("verified_at", BigInteger, nullable=True),
+    Column("must_verify", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("email", name="uq_users_email"),
 )
-"""Ids are random (`_new_id`): a sequence would give one again after the database was restored from a backup."""
+"""Ids are random (`new_id`): a sequence would give one again after the database was restored from a backup.
+
+`email` is the form in which addresses are compared, `typed_email` the address as it was typed; None in rows of earlier
+releases. `must_verify`: whether the account was made while `EMAIL_VERIFICATION` was on, and its owner has not proved the address
+since. `verified_at`: when the owner did.
+"""
 
 LEAST_ID, GREATEST_ID = 2**32, 2**53 - 1
 """JSON numbers above 2^53 lose digits in JavaScript (RFC 8259, section 6)."""
@@ -83,8 +94,10 @@ _CREATE = insert(users).returning(*_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. `created_at` and `disabled_at` are in milliseconds since the epoch.
+    """A user. `created_at`, `disabled_at` and `verified_at` are in milliseconds since the epoch.
 
+    `email`: in the form in which addresses are compared. `verified_at`: when the owner proved the address; None if nobody did.
+    `must_verify`: whether the account counts as unverified until then.
     `generation`: how often all sessions of the user had been ended at the moment when this row was read, and `epoch`: the
     deployment's then.
     """
@@ -95,8 +108,21 @@ class User:
     password_hash: str
     created_at: int
     disabled_at: int | None
+    typed_email: str | None = None
+    verified_at: int | None = None
+    must_verify: int = 0
     generation: int = 0
     epoch: str = ""
+
+    @property
+    def address(self) -> str:
+        """The address as it was typed. Mails go there."""
+        return self.typed_email or self.email
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the address counts as the user's own: it was proved, or the account was made without a verification."""
+        return not self.must_verify
 
     @property
     def is_disabled(self) -> bool:
@@ -111,10 +137,22 @@ class Users:
         self._database = database
         self._longest_session_ms = longest_session_ms
 
-    async def create(self, email: str, name: str, password_hash: str, *, user_id: int | None = None) -> User:
-        """Store a new user, and note in the journal that there is one. `user_id`: a random one by default.
+    async def create(
+        self,
+        email: str,
+        name: str,
+        password_hash: str,
+        *,
+        user_id: int | None = None,
+        must_verify: bool = False,
+        is_proved: bool = False,
+        and_then: Callable[[AsyncConnection, User], Awaitable[None]] | None = None,
+    ) -> User:
+        """Store a new user, and note in the journal that there is one.
 
-        Raises `Conflict` if there is an account with this email or this id.
+        `user_id`: a random one by default. `must_verify`: the account counts as unverified. `is_proved`: the owner has proved the
+        address already. `and_then`: further writes in the same transaction; if it raises, there is no new user.
+        Raises `Conflict` if there is an account with this email or this id, and what `and_then` raises.
         """
         if user_id is None:
             user_id = new_id()
@@ -124,6 +162,9 @@ class Users:
             "name": name,
             "password_hash": password_hash,
             "created_at": _now_ms(),
+            "typed_email": typed_email(email),
+            "verified_at": _now_ms() if is_proved else None,
+            "must_verify": int(must_verify),
         }
 
         async def step(connection: AsyncConnection) -> User:
@@ -131,6 +172,8 @@ class Users:
             await note_registration(
                 connection, user_key(user_id), longest_ms=self._longest_session_ms, registered_at=user.created_at
             )
+            if and_then is not None:
+                await and_then(connection, user)
             return user
 
         try:
@@ -186,6 +229,18 @@ class Users:
         unchanged = (users.c.id == user_id) & (users.c.password_hash == seen)
         return await self._set(unchanged, within, password_hash=password_hash)
 
+    async def verify(self, user_id: int, email: str, *, within: AsyncConnection) -> bool:
+        """Note that the owner has proved this address. False if the account has another one now, or is gone."""
+        return await self._set(_is(user_id, email), within, verified_at=_now_ms(), must_verify=0)
+
+    async def change_email(self, user_id: int, former: str, typed: str, *, within: AsyncConnection) -> bool:
+        """Give the account an address that its owner has proved. False if its address is not `former` any more.
+
+        Raises SQLAlchemy's `IntegrityError` if another account has the address.
+        """
+        addresses = {"email": normal_email(typed), "typed_email": typed_email(typed)}
+        return await self._set(_is(user_id, former), within, **addresses, verified_at=_now_ms(), must_verify=0)
+
     async def disable(self, user_id: int, *, within: AsyncConnection | None = None) -> None:
         """Disable an account. The time of an earlier disabling stays. `within`: as in `set_password_hash`."""
         await self._set((users.c.id == user_id) & users.c.disabled_at.is_(None), within, disabled_at=_now_ms())
@@ -194,18 +249,20 @@ class Users:
         """Enable a disabled account again."""
         await self._set(users.c.id == user_id, None, disabled_at=None)
 
-    async def erase(self, user_id: int) -> None:
-        """Delete the account. Its id is never given to another user."""
+    async def erase(self, user_id: int, *, within: AsyncConnection) -> None:
+        """Delete the account, in a transaction of the caller. Its id is never given to another user."""
+        await within.execute(delete(users).where(users.c.id == user_id))
 
-        async def step(connection: AsyncConnection) -> None:
-            await connection.execute(delete(users).where(users.c.id == user_id))
-
-        await self._database.write(step)
+    async def read(self, connection: AsyncConnection, *, user_id: int | None = None, email: str | None = None) -> User | None:
+        """The user with this id or this email, read in a transaction of the caller; None if there is none."""
+        if user_id is not None:
+            return await _one(connection, _BY_ID, {"id": user_id})
+        assert email is not None
+        return await _one(connection, _BY_EMAIL, {"email": normal_email(email)})
 
     async def _one(self, query: Select[Any], values: dict[str, Any]) -> User | None:
         async def step(connection: AsyncConnection) -> User | None:
-            row = (await connection.execute(query, values)).mappings().one_or_none()
-            return None if row is None else User(**row)
+            return await _one(connection, query, values)
 
         return await self._database.read(step)
 
@@ -221,16 +278,31 @@ def new_id() -> int:
     return LEAST_ID + secrets.randbelow(GREATEST_ID - LEAST_ID + 1)
 
 
+async def _one(connection: AsyncConnection, query: Select[Any], values: dict[str, Any]) -> User | None:
+    row = (await connection.execute(query, values)).mappings().one_or_none()
+    return None if row is None else User(**row)
+
+
+def _is(user_id: int, email: str) -> Any:
+    return (users.c.id == user_id) & (users.c.email == email)
+
+
+def typed_email(email: str) -> str:
+    """An email as its owner typed it, without spaces around it and in one Unicode form (NFKC: a full-width @ is an @)."""
+    return unicodedata.normalize("NFKC", email).strip()
+
+
 def normal_email(email: str) -> str:
-    """An email in the form in which it is stored and compared."""
-    return email.strip().lower()
+    """An email in the form in which addresses are compared."""
+    return typed_email(email).lower()
 
 
 def email_errors(email: str) -> list[FieldError]:
     """The errors of an email; none if it is valid."""
-    if not email.strip():
+    typed = typed_email(email[: MAX_EMAIL_LENGTH + 1])
+    if not typed:
         return [FieldError("email", REQUIRED)]
-    if len(email) > MAX_EMAIL_LENGTH or not re.fullmatch(EMAIL_PATTERN, email.strip()):
+    if len(email) > MAX_EMAIL_LENGTH or len(typed) > MAX_EMAIL_LENGTH or not re.fullmatch(EMAIL_PATTERN, typed):
         return [FieldError("email", NO_EMAIL)]
     return []
 

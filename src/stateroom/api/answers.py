@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .. import bearer_value, is_bearer
+from .. import SESSIONS, bearer_value, is_bearer
 from ..ready import JSON_LINES, ready_response
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ def rfc3339(moment: datetime | None) -> str | None:
 def user_view(user: User) -> dict[str, Any]:
     """The public facts of a user."""
     return {"id": user.id, "email": user.email, "name": user.name}
+
+
+def verification_view(request: web.Request, user: User) -> dict[str, str]:
+    """Says that the user's address is not verified yet. Empty if it is, or if this service verifies none."""
+    mode = request.app[SESSIONS].settings.email_verification
+    return {} if user.is_verified or mode == "off" else {"verification": mode}
 
 
 def session_view(session: Session) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from .. import (
 from ..accounts import ACCOUNTS
 from ..errors import NotFound
 from . import use_cases, views
-from .answers import answer, for_bearers, user_view
-from .bodies import Body, Email, NewEmail, NewName, NewPassword, Password, takes
+from .answers import answer, for_bearers, user_view, verification_view
+from .bodies import Body, Email, NewEmail, NewName, NewPassword, Password, Token, takes
 from .operations import operation
+from .verified import check_verified, open_to_unverified
 
 routes = web.RouteTableDef()
 
@@ -31,6 +32,7 @@ class Registration(Body):
     email: NewEmail
     password: NewPassword
     name: NewName
+    invitation: Token | None = None
 
 
 class Credentials(Body):
@@ -54,24 +56,32 @@ class PasswordChange(Body):
 
 
 @routes.post("/api/auth/register")
-@operation("Create an account and sign in", {201: views.Outcome}, 409, 429)
+@open_to_unverified
+@operation("Create an account and sign in", {201: views.Outcome, 202: views.RegistrationTold}, 403, 409, 429)
 @takes(Registration)
 async def register(request: web.Request, body: Registration) -> web.Response:
-    user = await use_cases.register(request, body.email, body.password.get_secret_value(), body.name)
-    return answer({"user": user_view(user), **_outcome("registration successful", get_session(request))}, status=201)
+    invitation = None if body.invitation is None else body.invitation.get_secret_value()
+    user = await use_cases.register(request, body.email, body.password.get_secret_value(), body.name, invitation=invitation)
+    if user is None:
+        return answer({"message": "check your mail", "verification": "required"}, status=202)
+    outcome = _outcome("registration successful", get_session(request))
+    return answer({"user": user_view(user), **outcome, **verification_view(request, user)}, status=201)
 
 
 @routes.post("/api/auth/login")
+@open_to_unverified
 @operation("Sign in", {200: views.Outcome}, 401, 429)
 @takes(Login)
 async def login(request: web.Request, body: Login) -> web.Response:
     password, bearer = body.password.get_secret_value(), body.transport == "bearer"
     user = await use_cases.log_in(request, body.email, password, remember=body.remember, bearer=bearer)
-    return answer({"user": user_view(user), **_outcome("login successful", get_session(request)), **for_bearers(request)})
+    outcome = _outcome("login successful", get_session(request))
+    return answer({"user": user_view(user), **outcome, **for_bearers(request), **verification_view(request, user)})
 
 
 @routes.post("/api/auth/token")
-@operation("Sign in, and get an access token", {200: views.Token}, 401, 404, 429)
+@open_to_unverified
+@operation("Sign in, and get an access token", {200: views.Token}, 401, 403, 404, 429)
 @takes(Credentials)
 async def token(request: web.Request, body: Credentials) -> web.Response:
     manager = request.app[SESSIONS]
@@ -81,6 +91,7 @@ async def token(request: web.Request, body: Credentials) -> web.Response:
         raise StoreUnavailable("an access token needs a stored session, and Redis is unavailable")
     accounts = request.app[ACCOUNTS]
     user = await accounts.authenticate(body.email, body.password.get_secret_value(), client_address(request))
+    check_verified(request, user)
     session = await use_cases.sign_in_as(request, user, degraded=False)
     accounts.count_login(degraded=False)
     minted = access_token(request)
@@ -96,6 +107,7 @@ async def token(request: web.Request, body: Credentials) -> web.Response:
 
 
 @routes.post("/api/auth/logout")
+@open_to_unverified
 @operation("Sign out and end the session for good", {200: views.Message})
 async def logout(request: web.Request) -> web.Response:
     await sign_out(request)
@@ -103,6 +115,7 @@ async def logout(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/auth/check")
+@open_to_unverified
 @operation("Check who is signed in, and for how long", {200: views.Check})
 async def check(request: web.Request) -> web.Response:
     session = get_session(request)
@@ -133,6 +146,7 @@ async def confirm_password(request: web.Request, body: Reauthentication) -> web.
 
 
 @routes.post("/api/auth/password")
+@open_to_unverified
 @operation("Change the password and end every other session", {200: views.PasswordChanged}, 409, 429, needs_sign_in=True)
 @require_auth
 @takes(PasswordChange)

@@ -37,6 +37,9 @@ NewName = Annotated[
 ]
 NewPassword = Annotated[SecretStr, Field(json_schema_extra={CHOSEN: True}, examples=["correct horse battery"])]
 Password = Annotated[SecretStr, Field(examples=["correct horse battery"])]
+Token = Annotated[
+    SecretStr, Field(description="From the link in the mail.", examples=["kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"])
+]
 Email = Annotated[str, Field(examples=["ada@example.com"])]
 
 

@@ -7,19 +7,22 @@ from aiohttp import web
 from .. import get_session, require_auth
 from ..accounts import ACCOUNTS
 from . import views
-from .answers import answer, session_view, user_view
+from .answers import answer, session_view, user_view, verification_view
 from .operations import operation
 from .use_cases import signed_in_user_id, take_messages, take_messages_if_possible
+from .verified import open_to_unverified
 
 routes = web.RouteTableDef()
 
 
 @routes.get("/api/profile")
+@open_to_unverified
 @operation("Show the user and this session", {200: views.Profile}, needs_sign_in=True)
 @require_auth
 async def profile(request: web.Request) -> web.Response:
     user = await request.app[ACCOUNTS].profile(signed_in_user_id(request))
-    return answer({"user": user_view(user), "session": session_view(get_session(request))})
+    shown = {"user": user_view(user), "session": session_view(get_session(request))}
+    return answer({**shown, **verification_view(request, user)})
 
 
 @routes.get("/api/dashboard")

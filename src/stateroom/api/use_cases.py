@@ -21,7 +21,7 @@ from .. import (
     sign_out,
     take_flashes,
 )
-from ..accounts import ACCOUNTS
+from ..accounts import ACCOUNTS, REGISTRATION
 from ..errors import NotFound, SignInRequired
 from ..plurals import counted
 
@@ -31,13 +31,19 @@ if TYPE_CHECKING:
     from ..accounts import User
 
 
-async def register(request: web.Request, email: str, password: str, name: str) -> User:
-    """Create an account and sign in. Raises what `Accounts.register` and `sign_in` raise."""
-    accounts, address = request.app[ACCOUNTS], client_address(request)
-    await accounts.limits.take("password", None, address)  # before the account is made
-    user = await accounts.register(email, password, name, address)
-    _leave_message(request, f"Welcome, {user.name}.")
-    await sign_in_as(request, user, is_counted=True)
+async def register(request: web.Request, email: str, password: str, name: str, *, invitation: str | None = None) -> User | None:
+    """Create an account and sign in. `invitation`: the token of an invitation's link.
+
+    None if nobody may learn whether the address had an account already. Then nobody is signed in.
+    Raises what `Registration.register` and `sign_in` raise.
+    """
+    address = client_address(request)
+    await request.app[ACCOUNTS].limits.take("password", None, address)  # before the account is made
+    registered = await request.app[REGISTRATION].register(email, password, name, address, invitation=invitation)
+    user = registered.user
+    if user is not None:
+        _leave_message(request, f"Welcome, {user.name}.")
+        await sign_in_as(request, user, is_counted=True)
     return user
 
 
@@ -81,7 +87,7 @@ async def sign_in_as(
             degraded=degraded,
         )  # fmt: skip
     except SessionEnded:
-        raise request.app[ACCOUNTS].refusal(user.id, client_address(request)) from None
+        raise request.app[ACCOUNTS].attempts.refusal(user.id, client_address(request)) from None
 
 
 async def confirm_password(request: web.Request, password: str) -> User:

@@ -10,6 +10,10 @@ from typing_extensions import TypedDict
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-01-31T12:00:00Z"])]
 Handle = Annotated[str, Field(description="The session's public handle. It names the session, and it cannot be used to sign in.")]
 BearerValue = Annotated[str, Field(description="Clients without cookies send this value as `Authorization: Bearer`.")]
+Verification = Annotated[
+    Literal["optional", "required"],
+    Field(description="Present until the address is verified. `required`: the account can do nothing else before."),
+]
 Reason = Literal["expired", "logout", "revoked", "password", "limit", "disabled", "rotated", "everybody", "unknown-user"]
 
 
@@ -60,6 +64,21 @@ class Outcome(TypedDict):
     warning: NotRequired[str]
     degraded: NotRequired[bool]
     session_token: NotRequired[BearerValue]
+    verification: NotRequired[Verification]
+
+
+class RegistrationTold(TypedDict):
+    """The response to a registration while nobody may learn who has an account. The mail says how to go on."""
+
+    __pydantic_config__ = _as({"message": "check your mail", "verification": "required"})  # type: ignore[misc]
+    message: str
+    verification: Literal["required"]
+
+
+class Confirmed(TypedDict):
+    __pydantic_config__ = _as({"user": _USER, "message": "email verified"})  # type: ignore[misc]
+    user: User
+    message: str
 
 
 class PasswordChanged(Outcome):
@@ -117,6 +136,7 @@ class Profile(TypedDict):
     __pydantic_config__ = _as({"user": _USER, "session": _SESSION})  # type: ignore[misc]
     user: User
     session: Session
+    verification: NotRequired[Verification]
 
 
 class Flashes(TypedDict):

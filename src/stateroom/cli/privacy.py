@@ -51,7 +51,7 @@ async def export_user(service: Service, email: str) -> Answer:
         "failed_sign_ins": {
             address: failures
             for address in _addresses(sessions)
-            if (failures := await service.accounts.throttle.failures(user.email, address))
+            if (failures := await service.accounts.attempts.throttle.failures(user.email, address))
         },
     }
     security_event("export", user_id=user.id)
@@ -66,7 +66,7 @@ async def erase_user(service: Service, email: str) -> Answer:
     user = await service.user(email)
     await _forget_failures(service, user)
     count = await service.disable(user)
-    await service.accounts.users.erase(user.id)
+    await service.accounts.erase(user)
     security_event("erase", user_id=user.id, count=count)
     lines = [f"{user.email} is erased; {ended(count)}"]
     if count is None:
@@ -84,7 +84,7 @@ async def _forget_failures(service: Service, user: User) -> None:
     try:
         listed = await service.sessions.list(user.id)
         for address in {each.ip_address for each in listed} - {""}:
-            await service.accounts.throttle.forget(user.email, address)
+            await service.accounts.attempts.throttle.forget(user.email, address)
     except StoreUnavailable:  # The counts expire.
         pass
 

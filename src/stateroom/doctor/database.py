@@ -27,7 +27,7 @@ FLEET = "Deployment"
 _REPLICATION = "(SELECT count(*) FROM pg_stat_replication) AS standbys, current_setting('synchronous_standby_names') AS synchronous"
 _RIGHTS = [
     (right, table)
-    for table in ("session_ends", "session_generations", "users", "fleet")
+    for table in ("session_ends", "session_generations", "users", "fleet", "user_groups", "mail_tokens", "mails")
     for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
 ]
 _ASK_RIGHTS = "SELECT " + ", ".join(
@@ -104,7 +104,7 @@ def _agreed(row: DeploymentRow, settings: Settings) -> list[Finding]:
             f"DEPLOYMENT is {settings.deployment or 'empty'} here but {row.name or 'empty'} in the user database, "
             "so the service does not start"
         )
-        set_it = f"set DEPLOYMENT to {row.name}" if row.name else "unset DEPLOYMENT"
+        set_it = f"set DEPLOYMENT={row.name or 'none'}"
         fix = f"{set_it}; if the user database is a copy, run `stateroom db adopt --new-identity`"
         findings.append(fault("deployment-name", WHERE, what, fix))
     if row.lease_ms not in {None, round(settings.journal_lease * 1000)}:

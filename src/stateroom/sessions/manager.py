@@ -326,6 +326,15 @@ class SessionManager:
 
     # The deployment
 
+    def deployment(self) -> tuple[str, str]:
+        """The deployment's id and name. Raises `DatabaseUnavailable` while the id is unknown."""
+        deployment = self._parts.deployment
+        return deployment.known_id(), deployment.name
+
+    def derive_key(self, purpose: str) -> bytes:
+        """A key of 32 bytes for this purpose, derived from the first cookie key."""
+        return self._parts.key_ring.derive_key(purpose)
+
     async def count_active(self) -> int:
         """The number of live sessions of the deployment. Raises `StoreUnavailable`."""
         return await self._parts.store.count_active()

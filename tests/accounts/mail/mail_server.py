@@ -75,16 +75,17 @@ class MailServer:
         def connection() -> SMTP:
             self.connections += 1
             is_starttls = self.tls == "starttls"
-            return _Connection(
+            made = _Connection(
                 self,
                 hostname="mail.test",
                 loop=loop,
                 tls_context=self._context if is_starttls else None,
                 require_starttls=is_starttls,
                 authenticator=self._authenticate,
-                auth_required=bool(self.users),
-                auth_require_tls=is_starttls or not self.users,
+                auth_require_tls=self.tls != "smtps",
             )
+            made._auth_required = bool(self.users)  # as an argument, it warns about smtps
+            return made
 
         context = self._context if self.tls == "smtps" else None
         self._server = await loop.create_server(connection, "127.0.0.1", port, ssl=context)

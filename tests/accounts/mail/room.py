@@ -46,14 +46,11 @@ class Room:
         self.settings = settings(url, ca)
         self.outbox = Outbox(database, pace)
 
-    def post(self, **changes: Any) -> Post:
-        post = Post(
-            settings(changes.get("url"), None) if "url" in changes else self.settings,
-            self.database,
-            changes.get("metrics") or Metrics(),
-            compose=changes.get("compose") or self.compose,
-            pace=changes.get("pace") or self.pace,
-        )
+    def post(self, *, outbox: Outbox | None = None, metrics: Metrics | None = None, **options: Any) -> Post:
+        """A worker's sender, with an outbox of its own. `options`: `compose`, `pace`."""
+        options = {"compose": self.compose, "pace": self.pace, **options}
+        outbox = outbox or Outbox(self.database, options["pace"])
+        post = Post(self.settings, self.database, outbox, metrics or Metrics(), **options)
         post.prepare()
         return post
 
@@ -62,10 +59,10 @@ class Room:
         return await self.database.write(lambda connection: self.outbox.put(connection, kind, address=address, **values))
 
     @contextlib.asynccontextmanager
-    async def sending(self, **changes: Any) -> AsyncIterator[Metrics]:
-        """A worker that sends. The values: its metrics."""
+    async def sending(self, **options: Any) -> AsyncIterator[Metrics]:
+        """A worker that sends. It gives the worker's metrics. `options`: as for `post`."""
         metrics = Metrics()
-        async with kept_running(self.post(metrics=metrics, **changes).sender.run, "mail", metrics):
+        async with kept_running(self.post(metrics=metrics, **options).sender.run, "mail", metrics):
             yield metrics
 
     async def waiting(self) -> int:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stateroom.accounts.mail.letter import Letter, WaitingMail
+from stateroom.accounts.mail.outbox import Outbox
 from stateroom.accounts.mail.pace import Pace
 from stateroom.drills.node import until
 
@@ -39,11 +40,12 @@ async def test_a_mail_is_sent_once_and_deleted(room: Room, server: MailServer) -
 
 
 async def test_a_woken_sender_sends_at_once(room: Room, server: MailServer) -> None:
-    post = room.post(pace=Pace(poll=3600))
+    outbox = Outbox(room.database)
+    post = room.post(outbox=outbox, pace=Pace(poll=3600))
     task = asyncio.create_task(post.sender.run())
     await asyncio.sleep(0)
     await room.put()
-    post.outbox.wake()
+    outbox.wake()
     await server.arrived(1)
     task.cancel()
 
@@ -192,8 +194,7 @@ async def test_a_sender_that_is_cancelled_while_it_sends_gives_the_mail_back(roo
 
 async def test_a_claim_expires_and_another_worker_sends_the_mail(room: Room, server: MailServer) -> None:
     mail = await room.put()
-    dead = room.post(pace=Pace(claim=0.3))
-    assert await dead.outbox.claim() is not None
+    assert await Outbox(room.database, Pace(claim=0.3)).claim() is not None
     assert await room.outbox.claim() is None, "another worker has it"
     async with room.sending():
         await server.arrived(1)

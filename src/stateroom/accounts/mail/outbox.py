@@ -11,7 +11,7 @@ import asyncio
 import json
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import BigInteger, Column, Integer, String, Table, Text, bindparam, delete, func, insert, or_, select, update
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ...database import Steps
+    from ...sqlite.direct import Step
+
+T = TypeVar("T")
 
 mails = Table(
     "mails",
@@ -108,6 +111,12 @@ class Outbox:
             )
         )
         return mail_id
+
+    async def write(self, step: Step[T]) -> T:
+        """Run a step that adds mails, commit it, and wake the sender. `step`: as in `Database.write`."""
+        result = await self._database.write(step)
+        self.wake()
+        return result
 
     def wake(self) -> None:
         """Let this worker's sender look at once. Without it a mail waits for the next poll of any worker."""

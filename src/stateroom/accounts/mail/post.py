@@ -1,4 +1,4 @@
-"""The mail room of one worker: the outbox that others put mails into, and the sender."""
+"""The mail room of one worker: the sender, with what delivers for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from aiohttp import web
 
 from .folder import FolderCarrier
 from .message import Sender as From
-from .outbox import Outbox
 from .pace import PACE, Pace
 from .sender import Sender
 from .smtp import SmtpCarrier
@@ -19,20 +18,20 @@ if TYPE_CHECKING:
     from ...telemetry.metrics import Metrics
     from .carrier import Carrier
     from .letter import Compose
+    from .outbox import Outbox
 
 
 class Post:
-    """`outbox` and `sender` of one worker. Raises nothing: `prepare` checks the settings.
+    """The sender of one worker. The settings must have `MAIL_URL`."""
 
-    The settings must have `MAIL_URL`. `compose`: makes the letter of each mail.
-    """
-
-    def __init__(self, settings: Settings, database: Steps, metrics: Metrics, *, compose: Compose, pace: Pace = PACE) -> None:
+    def __init__(
+        self, settings: Settings, database: Steps, outbox: Outbox, metrics: Metrics, *, compose: Compose, pace: Pace = PACE
+    ) -> None:
+        """`outbox`: its mails are sent. `compose`: makes the letter of each."""
         assert settings.mail_from is not None, "settings with MAIL_URL have MAIL_FROM"
         mail_from = From(settings.mail_from)
         self._carrier = _carrier(settings, mail_from)
-        self.outbox = Outbox(database, pace)
-        self.sender = Sender(database, self.outbox, self._carrier, compose=compose, mail_from=mail_from, metrics=metrics, pace=pace)
+        self.sender = Sender(database, outbox, self._carrier, compose=compose, mail_from=mail_from, metrics=metrics, pace=pace)
 
     def prepare(self) -> None:
         """Check the folder or the certificates that the settings name. Raises `SettingsError`."""

@@ -26,6 +26,7 @@ def upgrade() -> None:
         "mail_tokens",
         sa.Column("digest", sa.String(64), primary_key=True),
         sa.Column("purpose", sa.String(16), nullable=False),
+        sa.Column("mail_id", sa.String(32), nullable=False),
         sa.Column("user_id", sa.BigInteger, nullable=True),
         sa.Column("email", sa.String(254), nullable=False),
         sa.Column("generation", sa.BigInteger, nullable=False),

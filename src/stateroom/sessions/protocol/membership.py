@@ -188,7 +188,7 @@ def check_agreed(row: DeploymentRow, *, lease_ms: int, name: str) -> None:
             f"`stateroom db lease {here:g}`"
         )
     if row.name is not None and row.name != name:
-        set_it = f"set DEPLOYMENT={row.name}" if row.name else "unset DEPLOYMENT"
+        set_it = f"set DEPLOYMENT={row.name or 'none'}"
         raise SettingsError(
             f"DEPLOYMENT: {name or 'empty'} here but {row.name or 'empty'} in the user database; {set_it}. "
             "If this user database is a copy of another one, or if you want a new name, stop every worker and run "

@@ -100,6 +100,7 @@ class KeyRing:
             raise ValueError("a key ring needs at least one key")
         ring = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: AESGCM(key) for key in keys}
         self._ring = ring
+        self._first_key = keys[0]
         self._deriving = [HKDF(SHA256(), TOKEN_BYTES, salt=None, info=b"stateroom tokens").derive(key) for key in keys]
         self._sealing_id = next(iter(ring))
         self._opened: dict[Purpose, OrderedDict[str, Credential]] = {"cookie": OrderedDict(), "bearer": OrderedDict()}
@@ -107,6 +108,10 @@ class KeyRing:
     def derive_tokens(self, secret: str) -> list[bytes]:
         """Tokens derived from the secret, one for each key, the sealing key's first. With the same keys they are the same."""
         return [hmac.digest(key, secret.encode(), "sha256") for key in self._deriving]
+
+    def derive_key(self, purpose: str) -> bytes:
+        """A key of 32 bytes for another purpose, derived from the first key, about which it tells nothing."""
+        return HKDF(SHA256(), TOKEN_BYTES, salt=None, info=f"stateroom {purpose}".encode()).derive(self._first_key)
 
     def seal(
         self,

@@ -1,0 +1,101 @@
+"""Makes the letter of a waiting mail: looks the account up as it is now, and makes the link's token valid.
+
+A mail is made at the moment of sending, because much may have happened since it was asked for: the account was verified, its
+sessions were ended, its address was changed. Such a mail is not sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..mail_tokens import LIFETIME_MS
+from .letter import Letter, WaitingMail
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from ...settings import Settings
+    from ..mail_tokens import MailTokens, Purpose
+    from ..users import User, Users
+
+LIVE_LINKS = 5
+"""At most this many mails of one kind are sent to an account within the lifetime of a link. The links sent before still work."""
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+
+
+class Composer:
+    """Composes letters. `compose` is the `Compose` of the sender."""
+
+    def __init__(self, settings: Settings, users: Users, tokens: MailTokens) -> None:
+        self._base = settings.public_url or ""
+        self._users = users
+        self._tokens = tokens
+
+    async def compose(self, connection: AsyncConnection, mail: WaitingMail) -> Letter | None:
+        """The letter of a mail; None if it must not be sent any more. Raises `DatabaseUnavailable`."""
+        match mail.kind:
+            case "reset":
+                return await self._for_its_owner(connection, mail, "reset", "/reset")
+            case "taken":
+                return await self._for_its_owner(connection, mail, "taken", "")
+            case "verify":
+                user = await self._unchanged(connection, mail)
+                if user is None or user.verified_at is not None or user.address != mail.address:
+                    return None
+                return await self._with_link(connection, mail, "verify", "/verify", user)
+            case "change":
+                user = await self._unchanged(connection, mail)
+                if user is None or user.email != mail.details.get("former"):
+                    return None
+                return await self._with_link(connection, mail, "change", "/verify", user)
+            case "invitation":
+                return await self._with_link(connection, mail, "invitation", "/invitation", None)
+            case "change_asked" | "changed" | "password_set":
+                user = await self._users.read(connection, user_id=mail.user_id)
+                return None if user is None else self._letter(mail, mail.address, user)
+
+    def link(self, page: str, token: str) -> str:
+        """The address of a page that a mail links to."""
+        return f"{self._base}{page}?token={token}"
+
+    async def _unchanged(self, connection: AsyncConnection, mail: WaitingMail) -> User | None:
+        """The mail's user; None if all of the user's sessions were ended since the mail was asked for."""
+        user = await self._users.read(connection, user_id=mail.user_id)
+        if user is None or user.is_disabled or user.generation != mail.details["generation"]:
+            return None
+        return user if user.epoch == mail.details["epoch"] else None
+
+    async def _for_its_owner(self, connection: AsyncConnection, mail: WaitingMail, purpose: Purpose, page: str) -> Letter | None:
+        """A letter to the owner of an address that somebody typed; None if it has no account."""
+        user = await self._users.read(connection, email=mail.address)
+        if user is None or user.is_disabled:
+            return None
+        if not mail.attempts and await self._tokens.count(connection, purpose, user=user) >= LIVE_LINKS:
+            return None
+        return await self._with_link(connection, mail, purpose, page, user)
+
+    async def _with_link(
+        self, connection: AsyncConnection, mail: WaitingMail, purpose: Purpose, page: str, user: User | None
+    ) -> Letter:
+        """A letter to the address that its link proves: a new one that was typed, or the account's."""
+        to = mail.address if user is None or purpose == "change" else user.address
+        token = await self._tokens.issue(connection, mail.id, purpose, email=to, user=user, details=mail.details)
+        return self._letter(mail, to, user, link=self.link(page, token) if page else "", lifetime_ms=LIFETIME_MS[purpose])
+
+    def _letter(self, mail: WaitingMail, to: str, user: User | None, *, link: str = "", lifetime_ms: int = 0) -> Letter:
+        """The letter with all values that templates may show. A name that a stranger chose is not among them."""
+        return Letter(
+            mail.kind,
+            to,
+            {
+                "name": "" if user is None or user.verified_at is None else user.name,
+                "email": str(mail.details.get("new", "")),
+                "link": link,
+                "hours": str(lifetime_ms // _HOUR_MS),
+                "days": str(lifetime_ms // _DAY_MS),
+                "site": urlsplit(self._base).netloc,
+                "login_link": f"{self._base}/login",
+                "forgot_link": f"{self._base}/forgot",
+            },
+        )

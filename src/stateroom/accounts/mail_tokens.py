@@ -1,0 +1,191 @@
+"""Tokens of mailed links: they prove that somebody reads the mail of an address.
+
+A token has 256 bits. It is derived from the deployment's first cookie key, the mail's id and its purpose. So the table of waiting
+mails holds no secret, and a mail that is sent twice has the same link. The table of tokens holds only a hash, which is
+bound to the purpose and the deployment: a token for one purpose is invalid for every other, and in a copy of the database
+that has another `DEPLOYMENT`.
+
+A token is used once: whoever deletes its row has used it. It carries the user's generation, so whatever ends all sessions
+of the user makes it invalid too.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from sqlalchemy import BigInteger, Column, String, Table, Text, and_, delete, func, insert, or_, select
+
+from ..database import metadata
+from ..sessions.journal.database_time import NowMs
+from ..sessions.journal.deployment_row import current_epoch
+from ..sessions.journal.generations import generation_of
+from .mail.outbox import mails
+from .users import MAX_EMAIL_LENGTH, normal_email
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from ..database import Steps
+    from .users import User
+
+Purpose = Literal["verify", "change", "reset", "invitation", "taken"]
+"""What a token is good for. `taken` is good for nothing: its row only counts how often an owner was told."""
+
+LIFETIME_MS: Mapping[Purpose, int] = {
+    "verify": 3_600_000, "change": 3_600_000, "reset": 3_600_000, "taken": 3_600_000, "invitation": 7 * 86_400_000,
+}  # fmt: skip
+_FORM = re.compile(r"[A-Za-z0-9_-]{43}")
+
+mail_tokens = Table(
+    "mail_tokens",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("purpose", String(16), nullable=False),
+    Column("mail_id", String(32), nullable=False),
+    Column("user_id", BigInteger, nullable=True),
+    Column("email", String(MAX_EMAIL_LENGTH), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("epoch", String(32), nullable=False),
+    Column("details", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+_LIVES = mail_tokens.c.expires_at > NowMs()
+_IS_OF_THIS_EPOCH = or_(mail_tokens.c.user_id.is_(None), mail_tokens.c.epoch == current_epoch())
+
+
+@dataclass(frozen=True, slots=True)
+class MailToken:
+    """A token's row. `email`: the address that it proves, as typed. `user_id`: None for an invitation.
+
+    `generation`: the user's when the token was made. Times are milliseconds since the epoch, by the database's clock.
+    """
+
+    digest: str
+    purpose: Purpose
+    mail_id: str
+    user_id: int | None
+    email: str
+    generation: int
+    details: Mapping[str, Any]
+    expires_at: int
+
+
+class MailTokens:
+    """The table of tokens. Each call that reads or writes it raises `DatabaseUnavailable`."""
+
+    def __init__(self, database: Steps, deployment: Callable[[], tuple[str, str]], key: Callable[[], bytes]) -> None:
+        """`deployment`: its id and name; raises `DatabaseUnavailable` while they are unknown. `key`: derives tokens."""
+        self._database = database
+        self._deployment = deployment
+        self._key = key
+
+    def derive(self, mail_id: str, purpose: Purpose) -> str:
+        """The token of a mail: 43 characters of base64url. With the same cookie key it is always the same."""
+        bound = msgspec.msgpack.encode((mail_id, purpose, *self._deployment()))
+        return base64.urlsafe_b64encode(hmac.digest(self._key(), bound, "sha256")).rstrip(b"=").decode()
+
+    async def issue(
+        self,
+        connection: AsyncConnection,
+        mail_id: str,
+        purpose: Purpose,
+        *,
+        email: str,
+        user: User | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Make the token of a mail valid, from now for its lifetime, in a transaction of the caller. Returns the token.
+
+        A token that is valid stays as it is. `email`: the address that it proves, as typed.
+        """
+        token = self.derive(mail_id, purpose)
+        digest = self._digest(token, purpose)
+        await connection.execute(delete(mail_tokens).where(mail_tokens.c.expires_at <= NowMs()))
+        if await connection.scalar(select(mail_tokens.c.digest).where(mail_tokens.c.digest == digest)) is not None:
+            return token
+        values = {
+            "digest": digest,
+            "purpose": purpose,
+            "mail_id": mail_id,
+            "user_id": None if user is None else user.id,
+            "email": email,
+            "generation": 0 if user is None else user.generation,
+            "epoch": "" if user is None else user.epoch,
+            "details": json.dumps(details or {}),
+            "created_at": NowMs(),
+            "expires_at": NowMs() + LIFETIME_MS[purpose],
+        }
+        await connection.execute(insert(mail_tokens).values(values))
+        return token
+
+    async def count(self, connection: AsyncConnection, purpose: Purpose, *, user: User) -> int:
+        """How many valid tokens of a user there are for a purpose."""
+        query = select(func.count()).where(_LIVES, mail_tokens.c.purpose == purpose, mail_tokens.c.user_id == user.id)
+        return int((await connection.execute(query)).scalar_one())
+
+    async def find(self, token: str, *purposes: Purpose) -> MailToken | None:
+        """The row of a token that is valid for one of these purposes; None if it is not."""
+        if not _FORM.fullmatch(token):
+            return None
+        digests = [self._digest(token, each) for each in purposes]
+
+        async def step(connection: AsyncConnection) -> MailToken | None:
+            query = select(*(mail_tokens.c[each.name] for each in fields(MailToken))).where(
+                mail_tokens.c.digest.in_(digests), _LIVES, _IS_OF_THIS_EPOCH, _generation_is(mail_tokens.c.generation)
+            )
+            row = (await connection.execute(query)).mappings().one_or_none()
+            return None if row is None else MailToken(**{**row, "details": json.loads(row["details"])})
+
+        return await self._database.read(step)
+
+    async def use(self, connection: AsyncConnection, token: MailToken, *, raised: int = 0) -> bool:
+        """Use a token up, in the transaction of what it allows. False if it is not valid any more.
+
+        Its mail is not sent again, because that would make the token valid again.
+        `raised`: by how much this transaction has raised the user's generation.
+        """
+        is_valid = and_(_LIVES, _IS_OF_THIS_EPOCH, _generation_is(mail_tokens.c.generation + raised))
+        used = await connection.execute(delete(mail_tokens).where(mail_tokens.c.digest == token.digest, is_valid))
+        await connection.execute(delete(mails).where(mails.c.id == token.mail_id))
+        return bool(used.rowcount)
+
+    async def void(self, connection: AsyncConnection, user_id: int, *purposes: Purpose) -> None:
+        """Make a user's tokens invalid, those for these purposes or all, in a transaction of the caller.
+
+        The mails that would carry them are not sent.
+        """
+        kinds = purposes or tuple(LIFETIME_MS)
+        await connection.execute(delete(mails).where(mails.c.user_id == user_id, mails.c.kind.in_(kinds)))
+        await connection.execute(delete(mail_tokens).where(mail_tokens.c.user_id == user_id, mail_tokens.c.purpose.in_(kinds)))
+
+    async def void_invitations(self, connection: AsyncConnection, email: str) -> None:
+        """Make the invitations of an address invalid, in a transaction of the caller."""
+        is_its = func.lower(mail_tokens.c.email) == normal_email(email)
+        await connection.execute(delete(mail_tokens).where(mail_tokens.c.purpose == "invitation", is_its))
+        is_to_it = func.lower(mails.c.address) == normal_email(email)
+        await connection.execute(delete(mails).where(mails.c.kind == "invitation", is_to_it))
+
+    def _digest(self, token: str, purpose: Purpose) -> str:
+        bound = msgspec.msgpack.encode((token, purpose, *self._deployment()))
+        return hashlib.sha256(bound).hexdigest()
+
+
+async def delete_tokens_of(connection: AsyncConnection, user: User) -> None:
+    """Delete all tokens that name a user or the user's address, in a transaction of the caller."""
+    is_theirs = or_(mail_tokens.c.user_id == user.id, func.lower(mail_tokens.c.email) == user.email)
+    await connection.execute(delete(mail_tokens).where(is_theirs))
+
+
+def _generation_is(expected: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether the token's user has this generation. An invitation has no user."""
+    return or_(mail_tokens.c.user_id.is_(None), generation_of(mail_tokens.c.user_id) == expected)

@@ -27,7 +27,8 @@ class MailServer:
     """`replies`: for `MAIL`, `RCPT`, `DATA` (before the content) and `DOT` (after it): the next replies in place of 250.
 
     `connections`, `sign_ins`: how many there were. `mails`: what was accepted, in order. `is_cut_after_acceptance`: each accepted
-    mail is confirmed, and then the connection is cut. `hold`: the content waits until it is set, before it is accepted.
+    mail is confirmed, and then the connection is cut. `hold`: until it is set, the server does not reply to `hold_at`, which is `MAIL`
+    or `DOT`.
     """
 
     def __init__(self, tls: Tls, context: ssl.SSLContext | None, users: dict[str, str]) -> None:
@@ -40,6 +41,7 @@ class MailServer:
         self.sign_ins = 0
         self.is_cut_after_acceptance = False
         self.hold: threading.Event | None = None
+        self.hold_at = "DOT"
         self.port = 0
         self._context = context
         self._changed = threading.Condition()
@@ -66,8 +68,13 @@ class MailServer:
         await asyncio.to_thread(wait)
 
     async def is_holding(self) -> None:
-        """Wait until a mail's content has arrived and `hold` keeps it."""
+        """Wait until a client waits for the reply that `hold` keeps back."""
         assert await asyncio.to_thread(self._holding.wait, PATIENCE_SECONDS), "no mail came"
+
+    async def _hold(self, command: str) -> None:
+        if self.hold is not None and self.hold_at == command:
+            self._holding.set()
+            await asyncio.get_running_loop().run_in_executor(None, self.hold.wait)
 
     async def start(self, port: int = 0) -> None:
         loop = asyncio.get_running_loop()
@@ -118,6 +125,7 @@ class MailServer:
     # Hooks of aiosmtpd
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
+        await self._hold("MAIL")
         reply = self.next_reply("MAIL") or "250 OK"
         if reply.startswith("250"):
             envelope.mail_from = address
@@ -130,9 +138,7 @@ class MailServer:
         return reply
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        if self.hold is not None:
-            self._holding.set()
-            await asyncio.get_running_loop().run_in_executor(None, self.hold.wait)
+        await self._hold("DOT")
         reply = self.next_reply("DOT") or "250 OK"
         assert isinstance(envelope.content, bytes)
         if reply == CUT:
@@ -165,7 +171,7 @@ class _Connection(SMTP):
         if reply is not None:
             await self.push(reply)
             return
-        await super().smtp_DATA(arg)  # type: ignore[arg-type]
+        await super().smtp_DATA(arg)
 
 
 @contextlib.contextmanager

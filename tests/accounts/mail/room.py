@@ -14,6 +14,8 @@ from stateroom.accounts.mail.outbox import Outbox
 from stateroom.accounts.mail.pace import Pace
 from stateroom.accounts.mail.post import Post
 from stateroom.database import Database
+from stateroom.drills.node import until
+from stateroom.errors import DatabaseUnavailable
 from stateroom.settings import Settings
 from stateroom.telemetry.loops import kept_running
 from stateroom.telemetry.metrics import Metrics
@@ -41,6 +43,7 @@ class Room:
         self, database: Database, *, url: str, ca: Path | None = None, compose: Compose = compose, pace: Pace = QUICK
     ) -> None:
         self.database = database
+        self.url = url
         self.pace = pace
         self.compose = compose
         self.settings = settings(url, ca)
@@ -67,6 +70,17 @@ class Room:
 
     async def waiting(self) -> int:
         return (await self.outbox.waiting()).count
+
+    async def emptied(self) -> None:
+        """Wait until no mail waits. The user database may be stopped meanwhile."""
+
+        async def is_empty() -> bool:
+            try:
+                return await self.waiting() == 0
+            except DatabaseUnavailable:
+                return False
+
+        await until(is_empty, "no mail waits")
 
 
 def settings(url: str | None, ca: Path | None) -> Settings:

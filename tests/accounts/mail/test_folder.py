@@ -99,13 +99,13 @@ async def test_mails_wait_while_the_folder_is_missing(room_for: RoomFor, tmp_pat
 @pytest.mark.parametrize("place", ["file/mails", "/proc/mails"])
 def test_a_folder_that_cannot_be_made_stops_startup(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match="MAIL_URL: .* cannot be written"):
+    with pytest.raises(SettingsError, match=r"MAIL_URL: .* cannot be written"):
         FolderCarrier(tmp_path / place).prepare()
 
 
 def test_a_folder_that_cannot_be_written_stops_startup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
-    with pytest.raises(SettingsError, match="MAIL_URL: .* cannot be written"):
+    with pytest.raises(SettingsError, match=r"MAIL_URL: .* cannot be written"):
         FolderCarrier(tmp_path / "mails").prepare()
 
 

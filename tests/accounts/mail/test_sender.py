@@ -21,18 +21,11 @@ from .room import Room, compose, counted
 ADDRESS = "ada@example.com"
 
 
-async def is_empty(room: Room) -> None:
-    async def none_waits() -> bool:
-        return await room.waiting() == 0
-
-    await until(none_waits, "no mail waits")
-
-
 async def test_a_mail_is_sent_once_and_deleted(room: Room, server: MailServer) -> None:
     mail = await room.put(ADDRESS)
     async with room.sending() as metrics:
         await server.arrived(1)
-        await is_empty(room)
+        await room.emptied()
 
     assert server.ids == [f"<{mail}@rooms.example>"]
     assert server.recipients() == [ADDRESS]
@@ -82,7 +75,7 @@ async def test_two_senders_at_once_send_each_mail_once(room: Room, server: MailS
     ids = {await room.put(f"user{number}@example.com") for number in range(20)}
     async with room.sending(), room.sending(), room.sending():
         await server.arrived(20)
-        await is_empty(room)
+        await room.emptied()
 
     assert len(server.ids) == 20
     assert set(server.ids) == {f"<{each}@rooms.example>" for each in ids}
@@ -97,7 +90,7 @@ async def test_a_mail_that_the_server_defers_is_tried_again_with_the_same_messag
     with capture_events() as events:
         async with room.sending() as metrics:
             await server.arrived(1)
-            await is_empty(room)
+            await room.emptied()
 
     assert server.ids == [f"<{mail}@rooms.example>"]
     assert counted(metrics, "deferred") == 2
@@ -114,7 +107,7 @@ async def test_a_mail_that_the_server_refuses_is_dropped_and_the_next_one_is_sen
     with capture_events() as events:
         async with room.sending() as metrics:
             await server.arrived(1)
-            await is_empty(room)
+            await room.emptied()
 
     assert server.recipients() == ["grace@example.com"]
     assert (counted(metrics, "failed"), counted(metrics, "sent")) == (1, 1)
@@ -128,7 +121,7 @@ async def test_a_connection_cut_before_the_acceptance_loses_no_mail(room: Room, 
     mail = await room.put()
     async with room.sending() as metrics:
         await server.arrived(1)
-        await is_empty(room)
+        await room.emptied()
 
     assert server.ids == [f"<{mail}@rooms.example>"]
     assert counted(metrics, "deferred") == 1
@@ -140,7 +133,7 @@ async def test_a_connection_cut_after_the_acceptance_repeats_no_mail(room: Room,
     first, second = await room.put(), await room.put()
     async with room.sending():
         await server.arrived(2)
-        await is_empty(room)
+        await room.emptied()
 
     assert server.ids == [f"<{each}@rooms.example>" for each in (first, second)]
 
@@ -158,7 +151,7 @@ async def test_mails_wait_while_the_server_is_stopped(room: Room, server: MailSe
             await until(was_tried_twice, "two attempts")
             servers.thread.run(server.start(port))
             await server.arrived(1)
-            await is_empty(room)
+            await room.emptied()
 
     assert server.ids == [f"<{mail}@rooms.example>"]
     names = [each["event"] for each in events]
@@ -187,7 +180,7 @@ async def test_a_sender_that_is_cancelled_while_it_sends_gives_the_mail_back(roo
         await server.is_holding()
     server.hold.set()
     async with room.sending():
-        await is_empty(room)
+        await room.emptied()
 
     assert set(server.ids) == {f"<{mail}@rooms.example>"}
 
@@ -206,7 +199,7 @@ async def test_a_mail_is_given_up_after_its_time_and_the_loss_is_counted(room: R
     mail = await room.put(ADDRESS)
     with capture_events() as events:
         async with room.sending(pace=Pace(poll=0.05, first_delay=0.05, longest_delay=0.05, keep=0.2)) as metrics:
-            await is_empty(room)
+            await room.emptied()
 
     assert counted(metrics, "failed") == 1
     [lost] = [each for each in events if each["event"] == "mail_given_up"]
@@ -221,7 +214,7 @@ async def test_a_mail_without_a_letter_is_deleted_unsent(room: Room, server: Mai
     await room.put("grace@example.com")
     async with room.sending(compose=none_for_ada):
         await server.arrived(1)
-        await is_empty(room)
+        await room.emptied()
     assert server.recipients() == ["grace@example.com"]
 
 
@@ -237,7 +230,7 @@ async def test_a_letter_that_cannot_be_made_holds_back_no_other_mail(room: Room,
     await room.put("grace@example.com")
     async with room.sending(compose=fails_once) as metrics:
         await server.arrived(2)
-        await is_empty(room)
+        await room.emptied()
     assert metrics.registry.get_sample_value("stateroom_loop_errors_total", {"loop": "mail"}) == 1
 
 
@@ -248,7 +241,7 @@ async def test_an_address_that_no_mail_can_go_to_is_dropped(room: Room, server: 
     with capture_events() as events:
         async with room.sending() as metrics:
             await server.arrived(1)
-            await is_empty(room)
+            await room.emptied()
     assert server.recipients() == ["grace@example.com"]
     assert counted(metrics, "failed") == 1
     assert not address or address not in str(events)
@@ -262,7 +255,7 @@ async def test_no_log_line_has_an_address_or_a_link(room: Room, server: MailServ
         await room.put(ADDRESS)
     with capture_events() as events:
         async with room.sending():
-            await is_empty(room)
+            await room.emptied()
     assert len(events) > 5
     for each in events:
         assert "ada" not in str(each)

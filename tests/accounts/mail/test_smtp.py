@@ -85,7 +85,7 @@ async def test_a_certificate_of_its_own_making_is_enough_on_this_machine_only(
         room = room_for(f"smtp://127.0.0.1:{server.port}")
         await room.put()
         async with room.sending():
-            await server.arrived(1)
+            await room.emptied()
 
         monkeypatch.setattr("stateroom.accounts.mail.smtp.is_loopback_name", lambda host: False)
         await room.put()

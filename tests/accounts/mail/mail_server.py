@@ -27,8 +27,8 @@ class MailServer:
     """`replies`: for `MAIL`, `RCPT`, `DATA` (before the content) and `DOT` (after it): the next replies in place of 250.
 
     `connections`, `sign_ins`: how many there were. `mails`: what was accepted, in order. `is_cut_after_acceptance`: each accepted
-    mail is confirmed, and then the connection is cut. `hold`: until it is set, the server does not reply to `hold_at`, which is `MAIL`
-    or `DOT`.
+    mail is confirmed, and then the connection is cut. `hold`: until it is set, the server does not reply to `hold_at`, which is
+    `MAIL` or `DOT`.
     """
 
     def __init__(self, tls: Tls, context: ssl.SSLContext | None, users: dict[str, str]) -> None:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import parseaddr
 from typing import TYPE_CHECKING
 
+from ...settings.mail import parse_sender
 from ..users import EMAIL_PATTERN, MAX_EMAIL_LENGTH
 from .faults import Refused
 from .rendering import render
@@ -25,9 +25,10 @@ class Sender:
     """The sender that `MAIL_FROM` names."""
 
     def __init__(self, mail_from: str) -> None:
-        name, self.address = parseaddr(mail_from)
-        self.domain = self.address.rpartition("@")[2]
-        self._from = Address(display_name=name, addr_spec=self.address)
+        sender = parse_sender(mail_from)
+        self.address = sender.address
+        self.domain = sender.address.rpartition("@")[2]
+        self._from = Address(display_name=sender.name, addr_spec=sender.address)
 
     def message(self, letter: Letter, mail_id: str) -> EmailMessage:
         """The mail of a letter. Its Message-ID is the same for every attempt. Raises `Refused` if the address is invalid."""

@@ -120,7 +120,7 @@ class SmtpCarrier:
 
     async def _sign_in(self, connection: aiosmtplib.SMTP) -> None:
         """Sign in by one method only: servers count each failed attempt, and lock the account after some."""
-        user, password = self._server.user, self._server.password
+        user, password = self._server.user, self._server.password.get_secret_value()
         methods = connection.server_auth_methods
         if "plain" in methods:
             await connection.auth_plain(user, password)

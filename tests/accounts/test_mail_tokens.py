@@ -90,7 +90,9 @@ async def test_it_is_not_found_in_a_copy_of_the_database_with_another_name(make_
     assert await copy.tokens.find(token, "reset") is None
 
 
-@pytest.mark.parametrize("token", ["", "x", "x" * 42, "x" * 44, "x" * 43, "=" * 43, "\0" * 43, "\ud800" * 43, "é" * 43, "x" * 70_000])
+@pytest.mark.parametrize(
+    "token", ["", "x", "x" * 42, "x" * 44, "x" * 43, "=" * 43, "\0" * 43, "\ud800" * 43, "é" * 43, "x" * 70_000]
+)
 async def test_what_is_no_token_is_not_found(domain: Domain, token: str) -> None:
     assert await domain.tokens.find(token, *PURPOSES) is None
 
@@ -101,7 +103,9 @@ async def test_it_is_used_once_also_by_parallel_transactions(domain: Domain, ada
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
-async def test_it_expires_by_the_databases_clock(domain: Domain, ada: User, monkeypatch: pytest.MonkeyPatch, purpose: Purpose) -> None:
+async def test_it_expires_by_the_databases_clock(
+    domain: Domain, ada: User, monkeypatch: pytest.MonkeyPatch, purpose: Purpose
+) -> None:
     monkeypatch.setattr("time.time", lambda: 0.0)
     token = await issue(domain, purpose, ada)
     found = await find(domain, token, purpose)

@@ -116,7 +116,9 @@ async def test_links_that_lead_nowhere_are_throttled_too(make_domain: MakeDomain
         await confirm(domain, "x" * 43, password=PASSWORD)
 
 
-@pytest.mark.parametrize("cause", ["expired", "sessions ended", "asked again", "reset", "disabled", "erased", "changed", "of a reset"])
+@pytest.mark.parametrize(
+    "cause", ["expired", "sessions ended", "asked again", "reset", "disabled", "erased", "changed", "of a reset"]
+)
 async def test_what_makes_a_verification_invalid(domain: Domain, cause: str) -> None:
     user, token = await unverified(domain)
     match cause:

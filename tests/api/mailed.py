@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientSession, DummyCookieJar
@@ -30,7 +29,6 @@ NEW = "a better horse battery"
 ADA = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
 EVE = {"email": "eve@example.com", "password": PASSWORD, "name": "Eve"}
 MAIL = {"mail_url": "file:/nowhere", "mail_from": "Stateroom <post@example.com>", "public_url": "https://example.com"}
-_NO_SENDER: dict[str, Any] = {"sends_mail": False} if "sends_mail" in inspect.signature(make_app).parameters else {}
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -91,7 +89,7 @@ class Mailed:
 
 
 async def start(aiohttp_client: AiohttpClient, settings: Settings) -> Mailed:
-    app = make_app(settings, **_NO_SENDER)
+    app = make_app(settings, sends_mail=False)
     client = await aiohttp_client(app)
     await settled(app)
     return Mailed(client, settings)

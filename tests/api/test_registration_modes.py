@@ -10,6 +10,8 @@ import pytest
 from aiohttp import ClientSession, DummyCookieJar
 from pytest_aiohttp import AiohttpClient
 
+from stateroom.sessions.sealing.token_keys import new_token_key
+
 from ..servers import Servers
 from .mailed import ADA, EVE, MAIL, PASSWORD, Mailed, problem, start
 
@@ -98,8 +100,6 @@ async def test_an_invitation_signs_the_new_user_in(started: Start) -> None:
 
 
 async def test_no_access_token_is_made_for_an_account_that_must_verify(started: Start) -> None:
-    from stateroom.sessions.sealing.token_keys import new_token_key
-
     service = await started(jwt_keys=new_token_key())
     await service.post("/api/auth/register", ADA, status=202)
     assert problem(await service.post("/api/auth/token", ADA)) == (403, "verification-required")

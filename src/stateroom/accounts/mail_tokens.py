@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from sqlalchemy import BigInteger, Column, String, Table, Text, and_, delete, func, insert, or_, select
+from sqlalchemy import BigInteger, Column, Index, String, Table, Text, and_, delete, func, insert, or_, select
 
 from ..database import metadata
 from ..sessions.journal.database_time import NowMs
@@ -58,6 +58,9 @@ mail_tokens = Table(
     Column("details", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Index("ix_mail_tokens_user_id", "user_id"),
+    Index("ix_mail_tokens_email", "email"),
+    Index("ix_mail_tokens_expires_at", "expires_at"),
 )
 _LIVES = mail_tokens.c.expires_at > NowMs()
 _IS_OF_THIS_EPOCH = or_(mail_tokens.c.user_id.is_(None), mail_tokens.c.epoch == current_epoch())

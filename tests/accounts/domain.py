@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from stateroom.accounts.mail.letter import Letter, WaitingMail
     from stateroom.backend.client import RedisClient
-    from stateroom.database import Steps
+    from stateroom.database import Database, Steps
     from stateroom.sessions.model.rows import InTransaction
     from stateroom.settings import Settings
 
@@ -86,7 +86,7 @@ def token_of(letter: Letter) -> str:
 class Domain:
     """What the service makes of accounts, with a fixed deployment and key."""
 
-    def __init__(self, settings: Settings, database: Steps, client: RedisClient, key: bytes) -> None:
+    def __init__(self, settings: Settings, database: Database, client: RedisClient, key: bytes) -> None:
         self.database = database
         self.outbox = Outbox(database)
         self.tokens = MailTokens(database, lambda: ("d" * 32, settings.deployment), lambda: key)

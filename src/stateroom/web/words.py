@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..accounts.passwords import COMMON
-from ..accounts.users import MAX_NAME_LENGTH, NO_EMAIL, NO_NAME
+from ..accounts.proofs import SAME
+from ..accounts.registration import INVITED
+from ..accounts.users import MAX_NAME_LENGTH, NO_EMAIL, NO_NAME, TAKEN
 from ..errors import (
     REQUIRED,
     BadInput,
@@ -15,6 +17,7 @@ from ..errors import (
     DatabaseUnavailable,
     FieldError,
     InvalidCredentials,
+    NotFound,
     Saturated,
     StateroomError,
     TooManyAttempts,
@@ -35,6 +38,8 @@ _SENTENCES = {
     NO_NAME: f"Enter your name on one line, in at most {MAX_NAME_LENGTH} characters.",
     NO_EMAIL: "Enter an email address, for example ada@example.com.",
     COMMON: "This password is too common. Choose another one.",
+    SAME: "This is your email address already. Enter the new one.",
+    INVITED: "Enter the email address to which the invitation was sent.",
 }
 """The sentences of pages for messages of the accounts."""
 
@@ -64,6 +69,51 @@ class Words(NamedTuple):
     title: str
     text: str
 
+
+CLOSED = Words(
+    "We don't take new accounts here", "The administrator of this service creates the accounts. If you need one, please ask there."
+)
+BY_INVITATION = Words(
+    "You need an invitation",
+    "New accounts here are by invitation. If you have one, open the link in its mail. If not, please ask the administrator of this "
+    "service.",
+)
+INVITATION_INVALID = Words(
+    "This invitation doesn't work any more",
+    "It was used already, or it is too old. If you have an account, sign in. If not, ask the person who invited you for a new "
+    "invitation.",
+)
+SIGNED_IN_ALREADY = Words(
+    "You're signed in already",
+    "An invitation is for a new account. To create it, sign out first, then open the link in the mail again.",
+)
+RESET_INVALID = Words(
+    "This link doesn't work any more",
+    "It was used already, it is too old, or there is a newer mail. Your password was not changed. Ask for a new mail, and use the "
+    "link in it.",
+)
+CONFIRMATION_INVALID = Words(
+    "This link doesn't work any more",
+    "It was used already, it is too old, or there is a newer mail. Nothing was changed. Sign in to ask for a new mail.",
+)
+ADDRESS_TAKEN = Words(
+    "Another account has this address", "It got the address before you confirmed it. Your account keeps the address that it had."
+)
+NO_RESET_BY_MAIL = Words(
+    "We can't send you a mail", "This service sends no mails. Please ask its administrator to set a new password for you."
+)
+NO_MAIL = "This service sends no mails. Please ask its administrator to change this for you."
+NOT_THIS_ACCOUNT = "This link doesn't work for the account to which you're signed in. If it is for another account, enter the password of that one."
+INVITED_TWICE = "You already have an account with this email address. Sign in to use it."
+MAIL_SENT_AGAIN = "We've sent the mail again. Use the link in the newest one."
+CONFIRMED = "Your email address is confirmed."
+OTHER_CONFIRMED = "The email address of the other account is confirmed. You're still signed in to this one."
+OTHER_PASSWORD_SET = "The password of the other account was changed. You're still signed in to this one."  # noqa: S105
+_DONE = {
+    "reset": "Your password was changed. Sign in with the new one.",
+    "confirmed": "Your email address is confirmed. You can sign in.",
+}
+"""What the sign-in page says after a step that ends there."""
 
 _UNAVAILABLE = Words(
     "This page is temporarily unavailable", "If you were signed in, you still are. Nothing is lost. Please try again in a moment."
@@ -131,19 +181,40 @@ def of_problem(slug: str, status: int) -> Words:
     return _PROBLEMS.get(slug) or _BY_STATUS.get(status) or _OTHERS
 
 
-def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldError]:
+def of_done(step: str) -> str:
+    """What the sign-in page says after a step; empty if there is no such step."""
+    return _DONE.get(step, "")
+
+
+def mail_sent(address: str) -> str:
+    """The message after somebody signed-in asked for a mail. `address`: where it goes."""
+    return f"We've sent a mail to {address}. Open the link in it to confirm the address."
+
+
+def of_mail_request(error: StateroomError) -> list[FieldError]:
+    """The errors of a form that does nothing but ask for a mail."""
+    if isinstance(error, TooManyAttempts):
+        wait = duration(error.retry_after)
+        text = f"You've asked for several mails already. Please look into your spam folder too, or try again in {wait}."
+        return [FieldError("", text)]
+    return of_form(error)
+
+
+def of_form(error: StateroomError, *, current: str = "") -> list[FieldError]:
     """The errors of a form, by field. The field is empty if the error concerns no field.
 
-    `is_signed_in`: the form is for a signed-in user and asks for the current password.
+    `current`: the field for the password of an account that the form does not ask for. Empty if it asks for email and password.
     """
     match error:
         case BadInput(errors=errors) if errors:
             return [FieldError(each.field, _of_field(each)) for each in sorted(errors, key=_place)]
-        case InvalidCredentials() if is_signed_in:
-            return [FieldError("current_password", "The current password is incorrect.")]
+        case InvalidCredentials() if current:
+            return [FieldError(current, f"The {LABELS[current].lower()} is incorrect.")]
         case InvalidCredentials():
             return [FieldError("password", "The email address or the password is incorrect.")]
-        case Conflict() if is_signed_in:
+        case Conflict(detail=detail) if current and detail == TAKEN:
+            return [FieldError("email", "Another account has this email address. Enter another one.")]
+        case Conflict() if current:
             return [
                 FieldError(
                     "",
@@ -156,6 +227,8 @@ def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldE
             return [FieldError("", f"Too many attempts. Try again in {duration(seconds)}.")]
         case Saturated(retry_after=seconds):
             return [FieldError("", f"Many people are signing in right now. Try again in {duration(seconds)}.")]
+        case NotFound():
+            return [FieldError("", NO_MAIL)]
         case DatabaseUnavailable():
             return [FieldError("", "We can't do this right now. Nothing was changed. Please try again in a moment.")]
     words = of_problem(error.slug, error.status)

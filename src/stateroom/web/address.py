@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -11,9 +12,9 @@ from ..accounts import ACCOUNTS
 from ..api import link_use_cases, use_cases
 from ..api.verified import open_to_unverified
 from ..errors import Conflict, FieldError, StateroomError, TokenInvalid
-from . import words
+from . import link_words, words
 from .account_page import done, show, show_refused
-from .forms import Filled, check_filled, read_form
+from .forms import Filled, check_filled, read_form, token_of
 from .notices import Link, notice
 from .problem_pages import HOME, VERIFY
 from .rendering import is_signed_in, page, refused, see_other
@@ -44,26 +45,25 @@ async def show_verify(request: web.Request) -> web.StreamResponse:
 @open_to_unverified
 async def verify(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
-    token, password = form.get("token", ""), form.get("password", "")
+    password = form.get("password", "")
     own_id = get_session(request).user_id
     try:
-        if not token:
-            raise TokenInvalid
+        token = token_of(form)
         if own_id is None:
             check_filled(password=password)
         user = await link_use_cases.confirm_email(request, token, password or None)
     except TokenInvalid as error:
-        if own_id is not None and "password" not in form and token:  # it may be for another account: ask for its password
-            return _page(request, Filled(form, [FieldError("password", words.NOT_THIS_ACCOUNT)]), asks=True, error=error)
-        return notice(request, words.CONFIRMATION_INVALID, _TO_ACCOUNT, error=error)
+        if own_id is not None and "token" in form and "password" not in form:  # it may be for another account: ask for its password
+            return _page(request, Filled(form, [FieldError("password", link_words.NOT_THIS_ACCOUNT)]), asks=True, error=error)
+        return notice(request, link_words.CONFIRMATION_INVALID, _TO_ACCOUNT, error=error)
     except Conflict as error:
-        return notice(request, words.ADDRESS_TAKEN, _TO_ACCOUNT, error=error)
+        return notice(request, link_words.ADDRESS_TAKEN, _TO_ACCOUNT, error=error)
     except StateroomError as error:
         asks = own_id is None or "password" in form
         return _page(request, Filled(form, words.of_form(error, current="password")), asks=asks, error=error)
     if own_id is None:
         return see_other("/login?done=confirmed")
-    return await done(request, words.CONFIRMED if user.id == own_id else words.OTHER_CONFIRMED)
+    return await done(request, link_words.CONFIRMED if user.id == own_id else link_words.OTHER_CONFIRMED)
 
 
 @routes.post("/account/verification")
@@ -75,7 +75,7 @@ async def send_again(request: web.Request) -> web.StreamResponse:
         await link_use_cases.ask_to_verify(request)
     except StateroomError as error:
         return await show_refused(request, error, Filled({}, words.of_mail_request(error)))
-    return await done(request, words.MAIL_SENT_AGAIN)
+    return await done(request, link_words.MAIL_SENT_AGAIN)
 
 
 @routes.post("/account/email")
@@ -89,10 +89,10 @@ async def change_email(request: web.Request) -> web.StreamResponse:
         await link_use_cases.ask_to_change_email(request, email, password)
     except StateroomError as error:
         return await show_refused(request, error, Filled(form, words.of_form(error, current="password")))
-    return await done(request, words.mail_sent(email.strip()))
+    return await done(request, link_words.mail_sent(email.strip()))
 
 
 def _page(request: web.Request, form: Filled, *, asks: bool, back: str = "", error: StateroomError | None = None) -> web.Response:
     """The page with the button. `asks`: whether it asks for the account's password. `back`: its own address."""
-    context = {"form": form, "asks": asks, "back": back}
+    context: dict[str, Any] = {"form": form, "asks": asks, "back": back}
     return page(request, "verify.html", **context) if error is None else refused(request, "verify.html", error, **context)

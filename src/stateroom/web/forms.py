@@ -9,7 +9,7 @@ from aiohttp import web
 
 from .. import SESSIONS, browser_origin
 from ..api.bodies import read_whole
-from ..errors import REQUIRED, BadInput, FieldError, ForeignOrigin
+from ..errors import REQUIRED, BadInput, FieldError, ForeignOrigin, TokenInvalid
 from ..origins import plain_origin
 
 FORM = "application/x-www-form-urlencoded"
@@ -36,6 +36,14 @@ def check_filled(**fields: str) -> None:
     empty = tuple(FieldError(name, REQUIRED) for name, value in fields.items() if not value)
     if empty:
         raise BadInput(errors=empty)
+
+
+def token_of(form: Mapping[str, str]) -> str:
+    """The token of the mailed link that led to the form. Raises `TokenInvalid` if there is none."""
+    token = form.get("token", "")
+    if not token:
+        raise TokenInvalid
+    return token
 
 
 def _check_is_ours(request: web.Request) -> None:

@@ -10,9 +10,9 @@ from .. import SESSIONS
 from ..api import link_use_cases
 from ..api.verified import open_to_unverified
 from ..errors import NotFound, StateroomError, TokenInvalid
-from . import words
+from . import link_words, words
 from .account_page import LINK_SECONDS, done
-from .forms import Filled, check_filled, read_form
+from .forms import Filled, check_filled, read_form, token_of
 from .notices import Link, notice
 from .rendering import is_signed_in, page, refused, see_other
 
@@ -56,10 +56,9 @@ async def show_reset(request: web.Request) -> web.StreamResponse:
 @open_to_unverified
 async def reset(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
-    token, new = form.get("token", ""), form.get("new_password", "")
+    new = form.get("new_password", "")
     try:
-        if not token:
-            raise TokenInvalid
+        token = token_of(form)
         check_filled(new_password=new)
         await link_use_cases.reset_password(request, token, new)
     except TokenInvalid as error:
@@ -68,7 +67,7 @@ async def reset(request: web.Request) -> web.StreamResponse:
         filled = Filled(form, words.of_form(error, current="new_password"))
         return refused(request, "reset.html", error, **_reset_context(request), form=filled)
     if is_signed_in(request):
-        return await done(request, words.OTHER_PASSWORD_SET)
+        return await done(request, link_words.OTHER_PASSWORD_SET)
     return see_other("/login?done=reset")
 
 
@@ -77,8 +76,8 @@ def _reset_context(request: web.Request) -> dict[str, Any]:
 
 
 def _without_mail(request: web.Request, error: NotFound) -> web.Response:
-    return notice(request, words.NO_RESET_BY_MAIL, Link("Back to the sign-in", "/login"), error=error)
+    return notice(request, link_words.NO_RESET_BY_MAIL, Link("Back to the sign-in", "/login"), error=error)
 
 
 def _invalid(request: web.Request, error: TokenInvalid) -> web.Response:
-    return notice(request, words.RESET_INVALID, Link("Ask for a new mail", "/forgot"), error=error)
+    return notice(request, link_words.RESET_INVALID, Link("Ask for a new mail", "/forgot"), error=error)

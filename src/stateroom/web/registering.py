@@ -10,9 +10,9 @@ from .. import SESSIONS
 from ..api import use_cases
 from ..api.verified import open_to_unverified
 from ..errors import Conflict, FieldError, RegistrationClosed, StateroomError, TokenInvalid
-from . import words
+from . import link_words, words
 from .account_page import LINK_SECONDS
-from .forms import Filled, read_form
+from .forms import Filled, read_form, token_of
 from .notices import Link, notice
 from .rendering import is_signed_in, page, refused, see_other
 from .way_back import asked_back, rd_of, sent_away
@@ -62,7 +62,7 @@ async def show_invitation(request: web.Request) -> web.StreamResponse:
     if not token:
         return _invalid(request, TokenInvalid())
     if is_signed_in(request):
-        return notice(request, words.SIGNED_IN_ALREADY, Link("Go to your account", "/account"))
+        return notice(request, link_words.SIGNED_IN_ALREADY, Link("Go to your account", "/account"))
     return page(request, "invitation.html", **_invitation_context(request), form=Filled({"token": token}))
 
 
@@ -71,15 +71,13 @@ async def show_invitation(request: web.Request) -> web.StreamResponse:
 async def accept_invitation(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
     try:
-        if not form.get("token"):
-            raise TokenInvalid
-        await _registered(request, form, invitation=form["token"])
+        await _registered(request, form, invitation=token_of(form))
     except RegistrationClosed as error:
         return _closed(request, error)
     except TokenInvalid as error:
         return _invalid(request, error)
     except StateroomError as error:
-        errors = [FieldError("email", words.INVITED_TWICE)] if isinstance(error, Conflict) else words.of_form(error)
+        errors = [FieldError("email", link_words.INVITED_TWICE)] if isinstance(error, Conflict) else words.of_form(error)
         return refused(request, "invitation.html", error, **_invitation_context(request), form=Filled(form, errors))
     return sent_away("/account")
 
@@ -92,11 +90,11 @@ async def _registered(request: web.Request, form: Mapping[str, str], *, invitati
 
 def _closed(request: web.Request, error: RegistrationClosed) -> web.Response:
     is_by_invitation = request.app[SESSIONS].settings.registration == "invited"
-    return notice(request, words.BY_INVITATION if is_by_invitation else words.CLOSED, _SIGN_IN, error=error)
+    return notice(request, link_words.BY_INVITATION if is_by_invitation else link_words.CLOSED, _SIGN_IN, error=error)
 
 
 def _invalid(request: web.Request, error: TokenInvalid) -> web.Response:
-    return notice(request, words.INVITATION_INVALID, _SIGN_IN, error=error)
+    return notice(request, link_words.INVITATION_INVALID, _SIGN_IN, error=error)
 
 
 def _page_context(request: web.Request, back: str) -> dict[str, Any]:

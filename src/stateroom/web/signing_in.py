@@ -10,7 +10,7 @@ from .. import SESSIONS, cookie_fate, get_session
 from ..api import use_cases
 from ..api.verified import open_to_unverified
 from ..errors import StateroomError, Unavailable
-from . import words
+from . import link_words, words
 from .forms import Filled, check_filled, read_form
 from .rendering import is_signed_in, page, refused
 from .way_back import asked_back, rd_of, sent_away
@@ -30,7 +30,7 @@ async def show_login(request: web.Request) -> web.StreamResponse:
         if loss is None:
             return sent_away(back)
         return page(request, "cookie_lost.html", lost=words.why_lost(loss), fix=loss.fix)
-    told = words.of_done(request.query.get("done", ""))
+    told = link_words.of_done(request.query.get("done", ""))
     reason = "" if told else _reason(request)
     loss = None if told or reason else cookie_fate.lost_here(request)
     lost, fix = ("", "") if loss is None else (words.why_lost(loss), loss.fix)

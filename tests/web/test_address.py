@@ -18,7 +18,7 @@ from ..commands import Serving
 from ..conftest import ServiceClient
 from ..servers import Servers
 from .conftest import NewVisitor
-from .links import link, mails_asked_for
+from .links import database_down, link, mails_asked_for
 from .visitor import Visitor
 
 ADA = "ada@example.com"
@@ -268,9 +268,7 @@ async def test_while_redis_is_away_an_address_is_confirmed(service: ServiceClien
 
 async def test_while_the_database_is_away_the_pages_say_so(service: ServiceClient, ada: Visitor) -> None:
     path = await link_to_verify(service)
-    with mock.patch.multiple(
-        Database, **{each: mock.Mock(side_effect=DatabaseUnavailable("10.1.2.3")) for each in ("read", "write")}
-    ):
+    with database_down():
         for address in ("/account", "/verify"):
             page = await ada.open(address)
             assert (page.status, page.headers["Retry-After"]) == (503, "1")

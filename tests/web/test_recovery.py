@@ -14,7 +14,7 @@ from stateroom.database import Database
 from ..conftest import ServiceClient
 from ..servers import Servers
 from .conftest import NewVisitor
-from .links import link, mails_asked_for
+from .links import database_down, link, mails_asked_for
 from .visitor import Visitor
 
 NEW = "battery staple"
@@ -162,9 +162,7 @@ async def test_while_the_database_is_away_the_forms_say_so(service: ServiceClien
     await visitor.register()
     path = await link(service.app, "reset", "ada@example.com")
     await visitor.send("Sign out")
-    with mock.patch.multiple(
-        Database, **{each: mock.Mock(side_effect=DatabaseUnavailable("10.1.2.3")) for each in ("read", "write")}
-    ):
+    with database_down():
         for address, button, typed in (
             ("/forgot", "Send the mail", {"email": "ada@example.com"}),
             (path, "Set password", {"new_password": NEW}),

@@ -149,7 +149,7 @@ async def test_whoever_is_signed_in_to_another_account_is_asked_for_the_password
     await bob.open(await link_to_verify(service))
     page = await bob.send("Confirm this address")
     assert page.status == 400
-    assert "If it is for another account, enter its password." in page.errors
+    assert "If it is for another account, enter that account's password." in page.errors
     assert ADA not in page.html
     page = await bob.send("Confirm this address", password="wrong")
     assert page.status == 401

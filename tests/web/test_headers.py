@@ -10,7 +10,8 @@ from ..conftest import ServiceClient
 from .visitor import Visitor
 
 PAGES = [
-    "/login", "/register", "/account", "/forgot", "/reset?token=x", "/verify?token=x", "/invitation?token=x", "/invitation", "/no/such/page"
+    "/login", "/register", "/account", "/forgot", "/reset?token=x", "/verify?token=x", "/invitation?token=x", "/invitation",
+    "/no/such/page",
 ]  # fmt: skip
 POLICY = {
     "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self'", "connect-src": "'self'",

@@ -10,7 +10,9 @@ from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
 from .accounts import ACCOUNTS, PROOFS, REGISTRATION, Accounts, Proofs, Registration
+from .accounts.mail.composing import Composer
 from .accounts.mail.outbox import Outbox
+from .accounts.mail.post import MAIL, Post
 from .accounts.mail_tokens import MailTokens
 from .api import auth, email, forward, health, keys, metrics, openapi, profile, recovery, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
@@ -23,6 +25,7 @@ from .errors import Conflict, Unavailable
 from .logs import get_logger
 from .ready import CommonLines
 from .setup import CLIENT, DATABASE, SETTINGS, install
+from .telemetry.loops import kept_running
 from .telemetry.requests import telemetry_middleware
 from .web.pages import setup_pages
 
@@ -41,12 +44,17 @@ RETRY_SECONDS = 1.0
 
 
 def make_app(
-    settings: Settings | None = None, *, client_factory: ClientFactory | None = None, hashing_threads: int | None = None
+    settings: Settings | None = None,
+    *,
+    client_factory: ClientFactory | None = None,
+    hashing_threads: int | None = None,
+    sends_mail: bool = True,
 ) -> web.Application:
     """Make the whole service as one application. Raises `SettingsError`.
 
     `settings`: from the environment by default. `client_factory`: makes the Redis client in place of the settings.
     `hashing_threads`: how many passwords may be hashed at once. The default is the number of cores less one.
+    `sends_mail`: whether this process sends the mails that wait. If not, its own mails wait for a process that does.
     """
     settings = settings or Settings.load()
     if "session_max_per_user" not in settings.model_fields_set:
@@ -75,6 +83,8 @@ def make_app(
     _add_accounts(app, settings, hashing_threads)
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts)
+    if settings.has_mail and sends_mail:
+        app.cleanup_ctx.append(_mail)
     for route in api_routes():
         route.register(app.router)
     app[openapi.DOCUMENT] = openapi.document(api_routes(), settings)
@@ -97,6 +107,9 @@ def _add_accounts(app: web.Application, settings: Settings, hashing_threads: int
     )
     app[REGISTRATION] = Registration(settings, accounts, outbox, tokens)
     app[PROOFS] = Proofs(settings, accounts, outbox, tokens, app[CLIENT])
+    if settings.has_mail:
+        compose = Composer(settings, accounts.users, tokens).compose
+        app[MAIL] = Post(settings, database, outbox, app[METRICS], compose=compose)
 
 
 def api_routes() -> list[web.AbstractRouteDef]:
@@ -125,6 +138,13 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
         late.cancel()
         await asyncio.gather(late, return_exceptions=True)
     await app[ACCOUNTS].aclose()
+
+
+async def _mail(app: web.Application) -> AsyncIterator[None]:
+    post = app[MAIL]
+    post.prepare()
+    async with kept_running(post.sender.run, "mail", app[METRICS]):
+        yield
 
 
 async def _prepare_accounts(app: web.Application) -> None:

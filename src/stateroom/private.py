@@ -29,8 +29,9 @@ _OTHERS_WRITE = 0o002
 
 _OURS = (
     "*.key", ".*.key.*", "*.lock", "stateroom.db*", ".stateroom.db.*", "valkey.*", "appendonly*", "*.aof", "*.rdb", "mail",
+    "*.eml", ".*.eml.draft",
 )  # fmt: skip
-"""What Stateroom and its embedded server make in the state folder."""
+"""What Stateroom and its embedded server make in the state folder, and in the folder for mails."""
 _OF_FILE_SYSTEM = "lost+found"
 
 

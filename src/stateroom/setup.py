@@ -5,7 +5,6 @@ Everything is built when `setup` is called, and everything is started in `_run`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
@@ -33,17 +32,15 @@ from .sessions.upkeep import Upkeep
 from .sessions.watch import SessionWatch
 from .sessions.wiring import Parts, wire
 from .settings import Settings, SettingsFiles
-from .telemetry.loops import keep_going
+from .telemetry.loops import kept_running
 from .telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
     from .backend.client import ClientFactory
     from .database import Database
     from .sessions.protocol.unknown_users import KnownUsers
-
-CANCEL_AGAIN_SECONDS = 0.5
 
 SETTINGS = web.AppKey("stateroom_settings", Settings)
 FILES = web.AppKey("stateroom_files", SettingsFiles)
@@ -135,7 +132,7 @@ def install(
             )
         async with contextlib.AsyncExitStack() as stack:
             await _run(stack, parts, frontend, database=app.get(DATABASE), housekeeping=housekeeping, figures=figures)
-            await stack.enter_async_context(_task(files.watch, "settings files", metrics))
+            await stack.enter_async_context(kept_running(files.watch, "settings files", metrics))
             yield
 
     app.cleanup_ctx.append(running)
@@ -168,22 +165,11 @@ async def _run(
         parts.tail.listen(frontend.streams.hear)
         stack.push_async_callback(parts.lookup.aclose)
         stack.push_async_callback(parts.tail.aclose)
-        await stack.enter_async_context(_task(parts.tail.run, "journal tail", metrics))
-        await stack.enter_async_context(_task(parts.replay.run, "journal replay", metrics))
-        await stack.enter_async_context(_task(parts.epochs.run, "epochs", metrics))
+        await stack.enter_async_context(kept_running(parts.tail.run, "journal tail", metrics))
+        await stack.enter_async_context(kept_running(parts.replay.run, "journal replay", metrics))
+        await stack.enter_async_context(kept_running(parts.epochs.run, "epochs", metrics))
         if parts.sentinel_keeper.has_sentinels:
-            await stack.enter_async_context(_task(parts.sentinel_keeper.run, "sentinel row", metrics))
-    await stack.enter_async_context(_task(housekeeping.run, "housekeeping", metrics))
+            await stack.enter_async_context(kept_running(parts.sentinel_keeper.run, "sentinel row", metrics))
+    await stack.enter_async_context(kept_running(housekeeping.run, "housekeeping", metrics))
     if metrics.is_shared:
-        await stack.enter_async_context(_task(figures.keep_fresh, "figures", metrics))
-
-
-@contextlib.asynccontextmanager
-async def _task(loop: Callable[[], Awaitable[None]], name: str, metrics: Metrics) -> AsyncIterator[None]:
-    task = asyncio.create_task(keep_going(loop, name, metrics), name=f"stateroom {name}")
-    try:
-        yield
-    finally:
-        while not task.done():  # redis-py swallows a cancellation now and then
-            task.cancel()
-            await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)
+        await stack.enter_async_context(kept_running(figures.keep_fresh, "figures", metrics))

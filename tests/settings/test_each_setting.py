@@ -184,6 +184,55 @@ WRONG: dict[str, tuple[str, ...]] = {
     "LOGIN_ATTEMPTS_PER_ADDRESS": ("x", "0"),
     "LOGIN_WINDOW": ("x", "0"),
     "GEOIP_DATABASE": ("absent.mmdb",),
+    "PUBLIC_URL": (
+        "example.com",
+        "ftp://example.com",
+        "https://example.com/sso",
+        f"https://user:{SECRET}@example.com",
+        "capacitor://a",
+    ),
+    "REGISTRATION": ("never",),
+    "EMAIL_VERIFICATION": ("perhaps",),
+    "MAIL_URL": (
+        f"{SECRET}",
+        f"http://user:{SECRET}@mail.example.com",
+        f"mailto:{SECRET}@mail.example.com",
+        f"smtp://user:{SECRET}#@mail.example.com",
+        f"smtp://user:{SECRET}/@mail.example.com:587",
+        f"smtp://user:{SECRET}@mail.example.com:port",
+        f"smtp://user:{SECRET}@mail.example.com:0",
+        f"smtp://user:{SECRET}@mail.example.com:70000",
+        f"smtp://user:{SECRET}@fe80::1",
+        f"smtp://user:{SECRET}@[::1",
+        f"smtp://user:{SECRET}@",
+        f"smtp://user:{SECRET}@mail example",
+        f"smtp://user:{SECRET}@mail.example.com/folder",
+        f"smtp://mail.example.com?password={SECRET}",
+        f"smtp://:{SECRET}@mail.example.com",
+        "smtp://user@mail.example.com",
+        "smtp://user:@mail.example.com",
+        "smtp://",
+        "file:",
+        "file://",
+        "file://host/folder",
+    ),
+    "MAIL_FROM": (
+        "Stateroom",
+        "no-reply@",
+        "@example.com",
+        "Stateroom <no-reply@example.com",
+        "Stateroom no-reply@example.com",
+        "a@example.com, b@example.com",
+        "Rooms, Ltd <a@example.com>",
+        "Eve <eve@example.com> <a@example.com>",
+        "Rooms\r\nBcc: eve@example.com <a@example.com>",
+        "b\u00fccher@example.com",
+        f"{'a' * 250}@example.com",
+    ),
+    "MAIL_TLS_CA": ("absent.pem",),
+    "MAIL_REQUESTS": ("x", "0"),
+    "MAIL_REQUESTS_PER_ADDRESS": ("x", "0"),
+    "MAIL_REQUESTS_WINDOW": ("x", "0"),
     "LOG_LEVEL": ("loud",),
     "LOG_FORMAT": ("xml",),
     "DRAIN_DELAY": ("x", "-1", "inf", "nan"),
@@ -226,7 +275,9 @@ def test_a_wrong_value_stops_with_one_line(name: str, value: str, monkeypatch: p
     assert SHORT_JWT_KEY not in line
 
 
-@pytest.mark.parametrize("name", ["REDIS_URL", "COOKIE_KEYS", "JWT_KEYS", "REDIS_SENTINELS", "CORS_ORIGINS"])
+@pytest.mark.parametrize(
+    "name", ["REDIS_URL", "COOKIE_KEYS", "JWT_KEYS", "REDIS_SENTINELS", "CORS_ORIGINS", "PUBLIC_URL", "MAIL_URL"]
+)
 def test_the_whole_chain_of_causes_holds_no_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for value in WRONG[name]:
         monkeypatch.setenv(name, value)
@@ -298,6 +349,9 @@ def test_settings_show_no_secret() -> None:
         redis_sentinel_password=SECRET,
         redis_password=SECRET,
         database_url=f"postgresql://user:{SECRET}@host/db",
+        mail_url=f"smtp://user:{SECRET}@host",
+        mail_from="no-reply@example.com",
+        public_url="https://example.com",
     )
     shown = repr(settings) + str(settings) + settings.model_dump_json()
     assert SECRET not in shown

@@ -21,6 +21,7 @@ from stateroom.plurals import counted
 from stateroom.settings import Address, CookiePlace, Settings
 from stateroom.settings.durations import MAX_LIFETIME_SECONDS, _InSeconds, _InWholeSeconds
 from stateroom.settings.implied import IMPLIED
+from stateroom.settings.mail import MailServer
 from stateroom.settings.values import _file
 
 from ..documents import examples
@@ -49,6 +50,14 @@ IMPLIED_CASES: dict[str, list[dict[str, Any]]] = {
     "REDIS_WRITE_REPLICAS": [{}, {"redis_sentinels": "a:1", **PRODUCTION}],
     "SESSION_RENEW_INTERVAL": [{}, {"session_max_age": 5000}],
     "DEGRADED_MAX_AGE": [{}],
+    "DEPLOYMENT": [{"public_url": "https://example.com"}],
+    "PUBLIC_URL": [{}],
+    "MAIL_URL": [{}],
+    "MAIL_FROM": [{}],
+    "EMAIL_VERIFICATION": [
+        {},
+        {"redis_host": "redis", "mail_url": "file:mails", "public_url": "https://example.com", **PRODUCTION},
+    ],
     "SESSION_NAME": [
         {},
         {"redis_host": "redis", **PRODUCTION},
@@ -113,7 +122,12 @@ def kinds_of(name: str) -> set[str]:
         return {number(UNITS.get(name, "number"), metadata)}
     if type_ is Path:
         return {"file" if any(getattr(each, "func", None) is _file for each in metadata) else "folder"}
-    return {bool: {"true or false"}, SecretStr: {"secret"}, str: {"text", "host", "path or URL", "file or `off`"}}[type_]
+    return {
+        bool: {"true or false"},
+        SecretStr: {"secret"},
+        str: {"text", "host", "origin", "path or URL", "file or `off`"},
+        MailServer: {"secret"},
+    }[type_]
 
 
 def bare(annotation: Any) -> tuple[Any, list[Any]]:

@@ -251,7 +251,7 @@ def _user(user: User) -> dict[str, object]:
 
 @contextlib.asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[Service]:
-    app = make_app(settings)
+    app = make_app(settings, sends_mail=False)
     app.freeze()
     try:
         await app.startup()  # If a part fails to start, the cleanup below stops the parts before it.

@@ -63,7 +63,7 @@ def _deployment(settings: SettingsFields) -> str:
 
 
 def _mail_url(settings: SettingsFields) -> MailServer | None:
-    return MailServer.folder(settings.state_dir / "mails") if settings.is_embedded else None
+    return MailServer.folder(settings.state_dir / "mail") if settings.is_embedded else None
 
 
 def _mail_from(settings: SettingsFields) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from ..logs import get_logger
@@ -15,6 +16,20 @@ log = get_logger(__name__)
 
 PAUSE_SECONDS = 1.0
 """The pause after an unexpected error. A lasting fault then writes only one log line a second, and does not use up a core."""
+
+CANCEL_AGAIN_SECONDS = 0.5
+
+
+@contextlib.asynccontextmanager
+async def kept_running(loop: Callable[[], Awaitable[None]], name: str, metrics: Metrics) -> AsyncIterator[None]:
+    """Keep a loop running in a task, until the end of the block. `name`: as in `keep_going`."""
+    task = asyncio.create_task(keep_going(loop, name, metrics), name=f"stateroom {name}")
+    try:
+        yield
+    finally:
+        while not task.done():  # redis-py swallows a cancellation now and then
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def keep_going(loop: Callable[[], Awaitable[None]], name: str, metrics: Metrics) -> None:

@@ -49,8 +49,9 @@ REDIS_ERROR_KINDS = (
 """The kinds of `StoreUnavailable` that are counted. Each has its series from startup on, so that alerts see the first error."""
 STORE_STATES = ("settled", "unsettled", "read_only", "away")
 """Ordered from the best to the worst."""
-LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files", "sentinel row")
+LOOPS = ("journal tail", "journal replay", "housekeeping", "figures", "cluster topology", "settings files", "sentinel row", "mail")
 LOGIN_RESULTS = ("success", "failure", "throttled", "degraded")
+MAIL_RESULTS = ("sent", "deferred", "failed")
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
 Mode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
@@ -119,6 +120,21 @@ class Metrics:
         self.password_hash_queue_depth = gauge("password_hash_queue_depth", "Passwords that wait to be hashed")
         self.password_hash_refusals = counter(
             "password_hash_refusals", "Requests refused with 503 because too many passwords were waiting"
+        )
+
+        self.mails = Children(
+            counter("mails", "Attempts to send a mail, by result: sent, to be tried again, or never to arrive", "result"),
+            MAIL_RESULTS,
+        )
+        self.mails_waiting = gauge(
+            "mails_waiting",
+            "Mails of the whole deployment that are not sent yet; NaN while the number is unknown",
+            mode="livemostrecent",
+        )
+        self.mail_oldest_age = gauge(
+            "mail_oldest_age_seconds",
+            "Seconds since the oldest mail that is not sent yet was written, 0 if none waits; NaN while unknown",
+            mode="livemostrecent",
         )
 
         self.redis_up = gauge("redis_up", "1 while Redis is available, else 0", mode="livemin")

@@ -48,7 +48,8 @@ class Pace:
         return self.poll * random.uniform(0.75, 1.25)  # noqa: S311
 
     def _backed_off(self, count: int, longest: float) -> float:
-        return min(longest, self.first_delay * 2 ** min(count - 1, 30)) * random.uniform(0.75, 1)  # noqa: S311
+        seconds: float = min(longest, self.first_delay * 2 ** min(count - 1, 30)) * random.uniform(0.75, 1)  # noqa: S311
+        return seconds
 
 
 PACE = Pace()

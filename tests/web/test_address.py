@@ -336,3 +336,15 @@ class TestWithoutMail:
             page = await visitor.post(path, {"email": "new@example.com", "password": "correct horse"})
             assert page.status == 404
             assert "This service sends no mails. Please ask its administrator to change this for you." in page.errors
+
+
+class TestRequiredWithoutMail:
+    @pytest.fixture
+    def service_settings(self, servers: Servers, tmp_path: Path) -> Settings:
+        return servers.service_settings(tmp_path, email_verification="required")
+
+    async def test_the_administrator_is_named_instead_of_a_mail(self, visitor: Visitor) -> None:
+        page = await visitor.register()
+        assert (page.status, page.path) == (200, "/verify")
+        assert "Please ask its administrator to confirm your address." in page.text
+        assert [button for form in page.forms for button in form.buttons] == ["Sign out", "Change password"]

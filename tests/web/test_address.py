@@ -347,4 +347,4 @@ class TestRequiredWithoutMail:
         page = await visitor.register()
         assert (page.status, page.path) == (200, "/verify")
         assert "Please ask its administrator to confirm your address." in page.text
-        assert [button for form in page.forms for button in form.buttons] == ["Sign out", "Change password"]
+        assert [form.action for form in page.forms] == ["/account/sign-out", "/account/password"]

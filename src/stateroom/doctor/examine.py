@@ -1,4 +1,4 @@
-"""Examines Redis and the user database at the same time, then compares them.
+"""Examines Redis, the user database and the mail server at the same time, then compares the stores.
 
 A server that cannot be reached becomes a finding. The other servers are still asked. The whole run has a limit.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .clocks import judge_clocks
 from .database import DatabaseFindings, judge_fleet, look_at_database
 from .findings import Finding, Level
+from .mail import look_at_mail
 from .rebuilt import judge_rebuilt
 from .round_trips import look_at_round_trips
 from .stores import Administrator, Stores, look_at_stores
@@ -71,10 +72,11 @@ class _Examination:
         self._stores = Stores()
         self._database = DatabaseFindings()
         self._round_trips: list[Finding] = []
+        self._mail: list[Finding] = []
 
     async def look(self) -> None:
         """Ask everything. Raises `SettingsError`."""
-        await asyncio.gather(self._look_at_stores(), self._look_at_database())
+        await asyncio.gather(self._look_at_stores(), self._look_at_database(), self._look_at_mail())
         has_journal = self._database.is_known and self._database.fleet_id is not None
         replied = [sentinel.address for sentinel in self._stores.sentinels]
         self._round_trips = await look_at_round_trips(
@@ -88,6 +90,10 @@ class _Examination:
         with step("the user database"):
             self._database = await look_at_database(self._settings)
 
+    async def _look_at_mail(self) -> None:
+        with step("mail"):
+            self._mail = await look_at_mail(self._settings)
+
     def findings(self) -> list[Finding]:
         """All findings, those of one topic together."""
         stores, database = self._stores, self._database
@@ -98,4 +104,5 @@ class _Examination:
             *database.findings,
             *judge_fleet(database, stores.fleets),
             *judge_rebuilt(database, stores.sentinels, stores.fleets, self._settings),
+            *self._mail,
         ]

@@ -137,12 +137,14 @@ def state_lock(settings: Settings) -> Iterator[None]:
 
 
 def announce(settings: Settings, listeners: Listeners) -> None:
-    """Print the service's address, and in embedded mode the demo user and the state folder."""
+    """Print the service's address and the folder for mails, and in embedded mode the demo user and the state folder."""
     lines = [f"stateroom listens on {_url(settings.host, listeners.public)}"]
     if settings.has_demo_user:
         lines.append(f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}")
     if settings.is_embedded:
         lines.append(f"sessions and users are stored in {settings.state_dir.resolve()}")
+    if settings.mail_url is not None and settings.mail_url.is_folder:
+        lines.append(f"mails are written to {settings.mail_url.path.resolve()}")
     if listeners.metrics is not None:
         lines.append(f"metrics are at {_url(settings.metrics_host or '', listeners.metrics)}/metrics")
     print("\n".join(lines), file=sys.stderr, flush=True)

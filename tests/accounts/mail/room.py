@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from stateroom.settings import Settings
 from stateroom.telemetry.loops import kept_running
 from stateroom.telemetry.metrics import Metrics
 
+ROOT = Path(__file__).parents[3]
 QUICK = Pace(poll=0.05, first_delay=0.05, longest_delay=0.1, longest_pause=0.1, figures=0.05)
 
 VALUES = {
@@ -81,6 +85,23 @@ class Room:
                 return False
 
         await until(is_empty, "no mail waits")
+
+
+def url_of(settings: Settings) -> str:
+    """The `DATABASE_URL` of settings, also of the default."""
+    url = settings.database_url
+    return url.get_secret_value() if url is not None else f"sqlite:///{settings.state_dir}/stateroom.db"
+
+
+@contextlib.asynccontextmanager
+async def worker(*arguments: str) -> AsyncIterator[Process]:
+    """A process of `worker.py`. It is killed at the end."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.accounts.mail.worker", *arguments, cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        await process.wait()
 
 
 def settings(url: str | None, ca: Path | None) -> Settings:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import os
-import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,32 +16,16 @@ from stateroom.errors import DatabaseUnavailable
 from stateroom.settings import Settings
 
 from .mail_server import MailServer
-from .room import Room
-
-ROOT = Path(__file__).parents[3]
-
-
-def url_of(settings: Settings) -> str:
-    url = settings.database_url
-    return url.get_secret_value() if url is not None else f"sqlite:///{settings.state_dir}/stateroom.db"
+from .room import Room, url_of, worker
 
 
 @pytest.mark.parametrize("phase", ["MAIL", "DOT"])
-async def test_a_killed_worker_loses_no_mail(
-    room: Room, server: MailServer, database_settings: Settings, phase: str, tmp_path: Path
-) -> None:
+async def test_a_killed_worker_loses_no_mail(room: Room, server: MailServer, database_settings: Settings, phase: str) -> None:
     server.hold, server.hold_at = threading.Event(), phase
     first, second = await room.put(), await room.put("grace@example.com")
-    worker = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.accounts.mail.worker", url_of(database_settings), room.url,
-        cwd=ROOT, env=os.environ | {"STATE_DIR": str(tmp_path)},
-    )  # fmt: skip
-    try:
+    async with worker(url_of(database_settings), room.url):
         await server.is_holding()
         assert await room.waiting() == 2
-    finally:
-        worker.kill()
-        await worker.wait()
     server.hold.set()
     async with room.sending():
         await room.emptied()

@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
+from stateroom.database import Database
 from stateroom.errors import SettingsError
+from stateroom.settings import Settings
 
 from ...logs import capture_events
 from ...servers import Servers
 from .conftest import Certificates
-from .mail_server import MailServer, mail_server
-from .room import Room
+from .mail_server import MailServer, Tls, mail_server
+from .room import Room, url_of, worker
 
 USERS = {"rooms": "p@ss word/1"}
 CREDENTIALS = "rooms:p%40ss%20word%2F1"
@@ -52,10 +54,26 @@ async def test_a_mail_goes_over_tls_from_the_first_byte_with_a_sign_in(
 
 
 @pytest.mark.parametrize("tls", ["starttls", "smtps"])
-async def test_nothing_is_sent_to_a_server_with_the_certificate_of_an_unknown_ca(
-    servers: Servers, certificates: Certificates, room_for: RoomFor, tls: str
+async def test_the_event_loop_of_the_service_sends_over_tls(
+    servers: Servers, certificates: Certificates, database_settings: Settings, database: Database, tls: Tls
 ) -> None:
-    with mail_server(servers, tls, context=certificates.foreign, users=USERS) as server:  # type: ignore[arg-type]
+    """It is uvloop's, with our own sockets."""
+    with mail_server(servers, tls, context=certificates.good, users=USERS) as server:
+        url = f"{'smtps' if tls == 'smtps' else 'smtp'}://{CREDENTIALS}@localhost:{server.port}"
+        room = Room(database, url=url, ca=certificates.ca)
+        await room.put()
+        await room.put("grace@example.com")
+        async with worker(url_of(database_settings), url, str(certificates.ca)):
+            await server.arrived(2)
+            await room.emptied()
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("tls", ["starttls", "smtps"])
+async def test_nothing_is_sent_to_a_server_with_the_certificate_of_an_unknown_ca(
+    servers: Servers, certificates: Certificates, room_for: RoomFor, tls: Tls
+) -> None:
+    with mail_server(servers, tls, context=certificates.foreign, users=USERS) as server:
         scheme = "smtps" if tls == "smtps" else "smtp"
         room = room_for(f"{scheme}://{CREDENTIALS}@localhost:{server.port}", ca=certificates.ca)
         await room.put()

@@ -14,6 +14,9 @@ class Carrier(Protocol):
     def prepare(self) -> None:
         """Check at startup what can be checked without the network. Raises `SettingsError`."""
 
+    async def check(self) -> None:
+        """Reach the place to which mails go, and deliver nothing. Raises `ServerUnavailable` and `WrongSetting`."""
+
     async def deliver(self, message: EmailMessage, *, sender: str, recipient: str, mail_id: str) -> None:
         """Deliver one mail. When this returns, it is delivered. `sender`, `recipient`: addresses in ASCII.
 

@@ -31,6 +31,9 @@ class FolderCarrier:
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise SettingsError(f"MAIL_URL: {self._folder} cannot be written; name a folder that can be written")
 
+    async def check(self) -> None:
+        """`prepare` has checked all."""
+
     async def deliver(self, message: EmailMessage, *, sender: str, recipient: str, mail_id: str) -> None:
         try:
             await asyncio.to_thread(self._write, message.as_bytes(policy=SMTP), mail_id)

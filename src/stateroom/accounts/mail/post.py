@@ -30,7 +30,7 @@ class Post:
         """`outbox`: its mails are sent. `compose`: makes the letter of each."""
         assert settings.mail_from is not None, "settings with MAIL_URL have MAIL_FROM"
         mail_from = From(settings.mail_from)
-        self._carrier = _carrier(settings, mail_from)
+        self._carrier = make_carrier(settings)
         self.sender = Sender(database, outbox, self._carrier, compose=compose, mail_from=mail_from, metrics=metrics, pace=pace)
 
     def prepare(self) -> None:
@@ -41,9 +41,11 @@ class Post:
 MAIL: web.AppKey[Post] = web.AppKey("stateroom_mail", Post)
 
 
-def _carrier(settings: Settings, mail_from: From) -> Carrier:
+def make_carrier(settings: Settings) -> Carrier:
+    """The carrier to the server or the folder of `MAIL_URL`, which the settings must have."""
     server = settings.mail_url
     assert server is not None, "the caller checks has_mail"
+    assert settings.mail_from is not None, "settings with MAIL_URL have MAIL_FROM"
     if server.is_folder:
         return FolderCarrier(server.path)
-    return SmtpCarrier(server, settings.mail_tls_ca, mail_from.domain)
+    return SmtpCarrier(server, settings.mail_tls_ca, From(settings.mail_from).domain)

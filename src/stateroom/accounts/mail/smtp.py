@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ...settings.mail import MailServer
 
 CONNECT_SECONDS = 10.0
+CHECK_SECONDS = 15.0
 QUIT_SECONDS = 2.0
 CLOSES = 421
 """The server closes the connection (https://www.rfc-editor.org/rfc/rfc5321#section-3.8)."""
@@ -53,6 +54,13 @@ class SmtpCarrier:
             self._context = self._make_context()
         except (OSError, ssl.SSLError):
             raise SettingsError(f"MAIL_TLS_CA: {self._ca} has no certificate in PEM format; name a file that has one") from None
+
+    async def check(self) -> None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._connected()
+        except TimeoutError:
+            raise ServerUnavailable("no connection") from None
 
     async def deliver(self, message: EmailMessage, *, sender: str, recipient: str, mail_id: str) -> None:
         try:

@@ -48,14 +48,16 @@ def make_app(
     *,
     client_factory: ClientFactory | None = None,
     hashing_threads: int | None = None,
-    is_command: bool = False,
+    sends_mail: bool = True,
+    manages_demo_account: bool = True,
 ) -> web.Application:
     """Make the whole service as one application. Raises `SettingsError`.
 
     `settings`: from the environment by default. `client_factory`: makes the Redis client in place of the settings.
     `hashing_threads`: how many passwords may be hashed at once. The default is the number of cores less one.
-    `is_command`: whether this process runs one command of an administrator. Then its mails wait for a process that serves, and it
-    neither makes the demo account, nor locks or unlocks it.
+    `sends_mail`: whether this process sends the mails that wait. If not, its own mails wait for a process that does.
+    `manages_demo_account`: whether this process makes, unlocks or locks the demo account, as its settings require. A command that
+    does something else must not.
     """
     settings = settings or Settings.load()
     if "session_max_per_user" not in settings.model_fields_set:
@@ -83,8 +85,8 @@ def make_app(
         app.middlewares.append(verification_middleware())
     _add_accounts(app, settings, hashing_threads)
     app[READINESS] = Readiness()
-    app.cleanup_ctx.append(_accounts_of_a_command if is_command else _accounts)
-    if settings.has_mail and not is_command:
+    app.cleanup_ctx.append(_accounts if manages_demo_account else _accounts_of_a_command)
+    if settings.has_mail and sends_mail:
         app.cleanup_ctx.append(_mail)
     for route in api_routes():
         route.register(app.router)

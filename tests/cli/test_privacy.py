@@ -60,7 +60,7 @@ def test_nothing_that_names_the_user_is_left(serving: Serving, command: Command,
 
 
 def test_links_mails_and_groups_are_exported_without_tokens_and_erased(serving: Serving, command: Command, tmp_path: Path) -> None:
-    """The mails wait, because the service cannot write into its folder for them."""
+    """The mails wait, because the mail server is unavailable."""
     invited = command("users", "invite", "Ada@example.com", "--group", "staff", "--print").stdout
     token = invited.rpartition("token=")[2].strip()
     assert serving.stop() == 0
@@ -69,16 +69,14 @@ def test_links_mails_and_groups_are_exported_without_tokens_and_erased(serving: 
         _, _, cookie = service.call("POST", "/api/auth/register", registered)
         service.call("POST", "/api/auth/email", {"email": "new@example.com", "password": ADA["password"]}, cookie=cookie)
         service.call("POST", "/api/auth/password/forgot", {"email": "ADA@example.com"})
-        command("users", "groups", ADA["email"], "--add", "ops")
+        command("users", "groups", ADA["email"], "--add", "gardeners")
         command("users", "set-password", ADA["email"], "--print")
         document = exported(command)
         user = document["user"]
         assert (user["email"], user["typed_email"], user["verified_at"]) == (ADA["email"], "Ada@Example.com", None)
-        assert document["groups"] == ["ops"]
-        assert [(each["purpose"], each["address"], each.get("groups")) for each in document["links"]] == [
-            ("invitation", "Ada@example.com", ["staff"]),
-            ("reset", "Ada@Example.com", None),
-        ]
+        assert document["groups"] == ["gardeners"]
+        links = {(each["purpose"], each["address"], *each.get("groups", [])) for each in document["links"]}
+        assert {("invitation", "Ada@example.com", "staff"), ("reset", "Ada@Example.com")} <= links
         assert all(each["created_at"] < each["expires_at"] for each in document["links"])
         waiting = {(each["kind"], each["address"]) for each in document["waiting_mails"]}
         assert {("change", "new@example.com"), ("reset", "ADA@example.com")} <= waiting
@@ -88,7 +86,7 @@ def test_links_mails_and_groups_are_exported_without_tokens_and_erased(serving: 
         assert command("users", "erase", ADA["email"], "--yes").returncode == 0
         with sqlite3.connect(tmp_path / "var" / "stateroom.db") as database:
             rows = "\n".join(database.iterdump()).lower()
-        for trace in ("ada@example.com", "new@example.com", "staff", "ops"):
+        for trace in ("ada@example.com", "new@example.com", "staff", "gardeners"):
             assert trace not in rows
 
 

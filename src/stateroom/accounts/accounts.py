@@ -198,10 +198,11 @@ class Accounts:
         """Delete an account with its groups, its tokens and the mails that wait for it. Raises `DatabaseUnavailable`."""
 
         async def step(connection: AsyncConnection) -> None:
+            # First the user's row, which other steps lock first too. Then the mails: whoever sends one commits its token before.
+            await self.users.erase(user.id, within=connection)
             await self._outbox.delete_of_user(connection, user.id, address=user.address)
             await delete_tokens_of(connection, user)
             await groups.leave(connection, user.id)
-            await self.users.erase(user.id, within=connection)
 
         await self._outbox.write(step)
 

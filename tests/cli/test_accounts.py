@@ -6,7 +6,9 @@ import email
 import email.policy
 import json
 import re
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 
 from stateroom.sessions.sealing.key_ring import new_key
 
-from ..commands import Command, Serving
+from ..commands import Command, Serving, environment
+from ..documents import examples
 from ..servers import Servers
 
 ADA = "ada@example.com"
@@ -288,3 +291,22 @@ def test_without_mail_and_public_url_a_password_is_set(without_mail: Command) ->
     assert good(without_mail("users", "set-password", ADA, "--password-stdin", typed=NEW_PASSWORD)) == [
         f"the password of {ADA} is changed; 0 sessions ended"
     ]
+
+
+def test_the_examples_of_the_page_work(serving: Serving, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
+    script = "\n".join([f'stateroom() {{ {shlex.quote(sys.executable)} -m stateroom "$@"; }}', *examples("accounts.md", "sh")])
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        env=environment(tmp_path, {}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    added, groups, invited, _, link = good(done)
+    assert (added, invited) == ("ada@example.com is added", "carl@example.com is invited")
+    assert [f"{groups}\n"] == examples("accounts.md", "text")
+    assert can_sign_in(serving, PASSWORD)
+    assert register(serving, "carl@example.com", token_of(link, "invitation"))[0] == 201

@@ -191,13 +191,14 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    """Run `stateroom …` with the state of `serving`. Settings are keyword arguments."""
+    """Run `stateroom …` with the state of `serving`. Settings are keyword arguments. `typed`: what its standard input has."""
 
-    def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, typed: str = "", **settings: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "stateroom", *arguments],
             env=environment(tmp_path, settings),
             cwd=tmp_path,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=30,

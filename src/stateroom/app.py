@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
-from .accounts import ACCOUNTS, PROOFS, REGISTRATION, Accounts, Proofs, Registration
+from .accounts import ACCOUNTS, OPERATORS, PROOFS, REGISTRATION, Accounts, Operators, Proofs, Registration
 from .accounts.mail.composing import Composer
 from .accounts.mail.outbox import Outbox
 from .accounts.mail.post import MAIL, Post
@@ -49,12 +49,15 @@ def make_app(
     client_factory: ClientFactory | None = None,
     hashing_threads: int | None = None,
     sends_mail: bool = True,
+    manages_demo_account: bool = True,
 ) -> web.Application:
     """Make the whole service as one application. Raises `SettingsError`.
 
     `settings`: from the environment by default. `client_factory`: makes the Redis client in place of the settings.
     `hashing_threads`: how many passwords may be hashed at once. The default is the number of cores less one.
     `sends_mail`: whether this process sends the mails that wait. If not, its own mails wait for a process that does.
+    `manages_demo_account`: whether this process makes, unlocks or locks the demo account, as its settings require. A command that
+    does something else must not.
     """
     settings = settings or Settings.load()
     if "session_max_per_user" not in settings.model_fields_set:
@@ -82,7 +85,7 @@ def make_app(
         app.middlewares.append(verification_middleware())
     _add_accounts(app, settings, hashing_threads)
     app[READINESS] = Readiness()
-    app.cleanup_ctx.append(_accounts)
+    app.cleanup_ctx.append(_accounts if manages_demo_account else _accounts_of_a_command)
     if settings.has_mail and sends_mail:
         app.cleanup_ctx.append(_mail)
     for route in api_routes():
@@ -107,9 +110,10 @@ def _add_accounts(app: web.Application, settings: Settings, hashing_threads: int
     )
     app[REGISTRATION] = Registration(settings, accounts, outbox, tokens)
     app[PROOFS] = Proofs(settings, accounts, outbox, tokens, app[CLIENT])
+    composer = Composer(settings, accounts.users, tokens)
+    app[OPERATORS] = Operators(settings, accounts, manager, outbox, tokens, composer=composer)
     if settings.has_mail:
-        compose = Composer(settings, accounts.users, tokens).compose
-        app[MAIL] = Post(settings, database, outbox, app[METRICS], compose=compose)
+        app[MAIL] = Post(settings, database, outbox, app[METRICS], compose=composer.compose)
 
 
 def api_routes() -> list[web.AbstractRouteDef]:
@@ -137,6 +141,14 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
     if late is not None:
         late.cancel()
         await asyncio.gather(late, return_exceptions=True)
+    await app[ACCOUNTS].aclose()
+
+
+async def _accounts_of_a_command(app: web.Application) -> AsyncIterator[None]:
+    """Check the stored passwords. A command changes only what it is for, and it says itself if the user database is unavailable."""
+    with contextlib.suppress(Unavailable):
+        await app[ACCOUNTS].survey()
+    yield
     await app[ACCOUNTS].aclose()
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from stateroom.cli import admin, app, privacy
+from stateroom.cli import accounts, admin, app, privacy, service
 from stateroom.cli.answer import columns, ended
 from stateroom.errors import SettingsError
 
@@ -25,21 +25,21 @@ def cells(line: str) -> list[str]:
 def test_users_are_listed_with_their_state(serving: Serving, command: Command) -> None:
     serving.call("POST", "/api/auth/register", ADA)
     head, *lines = command("users", "list").stdout.splitlines()
-    assert cells(head) == ["ID", "EMAIL", "NAME", "STATE"]
+    assert cells(head) == ["ID", "EMAIL", "NAME", "STATE", "VERIFIED", "GROUPS"]
     assert [cells(line)[1:] for line in lines] == [
-        ["demo@example.com", "Demo", "active"],
-        ["ada@example.com", "Ada Ada", "active"],
+        ["demo@example.com", "Demo", "active", "yes"],
+        ["ada@example.com", "Ada Ada", "active", "yes"],
     ]
     assert {line.index("active") for line in lines} == {head.index("STATE")}, "columns are aligned"
     command("users", "disable", "ADA@example.com")
-    assert cells(command("users", "list").stdout.splitlines()[2])[1:] == ["ada@example.com", "Ada Ada", "disabled"]
+    assert cells(command("users", "list").stdout.splitlines()[2])[1:] == ["ada@example.com", "Ada Ada", "disabled", "yes"]
 
 
 def test_a_list_without_rows_says_so(serving: Serving, command: Command) -> None:
     assert command("sessions", "list", "--all").stdout == "there are no live sessions\n"
     assert command("sessions", "list", DEMO["email"]).stdout == "demo@example.com has no live sessions\n"
     assert command("users", "erase", DEMO["email"], "--yes").stdout == "demo@example.com is erased; 0 sessions ended\n"
-    assert command("users", "list", HOST="0.0.0.0").stdout == "there are no users\n"
+    assert command("users", "list").stdout == "there are no users\n"
 
 
 def test_columns_are_as_wide_as_their_widest_cell_on_a_terminal() -> None:
@@ -50,7 +50,18 @@ def test_columns_are_as_wide_as_their_widest_cell_on_a_terminal() -> None:
     ]
 
 
-ONE_USER = ("users disable", "users enable", "users export", "users erase --yes", "sessions list", "sessions revoke")
+ONE_USER = (
+    "users add --name Ada",
+    "users invite",
+    "users set-password",
+    "users groups",
+    "users disable",
+    "users enable",
+    "users export",
+    "users erase --yes",
+    "sessions list",
+    "sessions revoke",
+)
 
 
 @pytest.mark.parametrize("command", ONE_USER)
@@ -61,12 +72,13 @@ def test_the_address_is_given_as_an_argument_or_with_user(
     acted: list[str | None] = []
     actions = (
         (admin, ("disable_user", "enable_user", "list_sessions", "revoke_sessions")),
+        (accounts, ("add_user", "invite", "make_reset_link", "groups_of")),
         (privacy, ("export_user", "erase_user")),
     )
     for module, names in actions:
         for name in names:
-            monkeypatch.setattr(module, name, lambda service, email: acted.append(email))
-    monkeypatch.setattr(admin, "run", lambda action, as_json: action(None))
+            monkeypatch.setattr(module, name, lambda service, email, **_: acted.append(email))
+    monkeypatch.setattr(service, "run", lambda action, as_json: action(None))
     done = CliRunner().invoke(app, [*command.split(), *address])
     assert done.exit_code == 0, done.exception
     assert acted == ["ada@example.com"]
@@ -139,7 +151,20 @@ def test_sessions_are_listed_and_revoked_by_user_or_all(serving: Serving, comman
 
 def test_administration_needs_no_running_service(serving: Serving, command: Command) -> None:
     assert serving.stop() == 0
-    assert cells(command("users", "list").stdout.splitlines()[1]) == ["1", "demo@example.com", "Demo", "active"]
+    assert cells(command("users", "list").stdout.splitlines()[1]) == ["1", "demo@example.com", "Demo", "active", "yes"]
+
+
+@pytest.mark.parametrize("arguments", [("users", "list"), ("sessions", "list", "--all"), ("users", "enable", "ada@example.com")])
+def test_a_command_with_settings_of_another_service_leaves_the_demo_account_as_it_is(
+    serving: Serving, command: Command, arguments: tuple[str, ...]
+) -> None:
+    """A service with these settings would lock it."""
+    serving.call("POST", "/api/auth/register", ADA)
+    cookie = serving.sign_in()
+    done = command(*arguments, HOST="0.0.0.0")
+    assert done.returncode == 0, done.stderr
+    assert serving.call("GET", "/api/profile", cookie=cookie)[0] == 200
+    assert serving.call("POST", "/api/auth/login", DEMO)[0] == 200
 
 
 def test_the_lease_is_changed_from_the_shell(serving: Serving, command: Command) -> None:

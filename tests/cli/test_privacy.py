@@ -59,6 +59,37 @@ def test_nothing_that_names_the_user_is_left(serving: Serving, command: Command,
     assert serving.call("GET", "/api/profile", cookie=cookie)[0] == 401
 
 
+def test_links_mails_and_groups_are_exported_without_tokens_and_erased(serving: Serving, command: Command, tmp_path: Path) -> None:
+    """The mails wait, because the mail server is unavailable."""
+    invited = command("users", "invite", "Ada@example.com", "--group", "staff", "--print").stdout
+    token = invited.rpartition("token=")[2].strip()
+    assert serving.stop() == 0
+    with Serving(tmp_path, MAIL_URL="smtp://127.0.0.1:1", MAIL_FROM="a@example.com") as service:
+        registered = {**ADA, "email": "Ada@Example.com"}
+        _, _, cookie = service.call("POST", "/api/auth/register", registered)
+        service.call("POST", "/api/auth/email", {"email": "new@example.com", "password": ADA["password"]}, cookie=cookie)
+        service.call("POST", "/api/auth/password/forgot", {"email": "ADA@example.com"})
+        command("users", "groups", ADA["email"], "--add", "gardeners")
+        command("users", "set-password", ADA["email"], "--print")
+        document = exported(command)
+        user = document["user"]
+        assert (user["email"], user["typed_email"], user["verified_at"]) == (ADA["email"], "Ada@Example.com", None)
+        assert document["groups"] == ["gardeners"]
+        links = {(each["purpose"], each["address"], *each.get("groups", [])) for each in document["links"]}
+        assert {("invitation", "Ada@example.com", "staff"), ("reset", "Ada@Example.com")} <= links
+        assert all(each["created_at"] < each["expires_at"] for each in document["links"])
+        waiting = {(each["kind"], each["address"]) for each in document["waiting_mails"]}
+        assert {("change", "new@example.com"), ("reset", "ADA@example.com")} <= waiting
+        assert all(each["created_at"] <= each["tried_next_at"] for each in document["waiting_mails"])
+        assert token not in json.dumps(document)
+
+        assert command("users", "erase", ADA["email"], "--yes").returncode == 0
+        with sqlite3.connect(tmp_path / "var" / "stateroom.db") as database:
+            rows = "\n".join(database.iterdump()).lower()
+        for trace in ("ada@example.com", "new@example.com", "staff", "gardeners"):
+            assert trace not in rows
+
+
 def test_erasing_asks_first(serving: Serving, command: Command) -> None:
     serving.call("POST", "/api/auth/register", ADA)
     done = command("users", "erase", ADA["email"])  # There is no terminal to answer.

@@ -14,6 +14,7 @@ from ..errors import BadInput, Conflict, DatabaseUnavailable, Unavailable
 from . import groups
 from .attempts import Attempts
 from .groups import Groups
+from .kept import KeptMails
 from .limits import ChangeLimits
 from .mail_tokens import delete_tokens_of
 from .passwords import KIND_LENGTH, LOCKED, MAX_PASSWORD_LENGTH, Passwords
@@ -60,6 +61,7 @@ class Accounts:
         self._metrics = metrics
         self.users = Users(database, settings.longest_session_ms)
         self.groups = Groups(database)
+        self.kept_mails = KeptMails(database)
         self.limits = ChangeLimits(client, settings)
         self.passwords = Passwords(settings, metrics, threads=hashing_threads)
         self.attempts = Attempts(settings, client, self.passwords, metrics)
@@ -196,10 +198,11 @@ class Accounts:
         """Delete an account with its groups, its tokens and the mails that wait for it. Raises `DatabaseUnavailable`."""
 
         async def step(connection: AsyncConnection) -> None:
+            # First the user's row, which other steps lock first too. Then the mails: whoever sends one commits its token before.
+            await self.users.erase(user.id, within=connection)
             await self._outbox.delete_of_user(connection, user.id, address=user.address)
             await delete_tokens_of(connection, user)
             await groups.leave(connection, user.id)
-            await self.users.erase(user.id, within=connection)
 
         await self._outbox.write(step)
 

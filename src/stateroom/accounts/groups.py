@@ -44,6 +44,17 @@ class Groups:
 
         return await self._database.read(step)
 
+    async def of_everybody(self) -> dict[int, list[str]]:
+        """The groups of each user who is in one, sorted, by the user's id."""
+
+        async def step(connection: AsyncConnection) -> dict[int, list[str]]:
+            found: dict[int, list[str]] = {}
+            for user_id, name in await connection.execute(select(user_groups).order_by(user_groups.c.name)):
+                found.setdefault(user_id, []).append(name)
+            return found
+
+        return await self._database.read(step)
+
     async def change(self, user_id: int, *, add: Collection[str] = (), remove: Collection[str] = ()) -> list[str]:
         """Put a user into groups and out of groups, and return the groups then. Raises `BadInput` for an invalid name."""
         check_names(add)

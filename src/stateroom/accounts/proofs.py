@@ -186,7 +186,10 @@ class Proofs:
         except IntegrityError:
             raise Conflict(TAKEN) from None
         self._accounts.remember(user)
-        security_event("email_verified" if former is None else "email_changed", user_id=user.id)
+        if former is None:
+            security_event("email_verified", user_id=user.id)
+        else:
+            security_event("email_changed", user_id=user.id)
         return user
 
 

@@ -13,9 +13,11 @@ from ..sessions.model.rows import REGISTERED
 from .answer import Answer, ended
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..accounts import User
     from ..sessions.kept import KeptSession
-    from .admin import Service
+    from .service import Service
 
 
 async def export_user(service: Service, email: str) -> Answer:
@@ -30,11 +32,36 @@ async def export_user(service: Service, email: str) -> Answer:
         "user": {
             "id": user.id,
             "email": user.email,
+            "typed_email": user.typed_email,
+            "verified_at": _moment(user.verified_at),
+            "must_verify": bool(user.must_verify),
             "name": user.name,
             "password": "kept as a bcrypt hash",
             "created_at": _moment(user.created_at),
             "disabled_at": _moment(user.disabled_at),
         },
+        "groups": await service.accounts.groups.of(user.id),
+        "links": [
+            {
+                "purpose": link.purpose,
+                "address": link.address,
+                "created_at": _moment(link.created_at),
+                "expires_at": _moment(link.expires_at),
+                **_shown(link.details),
+            }
+            for link in await service.accounts.kept_mails.links(user)
+        ],
+        "waiting_mails": [
+            {
+                "kind": mail.kind,
+                "address": mail.address,
+                "created_at": _moment(mail.created_at),
+                "tried_next_at": _moment(mail.due_at),
+                "attempts": mail.attempts,
+                **_shown(mail.details),
+            }
+            for mail in await service.accounts.kept_mails.waiting(user)
+        ],
         "sessions": sessions,
         "ended_sessions": [
             {
@@ -92,6 +119,12 @@ async def _forget_failures(service: Service, user: User) -> None:
 def _session(kept: KeptSession) -> dict[str, Any]:
     listed = {name: each.isoformat() if isinstance(each, datetime) else each for name, each in asdict(kept.info).items()}
     return {**listed, "signed_in_at": _moment(kept.signed_in_ms), "data": kept.data, "messages": kept.messages}
+
+
+def _shown(details: Mapping[str, Any]) -> dict[str, Any]:
+    """What a link or a mail knows about its user: another address, and groups of an invitation. The rest is for our checks."""
+    names = {"former": "former_address", "new": "new_address", "groups": "groups"}
+    return {names[name]: value for name, value in details.items() if name in names}
 
 
 def _addresses(sessions: list[dict[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ database = typer.Typer(no_args_is_help=True, help="Upgrade the user database, or
 @database.command()
 def upgrade() -> None:
     """Bring the tables of the user database to this release."""
-    from ..admin import upgrade_database
+    from ..database import upgrade_database
 
     upgrade_database()
 
@@ -30,7 +30,7 @@ def lease(
     All workers must have this value, because they use it to agree on sign-outs. Stop every worker first, and start it with the
     new value afterwards.
     """
-    from ..admin import set_lease
+    from ..database import set_lease
 
     set_lease(value)
 
@@ -47,7 +47,7 @@ def adopt(
 
     It ends every session in this Redis. Stop every worker first. This cannot be undone.
     """
-    from ..admin import adopt, store_and_database
+    from ..database import adopt, store_and_database
 
     stores = store_and_database()
     if not yes:

@@ -22,7 +22,8 @@ def list_sessions(
 
     The first line is a header. For scripts, use --json.
     """
-    from ..admin import list_sessions, run
+    from ..admin import list_sessions
+    from ..service import run
 
     address = one_or_all(email, user, all_users=all_users)
     run(lambda service: list_sessions(service, address), as_json=as_json)
@@ -37,7 +38,8 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Sign out one user (EMAIL) or all users (--all) on every device. This cannot be undone."""
-    from ..admin import existing_stores, revoke_everybody, revoke_sessions, run
+    from ..admin import revoke_everybody, revoke_sessions
+    from ..service import existing_stores, run
 
     address = one_or_all(email, user, all_users=all_users)
     if address is not None:

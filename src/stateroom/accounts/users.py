@@ -86,8 +86,8 @@ _BY_ID = _USERS.where(users.c.id == bindparam("id"))
 _CREATE = insert(users).returning(users, GENERATION.label("generation"), current_epoch().label("epoch"))
 """Building a statement takes longer than executing it, so those of each sign-in are built once.
 
-`_CREATE` gets the user's key in the parameter `user`: in RETURNING a subquery cannot name the inserted row, because SQLAlchemy would
-join it with the whole table of users.
+`_CREATE` gets the user's key in the parameter `user`. In RETURNING a subquery cannot name the inserted row: SQLAlchemy would join
+it with the whole table of users.
 """
 
 

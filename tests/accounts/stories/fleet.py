@@ -107,8 +107,7 @@ class Fleet:
         return Browser(self, headers=headers)
 
     def app(self, worker: int = 0) -> web.Application:
-        app = self.servers[worker].app
-        return app
+        return self.servers[worker].app
 
     async def are_settled(self) -> None:
         for each in self.servers:

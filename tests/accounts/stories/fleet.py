@@ -135,8 +135,10 @@ async def _socket(request: web.Request) -> web.WebSocketResponse:
 
 
 @contextlib.asynccontextmanager
-async def running(servers: Servers, folder: Path, *, workers: int = 2, **settings: Any) -> AsyncIterator[Fleet]:
-    """A fleet that verifies addresses. It sends no mails by itself: the test decides when, with `Fleet.mailbox`.
+async def running(
+    servers: Servers, folder: Path, *, workers: int = 2, sends_mail: bool = False, **settings: Any
+) -> AsyncIterator[Fleet]:
+    """A fleet that verifies addresses. Without `sends_mail` the test decides when mails are sent, with `Fleet.mailbox`.
 
     It has one handler more, `/socket`: a WebSocket for users.
     """
@@ -162,7 +164,7 @@ async def running(servers: Servers, folder: Path, *, workers: int = 2, **setting
         await database.aclose()
         made: list[TestServer] = []
         for _ in range(workers):
-            app = make_app(own, sends_mail=False)
+            app = make_app(own, sends_mail=sends_mail)
             app.router.add_get("/socket", _socket)
             server = TestServer(app)
             await server.start_server()

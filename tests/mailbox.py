@@ -1,10 +1,13 @@
-"""The mails that wait in a user database: takes them as a sender does, and reads their links."""
+"""The mails of a deployment: takes those that wait in a user database as a sender does, or reads those in a folder."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from email import message_from_bytes, policy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stateroom.accounts.mail.composing import Composer
@@ -98,3 +101,14 @@ async def mailbox_of(settings: Settings) -> AsyncIterator[Mailbox]:
         yield Mailbox(database, Outbox(database), composer)
     finally:
         await database.aclose()
+
+
+def tokens_in(folder: Path, to: str, page: str) -> list[str]:
+    """The tokens of the links to this page in the mails of a folder (`MAIL_URL=file:`) to this address, the newest last."""
+    found: list[str] = []
+    for path in sorted(folder.glob("*.eml")):
+        message = message_from_bytes(path.read_bytes(), policy=policy.default)
+        if message["To"] == to:
+            text = message.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+            found += re.findall(rf"{page}\?token=([A-Za-z0-9_-]+)", text)
+    return found

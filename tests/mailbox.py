@@ -93,10 +93,11 @@ async def mailbox_of(settings: Settings) -> AsyncIterator[Mailbox]:
     try:
         row = await Journal(database, settings.longest_session_ms).known_deployment()
         assert row is not None, "the deployment has started"
-        deployment = Deployment(row.name)
+        name = row.name or ""
+        deployment = Deployment(name)
         deployment.id = row.id
         ring = KeyRing(load_keys(settings), settings.session_name, deployment, Lifetimes.of(settings))
-        tokens = MailTokens(database, lambda: (row.id, row.name), lambda: ring.derive_key("mail tokens"))
+        tokens = MailTokens(database, lambda: (row.id, name), lambda: ring.derive_key("mail tokens"))
         composer = Composer(settings, Users(database, settings.longest_session_ms), tokens)
         yield Mailbox(database, Outbox(database), composer)
     finally:

@@ -44,6 +44,14 @@ async def test_a_user_comes_with_the_generation_of_their_sessions(users: Users, 
     assert [each.generation for each in found if each is not None] == [1, 1]
 
 
+async def test_a_new_user_does_not_come_with_the_generation_of_others(users: Users, database: Database) -> None:
+    for number, email in enumerate(["ada@example.com", "bob@example.com"]):
+        user = await ada(users, email)
+        for _ in range(number + 1):
+            await Journal(database, 10**9).raise_generation(user_key(user.id), "password", ended_at=0)
+    assert (await ada(users, "eve@example.com")).generation == 0
+
+
 async def test_an_address_is_the_same_in_any_case_and_with_space_around_it(users: Users) -> None:
     user = await ada(users, " Ada@Example.COM ")
     assert user.email == "ada@example.com"

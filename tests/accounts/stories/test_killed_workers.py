@@ -159,7 +159,8 @@ def test_a_change_of_address_during_which_the_workers_are_killed_is_done_or_not(
         assert is_in(two, PASSWORD, email) is not was_done, "the account has one address"
         retry, document = post(two, "/api/auth/email/verify", token=link, password=PASSWORD)
         assert (retry, document.get("type")) == ((400, "urn:stateroom:problem:token-invalid") if was_done else (200, None))
-        _, profile, _ = two.call("GET", "/api/profile", cookie=cookie)
+        status, profile, _ = two.call("GET", "/api/profile", cookie=cookie)
+        assert status == 200, profile
         assert profile["user"]["email"] == new
         email = new
     print(dict(outcomes))

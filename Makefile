@@ -14,10 +14,11 @@ run: $(VENV)/.installed
 
 # Tests that measure time, or that need the machine's browser, containers or fixed ports, run after the others and alone.
 SERIAL := $(addprefix tests/,drills sessions/promise sessions/journal/test_journal_scale.py browser proxies containers serving)
-SERIAL_TEST := tests/accounts/test_accounts.py::test_unknown_user_and_wrong_password_take_the_same_time
+SERIAL_TEST := tests/accounts/test_accounts.py::test_unknown_user_and_wrong_password_take_the_same_time \
+	tests/accounts/stories/test_same_time.py
 
 # Without the option, xdist starts files with few tests last. The slowest files have few tests, so one worker would wait for them.
-PARALLEL := --dist loadfile --no-loadscope-reorder --deselect=$(SERIAL_TEST)
+PARALLEL := --dist loadfile --no-loadscope-reorder $(addprefix --deselect=,$(SERIAL_TEST))
 
 # These tests run mostly in one process and measure no times: counting lines doubles a test's CPU time.
 COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/sealing tests/settings tests/telemetry tests/web

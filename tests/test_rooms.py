@@ -94,7 +94,7 @@ SESSION_NAMES = {
     "metadata", "pop", "popitem", "renew", "restored", "save", "setdefault", "update", "user_id", "values",
 }  # fmt: skip
 MANAGER_NAMES = {
-    "anonymous", "clock", "count_active", "create", "end", "exists", "generation", "has_access_tokens",
+    "anonymous", "clock", "count_active", "create", "deployment", "derive_key", "end", "exists", "generation", "has_access_tokens",
     "kept_of_user", "list", "load", "mint_access_token", "opens", "ping", "pool_figures", "public_token_keys", "own", "recognises",
     "renew", "renewal_horizon",
     "end_everybody", "replace_keys", "replace_token_keys", "report_unknown", "revoke_all",

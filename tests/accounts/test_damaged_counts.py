@@ -45,7 +45,7 @@ def limited(store_settings: Settings) -> Settings:
 
 @pytest.fixture
 def throttle(client: RedisClient, limited: Settings) -> Throttle:
-    return Throttle(client, limited)
+    return Throttle.of_logins(client, limited)
 
 
 @pytest.fixture

@@ -44,13 +44,13 @@ def limited(store_settings: Settings, prefix: str) -> Settings:
 @pytest.fixture
 def stored(client: RedisClient, limited: Settings) -> Throttle:
     """A throttle that counts in a store of each kind."""
-    return Throttle(client, limited)
+    return Throttle.of_logins(client, limited)
 
 
 @pytest.fixture
 def local(servers: Servers) -> Throttle:
     """A throttle that counts in this process, because Redis is unavailable."""
-    return Throttle(cast("RedisClient", Away()), servers.settings("fakeredis", **LIMITS))
+    return Throttle.of_logins(cast("RedisClient", Away()), servers.settings("fakeredis", **LIMITS))
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ async def test_a_good_sign_in_after_an_outage_forgets_what_was_counted_in_it(
     servers: Servers, client: RedisClient, limited: Settings
 ) -> None:
     away = Away()
-    throttle = Throttle(cast("RedisClient", away), limited)
+    throttle = Throttle.of_logins(cast("RedisClient", away), limited)
     await fail(throttle, 2)
     away.client = client
     await throttle.reserve(EMAIL, ADDRESS)

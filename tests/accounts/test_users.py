@@ -5,6 +5,8 @@ import itertools
 import time
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from stateroom.accounts.users import GREATEST_ID, LEAST_ID, MAX_EMAIL_LENGTH, User, Users, email_errors, name_errors
 from stateroom.database import Database
@@ -42,12 +44,86 @@ async def test_a_user_comes_with_the_generation_of_their_sessions(users: Users, 
     assert [each.generation for each in found if each is not None] == [1, 1]
 
 
+async def test_a_new_user_does_not_come_with_the_generation_of_others(users: Users, database: Database) -> None:
+    for number, email in enumerate(["ada@example.com", "bob@example.com"]):
+        user = await ada(users, email)
+        for _ in range(number + 1):
+            await Journal(database, 10**9).raise_generation(user_key(user.id), "password", ended_at=0)
+    assert (await ada(users, "eve@example.com")).generation == 0
+
+
 async def test_an_address_is_the_same_in_any_case_and_with_space_around_it(users: Users) -> None:
     user = await ada(users, " Ada@Example.COM ")
     assert user.email == "ada@example.com"
     assert await users.by_email("ADA@EXAMPLE.com\n") == user
     with pytest.raises(Conflict, match="an account with this email exists"):
         await ada(users, "aDa@example.com")
+
+
+@pytest.mark.parametrize(
+    ("typed", "address", "compared"),
+    [
+        ("Ada@Example.COM", "Ada@Example.COM", "ada@example.com"),
+        (" ada@example.com\t", "ada@example.com", "ada@example.com"),
+        ("\uff21\uff44\uff41\uff20example\uff0ecom", "Ada@example.com", "ada@example.com"),
+        ("\u212aim@example.com", "Kim@example.com", "kim@example.com"),
+        ("o\ufb03ce@example.com", "office@example.com", "office@example.com"),
+    ],
+)
+async def test_the_address_is_kept_as_typed_and_compared_in_one_form(users: Users, typed: str, address: str, compared: str) -> None:
+    assert email_errors(typed) == []
+    user = await ada(users, typed)
+    assert (user.address, user.email) == (address, compared)
+    for spelling in (typed, address, compared.upper()):
+        assert await users.by_email(spelling) == user
+        with pytest.raises(Conflict):
+            await ada(users, spelling)
+
+
+async def test_a_row_of_an_earlier_release_has_one_address_and_counts_as_verified(users: Users, database: Database) -> None:
+    user = await ada(users)
+    await database.write(lambda connection: connection.execute(text("UPDATE users SET typed_email = NULL")))
+    found = await users.by_id(user.id)
+    assert found is not None
+    assert (found.address, found.is_verified, found.verified_at) == ("ada@example.com", True, None)
+
+
+async def test_an_address_is_verified_only_while_it_is_the_accounts(users: Users, database: Database) -> None:
+    user = await users.create("ada@example.com", "Ada", "hash", must_verify=True)
+    assert not user.is_verified
+    assert not await database.write(lambda connection: users.verify(user.id, "old@example.com", within=connection))
+    assert await users.by_id(user.id) == user
+    assert await database.write(lambda connection: users.verify(user.id, "ada@example.com", within=connection))
+    after = await users.by_id(user.id)
+    assert after is not None
+    assert after.is_verified
+    assert after.verified_at is not None
+
+
+async def test_an_address_changes_only_from_the_one_that_was_seen(users: Users, database: Database) -> None:
+    user = await users.create("ada@example.com", "Ada", "hash", must_verify=True)
+    await ada(users, "bob@example.com")
+
+    async def change(former: str, to: str) -> bool:
+        return await database.write(lambda connection: users.change_email(user.id, former, to, within=connection))
+
+    assert not await change("old@example.com", "new@example.com")
+    with pytest.raises(IntegrityError):
+        await change("ada@example.com", "Bob@example.com")
+    assert await users.by_id(user.id) == user
+    assert await change("ada@example.com", "New@example.com")
+    after = await users.by_email("new@example.com")
+    assert after is not None
+    assert (after.id, after.address, after.is_verified) == (user.id, "New@example.com", True)
+
+
+async def test_what_follows_in_the_transaction_decides_whether_there_is_a_user(users: Users) -> None:
+    async def refuse(_: object, user: User) -> None:
+        raise ValueError(user.email)
+
+    with pytest.raises(ValueError, match=r"ada@example\.com"):
+        await users.create("ada@example.com", "Ada", "hash", and_then=refuse)
+    assert await users.list() == []
 
 
 async def test_of_two_at_once_one_gets_the_address(users: Users) -> None:

@@ -24,7 +24,8 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("signed_in", [False, True], ids=["anonymous", "signed in"])
 def test_the_service_is_what_its_document_says(tmp_path: Path, *, signed_in: bool) -> None:
-    settings = {"LOG_LEVEL": "warning", "LOGIN_ATTEMPTS_PER_ADDRESS": 1_000_000, "JWT_KEYS": new_token_key()}
+    many = dict.fromkeys(("LOGIN_ATTEMPTS_PER_ADDRESS", "MAIL_REQUESTS", "MAIL_REQUESTS_PER_ADDRESS"), 1_000_000)
+    settings = {"LOG_LEVEL": "warning", "JWT_KEYS": new_token_key(), **many}
     with Serving(tmp_path, **settings) as service:
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIGURATION), "run",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from stateroom.drills.node import Node, until
 from stateroom.drills.postgres import Postgres
 
 from ..conftest import ServiceClient
+from ..mailbox import Mailbox, mailbox_of
 from ..patience import at_most
 from ..servers import Servers
 
@@ -41,12 +43,15 @@ class World:
     other_handle: str
     other_cookie: str
     cookie: str
+    mailbox: Mailbox
+    tokens: dict[str, str]
 
     async def call(self, method: str, path: str, body: Any = None, *, cookie: str | None = None) -> tuple[int, Any, Any]:
         headers = {} if cookie is None else {"Cookie": f"session_id={cookie}"}
         async with self.client.request(method, path, json=body, headers=headers) as response:
             set_cookie = response.cookies.get("session_id")
             text = await response.text()
+            assert (response.status == 503) is ("Retry-After" in response.headers)
             answer = await response.json(content_type=None) if text.startswith("{") else text
             return response.status, answer, set_cookie.value if set_cookie is not None else None
 
@@ -93,15 +98,18 @@ class World:
 @pytest.fixture
 async def world(own_postgres: Postgres, servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient) -> AsyncIterator[World]:
     persistent = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
-    async with topology.single(tmp_path / "store", options=persistent) as node:
+    async with contextlib.AsyncExitStack() as stack:
+        node = await stack.enter_async_context(topology.single(tmp_path / "store", options=persistent))
         own_postgres.start()
         settings = servers.service_settings(
-            tmp_path, redis_port=node.port, redis_host=node.host, database_url=own_postgres.make_database(), redis_min_idle=0
-        )
+            tmp_path, redis_port=node.port, redis_host=node.host, database_url=own_postgres.make_database(), redis_min_idle=0,
+            mail_url=f"file:{tmp_path}/mail", mail_from="stateroom@example.com", public_url="http://stateroom.example",
+            email_verification="optional",
+        )  # fmt: skip
         database = Database(settings)
         await database.upgrade()
         await database.aclose()
-        app = make_app(settings)
+        app = make_app(settings, sends_mail=False)
 
         async def read(request: web.Request) -> web.Response:
             return web.json_response({"cart": get_session(request).get("cart")})
@@ -118,7 +126,8 @@ async def world(own_postgres: Postgres, servers: Servers, tmp_path: Path, aiohtt
 
         app.add_routes([web.get("/read", read), web.post("/write", write), web.get("/careful", careful)])
         client = await aiohttp_client(app)
-        made = World(client, node, own_postgres, "", "", "")
+        mailbox = await stack.enter_async_context(mailbox_of(settings))
+        made = World(client, node, own_postgres, "", "", "", mailbox, {})
         await made.is_well()
         status, _, _ = await made.call("POST", "/api/auth/register", ADA)
         assert status == 201
@@ -132,6 +141,7 @@ async def world(own_postgres: Postgres, servers: Servers, tmp_path: Path, aiohtt
         status, _, _ = await made.ada("POST", "/write")
         assert status == 200
         await made.ada("GET", "/api/profile")
+        made.tokens["verify"] = await mailbox.token("verify", ADA["email"])
         yield made
         own_postgres.start()
 
@@ -197,6 +207,11 @@ TABLE: dict[tuple[str, str], list[Check]] = {
         dashboard(degraded=False, flashes=1), UNKNOWN,
     ],
     ("GET", "/api/flashes"): [NO_STORE, NO_STORE, is_(200), is_(200), UNKNOWN],
+    ("POST", "/api/auth/password/forgot"): [*[is_(202)] * 3, NO_DATABASE, NO_DATABASE],
+    ("POST", "/api/auth/password/reset"): [*[NORMAL] * 3, NO_DATABASE, NO_DATABASE],
+    ("POST", "/api/auth/email/verify"): [*[is_(200, message="email verified")] * 3, NO_DATABASE, UNKNOWN],
+    ("POST", "/api/auth/email/verification"): [*[is_(202)] * 3, NO_DATABASE, UNKNOWN],
+    ("POST", "/api/auth/email"): [*[is_(202)] * 3, NO_DATABASE, UNKNOWN],
     ("GET", "/livez"): [NORMAL] * 5,
     ("GET", "/readyz"): [NORMAL] * 5,
     ("GET", "/metrics"): [NORMAL] * 5,
@@ -206,30 +221,45 @@ BODIES: dict[str, Any] = {
     "/api/auth/login": ADA,
     "/api/auth/password": {"current_password": PASSWORD, "new_password": "another good one"},
     "/api/auth/reauthenticate": {"password": PASSWORD},
+    "/api/auth/password/forgot": {"email": ADA["email"]},
+    "/api/auth/password/reset": {"token": "{reset}", "new_password": "another good one"},
+    "/api/auth/email/verify": {"token": "{verify}"},
+    "/api/auth/email/verification": {},
+    "/api/auth/email": {"email": "new@example.com", "password": PASSWORD},
 }
 CELLS = [
     pytest.param(method, path, fault, check, id=f"{method} {path}: {fault}")
     for (method, path), checks in TABLE.items()
     for fault, check in zip(FAULTS, checks, strict=True)
 ]
-ENDS = {"POST /api/auth/logout", "DELETE /api/sessions/{mine}"}
-ENDS_OTHER = {"DELETE /api/sessions/{other}", "DELETE /api/sessions", "POST /api/auth/password"}
+ENDS = {"POST /api/auth/logout", "DELETE /api/sessions/{mine}", "POST /api/auth/password/reset"}
+ENDS_OTHER = {"POST /api/auth/password/reset", "DELETE /api/sessions/{other}", "DELETE /api/sessions", "POST /api/auth/password"}
 GIVES_NEW_ID = {"DELETE /api/sessions", "POST /api/auth/password", "POST /api/auth/reauthenticate"}
 SIGNS_IN = {"POST /api/auth/register", "POST /api/auth/login"}
+ANONYMOUS = SIGNS_IN | {"POST /api/auth/password/forgot", "POST /api/auth/password/reset"}
+MAILS: dict[str, set[tuple[str, str]]] = {
+    "POST /api/auth/password/forgot": {("reset", ADA["email"])},
+    "POST /api/auth/email/verification": {("verify", ADA["email"])},
+    "POST /api/auth/email": {("change", "new@example.com")},
+    "POST /api/auth/register": {("verify", BOB["email"])},
+}
+"""The mails of each call that succeeds: their kind and address."""
 
 
 @pytest.mark.parametrize(("method", "path", "fault", "check"), CELLS)
 async def test_each_call_in_each_fault(world: World, method: str, path: str, fault: str, check: Check) -> None:
     _, listed, _ = await world.ada("GET", "/api/sessions")
     mine = next(each["id"] for each in listed["sessions"] if each["current"])
-    await world.break_(fault)
-    cookie = None if f"{method} {path}" in SIGNS_IN else world.cookie
-    with at_most(1.5):
-        status, body, new_cookie = await world.call(
-            method, path.format(mine=mine, other=world.other_handle), BODIES.get(path), cookie=cookie
-        )
-    check(world, status, body)
     call = f"{method} {path}"
+    if call == "POST /api/auth/password/reset":
+        await world.call("POST", "/api/auth/password/forgot", {"email": ADA["email"]})
+        world.tokens["reset"] = await world.mailbox.token("reset", ADA["email"])
+    given = {name: value.format(**world.tokens) for name, value in BODIES[path].items()} if path in BODIES else None
+    await world.break_(fault)
+    cookie = None if call in ANONYMOUS else world.cookie
+    with at_most(1.5):
+        status, body, new_cookie = await world.call(method, path.format(mine=mine, other=world.other_handle), given, cookie=cookie)
+    check(world, status, body)
     if status == 503:
         assert new_cookie is None, "what we cannot know signs nobody out"
     # After the fault, everything that was acknowledged is still true.
@@ -242,6 +272,7 @@ async def test_each_call_in_each_fault(world: World, method: str, path: str, fau
         assert await is_signed_in(world, new_cookie), "a sign-in that was acknowledged is a stored session in the end"
         _, listed, _ = await world.call("GET", "/api/sessions", cookie=new_cookie)
         assert any(each["current"] for each in listed["sessions"])
+    await is_done_or_not(world, call, done=status < 300)
 
 
 async def is_signed_in(world: World, cookie: str) -> bool:
@@ -249,3 +280,15 @@ async def is_signed_in(world: World, cookie: str) -> bool:
     assert status == 200, body
     assert body["degraded"] is False
     return bool(body["authenticated"])
+
+
+async def is_done_or_not(world: World, call: str, *, done: bool) -> None:
+    """A step with a mailed link, or its mails, are complete, or nothing of it is."""
+    mails = {(each.kind, each.to) for each in await world.mailbox.deliver()}
+    assert mails == (MAILS.get(call, set()) if done else set())
+    for purpose, path in (("verify", "POST /api/auth/email/verify"), ("reset", "POST /api/auth/password/reset")):
+        if call == path:
+            body = {"token": world.tokens[purpose], "new_password": "another good one", "password": PASSWORD}
+            wanted = {name: body[name] for name in ("token", "new_password" if purpose == "reset" else "password")}
+            status, answer, _ = await world.call("POST", path.removeprefix("POST "), wanted)
+            assert status == (400 if done else 200), answer

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import redis.asyncio
 from aiohttp import ClientSession, CookieJar, web
@@ -24,10 +25,14 @@ from stateroom.settings import Settings
 from ..patience import settled
 from ..servers import Servers
 
-Place = Literal["cookie", "bearer"]
-"""Where a request may carry a credential."""
+Place = Literal["cookie", "bearer", "query", "header", "verify", "reset", "invitation"]
+"""Where a request may carry a credential. The last three are the forms that mails link to. No credential belongs to `query`
+and `header`: parameters of the address and headers of names that other services use.
+"""
 
 NAME = "session_id"
+QUERY = ("token", "session_id", "session_token", "access_token", "invitation")
+HEADERS = ("X-Session-Token", "X-Auth-Token", "X-Access-Token", "X-CSRF-Token", "Remote-User", "Proxy-Authorization")
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
 KEYS: dict[str, Any] = {"cookie_keys": new_key(), "jwt_keys": new_token_key(), "session_name": NAME}
 
@@ -35,8 +40,9 @@ KEYS: dict[str, Any] = {"cookie_keys": new_key(), "jwt_keys": new_token_key(), "
 class Deployment:
     """A running service, and the Redis that is its own."""
 
-    def __init__(self, app: web.Application, server: TestServer, node: Node) -> None:
+    def __init__(self, app: web.Application, server: TestServer, node: Node, settings: Settings) -> None:
         self.app = app
+        self.settings = settings
         self.node = node
         self._server = server
 
@@ -45,8 +51,15 @@ class Deployment:
     ) -> tuple[int, Any, str | None]:
         """The status, the answer, and the value of the cookie that it set. `value`: the credential, carried in `place`."""
         headers: dict[str, str] = {}
-        if value:
-            headers = {"Cookie": f"{NAME}={value}"} if place == "cookie" else {"Authorization": f"Bearer {value}"}
+        match place if value else None:
+            case "cookie":
+                headers = {"Cookie": f"{NAME}={value}"}
+            case "bearer":
+                headers = {"Authorization": f"Bearer {value}"}
+            case "query":
+                path += "?" + "&".join(f"{name}={quote(value)}" for name in QUERY)
+            case "header":
+                headers = dict.fromkeys(HEADERS, value)
         async with (
             ClientSession(cookie_jar=CookieJar(unsafe=True)) as browser,
             browser.request(method, self._server.make_url(path), json=body, headers=headers) as response,
@@ -83,12 +96,12 @@ async def running(servers: Servers, folder: Path, **settings: Any) -> AsyncItera
         own = servers.service_settings(
             folder, redis_host=node.host, redis_port=node.port, redis_key_prefix="session", **(KEYS | settings)
         )
-        app = make_app(own)
+        app = make_app(own, sends_mail=False)
         server = TestServer(app)
         await server.start_server()
         try:
             await settled(app)
-            yield Deployment(app, server, node)
+            yield Deployment(app, server, node, own)
         finally:
             await server.close()
 

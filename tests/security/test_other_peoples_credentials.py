@@ -7,27 +7,41 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from stateroom.accounts.mail.outbox import Outbox
 from stateroom.drills.backups import back_up, restore_by_rename
 from stateroom.drills.node import until
 from stateroom.sessions.protocol import unknown_users
-from stateroom.setup import PARTS
+from stateroom.setup import DATABASE, PARTS
 
+from ..mailbox import mailbox_of
 from ..servers import Servers
 from .deployments import ADA, Deployment, Place, copy_database, running
 
+if TYPE_CHECKING:
+    from stateroom.accounts.mail.letter import Kind
+
 SIGN_IN = {"email": ADA["email"], "password": ADA["password"]}
 BOB = {"email": "bob@example.com", "password": "correct pony", "name": "Bob"}
-PLACES: tuple[Place, ...] = ("cookie", "bearer")
+PLACES: tuple[Place, ...] = ("cookie", "bearer", "query", "header", "verify", "reset", "invitation")
+MAIL: dict[str, Any] = {
+    "mail_url": "file:mail",
+    "mail_from": "stateroom@example.com",
+    "public_url": "http://stateroom.example",
+    "email_verification": "optional",
+}
+ADDRESSES: dict[str, str] = {}
+"""Token of a mail -> the address that the mail went to."""
 
 
 class Credential(NamedTuple):
-    """`get`: a new one of Ada's. `own`: where it belongs."""
+    """`get`: a new one, of Ada's, or by a mail to somebody who has registered for it. `own`: where it belongs."""
 
     get: Callable[[Deployment], Awaitable[str]]
     own: Place
@@ -51,11 +65,59 @@ async def access_token(deployment: Deployment) -> str:
     return str(answer["access_token"])
 
 
+async def mailed(deployment: Deployment, kind: Kind, to: str) -> str:
+    async with mailbox_of(deployment.settings) as mailbox:
+        token = await mailbox.token(kind, to)
+    ADDRESSES[token] = to
+    return token
+
+
+async def newcomer(deployment: Deployment) -> tuple[str, str]:
+    """The address and the session's cookie of somebody new, who has Ada's password."""
+    address = f"{secrets.token_hex(4)}@example.com"
+    status, answer, value = await deployment.call("POST", "/api/auth/register", ADA | {"email": address})
+    assert status == 201, answer
+    return address, value or ""
+
+
+async def verification(deployment: Deployment) -> str:
+    address, _ = await newcomer(deployment)
+    return await mailed(deployment, "verify", address)
+
+
+async def change(deployment: Deployment) -> str:
+    address, value = await newcomer(deployment)
+    body = {"email": f"new-{address}", "password": ADA["password"]}
+    status, answer, _ = await deployment.call("POST", "/api/auth/email", body, value=value)
+    assert status == 202, answer
+    return await mailed(deployment, "change", f"new-{address}")
+
+
+async def reset(deployment: Deployment) -> str:
+    address, _ = await newcomer(deployment)
+    status, answer, _ = await deployment.call("POST", "/api/auth/password/forgot", {"email": address})
+    assert status == 202, answer
+    return await mailed(deployment, "reset", address)
+
+
+async def invitation(deployment: Deployment) -> str:
+    address = f"{secrets.token_hex(4)}@example.com"
+    database = deployment.app[DATABASE]
+    await database.write(lambda connection: Outbox(database).put(connection, "invitation", address=address))
+    return await mailed(deployment, "invitation", address)
+
+
 CREDENTIALS = {
     "cookie": Credential(cookie, "cookie"),
     "bearer": Credential(bearer, "bearer"),
     "access token": Credential(access_token, "bearer"),
+    "verify link": Credential(verification, "verify"),
+    "change link": Credential(change, "verify"),
+    "reset link": Credential(reset, "reset"),
+    "invitation": Credential(invitation, "invitation"),
 }
+OF_SESSIONS = [name for name, credential in CREDENTIALS.items() if credential.own in {"cookie", "bearer"}]
+MAILED = [name for name in CREDENTIALS if name not in OF_SESSIONS]
 
 Matrix = dict[str, dict[str, str]]
 
@@ -63,10 +125,29 @@ Matrix = dict[str, dict[str, str]]
 async def presented(deployment: Deployment, value: str, place: Place) -> str:
     """What becomes of it. An anonymous visitor's session is stored nowhere."""
     before = await deployment.stored()
+    if place in {"verify", "reset", "invitation"}:
+        return await filled_in(deployment, value, place)
     user = await deployment.whom(value, place)
     if user is None:
         assert await deployment.stored() == before
     return "refused" if user is None else "accepted"
+
+
+async def filled_in(deployment: Deployment, value: str, form: Place) -> str:
+    """What becomes of it in a form that a mail links to."""
+    match form:
+        case "verify":
+            path, body = "/api/auth/email/verify", {"token": value, "password": ADA["password"]}
+        case "reset":
+            path, body = "/api/auth/password/reset", {"token": value, "new_password": "another horse"}
+        case _:
+            email = ADDRESSES.get(value, "new@example.com")
+            path, body = "/api/auth/register", ADA | {"email": email, "invitation": value}
+    status, answer, _ = await deployment.call("POST", path, body)
+    if status < 300:
+        return "accepted"
+    assert (status, answer["type"]) == (400, "urn:stateroom:problem:token-invalid"), answer
+    return "refused"
 
 
 def show(matrix: Matrix) -> str:
@@ -76,9 +157,9 @@ def show(matrix: Matrix) -> str:
     return "\n".join(lines)
 
 
-def count_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+def count_ids(monkeypatch: pytest.MonkeyPatch, first: int = 1) -> None:
     """The next user is number 1, so that users of two deployments have equal numbers."""
-    monkeypatch.setattr("stateroom.accounts.users.new_id", itertools.count(1).__next__)
+    monkeypatch.setattr("stateroom.accounts.users.new_id", itertools.count(first).__next__)
 
 
 @contextlib.asynccontextmanager
@@ -86,11 +167,12 @@ async def others(servers: Servers, folder: Path, monkeypatch: pytest.MonkeyPatch
     """Deployments with the keys of the first one: one with a database of its own, one with a copy under another name."""
     await copy_database(folder / "production", folder / "copy", name="staging")
     async with (
-        running(servers, folder / "other", deployment="production") as other,
-        running(servers, folder / "copy", deployment="staging") as copy,
+        running(servers, folder / "other", deployment="production", **MAIL) as other,
+        running(servers, folder / "copy", deployment="staging", **MAIL) as copy,
     ):
         count_ids(monkeypatch)
         assert await other.register() == 1
+        count_ids(monkeypatch, 1000)  # the copy has users with the numbers from 2 on
         yield {"other deployment": other, "copied database, other name": copy}
 
 
@@ -98,7 +180,7 @@ async def after_a_restore(servers: Servers, folder: Path, monkeypatch: pytest.Mo
     """What becomes of the credentials of an account that was made after the backup. Somebody else registers since."""
     monkeypatch.setattr(unknown_users, "SECOND_LOOK_SECONDS", 0.5)
     database, backup = folder / "users.db", folder / "backup.db"
-    async with running(servers, folder) as deployment:
+    async with running(servers, folder, **MAIL) as deployment:
         back_up(database, backup)
         ada = await deployment.register()
         values = {name: await credential.get(deployment) for name, credential in CREDENTIALS.items()}
@@ -108,19 +190,19 @@ async def after_a_restore(servers: Servers, folder: Path, monkeypatch: pytest.Mo
             return tail.highest > 0
 
         await until(has_read, "the registration was read from the journal")
-        for name, credential in CREDENTIALS.items():
-            assert await deployment.whom(values[name], credential.own) == ada
+        for name in OF_SESSIONS:
+            assert await deployment.whom(values[name], CREDENTIALS[name].own) == ada
         restore_by_rename(backup, database)
         became: dict[str, str] = {}
 
         async def are_known() -> bool:
-            for name, credential in CREDENTIALS.items():
+            for name, credential in ((each, CREDENTIALS[each]) for each in OF_SESSIONS):
                 status, answer, _ = await deployment.call("GET", "/api/auth/check", value=values[name], place=credential.own)
                 assert status == 503 or answer["user_id"] in {0, ada}, (name, answer)
                 if status == 200 and not answer["authenticated"]:
                     assert answer["ended"] == "unknown-user"
                     became[name] = await presented(deployment, values[name], credential.own)
-            return became.keys() == CREDENTIALS.keys()
+            return became.keys() == set(OF_SESSIONS)
 
         async def registers() -> bool:
             status, answer, _ = await deployment.call("POST", "/api/auth/register", BOB)
@@ -129,6 +211,8 @@ async def after_a_restore(servers: Servers, folder: Path, monkeypatch: pytest.Mo
 
         await until(registers, "somebody else has registered")
         await until(are_known, "every session of an unknown user has ended")
+        for name in MAILED:
+            became[name] = await presented(deployment, values[name], CREDENTIALS[name].own)
         return became
 
 
@@ -139,17 +223,18 @@ async def test_every_credential_is_refused_in_every_place_but_its_own(
     count_ids(monkeypatch)
     matrix: Matrix = {name: {} for name in CREDENTIALS}
     values: dict[str, str] = {}
-    async with running(servers, tmp_path / "production", deployment="production") as production:
+    async with running(servers, tmp_path / "production", deployment="production", **MAIL) as production:
         assert await production.register() == 1
         for name, credential in CREDENTIALS.items():
-            ended = await credential.get(production)
+            used = await credential.get(production)
+            for place in sorted(PLACES, key=credential.own.__eq__):  # its own one is the last: it uses a link up
+                matrix[name][f"as {place}"] = await presented(production, used, place)
             values[name] = await credential.get(production)
-            for place in PLACES:
-                matrix[name][f"as {place}"] = await presented(production, values[name], place)
-            status, *_ = await production.call("POST", "/api/auth/logout", value=ended, place=credential.own)
-            assert status == 200
-            matrix[name]["after its end"] = await presented(production, ended, credential.own)
-            assert await presented(production, values[name], credential.own) == "accepted"
+            if name in OF_SESSIONS:
+                status, *_ = await production.call("POST", "/api/auth/logout", value=used, place=credential.own)
+                assert status == 200
+                assert await presented(production, values[name], credential.own) == "accepted"
+            matrix[name]["after its end"] = await presented(production, used, credential.own)
     async with others(servers, tmp_path, monkeypatch) as elsewhere:
         for where, deployment in elsewhere.items():
             for name, credential in CREDENTIALS.items():

@@ -96,7 +96,6 @@ def test_another_mode_has_no_mail_until_it_is_set() -> None:
     [
         ({"mail_url": "smtp://mail.example.com"}, "MAIL_FROM: required with MAIL_URL; for example"),
         ({"mail_url": "smtp://mail.example.com", "mail_from": "a@example.com"}, "PUBLIC_URL: required with MAIL_URL, because"),
-        ({"mail_from": "a@example.com"}, "MAIL_FROM: has no effect without MAIL_URL; set MAIL_URL"),
         ({"mail_tls_ca": "ca.pem"}, "MAIL_TLS_CA: has no effect without MAIL_URL; set MAIL_URL"),
         (
             {"mail_url": "file:mails", "mail_tls_ca": "ca.pem", **SERVED},
@@ -109,6 +108,10 @@ def test_settings_of_mail_that_do_not_fit_each_other_stop_startup(values: dict[s
     with pytest.raises(SettingsError) as refused:
         Settings(redis_host="redis", cookie_keys="A" * 43, database_url="none", **values)
     assert str(refused.value).startswith(words)
+
+
+def test_an_application_may_have_a_mail_from_of_its_own() -> None:
+    assert not Settings(redis_host="redis", cookie_keys="A" * 43, database_url="none", mail_from="shop@example.com").has_mail
 
 
 def test_a_file_in_place_of_the_folder_stops_startup() -> None:

@@ -300,7 +300,7 @@ async def test_names_and_user_agents_are_shown_as_text(new_visitor: NewVisitor) 
 
 async def test_the_addresses_of_forms_lead_home(visitor: Visitor) -> None:
     await visitor.register()
-    for path in ("password", "confirm", "revoke", "revoke-others", "sign-out"):
+    for path in ("password", "email", "verification", "confirm", "revoke", "revoke-others", "sign-out"):
         page = await visitor.open(f"/account/{path}")
         assert (page.status, page.path) == (200, "/account")
     assert (await visitor.post("/account/confirm", {"current_password": "correct horse", "then": "rm -rf"})).path == "/account"

@@ -9,7 +9,10 @@ from stateroom import testing
 from ..conftest import ServiceClient
 from .visitor import Visitor
 
-PAGES = ["/login", "/register", "/account", "/no/such/page"]
+PAGES = [
+    "/login", "/register", "/account", "/forgot", "/reset?token=x", "/verify?token=x", "/invitation?token=x", "/invitation",
+    "/no/such/page",
+]  # fmt: skip
 POLICY = {
     "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self'", "connect-src": "'self'",
     "base-uri": "'none'", "frame-ancestors": "'none'", "form-action": "'self'",

@@ -50,3 +50,9 @@ def test_a_sheet_in_the_place_of_ours_has_these_names_to_set() -> None:
     used = set(re.findall(r"var\((--[a-z-]+)\)", sheet))
     assert used == set_by_day
     assert set_at_night <= set_by_day
+
+
+def test_every_template_is_listed() -> None:
+    text = (Path(__file__).parents[2] / "docs/pages.md").read_text(encoding="utf-8")
+    for each in (Path(app.__file__).parent / "web/templates").iterdir():
+        assert f"`{each.name}`" in text

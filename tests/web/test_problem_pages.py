@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from stateroom.web import account
+from stateroom.web import account_page
 
 from ..conftest import ServiceClient
 from .visitor import Visitor
@@ -32,7 +32,7 @@ async def test_programs_are_told_in_json_also_by_a_browser(service: ServiceClien
 
 async def test_a_bug_says_nothing_of_the_inside(visitor: Visitor) -> None:
     await visitor.register()
-    with mock.patch.object(account, "session_view", side_effect=RuntimeError("SELECT secret FROM /etc/stateroom")):
+    with mock.patch.object(account_page, "session_view", side_effect=RuntimeError("SELECT secret FROM /etc/stateroom")):
         page = await visitor.open("/account")
     assert page.status == 500
     assert page.only("h1").text == "Something went wrong"

@@ -21,12 +21,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from sqlalchemy import BigInteger, Column, String, Table, Text, and_, delete, func, insert, or_, select
+from sqlalchemy import BigInteger, Column, Index, String, Table, Text, and_, delete, func, insert, or_, select
 
 from ..database import metadata
 from ..sessions.journal.database_time import NowMs
 from ..sessions.journal.deployment_row import current_epoch
-from ..sessions.journal.generations import generation_of
+from ..sessions.journal.generations import generation_of, raises_of
 from .mail.outbox import mails
 from .users import MAX_EMAIL_LENGTH, normal_email
 
@@ -58,6 +58,9 @@ mail_tokens = Table(
     Column("details", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Index("ix_mail_tokens_user_id", "user_id"),
+    Index("ix_mail_tokens_email", "email"),
+    Index("ix_mail_tokens_expires_at", "expires_at"),
 )
 _LIVES = mail_tokens.c.expires_at > NowMs()
 _IS_OF_THIS_EPOCH = or_(mail_tokens.c.user_id.is_(None), mail_tokens.c.epoch == current_epoch())
@@ -148,15 +151,17 @@ class MailTokens:
 
         return await self._database.read(step)
 
-    async def use(self, connection: AsyncConnection, token: MailToken, *, raised: int = 0) -> bool:
-        """Use a token up, in the transaction of what it allows. False if it is not valid any more.
+    async def use(self, connection: AsyncConnection, token: MailToken, *, has_raised: bool = False) -> bool:
+        """Use a token up, in the transaction of what it allows. False if it is not valid any more; the caller raises then.
 
         Its mail is not sent again, because that would make the token valid again.
-        `raised`: by how much this transaction has raised the user's generation.
+        `has_raised`: this transaction has raised the user's generation.
         """
-        is_valid = and_(_LIVES, _IS_OF_THIS_EPOCH, _generation_is(mail_tokens.c.generation + raised))
-        used = await connection.execute(delete(mail_tokens).where(mail_tokens.c.digest == token.digest, is_valid))
+        # The mail first, as in `void`: in another order two transactions could wait for each other.
         await connection.execute(delete(mails).where(mails.c.id == token.mail_id))
+        is_current = _is_raised_once if has_raised else _generation_is
+        is_valid = and_(_LIVES, _IS_OF_THIS_EPOCH, is_current(mail_tokens.c.generation))
+        used = await connection.execute(delete(mail_tokens).where(mail_tokens.c.digest == token.digest, is_valid))
         return bool(used.rowcount)
 
     async def void(self, connection: AsyncConnection, user_id: int, *purposes: Purpose) -> None:
@@ -189,3 +194,8 @@ async def delete_tokens_of(connection: AsyncConnection, user: User) -> None:
 def _generation_is(expected: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether the token's user has this generation. An invitation has no user."""
     return or_(mail_tokens.c.user_id.is_(None), generation_of(mail_tokens.c.user_id) == expected)
+
+
+def _is_raised_once(seen: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether the generation of the token's user was raised once since. The next one may be more than one higher."""
+    return raises_of(mail_tokens.c.user_id, seen) == 1

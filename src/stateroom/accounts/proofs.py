@@ -146,8 +146,8 @@ class Proofs:
 
         async def store(connection: AsyncConnection) -> None:
             users = self._accounts.users
-            is_used = await self._tokens.use(connection, found, raised=1)
-            if not is_used or not await users.set_password_hash(user.id, new_hash, seen=user.password_hash, within=connection):
+            is_set = await users.set_password_hash(user.id, new_hash, seen=user.password_hash, within=connection)
+            if not is_set or not await self._tokens.use(connection, found, has_raised=True):
                 raise TokenInvalid
             await users.verify(user.id, user.email, within=connection)
             await self._tokens.void(connection, user.id)
@@ -165,13 +165,14 @@ class Proofs:
         async def step(connection: AsyncConnection) -> User:
             users = self._accounts.users
             before = await users.read(connection, user_id=user_id)
-            if before is None or before.is_disabled or not await self._tokens.use(connection, found):
+            if before is None or before.is_disabled:
                 raise TokenInvalid
+            # First the user's row, then the tokens: all steps lock them in this order.
             if former is None:
                 is_done = await users.verify(user_id, normal_email(found.email), within=connection)
             else:
                 is_done = await users.change_email(user_id, former, found.email, within=connection)
-            if not is_done:
+            if not is_done or not await self._tokens.use(connection, found):
                 raise TokenInvalid
             await self._tokens.void(connection, user_id)
             if former is not None and before.is_verified:

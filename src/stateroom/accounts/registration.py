@@ -74,8 +74,10 @@ class Registration:
                 user = None
             if user is None:
                 await self._tell_owner(email)
+        if tells_nobody:  # and the failures of an account that exists stay counted: guesses must not be had for a registration
+            return Registered(None)
         self._accounts.attempts.registered(compared, address)
-        return Registered(None if tells_nobody else user)
+        return Registered(user)
 
     def _check_may_register(self, invitation: str | None) -> None:
         mode = self._settings.registration

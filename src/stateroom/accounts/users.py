@@ -32,7 +32,7 @@ from ..database import metadata
 from ..errors import REQUIRED, Conflict, FieldError
 from ..sessions.journal.deployment_row import current_epoch
 from ..sessions.journal.end_rows import note_registration
-from ..sessions.journal.generations import generation_of
+from ..sessions.journal.generations import GENERATION, generation_of
 from ..sessions.journal.standby import check_primary
 from ..sessions.model.identity import user_key
 
@@ -80,16 +80,15 @@ since. `verified_at`: when the owner did.
 
 LEAST_ID, GREATEST_ID = 2**32, 2**53 - 1
 """JSON numbers above 2^53 lose digits in JavaScript (RFC 8259, section 6)."""
-_COLUMNS = (
-    users,
-    generation_of(users.c.id).label("generation"),
-    current_epoch().label("epoch"),
-)
-_USERS = select(*_COLUMNS)
+_USERS = select(users, generation_of(users.c.id).label("generation"), current_epoch().label("epoch"))
 _BY_EMAIL = _USERS.where(users.c.email == bindparam("email"))
 _BY_ID = _USERS.where(users.c.id == bindparam("id"))
-_CREATE = insert(users).returning(*_COLUMNS)
-"""Building a statement takes longer than executing it, so those of each sign-in are built once."""
+_CREATE = insert(users).returning(users, GENERATION.label("generation"), current_epoch().label("epoch"))
+"""Building a statement takes longer than executing it, so those of each sign-in are built once.
+
+`_CREATE` gets the user's key in the parameter `user`. In RETURNING a subquery cannot name the inserted row: SQLAlchemy would join
+it with the whole table of users.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +155,7 @@ class Users:
         """
         if user_id is None:
             user_id = new_id()
+        key = user_key(user_id)
         values: dict[str, Any] = {
             "id": user_id,
             "email": normal_email(email),
@@ -168,10 +168,8 @@ class Users:
         }
 
         async def step(connection: AsyncConnection) -> User:
-            user = User(**(await connection.execute(_CREATE, values)).mappings().one())
-            await note_registration(
-                connection, user_key(user_id), longest_ms=self._longest_session_ms, registered_at=user.created_at
-            )
+            user = User(**(await connection.execute(_CREATE, {**values, "user": key})).mappings().one())
+            await note_registration(connection, key, longest_ms=self._longest_session_ms, registered_at=user.created_at)
             if and_then is not None:
                 await and_then(connection, user)
             return user

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
+from pydantic import Field, SecretStr
 
 from .. import (
     SESSIONS,
@@ -20,7 +21,7 @@ from ..accounts import ACCOUNTS
 from ..errors import NotFound
 from . import use_cases, views
 from .answers import answer, for_bearers, user_view, verification_view
-from .bodies import Body, Email, NewEmail, NewName, NewPassword, Password, Token, takes
+from .bodies import Body, Email, NewEmail, NewName, NewPassword, Password, takes
 from .operations import operation
 from .verified import check_verified, open_to_unverified
 
@@ -32,7 +33,8 @@ class Registration(Body):
     email: NewEmail
     password: NewPassword
     name: NewName
-    invitation: Token | None = None
+    # Without an example: a registration with the examples of the other members is a valid one.
+    invitation: Annotated[SecretStr | None, Field(description="From the link in the mail of an invitation.")] = None
 
 
 class Credentials(Body):

@@ -27,7 +27,7 @@ class EmailChange(Body):
 
 @routes.post("/api/auth/email/verify")
 @open_to_unverified
-@operation("Confirm an address by its mailed link, signed in or with the password", {200: views.Confirmed}, 401, 404, 409, 429)
+@operation("Confirm an address by its mailed link, signed in or with the password", {200: views.Confirmed}, 401, 409, 429)
 @takes(Confirmation)
 async def verify(request: web.Request, body: Confirmation) -> web.Response:
     password = None if body.password is None else body.password.get_secret_value()

@@ -25,10 +25,9 @@ def check_together(settings: SettingsFields) -> None:
 
 
 def _check_mail(settings: SettingsFields) -> None:
-    if settings.mail_url is None:
-        for name in ("mail_from", "mail_tls_ca"):
-            if name in settings.model_fields_set:
-                raise SettingsError(f"{name.upper()}: has no effect without MAIL_URL; set MAIL_URL, or unset it")
+    if settings.mail_url is None:  # MAIL_FROM may be of the application that uses the library
+        if settings.mail_tls_ca is not None:
+            raise SettingsError("MAIL_TLS_CA: has no effect without MAIL_URL; set MAIL_URL, or unset it")
         return
     if settings.mail_from is None:
         raise SettingsError("MAIL_FROM: required with MAIL_URL; for example Stateroom <no-reply@example.com>")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from .. import SESSIONS, browser_origin
 from ..api.bodies import read_whole
-from ..errors import BadInput, ForeignOrigin
+from ..errors import REQUIRED, BadInput, FieldError, ForeignOrigin, TokenInvalid
 from ..origins import plain_origin
-
-if TYPE_CHECKING:
-    from ..errors import FieldError
 
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 20
@@ -33,6 +29,21 @@ async def read_form(request: web.Request) -> Mapping[str, str]:
         return dict(parse_qsl(body, keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS))
     except ValueError:
         raise BadInput(f"the form has more than {MAX_FIELDS} fields") from None
+
+
+def check_filled(**fields: str) -> None:
+    """Raise `BadInput` if a field is empty. Such a form does not count as an attempt."""
+    empty = tuple(FieldError(name, REQUIRED) for name, value in fields.items() if not value)
+    if empty:
+        raise BadInput(errors=empty)
+
+
+def token_of(form: Mapping[str, str]) -> str:
+    """The token of the mailed link that led to the form. Raises `TokenInvalid` if there is none."""
+    token = form.get("token", "")
+    if not token:
+        raise TokenInvalid
+    return token
 
 
 def _check_is_ours(request: web.Request) -> None:

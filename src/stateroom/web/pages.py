@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from . import account, signing_in, static_files
+from . import account, address, recovery, registering, signing_in, static_files
 from .problem_pages import problem_pages
 from .rendering import setup_templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_FOR_USERS = (signing_in, registering, recovery, account, address)
+
 
 def page_routes() -> list[web.AbstractRouteDef]:
     """All routes for browsers: pages, forms and static files. The OpenAPI document leaves them out."""
-    return [route for each in (signing_in, account, static_files) for route in each.routes]
+    return [route for each in (*_FOR_USERS, static_files) for route in each.routes]
 
 
 def setup_pages(app: web.Application) -> Callable[[web.Request, web.Response], web.Response]:
@@ -24,5 +26,5 @@ def setup_pages(app: web.Application) -> Callable[[web.Request, web.Response], w
     setup_templates(app)
     for route in page_routes():
         route.register(app.router)
-    pages = {route.path for each in (signing_in, account) for route in each.routes if isinstance(route, web.RouteDef)}
+    pages = {route.path for each in _FOR_USERS for route in each.routes if isinstance(route, web.RouteDef)}
     return problem_pages(pages)

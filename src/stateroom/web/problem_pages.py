@@ -1,6 +1,7 @@
 """Shows problems as pages, so that no browser user sees JSON.
 
-If the user must sign in first, the response is a redirect to the sign-in page.
+If the user must sign in first, the response is a redirect to the sign-in page. If the user's address must be confirmed first, it
+is a redirect to the page that says so.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .rendering import bare_page, login_url, passed_on, see_other
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-HOME = "/account"
+HOME, VERIFY = "/account", "/verify"
 _FOR_PROGRAMS = ("/api/", "/auth/", "/static/")
 _SIGN_IN = {"sign-in-required", "session-ended"}
 
@@ -46,6 +47,8 @@ def _as_page(request: web.Request, problem: web.Response) -> web.Response:
     slug = document["type"].removeprefix(TYPE_PREFIX)
     if slug in _SIGN_IN:
         page = see_other(login_url(_way_back(request)))
+    elif slug == "verification-required":
+        page = see_other(VERIFY)
     else:
         wait = problem.headers.get("Retry-After")
         page = bare_page(

@@ -29,6 +29,13 @@ WARNING_SECONDS = 120
 OWN = "stateroom"
 """The prefix of our own templates: `stateroom/base.html` is ours although an application replaces `base.html` (docs/pages.md)."""
 
+_WITHOUT_PATH = "strict-origin"
+"""The Referrer-Policy of pages with a token in their address: requests name our origin, and never the address.
+
+With `no-referrer`, browsers send the page's form with `Origin: null` (https://fetch.spec.whatwg.org/#append-a-request-origin-header),
+which is also what they send from a foreign page that hides where it is. So that form would be refused.
+"""
+
 _PASSED_ON = ("Retry-After", "WWW-Authenticate", "Allow", "Accept")
 
 
@@ -110,6 +117,8 @@ def _rendered(request: web.Request, template: str, state: dict[str, Any], status
     response.headers.update(headers)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    if "token" in request.query:
+        response.headers["Referrer-Policy"] = _WITHOUT_PATH
     return response
 
 

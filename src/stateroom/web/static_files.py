@@ -8,6 +8,7 @@ from importlib import resources
 from aiohttp import web
 
 from .. import background
+from ..api.verified import open_to_unverified
 
 routes = web.RouteTableDef()
 
@@ -24,6 +25,7 @@ def static_url(name: str) -> str:
 
 
 @routes.get("/static/{name}")
+@open_to_unverified
 @background  # no renewed cookie, because caches store this response
 async def static_file(request: web.Request) -> web.Response:
     name = request.match_info["name"]

@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..accounts.passwords import COMMON
-from ..accounts.users import MAX_NAME_LENGTH, NO_EMAIL, NO_NAME
+from ..accounts.proofs import SAME
+from ..accounts.registration import INVITED
+from ..accounts.users import MAX_NAME_LENGTH, NO_EMAIL, NO_NAME, TAKEN
 from ..errors import (
     REQUIRED,
     BadInput,
@@ -15,6 +17,7 @@ from ..errors import (
     DatabaseUnavailable,
     FieldError,
     InvalidCredentials,
+    NotFound,
     Saturated,
     StateroomError,
     TooManyAttempts,
@@ -35,6 +38,8 @@ _SENTENCES = {
     NO_NAME: f"Enter your name on one line, in at most {MAX_NAME_LENGTH} characters.",
     NO_EMAIL: "Enter an email address, for example ada@example.com.",
     COMMON: "This password is too common. Choose another one.",
+    SAME: "This is your email address already. Enter the new one.",
+    INVITED: "Enter the email address to which the invitation was sent.",
 }
 """The sentences of pages for messages of the accounts."""
 
@@ -64,6 +69,8 @@ class Words(NamedTuple):
     title: str
     text: str
 
+
+NO_MAIL = "This service sends no mails. Please ask its administrator to change this for you."
 
 _UNAVAILABLE = Words(
     "This page is temporarily unavailable", "If you were signed in, you still are. Nothing is lost. Please try again in a moment."
@@ -131,19 +138,30 @@ def of_problem(slug: str, status: int) -> Words:
     return _PROBLEMS.get(slug) or _BY_STATUS.get(status) or _OTHERS
 
 
-def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldError]:
+def of_mail_request(error: StateroomError) -> list[FieldError]:
+    """The errors of a form that does nothing but ask for a mail."""
+    if isinstance(error, TooManyAttempts):
+        wait = duration(error.retry_after)
+        text = f"You've asked for several mails already. Please look into your spam folder too, or try again in {wait}."
+        return [FieldError("", text)]
+    return of_form(error)
+
+
+def of_form(error: StateroomError, *, current: str = "") -> list[FieldError]:
     """The errors of a form, by field. The field is empty if the error concerns no field.
 
-    `is_signed_in`: the form is for a signed-in user and asks for the current password.
+    `current`: the field for the password of an account that the form does not ask for. Empty if it asks for email and password.
     """
     match error:
         case BadInput(errors=errors) if errors:
             return [FieldError(each.field, _of_field(each)) for each in sorted(errors, key=_place)]
-        case InvalidCredentials() if is_signed_in:
-            return [FieldError("current_password", "The current password is incorrect.")]
+        case InvalidCredentials() if current:
+            return [FieldError(current, f"The {LABELS[current].lower()} is incorrect.")]
         case InvalidCredentials():
             return [FieldError("password", "The email address or the password is incorrect.")]
-        case Conflict() if is_signed_in:
+        case Conflict(detail=detail) if current and detail == TAKEN:
+            return [FieldError("email", "Another account has this email address. Enter another one.")]
+        case Conflict() if current:
             return [
                 FieldError(
                     "",
@@ -156,6 +174,8 @@ def of_form(error: StateroomError, *, is_signed_in: bool = False) -> list[FieldE
             return [FieldError("", f"Too many attempts. Try again in {duration(seconds)}.")]
         case Saturated(retry_after=seconds):
             return [FieldError("", f"Many people are signing in right now. Try again in {duration(seconds)}.")]
+        case NotFound():
+            return [FieldError("", NO_MAIL)]
         case DatabaseUnavailable():
             return [FieldError("", "We can't do this right now. Nothing was changed. Please try again in a moment.")]
     words = of_problem(error.slug, error.status)

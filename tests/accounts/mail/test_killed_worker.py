@@ -14,9 +14,19 @@ from stateroom.drills.node import until
 from stateroom.drills.postgres import Postgres
 from stateroom.errors import DatabaseUnavailable
 from stateroom.settings import Settings
+from stateroom.telemetry.metrics import Metrics
 
 from .mail_server import MailServer
 from .room import Room, url_of, worker
+
+
+async def noticed(metrics: Metrics) -> None:
+    """Wait until a sender has noticed that the user database is stopped."""
+
+    async def is_noticed() -> bool:
+        return math.isnan(metrics.registry.get_sample_value("stateroom_mails_waiting") or 0)
+
+    await until(is_noticed, "the sender notices")
 
 
 @pytest.mark.parametrize("phase", ["MAIL", "DOT"])
@@ -53,11 +63,7 @@ async def test_mails_go_out_after_the_user_database_was_stopped(
         own_postgres.stop()
         with pytest.raises(DatabaseUnavailable):
             await room.waiting()
-
-        async def is_noticed() -> bool:
-            return math.isnan(metrics.registry.get_sample_value("stateroom_mails_waiting") or 0)
-
-        await until(is_noticed, "the sender notices")
+        await noticed(metrics)
         own_postgres.start()
         await room.emptied()
         await room.put("grace@example.com")
@@ -74,11 +80,12 @@ async def test_a_mail_that_was_delivered_while_the_database_was_stopped_is_delet
     server.hold = threading.Event()
     room = Room(stoppable, url=f"smtp://127.0.0.1:{server.port}")
     await room.put()
-    async with room.sending():
+    async with room.sending() as metrics:
         await server.is_holding()
         own_postgres.stop()
         server.hold.set()
         await server.arrived(1)
+        await noticed(metrics)
         own_postgres.start()
         await room.emptied()
     assert len(server.mails) == 1

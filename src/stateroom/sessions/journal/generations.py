@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import String, bindparam, cast, func, literal, select, text
 
 from ..model.identity import NUMBER
-from .tables import session_generations
+from .tables import session_ends, session_generations
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -41,3 +41,10 @@ def generation_of(user_id: ColumnElement[int]) -> ColumnElement[int]:
     key = literal(NUMBER) + cast(user_id, String)
     known = select(session_generations.c.generation).where(session_generations.c.user_key == key).scalar_subquery()
     return func.coalesce(known, 0)
+
+
+def raises_of(user_id: ColumnElement[int], seen: ColumnElement[int]) -> ColumnElement[int]:
+    """How often the generation of the user with the id in this column was raised above `seen`, for a query of another table."""
+    ends = session_ends.c
+    key = literal(NUMBER) + cast(user_id, String)
+    return select(func.count(ends.seq)).where(ends.user_key == key, ends.generation > seen).scalar_subquery()

@@ -1,0 +1,30 @@
+"""Where a user goes on after a sign-in: to the address in `rd`, if we may redirect there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import SESSIONS, browser_origin, cookie_fate
+from ..api.safe_redirect import safe_return
+from .problem_pages import HOME
+from .rendering import see_other
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+def asked_back(request: web.Request, asked: str) -> str:
+    """The address to open after the sign-in: the requested one if we may redirect there, else the account."""
+    return safe_return(request.app[SESSIONS].settings, asked, own_origin=browser_origin(request)) or HOME
+
+
+def rd_of(back: str) -> str:
+    """The value of `rd` for the next page; empty if the account opens anyway."""
+    return "" if back == HOME else back
+
+
+def sent_away(back: str) -> web.Response:
+    """Redirect a signed-in user. If the browser has lost our cookie, its next request still has the trace."""
+    answer = see_other(back)
+    cookie_fate.leave_trace(answer)
+    return answer

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from stateroom.accounts.groups import MAX_GROUPS, Groups, join
@@ -48,6 +50,17 @@ async def test_there_is_a_limit(groups: Groups) -> None:
     with pytest.raises(BadInput, match="at most 100"):
         await groups.change(ADA, add=[f"group-{number}" for number in range(MAX_GROUPS + 1)])
     assert await groups.of(ADA) == []
+
+
+async def test_the_limit_counts_the_groups_from_before(groups: Groups) -> None:
+    await groups.change(ADA, add=[f"group-{number}" for number in range(MAX_GROUPS)])
+    with pytest.raises(BadInput, match="at most 100"):
+        await groups.change(ADA, add=["one-more"])
+    assert len(await groups.change(ADA, add=["one-more"], remove=["group-0"])) == MAX_GROUPS
+
+
+async def test_two_who_add_a_group_at_once_both_succeed(groups: Groups) -> None:
+    assert await asyncio.gather(*(groups.change(ADA, add=["staff"]) for _ in range(8))) == [["staff"]] * 8
 
 
 async def test_an_erased_user_leaves_no_group_no_token_and_no_mail(domain: Domain) -> None:

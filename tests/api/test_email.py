@@ -140,14 +140,18 @@ async def test_signing_out_leaves_the_link_valid(service: Mailed) -> None:
     assert (await service.post_as_stranger(VERIFY, {"token": token, "password": PASSWORD}))[0] == 200
 
 
-async def test_an_access_token_asks_for_no_change(servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+async def test_an_access_token_asks_for_no_change_and_confirms_none(
+    servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient
+) -> None:
     service = await start(aiohttp_client, servers.service_settings(tmp_path, **MAIL, jwt_keys=new_token_key()))
     await service.verified()
+    await service.sign_in()
+    token = await change(service)
     _, body = await service.post("/api/auth/token", ADA, status=200)
     service.client.session.cookie_jar.clear()
     headers = {"Authorization": f"Bearer {body['access_token']}"}
     asked = {"email": "new@example.com", "password": PASSWORD}
-    for path, sent in ((CHANGE, asked), (AGAIN, None)):
+    for path, sent in ((CHANGE, asked), (AGAIN, None), (VERIFY, {"token": token, "password": PASSWORD})):
         assert problem(await service.post(path, sent, headers=headers)) == (403, "not-by-access-token")
     assert await service.post_room.rows() == []
 

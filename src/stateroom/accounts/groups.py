@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Column, String, Table, delete, insert, select
+from sqlalchemy import BigInteger, Column, String, Table, delete, func, select, text
 
 from ..database import metadata
 from ..errors import BadInput, FieldError
@@ -27,6 +27,7 @@ user_groups = Table(
     Column("user_id", BigInteger, primary_key=True, autoincrement=False),
     Column("name", String(64), primary_key=True),
 )
+_JOIN = text("INSERT INTO user_groups (user_id, name) VALUES (:user_id, :name) ON CONFLICT DO NOTHING")
 
 
 class Groups:
@@ -60,8 +61,11 @@ class Groups:
         check_names(add)
 
         async def step(connection: AsyncConnection) -> None:
-            await leave(connection, user_id, {*remove, *add})
+            await leave(connection, user_id, remove)
             await join(connection, user_id, add)
+            count = select(func.count()).where(user_groups.c.user_id == user_id)
+            if (await connection.execute(count)).scalar_one() > MAX_GROUPS:
+                raise BadInput(f"groups: a user may be in at most {MAX_GROUPS}")
 
         await self._database.write(step)
         return await self.of(user_id)
@@ -77,9 +81,9 @@ def check_names(names: Collection[str]) -> None:
 
 
 async def join(connection: AsyncConnection, user_id: int, names: Collection[str]) -> None:
-    """Put a user into groups in which the user is not yet, in a transaction of the caller."""
+    """Put a user into groups, in a transaction of the caller. Groups that the user is in already stay."""
     if names:
-        await connection.execute(insert(user_groups), [{"user_id": user_id, "name": name} for name in sorted(set(names))])
+        await connection.execute(_JOIN, [{"user_id": user_id, "name": name} for name in sorted(set(names))])
 
 
 async def leave(connection: AsyncConnection, user_id: int, names: Collection[str] | None = None) -> None:

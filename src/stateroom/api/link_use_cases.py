@@ -27,8 +27,13 @@ async def ask_to_change_email(request: web.Request, email: str, password: str) -
 
 
 async def confirm_email(request: web.Request, token: str, password: str | None) -> User:
-    """Confirm an address by its link, as the account's user or with its password. Raises what `Proofs.confirm` raises."""
+    """Confirm an address by its link, as the account's user or with its password.
+
+    Raises what `Proofs.confirm` raises, and `NotByAccessToken`.
+    """
     user_id = get_session(request).user_id
+    if user_id is not None:
+        check_auth(request, access_token=False)
     return await request.app[PROOFS].confirm(
         token, user_id=user_id if isinstance(user_id, int) else None, password=password, address=client_address(request)
     )

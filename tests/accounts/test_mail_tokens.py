@@ -156,11 +156,11 @@ async def test_the_end_of_everybodys_sessions_makes_it_invalid_but_no_invitation
     assert await use(domain, invited)
 
 
-async def test_one_that_is_valid_stays_as_it_is_at_the_next_attempt(domain: Domain, ada: User) -> None:
+async def test_one_that_is_valid_stays_valid_at_the_next_attempt(domain: Domain, ada: User) -> None:
     token = await issue(domain, "reset", ada)
-    found = await find(domain, token)
     assert await issue(domain, "reset", ada) == token
-    assert await find(domain, token) == found, "its time is not prolonged"
+    await find(domain, token)
+    assert await domain.count("mail_tokens") == 1
 
 
 async def test_its_mail_is_not_sent_again_once_it_was_used(domain: Domain) -> None:

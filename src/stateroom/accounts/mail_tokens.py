@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Index, String, Table, Text, and_, delete, func, insert, or_, select
+from sqlalchemy import BigInteger, Column, Index, String, Table, Text, and_, delete, func, insert, or_, select, update
 
 from ..database import metadata
 from ..sessions.journal.database_time import NowMs
@@ -111,12 +111,14 @@ class MailTokens:
     ) -> str:
         """Make the token of a mail valid, from now for its lifetime, in a transaction of the caller. Returns the token.
 
-        A token that is valid stays as it is. `email`: the address that it proves, as typed.
+        At a further attempt to send the mail, the lifetime begins again. `email`: the address that it proves, as typed.
         """
         token = self.derive(mail_id, purpose)
         digest = self._digest(token, purpose)
         await connection.execute(delete(mail_tokens).where(mail_tokens.c.digest.in_(_EXPIRED)))
-        if await connection.scalar(select(mail_tokens.c.digest).where(mail_tokens.c.digest == digest)) is not None:
+        expires_at = NowMs() + LIFETIME_MS[purpose]
+        prolonged = update(mail_tokens).where(mail_tokens.c.digest == digest).values(expires_at=expires_at)
+        if (await connection.execute(prolonged)).rowcount:
             return token
         values = {
             "digest": digest,
@@ -128,7 +130,7 @@ class MailTokens:
             "epoch": "" if user is None else user.epoch,
             "details": json.dumps(details or {}),
             "created_at": NowMs(),
-            "expires_at": NowMs() + LIFETIME_MS[purpose],
+            "expires_at": expires_at,
         }
         await connection.execute(insert(mail_tokens).values(values))
         return token

@@ -6,7 +6,7 @@ import asyncio
 from typing import get_args
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from stateroom.accounts import User
 from stateroom.accounts.mail_tokens import LIFETIME_MS, MailToken, MailTokens, Purpose, mail_tokens
@@ -156,11 +156,11 @@ async def test_the_end_of_everybodys_sessions_makes_it_invalid_but_no_invitation
     assert await use(domain, invited)
 
 
-async def test_one_that_is_valid_stays_as_it_is_at_the_next_attempt(domain: Domain, ada: User) -> None:
+async def test_one_that_is_valid_stays_valid_at_the_next_attempt(domain: Domain, ada: User) -> None:
     token = await issue(domain, "reset", ada)
-    found = await find(domain, token)
     assert await issue(domain, "reset", ada) == token
-    assert await find(domain, token) == found, "its time is not prolonged"
+    await find(domain, token)
+    assert await domain.count("mail_tokens") == 1
 
 
 async def test_its_mail_is_not_sent_again_once_it_was_used(domain: Domain) -> None:
@@ -198,3 +198,14 @@ async def test_voiding_is_for_one_user_and_for_the_named_purposes(domain: Domain
     await domain.database.write(lambda connection: domain.tokens.void(connection, ada.id))
     assert await domain.tokens.find(reset, "reset") is None
     assert await domain.tokens.find(others, "verify") is not None
+
+
+async def test_an_expired_token_in_the_transaction_of_a_host_that_died_holds_back_no_other_link(domain: Domain, ada: User) -> None:
+    if domain.database.is_sqlite:
+        pytest.skip("in SQLite a process that ends leaves no lock")
+    await issue(domain)
+    await domain.database.write(lambda connection: connection.execute(update(mail_tokens).values(expires_at=0)))
+    async with domain.database.begin() as connection:
+        await connection.execute(update(mail_tokens).values(expires_at=1))
+        token = await issue(domain, user=ada, mail_id="f" * 32)
+    assert (await find(domain, token)).user_id == ada.id

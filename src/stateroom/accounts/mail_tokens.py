@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Index, String, Table, Text, and_, delete, func, insert, or_, select
+from sqlalchemy import BigInteger, Column, Index, String, Table, Text, and_, delete, func, insert, or_, select, update
 
 from ..database import metadata
 from ..sessions.journal.database_time import NowMs
@@ -63,6 +63,8 @@ mail_tokens = Table(
     Index("ix_mail_tokens_expires_at", "expires_at"),
 )
 _LIVES = mail_tokens.c.expires_at > NowMs()
+_EXPIRED = select(mail_tokens.c.digest).where(mail_tokens.c.expires_at <= NowMs()).with_for_update(skip_locked=True)
+"""Rows that another transaction has locked are left to the next one, so that no mail waits for them."""
 _IS_OF_THIS_EPOCH = or_(mail_tokens.c.user_id.is_(None), mail_tokens.c.epoch == current_epoch())
 
 
@@ -109,12 +111,14 @@ class MailTokens:
     ) -> str:
         """Make the token of a mail valid, from now for its lifetime, in a transaction of the caller. Returns the token.
 
-        A token that is valid stays as it is. `email`: the address that it proves, as typed.
+        At a further attempt to send the mail, the lifetime begins again. `email`: the address that it proves, as typed.
         """
         token = self.derive(mail_id, purpose)
         digest = self._digest(token, purpose)
-        await connection.execute(delete(mail_tokens).where(mail_tokens.c.expires_at <= NowMs()))
-        if await connection.scalar(select(mail_tokens.c.digest).where(mail_tokens.c.digest == digest)) is not None:
+        await connection.execute(delete(mail_tokens).where(mail_tokens.c.digest.in_(_EXPIRED)))
+        expires_at = NowMs() + LIFETIME_MS[purpose]
+        prolonged = update(mail_tokens).where(mail_tokens.c.digest == digest).values(expires_at=expires_at)
+        if (await connection.execute(prolonged)).rowcount:
             return token
         values = {
             "digest": digest,
@@ -126,7 +130,7 @@ class MailTokens:
             "epoch": "" if user is None else user.epoch,
             "details": json.dumps(details or {}),
             "created_at": NowMs(),
-            "expires_at": NowMs() + LIFETIME_MS[purpose],
+            "expires_at": expires_at,
         }
         await connection.execute(insert(mail_tokens).values(values))
         return token
@@ -175,10 +179,10 @@ class MailTokens:
 
     async def void_invitations(self, connection: AsyncConnection, email: str) -> None:
         """Make the invitations of an address invalid, in a transaction of the caller."""
-        is_its = func.lower(mail_tokens.c.email) == normal_email(email)
-        await connection.execute(delete(mail_tokens).where(mail_tokens.c.purpose == "invitation", is_its))
         is_to_it = func.lower(mails.c.address) == normal_email(email)
         await connection.execute(delete(mails).where(mails.c.kind == "invitation", is_to_it))
+        is_its = func.lower(mail_tokens.c.email) == normal_email(email)
+        await connection.execute(delete(mail_tokens).where(mail_tokens.c.purpose == "invitation", is_its))
 
     def _digest(self, token: str, purpose: Purpose) -> str:
         bound = msgspec.msgpack.encode((token, purpose, *self._deployment()))

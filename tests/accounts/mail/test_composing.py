@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from sqlalchemy import select, update
 
 from stateroom.accounts import User
 from stateroom.accounts.mail.composing import LIVE_LINKS
 from stateroom.accounts.mail.letter import Kind, Letter
+from stateroom.accounts.mail_tokens import LIFETIME_MS, mail_tokens
+from stateroom.sessions.journal.database_time import NowMs
 
 from ..conftest import MakeDomain
 from ..domain import ADDRESS, EMAIL, PASSWORD, Domain, token_of
@@ -70,6 +75,21 @@ async def test_each_attempt_has_the_same_link(domain: Domain, kind: Kind) -> Non
     assert first is not None
     assert await domain.post.compose(mail) == first
     assert await domain.count("mail_tokens") == 1
+
+
+@pytest.mark.parametrize("kind", ["verify", "change", "reset", "invitation"])
+async def test_after_a_late_attempt_the_link_is_valid_for_as_long_as_its_mail_says(domain: Domain, kind: Kind) -> None:
+    await asked(domain, kind)
+    mail = await domain.outbox.claim()
+    assert mail is not None
+    assert await domain.post.compose(mail) is not None
+    almost_over = update(mail_tokens).values(expires_at=NowMs() + 1000)
+    await domain.database.write(lambda connection: connection.execute(almost_over))
+    made = await domain.post.compose(replace(mail, attempts=1))
+    assert made is not None
+    left = await domain.database.read(lambda connection: connection.scalar(select(mail_tokens.c.expires_at - NowMs())))
+    assert left is not None
+    assert left > LIFETIME_MS[kind] - 30_000  # type: ignore[index]
 
 
 @pytest.mark.parametrize("kind", ["verify", "change", "reset", "taken"])

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from stateroom.accounts.mail.outbox import Outbox
+import pytest
+from sqlalchemy import select, update
+
+from stateroom.accounts.mail.outbox import Outbox, mails
 from stateroom.accounts.mail.pace import Pace
+from stateroom.drills.node import until
 
+from .mail_server import MailServer
 from .room import Room
 
 
@@ -46,3 +52,31 @@ async def test_the_mails_of_a_user_are_found_and_deleted_by_the_id_and_by_the_ad
     await room.database.write(lambda connection: room.outbox.delete_of_user(connection, 2**40, address="ada@example.com"))
     assert await room.waiting() == 1
     assert [mail.id for mail in await room.outbox.of_user(2**41)] == [other]
+
+
+async def test_a_mail_of_a_newer_release_waits_for_a_worker_that_knows_its_kind(room: Room, server: MailServer) -> None:
+    unknown: Any = "new_device"
+    later = await room.put("grace@example.com", unknown)
+    await room.put()
+    async with room.sending():
+        await server.arrived(1)
+
+        async def is_deleted() -> bool:
+            return await room.waiting() == 1
+
+        await until(is_deleted, "the sent mail is deleted")
+    assert server.recipients() == ["ada@example.com"]
+    assert await room.outbox.claim() is None
+    assert await room.database.read(lambda connection: connection.scalar(select(mails.c.attempts).where(mails.c.id == later))) == 0
+
+
+async def test_a_mail_in_the_transaction_of_a_host_that_died_holds_back_no_other_mail(room: Room, server: MailServer) -> None:
+    if room.database.is_sqlite:
+        pytest.skip("in SQLite a process that ends leaves no lock")
+    locked = await room.put("grace@example.com")
+    await room.put()
+    async with room.database.begin() as connection:
+        await connection.execute(update(mails).where(mails.c.id == locked).values(attempts=1))
+        async with room.sending():
+            await server.arrived(1)
+    assert server.recipients()[0] == "ada@example.com"

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stateroom.accounts.mail.letter import Letter, WaitingMail
 from stateroom.accounts.mail.outbox import Outbox
 from stateroom.accounts.mail.pace import Pace
+from stateroom.accounts.mail.sender import CUTS
 from stateroom.drills.node import until
 
 from ...logs import capture_events
@@ -115,6 +116,24 @@ async def test_a_mail_that_the_server_refuses_is_dropped_and_the_next_one_is_sen
     assert [(each["mail"], each["kind"], each["code"]) for each in told] == [(refused, "verify", 550)]
 
 
+@pytest.mark.parametrize(
+    ("phase", "reply"), [("RCPT", "552 full"), ("RCPT", "503 bad sequence"), ("DOT", "500 what?"), ("RCPT", "banana"), ("DOT", "?")]
+)
+async def test_a_reply_that_says_nothing_final_about_a_mail_loses_it_not(
+    room: Room, server: MailServer, phase: str, reply: str
+) -> None:
+    server.replies[phase].append(reply)
+    mail = await room.put()
+    async with room.sending() as metrics:
+        await server.arrived(1)
+        await room.emptied()
+
+    assert server.ids == [f"<{mail}@rooms.example>"]
+    assert (counted(metrics, "deferred"), counted(metrics, "failed")) == (1, 0)
+    if not reply[0].isdigit():
+        assert server.connections == 2, "what the server says next belongs to no command"
+
+
 @pytest.mark.parametrize("phase", ["DATA", "DOT"])
 async def test_a_connection_cut_before_the_acceptance_loses_no_mail(room: Room, server: MailServer, phase: str) -> None:
     server.replies[phase].append(CUT)
@@ -183,6 +202,40 @@ async def test_a_sender_that_is_cancelled_while_it_sends_gives_the_mail_back(roo
         await room.emptied()
 
     assert set(server.ids) == {f"<{mail}@rooms.example>"}
+
+
+async def test_a_sender_that_is_cancelled_after_the_acceptance_deletes_the_mail(room: Room, server: MailServer) -> None:
+    class Slow(Outbox):
+        reached = asyncio.Event()
+
+        async def done(self, mail_id: str) -> None:
+            if not self.reached.is_set():
+                self.reached.set()
+                await asyncio.Event().wait()
+            await super().done(mail_id)
+
+    outbox = Slow(room.database, room.pace)
+    await room.put()
+    async with room.sending(outbox=outbox):
+        await outbox.reached.wait()
+    assert len(server.ids) == 1
+    assert await room.waiting() == 0
+
+
+async def test_a_server_that_cuts_each_mail_is_left_alone_for_a_while(room: Room, server: MailServer) -> None:
+    server.always["DOT"] = CUT
+    for _ in range(10):
+        await room.put()
+    with capture_events() as events:
+        async with room.sending(pace=Pace(poll=0.05)) as metrics:
+
+            async def is_paused() -> bool:
+                return any(each["event"] == "mail_server_unavailable" for each in events)
+
+            await until(is_paused, "a pause")
+            await asyncio.sleep(0.5)
+            assert server.connections == CUTS
+            assert counted(metrics, "deferred") == CUTS
 
 
 async def test_a_claim_expires_and_another_worker_sends_the_mail(room: Room, server: MailServer) -> None:

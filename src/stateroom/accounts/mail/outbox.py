@@ -11,7 +11,7 @@ import asyncio
 import json
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from sqlalchemy import BigInteger, Column, Integer, String, Table, Text, bindparam, delete, func, insert, or_, select, update
 
@@ -50,11 +50,14 @@ CANDIDATES = 8
 """How many mails a worker looks at for one that no other worker claims at the same moment."""
 
 _MAIL = (mails.c.id, mails.c.kind, mails.c.user_id, mails.c.address, mails.c.details, mails.c.attempts)
-_IS_FREE = (mails.c.due_at <= NowMs()) & (mails.c.claimed_until <= NowMs())
+_IS_FREE = (mails.c.due_at <= NowMs()) & (mails.c.claimed_until <= NowMs()) & mails.c.kind.in_(get_args(Kind))
+"""A mail of another kind waits for a worker of a newer release, which knows what to write."""
 _DUE = select(mails.c.id).where(_IS_FREE).order_by(mails.c.due_at).limit(CANDIDATES)
+_UNLOCKED = select(mails.c.id).where(mails.c.id == bindparam("mail"), _IS_FREE).with_for_update(skip_locked=True)
+"""A host that dies in a transaction leaves its rows locked for hours on PostgreSQL. The other mails do not wait for it."""
 _CLAIM = (
     update(mails)
-    .where(mails.c.id == bindparam("mail"), _IS_FREE)
+    .where(mails.c.id.in_(_UNLOCKED))
     .values(
         claimed_by=bindparam("worker"),
         claimed_until=NowMs() + bindparam("claim_ms", type_=BigInteger()),

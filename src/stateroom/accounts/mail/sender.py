@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 RELEASE_SECONDS = 0.4
+CUTS = 3
+"""After so many mails in a row without a reply, the fault is the server's, not a mail's."""
 
 
 class Sender:
@@ -38,7 +40,8 @@ class Sender:
     `_delivered`: the ids of mails that were sent, but could not be deleted yet, because the database was unavailable. `_held`: the
     ids of mails that this worker has claimed and could not give back, for the same reason.
 
-    `_failures`: how often in a row the server was unavailable. `_fault`: the last fault in the log, None while mails go out.
+    `_failures`: how often in a row the server was unavailable. `_cuts`: how many mails in a row it gave no reply to.
+    `_fault`: the last fault in the log, None while mails go out.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Sender:
         self._delivered: set[str] = set()
         self._held: set[str] = set()
         self._failures = 0
+        self._cuts = 0
         self._fault: str | None = None
         self._not_before = 0.0
         self._count_at = 0.0
@@ -119,6 +123,9 @@ class Sender:
             await self._outbox.done(mail.id)
         except Deferred as fault:
             log.info("mail_deferred", mail=mail.id, kind=mail.kind, code=fault.code)
+            self._cuts = self._cuts + 1 if fault.code is None else 0
+            if self._cuts >= CUTS:
+                self._take_pause(ServerUnavailable("no reply to a mail"))
             await self._defer(mail, self._pace.delay(mail.attempts + 1))
         except ServerUnavailable as fault:
             pause = self._take_pause(fault)
@@ -154,7 +161,13 @@ class Sender:
         return await self._database.write(step)
 
     async def _finish(self, mail_id: str) -> None:
-        await self._outbox.done(mail_id)
+        try:
+            await self._outbox.done(mail_id)
+        except asyncio.CancelledError:  # a mail that is sent already must not wait for the next process
+            with contextlib.suppress(DatabaseUnavailable, TimeoutError):
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self._outbox.done(mail_id)
+            raise
         self._delivered.discard(mail_id)
 
     async def _defer(self, mail: WaitingMail, seconds: float) -> None:
@@ -179,7 +192,7 @@ class Sender:
         return pause
 
     def _note_success(self) -> None:
-        self._failures = 0
+        self._failures = self._cuts = 0
         if self._fault is not None:
             self._fault = None
             log.info("mail_server_available")

@@ -34,6 +34,14 @@ CLOSES = 421
 _NEEDS_SIGN_IN = frozenset({530, 534, 535, 538})
 """https://www.rfc-editor.org/rfc/rfc4954#section-6"""
 
+_REPLIES = range(200, 600)
+_OF_PROTOCOL = frozenset({500, 502, 503, 504})
+"""The server did not understand a command, or not at this point. That says nothing about the mail.
+
+https://www.rfc-editor.org/rfc/rfc5321#section-4.2.2"""
+_TOO_MANY = 552
+"""As a reply to RCPT: later (https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1.10). Many servers mean a full mailbox."""
+
 _CREDENTIALS = "correct the user and the password in MAIL_URL"
 _NO_TLS = "use a server that offers STARTTLS, or smtps:// in MAIL_URL if its port speaks TLS from the first byte"
 
@@ -68,7 +76,7 @@ class SmtpCarrier:
                 connection = await self._connected()
                 await self._send(connection, message, sender, recipient)
         except BaseException as error:
-            if not isinstance(error, (Refused, Deferred)) or error.code is None:
+            if not isinstance(error, (Refused, Deferred)) or error.code not in _REPLIES:
                 self._drop()  # the state of the connection is unknown
             if isinstance(error, TimeoutError):
                 raise Deferred from None
@@ -144,7 +152,8 @@ class SmtpCarrier:
         try:
             await connection.send_message(message, sender=sender, recipients=[recipient], timeout=MAIL_SECONDS)
         except aiosmtplib.SMTPRecipientsRefused as error:
-            raise _of_mail(error.recipients[0].code) from None
+            code = error.recipients[0].code
+            raise (Deferred(code) if code == _TOO_MANY else _of_mail(code)) from None
         except aiosmtplib.SMTPDataError as error:
             raise _of_mail(error.code) from None
         except aiosmtplib.SMTPSenderRefused as error:
@@ -174,7 +183,7 @@ def _of_mail(code: int) -> Exception:
         return WrongSetting("sign-in required", _CREDENTIALS, code)
     if code == CLOSES:
         return ServerUnavailable("closes", code)
-    return Refused(code) if 500 <= code < 600 else Deferred(code)
+    return Refused(code) if 500 <= code < 600 and code not in _OF_PROTOCOL else Deferred(code)
 
 
 def _of_sender(code: int) -> Exception:

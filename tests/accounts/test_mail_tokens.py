@@ -146,12 +146,12 @@ async def test_the_sessions_of_another_user_have_no_part_in_it(domain: Domain, a
 
 async def test_the_end_of_everybodys_sessions_makes_it_invalid_but_no_invitation(domain: Domain) -> None:
     ada = await domain.ada()
-    assert ada.epoch
     token, invitation = await issue(domain, "reset", ada), await issue(domain, "invitation")
     found, invited = await find(domain, token), await find(domain, invitation, "invitation")
     await domain.journal.change_epoch("everybody", ended_at=0)
     assert await domain.tokens.find(token, "reset") is None
     assert not await use(domain, found)
+    assert (await domain.ada("bob@example.com")).epoch != ada.epoch
     assert await domain.tokens.find(invitation, "invitation") == invited
     assert await use(domain, invited)
 
@@ -161,6 +161,19 @@ async def test_one_that_is_valid_stays_valid_at_the_next_attempt(domain: Domain,
     assert await issue(domain, "reset", ada) == token
     await find(domain, token)
     assert await domain.count("mail_tokens") == 1
+
+
+async def test_a_mail_that_comes_back_with_an_old_database_has_another_link(domain: Domain) -> None:
+    ada = await domain.ada()
+    await domain.proofs.forget("ada@example.com", "192.0.2.1")
+    mail = await domain.outbox.claim()
+    assert mail is not None
+    letter = await domain.post.compose(mail)
+    assert letter is not None
+    await domain.end_all(ada)
+    again = await domain.post.compose(mail)
+    assert again is not None
+    assert again.values["link"] != letter.values["link"]
 
 
 async def test_its_mail_is_not_sent_again_once_it_was_used(domain: Domain) -> None:

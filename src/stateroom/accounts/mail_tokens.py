@@ -27,6 +27,7 @@ from ..database import metadata
 from ..sessions.journal.database_time import NowMs
 from ..sessions.journal.deployment_row import current_epoch
 from ..sessions.journal.generations import generation_of, raises_of
+from ..sessions.model.deployment import Current
 from .mail.outbox import mails
 from .users import MAX_EMAIL_LENGTH, normal_email
 
@@ -43,6 +44,7 @@ Purpose = Literal["verify", "change", "reset", "invitation", "taken"]
 LIFETIME_MS: Mapping[Purpose, int] = {
     "verify": 3_600_000, "change": 3_600_000, "reset": 3_600_000, "taken": 3_600_000, "invitation": 7 * 86_400_000,
 }  # fmt: skip
+NO_USER = Current(0, "")
 _FORM = re.compile(r"[A-Za-z0-9_-]{43}")
 
 mail_tokens = Table(
@@ -94,9 +96,13 @@ class MailTokens:
         self._deployment = deployment
         self._key = key
 
-    def derive(self, mail_id: str, purpose: Purpose) -> str:
-        """The token of a mail: 43 characters of base64url. With the same cookie key it is always the same."""
-        bound = msgspec.msgpack.encode((mail_id, purpose, *self._deployment()))
+    def derive(self, mail_id: str, purpose: Purpose, current: Current = NO_USER) -> str:
+        """The token of a mail: 43 characters of base64url. With the same cookie key it is the same at each attempt.
+
+        `current`: the generation and the epoch of the mail's user. A token that a reset has used up, or that another end of all
+        sessions has made invalid, is therefore never made again, also if a restored database has its mail still.
+        """
+        bound = msgspec.msgpack.encode((mail_id, purpose, *current, *self._deployment()))
         return base64.urlsafe_b64encode(hmac.digest(self._key(), bound, "sha256")).rstrip(b"=").decode()
 
     async def issue(
@@ -113,7 +119,8 @@ class MailTokens:
 
         At a further attempt to send the mail, the lifetime begins again. `email`: the address that it proves, as typed.
         """
-        token = self.derive(mail_id, purpose)
+        current = NO_USER if user is None else Current(user.generation, user.epoch)
+        token = self.derive(mail_id, purpose, current)
         digest = self._digest(token, purpose)
         await connection.execute(delete(mail_tokens).where(mail_tokens.c.digest.in_(_EXPIRED)))
         expires_at = NowMs() + LIFETIME_MS[purpose]
@@ -126,8 +133,8 @@ class MailTokens:
             "mail_id": mail_id,
             "user_id": None if user is None else user.id,
             "email": email,
-            "generation": 0 if user is None else user.generation,
-            "epoch": "" if user is None else user.epoch,
+            "generation": current.generation,
+            "epoch": current.epoch,
             "details": json.dumps(details or {}),
             "created_at": NowMs(),
             "expires_at": expires_at,

@@ -84,13 +84,17 @@ class Composer:
         return self._letter(mail, to, user, link=self.link(page, token) if page else "", lifetime_ms=LIFETIME_MS[purpose])
 
     def _letter(self, mail: WaitingMail, to: str, user: User | None, *, link: str = "", lifetime_ms: int = 0) -> Letter:
-        """The letter with all values that templates may show. A name that a stranger chose is not among them."""
+        """The letter with all values that templates may show. Words that a stranger chose are not among them.
+
+        What was told at an address before (`proved`) counts for that address. The account may have another one by now.
+        """
+        is_proved = user is not None and bool(mail.details.get("proved", user.verified_at is not None))
         return Letter(
             mail.kind,
             to,
             {
-                "name": "" if user is None or user.verified_at is None else user.name,
-                "email": str(mail.details.get("new", "")),
+                "name": user.name if user is not None and is_proved else "",
+                "email": str(mail.details.get("new", "")) if is_proved else "",
                 "link": link,
                 "hours": str(lifetime_ms // _HOUR_MS),
                 "days": str(lifetime_ms // _DAY_MS),

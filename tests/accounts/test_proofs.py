@@ -22,7 +22,7 @@ from stateroom.errors import (
 
 from ..logs import capture_events
 from .conftest import MakeDomain
-from .domain import ADDRESS, EMAIL, PASSWORD, Domain
+from .domain import ADDRESS, EMAIL, PASSWORD, Domain, token_of
 
 NEW = "a better horse"
 
@@ -423,3 +423,18 @@ async def test_each_link_has_at_most_one_effect_when_all_are_opened_at_once(doma
     results = await asyncio.gather(*steps, return_exceptions=True)
     assert {type(each) for each in results} <= {User, TokenInvalid}
     assert [isinstance(each, User) for each in results].count(True) == 1, "a link that was used makes all others invalid"
+
+
+async def test_an_address_that_nobody_proved_is_told_no_word_of_the_account(make_domain: MakeDomain) -> None:
+    """Without verification a stranger may have the account, and chooses its name and its next address."""
+    domain = make_domain(email_verification="off")
+    stranger = await domain.accounts.users.create(
+        "ada@example.com", "Win money at evil.example", await domain.accounts.passwords.hash(PASSWORD)
+    )
+    await domain.proofs.ask_to_change(stranger.id, "evil.example/win@example.com", PASSWORD, ADDRESS)
+    letters = {letter.kind: letter for letter in await domain.post.letters()}
+    await domain.proofs.confirm(token_of(letters["change"]), user_id=stranger.id, password=None, address=ADDRESS)
+    [letters["changed"]] = await domain.post.letters()
+    for kind in ("change_asked", "changed"):
+        assert letters[kind].to == "ada@example.com"
+        assert (letters[kind].values["name"], letters[kind].values["email"]) == ("", ""), kind

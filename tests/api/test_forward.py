@@ -10,12 +10,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDictProxy
+from pytest_aiohttp import AiohttpClient
 
 from stateroom import SESSIONS, testing
 from stateroom.app import make_app
 
 from ..conftest import ServiceClient
 from ..servers import Servers
+from .mailed import MAIL
+from .mailed import start as start_mailed
 
 pytestmark = pytest.mark.usefixtures("counted_ids")
 
@@ -246,3 +249,17 @@ async def test_identity_is_read_from_the_database_once_a_minute(client: ServiceC
     for _ in range(5):
         assert (await ask(client, "/auth/forward"))[0] == 200
     assert asked == [1]
+
+
+async def test_an_address_that_must_be_confirmed_is_not_passed_on(
+    servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient
+) -> None:
+    """A stranger may have typed it, and applications trust it."""
+    service = await start_mailed(aiohttp_client, servers.service_settings(tmp_path, **MAIL, email_verification="optional"))
+    await service.post("/api/auth/register", ADA, status=201)
+    token = await service.post_room.token("verify")
+    async with service.client.get("/auth/forward") as response:
+        assert (response.status, response.headers["Remote-Email"], response.headers["Remote-Name"]) == (200, "", "Ada")
+    await service.post("/api/auth/email/verify", {"token": token}, status=200)
+    async with service.client.get("/auth/forward") as response:
+        assert response.headers["Remote-Email"] == ADA["email"]

@@ -135,7 +135,8 @@ class Accounts:
         No mail goes to an address that nobody has proved.
         """
         if self._settings.has_mail and user.is_verified:
-            await self._outbox.put(connection, "password_set", address=user.address, user_id=user.id)
+            told = {"proved": user.verified_at is not None}
+            await self._outbox.put(connection, "password_set", address=user.address, user_id=user.id, details=told)
 
     async def must_still_verify(self, user_id: int) -> bool:
         """Whether this user may do nothing but verify. Raises as `get`, but a user who was verified once is not asked for again."""

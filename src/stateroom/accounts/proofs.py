@@ -83,7 +83,7 @@ class Proofs:
             details = {"generation": user.generation, "epoch": user.epoch, "former": user.email}
             await self._outbox.put(connection, "change", address=typed_email(email), user_id=user.id, details=details)
             if user.is_verified:  # an address that nobody proved may be a stranger's
-                told = {"new": typed_email(email)}
+                told = {"new": typed_email(email), "proved": user.verified_at is not None}
                 await self._outbox.put(connection, "change_asked", address=user.address, user_id=user.id, details=told)
 
         await self._outbox.write(step)
@@ -176,7 +176,7 @@ class Proofs:
                 raise TokenInvalid
             await self._tokens.void(connection, user_id)
             if former is not None and before.is_verified:
-                told = {"new": found.email}
+                told = {"new": found.email, "proved": before.verified_at is not None}
                 await self._outbox.put(connection, "changed", address=before.address, user_id=user_id, details=told)
             after = await users.read(connection, user_id=user_id)
             assert after is not None

@@ -88,7 +88,7 @@ async def _identity(request: web.Request) -> Mapping[str, str]:
     if isinstance(user_id, int):
         try:
             user = await request.app[ACCOUNTS].identity(user_id)
-            email, name = user.email, user.name
+            email, name = user.email if user.is_verified else "", user.name  # a stranger may have typed the address
         except Unavailable:  # the user's id is still known
             pass
         except NotFound:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..mail_tokens import LIFETIME_MS
+from ..users import normal_email
 from .letter import Letter, WaitingMail
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from ..users import User, Users
 
 LIVE_LINKS = 5
-"""At most this many mails of one kind are sent to an account within the lifetime of a link. The links sent before still work."""
+"""At most this many mails of one kind are sent to an account, or to an address that somebody typed, within the lifetime of a link.
+
+Links of a reset that were sent before still work.
+"""
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 
 
@@ -43,12 +47,12 @@ class Composer:
                 user = await self._unchanged(connection, mail)
                 if user is None or user.verified_at is not None or user.address != mail.address:
                     return None
-                return await self._with_link(connection, mail, "verify", "/verify", user)
+                return await self._if_few(connection, mail, "verify", "verify_sent", user)
             case "change":
                 user = await self._unchanged(connection, mail)
                 if user is None or user.email != mail.details.get("former"):
                     return None
-                return await self._with_link(connection, mail, "change", "/verify", user)
+                return await self._if_few(connection, mail, "change", "change_sent", user)
             case "invitation":
                 return await self._with_link(connection, mail, "invitation", "/invitation", None)
             case "change_asked" | "changed" | "password_set":
@@ -65,6 +69,19 @@ class Composer:
         if user is None or user.is_disabled or user.generation != mail.details["generation"]:
             return None
         return user if user.epoch == mail.details["epoch"] else None
+
+    async def _if_few(
+        self, connection: AsyncConnection, mail: WaitingMail, purpose: Purpose, counter: Purpose, user: User
+    ) -> Letter | None:
+        """A letter to an address that a stranger may have typed; None if there were too many. They are counted for the address.
+
+        The counters have no user, so they stay when the user's tokens become void.
+        """
+        email = normal_email(mail.address)
+        if not mail.attempts and await self._tokens.count_of_address(connection, counter, email=email) >= LIVE_LINKS:
+            return None
+        await self._tokens.issue(connection, mail.id, counter, email=email)
+        return await self._with_link(connection, mail, purpose, "/verify", user)
 
     async def _for_its_owner(self, connection: AsyncConnection, mail: WaitingMail, purpose: Purpose, page: str) -> Letter | None:
         """A letter to the owner of an address that somebody typed; None if it has no account."""
@@ -84,13 +101,17 @@ class Composer:
         return self._letter(mail, to, user, link=self.link(page, token) if page else "", lifetime_ms=LIFETIME_MS[purpose])
 
     def _letter(self, mail: WaitingMail, to: str, user: User | None, *, link: str = "", lifetime_ms: int = 0) -> Letter:
-        """The letter with all values that templates may show. A name that a stranger chose is not among them."""
+        """The letter with all values that templates may show. Words that a stranger chose are not among them.
+
+        What was told at an address before (`proved`) counts for that address. The account may have another one by now.
+        """
+        is_proved = user is not None and bool(mail.details.get("proved", user.verified_at is not None))
         return Letter(
             mail.kind,
             to,
             {
-                "name": "" if user is None or user.verified_at is None else user.name,
-                "email": str(mail.details.get("new", "")),
+                "name": user.name if user is not None and is_proved else "",
+                "email": str(mail.details.get("new", "")) if is_proved else "",
                 "link": link,
                 "hours": str(lifetime_ms // _HOUR_MS),
                 "days": str(lifetime_ms // _DAY_MS),

@@ -37,7 +37,7 @@ class Sender:
         rendered = render(letter)
         message = EmailMessage(policy=SMTP)
         message["From"] = self._from
-        message["To"] = Address(addr_spec=letter.to)
+        message["To"] = _recipient(letter.to)
         message["Subject"] = rendered.subject
         message["Date"] = datetime.now(UTC)
         message["Message-ID"] = f"<{mail_id}@{self.domain}>"
@@ -45,3 +45,17 @@ class Sender:
         message.set_content(rendered.text)
         message.add_alternative(rendered.html, subtype="html")
         return message
+
+
+def _recipient(address: str) -> Address:
+    """The address for a header. Browsers accept some that mail does not, such as `ada.@example.com`. Raises `Refused` then.
+
+    A header may also read an address in another way (`=?utf-8?q?eve?=@example.com`). Such an address is refused too.
+    """
+    try:
+        recipient = Address(addr_spec=address)
+    except ValueError:
+        raise Refused(NO_SUCH_MAILBOX) from None
+    if "=?" in address or recipient.addr_spec != address:
+        raise Refused(NO_SUCH_MAILBOX)
+    return recipient

@@ -133,10 +133,11 @@ class Domain:
         return await self.database.read(step)
 
     async def let_expire(self) -> None:
-        """Let every token's time be over."""
+        """Let the time of every token be over, and the hour in which mails are counted."""
 
         async def step(connection: AsyncConnection) -> None:
             await connection.execute(text("UPDATE mail_tokens SET expires_at = expires_at - 7 * 86400000"))
+            await connection.execute(text("UPDATE mail_counts SET until = until - 3600000"))
 
         await self.database.write(step)
 

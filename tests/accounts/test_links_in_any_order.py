@@ -45,7 +45,7 @@ class Model:
 
     async def collect(self, purpose: str, target: str) -> None:
         """Take the new token, if there is one: an owner gets only so many links within an hour."""
-        if purpose != "reset":
+        if purpose == "change":
             self.valid = {token: kind for token, kind in self.valid.items() if kind != purpose}
         for letter in await self.domain.post.letters():
             if letter.kind == purpose:

@@ -91,9 +91,8 @@ async def test_rights_that_its_user_lacks_are_found(make: Any, postgres: Postgre
         await connection.execute(text("DROP ROLE IF EXISTS narrow"))
         await connection.execute(text("CREATE ROLE narrow LOGIN PASSWORD 'narrow'"))
         await connection.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO narrow"))
-        await connection.execute(
-            text("GRANT INSERT, UPDATE, DELETE ON users, fleet, session_generations, user_groups, mail_tokens, mails TO narrow")
-        )
+        others = "users, fleet, session_generations, user_groups, mail_tokens, mails, mail_counts"
+        await connection.execute(text(f"GRANT INSERT, UPDATE, DELETE ON {others} TO narrow"))
     await database.aclose()
     url = settings.database_url
     assert url is not None

@@ -16,6 +16,7 @@ from .attempts import Attempts
 from .groups import Groups
 from .kept import KeptMails
 from .limits import ChangeLimits
+from .mail import counts
 from .mail_tokens import delete_tokens_of
 from .passwords import KIND_LENGTH, LOCKED, MAX_PASSWORD_LENGTH, Passwords
 from .users import User, Users, email_errors, name_errors, normal_email
@@ -203,6 +204,7 @@ class Accounts:
             await self.users.erase(user.id, within=connection)
             await self._outbox.delete_of_user(connection, user.id, address=user.address)
             await delete_tokens_of(connection, user)
+            await counts.forget(connection, user.email)
             await groups.leave(connection, user.id)
 
         await self._outbox.write(step)

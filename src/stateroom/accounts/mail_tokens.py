@@ -38,12 +38,11 @@ if TYPE_CHECKING:
     from ..database import Steps
     from .users import User
 
-Purpose = Literal["verify", "change", "reset", "invitation", "taken", "verify_sent", "change_sent"]
-"""What a token is good for. The last three are good for nothing: their rows only count mails to an address."""
+Purpose = Literal["verify", "change", "reset", "invitation"]
+"""What a token is good for."""
 
 LIFETIME_MS: Mapping[Purpose, int] = {
-    "verify": 3_600_000, "change": 3_600_000, "reset": 3_600_000, "taken": 3_600_000, "verify_sent": 3_600_000,
-    "change_sent": 3_600_000, "invitation": 7 * 86_400_000,
+    "verify": 3_600_000, "change": 3_600_000, "reset": 3_600_000, "invitation": 7 * 86_400_000,
 }  # fmt: skip
 NO_USER = Current(0, "")
 _FORM = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -142,18 +141,6 @@ class MailTokens:
         }
         await connection.execute(insert(mail_tokens).values(values))
         return token
-
-    async def count(self, connection: AsyncConnection, purpose: Purpose, *, user: User) -> int:
-        """How many valid tokens of a user there are for a purpose."""
-        query = select(func.count()).where(_LIVES, mail_tokens.c.purpose == purpose, mail_tokens.c.user_id == user.id)
-        return int((await connection.execute(query)).scalar_one())
-
-    async def count_of_address(self, connection: AsyncConnection, purpose: Purpose, *, email: str) -> int:
-        """How many valid tokens of no user there are for a purpose and an address, as they are compared."""
-        query = select(func.count()).where(
-            _LIVES, mail_tokens.c.purpose == purpose, mail_tokens.c.email == email, mail_tokens.c.user_id.is_(None)
-        )
-        return int((await connection.execute(query)).scalar_one())
 
     async def find(self, token: str, *purposes: Purpose) -> MailToken | None:
         """The row of a token that is valid for one of these purposes; None if it is not."""

@@ -56,7 +56,6 @@ class Proofs:
             return
 
         async def step(connection: AsyncConnection) -> None:
-            await self._tokens.void(connection, user.id, "verify")
             await put_verification(self._outbox, connection, user)
 
         await self._outbox.write(step)

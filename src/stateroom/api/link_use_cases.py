@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from .. import SESSIONS, check_auth, client_address, get_session, kept_address, security_event, sign_out
+from .. import SESSIONS, Unavailable, check_auth, client_address, get_session, kept_address, security_event, sign_out
 from ..accounts import ACCOUNTS, PROOFS
 from .use_cases import signed_in_user_id
 
@@ -54,6 +55,7 @@ async def reset_password(request: web.Request, token: str, new: str) -> User:
     await request.app[ACCOUNTS].limits.take("password", user.id, address)
     count = await request.app[SESSIONS].revoke_all(user.id, reason="password", in_transaction=store)
     security_event("password_reset", user_id=user.id, count=count, address=kept_address(request))
-    if get_session(request).user_id == user.id:
-        await sign_out(request)
+    with contextlib.suppress(Unavailable):  # the password is changed, and the request's own session has ended in any case
+        if get_session(request).user_id == user.id:
+            await sign_out(request)
     return user

@@ -27,7 +27,7 @@ FLEET = "Deployment"
 _REPLICATION = "(SELECT count(*) FROM pg_stat_replication) AS standbys, current_setting('synchronous_standby_names') AS synchronous"
 _RIGHTS = [
     (right, table)
-    for table in ("session_ends", "session_generations", "users", "fleet", "user_groups", "mail_tokens", "mails")
+    for table in ("session_ends", "session_generations", "users", "fleet", "user_groups", "mail_tokens", "mails", "mail_counts")
     for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
 ]
 _ASK_RIGHTS = "SELECT " + ", ".join(

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from stateroom.accounts import User
-from stateroom.accounts.mail.composing import LIVE_LINKS
+from stateroom.accounts.mail.counts import MOST_AN_HOUR
 from stateroom.accounts.mail.letter import Kind, Letter
 from stateroom.accounts.mail_tokens import LIFETIME_MS, mail_tokens
 from stateroom.sessions.journal.database_time import NowMs
@@ -131,9 +131,9 @@ async def test_a_mail_that_another_worker_claims_is_not_composed(domain: Domain,
 
 async def test_an_owner_gets_a_few_live_links_and_no_more(domain: Domain) -> None:
     await domain.ada()
-    for number in range(LIVE_LINKS + 2):
+    for number in range(MOST_AN_HOUR + 2):
         await domain.proofs.forget(EMAIL, f"192.0.2.{number}")
     links = {token_of(each) for each in await domain.post.letters()}
-    assert len(links) == LIVE_LINKS
+    assert len(links) == MOST_AN_HOUR
     for each in links:
         assert await domain.tokens.find(each, "reset") is not None, "the links sent before still work"

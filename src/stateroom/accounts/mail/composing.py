@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..mail_tokens import LIFETIME_MS
 from ..users import normal_email
+from .counts import is_too_many
 from .letter import Letter, WaitingMail
 
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from ..mail_tokens import MailTokens, Purpose
     from ..users import User, Users
 
-LIVE_LINKS = 5
-"""At most this many mails of one kind are sent to an account, or to an address that somebody typed, within the lifetime of a link.
-
-Links of a reset that were sent before still work.
-"""
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 
 
@@ -40,19 +36,23 @@ class Composer:
         """The letter of a mail; None if it must not be sent any more. Raises `DatabaseUnavailable`."""
         match mail.kind:
             case "reset":
-                return await self._for_its_owner(connection, mail, "reset", "/reset")
+                user = await self._owner(connection, mail)
+                return None if user is None else await self._with_link(connection, mail, "reset", "/reset", user)
             case "taken":
-                return await self._for_its_owner(connection, mail, "taken", "")
+                user = await self._owner(connection, mail)
+                if user is None or await is_too_many(connection, mail.id, mail.kind, user.email):
+                    return None
+                return self._letter(mail, user.address, user)
             case "verify":
                 user = await self._unchanged(connection, mail)
                 if user is None or user.verified_at is not None or user.address != mail.address:
                     return None
-                return await self._if_few(connection, mail, "verify", "verify_sent", user)
+                return await self._with_link(connection, mail, "verify", "/verify", user)
             case "change":
                 user = await self._unchanged(connection, mail)
                 if user is None or user.email != mail.details.get("former"):
                     return None
-                return await self._if_few(connection, mail, "change", "change_sent", user)
+                return await self._with_link(connection, mail, "change", "/verify", user)
             case "invitation":
                 return await self._with_link(connection, mail, "invitation", "/invitation", None)
             case "change_asked" | "changed" | "password_set":
@@ -70,35 +70,23 @@ class Composer:
             return None
         return user if user.epoch == mail.details["epoch"] else None
 
-    async def _if_few(
-        self, connection: AsyncConnection, mail: WaitingMail, purpose: Purpose, counter: Purpose, user: User
-    ) -> Letter | None:
-        """A letter to an address that a stranger may have typed; None if there were too many. They are counted for the address.
-
-        The counters have no user, so they stay when the user's tokens become void.
-        """
-        email = normal_email(mail.address)
-        if not mail.attempts and await self._tokens.count_of_address(connection, counter, email=email) >= LIVE_LINKS:
-            return None
-        await self._tokens.issue(connection, mail.id, counter, email=email)
-        return await self._with_link(connection, mail, purpose, "/verify", user)
-
-    async def _for_its_owner(self, connection: AsyncConnection, mail: WaitingMail, purpose: Purpose, page: str) -> Letter | None:
-        """A letter to the owner of an address that somebody typed; None if it has no account."""
+    async def _owner(self, connection: AsyncConnection, mail: WaitingMail) -> User | None:
+        """The owner of an address that somebody typed; None if it has no account."""
         user = await self._users.read(connection, email=mail.address)
-        if user is None or user.is_disabled:
-            return None
-        if not mail.attempts and await self._tokens.count(connection, purpose, user=user) >= LIVE_LINKS:
-            return None
-        return await self._with_link(connection, mail, purpose, page, user)
+        return None if user is None or user.is_disabled else user
 
     async def _with_link(
         self, connection: AsyncConnection, mail: WaitingMail, purpose: Purpose, page: str, user: User | None
-    ) -> Letter:
-        """A letter to the address that its link proves: a new one that was typed, or the account's."""
+    ) -> Letter | None:
+        """A letter to the address that its link proves: a new one that was typed, or the account's.
+
+        None if too many went there. An operator's invitations are not counted.
+        """
         to = mail.address if user is None or purpose == "change" else user.address
+        if user is not None and await is_too_many(connection, mail.id, mail.kind, normal_email(to)):
+            return None
         token = await self._tokens.issue(connection, mail.id, purpose, email=to, user=user, details=mail.details)
-        return self._letter(mail, to, user, link=self.link(page, token) if page else "", lifetime_ms=LIFETIME_MS[purpose])
+        return self._letter(mail, to, user, link=self.link(page, token), lifetime_ms=LIFETIME_MS[purpose])
 
     def _letter(self, mail: WaitingMail, to: str, user: User | None, *, link: str = "", lifetime_ms: int = 0) -> Letter:
         """The letter with all values that templates may show. Words that a stranger chose are not among them.

@@ -53,10 +53,19 @@ def upgrade() -> None:
     )
     op.create_index("ix_mails_due_at", "mails", ["due_at"])
     op.create_index("ix_mails_user_id", "mails", ["user_id"])
+    op.create_table(
+        "mail_counts",
+        sa.Column("mail_id", sa.String(32), primary_key=True),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("email", sa.String(254), nullable=False),
+        sa.Column("until", sa.BigInteger, nullable=False),
+    )
+    op.create_index("ix_mail_counts_email", "mail_counts", ["email"])
+    op.create_index("ix_mail_counts_until", "mail_counts", ["until"])
 
 
 def downgrade() -> None:
-    for table in ("mails", "mail_tokens", "user_groups"):
+    for table in ("mail_counts", "mails", "mail_tokens", "user_groups"):
         op.drop_table(table)
     for column in ("must_verify", "verified_at", "typed_email"):
         op.drop_column("users", column)

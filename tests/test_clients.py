@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from stateroom import Settings
-from stateroom.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
+from stateroom.accounts.demo import DEMO_EMAIL, DEMO_PASSWORD
 
 from .commands import Serving
 from .conftest import require_tool

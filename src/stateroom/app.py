@@ -164,8 +164,8 @@ async def _prepare_accounts(app: web.Application) -> None:
     accounts, manager = app[ACCOUNTS], app[SESSIONS]
     await accounts.survey()
     if manager.settings.has_demo_user:
-        await accounts.ensure_demo_user()
-    elif (found := await accounts.demo_user_to_lock()) is not None:
+        await accounts.demo.ensure()
+    elif (found := await accounts.demo.to_lock()) is not None:
         user, lock = found
         with contextlib.suppress(Conflict):  # another process has locked it, or its owner has changed the password
             await manager.revoke_all(user.id, reason="disabled", in_transaction=lock)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stateroom.accounts import Accounts, User
-from stateroom.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
+from stateroom.accounts.demo import DEMO_EMAIL, DEMO_PASSWORD
 from stateroom.accounts.mail.outbox import Outbox
 from stateroom.accounts.passwords import WAITING_PER_THREAD
 from stateroom.backend.client import RedisClient

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stateroom.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
+from stateroom.accounts.demo import DEMO_EMAIL, DEMO_PASSWORD
 from stateroom.accounts.passwords import LOCKED
 from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.sessions.sealing.token_keys import new_token_key

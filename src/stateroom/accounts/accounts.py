@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import OrderedDict
 from dataclasses import replace
@@ -13,12 +12,13 @@ from aiohttp import web
 from ..errors import BadInput, Conflict, DatabaseUnavailable, Unavailable
 from . import groups
 from .attempts import Attempts
+from .demo import DemoUser, is_published
 from .groups import Groups
 from .kept import KeptMails
 from .limits import ChangeLimits
 from .mail import counts
 from .mail_tokens import delete_tokens_of
-from .passwords import KIND_LENGTH, LOCKED, MAX_PASSWORD_LENGTH, Passwords
+from .passwords import KIND_LENGTH, MAX_PASSWORD_LENGTH, Passwords
 from .users import User, Users, email_errors, name_errors, normal_email
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 USERS_REMEMBERED = 10_000
 IDENTITY_SECONDS = 60.0
 """How old a name or an email in forward auth's headers may be."""
-DEMO_ID = 1
-DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"
 
 
 class Accounts:
@@ -65,6 +63,7 @@ class Accounts:
         self.kept_mails = KeptMails(database)
         self.limits = ChangeLimits(client, settings)
         self.passwords = Passwords(settings, metrics, threads=hashing_threads)
+        self.demo = DemoUser(self.users, self.passwords)
         self.attempts = Attempts(settings, client, self.passwords, metrics)
         # User id -> until when `identity` may answer from `_known`, by the monotonic clock: at most IDENTITY_SECONDS from now.
         # len(_identity_until) <= 2 * USERS_REMEMBERED. The time of a user who is not in `_known` is ignored.
@@ -213,40 +212,12 @@ class Accounts:
         """Check the stored password hashes. Raises `SettingsError` if the pepper is missing, and `DatabaseUnavailable`."""
         self.passwords.survey(await self.users.hash_kinds(KIND_LENGTH))
 
-    async def ensure_demo_user(self) -> None:
-        """Create the demo user if no user has its email or its id, or unlock it. Raises `DatabaseUnavailable`."""
-        user = await self.users.by_email(DEMO_EMAIL)
-        if user is not None and user.password_hash == LOCKED:
-            await self.users.set_password_hash(user.id, await self.passwords.hash(DEMO_PASSWORD), seen=LOCKED)
-        elif user is None and await self.users.by_id(DEMO_ID) is None:
-            with contextlib.suppress(Conflict):  # another worker has made it
-                demo_hash = await self.passwords.hash(DEMO_PASSWORD)
-                await self.users.create(DEMO_EMAIL, DEMO_NAME, demo_hash, user_id=DEMO_ID)
-
-    async def demo_user_to_lock(self) -> tuple[User, InTransaction] | None:
-        """The demo account, and a function that locks it; None if there is no such account, or if it is locked already.
-
-        The email alone does not identify it: its owner may have changed the password. Its id does not either, because an
-        earlier release gave any id. If an account has this email and the published password, anybody can sign in
-        to it, whoever created it. The function is called in the transaction that ends the sessions; it raises `Conflict` if the
-        password has changed. Raises `DatabaseUnavailable`, `Saturated`.
-        """
-        user = await self.users.by_email(DEMO_EMAIL)
-        if user is None or user.password_hash == LOCKED or not await self.passwords.verify(DEMO_PASSWORD, user.password_hash):
-            return None
-
-        async def lock(connection: AsyncConnection) -> None:
-            if not await self.users.set_password_hash(user.id, LOCKED, seen=user.password_hash, within=connection):
-                raise Conflict("another process changed the demo account")
-
-        return user, lock
-
     def _is_shut_out(self, user: User, password: str) -> bool:
-        """Whether these are the demo user's published credentials, where it may not sign in.
+        """Whether the demo user may not sign in here, and these are its published credentials.
 
         Startup locks the account, but it may not have reached the database, or another process may unlock the account.
         """
-        return user.email == DEMO_EMAIL and password == DEMO_PASSWORD and not self._settings.has_demo_user
+        return not self._settings.has_demo_user and is_published(user, password)
 
     async def _verified(self, email: str, password: str, address: str | None, user: User | None) -> User:
         """Return the user, read again after the check. The attempt is counted already; a success takes the count back."""

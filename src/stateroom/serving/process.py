@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from aiohttp import web
 from prometheus_client import disable_created_metrics
 
-from ..accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
+from ..accounts.demo import DEMO_EMAIL, DEMO_PASSWORD
 from ..api.health import READINESS
 from ..api.security_headers import security_headers
 from ..app import make_app, make_metrics_app

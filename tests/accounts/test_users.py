@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from stateroom.accounts.users import GREATEST_ID, LEAST_ID, MAX_EMAIL_LENGTH, User, Users, email_errors, name_errors
+from stateroom.accounts.chosen import MAX_EMAIL_LENGTH, email_errors, name_errors
+from stateroom.accounts.users import GREATEST_ID, LEAST_ID, User, Users
 from stateroom.database import Database
 from stateroom.errors import Conflict
 from stateroom.sessions.journal.sql import Journal

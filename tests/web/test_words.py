@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 
 from stateroom import Settings
+from stateroom.accounts.chosen import email_errors, name_errors
 from stateroom.accounts.passwords import COMMON
-from stateroom.accounts.users import email_errors, name_errors
 from stateroom.api.views import Reason
 from stateroom.errors import REQUIRED, BadInput, FieldError
 from stateroom.web.words import ago, device_name, duration, moment, of_form, why_signed_out

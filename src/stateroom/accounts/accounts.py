@@ -12,6 +12,7 @@ from aiohttp import web
 from ..errors import BadInput, Conflict, DatabaseUnavailable, Unavailable
 from . import groups
 from .attempts import Attempts
+from .chosen import email_errors, name_errors, normal_email
 from .demo import DemoUser, is_published
 from .groups import Groups
 from .kept import KeptMails
@@ -19,7 +20,7 @@ from .limits import ChangeLimits
 from .mail import counts
 from .mail_tokens import delete_tokens_of
 from .passwords import KIND_LENGTH, MAX_PASSWORD_LENGTH, Passwords
-from .users import User, Users, email_errors, name_errors, normal_email
+from .users import User, Users
 
 if TYPE_CHECKING:
     from collections.abc import Callable

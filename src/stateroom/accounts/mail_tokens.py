@@ -28,8 +28,8 @@ from ..sessions.journal.database_time import NowMs
 from ..sessions.journal.deployment_row import current_epoch
 from ..sessions.journal.generations import generation_of, raises_of
 from ..sessions.model.deployment import Current
+from .chosen import MAX_EMAIL_LENGTH, normal_email
 from .mail.outbox import mails
-from .users import MAX_EMAIL_LENGTH, normal_email
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement

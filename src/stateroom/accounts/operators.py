@@ -14,8 +14,8 @@ from aiohttp import web
 from ..errors import BadInput, Conflict, RegistrationClosed, SettingsError
 from ..logs import security_event
 from . import groups as user_groups
+from .chosen import typed_email
 from .passwords import LOCKED
-from .users import typed_email
 
 if TYPE_CHECKING:
     from collections.abc import Collection

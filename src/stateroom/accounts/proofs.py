@@ -14,9 +14,10 @@ from sqlalchemy.exc import IntegrityError
 
 from ..errors import BadInput, Conflict, FieldError, NotFound, SignInRequired, TokenInvalid
 from ..logs import security_event
+from .chosen import normal_email, typed_email
 from .registration import put_verification
 from .throttle import Throttle
-from .users import TAKEN, normal_email, typed_email
+from .users import TAKEN
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

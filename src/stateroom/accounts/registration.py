@@ -9,7 +9,8 @@ from aiohttp import web
 
 from ..errors import BadInput, Conflict, FieldError, RegistrationClosed, TokenInvalid
 from . import groups
-from .users import TAKEN, normal_email, typed_email
+from .chosen import normal_email, typed_email
+from .users import TAKEN
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

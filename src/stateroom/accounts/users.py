@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import builtins
-import re
 import secrets
 import time
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +27,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from ..database import metadata
-from ..errors import REQUIRED, Conflict, FieldError
+from ..errors import Conflict
 from ..sessions.journal.deployment_row import current_epoch
 from ..sessions.journal.end_rows import note_registration
 from ..sessions.journal.generations import GENERATION, generation_of
 from ..sessions.journal.standby import check_primary
 from ..sessions.model.identity import user_key
+from .chosen import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, email_errors, normal_email, typed_email
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -44,18 +43,7 @@ if TYPE_CHECKING:
     from ..database import Steps
     from ..sessions.model.identity import UserId
 
-MAX_EMAIL_LENGTH = 254
-MAX_NAME_LENGTH = 200
-
 TAKEN = "an account with this email exists; sign in, or use another address"
-NO_EMAIL = "must be an email address, for example ada@example.com"
-NO_NAME = f"must have 1 to {MAX_NAME_LENGTH} printable characters"
-
-# What browsers accept in <input type=email>: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
-EMAIL_PATTERN = (
-    r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-    r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*"
-)
 
 users = Table(
     "users",
@@ -283,35 +271,6 @@ async def _one(connection: AsyncConnection, query: Select[Any], values: dict[str
 
 def _is(user_id: int, email: str) -> Any:
     return (users.c.id == user_id) & (users.c.email == email)
-
-
-def typed_email(email: str) -> str:
-    """An email as its owner typed it, without spaces around it and in one Unicode form (NFKC: a full-width @ is an @)."""
-    return unicodedata.normalize("NFKC", email).strip()
-
-
-def normal_email(email: str) -> str:
-    """An email in the form in which addresses are compared."""
-    return typed_email(email).lower()
-
-
-def email_errors(email: str) -> list[FieldError]:
-    """The errors of an email; none if it is valid."""
-    typed = typed_email(email[: MAX_EMAIL_LENGTH + 1])
-    if not typed:
-        return [FieldError("email", REQUIRED)]
-    if len(email) > MAX_EMAIL_LENGTH or len(typed) > MAX_EMAIL_LENGTH or not re.fullmatch(EMAIL_PATTERN, typed):
-        return [FieldError("email", NO_EMAIL)]
-    return []
-
-
-def name_errors(name: str) -> list[FieldError]:
-    """The errors of a name; none if it is valid."""
-    if not name.strip():
-        return [FieldError("name", REQUIRED)]
-    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        return [FieldError("name", NO_NAME)]
-    return []
 
 
 def _now_ms() -> int:

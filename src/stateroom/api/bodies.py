@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import from_json
 
 from ..accounts import ACCOUNTS
-from ..accounts.users import EMAIL_PATTERN, MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
+from ..accounts.chosen import EMAIL_PATTERN, MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
 from ..errors import REQUIRED, BadInput, FieldError
 
 MAX_BODY_BYTES = 64 * 1024

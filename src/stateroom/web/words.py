@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..accounts.chosen import MAX_NAME_LENGTH, NO_EMAIL, NO_NAME
 from ..accounts.passwords import COMMON
 from ..accounts.proofs import SAME
 from ..accounts.registration import INVITED
-from ..accounts.users import MAX_NAME_LENGTH, NO_EMAIL, NO_NAME, TAKEN
+from ..accounts.users import TAKEN
 from ..errors import (
     REQUIRED,
     BadInput,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ..chosen import normal_email
 from ..mail_tokens import LIFETIME_MS
-from ..users import normal_email
 from .counts import is_too_many
 from .letter import Letter, WaitingMail
 

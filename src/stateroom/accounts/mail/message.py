@@ -10,7 +10,7 @@ from email.policy import SMTP
 from typing import TYPE_CHECKING
 
 from ...settings.mail import parse_sender
-from ..users import EMAIL_PATTERN, MAX_EMAIL_LENGTH
+from ..chosen import EMAIL_PATTERN, MAX_EMAIL_LENGTH
 from .faults import Refused
 from .rendering import render
 

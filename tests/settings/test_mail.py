@@ -81,6 +81,11 @@ def test_embedded_mode_writes_mails_into_the_state_folder(tmp_path: Path) -> Non
     assert settings.email_verification == "off"
 
 
+def test_a_public_url_without_a_scheme_is_not_said_to_have_a_path() -> None:
+    with pytest.raises(SettingsError, match=r"'example.com' is not an origin; write only a scheme and a host"):
+        Settings(public_url="example.com")
+
+
 def test_another_mode_has_no_mail_until_it_is_set() -> None:
     production: dict[str, Any] = {"redis_host": "redis", "cookie_keys": "A" * 43, "database_url": "none"}
     settings = Settings(**production)

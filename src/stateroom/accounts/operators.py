@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .mail_tokens import MailTokens
     from .users import User
 
-EXISTS = "an account with this email exists; set its password, or make a link for it with which its owner sets one"
+EXISTS = "an account with this email exists; to let its owner set a new password, run `stateroom users set-password EMAIL`"
 
 
 class Operators:

@@ -203,7 +203,7 @@ def _login_url(text: str) -> str:
 def _public_url(text: str) -> str:
     """An origin. It has no path yet: everything is served at the root."""
     parts = split_url(text)
-    if parts is not None and parts.path.strip("/"):
+    if parts is not None and parts.hostname and parts.path.strip("/"):
         raise ValueError("must not have a path; write only a scheme and a host, for example https://example.com")
     origin = _origin(text)
     if origin.partition(":")[0] not in DEFAULT_PORTS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import UTC, datetime
-from email.policy import SMTP
 from typing import TYPE_CHECKING
 
 from ...errors import SettingsError
@@ -36,7 +35,7 @@ class FolderCarrier:
 
     async def deliver(self, message: EmailMessage, *, sender: str, recipient: str, mail_id: str) -> None:
         try:
-            await asyncio.to_thread(self._write, message.as_bytes(policy=SMTP), mail_id)
+            await asyncio.to_thread(self._write, message.as_bytes(), mail_id)
         except OSError as error:
             raise WrongSetting(
                 f"{type(error).__name__}", f"make room in the folder {self._folder}, or name another one in MAIL_URL"

@@ -17,6 +17,10 @@ from .rendering import render
 if TYPE_CHECKING:
     from .letter import Letter
 
+POLICY = SMTP.clone(max_line_length=998)
+"""Lines as long as mail allows (https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1). Shorter ones would be encoded, and nobody
+could copy a link from a file.
+"""
 NO_SUCH_MAILBOX = 553
 """The code for an address with a wrong form: https://www.rfc-editor.org/rfc/rfc5321#section-4.2.3"""
 
@@ -35,7 +39,7 @@ class Sender:
         if len(letter.to) > MAX_EMAIL_LENGTH or not re.fullmatch(EMAIL_PATTERN, letter.to):
             raise Refused(NO_SUCH_MAILBOX)
         rendered = render(letter)
-        message = EmailMessage(policy=SMTP)
+        message = EmailMessage(policy=POLICY)
         message["From"] = self._from
         message["To"] = _recipient(letter.to)
         message["Subject"] = rendered.subject

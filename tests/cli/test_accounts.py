@@ -203,7 +203,7 @@ def test_nobody_is_invited_in_vain(serving: Serving, command: Command) -> None:
     status, reason = refusal(command("users", "invite", ADA, REGISTRATION="closed"))
     assert (status, reason) == (
         1,
-        "REGISTRATION is closed, so nobody can use an invitation; set it to invited, or add the account yourself",
+        "REGISTRATION is closed, so nobody can use an invitation; set it to invited, or run `stateroom users add`",
     )
 
 

@@ -103,7 +103,7 @@ class Operators:
         """
         if self._settings.registration == "closed":
             raise RegistrationClosed(
-                "REGISTRATION is closed, so nobody can use an invitation; set it to invited, or add the account yourself"
+                "REGISTRATION is closed, so nobody can use an invitation; set it to invited, or run `stateroom users add`"
             )
         self._check(email=email)
         user_groups.check_names(groups)

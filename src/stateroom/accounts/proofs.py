@@ -97,7 +97,7 @@ class Proofs:
         `Conflict` if another account has got the address meanwhile, `TooManyAttempts`, `Saturated`.
         """
         if user_id is None and password is None:
-            raise SignInRequired("confirming needs the session of the account, or its password")
+            raise SignInRequired("confirming needs the account's session or its password; sign in, or send the member password too")
         found = await self._tokens.find(token, "verify", "change")
         if found is not None and found.user_id is not None and found.user_id == user_id:
             return await self._confirmed(found, user_id)

@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Column, Index, String, Table, delete, func, i
 
 from ...database import metadata
 from ...sessions.journal.database_time import NowMs
+from ..throttle import digest
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,29 +27,35 @@ mail_counts = Table(
     metadata,
     Column("mail_id", String(32), primary_key=True),
     Column("kind", String(16), nullable=False),
-    Column("email", String(254), nullable=False),
+    Column("recipient", String(64), nullable=False),
     Column("until", BigInteger, nullable=False),
-    Index("ix_mail_counts_email", "email"),
+    Index("ix_mail_counts_recipient", "recipient"),
     Index("ix_mail_counts_until", "until"),
 )
-"""`email`: in the form in which addresses are compared. `until`: the end of the hour in which the mail counts, in milliseconds."""
+"""`recipient`: a hash of the address, as addresses are compared. `until`: the end of its hour, in milliseconds."""
 
 _OVER = select(mail_counts.c.mail_id).where(mail_counts.c.until <= NowMs()).with_for_update(skip_locked=True)
 """Rows that another transaction has locked are left to the next one, so that no mail waits for them."""
 
 
 async def is_too_many(connection: AsyncConnection, mail_id: str, kind: Kind, email: str) -> bool:
-    """Count a mail that is about to be sent, in a transaction of the caller. True if it must not be sent, and was not counted."""
+    """Count a mail that is about to be sent, in a transaction of the caller. True if it must not be sent, and was not counted.
+
+    `email`: the recipient, in the form in which addresses are compared.
+    """
+    recipient = digest(email)
     await connection.execute(delete(mail_counts).where(mail_counts.c.mail_id.in_(_OVER)))
     if await connection.scalar(select(mail_counts.c.mail_id).where(mail_counts.c.mail_id == mail_id)) is not None:
         return False
-    sent = select(func.count()).where(mail_counts.c.email == email, mail_counts.c.kind == kind, mail_counts.c.until > NowMs())
+    sent = select(func.count()).where(
+        mail_counts.c.recipient == recipient, mail_counts.c.kind == kind, mail_counts.c.until > NowMs()
+    )
     if (await connection.execute(sent)).scalar_one() >= MOST_AN_HOUR:
         return True
-    await connection.execute(insert(mail_counts).values(mail_id=mail_id, kind=kind, email=email, until=NowMs() + _HOUR_MS))
+    await connection.execute(insert(mail_counts).values(mail_id=mail_id, kind=kind, recipient=recipient, until=NowMs() + _HOUR_MS))
     return False
 
 
 async def forget(connection: AsyncConnection, email: str) -> None:
     """Delete the counts of an address, in a transaction of the caller."""
-    await connection.execute(delete(mail_counts).where(mail_counts.c.email == email))
+    await connection.execute(delete(mail_counts).where(mail_counts.c.recipient == digest(email)))

@@ -57,10 +57,10 @@ def upgrade() -> None:
         "mail_counts",
         sa.Column("mail_id", sa.String(32), primary_key=True),
         sa.Column("kind", sa.String(16), nullable=False),
-        sa.Column("email", sa.String(254), nullable=False),
+        sa.Column("recipient", sa.String(64), nullable=False),
         sa.Column("until", sa.BigInteger, nullable=False),
     )
-    op.create_index("ix_mail_counts_email", "mail_counts", ["email"])
+    op.create_index("ix_mail_counts_recipient", "mail_counts", ["recipient"])
     op.create_index("ix_mail_counts_until", "mail_counts", ["until"])
 
 

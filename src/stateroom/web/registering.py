@@ -20,6 +20,8 @@ from .way_back import asked_back, rd_of, sent_away
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..accounts import User
+
 routes = web.RouteTableDef()
 
 _SIGN_IN = Link("Sign in", "/login")
@@ -82,7 +84,7 @@ async def accept_invitation(request: web.Request) -> web.StreamResponse:
     return sent_away("/account")
 
 
-async def _registered(request: web.Request, form: Mapping[str, str], *, invitation: str | None) -> Any:
+async def _registered(request: web.Request, form: Mapping[str, str], *, invitation: str | None) -> User | None:
     return await use_cases.register(
         request, form.get("email", ""), form.get("password", ""), form.get("name", ""), invitation=invitation
     )

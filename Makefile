@@ -20,14 +20,14 @@ SERIAL_TEST := tests/accounts/test_accounts.py::test_unknown_user_and_wrong_pass
 # Without the option, xdist starts files with few tests last. The slowest files have few tests, so one worker would wait for them.
 PARALLEL := --dist loadfile --no-loadscope-reorder $(addprefix --deselect=,$(SERIAL_TEST))
 
-# These tests run mostly in one process and measure no times: counting lines doubles a test's CPU time.
+# These tests measure no times, and most run in one process: counting lines doubles a test's CPU time.
 COVERED := tests/accounts tests/request tests/sessions/model tests/sessions/sealing tests/settings tests/telemetry tests/web
 
 # `make test COVERAGE=1` also counts the lines that the tests in COVERED run, and prints a table.
-# The other parallel tests mostly wait for servers, so two cores have time for three processes.
+# The parallel tests mostly wait for servers, so two cores have time for three processes.
 test: $(VENV)/.installed-dev
 	@status=0; \
-	$(if $(COVERAGE),$(BIN)/python -m pytest -n 2 $(PARALLEL) $(COVERED) --cov --cov-report= || status=$$?;) \
+	$(if $(COVERAGE),$(BIN)/python -m pytest -n 3 $(PARALLEL) $(COVERED) --cov --cov-report= || status=$$?;) \
 	$(BIN)/python -m pytest -n 3 $(PARALLEL) $(addprefix --ignore=,$(SERIAL) $(if $(COVERAGE),$(COVERED))) || status=$$?; \
 	$(BIN)/python -m pytest $(SERIAL) $(SERIAL_TEST) || status=$$?; \
 	$(if $(COVERAGE),$(BIN)/python -m tests.covered || status=$$?;) \

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import ClientSession, web
 
 import stateroom
-from stateroom import SESSIONS
+from stateroom import SESSIONS, require_auth
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 NAME = "session_id"
@@ -33,6 +33,17 @@ class Gate:
     async def until(self, count: int) -> None:
         async with self.arrived:
             await self.arrived.wait_for(lambda: self.waiting >= count)
+
+
+@require_auth
+async def socket(request: web.Request) -> web.WebSocketResponse:
+    """Stays open until the session ends, or the client leaves."""
+    made = web.WebSocketResponse()
+    await made.prepare(request)
+    await made.send_str("open")
+    async for _ in made:
+        pass
+    return made
 
 
 async def who(request: web.Request) -> web.Response:

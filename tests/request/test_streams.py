@@ -24,18 +24,9 @@ from stateroom.setup import setup
 from ..conftest import ServiceClient
 from ..patience import settled
 from ..servers import Servers
+from .sites import socket
 
 SOON_SECONDS = 1.0
-
-
-@require_auth
-async def socket(request: web.Request) -> web.WebSocketResponse:
-    made = web.WebSocketResponse()
-    await made.prepare(request)
-    await made.send_str("open")
-    async for _ in made:
-        pass
-    return made
 
 
 @require_auth

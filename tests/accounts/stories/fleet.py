@@ -11,7 +11,7 @@ from typing import Any, Literal
 from aiohttp import ClientSession, DummyCookieJar, web
 from aiohttp.test_utils import TestServer
 
-from stateroom import SESSIONS, require_auth
+from stateroom import SESSIONS
 from stateroom.app import make_app
 from stateroom.database import Database
 from stateroom.drills import topology
@@ -21,6 +21,7 @@ from stateroom.settings import Settings
 
 from ...mailbox import Mailbox, mailbox_of
 from ...patience import settled
+from ...request.sites import socket
 from ...servers import Servers
 
 COOKIE = "session_id"
@@ -124,16 +125,6 @@ class Fleet:
         return await self.mailbox.token("reset", email)
 
 
-@require_auth
-async def _socket(request: web.Request) -> web.WebSocketResponse:
-    made = web.WebSocketResponse()
-    await made.prepare(request)
-    await made.send_str("open")
-    async for _ in made:
-        pass
-    return made
-
-
 @contextlib.asynccontextmanager
 async def running(
     servers: Servers, folder: Path, *, workers: int = 2, sends_mail: bool = False, **settings: Any
@@ -165,7 +156,7 @@ async def running(
         made: list[TestServer] = []
         for _ in range(workers):
             app = make_app(own, sends_mail=sends_mail)
-            app.router.add_get("/socket", _socket)
+            app.router.add_get("/socket", socket)
             server = TestServer(app)
             await server.start_server()
             stack.push_async_callback(server.close)

@@ -19,6 +19,8 @@ from typing import Any, ClassVar, Self
 
 import stateroom
 
+from .processes import said_of
+
 SOURCES = str(Path(stateroom.__file__).parents[1])
 TIMEOUT_SECONDS = 60
 
@@ -119,7 +121,7 @@ class Serving:
         """The process ids of its workers, by number."""
         found = {}
         for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            words = said_of(pid, "cmdline").split(b"\0")
             if b"stateroom.serving.worker" in words:
                 found[int(words[words.index(b"stateroom.serving.worker") + 1])] = int(pid)
         return found

@@ -19,6 +19,8 @@ from stateroom.errors import SettingsError
 from stateroom.settings import Settings
 from stateroom.telemetry.metrics import Metrics
 
+from ..processes import said_of
+
 
 def client_on(folder: Path) -> RedisClient:
     return embedded_client(Settings(_env_file=None, state_dir=folder), Metrics())
@@ -92,11 +94,8 @@ asyncio.run(main())
     await parent.wait()
 
     async def is_gone() -> bool:
-        try:
-            os.kill(child, 0)
-        except ProcessLookupError:
-            return True
-        return Path(f"/proc/{child}/stat").read_text().split()[2] == "Z"
+        stat = said_of(child, "stat").split()
+        return not stat or stat[2] == b"Z"
 
     await until(is_gone, "the child ends", seconds=10)
 

@@ -16,6 +16,7 @@ from stateroom import __version__
 from stateroom.drills.scenarios import SCENARIOS
 
 from ..commands import environment
+from ..processes import said_of
 
 OWN = """
 from stateroom.drills.stage import Stage, scenario
@@ -46,7 +47,7 @@ def left_in(folder: Path) -> list[str]:
         except OSError:
             continue
         if where.startswith(str(folder / "stateroom-drill-")):
-            found.append((process / "cmdline").read_text())
+            found.append(said_of(process.name, "cmdline").decode())
     return found
 
 

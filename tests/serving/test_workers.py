@@ -27,6 +27,7 @@ from stateroom.sessions.sealing.token_keys import new_token_key
 from stateroom.settings import Settings
 
 from ..commands import Command, Serving, environment
+from ..processes import open_files
 
 PATIENCE_SECONDS = 20
 
@@ -76,7 +77,7 @@ def test_both_workers_serve_and_share_users_and_sessions(two: Serving) -> None:
 
 
 def sockets_of(pid: int) -> int:
-    return sum(os.readlink(entry).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
+    return sum(name.startswith("socket:") for name in open_files(pid))
 
 
 async def test_a_worker_that_is_killed_costs_no_more_than_its_connections(tmp_path: Path) -> None:

@@ -170,6 +170,15 @@ class RegistrationClosed(StateroomError):
     advice = "ask the operator of this service for an account or an invitation"
 
 
+class AccessDenied(StateroomError):
+    """The access rules do not admit this user to the application (`ACCESS_RULES_FILE`). The text names no rule."""
+
+    status = 403
+    slug = "access-denied"
+    title = "You have no access to this application"
+    advice = "ask the operator for access, or sign in as somebody who has it"
+
+
 class VerificationRequired(StateroomError):
     """The account can do nothing but verify until its address is verified (`EMAIL_VERIFICATION=required`)."""
 

@@ -53,6 +53,16 @@ class SettingsFields(BaseSettings):
     login_url: LoginUrl = "/login"
     public_url: PublicUrl | None = Field(default=None, examples=["https://example.com"])
     cors_origins: Origins = ()
+    header_max_bytes: Annotated[int, Field(ge=8190, le=65536)] = 16384
+    hsts_max_age: WholeDelay = 63_072_000
+    hsts_subdomains: bool = False
+
+    # Forward auth
+    access_rules_file: ExistingFile | None = None
+    access_default: Annotated[Literal["nobody", "signed-in"], AnyCase] = "nobody"
+    forward_auth_proxy: Annotated[Literal["nginx", "traefik", "caddy", "haproxy", "envoy"], AnyCase] | None = Field(
+        default=None, examples=["nginx"]
+    )
 
     # Redis
     redis_mode: Annotated[RedisMode, AnyCase] = "embedded"
@@ -143,6 +153,7 @@ class SettingsFields(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"
     log_format: Annotated[Literal["json", "console"], AnyCase] | None = None
     drain_delay: Delay = 0
+    worker_timeout: Annotated[Seconds, Field(ge=5)] = 20
 
     # Tokens
     jwt_keys: JwtKeys = ()

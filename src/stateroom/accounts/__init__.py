@@ -5,6 +5,7 @@ Also what applications behind a proxy are told of their users (`Assertions`).
 
 from .accounts import ACCOUNTS, Accounts
 from .assertions import ASSERTIONS, Assertions
+from .known_users import Facts
 from .operators import OPERATORS, Operators
 from .proofs import PROOFS, Proofs
 from .registration import REGISTRATION, Registration
@@ -18,6 +19,7 @@ __all__ = [
     "REGISTRATION",
     "Accounts",
     "Assertions",
+    "Facts",
     "Operators",
     "Proofs",
     "Registration",

@@ -1,8 +1,9 @@
-"""Users, their passwords and groups, registration, what mailed links prove, what operators do, and limits for all of it.
+"""Users, their passwords and groups, registration, what mailed links prove, what operators do, limits, and access rules.
 
 Also what applications behind a proxy are told of their users (`Assertions`).
 """
 
+from .access import ACCESS, Access
 from .accounts import ACCOUNTS, Accounts
 from .assertions import ASSERTIONS, Assertions
 from .known_users import Facts
@@ -12,16 +13,6 @@ from .registration import REGISTRATION, Registration
 from .users import User
 
 __all__ = [
-    "ACCOUNTS",
-    "ASSERTIONS",
-    "OPERATORS",
-    "PROOFS",
-    "REGISTRATION",
-    "Accounts",
-    "Assertions",
-    "Facts",
-    "Operators",
-    "Proofs",
-    "Registration",
-    "User",
-]
+    "ACCESS", "ACCOUNTS", "ASSERTIONS", "OPERATORS", "PROOFS", "REGISTRATION",
+    "Access", "Accounts", "Assertions", "Facts", "Operators", "Proofs", "Registration", "User",
+]  # fmt: skip

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from ... import SESSIONS, check_auth, get_session, is_bearer
 from ...accounts import ACCOUNTS
-from ...accounts.access import Person
+from ...accounts.access import ACCESS, Person
 from ...errors import AccessDenied, ReauthenticationRequired, VerificationRequired
 from .asked import is_complete
-from .default_rule import rule_for
 from .identity import NOBODY, check_spelling, identity_headers
 from .navigation import is_visit
 
@@ -22,15 +21,10 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from ... import Session
+    from ... import Session, Settings
     from ...accounts import Facts
-    from ...accounts.access import Asked
-    from .default_rule import Ruling
+    from ...accounts.access import Asked, Ruling
 
-NOT_SET = (
-    "nobody is admitted, because neither ACCESS_RULES_FILE nor ACCESS_DEFAULT is set; "
-    "the operator can set ACCESS_DEFAULT=signed-in to admit every user, or ACCESS_RULES_FILE to say who may enter which application"
-)
 NOT_TOLD = (
     "the proxy did not tell the method, host and path of the request; "
     "the operator can check the proxy's configuration, TRUSTED_PROXIES and FORWARD_AUTH_PROXY"
@@ -44,15 +38,14 @@ async def admit(request: web.Request, asked: Asked) -> Mapping[str, str]:
     `DatabaseUnavailable` if the user cannot be known.
     """
     check_spelling(request)
-    settings = request.app[SESSIONS].settings
-    if settings.access_rules_file is None and "access_default" not in settings.model_fields_set:
-        raise AccessDenied(NOT_SET)
-    if not is_complete(asked):
+    is_configured = _is_configured(request.app[SESSIONS].settings)
+    if is_configured and not is_complete(asked):
         raise AccessDenied(NOT_TOLD)
     try:
-        ruling = rule_for(request, asked)
+        ruling = request.app[ACCESS].rule_for(asked)
     except AccessDenied:
-        check_auth(request)
+        if is_configured:
+            check_auth(request)
         raise
     session = get_session(request)
     if not session.is_signed_in:
@@ -70,6 +63,11 @@ async def admit(request: web.Request, asked: Asked) -> Mapping[str, str]:
             raise AccessDenied
         _check_need(request, asked, ruling)
     return identity_headers(request, session, person, "" if facts is None else facts.user.name, ruling.audience)
+
+
+def _is_configured(settings: Settings) -> bool:
+    """Whether anybody has said who may enter. If not, even a sign-in could not help."""
+    return settings.access_rules_file is not None or "access_default" in settings.model_fields_set
 
 
 async def _facts(request: web.Request, session: Session) -> Facts | None:

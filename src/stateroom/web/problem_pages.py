@@ -25,25 +25,33 @@ _FOR_PROGRAMS = ("/api/", "/auth/", "/static/")
 _SIGN_IN = {"sign-in-required", "session-ended"}
 
 
-def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response], Awaitable[web.Response]]:
+def problem_pages(
+    paths: Collection[str], paths_for_both: Collection[str]
+) -> Callable[[web.Request, web.Response], Awaitable[web.Response]]:
     """Return the function that turns a problem document into a page, if the request is for a page, or asks about a browser's visit.
 
-    `paths`: the paths of all pages.
+    `paths`: the paths of pages. `paths_for_both`: the paths of pages that are shown only to clients that accept pages.
     """
 
     async def present(request: web.Request, problem: web.Response) -> web.Response:
         visit = request.get(VISIT)
         if visit is not None:
             return await refusal_page(request, problem, visit)
-        return _as_page(request, problem) if request.path in paths or _is_lost(request) else problem
+        is_page = request.path in paths or (accepts_page(request) and (request.path in paths_for_both or _is_lost(request)))
+        return _as_page(request, problem) if is_page else problem
 
     return present
 
 
+def accepts_page(request: web.Request) -> bool:
+    """Whether the client is a browser that opens a page."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
 def _is_lost(request: web.Request) -> bool:
-    """Whether a browser has opened an address that does not exist."""
+    """Whether the address does not exist."""
     is_unknown = isinstance(request.match_info.http_exception, web.HTTPNotFound)
-    return is_unknown and "text/html" in request.headers.get("Accept", "") and not request.path.startswith(_FOR_PROGRAMS)
+    return is_unknown and not request.path.startswith(_FOR_PROGRAMS)
 
 
 def _as_page(request: web.Request, problem: web.Response) -> web.Response:

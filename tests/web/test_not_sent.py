@@ -31,7 +31,7 @@ async def test_it_leads_to_the_sign_in_and_repeats_nothing_of_the_form(visitor: 
     assert page.headers["Cache-Control"] == "no-store"
     assert page.only("h1").text == "Your form was not sent"
     assert "You're not signed in, so nothing was changed." in page.text
-    assert page.only("a", href="/login?rd=/wiki").text == "Sign in"
+    assert page.only("a", href="/login?rd=%2Fwiki").text == "Sign in"
     assert not page.forms
     for told in ("4711", "diary", "secret"):
         assert told not in page.html

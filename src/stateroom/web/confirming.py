@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -36,7 +36,7 @@ async def show_confirm(request: web.Request) -> web.StreamResponse:
     try:
         check_auth(request, fresh=fresh // 2, access_token=False)
     except NotSignedIn:
-        return _to_sign_in(back)
+        return _to_sign_in(request, back)
     except ReauthenticationRequired:
         return page(request, "confirm_visit.html", leads_to=back, **await _context(request, back, fresh), form=Filled())
     return see_other(back)
@@ -53,7 +53,7 @@ async def confirm(request: web.Request) -> web.StreamResponse:
         check_filled(password=password)
         await use_cases.confirm_password(request, password)
     except NotSignedIn:
-        return _to_sign_in(back)
+        return _to_sign_in(request, back)
     except StateroomError as error:
         filled = Filled(form, words.of_form(error, current="password"))
         context = await _context(request, back, _fresh_seconds(form))
@@ -61,14 +61,9 @@ async def confirm(request: web.Request) -> web.StreamResponse:
     return sent_away(back)
 
 
-def confirm_url(rd: str) -> str:
-    """The address of this page. `rd`: where it leads to."""
-    return f"/confirm?{urlencode({'rd': rd})}" if rd else "/confirm"
-
-
-def _to_sign_in(back: str) -> web.Response:
+def _to_sign_in(request: web.Request, back: str) -> web.Response:
     """Redirect to the sign-in. After it there is nothing left to confirm."""
-    return see_other(login_url(rd_of(back)))
+    return see_other(login_url(request, rd_of(request, back)))
 
 
 def _fresh_seconds(sent: Mapping[str, str]) -> int:
@@ -78,4 +73,4 @@ def _fresh_seconds(sent: Mapping[str, str]) -> int:
 
 
 async def _context(request: web.Request, back: str, fresh: int) -> dict[str, Any]:
-    return {"user": await shown_user(request), "rd": rd_of(back), "host": urlsplit(back).netloc, "fresh_seconds": fresh}
+    return {"user": await shown_user(request), "rd": rd_of(request, back), "host": urlsplit(back).netloc, "fresh_seconds": fresh}

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from ..api.mounts import mounted
 from ..errors import AccessDenied
 from ..problems import problem_response
 from . import refusal_words
@@ -28,7 +29,7 @@ async def show_denied(request: web.Request) -> web.StreamResponse:
     if not accepts_page(request):
         return problem_response(error, request)
     back = asked_back(request, request.query.get("rd", ""))
-    rd = rd_of(back)
+    rd = rd_of(request, back)
     is_anonymous = is_signed_in(request) is False
     again = Link("Try again", back) if rd else None
     return refused(
@@ -40,9 +41,9 @@ async def show_denied(request: web.Request) -> web.StreamResponse:
         user=await signed_in_user(request),
         wait="",
         fix="",
-        link=Link("Sign in", login_url(rd)) if is_anonymous else again,
-        use_another="" if is_anonymous else f"/logout?{urlencode({'rd': back})}",
+        link=Link("Sign in", login_url(request, rd)) if is_anonymous else again,
+        use_another="" if is_anonymous else mounted(request, f"/logout?{urlencode({'rd': back})}"),
         can_post=True,
-        account=HOME,
+        account=mounted(request, HOME),
         request_id="",
     )

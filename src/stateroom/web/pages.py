@@ -1,4 +1,4 @@
-"""Adds the pages to an application: their routes, their templates, and pages for problems."""
+"""The pages of an application: their routes, their templates, and pages for problems."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ def page_routes() -> list[web.AbstractRouteDef]:
 
 
 def setup_pages(app: web.Application) -> Callable[[web.Request, web.Response], Awaitable[web.Response]]:
-    """Add the pages to an application that has accounts. Returns the function that turns problems into pages."""
+    """Prepare an application for the pages. Returns the function that turns problems into pages."""
     setup_templates(app)
-    for route in page_routes():
-        route.register(app.router)
     return problem_pages(_paths(_FOR_USERS), _paths(_FOR_BOTH))
 
 

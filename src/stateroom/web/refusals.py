@@ -52,6 +52,7 @@ async def refusal_page(request: web.Request, problem: web.Response, visit: Visit
         "has_script": False,
         "is_degraded": False,
         "watch": None,
+        "mounted": lambda path: f"{prefix}{path}",
         "static_url": lambda name: f"{prefix}{static_url(name)}",
     }
     page = aiohttp_jinja2.render_template("refusal.html", request, context, status=problem.status)

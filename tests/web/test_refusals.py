@@ -13,6 +13,7 @@ from stateroom import Settings, testing
 from stateroom.accounts.access import ACCESS, Need, Ruling
 from stateroom.accounts.access.model import Allow
 from stateroom.api.forward.identity import NOBODY
+from stateroom.web.policy import policy
 
 from ..conftest import ServiceClient
 from ..servers import Servers
@@ -20,9 +21,10 @@ from .links import database_down
 from .visitor import Page, Visitor
 
 FORM_PAGE = "https://app.example.com/notes/edit?id=1"
-POLICY = (
-    "default-src 'none'; style-src {0}; img-src {0}; base-uri 'none'; frame-ancestors 'none'; form-action {1}"
-)  # fmt: skip
+POLICY_OF_HOST = (
+    "default-src 'none'; style-src https://auth.example.com; img-src https://auth.example.com; base-uri 'none'; "
+    "frame-ancestors 'none'; form-action 'none'"
+)
 
 
 @pytest.fixture
@@ -58,7 +60,9 @@ def ruling(service: ServiceClient, ruled: Ruling) -> Any:
 
 
 @pytest.mark.usefixtures("only_staff")
-async def test_who_is_not_admitted_gets_a_page_whose_links_lead_to_us(service: ServiceClient, visitor: Visitor) -> None:
+async def test_who_is_not_admitted_gets_a_page_whose_links_lead_to_us(
+    service: ServiceClient, service_settings: Settings, visitor: Visitor
+) -> None:
     await visitor.register(name="Ada Lovelace")
     page = await ask(visitor)
     assert page.status == 403
@@ -68,7 +72,7 @@ async def test_who_is_not_admitted_gets_a_page_whose_links_lead_to_us(service: S
     assert [(each.text, each.get("href")) for each in page.all("a")[1:]] == [
         ("Stateroom", "/.stateroom/"), ("Your account", "/.stateroom/account"), ("Try again", "/notes?all=1"),
     ]  # fmt: skip
-    assert page.headers["Content-Security-Policy"] == POLICY.format("'self'", "'self'")
+    assert page.headers["Content-Security-Policy"] == policy(service_settings)
     assert page.headers["Cache-Control"] == "no-store"
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert {name: page.headers[name] for name in NOBODY} == NOBODY
@@ -97,7 +101,7 @@ class TestSignInElsewhere:
             ("Your account", "https://auth.example.com/account"),
             ("Try again", "https://app.example.com/notes?all=1"),
         ]
-        assert page.headers["Content-Security-Policy"] == POLICY.format("https://auth.example.com", "'none'")
+        assert page.headers["Content-Security-Policy"] == POLICY_OF_HOST
         assert all(each.get("href").startswith("https://auth.example.com/static/") for each in page.all("link"))
         assert all(each.get("src").startswith("https://auth.example.com/static/") for each in page.all("img"))
 

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from ..addresses import compressed, is_ipv6
 from ..origins import DEFAULT_PORTS, origin_of
-from ..settings.return_hosts import MAX_PORT, matches
+from ..settings.places import MAX_PORT
+from ..settings.return_hosts import matches
 
 if TYPE_CHECKING:
     from .. import Settings

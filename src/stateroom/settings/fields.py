@@ -174,8 +174,8 @@ class SettingsFields(BaseSettings):
     @property
     def own_origins(self) -> tuple[str, ...]:
         """The origins at which browsers reach us, as far as the settings name them: that of `PUBLIC_URL`, then `PUBLIC_ORIGINS`."""
-        url = self.public_url if "public_url" in self.model_fields_set else None
-        return self.public_origins if not url else ("/".join(url.split("/", 3)[:3]), *self.public_origins)
+        own = (self.public_origin,) if "public_url" in self.model_fields_set and self.public_origin else ()
+        return (*own, *(each for each in self.public_origins if each not in own))
 
     @property
     def is_cookie_secure(self) -> bool:

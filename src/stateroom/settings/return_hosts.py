@@ -1,7 +1,7 @@
 """`RETURN_HOSTS`: the hosts to which a sign-in may lead, and what else follows from them.
 
-An entry is kept as one of `app.example.com`, `*.example.com`, `[::1]`, each perhaps with a port. An entry without a port names every
-port of its host. `*.example.com` names every host below `example.com`, and not `example.com` itself.
+An entry is kept as one of `app.example.com`, `*.example.com`, `[::1]`, each perhaps with a port. An entry without a port names
+every port of its host. `*.example.com` names every host below `example.com`, and not `example.com` itself.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def is_within(entry: str, domain: str) -> bool:
 
 
 def policy_source(entry: str) -> str | None:
-    """The source of a Content-Security-Policy that matches what an entry names; None for an IPv6 address, which a policy cannot name.
+    """The source of a Content-Security-Policy that matches what an entry names. None for an IPv6 address: a policy cannot name it.
 
     A source with `http` also matches https (https://www.w3.org/TR/CSP3/#match-schemes).
     """

@@ -38,7 +38,7 @@ async def show_confirm(request: web.Request) -> web.StreamResponse:
     except NotSignedIn:
         return _to_sign_in(request, back)
     except ReauthenticationRequired:
-        return page(request, "confirm_visit.html", leads_to=back, **await _context(request, back, fresh), form=Filled())
+        return page(request, "confirm_visit.html", **await _context(request, back, fresh), form=Filled())
     return see_other(back)
 
 
@@ -57,7 +57,7 @@ async def confirm(request: web.Request) -> web.StreamResponse:
     except StateroomError as error:
         filled = Filled(form, words.of_form(error, current="password"))
         context = await _context(request, back, _fresh_seconds(form))
-        return refused(request, "confirm_visit.html", error, leads_to=back, **context, form=filled)
+        return refused(request, "confirm_visit.html", error, **context, form=filled)
     return sent_away(back)
 
 

@@ -36,7 +36,6 @@ async def show_denied(request: web.Request) -> web.StreamResponse:
         request,
         "refusal.html",
         error,
-        leads_to=back,
         words=refusal_words.DENIED,
         user=await signed_in_user(request),
         wait="",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from . import account, address, confirming, denied, not_sent, recovery, registering, signing_in, static_files
+from . import account, address, confirming, denied, leaving, not_sent, recovery, registering, signing_in, static_files
 from .problem_pages import problem_pages
 from .rendering import setup_templates
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from types import ModuleType
 
-_FOR_USERS = (signing_in, registering, recovery, account, address, confirming)
+_FOR_USERS = (signing_in, registering, recovery, account, address, leaving, confirming)
 _FOR_BOTH = (denied, not_sent)
 """A program that asks for these pages gets the problem."""
 

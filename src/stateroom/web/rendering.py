@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp_jinja2
 import jinja2
@@ -14,6 +14,7 @@ from .. import SESSIONS, Unavailable, cookie_fate, get_session
 from ..api.mounts import mounted
 from ..problems import problem_response
 from . import words
+from .policy import policy
 from .static_files import static_url
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
     from ..errors import StateroomError
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-)
 WARNING_SECONDS = 120
 """How long before the session's end a page warns. If half of the idle lifetime is shorter, that is used."""
 
@@ -64,15 +61,11 @@ def page(
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    leads_to: str = "/",
     **context: Any,
 ) -> web.Response:
-    """Render a page for the session. No cache may keep it.
-
-    `leads_to`: the address to which the response to the page's form may redirect.
-    """
+    """Render a page for the session. No cache may keep it."""
     state = {"has_script": True, "is_degraded": _is_degraded(request), "watch": _watch(request), **context}
-    response = _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
+    response = _rendered(request, template, state, status, headers or {})
     if is_signed_in(request):
         cookie_fate.remove_trace(request, response)
     return response
@@ -87,7 +80,7 @@ def refused(request: web.Request, template: str, error: StateroomError, **contex
 def bare_page(request: web.Request, template: str, *, status: int, headers: Mapping[str, str], **context: Any) -> web.Response:
     """Render a page without reading the session."""
     state = {"has_script": True, "is_degraded": False, "watch": None, **context}
-    return _rendered(request, template, state, status, {**headers, "Content-Security-Policy": POLICY})
+    return _rendered(request, template, state, status, headers)
 
 
 def passed_on(problem: web.StreamResponse) -> dict[str, str]:
@@ -126,19 +119,12 @@ def _rendered(request: web.Request, template: str, state: dict[str, Any], status
     own = {"mounted": partial(mounted, request), "static_url": lambda name: mounted(request, static_url(name))}
     response = aiohttp_jinja2.render_template(template, request, {**state, **own}, status=status)
     response.headers.update(headers)
+    response.headers["Content-Security-Policy"] = policy(request.app[SESSIONS].settings)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if "token" in request.query:
         response.headers["Referrer-Policy"] = _WITHOUT_PATH
     return response
-
-
-def _policy(leads_to: str) -> str:
-    """The Content-Security-Policy. Browsers apply `form-action` also to a redirect after a form."""
-    if leads_to.startswith("/"):
-        return POLICY
-    target = urlsplit(leads_to)
-    return f"{POLICY} {target.scheme}://{target.netloc.lower()}"
 
 
 def _is_degraded(request: web.Request) -> bool:

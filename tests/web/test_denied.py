@@ -31,7 +31,6 @@ async def test_it_says_who_is_signed_in_and_how_to_go_on(visitor: Visitor) -> No
     assert "You're signed in as Ada Lovelace (ada@example.com)." in page.text
     assert page.form_of("Use another account").action == "/logout?rd=https%3A%2F%2Fwiki.example.com%2Fpage%3Fa%3Db%26c%3Dd"
     assert [(each.text, each.get("href")) for each in page.all("a")[2:]] == [("Your account", "/account"), ("Try again", WIKI)]
-    assert page.headers["Content-Security-Policy"].endswith("form-action 'self' https://wiki.example.com")
 
 
 async def test_an_address_to_which_nobody_may_be_led_is_left_out(visitor: Visitor) -> None:
@@ -69,7 +68,7 @@ async def test_without_redis_and_without_the_user_it_still_says_no(service: Serv
     with mock.patch.object(service.app[ACCOUNTS], "profile", side_effect=DatabaseUnavailable("10.1.2.3")):
         page = await visitor.open("/denied?rd=/wiki")
         assert page.status == 403
-        assert page.form_of("Use another account")
+        assert page.form_of("Use another account").action
         assert not page.all("a", href="/login?rd=/wiki")
 
 

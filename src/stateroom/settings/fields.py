@@ -176,6 +176,16 @@ class SettingsFields(BaseSettings):
         return not self.is_embedded if self.cookie_secure is None else self.cookie_secure
 
     @property
+    def public_origin(self) -> str:
+        """The origin of `PUBLIC_URL`; empty if that is unset."""
+        return "/".join((self.public_url or "").split("/")[:3])
+
+    @property
+    def public_path(self) -> str:
+        """The path of `PUBLIC_URL`, without a slash at its end; empty if it has none."""
+        return (self.public_url or "")[len(self.public_origin) :]
+
+    @property
     def has_database(self) -> bool:
         """False with `DATABASE_URL=none`, which is for library use without accounts and journal."""
         return self.database_url is None or self.database_url.get_secret_value().lower() != "none"

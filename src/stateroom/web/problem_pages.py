@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from ..api.mounts import mounted, split_path
 from ..problems import TYPE_PREFIX
 from . import words
-from .rendering import bare_page, login_url, passed_on, see_other
+from .rendering import bare_page, login_url, passed_on, see_other, to_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -26,19 +27,20 @@ _SIGN_IN = {"sign-in-required", "session-ended"}
 def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response], web.Response]:
     """Return the function that turns a problem document into a page, if the request is for a page.
 
-    `paths`: the paths of all pages.
+    `paths`: the paths of all pages, without a prefix.
     """
 
     def present(request: web.Request, problem: web.Response) -> web.Response:
-        return _as_page(request, problem) if request.path in paths or _is_lost(request) else problem
+        path = split_path(request)[1]
+        return _as_page(request, problem) if path in paths or _is_lost(request, path) else problem
 
     return present
 
 
-def _is_lost(request: web.Request) -> bool:
+def _is_lost(request: web.Request, path: str) -> bool:
     """Whether a browser has opened an address that does not exist."""
     is_unknown = isinstance(request.match_info.http_exception, web.HTTPNotFound)
-    return is_unknown and "text/html" in request.headers.get("Accept", "") and not request.path.startswith(_FOR_PROGRAMS)
+    return is_unknown and "text/html" in request.headers.get("Accept", "") and not path.startswith(_FOR_PROGRAMS)
 
 
 def _as_page(request: web.Request, problem: web.Response) -> web.Response:
@@ -46,9 +48,9 @@ def _as_page(request: web.Request, problem: web.Response) -> web.Response:
     document = msgspec.json.decode(problem.body)
     slug = document["type"].removeprefix(TYPE_PREFIX)
     if slug in _SIGN_IN:
-        page = see_other(login_url(_way_back(request)))
+        page = see_other(login_url(request, _way_back(request)))
     elif slug == "verification-required":
-        page = see_other(VERIFY)
+        page = to_page(request, VERIFY)
     else:
         wait = problem.headers.get("Retry-After")
         page = bare_page(
@@ -68,4 +70,4 @@ def _as_page(request: web.Request, problem: web.Response) -> web.Response:
 
 def _way_back(request: web.Request) -> str:
     """The address to return to after a sign-in. Empty for a form, which cannot be sent again, and for the default address."""
-    return request.path_qs if request.method == "GET" and request.path_qs != HOME else ""
+    return request.path_qs if request.method == "GET" and request.path_qs != mounted(request, HOME) else ""

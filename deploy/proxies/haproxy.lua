@@ -6,7 +6,8 @@ local TIMEOUT_MS = 4000
 
 -- The headers that Stateroom needs: the credential, and whether the request is a visit of a page.
 local ASKED_WITH = {
-  "cookie", "authorization", "accept", "sec-fetch-mode", "sec-fetch-dest", "x-requested-with", "x-session-renew", "user-agent",
+  "cookie", "authorization", "accept", "sec-fetch-mode", "sec-fetch-dest", "x-requested-with", "referer", "x-session-renew",
+  "user-agent",
 }
 local ANSWERED = {
   user = "remote-user",
@@ -20,8 +21,8 @@ local ANSWERED = {
   renewed = "set-cookie",
 }
 local REFUSALS = { [302] = true, [400] = true, [401] = true, [403] = true, [431] = true, [503] = true }
-local REFUSED_WITH = { "content-type", "location", "cache-control", "set-cookie", "retry-after", "www-authenticate", "vary",
-  "content-security-policy", "x-content-type-options", "referrer-policy" }
+-- These belong to the connection between HAProxy and Stateroom.
+local OF_CONNECTION = { ["connection"] = true, ["content-length"] = true, ["keep-alive"] = true, ["transfer-encoding"] = true }
 
 -- HAProxy counts the values of a header from 0.
 local function all(headers, name)
@@ -38,19 +39,17 @@ local function first(headers, name)
   return all(headers, name)[1] or ""
 end
 
+-- A missing or unknown response becomes 503. Otherwise a user would count as signed out.
 local function refuse(txn, answer)
-  local status = answer.status
-  -- A missing or unknown response becomes 503. Otherwise a user would count as signed out.
-  if not REFUSALS[status] then status = 503 end
-  local headers = {}
-  if status == answer.status then
-    for _, name in ipairs(REFUSED_WITH) do
-      local values = all(answer.headers, name)
-      if #values > 0 then headers[name] = values end
-    end
+  local status, headers, body = answer.status, {}, answer.body or ""
+  if not REFUSALS[status] then
+    status, answer, body = 503, {}, ""
+  end
+  for name in pairs(answer.headers or {}) do
+    if not OF_CONNECTION[name] and not name:find("^remote%-") then headers[name] = all(answer.headers, name) end
   end
   if status == 503 and not headers["retry-after"] then headers["retry-after"] = { "1" } end
-  local body = status == answer.status and txn.f:method() ~= "HEAD" and answer.body or ""
+  if txn.f:method() == "HEAD" then body = "" end
   txn:done(txn:reply{ status = status, headers = headers, body = body })
 end
 

@@ -18,7 +18,8 @@ from .cookie_places import FormerCookies
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .mail import MailFrom, MailUrl
-from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, PublicUrl, ReturnHosts, ServerPort
+from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, PublicUrl, ServerPort
+from .return_hosts import ReturnHosts
 from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, DeploymentName, ExistingFile, Folder, KeyPrefix
 
 DEFAULT_LEASE_SECONDS = 0.5
@@ -169,6 +170,12 @@ class SettingsFields(BaseSettings):
     def has_demo_user(self) -> bool:
         """Whether there is a demo user, whose password is public. It exists only in embedded mode on a loopback address."""
         return self.is_embedded and is_loopback_name(self.host)
+
+    @property
+    def own_origins(self) -> tuple[str, ...]:
+        """The origins at which browsers reach us, as far as the settings name them: that of `PUBLIC_URL`, then `PUBLIC_ORIGINS`."""
+        own = (self.public_origin,) if "public_url" in self.model_fields_set and self.public_origin else ()
+        return (*own, *(each for each in self.public_origins if each not in own))
 
     @property
     def is_cookie_secure(self) -> bool:

@@ -147,14 +147,6 @@ def _host(text: str) -> str:
     return bare
 
 
-def _return_host(text: str) -> str:
-    parts = split_url(f"//{text}")
-    bare = text.removeprefix("*").removeprefix(".")
-    if parts is None or "/" in text or "@" in text or not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]+", bare):
-        raise ValueError("must be host names without scheme and path; write for example app.example.com")
-    return text.lower()
-
-
 def _origin(text: str) -> str:
     shown = "a value" if "@" in text else repr(text)
     parts = split_url(text)
@@ -225,6 +217,5 @@ Host = Annotated[str, AfterValidator(_host)]
 LoginUrl = Annotated[str, AfterValidator(_login_url)]
 Addresses = Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_addresses)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
-ReturnHosts = Annotated[tuple[Annotated[str, AfterValidator(_return_host)], ...], NoDecode, BeforeValidator(split_list)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(split_list)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from . import account, address, recovery, registering, signing_in, static_files
+from . import account, address, leaving, recovery, registering, signing_in, static_files
 from .problem_pages import problem_pages
 from .rendering import setup_templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FOR_USERS = (signing_in, registering, recovery, account, address)
+_FOR_USERS = (signing_in, registering, recovery, account, address, leaving)
 
 
 def page_routes() -> list[web.AbstractRouteDef]:

@@ -37,7 +37,7 @@ async def show_registration(request: web.Request) -> web.StreamResponse:
         return see_other(back)
     if request.app[SESSIONS].settings.registration != "open":
         return _closed(request, RegistrationClosed())
-    return page(request, "register.html", leads_to=back, **_page_context(request, back), form=Filled())
+    return page(request, "register.html", **_page_context(request, back), form=Filled())
 
 
 @routes.post("/register")
@@ -51,7 +51,7 @@ async def register(request: web.Request) -> web.StreamResponse:
         return _closed(request, error)
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
-        return refused(request, "register.html", error, leads_to=back, **_page_context(request, back), form=filled)
+        return refused(request, "register.html", error, **_page_context(request, back), form=filled)
     if user is None:
         return page(
             request, "check_mail.html", email=form.get("email", "").strip(), rd=rd_of(request, back), link_seconds=LINK_SECONDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp_jinja2
 import jinja2
@@ -14,6 +14,7 @@ from .. import SESSIONS, Unavailable, cookie_fate, get_session
 from ..api.mounts import mounted
 from ..problems import problem_response
 from . import words
+from .policy import policy
 from .static_files import static_url
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
     from ..errors import StateroomError
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-)
 WARNING_SECONDS = 120
 """How long before the session's end a page warns. If half of the idle lifetime is shorter, that is used."""
 
@@ -39,7 +36,6 @@ which is also what they send from a foreign page that hides where it is. So that
 """
 
 _PASSED_ON = ("Retry-After", "WWW-Authenticate", "Allow", "Accept")
-
 
 _PREFIX: ContextVar[str] = ContextVar("stateroom_prefix", default="")
 """The prefix by which the page that is being rendered was opened. Macros need it too, and they do not see the page's values."""
@@ -69,15 +65,11 @@ def page(
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    leads_to: str = "/",
     **context: Any,
 ) -> web.Response:
-    """Render a page for the session. No cache may keep it.
-
-    `leads_to`: the address to which the response to the page's form may redirect.
-    """
+    """Render a page for the session. No cache may keep it."""
     state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
-    response = _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
+    response = _rendered(request, template, state, status, headers or {})
     if is_signed_in(request):
         cookie_fate.remove_trace(request, response)
     return response
@@ -92,7 +84,7 @@ def refused(request: web.Request, template: str, error: StateroomError, **contex
 def bare_page(request: web.Request, template: str, *, status: int, headers: Mapping[str, str], **context: Any) -> web.Response:
     """Render a page without reading the session."""
     state = {"is_degraded": False, "watch": None, **context}
-    return _rendered(request, template, state, status, {**headers, "Content-Security-Policy": POLICY})
+    return _rendered(request, template, state, status, headers)
 
 
 def passed_on(problem: web.StreamResponse) -> dict[str, str]:
@@ -134,6 +126,7 @@ def _rendered(request: web.Request, template: str, state: dict[str, Any], status
     finally:
         _PREFIX.reset(before)
     response.headers.update(headers)
+    response.headers["Content-Security-Policy"] = policy(request.app[SESSIONS].settings)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if "token" in request.query:
@@ -144,14 +137,6 @@ def _rendered(request: web.Request, template: str, state: dict[str, Any], status
 def _under_prefix(path: str) -> str:
     """The address of a page of ours, for templates."""
     return f"{_PREFIX.get()}{path}"
-
-
-def _policy(leads_to: str) -> str:
-    """The Content-Security-Policy. Browsers apply `form-action` also to a redirect after a form."""
-    if leads_to.startswith("/"):
-        return POLICY
-    target = urlsplit(leads_to)
-    return f"{POLICY} {target.scheme}://{target.netloc.lower()}"
 
 
 def _is_degraded(request: web.Request) -> bool:

@@ -68,7 +68,7 @@ def page(
     **context: Any,
 ) -> web.Response:
     """Render a page for the session. No cache may keep it."""
-    state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
+    state = {"has_script": True, "is_degraded": _is_degraded(request), "watch": _watch(request), **context}
     response = _rendered(request, template, state, status, headers or {})
     if is_signed_in(request):
         cookie_fate.remove_trace(request, response)
@@ -83,7 +83,7 @@ def refused(request: web.Request, template: str, error: StateroomError, **contex
 
 def bare_page(request: web.Request, template: str, *, status: int, headers: Mapping[str, str], **context: Any) -> web.Response:
     """Render a page without reading the session."""
-    state = {"is_degraded": False, "watch": None, **context}
+    state = {"has_script": True, "is_degraded": False, "watch": None, **context}
     return _rendered(request, template, state, status, headers)
 
 

@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from .mounts import OWN
+
 if TYPE_CHECKING:
     from .. import Settings
-
-OWN_PREFIX = "/.stateroom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def pages_prefix(settings: Settings) -> str:
     If `LOGIN_URL` is a page that is not ours, it tells nothing. The shipped configurations route `/.stateroom/` to us.
     """
     address = settings.login_url.partition("?")[0]
-    return address.removesuffix("/login") if address.endswith("/login") else OWN_PREFIX
+    return address.removesuffix("/login") if address.endswith("/login") else OWN
 
 
 def _with_query(address: str, query: dict[str, str]) -> str:

@@ -9,8 +9,8 @@ DENIED = Words(
 )
 NOT_SENT = Words(
     "Your form was not sent",
-    "You're signed out, so nothing was changed. If you need what you typed, go back in your browser and copy it. Then sign in, and "
-    "send the form again.",
+    "You're not signed in, so nothing was changed. If you need what you typed, go back in your browser and copy it. Then sign in, "
+    "and send the form again.",
 )
 NOT_CONFIRMED = Words(
     "Your form was not sent",

@@ -20,9 +20,12 @@ from ..errors import AccessDenied, StateroomError
 from ..problems import TYPE_PREFIX
 from . import refusal_words, words
 from .notices import Link
+from .policy import policy
 from .static_files import static_url
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from ..accounts import User
     from ..api.visits import Visit
 
@@ -36,6 +39,7 @@ async def refusal_page(request: web.Request, problem: web.Response, visit: Visit
     document = msgspec.json.decode(problem.body)
     slug = document["type"].removeprefix(TYPE_PREFIX)
     prefix = pages_prefix(settings)
+    parts = urlsplit(prefix)
     wait = problem.headers.get(hdrs.RETRY_AFTER)
     is_denied = slug == AccessDenied.slug
     context = {
@@ -45,13 +49,14 @@ async def refusal_page(request: web.Request, problem: web.Response, visit: Visit
         "link": _link(request, slug, visit),
         "back": "" if visit.is_form else visit.back,
         "use_another": page_url(settings, "/logout", rd=visit.back) if is_denied else "",
-        "can_post": prefix.startswith("/") or not prefix,
+        "can_post": not parts.netloc,
         "account": page_url(settings, "/account"),
         "fix": document["detail"] if is_denied and not document["detail"].startswith(AccessDenied.title) else "",
         "request_id": document["request_id"] if problem.status >= 500 else "",
         "has_script": False,
         "is_degraded": False,
         "watch": None,
+        "mounted": lambda path: f"{prefix}{path}",
         "static_url": lambda name: f"{prefix}{static_url(name)}",
     }
     page = aiohttp_jinja2.render_template("refusal.html", request, context, status=problem.status)
@@ -60,7 +65,7 @@ async def refusal_page(request: web.Request, problem: web.Response, visit: Visit
             page.headers.add(name, value)
     page.headers[hdrs.CACHE_CONTROL] = "no-store"
     page.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    page.headers["Content-Security-Policy"] = _policy(prefix)
+    page.headers["Content-Security-Policy"] = _policy_of_host(parts) if parts.netloc else policy(settings)
     return page
 
 
@@ -86,9 +91,7 @@ def _link(request: web.Request, slug: str, visit: Visit) -> Link | None:
     return None if visit.is_form or not visit.back else Link("Try again", visit.back)
 
 
-def _policy(prefix: str) -> str:
-    """The Content-Security-Policy. Our files may be on the sign-in's host."""
-    parts = urlsplit(prefix)
-    ours = f"{parts.scheme}://{parts.netloc}" if parts.netloc else "'self'"
-    form = "'none'" if parts.netloc else "'self'"
-    return f"default-src 'none'; style-src {ours}; img-src {ours}; base-uri 'none'; frame-ancestors 'none'; form-action {form}"
+def _policy_of_host(ours: SplitResult) -> str:
+    """The Content-Security-Policy of a page without forms, whose files are on another host."""
+    source = f"{ours.scheme}://{ours.netloc}"
+    return f"default-src 'none'; style-src {source}; img-src {source}; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"

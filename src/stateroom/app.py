@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
-from .accounts import ACCESS, ACCOUNTS, OPERATORS, PROOFS, REGISTRATION, Access, Accounts, Operators, Proofs, Registration
+from .accounts import (
+    ACCESS,
+    ACCOUNTS,
+    ASSERTIONS,
+    OPERATORS,
+    PROOFS,
+    REGISTRATION,
+    Access,
+    Accounts,
+    Assertions,
+    Operators,
+    Proofs,
+    Registration,
+)
 from .accounts.mail.composing import Composer
 from .accounts.mail.outbox import Outbox
 from .accounts.mail.post import MAIL, Post
@@ -24,7 +37,7 @@ from .api.verified import verification_middleware
 from .errors import Conflict, Unavailable
 from .logs import get_logger
 from .ready import CommonLines
-from .setup import CLIENT, DATABASE, SETTINGS, install
+from .setup import CLIENT, DATABASE, PARTS, SETTINGS, install
 from .telemetry.loops import kept_running
 from .telemetry.requests import telemetry_middleware
 from .web.pages import setup_pages
@@ -116,6 +129,8 @@ def _add_accounts(app: web.Application, settings: Settings, hashing_threads: int
     app[PROOFS] = Proofs(settings, accounts, outbox, tokens, app[CLIENT])
     composer = Composer(settings, accounts.users, tokens)
     app[OPERATORS] = Operators(settings, accounts, manager, outbox, tokens, composer=composer)
+    access_tokens = app[PARTS].access_tokens
+    app[ASSERTIONS] = Assertions(settings, manager.clock, lambda: access_tokens.keys if access_tokens is not None else ())
     if settings.has_mail:
         app[MAIL] = Post(settings, database, outbox, app[METRICS], compose=composer.compose)
 

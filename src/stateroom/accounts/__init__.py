@@ -1,13 +1,18 @@
-"""Users, their passwords and groups, registration, what mailed links prove, what operators do, limits, and access rules."""
+"""Users, their passwords and groups, registration, what mailed links prove, what operators do, limits, and access rules.
+
+Also what applications behind a proxy are told of their users (`Assertions`).
+"""
 
 from .access import ACCESS, Access
 from .accounts import ACCOUNTS, Accounts
+from .assertions import ASSERTIONS, Assertions
+from .known_users import Facts
 from .operators import OPERATORS, Operators
 from .proofs import PROOFS, Proofs
 from .registration import REGISTRATION, Registration
 from .users import User
 
 __all__ = [
-    "ACCESS", "ACCOUNTS", "OPERATORS", "PROOFS", "REGISTRATION",
-    "Access", "Accounts", "Operators", "Proofs", "Registration", "User",
+    "ACCESS", "ACCOUNTS", "ASSERTIONS", "OPERATORS", "PROOFS", "REGISTRATION",
+    "Access", "Accounts", "Assertions", "Facts", "Operators", "Proofs", "Registration", "User",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from .problem_pages import problem_pages
 from .rendering import setup_templates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 _FOR_USERS = (signing_in, registering, recovery, account, address)
 
@@ -21,7 +21,7 @@ def page_routes() -> list[web.AbstractRouteDef]:
     return [route for each in (*_FOR_USERS, static_files) for route in each.routes]
 
 
-def setup_pages(app: web.Application) -> Callable[[web.Request, web.Response], web.Response]:
+def setup_pages(app: web.Application) -> Callable[[web.Request, web.Response], Awaitable[web.Response]]:
     """Add the pages to an application that has accounts. Returns the function that turns problems into pages."""
     setup_templates(app)
     for route in page_routes():

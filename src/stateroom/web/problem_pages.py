@@ -11,25 +11,30 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from ..api.visits import VISIT
 from ..problems import TYPE_PREFIX
 from . import words
+from .refusals import refusal_page
 from .rendering import bare_page, login_url, passed_on, see_other
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
 HOME, VERIFY = "/account", "/verify"
 _FOR_PROGRAMS = ("/api/", "/auth/", "/static/")
 _SIGN_IN = {"sign-in-required", "session-ended"}
 
 
-def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response], web.Response]:
-    """Return the function that turns a problem document into a page, if the request is for a page.
+def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response], Awaitable[web.Response]]:
+    """Return the function that turns a problem document into a page, if the request is for a page, or asks about a browser's visit.
 
     `paths`: the paths of all pages.
     """
 
-    def present(request: web.Request, problem: web.Response) -> web.Response:
+    async def present(request: web.Request, problem: web.Response) -> web.Response:
+        visit = request.get(VISIT)
+        if visit is not None:
+            return await refusal_page(request, problem, visit)
         return _as_page(request, problem) if request.path in paths or _is_lost(request) else problem
 
     return present

@@ -69,7 +69,7 @@ def page(
 
     `leads_to`: the address to which the response to the page's form may redirect.
     """
-    state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
+    state = {"has_script": True, "is_degraded": _is_degraded(request), "watch": _watch(request), **context}
     response = _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
     if is_signed_in(request):
         cookie_fate.remove_trace(request, response)
@@ -84,7 +84,7 @@ def refused(request: web.Request, template: str, error: StateroomError, **contex
 
 def bare_page(request: web.Request, template: str, *, status: int, headers: Mapping[str, str], **context: Any) -> web.Response:
     """Render a page without reading the session."""
-    state = {"is_degraded": False, "watch": None, **context}
+    state = {"has_script": True, "is_degraded": False, "watch": None, **context}
     return _rendered(request, template, state, status, {**headers, "Content-Security-Policy": POLICY})
 
 

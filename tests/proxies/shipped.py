@@ -23,11 +23,13 @@ STATEROOM, APPLICATION, PROXY = 8080, 3000, 8000
 
 
 @contextlib.asynccontextmanager
-async def running(proxy: str, folder: Path, ports: Mapping[int, int]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a proxy with its shipped files. `ports`: the test's port for each port in the files."""
+async def running(
+    proxy: str, folder: Path, ports: Mapping[int, int], change: Callable[[str], str] = str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a proxy with its shipped files. `ports`: the test's port for each port in the files. `change`: of their text."""
     folder.mkdir(parents=True)
     for source in SHIPPED.iterdir():
-        text = moved(source.read_text(encoding="utf-8"), ports).replace("/var/log/nginx", str(folder))
+        text = change(moved(source.read_text(encoding="utf-8"), ports)).replace("/var/log/nginx", str(folder))
         (folder / source.name).write_text(text, encoding="utf-8")
     async with started(COMMANDS[proxy](folder, ports[PROXY]), folder) as process:
         yield process

@@ -24,10 +24,46 @@ METHODS = (
 )  # fmt: skip
 FOLDED = "-_.~!#$%&'*+^`|"
 """The characters of a header's name (RFC 9110, section 5.6.2) that some server reads as a hyphen."""
-DOTS = ("..", ".", "%2e%2e", ".%2E", "%2e.", "%252e%252e", "..;", "..;a=b", "..%00", "..%20", "%2e%2e;", "...", "%c0%ae%c0%ae", "..%09")
+DOTS = (
+    "..",
+    ".",
+    "%2e%2e",
+    ".%2E",
+    "%2e.",
+    "%252e%252e",
+    "..;",
+    "..;a=b",
+    "..%00",
+    "..%20",
+    "%2e%2e;",
+    "...",
+    "%c0%ae%c0%ae",
+    "..%09",
+)
 SLASHES = ("/", "//", "///", "/./", "%2f", "%2F", "%252f", "\\", "%5c", "%255c", "/;/", ";/", "/%20/", "%00/", "/%2e/", "%ef%bc%8f")
-CUTS = ("?", "#", "%3f", "%23", ";", "%3b", "%00", "%0a", "%0d%0a", "%20", "%09", "&", ":", "@", "*", "|", "\t", "\x00", "\x7f", "\xe9")
-FORGED_VALUES = ("1", "{member}", "staff", "admin", "root@example.com", "true", "")
+CUTS = (
+    "?",
+    "#",
+    "%3f",
+    "%23",
+    ";",
+    "%3b",
+    "%00",
+    "%0a",
+    "%0d%0a",
+    "%20",
+    "%09",
+    "&",
+    ":",
+    "@",
+    "*",
+    "|",
+    "\t",
+    "\x00",
+    "\x7f",
+    "\xe9",
+)
+FORGED_VALUES = ("1", "2", "staff", "admin", "root@example.com", "true", "")
 
 
 @dataclass
@@ -76,8 +112,6 @@ def attempt(seed: int, number: int, credentials: Mapping[str, Sequence[tuple[str
     for trick in random.choices(TRICKS, k=random.choices((0, 1, 2, 3, 4), (1, 3, 3, 2, 1))[0]):
         trick(draft)
         draft.tricks.append(trick.__name__)
-    values = {"{member}": next((value for name, value in credentials["member"]), "")}
-    draft.headers = [(name, values.get(value, value)) for name, value in draft.headers]
     raw = _as_h2(draft) if draft.version == "2" else _as_h1(draft)
     return Attempt(number, draft.version == "2", raw, draft.tunnelled, frozenset(senders), tuple(draft.tricks))
 
@@ -147,7 +181,9 @@ def has_an_odd_character(draft: Draft) -> None:
 
 def goes_to_stateroom(draft: Draft) -> None:
     """By a path that the proxy may send to Stateroom, and the application may read as its own."""
-    own = draft.random.choice(("/.stateroom", "/.stateroom/login", "/.STATEROOM", "/%2estateroom", "/.stateroom;x", "/auth/forward"))
+    own = draft.random.choice(
+        ("/.stateroom", "/.stateroom/login", "/.STATEROOM", "/%2estateroom", "/.stateroom;x", "/auth/forward")
+    )
     steps = draft.random.choice(SLASHES) + draft.random.choice(DOTS) + draft.random.choice(SLASHES)
     draft.path = own + steps * draft.random.choice((0, 1, 2)) + draft.random.choice(AREAS).removeprefix("/")
 
@@ -162,7 +198,9 @@ def has_an_absolute_target(draft: Draft) -> None:
 
 
 def has_a_query(draft: Draft) -> None:
-    draft.path += draft.random.choice(("?", "?a=1,2", "??", "?/../../denied/a", "?x=%00", "?_method=DELETE", "?a=b#c", "?%0d%0aRemote-User:1"))
+    draft.path += draft.random.choice(
+        ("?", "?a=1,2", "??", "?/../../denied/a", "?x=%00", "?_method=DELETE", "?a=b#c", "?%0d%0aRemote-User:1")
+    )
 
 
 def has_odd_hosts(draft: Draft) -> None:
@@ -189,7 +227,9 @@ def overrides_the_method(draft: Draft) -> None:
 
 def claims_another_address(draft: Draft) -> None:
     for _ in range(draft.random.choice((1, 1, 2, 4))):
-        claimed = draft.random.choice(("{path}", "http://app.test{path}", "http://staff.test{path}")).format(path=draft.random.choice(AREAS))
+        claimed = draft.random.choice(("{path}", "http://app.test{path}", "http://staff.test{path}")).format(
+            path=draft.random.choice(AREAS)
+        )
         draft.headers.append((_spelled(draft.random, draft.random.choice(ADDRESSES)), claimed))
 
 
@@ -225,7 +265,11 @@ def forges_on_an_odd_line(draft: Draft) -> None:
         )
     )  # fmt: skip
     if draft.version == "2":
-        draft.headers.append(draft.random.choice((("x", f"a\r\n{name}: 1"), (f"x: a\r\n{name}", "1"), (f"{name} ", "1"), (f":{name}", "1"), ("x", f"a\n{name}: 1"))))
+        draft.headers.append(
+            draft.random.choice(
+                (("x", f"a\r\n{name}: 1"), (f"x: a\r\n{name}", "1"), (f"{name} ", "1"), (f":{name}", "1"), ("x", f"a\n{name}: 1"))
+            )
+        )
 
 
 def names_hops(draft: Draft) -> None:
@@ -238,8 +282,13 @@ def names_hops(draft: Draft) -> None:
 def upgrades(draft: Draft) -> None:
     """A tunnel to the application would pass by the rules."""
     draft.method = draft.random.choice(("GET", draft.method))
-    tokens = draft.random.choice((["h2c"], ["websocket"], ["websocket", "h2c"], ["h2c", "websocket"], ["websocket, h2c"], ["H2C"], ["h2c\t"]))
-    draft.headers += [("Connection", draft.random.choice(("Upgrade", "Upgrade, HTTP2-Settings", "upgrade, close"))), ("HTTP2-Settings", "AAMAAABkAAQAAP__")]
+    tokens = draft.random.choice(
+        (["h2c"], ["websocket"], ["websocket", "h2c"], ["h2c", "websocket"], ["websocket, h2c"], ["H2C"], ["h2c\t"])
+    )
+    draft.headers += [
+        ("Connection", draft.random.choice(("Upgrade", "Upgrade, HTTP2-Settings", "upgrade, close"))),
+        ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+    ]
     draft.headers += [("Upgrade", token) for token in tokens]
     draft.headers += [("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]
     draft.tunnelled = _smuggled(draft)
@@ -255,10 +304,16 @@ def smuggles(draft: Draft) -> None:
          "Transfer-Encoding: identity, chunked", "Transfer-Encoding: chunked, identity", "Transfer_Encoding: chunked", "transfer-encoding: CHUNKED",
          "Transfer-Encoding: \x0bchunked", "X: x\nTransfer-Encoding: chunked", " Transfer-Encoding: chunked", 'Transfer-Encoding: "chunked"')
     )  # fmt: skip
-    draft.lines += draft.random.choice(([length, chunked], [chunked, length], [length], [chunked], [length, "Content-Length: 3"], ["Content-Length: +0"]))
-    draft.body = draft.random.choice((b"0\r\n\r\n" + inner, inner, b"3\r\nabc\r\n0\r\n\r\n" + inner, b"0;x\n\n" + inner, b"0\r\nRemote-User: 1\r\n\r\n" + inner))
+    draft.lines += draft.random.choice(
+        ([length, chunked], [chunked, length], [length], [chunked], [length, "Content-Length: 3"], ["Content-Length: +0"])
+    )
+    draft.body = draft.random.choice(
+        (b"0\r\n\r\n" + inner, inner, b"3\r\nabc\r\n0\r\n\r\n" + inner, b"0;x\n\n" + inner, b"0\r\nRemote-User: 1\r\n\r\n" + inner)
+    )
     if draft.version == "2":
-        draft.headers += [("content-length", "0")] * draft.random.choice((0, 1)) + [("transfer-encoding", "chunked")] * draft.random.choice((0, 1))
+        draft.headers += [("content-length", "0")] * draft.random.choice((0, 1)) + [
+            ("transfer-encoding", "chunked")
+        ] * draft.random.choice((0, 1))
 
 
 def _smuggled(draft: Draft) -> bytes:

@@ -40,8 +40,10 @@ class Plain:
 
     port: int = 0
     arrived: list[Arrival] = field(default_factory=list)
+    open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open.add(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -53,6 +55,7 @@ class Plain:
                 await _skip_body(reader, arrival)
                 writer.write(_ANSWER % b"200 OK" + (b"" if arrival.method == "HEAD" else _BODY))
                 await writer.drain()
+        self.open.discard(writer)
         writer.close()
 
 
@@ -75,5 +78,5 @@ async def plain_application() -> AsyncIterator[Plain]:
         yield plain
     finally:
         server.close()
-        server.close_clients()
-        await server.wait_closed()
+        for writer in [*plain.open]:
+            writer.close()

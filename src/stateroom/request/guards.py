@@ -145,7 +145,7 @@ class OriginCheck:
 
     def __init__(self, settings: Settings, proxies: Proxies, exempt: Collection[Callable[..., Any]] = ()) -> None:
         self._exempt = frozenset(exempt)
-        self._ours = frozenset(settings.public_origins)
+        self._ours = frozenset(settings.own_origins if settings.public_origins else ())
         # To an application in a web view of its own scheme each of our addresses is another site.
         self._allowed = frozenset(settings.cors_origins).union(each for each in self._ours if _is_of_an_app(each))
         self._proxies = proxies
@@ -166,7 +166,7 @@ class OriginCheck:
         origin = request.headers.get("Origin")
         if origin is None or self._is_allowed(request):
             return
-        if plain_origin(origin) in (self._ours or {self._proxies.origin(request)}):
+        if origin and plain_origin(origin) in (self._ours or {self._proxies.origin(request)}):
             return
         raise ForeignOrigin(
             "the request comes from another origin; behind a proxy the operator must set TRUSTED_PROXIES or PUBLIC_ORIGINS"

@@ -1,4 +1,4 @@
-"""Adds the pages to an application: their routes, their templates, and pages for problems."""
+"""The pages of an application: their routes, their templates, and pages for problems."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ def page_routes() -> list[web.AbstractRouteDef]:
 
 
 def setup_pages(app: web.Application) -> Callable[[web.Request, web.Response], Awaitable[web.Response]]:
-    """Add the pages to an application that has accounts. Returns the function that turns problems into pages."""
+    """Prepare an application for the pages. Returns the function that turns problems into pages."""
     setup_templates(app)
-    for route in page_routes():
-        route.register(app.router)
     pages = {route.path for each in _FOR_USERS for route in each.routes if isinstance(route, web.RouteDef)}
     return problem_pages(pages)

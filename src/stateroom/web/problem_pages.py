@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from ..api.mounts import mounted, split_path
 from ..api.visits import VISIT
 from ..problems import TYPE_PREFIX
 from . import words
 from .refusals import refusal_page
-from .rendering import bare_page, login_url, passed_on, see_other
+from .rendering import bare_page, login_url, passed_on, see_other, to_page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -28,22 +29,23 @@ _SIGN_IN = {"sign-in-required", "session-ended"}
 def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response], Awaitable[web.Response]]:
     """Return the function that turns a problem document into a page, if the request is for a page, or asks about a browser's visit.
 
-    `paths`: the paths of all pages.
+    `paths`: the paths of all pages, without a prefix.
     """
 
     async def present(request: web.Request, problem: web.Response) -> web.Response:
         visit = request.get(VISIT)
         if visit is not None:
             return await refusal_page(request, problem, visit)
-        return _as_page(request, problem) if request.path in paths or _is_lost(request) else problem
+        path = split_path(request)[1]
+        return _as_page(request, problem) if path in paths or _is_lost(request, path) else problem
 
     return present
 
 
-def _is_lost(request: web.Request) -> bool:
+def _is_lost(request: web.Request, path: str) -> bool:
     """Whether a browser has opened an address that does not exist."""
     is_unknown = isinstance(request.match_info.http_exception, web.HTTPNotFound)
-    return is_unknown and "text/html" in request.headers.get("Accept", "") and not request.path.startswith(_FOR_PROGRAMS)
+    return is_unknown and "text/html" in request.headers.get("Accept", "") and not path.startswith(_FOR_PROGRAMS)
 
 
 def _as_page(request: web.Request, problem: web.Response) -> web.Response:
@@ -51,9 +53,9 @@ def _as_page(request: web.Request, problem: web.Response) -> web.Response:
     document = msgspec.json.decode(problem.body)
     slug = document["type"].removeprefix(TYPE_PREFIX)
     if slug in _SIGN_IN:
-        page = see_other(login_url(_way_back(request)))
+        page = see_other(login_url(request, _way_back(request)))
     elif slug == "verification-required":
-        page = see_other(VERIFY)
+        page = to_page(request, VERIFY)
     else:
         wait = problem.headers.get("Retry-After")
         page = bare_page(
@@ -73,4 +75,4 @@ def _as_page(request: web.Request, problem: web.Response) -> web.Response:
 
 def _way_back(request: web.Request) -> str:
     """The address to return to after a sign-in. Empty for a form, which cannot be sent again, and for the default address."""
-    return request.path_qs if request.method == "GET" and request.path_qs != HOME else ""
+    return request.path_qs if request.method == "GET" and request.path_qs != mounted(request, HOME) else ""

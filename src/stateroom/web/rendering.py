@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -10,6 +11,7 @@ import jinja2
 from aiohttp import web
 
 from .. import SESSIONS, Unavailable, cookie_fate, get_session
+from ..api.mounts import mounted
 from ..problems import problem_response
 from . import words
 from .static_files import static_url
@@ -51,7 +53,7 @@ def setup_templates(app: web.Application) -> None:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals["static_url"] = static_url
+    environment.globals["static_url"] = static_url  # for macros of own templates, which do not see what a page is rendered with
     for each in (words.ago, words.moment, words.duration, words.device_name):
         environment.filters[each.__name__] = each
 
@@ -98,10 +100,18 @@ def see_other(location: str) -> web.Response:
     return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
-def login_url(back: str = "", *, signed_out: str = "") -> str:
-    """The address of the sign-in page. `back`: the page to open afterwards. `signed_out`: why the session has ended."""
+def to_page(request: web.Request, path: str) -> web.Response:
+    """Redirect to a page of ours, under the prefix of this request."""
+    return see_other(mounted(request, path))
+
+
+def login_url(request: web.Request, back: str = "", *, signed_out: str = "") -> str:
+    """The address of the sign-in page, under the prefix of this request.
+
+    `back`: the page to open afterwards. `signed_out`: why the session has ended.
+    """
     query = "&".join(f"{name}={quote(value)}" for name, value in (("signed-out", signed_out), ("rd", back)) if value)
-    return f"/login?{query}" if query else "/login"
+    return mounted(request, f"/login?{query}" if query else "/login")
 
 
 def is_signed_in(request: web.Request) -> bool | None:
@@ -113,7 +123,8 @@ def is_signed_in(request: web.Request) -> bool | None:
 
 
 def _rendered(request: web.Request, template: str, state: dict[str, Any], status: int, headers: Mapping[str, str]) -> web.Response:
-    response = aiohttp_jinja2.render_template(template, request, state, status=status)
+    own = {"mounted": partial(mounted, request), "static_url": lambda name: mounted(request, static_url(name))}
+    response = aiohttp_jinja2.render_template(template, request, {**state, **own}, status=status)
     response.headers.update(headers)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"

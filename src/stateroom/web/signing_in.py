@@ -58,7 +58,7 @@ def _page_context(request: web.Request, back: str) -> dict[str, Any]:
     settings = request.app[SESSIONS].settings
     return {
         "back": back,
-        "rd": rd_of(back),
+        "rd": rd_of(request, back),
         "remember_seconds": settings.session_remember_max_age,
         "can_reset": settings.has_mail,
         "can_register": settings.registration == "open",

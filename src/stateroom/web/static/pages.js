@@ -26,6 +26,8 @@ for (const form of document.forms) {
   });
 }
 
+// The address of our pages: of the page itself, or under the prefix by which it was opened.
+const ROOT = new URL("..", import.meta.url).pathname;
 const UNRENEWED = { "X-Session-Renew": "no" };
 const data = document.body.dataset;
 if (data.back) leaveIfSignedIn(data.back);
@@ -41,7 +43,7 @@ async function leaveIfSignedIn(back) {
 // The API's facts about the session; null if there is no response.
 async function checkSession(headers) {
   try {
-    const answer = await fetch("/api/auth/check", { headers, cache: "no-store", credentials: "same-origin" });
+    const answer = await fetch(`${ROOT}api/auth/check`, { headers, cache: "no-store", credentials: "same-origin" });
     return answer.ok ? await answer.json() : null;
   } catch {
     return null;
@@ -109,7 +111,7 @@ function watch(user, expiresIn, warnBefore) {
 
   // The sign-in page says why the session has ended. If the cookie has expired too, the page needs the reason in its address.
   function leave(reason) {
-    location.replace(reason ? "/login" : "/login?signed-out=expired");
+    location.replace(`${ROOT}login${reason ? "" : "?signed-out=expired"}`);
   }
 
   function announce(words) { announcer.textContent = words; }

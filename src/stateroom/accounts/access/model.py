@@ -43,8 +43,8 @@ class Need:
 class Allow:
     """Whom a rule admits. `anyone`: also without a sign-in. `signed_in`: every signed-in user.
 
-    Otherwise a user is admitted who is in one of `groups`, or whose verified address is one of `addresses`, or in one of `domains`.
-    Nobody is admitted if all are empty. Addresses and domains are in the form in which accounts compare them.
+    Otherwise a user is admitted who is in one of `groups`, or whose verified address is one of `addresses` or in one of `domains`.
+    Addresses and domains are in the form in which accounts compare addresses.
     """
 
     anyone: bool = False
@@ -52,6 +52,11 @@ class Allow:
     groups: frozenset[str] = frozenset()
     addresses: frozenset[str] = frozenset()
     domains: frozenset[str] = frozenset()
+
+    @property
+    def is_nobody(self) -> bool:
+        """Whether nobody is admitted, whoever asks."""
+        return not (self.anyone or self.signed_in or self.groups or self.addresses or self.domains)
 
     def admits(self, person: Person) -> bool:
         """Whether this signed-in user is admitted."""

@@ -13,6 +13,7 @@ from ...accounts import ACCOUNTS
 from ...accounts.access import ACCESS, Person
 from ...errors import AccessDenied, ReauthenticationRequired, VerificationRequired
 from .asked import is_complete
+from .credentials import check_places
 from .identity import NOBODY, check_spelling, identity_headers
 from .navigation import is_visit
 
@@ -38,6 +39,7 @@ async def admit(request: web.Request, asked: Asked) -> Mapping[str, str]:
     `DatabaseUnavailable` if the user cannot be known.
     """
     check_spelling(request)
+    check_places(request, asked)
     is_configured = _is_configured(request.app[SESSIONS].settings)
     if is_configured and not is_complete(asked):
         raise AccessDenied(NOT_TOLD)

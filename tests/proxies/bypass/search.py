@@ -75,7 +75,7 @@ async def street(proxy: str, folder: Path, change: Change = lambda text: text) -
         service = await asyncio.to_thread(Serving(folder, **settings).__enter__)
         stack.callback(service.__exit__, None, None, None)
         ports = {STATEROOM: service.port, APPLICATION: plain.port, PROXY: free_port()}
-        process = await stack.enter_async_context(running(proxy, folder / proxy, ports, lambda text: change(opened(text))))
+        process = await stack.enter_async_context(running(proxy, folder / proxy, ports, change=lambda text: change(opened(text))))
         senders, credentials = await asyncio.to_thread(_sign_in, service, folder, settings)
         made = Street(proxy, ports[PROXY], plain, senders, credentials)
 
@@ -89,9 +89,7 @@ async def street(proxy: str, folder: Path, change: Change = lambda text: text) -
 
 
 def opened(text: str) -> str:
-    """Let nginx and Caddy speak HTTP/2 without TLS, and Caddy answer for every host. The other proxies always do."""
-    text = text.replace("    absolute_redirect off;", "    absolute_redirect off;\n    http2 on;")
-    text = text.replace("\tauto_https off\n", "\tauto_https off\n\tservers {\n\t\tprotocols h1 h2c\n\t}\n")
+    """Let Caddy answer for every host, as the other proxies do."""
     return re.sub(r"^http://127[.]0[.]0[.]1:([0-9]+) {", r"http://:\1 {\n\tbind 127.0.0.1", text, flags=re.MULTILINE)
 
 

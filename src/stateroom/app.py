@@ -38,7 +38,7 @@ from .api.verified import verification_middleware
 from .errors import Conflict, Unavailable
 from .logs import get_logger
 from .ready import CommonLines
-from .setup import CLIENT, DATABASE, PARTS, SETTINGS, install
+from .setup import CLIENT, DATABASE, FILES, PARTS, SETTINGS, install
 from .telemetry.loops import kept_running
 from .telemetry.requests import telemetry_middleware
 from .web.pages import page_routes, setup_pages
@@ -143,7 +143,8 @@ def _add_accounts(app: web.Application, settings: Settings, hashing_threads: int
 
 
 def _add_access(app: web.Application, settings: Settings) -> None:
-    app[ACCESS] = Access(settings)
+    access = app[ACCESS] = Access(settings)
+    app[FILES].on_change("access_rules_file", access.read_again)
 
 
 def api_routes() -> list[web.AbstractRouteDef]:

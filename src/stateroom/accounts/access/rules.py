@@ -109,6 +109,14 @@ class Rules:
         is_shared = any(rule.allow.anyone or not each.allow.anyone for each in others)
         return rule.name if is_shared else origin.text
 
+    def may_be_audience(self, text: str) -> bool:
+        """Whether `audience` may return this text for a request: it names a rule, or an origin that is open to signed-in users."""
+        try:
+            origin = read_origin(text)
+        except BadInput:
+            return any(rule.name == text for rule in self._rules)
+        return bool(self.of_host(origin.host)) or not self._default.is_nobody
+
     def _of_host(self, host: str) -> tuple[Rule, ...]:
         return tuple(rule for rule in self._rules if rule.hosts.name(host))
 

@@ -117,6 +117,11 @@ class Serving:
             yield finish
 
     @property
+    def pid(self) -> int:
+        """The process id of the service, which with several workers is their supervisor."""
+        return self._process.pid
+
+    @property
     def workers(self) -> dict[int, int]:
         """The process ids of its workers, by number."""
         found = {}

@@ -32,17 +32,23 @@ HTTP_2 = {
 
 @contextlib.asynccontextmanager
 async def running(
-    proxy: str, folder: Path, ports: Mapping[int, int], *, session_name: str = "session_id"
+    proxy: str,
+    folder: Path,
+    ports: Mapping[int, int],
+    *,
+    session_name: str = "session_id",
+    change: Callable[[str], str] = str,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a proxy with its shipped files. `ports`: the test's port for each port in the files, but for `ASKING`.
 
-    `session_name`: Stateroom's `SESSION_NAME`, which Traefik's file repeats.
+    `session_name`: Stateroom's `SESSION_NAME`, which Traefik's file repeats. `change`: what a test does to the files' text.
     """
     folder.mkdir(parents=True)
     ports = {ASKING: free_port(), **ports}
     for source in SHIPPED.iterdir():
         text = source.read_text(encoding="utf-8").replace(*HTTP_2.get(source.name, ("\0", "")))
         text = moved(text, ports).replace("/var/log/nginx", str(folder)).replace("session_id]", f"{session_name}]")
+        text = change(text)
         (folder / source.name).write_text(text, encoding="utf-8")
     async with started(COMMANDS[proxy](folder, ports[PROXY]), folder) as process:
         yield process

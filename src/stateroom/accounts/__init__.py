@@ -1,6 +1,6 @@
-"""Users, their passwords and groups, registration, what mailed links prove, what operators do, limits, and access rules.
+"""Users, their passwords and groups, registration, what mailed links prove, what operators do, and limits for all of it.
 
-Also what applications behind a proxy are told of their users (`Assertions`).
+Also who may enter which application (`Access`), and what an application behind a proxy is told of its user (`Assertions`).
 """
 
 from .access import ACCESS, Access
@@ -13,6 +13,18 @@ from .registration import REGISTRATION, Registration
 from .users import User
 
 __all__ = [
-    "ACCESS", "ACCOUNTS", "ASSERTIONS", "OPERATORS", "PROOFS", "REGISTRATION",
-    "Access", "Accounts", "Assertions", "Facts", "Operators", "Proofs", "Registration", "User",
-]  # fmt: skip
+    "ACCESS",
+    "ACCOUNTS",
+    "ASSERTIONS",
+    "OPERATORS",
+    "PROOFS",
+    "REGISTRATION",
+    "Access",
+    "Accounts",
+    "Assertions",
+    "Facts",
+    "Operators",
+    "Proofs",
+    "Registration",
+    "User",
+]

@@ -83,11 +83,9 @@ class Rules:
             raise AccessDenied(MISSING)
         if not asked.path.startswith("/"):
             raise BadInput("the path of the request must begin with a slash")
-        rules = self.of_host(read_origin(asked.origin).host)
-        if not rules:
+        if not self.of_host(read_origin(asked.origin).host):
             return None
-        method, address = asked.method.upper(), parse_client(asked.address)
-        rules = tuple(rule for rule in rules if rule.is_for_method(method) and rule.is_for_network(address))
+        rules = self.candidates(asked)
         if not rules:
             raise AccessDenied(NO_RULE)
         if rules[0].paths is None:  # for every reading of every path
@@ -98,6 +96,12 @@ class Rules:
         if rule is None:
             raise AccessDenied(NO_RULE)
         return rule
+
+    def candidates(self, asked: Asked) -> Sequence[Rule]:
+        """The rules that name the host, the method and the network of a request. Raises `BadInput` for an invalid host."""
+        method, address = asked.method.upper(), parse_client(asked.address)
+        of_host = self.of_host(read_origin(asked.origin).host)
+        return [rule for rule in of_host if rule.is_for_method(method) and rule.is_for_network(address)]
 
     def audience(self, rule: Rule, origin: Origin) -> str:
         """Whom an assertion is meant for that is given out under this rule: the origin, or the name of the rule.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Asked:
     """A request to an application, as the proxy tells it.
 
-    `origin`: `scheme://host[:port]` as browsers write it. `path`: path and query as the client sent them, not decoded. `address`: the
-    client's address, None if it is unknown. A value that the proxy did not tell is empty.
+    `origin`: `scheme://host[:port]` as browsers write it. `path`: path and query as the client sent them, not decoded. `address`:
+    the client's address, None if it is unknown. A value that the proxy did not tell is empty.
     """
 
     method: str

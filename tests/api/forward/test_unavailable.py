@@ -9,6 +9,7 @@ import pytest
 
 from stateroom import testing
 from stateroom.accounts import known_users
+from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.node import Node
 from stateroom.drills.postgres import Postgres
@@ -27,6 +28,15 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
         yield made
 
 
+async def database_in(postgres: Postgres, servers: Servers) -> str:
+    """The URL of an empty user database with the current schema."""
+    url = postgres.make_database()
+    database = Database(servers.settings("fakeredis", database_url=url))
+    await database.upgrade()
+    await database.aclose()
+    return url
+
+
 def is_unknown(answer: Answer) -> None:
     """The proxy is told that the user cannot be known, also if a browser visits a page."""
     assert (answer.status, answer.identity) == (503, NOBODY)
@@ -41,7 +51,7 @@ async def test_without_the_user_database_facts_are_good_for_a_while(
 ) -> None:
     """`seconds`: `DEGRADED_MAX_AGE`."""
     monkeypatch.setattr(known_users, "FACTS_SECONDS", 0.0)  # ask the database each time
-    url = own_postgres.make_database()
+    url = await database_in(own_postgres, servers)
     async with running(servers, tmp_path, database_url=url, degraded_max_age=seconds) as client:
         await register(client)
         assert (await ask(client, FORWARD)).status == 200
@@ -62,7 +72,7 @@ async def test_without_the_user_database_facts_are_good_for_a_while(
 async def test_a_user_of_whom_nothing_is_known_is_neither_admitted_nor_signed_out(
     servers: Servers, tmp_path: Path, own_postgres: Postgres
 ) -> None:
-    url = own_postgres.make_database()
+    url = await database_in(own_postgres, servers)
     async with running(servers, tmp_path, database_url=url) as client:
         await register(client)
         own_postgres.stop()
@@ -99,7 +109,7 @@ async def test_while_redis_hangs_the_sealed_cookie_is_good_and_an_old_one_is_unk
 async def test_a_cookie_that_cannot_be_known_does_not_pass_an_open_rule(servers: Servers, tmp_path: Path, node: Node) -> None:
     """The application would show a signed-in user what strangers see."""
     rules = tmp_path / "access.yaml"
-    rules.write_text("- hosts: [app.example.com]\n  allow: anyone\n", encoding="utf-8")
+    rules.write_text("- name: app\n  hosts: [app.example.com]\n  allow: anyone\n", encoding="utf-8")
     settings = {"redis_host": node.host, "redis_port": node.port, "redis_read_timeout": 0.5, "access_rules_file": rules}
     async with running(servers, tmp_path, **settings, degraded_max_age=0) as client:
         await register(client)

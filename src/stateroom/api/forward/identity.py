@@ -67,7 +67,9 @@ def check_spelling(request: web.Request) -> None:
     """
     for name in request.headers:
         if is_folded(name):
-            raise BadInput("a header of the request has a name that applications may confuse with Remote-User, X-Forwarded-… or their like")
+            raise BadInput(
+                "a header of the request has a name that applications may confuse with Remote-User, X-Forwarded-… or their like"
+            )
 
 
 @lru_cache(NAMES_REMEMBERED)

@@ -55,7 +55,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Place:
 
 async def test_facts_are_read_once_a_minute(place: Place) -> None:
     facts = await place.users.facts(7)
-    assert (facts.user.name, facts.groups, facts.user.password_hash) == ("Ada", {"staff"}, "")
+    assert (facts.user.name, facts.groups, facts.user.password_hash) == ("Ada", frozenset({"staff"}), "")
     place.database.groups = []
     place.now += FACTS_SECONDS - 0.001
     assert (await place.users.facts(7)).groups == {"staff"}

@@ -83,10 +83,10 @@ async def test_who_has_no_access_is_told_so_and_may_use_another_account(browser:
         assert "You're signed in as Ada Lovelace (denied@example.com)." in await ada.text()
         await ada.look(f"denied-{where}")
         if where == "elsewhere":
-            await link(ada, "Use another account").click()
+            await link(ada, "Sign out and use another account").click()
             await ada.press("Sign out")
         else:
-            await ada.press("Use another account")
+            await ada.press("Sign out and use another account")
         await expect(ada.page.locator("h1")).to_have_text("Sign in")
         assert ada.page.url.endswith("%2Foffice%2Fplan")
 

@@ -68,7 +68,7 @@ async def test_who_is_not_admitted_gets_a_page_whose_links_lead_to_us(
     assert page.status == 403
     assert page.only("h1").text == "You have no access"
     assert "You're signed in as Ada Lovelace (ada@example.com)." in page.text
-    assert page.form_of("Use another account").action == "/.stateroom/logout?rd=%2Fnotes%3Fall%3D1"
+    assert page.form_of("Sign out and use another account").action == "/.stateroom/logout?rd=%2Fnotes%3Fall%3D1"
     assert [(each.text, each.get("href")) for each in page.all("a")[1:]] == [
         ("Stateroom", "/.stateroom/"), ("Your account", "/.stateroom/account"), ("Try again", "/notes?all=1"),
     ]  # fmt: skip
@@ -97,7 +97,7 @@ class TestSignInElsewhere:
         back = "https%3A%2F%2Fapp.example.com%2Fnotes%3Fall%3D1"
         assert [(each.text, each.get("href")) for each in page.all("a")[1:]] == [
             ("Stateroom", "https://auth.example.com/"),
-            ("Use another account", f"https://auth.example.com/logout?rd={back}"),
+            ("Sign out and use another account", f"https://auth.example.com/logout?rd={back}"),
             ("Your account", "https://auth.example.com/account"),
             ("Try again", "https://app.example.com/notes?all=1"),
         ]
@@ -114,7 +114,7 @@ class TestOwnSignInPage:
 
     async def test_our_pages_are_where_the_configurations_have_them(self, visitor: Visitor) -> None:
         await visitor.register()
-        assert (await ask(visitor)).form_of("Use another account").action.startswith("/.stateroom/logout?rd=")
+        assert (await ask(visitor)).form_of("Sign out and use another account").action.startswith("/.stateroom/logout?rd=")
 
 
 async def test_a_form_of_nobody_gets_a_page_that_leads_to_the_sign_in(visitor: Visitor) -> None:

@@ -54,6 +54,7 @@ async def test_its_links_keep_the_prefix(visitor: Visitor) -> None:
 async def test_who_is_not_signed_in_is_shown_the_sign_in(visitor: Visitor) -> None:
     page = await visitor.open("/denied?rd=/wiki")
     assert page.status == 403
+    assert page.only("h1").text == "You're not signed in"
     assert page.only("a", href="/login?rd=/wiki").text == "Sign in"
     assert not page.forms
 

@@ -36,7 +36,7 @@ async def show_denied(request: web.Request) -> web.StreamResponse:
         request,
         "refusal.html",
         error,
-        words=refusal_words.DENIED,
+        words=refusal_words.SIGNED_OUT if is_anonymous else refusal_words.DENIED,
         user=await signed_in_user(request),
         wait="",
         fix="",

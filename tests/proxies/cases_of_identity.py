@@ -75,7 +75,7 @@ async def forges_in_other_spellings(door: Door) -> str:
             if door.outcome(answer) not in {"passes", "passes as nobody"}:
                 return f"{door.outcome(answer)} after {forged}"
             got = {name for name, _ in answer.told["headers"]} if answer.told else set()
-            if seen := [name for name, _ in forged if name in got]:
+            if seen := [name for name, _ in forged if name in got - {"Connection"}]:
                 return f"{seen} seen"
     return "not seen"
 
@@ -161,19 +161,23 @@ async def is_renewed(door: Door) -> str:
 
 
 async def asks_for_what_caches_store(door: Door) -> str:
-    """An answer that any cache may store. A 304 and the answer to a script renew nothing, and stay as they are."""
+    """An answer that any cache may store. The answer to a script renews nothing and stays as it is, and so does a 304."""
     outcomes = set()
     for status in (200, 404, 500):
         renewed = await _visit(door, f"/cacheable/{status}")
         assert (renewed.status, len(_renewed(renewed))) == (status, 1), renewed
         outcomes.add(_kept_by(renewed))
-    untouched = [await _visit(door, "/cacheable/304")]
-    untouched += [await door.ask("/cacheable/200", headers=FETCH | {"Cookie": door.cookie}) for _ in range(5)]
-    for answer in untouched:
-        assert _renewed(answer) == [], answer
-        same = {name: answer.headers.getall(name, []) for name in CACHEABLE}
-        assert same == {name: [value] for name, value in CACHEABLE.items()}, same
+    for _ in range(5):
+        assert _is_untouched(await door.ask("/cacheable/200", headers=FETCH | {"Cookie": door.cookie}))
+    unmodified = await _visit(door, "/cacheable/304")
+    if not _is_untouched(unmodified):
+        outcomes = {f"{outcome}, also with a 304" for outcome in (*outcomes, _kept_by(unmodified))}
     return " or ".join(sorted(outcomes))
+
+
+def _is_untouched(answer: Answer) -> bool:
+    kept = {name: answer.headers.getall(name, []) for name in CACHEABLE}
+    return _renewed(answer) == [] and kept == {name: [value] for name, value in CACHEABLE.items()}
 
 
 def _kept_by(answer: Answer) -> str:

@@ -26,7 +26,7 @@ OVERRIDES = (
 CLAIMS = {
     "X-Original-URL": "http://evil.example/open/x", "X-Original-Method": "OPTIONS", "X-Forwarded-Method": "OPTIONS",
     "X-Forwarded-Uri": "/open/x", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "444",
-    "X-Forwarded-Prefix": "/evil", "X-Forwarded-For": "192.0.2.7", "X-Real-IP": "192.0.2.7", "X-Envoy-Original-Path": "/open/x",
+    "X-Forwarded-Prefix": "/evil", "X-Forwarded-For": "192.0.2.7", "X-Real-IP": "192.0.2.7",
     "Forwarded": "for=192.0.2.7;host=evil.example;proto=https",
 }  # fmt: skip
 """What a client claims of its request. A proxy sets these headers itself, or removes them."""

@@ -5,6 +5,7 @@ Every request begins as a good one to a path of `AREAS`, and then gets none to f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -82,6 +83,7 @@ class Draft:
     hosts: list[str] | None = None
     body: bytes = b""
     tunnelled: bytes = b""
+    credential: str = ""
     tricks: list[str] = field(default_factory=list)
 
 
@@ -109,6 +111,7 @@ def attempt(seed: int, number: int, credentials: Mapping[str, Sequence[tuple[str
     for user in random.choice(([], [], *[[user] for user in credentials], [*credentials][:2] if random.random() < 0.2 else [])):
         senders.add(user)
         draft.headers.append(random.choice(credentials[user]))
+        draft.credential = re.split("[= ]", draft.headers[-1][1])[-1]
     for trick in random.choices(TRICKS, k=random.choices((0, 1, 2, 3, 4), (1, 3, 3, 2, 1))[0]):
         trick(draft)
         draft.tricks.append(trick.__name__)
@@ -272,6 +275,20 @@ def forges_on_an_odd_line(draft: Draft) -> None:
         )
 
 
+def misplaces_a_credential(draft: Draft) -> None:
+    """A credential of the sender where nobody looks for it. The application must not get it there either."""
+    if not draft.credential:
+        return
+    name, path = draft.random.choice(
+        (("Cookie", ""), ("Cookie", ""), ("X-Api-Key", ""), ("Proxy-Authorization", ""), ("Authentication", ""), ("Sec-WebSocket-Protocol", ""), ("", "?token="),
+         ("", "/"), ("", ";jsessionid="), ("Referer", ""), ("X_Session", "")),
+    )  # fmt: skip
+    if name:
+        before = {"Cookie": draft.random.choice(("other=", "Session_id=", " session_id =", "a=b,session_id=", "session_id"))}.get(name, "")
+        draft.headers.append((name, before + draft.credential))
+    draft.path += path and path + draft.credential
+
+
 def names_hops(draft: Draft) -> None:
     """Proxies remove the headers that `Connection` names (RFC 9110, section 7.6.1)."""
     named = draft.random.sample((*IDENTITY, "Cookie", "Authorization", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host", "Host",
@@ -333,5 +350,5 @@ Trick = Callable[[Draft], None]
 TRICKS: Sequence[Trick] = (
     climbs, climbs, climbs, begins_oddly, is_cut, is_cut, is_encoded, is_in_another_case, has_an_odd_character, goes_to_stateroom,
     has_an_absolute_target, has_a_query, has_odd_hosts, has_an_odd_method, overrides_the_method, claims_another_address, claims_another_host,
-    claims_another_method, claims_another_sender, forges_an_identity, forges_an_identity, forges_on_an_odd_line, names_hops, upgrades, smuggles,
+    claims_another_method, claims_another_sender, forges_an_identity, forges_an_identity, forges_on_an_odd_line, misplaces_a_credential, names_hops, upgrades, smuggles,
 )  # fmt: skip

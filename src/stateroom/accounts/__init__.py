@@ -6,6 +6,7 @@ Also who may enter which application (`Access`), and what an application behind 
 from .access import ACCESS, Access
 from .accounts import ACCOUNTS, Accounts
 from .assertions import ASSERTIONS, Assertions
+from .known_users import Facts
 from .operators import OPERATORS, Operators
 from .proofs import PROOFS, Proofs
 from .registration import REGISTRATION, Registration
@@ -21,6 +22,7 @@ __all__ = [
     "Access",
     "Accounts",
     "Assertions",
+    "Facts",
     "Operators",
     "Proofs",
     "Registration",

@@ -59,7 +59,7 @@ def _public_url(settings: SettingsFields) -> str | None:
 
 def _deployment(settings: SettingsFields) -> str:
     """Not the first of `PUBLIC_ORIGINS`: deployments that set it before there was `PUBLIC_URL` are sealed without a name."""
-    return settings.public_url or ""
+    return settings.public_origin
 
 
 def _mail_url(settings: SettingsFields) -> MailServer | None:

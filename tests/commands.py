@@ -117,6 +117,11 @@ class Serving:
             yield finish
 
     @property
+    def pid(self) -> int:
+        """The process id of the service, which with several workers is their supervisor."""
+        return self._process.pid
+
+    @property
     def workers(self) -> dict[int, int]:
         """The process ids of its workers, by number."""
         found = {}
@@ -139,6 +144,13 @@ class Serving:
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def signal_workers(self, number: signal.Signals) -> None:
+        """Send a signal to each of its workers."""
+        pids = self.workers.values()
+        assert pids, self.output
+        for pid in pids:
+            os.kill(pid, number)
 
     def wait(self) -> int:
         return self._process.wait(TIMEOUT_SECONDS)

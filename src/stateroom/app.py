@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
-from .accounts import ACCOUNTS, OPERATORS, PROOFS, REGISTRATION, Accounts, Operators, Proofs, Registration
+from .accounts import (
+    ACCESS,
+    ACCOUNTS,
+    ASSERTIONS,
+    OPERATORS,
+    PROOFS,
+    REGISTRATION,
+    Access,
+    Accounts,
+    Assertions,
+    Operators,
+    Proofs,
+    Registration,
+)
 from .accounts.mail.composing import Composer
 from .accounts.mail.outbox import Outbox
 from .accounts.mail.post import MAIL, Post
@@ -25,7 +38,7 @@ from .api.verified import verification_middleware
 from .errors import Conflict, Unavailable
 from .logs import get_logger
 from .ready import CommonLines
-from .setup import CLIENT, DATABASE, SETTINGS, install
+from .setup import CLIENT, DATABASE, FILES, PARTS, SETTINGS, install
 from .telemetry.loops import kept_running
 from .telemetry.requests import telemetry_middleware
 from .web.pages import page_routes, setup_pages
@@ -55,6 +68,7 @@ def make_app(
     hashing_threads: int | None = None,
     sends_mail: bool = True,
     manages_demo_account: bool = True,
+    has_access_rules: bool = True,
 ) -> web.Application:
     """Make the whole service as one application. Raises `SettingsError`.
 
@@ -63,6 +77,7 @@ def make_app(
     `sends_mail`: whether this process sends the mails that wait. If not, its own mails wait for a process that does.
     `manages_demo_account`: whether this process makes, unlocks or locks the demo account, as its settings require. A command that
     does something else must not.
+    `has_access_rules`: whether the access rules are read. A command that does not ask them must not stop if their file is invalid.
     """
     settings = settings or Settings.load()
     if "session_max_per_user" not in settings.model_fields_set:
@@ -90,6 +105,8 @@ def make_app(
     if settings.email_verification == "required":
         app.middlewares.append(verification_middleware())
     _add_accounts(app, settings, hashing_threads)
+    if has_access_rules:
+        _add_access(app, settings)
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts if manages_demo_account else _accounts_of_a_command)
     if settings.has_mail and sends_mail:
@@ -119,8 +136,15 @@ def _add_accounts(app: web.Application, settings: Settings, hashing_threads: int
     app[PROOFS] = Proofs(settings, accounts, outbox, tokens, app[CLIENT])
     composer = Composer(settings, accounts.users, tokens)
     app[OPERATORS] = Operators(settings, accounts, manager, outbox, tokens, composer=composer)
+    access_tokens = app[PARTS].access_tokens
+    app[ASSERTIONS] = Assertions(settings, manager.clock, lambda: access_tokens.keys if access_tokens is not None else ())
     if settings.has_mail:
         app[MAIL] = Post(settings, database, outbox, app[METRICS], compose=composer.compose)
+
+
+def _add_access(app: web.Application, settings: Settings) -> None:
+    access = app[ACCESS] = Access(settings)
+    app[FILES].on_change("access_rules_file", access.read_again)
 
 
 def api_routes() -> list[web.AbstractRouteDef]:

@@ -21,6 +21,7 @@ from ..servers import Servers
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP *.example.com 127.0.0.1",
 ]  # fmt: skip
 
 

@@ -32,7 +32,15 @@ and `header`: parameters of the address and headers of names that other services
 
 NAME = "session_id"
 QUERY = ("token", "session_id", "session_token", "access_token", "invitation")
-HEADERS = ("X-Session-Token", "X-Auth-Token", "X-Access-Token", "X-CSRF-Token", "Remote-User", "Proxy-Authorization")
+HEADERS = (
+    "X-Session-Token",
+    "X-Auth-Token",
+    "X-Access-Token",
+    "X-CSRF-Token",
+    "Remote-User",
+    "Remote-Assertion",
+    "Proxy-Authorization",
+)
 ADA = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
 KEYS: dict[str, Any] = {"cookie_keys": new_key(), "jwt_keys": new_token_key(), "session_name": NAME}
 

@@ -1,4 +1,4 @@
-"""The public keys of access tokens, for services that verify those (RFC 7517)."""
+"""The public keys of access tokens and assertions, for services and applications that verify those (RFC 7517)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CACHE_SECONDS = 300
 
 
 @routes.get("/.well-known/jwks.json")
-@operation("Show the public keys of access tokens", {200: views.KeySet}, 404, uses_session=False)
+@operation("Show the public keys of access tokens and assertions", {200: views.KeySet}, 404, uses_session=False)
 async def public_keys(request: web.Request) -> web.Response:
     manager = request.app[SESSIONS]
     if not manager.has_access_tokens:

@@ -13,7 +13,7 @@ from multidict import istr
 from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
 from ..origins import DEFAULT_PORTS, plain_origin
 from ..sessions.manager import check_can_rotate
-from .request_session import use_session
+from .request_session import get_request_session, use_session
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -98,6 +98,15 @@ def background(handler: Handler) -> Handler:
 
     setattr(marked, _BACKGROUND, True)
     return marked  # type: ignore[return-value]
+
+
+def keep_cookie(request: web.Request) -> None:
+    """Let the response leave the client's cookie as it is: it is neither renewed nor cleared. The session itself is renewed.
+
+    Call it in a handler whose response a proxy adds to another application's response, which a shared cache may store.
+    A later response does what this one left. A session with a new id still gets its cookie.
+    """
+    get_request_session(request).keeps_cookie = True
 
 
 def is_background(request: web.Request) -> bool:

@@ -6,7 +6,6 @@ not a trusted proxy itself. The client may have written the addresses to the lef
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aiohttp import hdrs
@@ -14,7 +13,7 @@ from multidict import istr
 
 from ..addresses import is_in, network_around, parse_client
 from ..logs import get_logger
-from ..origins import DEFAULT_PORTS, origin_of
+from ..origins import DEFAULT_PORTS, origin_of, settled_origin
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -27,7 +26,6 @@ log = get_logger(__name__)
 FORWARDING_HEADERS = tuple(
     istr(name) for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
 )
-_PORT = re.compile(r":[0-9]+$")
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
@@ -102,21 +100,12 @@ class Proxies:
         if not host:
             return self._origins[0] if self._origins else ""
         told = origin_of(scheme, host)
-        return self._settled(told) if self._origins and told not in self._origins else told
+        return settled_origin(told, self._origins) if self._origins and told not in self._origins else told
 
     def is_https_by_settings(self, request: web.Request) -> bool:
         """Whether the settings name an origin with https for the host of this request."""
         origin = self.origin(request)
         return origin in self._origins and origin.startswith("https:")
-
-    def _settled(self, told: str) -> str:
-        """The origin of the settings that has the told host, and the told port if one was told; else the told origin."""
-        host = told.partition("://")[2]
-        for each in self._origins:
-            scheme, _, own = each.partition("://")
-            if origin_of(scheme, host) == each or host == _PORT.sub("", own):
-                return each
-        return told
 
     def _accept_headers(self, request: web.Request) -> bool:
         """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""

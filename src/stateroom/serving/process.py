@@ -139,7 +139,10 @@ def state_lock(settings: Settings) -> Iterator[None]:
 
 
 def announce(settings: Settings, listeners: Listeners) -> None:
-    """Print the service's address and the folder for mails, and in embedded mode the demo user and the state folder."""
+    """Print the service's address and the folder for mails, and in embedded mode the demo user and the state folder.
+
+    Log a warning if everybody who registers may enter applications behind forward auth.
+    """
     lines = [f"stateroom listens on {_url(settings.host, listeners.public)}"]
     if settings.has_demo_user:
         lines.append(f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}")
@@ -150,6 +153,9 @@ def announce(settings: Settings, listeners: Listeners) -> None:
     if listeners.metrics is not None:
         lines.append(f"metrics are at {_url(settings.metrics_host or '', listeners.metrics)}/metrics")
     print("\n".join(lines), file=sys.stderr, flush=True)
+    if settings.registration == "open" and settings.access_default == "signed-in":
+        fix = "set REGISTRATION=invited, or name in ACCESS_RULES_FILE who may enter"
+        log.warning("anybody_may_enter", settings=["REGISTRATION=open", "ACCESS_DEFAULT=signed-in"], fix=fix)
 
 
 def _url(host: str, sock: socket.socket) -> str:

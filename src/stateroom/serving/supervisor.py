@@ -3,7 +3,8 @@
 The supervisor itself serves nothing. It owns the things that a host has once: the lock on `STATE_DIR`, the ports, the
 embedded server, the folder of the metrics. It starts each worker as a new process, and the kernel distributes connections
 among them. A worker that dies loses only its own connections. The supervisor starts another one in its place: at once the
-first time, and after longer pauses if the worker dies again.
+first time, and after longer pauses if the worker dies again. A worker that lives and does not answer is killed, and replaced
+in the same way.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..errors import SettingsError
 from ..logs import get_logger
 from ..telemetry import workers as telemetry
 from ..telemetry.logging import configure_logging
+from .heartbeat import falls_silent
 from .hosts_outside import warn_of_hosts_outside
 from .listeners import Listeners, reserve
 from .process import DRAIN_SECONDS, announce, handle_signals, state_lock
@@ -51,7 +53,13 @@ def run(settings: Settings, count: int) -> None:
     configure_logging(settings)
     warn_of_hosts_outside(settings)
     with state_lock(settings), reserve(settings) as listeners, _metrics_folder() as folder:
-        supervisor = Supervisor(count, _environment(settings, listeners, folder), folder, patience=_patience(settings))
+        supervisor = Supervisor(
+            count,
+            _environment(settings, listeners, folder),
+            folder,
+            patience=_patience(settings),
+            worker_timeout=settings.worker_timeout,
+        )
         status = asyncio.run(_supervise(supervisor, settings, listeners))
     if status:
         sys.exit(status)
@@ -68,23 +76,31 @@ class Worker:
 
     `number`: `0 <= number < count`. It stays when a process dies, and its metrics go on under it.
     `process`: None before the first start. `started_at`: when that process was started, by the monotonic clock.
+    `is_ready`: whether it serves.
     `deaths`: deaths in a row; `0 <= deaths`. After a life longer than `GOOD_LIFE_SECONDS` the count begins again.
     """
 
     number: int
     process: asyncio.subprocess.Process | None = None
     started_at: float = 0.0
+    is_ready: bool = False
     deaths: int = 0
 
 
 class Supervisor:
-    """Starts `count` workers and restarts those that die. `patience`: how many seconds a worker may take to drain."""
+    """Starts `count` workers, and replaces those that die or fall silent.
 
-    def __init__(self, count: int, environment: Mapping[str, str], metrics_folder: Path, *, patience: float) -> None:
+    `patience`: how many seconds a worker may take to drain. `worker_timeout`: how many seconds a worker may not answer.
+    """
+
+    def __init__(
+        self, count: int, environment: Mapping[str, str], metrics_folder: Path, *, patience: float, worker_timeout: float
+    ) -> None:
         self._workers = [Worker(number) for number in range(count)]
         self._environment = environment
         self._metrics_folder = metrics_folder
         self._patience = patience
+        self._worker_timeout = worker_timeout
         self._stop = asyncio.Event()
 
     async def run(self, *, on_ready: Callable[[], None]) -> int:
@@ -122,7 +138,7 @@ class Supervisor:
             sys.executable, "-P", "-m", "stateroom.serving.worker", str(worker.number), "--of", str(len(self._workers)),
             env=self._environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, preexec_fn=_hold_hangups_back,
         )  # fmt: skip
-        worker.started_at = time.monotonic()
+        worker.started_at, worker.is_ready = time.monotonic(), False
 
     @staticmethod
     async def _is_ready(worker: Worker) -> bool:
@@ -131,13 +147,17 @@ class Supervisor:
         assert worker.process.stdout is not None
         async for line in worker.process.stdout:
             if line == READY:
+                worker.is_ready = True
                 return True
         return False
 
     async def _keep(self, worker: Worker) -> None:
-        """Start another process each time the worker dies."""
+        """Start another process each time the worker dies. Kill one that does not answer."""
         while True:
             assert worker.process is not None
+            if worker.is_ready and await falls_silent(worker.process, self._worker_timeout):
+                log.error("worker_silent", worker=worker.number, after_seconds=self._worker_timeout)
+                worker.process.kill()  # it also ends a stopped process
             status = await worker.process.wait()
             telemetry.leave(self._metrics_folder, worker.number, worker.process.pid)
             if time.monotonic() - worker.started_at > GOOD_LIFE_SECONDS:

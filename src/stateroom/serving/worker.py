@@ -1,7 +1,7 @@
 """One of several workers. The supervisor starts it with `python -m stateroom.serving.worker`.
 
-The worker writes a line to its standard output when it is ready. When its standard input ends, the supervisor is dead, and
-the worker drains.
+The worker writes a line to its standard output when it is ready. From then on it answers the supervisor's questions
+(heartbeat.py). When its standard input ends, the supervisor is dead, and the worker drains.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..errors import SettingsError
 from ..settings import Settings
 from ..telemetry import workers
 from ..telemetry.logging import configure_logging
+from .heartbeat import answer_supervisor
 from .listeners import Listeners, listen
 from .process import loop_factory, serve
 
@@ -45,18 +46,14 @@ async def _work(settings: Settings, listeners: Listeners, options: argparse.Name
     app = make_app(settings, hashing_threads=max(1, ((os.cpu_count() or 1) - 1) // options.count))
     app[METRICS].workers_wanted.set(options.count)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
     is_orphan = False
 
-    def read() -> None:
+    def orphaned() -> None:
         nonlocal is_orphan
-        if not os.read(0, 1024):
-            loop.remove_reader(0)
-            is_orphan = True
-            stop.set()
+        is_orphan = True
+        stop.set()
 
-    loop.add_reader(0, read)
+    answer_supervisor(orphaned)
     await serve(settings, app, listeners, on_ready=_say_ready, stop=stop)
     if is_orphan:
         workers.clear_away()
@@ -64,7 +61,7 @@ async def _work(settings: Settings, listeners: Listeners, options: argparse.Name
 
 def _say_ready() -> None:
     os.write(1, READY)
-    os.dup2(2, 1)  # the supervisor does not read any more lines
+    os.dup2(2, 1)  # the supervisor does not read any more lines, only answers on a copy of this pipe
 
 
 if __name__ == "__main__":

@@ -203,7 +203,9 @@ def _public_url(text: str) -> str:
             "has a path that browsers, proxies and servers may read differently; use letters, digits and - . _ ~ between single "
             "slashes, for example https://example.com/sso"
         )
-    origin = _origin(text if found is None else f"{found[1]}{found[3]}")
+    if found is not None and found[3]:
+        raise ValueError("must not have a part after ? or #; write for example https://example.com or https://example.com/sso")
+    origin = _origin(text if found is None else found[1])
     if origin.partition(":")[0] not in DEFAULT_PORTS:
         raise ValueError("must begin with http:// or https://; write for example https://example.com")
     return f"{origin}{path}"

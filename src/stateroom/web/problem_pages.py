@@ -12,35 +12,48 @@ import msgspec
 from aiohttp import web
 
 from ..api.mounts import mounted, split_path
+from ..api.visits import VISIT
 from ..problems import TYPE_PREFIX
 from . import words
+from .refusals import refusal_page
 from .rendering import bare_page, login_url, passed_on, see_other, to_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
 HOME, VERIFY = "/account", "/verify"
 _FOR_PROGRAMS = ("/api/", "/auth/", "/static/")
 _SIGN_IN = {"sign-in-required", "session-ended"}
 
 
-def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response], web.Response]:
-    """Return the function that turns a problem document into a page, if the request is for a page.
+def problem_pages(
+    paths: Collection[str], paths_for_both: Collection[str]
+) -> Callable[[web.Request, web.Response], Awaitable[web.Response]]:
+    """Return the function that turns a problem document into a page, if the request is for a page, or asks about a browser's visit.
 
-    `paths`: the paths of all pages, without a prefix.
+    `paths`: the paths of pages, without a prefix. `paths_for_both`: of those that are shown only to clients that accept pages.
     """
 
-    def present(request: web.Request, problem: web.Response) -> web.Response:
+    async def present(request: web.Request, problem: web.Response) -> web.Response:
+        visit = request.get(VISIT)
+        if visit is not None:
+            return await refusal_page(request, problem, visit)
         path = split_path(request)[1]
-        return _as_page(request, problem) if path in paths or _is_lost(request, path) else problem
+        is_page = path in paths or (accepts_page(request) and (path in paths_for_both or _is_lost(request, path)))
+        return _as_page(request, problem) if is_page else problem
 
     return present
 
 
+def accepts_page(request: web.Request) -> bool:
+    """Whether the client is a browser that opens a page."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
 def _is_lost(request: web.Request, path: str) -> bool:
-    """Whether a browser has opened an address that does not exist."""
+    """Whether the address does not exist."""
     is_unknown = isinstance(request.match_info.http_exception, web.HTTPNotFound)
-    return is_unknown and "text/html" in request.headers.get("Accept", "") and not path.startswith(_FOR_PROGRAMS)
+    return is_unknown and not path.startswith(_FOR_PROGRAMS)
 
 
 def _as_page(request: web.Request, problem: web.Response) -> web.Response:

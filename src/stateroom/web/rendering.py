@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -37,6 +37,9 @@ which is also what they send from a foreign page that hides where it is. So that
 
 _PASSED_ON = ("Retry-After", "WWW-Authenticate", "Allow", "Accept")
 
+_PREFIX: ContextVar[str] = ContextVar("stateroom_prefix", default="")
+"""The prefix by which the page that is being rendered was opened. Macros need it too, and they do not see the page's values."""
+
 
 def setup_templates(app: web.Application) -> None:
     """Give the application the pages' templates."""
@@ -50,7 +53,8 @@ def setup_templates(app: web.Application) -> None:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals["static_url"] = static_url  # for macros of own templates, which do not see what a page is rendered with
+    environment.globals["mounted"] = _under_prefix
+    environment.globals["static_url"] = lambda name: _under_prefix(static_url(name))
     for each in (words.ago, words.moment, words.duration, words.device_name):
         environment.filters[each.__name__] = each
 
@@ -64,7 +68,7 @@ def page(
     **context: Any,
 ) -> web.Response:
     """Render a page for the session. No cache may keep it."""
-    state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
+    state = {"has_script": True, "is_degraded": _is_degraded(request), "watch": _watch(request), **context}
     response = _rendered(request, template, state, status, headers or {})
     if is_signed_in(request):
         cookie_fate.remove_trace(request, response)
@@ -79,7 +83,7 @@ def refused(request: web.Request, template: str, error: StateroomError, **contex
 
 def bare_page(request: web.Request, template: str, *, status: int, headers: Mapping[str, str], **context: Any) -> web.Response:
     """Render a page without reading the session."""
-    state = {"is_degraded": False, "watch": None, **context}
+    state = {"has_script": True, "is_degraded": False, "watch": None, **context}
     return _rendered(request, template, state, status, headers)
 
 
@@ -116,8 +120,11 @@ def is_signed_in(request: web.Request) -> bool | None:
 
 
 def _rendered(request: web.Request, template: str, state: dict[str, Any], status: int, headers: Mapping[str, str]) -> web.Response:
-    own = {"mounted": partial(mounted, request), "static_url": lambda name: mounted(request, static_url(name))}
-    response = aiohttp_jinja2.render_template(template, request, {**state, **own}, status=status)
+    before = _PREFIX.set(mounted(request, ""))
+    try:
+        response = aiohttp_jinja2.render_template(template, request, state, status=status)
+    finally:
+        _PREFIX.reset(before)
     response.headers.update(headers)
     response.headers["Content-Security-Policy"] = policy(request.app[SESSIONS].settings)
     response.headers["Cache-Control"] = "no-store"
@@ -125,6 +132,11 @@ def _rendered(request: web.Request, template: str, state: dict[str, Any], status
     if "token" in request.query:
         response.headers["Referrer-Policy"] = _WITHOUT_PATH
     return response
+
+
+def _under_prefix(path: str) -> str:
+    """The address of a page of ours, for templates."""
+    return f"{_PREFIX.get()}{path}"
 
 
 def _is_degraded(request: web.Request) -> bool:

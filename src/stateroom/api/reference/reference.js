@@ -90,7 +90,7 @@ function start(api) {
   });
 
   const show = (path, method, operation) => make("details", { id: operation.operationId },
-    make("summary", {}, make("span", { className: `method ${method}`, textContent: method }), make("code", { textContent: path }),
+    make("summary", {}, make("span", { className: `method ${method}`, textContent: method }), make("code", { textContent: `${ROOT}${path}` }),
       ` ${operation.summary}`),
     make("div", { className: "body" },
       make("p", { textContent: operation.security.length && !operation.security.some((each) => !Object.keys(each).length) ? "Requires a signed-in user." : "" }),

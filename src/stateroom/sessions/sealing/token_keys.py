@@ -1,4 +1,4 @@
-"""The keys of access tokens: Ed25519 pairs (RFC 8032). The private half signs here, the public half is published.
+"""The keys of access tokens and assertions: Ed25519 pairs (RFC 8032). The private half signs here, the public half is published.
 
 With the public half a service can verify tokens and cannot mint any. It is published as a JSON Web Key (RFC 8037, section 2).
 The key's id is its thumbprint (RFC 7638), so that two hosts never give one id to two keys.

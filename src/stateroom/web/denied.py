@@ -1,6 +1,6 @@
 """`/denied`: a user who is signed in may not open a page of another application.
 
-nginx and HAProxy ask for this page, because they cannot send the one that forward auth answers (`refusals.py`).
+It is for proxies that cannot send the page that forward auth answers (`refusals.py`), and open this one instead.
 """
 
 from __future__ import annotations

@@ -188,3 +188,15 @@ async def test_a_program_gets_the_problem(service: ServiceClient, visitor: Visit
     async with service.get("/auth/forward", headers={**told, "Cookie": f"session_id={visitor.cookie}"}) as response:
         assert (response.status, response.content_type) == (403, "application/problem+json")
         assert (await response.json())["detail"].startswith("You have no access to this application")
+
+
+@pytest.mark.parametrize("path", ["/denied", "/not-sent", "/confirm"])
+async def test_the_pages_themselves_say_that_they_cannot_know(service: ServiceClient, visitor: Visitor, path: str) -> None:
+    assert service.app is not None
+    await visitor.register()
+    cookie = visitor.cookie
+    with testing.redis_down(service.app), database_down():
+        page = await visitor.open(path)
+        assert (page.status, page.headers["Retry-After"]) == (503, "1")
+        assert "If you were signed in, you still are." in page.text
+    assert visitor.cookie == cookie

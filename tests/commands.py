@@ -146,10 +146,8 @@ class Serving:
         self._process.send_signal(number)
 
     def signal_workers(self, number: signal.Signals) -> None:
-        """Send a signal to each of its workers."""
-        pids = self.workers.values()
-        assert pids, self.output
-        for pid in pids:
+        """Send a signal to each of its workers. A single one is the process itself."""
+        for pid in self.workers.values() or [self._process.pid]:
             os.kill(pid, number)
 
     def wait(self) -> int:

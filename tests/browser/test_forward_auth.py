@@ -79,7 +79,7 @@ async def test_who_has_no_access_is_told_so_and_may_use_another_account(browser:
     async with visitor(browser, estate) as ada:
         await ada.open("/office/plan")
         await registers(ada, "denied@example.com")
-        await is_at(ada, f"{estate.app}/office/plan", "You don't have access here")
+        await is_at(ada, f"{estate.app}/office/plan", "You have no access")
         assert "You're signed in as Ada Lovelace (denied@example.com)." in await ada.text()
         await ada.look(f"denied-{where}")
         if where == "elsewhere":

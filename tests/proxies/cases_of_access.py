@@ -49,7 +49,7 @@ async def visits_a_page(door: Door) -> str:
     outcomes = {
         door.outcome(await door.ask(headers=VISIT)),
         door.outcome(await door.ask(PAGE, "HEAD", headers=VISIT)),
-        door.outcome(await door.ask("/a//b/../c;d=1?x=%2F&y=%5C", headers={"Accept": "text/html"})),
+        door.outcome(await door.ask("/a;b=1/%C3%A4?x=%2F&y=%5C&z=a+b", headers={"Accept": "text/html"})),
     }
     return " or ".join(sorted(outcomes))
 

@@ -8,7 +8,7 @@ from itertools import product
 
 import jwt
 
-from .cases import CACHEABLE, COOKIE, FETCH, IDENTITY, VISIT, Answer, Door, sent_to_app
+from .cases import CACHEABLE, COOKIE, FETCH, PAGE, VISIT, Answer, Door, sent_to_app
 
 _SIMPLE = [
     ("Remote-User", "1"), ("Remote-Email", "root@example.com"), ("Remote-Name", "Root"), ("Remote-Groups", "admin"),
@@ -141,9 +141,17 @@ def _renewed(answer: Answer) -> list[str]:
     return [each.split(";")[0] for each in answer.headers.getall("Set-Cookie", ()) if each.startswith(f"{COOKIE}=")]
 
 
+async def _visit(door: Door, path: str) -> Answer:
+    """Visit a page until the cookie is renewed, at most a few times. In this test a renewal is due after 10 ms."""
+    for _ in range(20):
+        answer = await door.ask(path, headers=VISIT | {"Cookie": door.cookie})
+        if _renewed(answer):
+            break
+    return answer
+
+
 async def is_renewed(door: Door) -> str:
-    """In this test a renewal is due at each request."""
-    answer = await door.ask(headers=VISIT | {"Cookie": door.cookie})
+    answer = await _visit(door, PAGE)
     renewed = _renewed(answer)
     if not renewed:
         return "not passed on"
@@ -153,18 +161,17 @@ async def is_renewed(door: Door) -> str:
 
 
 async def asks_for_what_caches_store(door: Door) -> str:
-    """An answer that any cache may store, with each kind of status."""
+    """An answer that any cache may store. A 304 and the answer to a script renew nothing, and stay as they are."""
     outcomes = set()
-    for status in (200, 404, 500, 304):
-        path = f"/cacheable/{status}"
-        with_cookie = await door.ask(path, headers=VISIT | {"Cookie": door.cookie})
-        if not _renewed(with_cookie):
-            assert status == 304, f"{status}: not renewed"
-        else:
-            outcomes.add(_kept_by(with_cookie))
-        without = await door.ask(path, headers=FETCH | {"Cookie": door.cookie})
-        assert (without.status, _renewed(without)) == (status, []), without
-        same = {name: without.headers.getall(name, []) for name in CACHEABLE}
+    for status in (200, 404, 500):
+        renewed = await _visit(door, f"/cacheable/{status}")
+        assert (renewed.status, len(_renewed(renewed))) == (status, 1), renewed
+        outcomes.add(_kept_by(renewed))
+    untouched = [await _visit(door, "/cacheable/304")]
+    untouched += [await door.ask("/cacheable/200", headers=FETCH | {"Cookie": door.cookie}) for _ in range(5)]
+    for answer in untouched:
+        assert _renewed(answer) == [], answer
+        same = {name: answer.headers.getall(name, []) for name in CACHEABLE}
         assert same == {name: [value] for name, value in CACHEABLE.items()}, same
     return " or ".join(sorted(outcomes))
 

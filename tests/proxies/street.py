@@ -51,7 +51,7 @@ class Street:
 async def _word(case: Case, door: Door) -> str:
     try:
         return await case(door)
-    except (AssertionError, aiohttp.ClientError) as error:
+    except (AssertionError, LookupError, ValueError, OSError, aiohttp.ClientError) as error:
         return f"{type(error).__name__}: {error}"
 
 

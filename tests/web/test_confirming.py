@@ -51,8 +51,7 @@ async def test_it_asks_for_the_password_only(old: Visitor) -> None:
     page = old.page
     assert page.status == 200
     assert page.only("h1").text == "Enter your password again"
-    assert "To open till.example.com , enter your password again." in page.text
-    assert "We ask because you signed in more than 15 minutes ago." in page.text
+    assert "till.example.com asks for it, because you signed in more than 15 minutes ago." in page.text
     assert "You're signed in as Ada Lovelace (ada@example.com)." in page.text
     form = page.form_of("Go on")
     assert form.fields == {"rd": TILL, "fresh": "900", "username": "ada@example.com", "password": ""}
@@ -118,7 +117,7 @@ async def test_without_a_useful_age_it_asks(visitor: Visitor, fresh: str) -> Non
     await open_confirm(visitor, rd="/wiki", fresh=fresh)
     assert visitor.page.status == 200
     assert visitor.page.only("h1").text == "Enter your password again"
-    assert "To open this page, enter your password again." in visitor.page.text
+    assert "The page that you want to open asks for it, because you signed in" in visitor.page.text
     assert "<b>" not in visitor.page.html
 
 

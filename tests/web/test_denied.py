@@ -27,7 +27,7 @@ async def test_it_says_who_is_signed_in_and_how_to_go_on(visitor: Visitor) -> No
     await visitor.register(name="Ada Lovelace")
     page = await visitor.request("GET", "/denied", params={"rd": WIKI}, headers={})
     assert page.status == 403
-    assert page.only("h1").text == "You don't have access here"
+    assert page.only("h1").text == "You have no access"
     assert "You're signed in as Ada Lovelace (ada@example.com)." in page.text
     assert page.form_of("Use another account").action == "/logout?rd=https%3A%2F%2Fwiki.example.com%2Fpage%3Fa%3Db%26c%3Dd"
     assert [(each.text, each.get("href")) for each in page.all("a")[2:]] == [("Your account", "/account"), ("Try again", WIKI)]

@@ -66,7 +66,7 @@ async def test_who_is_not_admitted_gets_a_page_whose_links_lead_to_us(
     await visitor.register(name="Ada Lovelace")
     page = await ask(visitor)
     assert page.status == 403
-    assert page.only("h1").text == "You don't have access here"
+    assert page.only("h1").text == "You have no access"
     assert "You're signed in as Ada Lovelace (ada@example.com)." in page.text
     assert page.form_of("Use another account").action == "/.stateroom/logout?rd=%2Fnotes%3Fall%3D1"
     assert [(each.text, each.get("href")) for each in page.all("a")[1:]] == [

@@ -50,7 +50,7 @@ def confirm_url(settings: Settings, back: str, fresh_seconds: float | None = Non
 
     `fresh_seconds`: the highest age of the sign-in that a rule accepts. The page asks nothing if the sign-in is much younger.
     """
-    return page_url(settings, "/confirm", rd=back, fresh="" if fresh_seconds is None else f"{fresh_seconds:.0f}")
+    return page_url(settings, "/confirm", rd=back, fresh="" if fresh_seconds is None else str(int(fresh_seconds)))
 
 
 def pages_prefix(settings: Settings) -> str:

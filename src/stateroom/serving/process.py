@@ -72,7 +72,8 @@ async def serve(
     if libraries := untested():
         log.warning("untested_versions", libraries=libraries, fix="install the versions that requirements.txt names")
     headers = security_headers(settings)
-    runners = [(Runner(app, headers), listeners.public)]
+    limits = {"max_line_size": settings.header_max_bytes, "max_field_size": settings.header_max_bytes}
+    runners = [(Runner(app, headers, **limits), listeners.public)]
     if listeners.metrics is not None:
         runners.append((Runner(make_metrics_app(app), headers), listeners.metrics))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .words import Words, of_problem
 
 DENIED = Words(
-    "You don't have access here", "Your account can't open this page. If you need it, please ask the administrator of this service."
+    "You have no access", "Your account can't open this page. If you need it, please ask the administrator of this service."
 )
 NOT_SENT = Words(
     "Your form was not sent",

@@ -17,6 +17,7 @@ import trustme
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from stateroom.drills.node import until
 from stateroom.drills.ports import free_port
@@ -189,6 +190,20 @@ async def signs_in_by_form(http: aiohttp.ClientSession, chain: Chain) -> str:
     return cookie
 
 
+async def comes_back_to(http: aiohttp.ClientSession, chain: Chain, path: str) -> None:
+    """Visit this page of the application while signed out, and sign in with what the redirect names."""
+    async with http.get(f"{chain.url}{path}", headers=VISIT, allow_redirects=False) as answer:
+        assert answer.status == 302, answer
+        location = URL(answer.headers["Location"], encoded=True)
+    async with http.get(URL(chain.url).join(location)) as answer:
+        assert answer.status == 200
+    form = {"email": ADA["email"], "password": ADA["password"], "rd": location.query["rd"]}
+    async with http.post(
+        f"{chain.url}/.stateroom/login", data=form, headers={"Origin": chain.url}, allow_redirects=False
+    ) as answer:
+        assert (answer.status, answer.headers.get("Location")) == (303, path)
+
+
 async def address_shown(http: aiohttp.ClientSession, chain: Chain) -> str:
     async with http.get(f"{chain.url}/.stateroom/api/sessions") as answer:
         [own] = [each for each in (await answer.json())["sessions"] if each["current"]]
@@ -215,6 +230,8 @@ async def test_each_client_has_its_own_address_and_the_scheme_is_https(tmp_path:
             ):  # fmt: skip
                 assert "; Secure" in await signs_in_by_form(ada, chain)
                 assert await address_shown(ada, chain) == address
+                async with chain.client() as (bob, _):
+                    await comes_back_to(bob, chain, f"/reports?q={'x' * 7_500}")
                 assert [await failure(eve, chain) for _ in range(4)] == [401, 401, 401, 429]
                 assert await failure(ada, chain) == 401
 

@@ -175,5 +175,3 @@ def _kept_by(answer: Answer) -> str:
     for_others = [name for name in ("CDN-Cache-Control", "Surrogate-Control", "X-Accel-Expires") if name in answer.headers]
     is_private = bool(words & {"private", "no-store"}) and not any(word.startswith(("public", "s-maxage")) for word in words)
     return "private" if is_private and not for_others else f"{answer.headers}"
-
-

@@ -83,9 +83,7 @@ def test_the_example_is_read(file: Path) -> None:
 def one(**changed: str) -> str:
     """A rule with some values, each as YAML. An empty value leaves the key out."""
     values = {"name": "wiki", "hosts": "[wiki.example.com]", "allow": "anyone"} | changed
-    return "".join(
-        f"{'- ' if number == 0 else '  '}{key}: {value}\n" for number, (key, value) in enumerate(values.items()) if value
-    )
+    return "- " + "\n  ".join(f"{key}: {value}" for key, value in values.items() if value) + "\n"
 
 
 @pytest.mark.parametrize(

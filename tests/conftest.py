@@ -84,11 +84,12 @@ def counted_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 def knows_aiohttp(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """The test runs with an aiohttp whose insides we know, and with one whose insides we don't."""
     from stateroom import ready
-    from stateroom.api import answers, forward
+    from stateroom.api import answers
+    from stateroom.api.forward import answers as forward_answers
 
     if request.param == "aiohttp is unknown":
         monkeypatch.setattr(of_aiohttp, "is_known", lambda: False)
-        for user in (ready, answers, forward):  # chosen when they were imported
+        for user in (ready, answers, forward_answers):  # chosen when they were imported
             monkeypatch.setattr(user, "ready_response", ready.ordinary_response)
     return of_aiohttp.is_known()
 

@@ -1,23 +1,56 @@
--- Asks Stateroom who sent a request. haproxy.cfg says what to do with the response.
+-- Asks Stateroom who sent a request, through `listen ask` of haproxy.cfg, which bounds the time. If the request may not pass, the
+-- client gets Stateroom's own response: a redirect to the sign-in, a page, or a problem document.
 
-local ADDRESS = "http://127.0.0.1:8080/auth/forward"
-local TIMEOUT_MS = 2000
+local ADDRESS = "http://127.0.0.1:8001/auth/forward"
+local TIMEOUT_MS = 4000
 
 -- The headers that Stateroom needs: the credential, and whether the request is a visit of a page.
-local ASKED_WITH = { "cookie", "authorization", "accept", "sec-fetch-mode", "x-session-renew" }
+local ASKED_WITH = {
+  "cookie", "authorization", "accept", "sec-fetch-mode", "sec-fetch-dest", "x-requested-with", "referer", "x-session-renew",
+  "user-agent",
+}
 local ANSWERED = {
   user = "remote-user",
   email = "remote-email",
   name = "remote-name",
+  groups = "remote-groups",
+  assertion = "remote-assertion",
   degraded = "remote-session-degraded",
   cookie = "cookie",
   authorization = "authorization",
   renewed = "set-cookie",
-  location = "location",
 }
+local REFUSALS = { [302] = true, [400] = true, [401] = true, [403] = true, [431] = true, [503] = true }
+-- These belong to the connection between HAProxy and Stateroom.
+local OF_CONNECTION = { ["connection"] = true, ["content-length"] = true, ["keep-alive"] = true, ["transfer-encoding"] = true }
+
+-- HAProxy counts the values of a header from 0.
+local function all(headers, name)
+  local values = {}
+  local at = 0
+  while headers and headers[name] and headers[name][at] do
+    values[at + 1] = headers[name][at]
+    at = at + 1
+  end
+  return values
+end
 
 local function first(headers, name)
-  return headers[name] and headers[name][0] or ""
+  return all(headers, name)[1] or ""
+end
+
+-- A missing or unknown response becomes 503. Otherwise a user would count as signed out.
+local function refuse(txn, answer)
+  local status, headers, body = answer.status, {}, answer.body or ""
+  if not REFUSALS[status] then
+    status, answer, body = 503, {}, ""
+  end
+  for name in pairs(answer.headers or {}) do
+    if not OF_CONNECTION[name] and not name:find("^remote%-") then headers[name] = all(answer.headers, name) end
+  end
+  if status == 503 and not headers["retry-after"] then headers["retry-after"] = { "1" } end
+  if txn.f:method() == "HEAD" then body = "" end
+  txn:done(txn:reply{ status = status, headers = headers, body = body })
 end
 
 core.register_action("stateroom", { "http-req" }, function(txn)
@@ -26,21 +59,17 @@ core.register_action("stateroom", { "http-req" }, function(txn)
     ["x-forwarded-method"] = { txn.f:method() },
     ["x-forwarded-proto"] = { first(sent, "x-forwarded-proto") },
     ["x-forwarded-host"] = { first(sent, "x-forwarded-host") },
-    ["x-forwarded-uri"] = { txn.f:url() },
+    -- Without scheme and host, which an HTTP/2 request and some HTTP/1.1 requests have here.
+    ["x-forwarded-uri"] = { txn.f:pathq() },
     ["x-forwarded-for"] = { txn.f:src() },
   }
   for _, name in ipairs(ASKED_WITH) do
-    local values = {}
-    local at = 0
-    while sent[name] and sent[name][at] do
-      values[at + 1] = sent[name][at]
-      at = at + 1
-    end
+    local values = all(sent, name)
     -- The client accepts one value per header. Two cookie headers are the parts of one (RFC 9113, section 8.2.3).
-    if at > 0 then headers[name] = { table.concat(values, name == "cookie" and "; " or ", ") } end
+    if #values > 0 then headers[name] = { table.concat(values, name == "cookie" and "; " or ", ") } end
   end
-  -- A missing response becomes 503. Otherwise a user would count as signed out.
   local answer = core.httpclient():get{ url = ADDRESS, headers = headers, timeout = TIMEOUT_MS }
+  if answer.status ~= 200 then return refuse(txn, answer) end
   txn:set_var("txn.stateroom_status", answer.status)
   for variable, name in pairs(ANSWERED) do
     txn:set_var("txn.stateroom_" .. variable, first(answer.headers, name))

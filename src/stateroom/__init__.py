@@ -39,7 +39,7 @@ from .request.actions import (
 from .request.carry_over import carry_over
 from .request.client import browser_origin, client_address, forwarded, kept_address
 from .request.flash import FLASH_KINDS, flash, take_flashes
-from .request.guards import background, check_auth, require_auth
+from .request.guards import background, check_auth, keep_cookie, require_auth
 from .request.proxies import is_forwarded
 from .request.request_session import SESSIONS, get_session
 from .sessions.manager import SessionManager
@@ -84,6 +84,7 @@ __all__ = [
     "get_session",
     "is_bearer",
     "is_forwarded",
+    "keep_cookie",
     "kept_address",
     "reauthenticate",
     "require_auth",

@@ -10,11 +10,13 @@ from aiohttp import web
 
 from . import METRICS, SESSIONS, Settings, SettingsError
 from .accounts import (
+    ACCESS,
     ACCOUNTS,
     ASSERTIONS,
     OPERATORS,
     PROOFS,
     REGISTRATION,
+    Access,
     Accounts,
     Assertions,
     Operators,
@@ -25,20 +27,21 @@ from .accounts.mail.composing import Composer
 from .accounts.mail.outbox import Outbox
 from .accounts.mail.post import MAIL, Post
 from .accounts.mail_tokens import MailTokens
-from .api import auth, email, forward, health, keys, metrics, openapi, profile, recovery, reference, sessions
+from .api import auth, email, forward, health, index, keys, metrics, openapi, profile, recovery, reference, sessions
 from .api.bodies import MAX_BODY_BYTES
 from .api.cors import cors_middleware
 from .api.health import READINESS, Readiness
+from .api.mounts import MOUNTS, Mounts
 from .api.problems import problems_middleware
 from .api.security_headers import security_headers, set_on_prepare
 from .api.verified import verification_middleware
 from .errors import Conflict, Unavailable
 from .logs import get_logger
 from .ready import CommonLines
-from .setup import CLIENT, DATABASE, PARTS, SETTINGS, install
+from .setup import CLIENT, DATABASE, FILES, PARTS, SETTINGS, install
 from .telemetry.loops import kept_running
 from .telemetry.requests import telemetry_middleware
-from .web.pages import setup_pages
+from .web.pages import page_routes, setup_pages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -53,6 +56,10 @@ SESSIONS_OF_A_USER = 100
 """The service's `SESSION_MAX_PER_USER`. The library has no limit by default, because its users know their application."""
 RETRY_SECONDS = 1.0
 
+_PARTS = (auth, email, recovery, profile, sessions, index, health, keys, forward, metrics, openapi, reference)
+_FOR_SERVERS = (health, forward, metrics)
+"""The parts that monitoring and proxies ask. Proxies publish `/.stateroom` whole, so they are not under it."""
+
 
 def make_app(
     settings: Settings | None = None,
@@ -61,6 +68,7 @@ def make_app(
     hashing_threads: int | None = None,
     sends_mail: bool = True,
     manages_demo_account: bool = True,
+    has_access_rules: bool = True,
 ) -> web.Application:
     """Make the whole service as one application. Raises `SettingsError`.
 
@@ -69,6 +77,7 @@ def make_app(
     `sends_mail`: whether this process sends the mails that wait. If not, its own mails wait for a process that does.
     `manages_demo_account`: whether this process makes, unlocks or locks the demo account, as its settings require. A command that
     does something else must not.
+    `has_access_rules`: whether the access rules are read. A command that does not ask them must not stop if their file is invalid.
     """
     settings = settings or Settings.load()
     if "session_max_per_user" not in settings.model_fields_set:
@@ -83,11 +92,12 @@ def make_app(
         return await app[ACCOUNTS].users.known(ids)
 
     install(app, settings, client_factory=client_factory, known_users=known_users, origin_exempt=forward.HANDLERS)
+    mounts = app[MOUNTS] = Mounts(settings.public_path)
     headers = security_headers(settings)
     app.on_response_prepare.append(set_on_prepare(headers))
     common = CommonLines(headers, stands_for=app.on_response_prepare)
     app.on_startup.append(common.serve)
-    outer = [telemetry_middleware(settings, app[METRICS], common)]
+    outer = [telemetry_middleware(settings, app[METRICS], common, mounts.labels)]
     if settings.cors_origins:
         outer.append(cors_middleware(settings))
     outer.append(problems_middleware(setup_pages(app)))
@@ -95,12 +105,15 @@ def make_app(
     if settings.email_verification == "required":
         app.middlewares.append(verification_middleware())
     _add_accounts(app, settings, hashing_threads)
+    if has_access_rules:
+        _add_access(app, settings)
     app[READINESS] = Readiness()
     app.cleanup_ctx.append(_accounts if manages_demo_account else _accounts_of_a_command)
     if settings.has_mail and sends_mail:
         app.cleanup_ctx.append(_mail)
-    for route in api_routes():
-        route.register(app.router)
+    mounts.register(app.router, page_routes(), for_browsers=True)
+    for part in _PARTS:
+        mounts.register(app.router, part.routes, for_browsers=part not in _FOR_SERVERS)
     app[openapi.DOCUMENT] = openapi.document(api_routes(), settings)
     return app
 
@@ -129,10 +142,14 @@ def _add_accounts(app: web.Application, settings: Settings, hashing_threads: int
         app[MAIL] = Post(settings, database, outbox, app[METRICS], compose=composer.compose)
 
 
+def _add_access(app: web.Application, settings: Settings) -> None:
+    access = app[ACCESS] = Access(settings)
+    app[FILES].on_change("access_rules_file", access.read_again)
+
+
 def api_routes() -> list[web.AbstractRouteDef]:
     """All routes of the service for programs. `page_routes` has those for browsers."""
-    parts = (auth, email, recovery, profile, sessions, health, keys, forward, metrics, openapi, reference)
-    return [route for each in parts for route in each.routes]
+    return [route for each in _PARTS for route in each.routes]
 
 
 def make_metrics_app(service: web.Application) -> web.Application:

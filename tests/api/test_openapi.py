@@ -10,6 +10,7 @@ from aiohttp import web
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from stateroom import Settings
+from stateroom.api.mounts import OWN
 from stateroom.api.openapi import document
 from stateroom.app import api_routes, make_app
 from stateroom.web.pages import page_routes
@@ -19,6 +20,15 @@ from ..documents import page
 
 PAGES = {"login", "register", "forgot", "reset", "verify", "invitation", "account", "static"}
 """How the paths of pages begin."""
+
+
+def _routes(app: web.Application) -> set[tuple[str, str]]:
+    """The path and method of every route."""
+    return {
+        (route.resource.canonical, "get" if route.method == "*" else route.method.lower())
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
 
 
 @pytest.fixture
@@ -51,11 +61,8 @@ def test_the_page_in_words_has_the_same_statuses(told: dict[str, Any]) -> None:
 
 
 def test_every_route_but_the_pages_is_in_it(told: dict[str, Any], service_settings: Settings) -> None:
-    served = {
-        (route.resource.canonical, "get" if route.method == "*" else route.method.lower())
-        for route in make_app(service_settings).router.routes()
-        if route.resource is not None and route.method != "HEAD"
-    }
+    routes = _routes(make_app(service_settings))
+    served = {(path, method) for path, method in routes if not path.startswith(OWN)}
     described = {(path, method) for path, methods in told["paths"].items() for method in methods}
     pages = {(route.path, route.method.lower()) for route in page_routes() if isinstance(route, web.RouteDef)}
     assert described | pages == served

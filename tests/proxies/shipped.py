@@ -13,21 +13,42 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from stateroom.backend.embedded import die_with_parent
+from stateroom.drills.ports import free_port
 
 from ..conftest import do_without, require_tool
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "proxies"
 LOOPBACK = "127.0.0.1"
-STATEROOM, APPLICATION, PROXY = 8080, 3000, 8000
-"""The ports in the shipped files."""
+STATEROOM, APPLICATION, PROXY, ASKING = 8080, 3000, 8000, 8001
+"""The ports in the shipped files. HAProxy asks Stateroom through a port of its own."""
+
+
+HTTP_2 = {
+    "nginx.conf": ("absolute_redirect off;", "absolute_redirect off; http2 on;"),
+    "Caddyfile": ("admin off", "admin off\n\tservers {\n\t\tprotocols h1 h2 h2c\n\t}"),
+}
+"""What these proxies need for HTTP/2 without TLS."""
 
 
 @contextlib.asynccontextmanager
-async def running(proxy: str, folder: Path, ports: Mapping[int, int]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a proxy with its shipped files. `ports`: the test's port for each port in the files."""
+async def running(
+    proxy: str,
+    folder: Path,
+    ports: Mapping[int, int],
+    *,
+    session_name: str = "session_id",
+    change: Callable[[str], str] = str,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a proxy with its shipped files. `ports`: the test's port for each port in the files, but for `ASKING`.
+
+    `session_name`: Stateroom's `SESSION_NAME`, which Traefik's file repeats. `change`: what a test does to the files' text.
+    """
     folder.mkdir(parents=True)
+    ports = {ASKING: free_port(), **ports}
     for source in SHIPPED.iterdir():
-        text = moved(source.read_text(encoding="utf-8"), ports).replace("/var/log/nginx", str(folder))
+        text = source.read_text(encoding="utf-8").replace(*HTTP_2.get(source.name, ("\0", "")))
+        text = moved(text, ports).replace("/var/log/nginx", str(folder)).replace("session_id]", f"{session_name}]")
+        text = change(text)
         (folder / source.name).write_text(text, encoding="utf-8")
     async with started(COMMANDS[proxy](folder, ports[PROXY]), folder) as process:
         yield process

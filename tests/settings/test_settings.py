@@ -249,6 +249,18 @@ class TestCookies:
             "COOKIE_KEYS: required if Redis is not embedded; make a key with `stateroom keys` and set it on every host"
         )
 
+    @pytest.mark.parametrize("path", ["/app", "/ss", "/sso/deep", "/ssox"])
+    def test_a_path_that_excludes_the_path_of_public_url_is_refused(self, path: str) -> None:
+        line = refused(redis_host="redis", public_url="https://example.com/sso", cookie_path=path)
+        assert line.startswith(f"COOKIE_PATH: browsers do not send a cookie of {path} to /sso, the path of PUBLIC_URL; set")
+
+    @pytest.mark.parametrize("path", ["/", "/sso", "/sso/"])
+    def test_a_path_that_includes_the_path_of_public_url_is_taken(self, path: str) -> None:
+        assert production(redis_host="redis", public_url="https://example.com/sso", cookie_path=path).cookie_path == path
+
+    def test_a_public_url_without_a_path_says_nothing_of_the_path_of_the_cookie(self) -> None:
+        assert production(redis_host="redis", public_url="https://example.com", cookie_path="/app").cookie_path == "/app"
+
 
 @pytest.mark.parametrize(
     ("values", "words"),
@@ -312,3 +324,30 @@ def test_the_word_none_for_no_database_counts_in_any_case() -> None:
     assert not Settings(database_url="None").has_database
     assert Settings(database_url="sqlite:///x.db").has_database
     assert Settings().has_database
+
+
+class TestPublicUrl:
+    @pytest.mark.parametrize(
+        ("value", "url", "path"),
+        [
+            ("https://example.com", "https://example.com", ""),
+            ("https://Example.com/", "https://example.com", ""),
+            ("https://example.com/sso", "https://example.com/sso", "/sso"),
+            ("https://example.com:443/sso/", "https://example.com/sso", "/sso"),
+            ("https://sso.example.com:8443/sso", "https://sso.example.com:8443/sso", "/sso"),
+            ("http://[::1]/A-b._~/1", "http://[::1]/A-b._~/1", "/A-b._~/1"),
+            ("https://example.com/.stateroom", "https://example.com/.stateroom", "/.stateroom"),
+        ],
+    )
+    def test_it_is_an_origin_and_a_path_without_a_slash_at_its_end(self, value: str, url: str, path: str) -> None:
+        settings = Settings(public_url=value)
+        assert (settings.public_url, settings.public_path) == (url, path)
+        assert f"{settings.public_origin}{path}" == url
+        assert settings.deployment == settings.public_origin
+
+    @pytest.mark.parametrize(
+        "path", ["/.", "/..", "/a/../b", "//a", "/a//b", "/a//", "/%61", "/a%2Fb", "/a;b", "/a b", "/\u00e4", "/a:b", "/@"]
+    )
+    def test_a_path_that_can_be_read_in_two_ways_is_refused(self, path: str) -> None:
+        line = refusal(public_url=f"https://example.com{path}")
+        assert line.startswith("PUBLIC_URL: has a path that browsers, proxies and servers may read differently; use letters")

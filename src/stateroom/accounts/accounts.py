@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from .chosen import email_errors, name_errors, normal_email
 from .demo import DemoUser, is_published
 from .groups import Groups
 from .kept import KeptMails
+from .known_users import KnownUsers
 from .limits import ChangeLimits
 from .mail import counts
 from .mail_tokens import delete_tokens_of
@@ -33,11 +32,8 @@ if TYPE_CHECKING:
     from ..sessions.model.rows import InTransaction
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
+    from .known_users import Facts
     from .mail.outbox import Outbox
-
-USERS_REMEMBERED = 10_000
-IDENTITY_SECONDS = 60.0
-"""How old a name or an email in forward auth's headers may be."""
 
 
 class Accounts:
@@ -57,7 +53,6 @@ class Accounts:
         """`report_unknown`: called with the id of a session's user whom the database does not have."""
         self._outbox = outbox
         self._settings = settings
-        self._report_unknown = report_unknown
         self._metrics = metrics
         self.users = Users(database, settings.longest_session_ms)
         self.groups = Groups(database)
@@ -66,12 +61,7 @@ class Accounts:
         self.passwords = Passwords(settings, metrics, threads=hashing_threads)
         self.demo = DemoUser(self.users, self.passwords)
         self.attempts = Attempts(settings, client, self.passwords, metrics)
-        # User id -> until when `identity` may answer from `_known`, by the monotonic clock: at most IDENTITY_SECONDS from now.
-        # len(_identity_until) <= 2 * USERS_REMEMBERED. The time of a user who is not in `_known` is ignored.
-        self._identity_until: dict[int, float] = {}
-        # Users as they were last read, without their password hashes; the user read last is at the end.
-        # len(_known) <= USERS_REMEMBERED.
-        self._known: OrderedDict[int, User] = OrderedDict()
+        self._known = KnownUsers(self.users, self.groups, trusted_seconds=settings.degraded_max_age, report_unknown=report_unknown)
 
     async def aclose(self) -> None:
         """Finish the throttle's steps and end the hashing threads."""
@@ -143,7 +133,7 @@ class Accounts:
         """Whether this user may do nothing but verify. Raises as `get`, but a user who was verified once is not asked for again."""
         if self._settings.email_verification != "required":
             return False
-        known = self._known.get(user_id)
+        known = self._known.last_read(user_id)
         return not (known is not None and known.is_verified) and self.is_restricted(await self.get(user_id))
 
     def is_restricted(self, user: User) -> bool:
@@ -155,12 +145,7 @@ class Accounts:
 
         Then it was probably restored from a backup, and the session is ended as soon as that is certain.
         """
-        user = await self.users.by_id(user_id)
-        if user is None:
-            self._report_unknown(user_id)
-            raise DatabaseUnavailable("the user database does not know this user; it may have been restored from a backup")
-        self.remember(user)
-        return user
+        return await self._known.get(user_id)
 
     async def profile(self, user_id: int) -> User:
         """Return a user for display. If the database is unavailable, return the user as this process last read it.
@@ -170,31 +155,26 @@ class Accounts:
         try:
             return await self.get(user_id)
         except DatabaseUnavailable:
-            known = self._known.get(user_id)
+            known = self._known.last_read(user_id)
             if known is None:
                 raise
             return known
 
-    async def identity(self, user_id: int) -> User:
-        """Return a user as this process read it at most a minute ago. This is for callers that ask at each request.
+    async def facts(self, user_id: int) -> Facts:
+        """Return a user with the groups, as this process read them at most a minute ago. For callers that ask at each request.
 
-        Raises as `profile`.
+        If the database is unavailable, they may be `DEGRADED_MAX_AGE` old. Raises `DatabaseUnavailable` if this process has none
+        that young, and as `get`.
         """
-        known = self._known.get(user_id)
-        if known is not None and time.monotonic() < self._identity_until.get(user_id, 0.0):
-            return known
-        user = await self.profile(user_id)
-        self._identity_until[user_id] = time.monotonic() + IDENTITY_SECONDS
-        if len(self._identity_until) > 2 * USERS_REMEMBERED:
-            self._identity_until = {each: until for each, until in self._identity_until.items() if each in self._known}
-        return user
+        return await self._known.facts(user_id)
+
+    async def identity(self, user_id: int) -> User:
+        """Return the user of `facts`. Raises as `facts`."""
+        return (await self._known.facts(user_id)).user
 
     def remember(self, user: User) -> None:
-        """Keep a user in memory, without the password hash. The user read longest ago is dropped if there are too many."""
-        self._known[user.id] = replace(user, password_hash="")
-        self._known.move_to_end(user.id)
-        if len(self._known) > USERS_REMEMBERED:
-            self._known.popitem(last=False)
+        """Keep a user who was just read in memory, without the password hash."""
+        self._known.remember(user)
 
     async def erase(self, user: User) -> None:
         """Delete an account with its groups, its tokens and the mails that wait for it. Raises `DatabaseUnavailable`."""

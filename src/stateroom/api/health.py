@@ -49,19 +49,6 @@ async def readyz(request: web.Request) -> web.Response:
     return _plain(request, {"not_draining": not request.app[READINESS].is_draining})
 
 
-@routes.get("/")
-@operation(
-    "Show the service's name; browsers are redirected to the account page", {200: views.Index, 303: "text/html"}, uses_session=False
-)
-async def index(request: web.Request) -> web.Response:
-    if "text/html" in request.headers.get("Accept", ""):
-        response = web.Response(status=303, headers={"Location": "/account", "Cache-Control": "no-store"})
-    else:
-        response = answer({"name": "stateroom", "health": "/api/health"})
-    response.headers["Vary"] = "Accept"
-    return response
-
-
 def _plain(request: web.Request, checks: dict[str, bool]) -> web.Response:
     is_good = all(checks.values())
     text = "ok" if is_good else "unavailable"

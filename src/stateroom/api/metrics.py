@@ -1,9 +1,10 @@
 """`/metrics`, only for Prometheus.
 
 On the public listener it answers clients that have `METRICS_TOKEN`, and loopback peers whose request came through no proxy
-and names this machine as its host. With a listener of its own (`METRICS_HOST`, `METRICS_PORT`) it answers every client of that
-listener. If that listener is on loopback, a request must name this machine there too. Otherwise a page under a foreign name that
-resolves to 127.0.0.1 (DNS rebinding) could read the metrics through a browser on this machine.
+and names this machine as its host. Under the path of `PUBLIC_URL`, which a proxy publishes, the token is required. With a listener
+of its own (`METRICS_HOST`, `METRICS_PORT`) it answers every client of that listener. If that listener is on loopback, a request
+must name this machine there too. Otherwise a page under a foreign name that resolves to 127.0.0.1 (DNS rebinding) could read the
+metrics through a browser on this machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .. import METRICS, is_forwarded
 from ..addresses import host_of, is_loopback, is_loopback_name
 from ..errors import NotFound
 from ..setup import FILES, SETTINGS
+from .mounts import split_path
 from .operations import operation
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def _may_read(request: web.Request, settings: Settings) -> bool:
             return True
     return (
         settings.metrics_port is None
+        and not split_path(request)[0]
         and not is_forwarded(request)
         and is_loopback(request.remote)
         and is_loopback_name(host_of(request.headers.get("Host", "")))

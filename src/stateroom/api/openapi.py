@@ -15,6 +15,7 @@ from .. import __version__
 from ..accounts.passwords import MAX_PASSWORD_LENGTH
 from .answers import answer
 from .bodies import CHOSEN
+from .mounts import MOUNTS, Mounts, split_path
 from .operations import Operation, operation
 from .views import Problem
 
@@ -39,7 +40,7 @@ _RENEW = {
 @routes.get("/api/openapi.json")
 @operation("Show this document", {200: dict[str, Any]}, uses_session=False)
 async def serve(request: web.Request) -> web.Response:
-    return answer(request.app[DOCUMENT])
+    return answer(_under(request.app[MOUNTS], split_path(request)[0], request.app[DOCUMENT]))
 
 
 DOCUMENT = web.AppKey("stateroom_openapi", dict[str, Any])
@@ -66,7 +67,7 @@ def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> d
             "description": "Sign-in and sessions that work while Redis is unavailable. Bodies are JSON objects of at most 64 KiB.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": settings.public_path or "/"}],
         "paths": paths,
         "components": {
             "schemas": schemas.all(),
@@ -76,6 +77,12 @@ def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> d
             },
         },
     }
+
+
+def _under(mounts: Mounts, prefix: str, document: dict[str, Any]) -> dict[str, Any]:
+    """The document for clients that use a prefix. It has only the paths that are served there."""
+    paths = {path: each for path, each in document["paths"].items() if not prefix or f"{prefix}{path}" in mounts.labels}
+    return {**document, "servers": [{"url": prefix or "/"}], "paths": paths}
 
 
 def _describe(route: web.RouteDef, each: Operation, schemas: _Schemas) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ..problems import CONTENT_TYPE, REQUEST_ID, problem, problem_response
 from .bodies import BODY_SECONDS, MAX_BODY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aiohttp.typedefs import Handler, Middleware
 
@@ -25,7 +25,7 @@ _SLUGS = {413: "request-entity-too-large"}
 """Python 3.13 has another phrase for this status."""
 
 
-def problems_middleware(present: Callable[[web.Request, web.Response], web.Response]) -> Middleware:
+def problems_middleware(present: Callable[[web.Request, web.Response], Awaitable[web.Response]]) -> Middleware:
     """The middleware. `present` turns a problem document into the response that the client gets."""
 
     @web.middleware
@@ -51,7 +51,7 @@ def problems_middleware(present: Callable[[web.Request, web.Response], web.Respo
                 "Internal error",
                 "the service failed; tell its administrator the request_id, under which the log has the error",
             )
-        return present(request, response)
+        return await present(request, response)
 
     return problems
 

@@ -14,21 +14,24 @@ if TYPE_CHECKING:
 
     from .. import Settings
 
-HSTS = "max-age=63072000; includeSubDomains"
 SERVER = "stateroom"
 """Replaces aiohttp's value, which reveals the versions of Python and aiohttp."""
 
 
 def security_headers(settings: Settings) -> dict[str, str]:
-    """The headers' values by name. HSTS is among them only if cookies are secure. On plain http it would lock users out."""
+    """The headers' values by name.
+
+    HSTS is among them only if cookies are secure, because on plain http it would lock users out, and unless `HSTS_MAX_AGE` is 0.
+    """
     values = {
         "Server": SERVER,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     }
-    if settings.is_cookie_secure:
-        values["Strict-Transport-Security"] = HSTS
+    if settings.is_cookie_secure and settings.hsts_max_age:
+        subdomains = "; includeSubDomains" if settings.hsts_subdomains else ""
+        values["Strict-Transport-Security"] = f"max-age={settings.hsts_max_age}{subdomains}"
     return values
 
 

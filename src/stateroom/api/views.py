@@ -214,7 +214,7 @@ class Health(TypedDict):
 class Index(TypedDict):
     __pydantic_config__ = _as({"name": "stateroom", "health": "/api/health"})  # type: ignore[misc]
     name: str
-    health: str
+    health: NotRequired[str]
 
 
 class FieldProblem(TypedDict):

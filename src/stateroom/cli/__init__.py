@@ -10,6 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import SettingsError, StateroomError
+from .commands.access import access
 from .commands.database import database
 from .commands.drill import drill
 from .commands.sentinels import sentinels
@@ -27,6 +28,7 @@ app.command()(openapi)
 app.command()(healthcheck)
 app.add_typer(users, name="users")
 app.add_typer(sessions, name="sessions")
+app.add_typer(access, name="access")
 app.add_typer(database, name="db")
 app.add_typer(sentinels, name="sentinels")
 

@@ -92,7 +92,7 @@ def prepared(settings: Settings) -> Settings:
 
 @contextlib.asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[Service]:
-    app = make_app(settings, sends_mail=False, manages_demo_account=False)
+    app = make_app(settings, sends_mail=False, manages_demo_account=False, has_access_rules=False)
     app.freeze()
     try:
         await app.startup()  # If a part fails to start, the cleanup below stops the parts before it.

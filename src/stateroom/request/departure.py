@@ -85,6 +85,8 @@ class Departure(msgspec.Struct, eq=False):  # made in C: there is one for each r
         current = self.current
         record, jar, doubled = current.record, current.frontend.jar, current.doubled
         everywhere = doubled is not None
+        if current.keeps_cookie and record.token is current.came_with:
+            return False
         if doubled is not None and current.transport == "cookie":
             doubled.tell(headers)
         if current.transport == "cookie" and current.must_reissue:

@@ -13,7 +13,7 @@ from multidict import istr
 from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
 from ..origins import DEFAULT_PORTS, plain_origin
 from ..sessions.manager import check_can_rotate
-from .request_session import use_session
+from .request_session import get_request_session, use_session
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -76,7 +76,7 @@ def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bo
     if fresh is not None and record.is_stored and not record.is_sealable and not record.known_ms:
         raise StoreUnavailable("an access token proves a recent sign-in only while Redis has its session")
     if fresh is not None and current.manager.clock.now_ms() - record.auth_ms > fresh * 1000:
-        raise ReauthenticationRequired(f"this needs a sign-in or re-authentication within {fresh:g} s")
+        raise ReauthenticationRequired(f"this needs a sign-in or re-authentication within {fresh:g} s", fresh_seconds=fresh)
 
 
 def background(handler: Handler) -> Handler:
@@ -98,6 +98,15 @@ def background(handler: Handler) -> Handler:
 
     setattr(marked, _BACKGROUND, True)
     return marked  # type: ignore[return-value]
+
+
+def keep_cookie(request: web.Request) -> None:
+    """Let the response leave the client's cookie as it is: it is neither renewed nor cleared. The session itself is renewed.
+
+    Call it in a handler whose response a proxy adds to another application's response, which a shared cache may store.
+    A later response does what this one left. A session with a new id still gets its cookie.
+    """
+    get_request_session(request).keeps_cookie = True
 
 
 def is_background(request: web.Request) -> bool:
@@ -136,7 +145,7 @@ class OriginCheck:
 
     def __init__(self, settings: Settings, proxies: Proxies, exempt: Collection[Callable[..., Any]] = ()) -> None:
         self._exempt = frozenset(exempt)
-        self._ours = frozenset(settings.public_origins)
+        self._ours = frozenset(settings.own_origins if settings.public_origins else ())
         # To an application in a web view of its own scheme each of our addresses is another site.
         self._allowed = frozenset(settings.cors_origins).union(each for each in self._ours if _is_of_an_app(each))
         self._proxies = proxies
@@ -157,7 +166,7 @@ class OriginCheck:
         origin = request.headers.get("Origin")
         if origin is None or self._is_allowed(request):
             return
-        if plain_origin(origin) in (self._ours or {self._proxies.origin(request)}):
+        if origin and plain_origin(origin) in (self._ours or {self._proxies.origin(request)}):
             return
         raise ForeignOrigin(
             "the request comes from another origin; behind a proxy the operator must set TRUSTED_PROXIES or PUBLIC_ORIGINS"

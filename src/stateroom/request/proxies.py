@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from aiohttp import hdrs
 from multidict import istr
 
 from ..addresses import is_in, network_around, parse_client
 from ..logs import get_logger
-from ..origins import origin_of
+from ..origins import DEFAULT_PORTS, origin_of, settled_origin
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -46,6 +47,7 @@ class Proxies:
         self._networks: tuple[Network, ...] = settings.trusted_proxies
         self._kept = settings.session_address
         self._is_embedded = settings.is_embedded
+        self._origins = [each for each in settings.own_origins if each.partition(":")[0] in DEFAULT_PORTS]
         self._has_warned = False
 
     def is_forwarded(self, request: web.Request) -> bool:
@@ -82,15 +84,26 @@ class Proxies:
         return _last(request, name) if self._accept_headers(request) else ""
 
     def origin(self, request: web.Request) -> str:
-        """`scheme://host[:port]` that the client used, as browsers write it.
+        """`scheme://host[:port]` that the client used, as browsers write it. Empty if neither the request nor the settings name it.
 
+        `PUBLIC_URL` and `PUBLIC_ORIGINS` count more than the proxies for their own hosts: in a row of proxies only the first one
+        knows the scheme and the port. A request without `Host` (HTTP/1.0) is for the first of them.
         The port is the one in the host. `X-Forwarded-Port` is ignored: it may be that of a listener behind another proxy.
         """
-        scheme, host = request.scheme, request.host
+        scheme = request.scheme
+        host = request.headers.get(hdrs.HOST, "")  # not request.host, which falls back to this machine's name
         if self._accept_headers(request):
             scheme = _last(request, "X-Forwarded-Proto") or scheme
             host = _last(request, "X-Forwarded-Host") or host
-        return origin_of(scheme, host)
+        if not host:
+            return self._origins[0] if self._origins else ""
+        told = origin_of(scheme, host)
+        return settled_origin(told, self._origins) if self._origins and told not in self._origins else told
+
+    def is_https_by_settings(self, request: web.Request) -> bool:
+        """Whether the settings name an origin with https for the host of this request."""
+        origin = self.origin(request)
+        return origin in self._origins and origin.startswith("https:")
 
     def _accept_headers(self, request: web.Request) -> bool:
         """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""

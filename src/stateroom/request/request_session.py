@@ -52,6 +52,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     opened goes on as a bearer's, and the client must drop the cookie. `begun`: the response that a handler has begun to send.
     `doubled`: what became of the cookies, if the request brought several of our name.
     `drops_trace`: with the cookie the client drops the trace of its sign-in (cookie_fate.py).
+    `keeps_cookie`: the response neither sets the cookie nor clears it, unless the session has a new value.
     `sent`: the same response, once its headers have left. `stream`: the response, if it stays open.
     `handed_out`: the session of a sign-in by bearer after the headers had left. The request's own session is another one.
     """
@@ -69,6 +70,7 @@ class RequestSession(msgspec.Struct, eq=False):  # made in C: there is one for e
     must_renew: bool = False
     drops_cookie: bool = False
     drops_trace: bool = False
+    keeps_cookie: bool = False
     begun: web.StreamResponse | None = None
     doubled: DoubledCookies | None = None
     sent: web.StreamResponse | None = None

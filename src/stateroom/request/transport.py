@@ -49,7 +49,8 @@ class CookieJar:
         self._needle = f"{self.name}="
         self._samesite = settings.cookie_samesite
         self._is_secure = settings.is_cookie_secure
-        # An embedded service is for plain http on this machine, until a request comes through a trusted proxy.
+        # An embedded service is for plain http on this machine, until a request comes through a trusted proxy, or for an origin
+        # of the settings that has https.
         self._may_turn_secure = settings.is_embedded and settings.cookie_secure is None
         domain, path = (settings.cookie_domain or "").removeprefix(".").lower(), settings.cookie_path
         self._place = place = CookiePlace(domain, path, settings.cookie_partitioned)
@@ -65,7 +66,7 @@ class CookieJar:
 
         A list if it has several cookies of our name: `doubled_cookies.py` says which one counts.
         """
-        if self._may_turn_secure and not self._is_secure and self._proxies.is_by_trusted_proxy(request):
+        if self._may_turn_secure and not self._is_secure and self._comes_from_outside(request):
             self._is_secure = True
         if _AUTHORIZATION in request.headers:
             value = read_bearer(request)
@@ -98,6 +99,9 @@ class CookieJar:
     def is_prefixed(self) -> bool:
         """Whether no other host can set a cookie of this name (`__Host-`: RFC 6265bis, section 4.1.3.2)."""
         return self.name.lower().startswith(_HOST_PREFIX)
+
+    def _comes_from_outside(self, request: web.Request) -> bool:
+        return self._proxies.is_by_trusted_proxy(request) or self._proxies.is_https_by_settings(request)
 
     def _is_possible(self, place: CookiePlace) -> bool:
         return not self.is_prefixed or (place.domain, place.path) == ("", "/")

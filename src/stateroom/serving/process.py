@@ -30,6 +30,7 @@ from ..settings import Settings
 from ..setup import FILES
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
+from .hosts_outside import warn_of_hosts_outside
 from .listeners import BACKLOG, Listeners, listen
 from .runner import CANCEL_SECONDS, SHUTDOWN_SECONDS, Runner
 
@@ -51,6 +52,7 @@ GC_THRESHOLDS = (50_000, 20, 100)
 def run(settings: Settings, make: Callable[[Settings], web.Application] = make_app) -> None:
     """Serve the application that `make` returns, until SIGTERM or SIGINT. Raises `SettingsError`."""
     configure_logging(settings)
+    warn_of_hosts_outside(settings)
     with state_lock(settings), listen(settings) as listeners, asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(settings, make(settings), listeners, on_ready=lambda: announce(settings, listeners)))
 
@@ -138,7 +140,10 @@ def state_lock(settings: Settings) -> Iterator[None]:
 
 
 def announce(settings: Settings, listeners: Listeners) -> None:
-    """Print the service's address and the folder for mails, and in embedded mode the demo user and the state folder."""
+    """Print the service's address and the folder for mails, and in embedded mode the demo user and the state folder.
+
+    Log a warning if everybody who registers may enter applications behind forward auth.
+    """
     lines = [f"stateroom listens on {_url(settings.host, listeners.public)}"]
     if settings.has_demo_user:
         lines.append(f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}")
@@ -149,6 +154,9 @@ def announce(settings: Settings, listeners: Listeners) -> None:
     if listeners.metrics is not None:
         lines.append(f"metrics are at {_url(settings.metrics_host or '', listeners.metrics)}/metrics")
     print("\n".join(lines), file=sys.stderr, flush=True)
+    if settings.registration == "open" and settings.access_default == "signed-in":
+        fix = "set REGISTRATION=invited, or name in ACCESS_RULES_FILE who may enter"
+        log.warning("anybody_may_enter", settings=["REGISTRATION=open", "ACCESS_DEFAULT=signed-in"], fix=fix)
 
 
 def _url(host: str, sock: socket.socket) -> str:

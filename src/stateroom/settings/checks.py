@@ -18,6 +18,7 @@ def check_together(settings: SettingsFields) -> None:
     _check_redis_url(settings)
     _check_tls(settings)
     _check_cookies(settings)
+    _check_cookie_path(settings)
     _check_database(settings)
     _check_lifetimes(settings)
     _check_listeners(settings)
@@ -143,6 +144,16 @@ def _check_cookies(settings: SettingsFields) -> None:
     if not settings.cookie_keys and not settings.is_embedded:
         raise SettingsError(
             "COOKIE_KEYS: required if Redis is not embedded; make a key with `stateroom keys` and set it on every host"
+        )
+
+
+def _check_cookie_path(settings: SettingsFields) -> None:
+    """Browsers send a cookie to its path and below (RFC 6265, section 5.1.4)."""
+    path, public_path = settings.cookie_path, settings.public_path
+    if public_path and not f"{public_path}/".startswith(f"{path.removesuffix('/')}/"):
+        raise SettingsError(
+            f"COOKIE_PATH: browsers do not send a cookie of {path} to {public_path}, the path of PUBLIC_URL; set COOKIE_PATH=/ or "
+            f"COOKIE_PATH={public_path}"
         )
 
 

@@ -18,7 +18,8 @@ from .cookie_places import FormerCookies
 from .durations import Delay, Seconds, Wait, WholeDelay, WholeSeconds
 from .keys import CookieKeys, JwtKeys, decode_cookie_key
 from .mail import MailFrom, MailUrl
-from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, PublicUrl, ReturnHosts, ServerPort
+from .places import Addresses, Host, LoginUrl, Networks, Origins, Port, PublicUrl, ServerPort
+from .return_hosts import ReturnHosts
 from .values import AnyCase, Capitalised, CookieDomain, CookieName, CookiePath, DeploymentName, ExistingFile, Folder, KeyPrefix
 
 DEFAULT_LEASE_SECONDS = 0.5
@@ -171,9 +172,25 @@ class SettingsFields(BaseSettings):
         return self.is_embedded and is_loopback_name(self.host)
 
     @property
+    def own_origins(self) -> tuple[str, ...]:
+        """The origins at which browsers reach us, as far as the settings name them: that of `PUBLIC_URL`, then `PUBLIC_ORIGINS`."""
+        own = (self.public_origin,) if "public_url" in self.model_fields_set and self.public_origin else ()
+        return (*own, *(each for each in self.public_origins if each not in own))
+
+    @property
     def is_cookie_secure(self) -> bool:
         """Whether cookies have `Secure` from the first request on."""
         return not self.is_embedded if self.cookie_secure is None else self.cookie_secure
+
+    @property
+    def public_origin(self) -> str:
+        """The origin of `PUBLIC_URL`; empty if that is unset."""
+        return "/".join((self.public_url or "").split("/")[:3])
+
+    @property
+    def public_path(self) -> str:
+        """The path of `PUBLIC_URL`, without a slash at its end; empty if it has none."""
+        return (self.public_url or "")[len(self.public_origin) :]
 
     @property
     def has_database(self) -> bool:

@@ -58,8 +58,8 @@ def _public_url(settings: SettingsFields) -> str | None:
 
 
 def _deployment(settings: SettingsFields) -> str:
-    """`PUBLIC_URL`, only if it is set. Deployments that have `PUBLIC_ORIGINS` alone were always sealed without a name."""
-    return settings.public_url or ""
+    """The origin of `PUBLIC_URL`, only if that is set. Deployments that have `PUBLIC_ORIGINS` alone were always sealed without a name."""
+    return settings.public_origin
 
 
 def _mail_url(settings: SettingsFields) -> MailServer | None:

@@ -27,6 +27,8 @@ RAW = "its user or password seems to have a special character;"
 _NO_PAGES = frozenset({"ftp", "file", "data", "blob", "about", "javascript", "redis", "rediss"})
 _ORIGIN_HOST = re.compile(r"[a-z0-9._~-]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
+_URL = re.compile(r"(?s:([^:/?#]+://[^/?#]*)([^?#]*)(.*))")
+_PUBLIC_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _END_OF_HOST = re.compile(r"[/?#]")
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
 
@@ -145,14 +147,6 @@ def _host(text: str) -> str:
     return bare
 
 
-def _return_host(text: str) -> str:
-    parts = split_url(f"//{text}")
-    bare = text.removeprefix("*").removeprefix(".")
-    if parts is None or "/" in text or "@" in text or not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]+", bare):
-        raise ValueError("must be host names without scheme and path; write for example app.example.com")
-    return text.lower()
-
-
 def _origin(text: str) -> str:
     shown = "a value" if "@" in text else repr(text)
     parts = split_url(text)
@@ -201,14 +195,20 @@ def _login_url(text: str) -> str:
 
 
 def _public_url(text: str) -> str:
-    """An origin. It has no path yet: everything is served at the root."""
-    parts = split_url(text)
-    if parts is not None and parts.hostname and parts.path.strip("/"):
-        raise ValueError("must not have a path; write only a scheme and a host, for example https://example.com")
-    origin = _origin(text)
+    """An origin, with the path under which everything is served too, if there is one. It has no slash at its end."""
+    found = _URL.fullmatch(text)
+    path = found[2].removesuffix("/") if found is not None else ""
+    if path and (not _PUBLIC_PATH.fullmatch(path) or {".", ".."} & set(path.split("/"))):
+        raise ValueError(
+            "has a path that browsers, proxies and servers may read differently; use letters, digits and - . _ ~ between single "
+            "slashes, for example https://example.com/sso"
+        )
+    if found is not None and found[3]:
+        raise ValueError("must not have a part after ? or #; write for example https://example.com or https://example.com/sso")
+    origin = _origin(text if found is None else found[1])
     if origin.partition(":")[0] not in DEFAULT_PORTS:
         raise ValueError("must begin with http:// or https://; write for example https://example.com")
-    return origin
+    return f"{origin}{path}"
 
 
 Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=MAX_PORT)]
@@ -217,6 +217,5 @@ Host = Annotated[str, AfterValidator(_host)]
 LoginUrl = Annotated[str, AfterValidator(_login_url)]
 Addresses = Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_addresses)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
-ReturnHosts = Annotated[tuple[Annotated[str, AfterValidator(_return_host)], ...], NoDecode, BeforeValidator(split_list)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(split_list)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]

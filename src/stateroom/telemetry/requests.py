@@ -17,7 +17,7 @@ from ..ready import ReadyResponse
 from .access import access_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from aiohttp.typedefs import Handler, Middleware
     from aiohttp.web import AbstractRoute
@@ -35,8 +35,11 @@ REQUEST_ID_HEADER = istr("X-Request-ID")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 
-def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLines) -> Middleware:
-    """The outermost middleware. It accepts a request id only from a trusted proxy."""
+def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLines, labels: Mapping[str, str]) -> Middleware:
+    """The outermost middleware. It accepts a request id only from a trusted proxy.
+
+    `labels`: the label of each route that is not to be labelled with its own pattern.
+    """
     new_id = _ids().__next__
     trusts_ids = bool(settings.trusted_proxies)
     logs_access = settings.log_level in {"debug", "info"}
@@ -45,8 +48,12 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
 
     series: dict[tuple[str, AbstractRoute, int], tuple[HotCount, Distribution]] = {}
 
+    def label_of(route: AbstractRoute) -> str:
+        pattern = _pattern(route)
+        return labels.get(pattern, pattern)
+
     def series_of(method: str, route: AbstractRoute, code: int) -> tuple[HotCount, Distribution]:
-        label, pattern = method if method in METHODS else OTHER, _pattern(route)
+        label, pattern = method if method in METHODS else OTHER, label_of(route)
         found = metrics.http_requests[label, pattern, str(code)], metrics.http_request_duration[label, pattern]
         if label is method and route.resource is not None:  # clients cannot make many of these combinations
             series[method, route, code] = found
@@ -87,7 +94,7 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
             else:
                 duration.observe(seconds)
             if logs_access:
-                log_line(method if method in METHODS else OTHER, _pattern(route), code, seconds * 1000, own_id)
+                log_line(method if method in METHODS else OTHER, label_of(route), code, seconds * 1000, own_id)
 
     return telemetry
 

@@ -15,7 +15,7 @@ from . import words
 from .account_page import done, raise_if_signed_out, show, show_refused, shown_user
 from .forms import Filled, read_form
 from .problem_pages import HOME
-from .rendering import login_url, page, refused, see_other
+from .rendering import login_url, page, refused, see_other, to_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ async def show_account(request: web.Request) -> web.StreamResponse:
 @routes.get("/account/sign-out")
 async def redirect_to_account(request: web.Request) -> web.StreamResponse:
     """Redirect to the account. A browser may open the address of a form again with GET."""
-    return see_other(HOME)
+    return to_page(request, HOME)
 
 
 @routes.post("/account/password")
@@ -84,7 +84,7 @@ async def confirm(request: web.Request) -> web.StreamResponse:
 async def leave(request: web.Request) -> web.StreamResponse:
     await read_form(request)
     await sign_out(request)
-    return see_other(login_url(signed_out="logout"))
+    return see_other(login_url(request, signed_out="logout"))
 
 
 async def _take_step(request: web.Request, step: str, form: Mapping[str, str]) -> web.StreamResponse:
@@ -97,7 +97,7 @@ async def _take_step(request: web.Request, step: str, form: Mapping[str, str]) -
     except ReauthenticationRequired:
         about = await _confirm_context(request, {**form, "then": step})
         return page(request, "confirm.html", **about, form=Filled())
-    return see_other(HOME)
+    return to_page(request, HOME)
 
 
 async def _revoke(request: web.Request, handle: str) -> web.StreamResponse:
@@ -107,7 +107,7 @@ async def _revoke(request: web.Request, handle: str) -> web.StreamResponse:
     except NotFound:
         return await done(request, "That device was already signed out.")
     if is_own:
-        return see_other(login_url(signed_out="logout"))
+        return see_other(login_url(request, signed_out="logout"))
     return await done(request, "The device was signed out." if is_known else "The device is signed out now.")
 
 

@@ -16,7 +16,7 @@ from ..errors import InvalidCredentials, StateroomError, Unauthenticated
 from . import words
 from .forms import Filled
 from .problem_pages import HOME
-from .rendering import page, refused, see_other
+from .rendering import page, refused, to_page
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -51,7 +51,7 @@ async def done(request: web.Request, text: str, *, said_before: str = "") -> web
         session.discard_changes()
         notice = "\n".join(filter(None, (said_before, text)))
         return await show(request, notice=notice)
-    return see_other(HOME)
+    return to_page(request, HOME)
 
 
 def raise_if_signed_out(error: StateroomError) -> None:

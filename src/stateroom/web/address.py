@@ -10,6 +10,7 @@ from aiohttp import web
 from .. import check_auth, get_session
 from ..accounts import ACCOUNTS
 from ..api import link_use_cases, use_cases
+from ..api.mounts import mounted
 from ..api.verified import open_to_unverified
 from ..errors import Conflict, FieldError, StateroomError, TokenInvalid
 from . import link_words, words
@@ -17,7 +18,7 @@ from .account_page import done, show, show_refused
 from .forms import Filled, check_filled, read_form, token_of
 from .notices import Link, notice
 from .problem_pages import HOME, VERIFY
-from .rendering import is_signed_in, page, refused, see_other
+from .rendering import is_signed_in, page, refused, to_page
 
 routes = web.RouteTableDef()
 
@@ -34,11 +35,12 @@ async def show_verify(request: web.Request) -> web.StreamResponse:
     token = request.query.get("token", "")
     if token:
         asks = not is_signed_in(request)
-        return _page(request, Filled({"token": token}), asks=asks, back=f"{VERIFY}?token={quote(token, safe='')}" if asks else "")
+        back = mounted(request, f"{VERIFY}?token={quote(token, safe='')}") if asks else ""
+        return _page(request, Filled({"token": token}), asks=asks, back=back)
     check_auth(request)
     if await request.app[ACCOUNTS].must_still_verify(use_cases.signed_in_user_id(request)):
         return await show(request)
-    return see_other(HOME)
+    return to_page(request, HOME)
 
 
 @routes.post(VERIFY)
@@ -62,7 +64,7 @@ async def verify(request: web.Request) -> web.StreamResponse:
         asks = own_id is None or "password" in form
         return _page(request, Filled(form, words.of_form(error, current="password")), asks=asks, error=error)
     if own_id is None:
-        return see_other("/login?done=confirmed")
+        return to_page(request, "/login?done=confirmed")
     return await done(request, link_words.CONFIRMED if user.id == own_id else link_words.OTHER_CONFIRMED)
 
 

@@ -21,7 +21,7 @@ async def read_form(request: web.Request) -> Mapping[str, str]:
 
     Raises `ForeignOrigin`, `BadInput`, 415 if the body is not a plain form, and what `read_whole` raises.
     """
-    _check_is_ours(request)
+    check_is_ours(request)
     if request.content_type != FORM:
         raise web.HTTPUnsupportedMediaType(headers={"Accept": FORM})
     body = (await read_whole(request)).decode("utf-8", "replace")
@@ -46,11 +46,12 @@ def token_of(form: Mapping[str, str]) -> str:
     return token
 
 
-def _check_is_ours(request: web.Request) -> None:
-    """Refuse a form of another origin. `CORS_ORIGINS` may call the API, but they may not send our forms."""
+def check_is_ours(request: web.Request) -> None:
+    """Refuse a form of another origin. `CORS_ORIGINS` may call the API, but they may not send our forms. Raises `ForeignOrigin`."""
     origin = request.headers.get("Origin")
-    ours = request.app[SESSIONS].settings.public_origins or {browser_origin(request)}
-    if origin is not None and plain_origin(origin) not in ours:
+    settings = request.app[SESSIONS].settings
+    ours = settings.own_origins if settings.public_origins else {browser_origin(request)}
+    if origin is not None and (not origin or plain_origin(origin) not in ours):
         raise ForeignOrigin
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Link(NamedTuple):
-    """A link on a page: its text and its address."""
+    """A link on a page: its text, and the path of the page of ours to which it leads."""
 
     text: str
     to: str

@@ -11,34 +11,49 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from ..api.mounts import mounted, split_path
+from ..api.visits import VISIT
 from ..problems import TYPE_PREFIX
 from . import words
-from .rendering import bare_page, login_url, passed_on, see_other
+from .refusals import refusal_page
+from .rendering import bare_page, login_url, passed_on, see_other, to_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
 HOME, VERIFY = "/account", "/verify"
 _FOR_PROGRAMS = ("/api/", "/auth/", "/static/")
 _SIGN_IN = {"sign-in-required", "session-ended"}
 
 
-def problem_pages(paths: Collection[str]) -> Callable[[web.Request, web.Response], web.Response]:
-    """Return the function that turns a problem document into a page, if the request is for a page.
+def problem_pages(
+    paths: Collection[str], paths_for_both: Collection[str]
+) -> Callable[[web.Request, web.Response], Awaitable[web.Response]]:
+    """Return the function that turns a problem document into a page, if the request is for a page, or asks about a browser's visit.
 
-    `paths`: the paths of all pages.
+    `paths`: the paths of pages, without a prefix. `paths_for_both`: of those that are shown only to clients that accept pages.
     """
 
-    def present(request: web.Request, problem: web.Response) -> web.Response:
-        return _as_page(request, problem) if request.path in paths or _is_lost(request) else problem
+    async def present(request: web.Request, problem: web.Response) -> web.Response:
+        visit = request.get(VISIT)
+        if visit is not None:
+            return await refusal_page(request, problem, visit)
+        path = split_path(request)[1]
+        is_page = path in paths or (accepts_page(request) and (path in paths_for_both or _is_lost(request, path)))
+        return _as_page(request, problem) if is_page else problem
 
     return present
 
 
-def _is_lost(request: web.Request) -> bool:
-    """Whether a browser has opened an address that does not exist."""
+def accepts_page(request: web.Request) -> bool:
+    """Whether the client is a browser that opens a page."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def _is_lost(request: web.Request, path: str) -> bool:
+    """Whether the address does not exist."""
     is_unknown = isinstance(request.match_info.http_exception, web.HTTPNotFound)
-    return is_unknown and "text/html" in request.headers.get("Accept", "") and not request.path.startswith(_FOR_PROGRAMS)
+    return is_unknown and not path.startswith(_FOR_PROGRAMS)
 
 
 def _as_page(request: web.Request, problem: web.Response) -> web.Response:
@@ -46,9 +61,9 @@ def _as_page(request: web.Request, problem: web.Response) -> web.Response:
     document = msgspec.json.decode(problem.body)
     slug = document["type"].removeprefix(TYPE_PREFIX)
     if slug in _SIGN_IN:
-        page = see_other(login_url(_way_back(request)))
+        page = see_other(login_url(request, _way_back(request)))
     elif slug == "verification-required":
-        page = see_other(VERIFY)
+        page = to_page(request, VERIFY)
     else:
         wait = problem.headers.get("Retry-After")
         page = bare_page(
@@ -68,4 +83,4 @@ def _as_page(request: web.Request, problem: web.Response) -> web.Response:
 
 def _way_back(request: web.Request) -> str:
     """The address to return to after a sign-in. Empty for a form, which cannot be sent again, and for the default address."""
-    return request.path_qs if request.method == "GET" and request.path_qs != HOME else ""
+    return request.path_qs if request.method == "GET" and request.path_qs != mounted(request, HOME) else ""

@@ -14,7 +14,7 @@ from . import link_words, words
 from .account_page import LINK_SECONDS, done
 from .forms import Filled, check_filled, read_form, token_of
 from .notices import Link, notice
-from .rendering import is_signed_in, page, refused, see_other
+from .rendering import is_signed_in, page, refused, to_page
 
 routes = web.RouteTableDef()
 
@@ -68,7 +68,7 @@ async def reset(request: web.Request) -> web.StreamResponse:
         return refused(request, "reset.html", error, **_reset_context(request), form=filled)
     if is_signed_in(request):
         return await done(request, link_words.OTHER_PASSWORD_SET)
-    return see_other("/login?done=reset")
+    return to_page(request, "/login?done=reset")
 
 
 def _reset_context(request: web.Request) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from aiohttp import web
 
 from .. import SESSIONS
 from ..api import use_cases
+from ..api.mounts import mounted
 from ..api.verified import open_to_unverified
 from ..errors import Conflict, FieldError, RegistrationClosed, StateroomError, TokenInvalid
 from . import link_words, words
 from .account_page import LINK_SECONDS
 from .forms import Filled, read_form, token_of
 from .notices import Link, notice
+from .problem_pages import HOME
 from .rendering import is_signed_in, page, refused, see_other
 from .way_back import asked_back, rd_of, sent_away
 
@@ -35,7 +37,7 @@ async def show_registration(request: web.Request) -> web.StreamResponse:
         return see_other(back)
     if request.app[SESSIONS].settings.registration != "open":
         return _closed(request, RegistrationClosed())
-    return page(request, "register.html", leads_to=back, **_page_context(request, back), form=Filled())
+    return page(request, "register.html", **_page_context(request, back), form=Filled())
 
 
 @routes.post("/register")
@@ -49,9 +51,11 @@ async def register(request: web.Request) -> web.StreamResponse:
         return _closed(request, error)
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
-        return refused(request, "register.html", error, leads_to=back, **_page_context(request, back), form=filled)
+        return refused(request, "register.html", error, **_page_context(request, back), form=filled)
     if user is None:
-        return page(request, "check_mail.html", email=form.get("email", "").strip(), rd=rd_of(back), link_seconds=LINK_SECONDS)
+        return page(
+            request, "check_mail.html", email=form.get("email", "").strip(), rd=rd_of(request, back), link_seconds=LINK_SECONDS
+        )
     return sent_away(back)
 
 
@@ -64,7 +68,7 @@ async def show_invitation(request: web.Request) -> web.StreamResponse:
     if not token:
         return _invalid(request, TokenInvalid())
     if is_signed_in(request):
-        return notice(request, link_words.SIGNED_IN_ALREADY, Link("Go to your account", "/account"))
+        return notice(request, link_words.SIGNED_IN_ALREADY, Link("Go to your account", HOME))
     return page(request, "invitation.html", **_invitation_context(request), form=Filled({"token": token}))
 
 
@@ -81,7 +85,7 @@ async def accept_invitation(request: web.Request) -> web.StreamResponse:
     except StateroomError as error:
         errors = [FieldError("email", link_words.INVITED_TWICE)] if isinstance(error, Conflict) else words.of_form(error)
         return refused(request, "invitation.html", error, **_invitation_context(request), form=Filled(form, errors))
-    return sent_away("/account")
+    return sent_away(mounted(request, HOME))
 
 
 async def _registered(request: web.Request, form: Mapping[str, str], *, invitation: str | None) -> User | None:
@@ -100,7 +104,7 @@ def _invalid(request: web.Request, error: TokenInvalid) -> web.Response:
 
 
 def _page_context(request: web.Request, back: str) -> dict[str, Any]:
-    return {"back": back, "rd": rd_of(back), **_invitation_context(request)}
+    return {"back": back, "rd": rd_of(request, back), **_invitation_context(request)}
 
 
 def _invitation_context(request: web.Request) -> dict[str, Any]:

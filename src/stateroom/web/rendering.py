@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
 from .. import SESSIONS, Unavailable, cookie_fate, get_session
+from ..api.mounts import mounted
 from ..problems import problem_response
 from . import words
+from .policy import policy
 from .static_files import static_url
 
 if TYPE_CHECKING:
@@ -19,10 +22,6 @@ if TYPE_CHECKING:
 
     from ..errors import StateroomError
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-)
 WARNING_SECONDS = 120
 """How long before the session's end a page warns. If half of the idle lifetime is shorter, that is used."""
 
@@ -38,6 +37,9 @@ which is also what they send from a foreign page that hides where it is. So that
 
 _PASSED_ON = ("Retry-After", "WWW-Authenticate", "Allow", "Accept")
 
+_PREFIX: ContextVar[str] = ContextVar("stateroom_prefix", default="")
+"""The prefix by which the page that is being rendered was opened. Macros need it too, and they do not see the page's values."""
+
 
 def setup_templates(app: web.Application) -> None:
     """Give the application the pages' templates."""
@@ -51,7 +53,8 @@ def setup_templates(app: web.Application) -> None:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals["static_url"] = static_url
+    environment.globals["mounted"] = _under_prefix
+    environment.globals["static_url"] = lambda name: _under_prefix(static_url(name))
     for each in (words.ago, words.moment, words.duration, words.device_name):
         environment.filters[each.__name__] = each
 
@@ -62,15 +65,11 @@ def page(
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    leads_to: str = "/",
     **context: Any,
 ) -> web.Response:
-    """Render a page for the session. No cache may keep it.
-
-    `leads_to`: the address to which the response to the page's form may redirect.
-    """
-    state = {"is_degraded": _is_degraded(request), "watch": _watch(request), **context}
-    response = _rendered(request, template, state, status, {**(headers or {}), "Content-Security-Policy": _policy(leads_to)})
+    """Render a page for the session. No cache may keep it."""
+    state = {"has_script": True, "is_degraded": _is_degraded(request), "watch": _watch(request), **context}
+    response = _rendered(request, template, state, status, headers or {})
     if is_signed_in(request):
         cookie_fate.remove_trace(request, response)
     return response
@@ -84,8 +83,8 @@ def refused(request: web.Request, template: str, error: StateroomError, **contex
 
 def bare_page(request: web.Request, template: str, *, status: int, headers: Mapping[str, str], **context: Any) -> web.Response:
     """Render a page without reading the session."""
-    state = {"is_degraded": False, "watch": None, **context}
-    return _rendered(request, template, state, status, {**headers, "Content-Security-Policy": POLICY})
+    state = {"has_script": True, "is_degraded": False, "watch": None, **context}
+    return _rendered(request, template, state, status, headers)
 
 
 def passed_on(problem: web.StreamResponse) -> dict[str, str]:
@@ -98,10 +97,18 @@ def see_other(location: str) -> web.Response:
     return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
-def login_url(back: str = "", *, signed_out: str = "") -> str:
-    """The address of the sign-in page. `back`: the page to open afterwards. `signed_out`: why the session has ended."""
+def to_page(request: web.Request, path: str) -> web.Response:
+    """Redirect to a page of ours, under the prefix of this request."""
+    return see_other(mounted(request, path))
+
+
+def login_url(request: web.Request, back: str = "", *, signed_out: str = "") -> str:
+    """The address of the sign-in page, under the prefix of this request.
+
+    `back`: the page to open afterwards. `signed_out`: why the session has ended.
+    """
     query = "&".join(f"{name}={quote(value)}" for name, value in (("signed-out", signed_out), ("rd", back)) if value)
-    return f"/login?{query}" if query else "/login"
+    return mounted(request, f"/login?{query}" if query else "/login")
 
 
 def is_signed_in(request: web.Request) -> bool | None:
@@ -113,8 +120,13 @@ def is_signed_in(request: web.Request) -> bool | None:
 
 
 def _rendered(request: web.Request, template: str, state: dict[str, Any], status: int, headers: Mapping[str, str]) -> web.Response:
-    response = aiohttp_jinja2.render_template(template, request, state, status=status)
+    before = _PREFIX.set(mounted(request, ""))
+    try:
+        response = aiohttp_jinja2.render_template(template, request, state, status=status)
+    finally:
+        _PREFIX.reset(before)
     response.headers.update(headers)
+    response.headers["Content-Security-Policy"] = policy(request.app[SESSIONS].settings)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if "token" in request.query:
@@ -122,12 +134,9 @@ def _rendered(request: web.Request, template: str, state: dict[str, Any], status
     return response
 
 
-def _policy(leads_to: str) -> str:
-    """The Content-Security-Policy. Browsers apply `form-action` also to a redirect after a form."""
-    if leads_to.startswith("/"):
-        return POLICY
-    target = urlsplit(leads_to)
-    return f"{POLICY} {target.scheme}://{target.netloc.lower()}"
+def _under_prefix(path: str) -> str:
+    """The address of a page of ours, for templates."""
+    return f"{_PREFIX.get()}{path}"
 
 
 def _is_degraded(request: web.Request) -> bool:

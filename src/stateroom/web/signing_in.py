@@ -35,7 +35,7 @@ async def show_login(request: web.Request) -> web.StreamResponse:
     loss = None if told or reason else cookie_fate.lost_here(request)
     lost, fix = ("", "") if loss is None else (words.why_lost(loss), loss.fix)
     context = {**_page_context(request, back), "told": told, "reason": reason, "lost": lost, "fix": fix}
-    return page(request, "login.html", leads_to=back, **context, form=Filled())
+    return page(request, "login.html", **context, form=Filled())
 
 
 @routes.post("/login")
@@ -50,7 +50,7 @@ async def login(request: web.Request) -> web.StreamResponse:
     except StateroomError as error:
         filled = Filled(form, words.of_form(error))
         context = {**_page_context(request, back), "told": "", "reason": "", "lost": "", "fix": ""}
-        return refused(request, "login.html", error, leads_to=back, **context, form=filled)
+        return refused(request, "login.html", error, **context, form=filled)
     return sent_away(back)
 
 
@@ -58,7 +58,7 @@ def _page_context(request: web.Request, back: str) -> dict[str, Any]:
     settings = request.app[SESSIONS].settings
     return {
         "back": back,
-        "rd": rd_of(back),
+        "rd": rd_of(request, back),
         "remember_seconds": settings.session_remember_max_age,
         "can_reset": settings.has_mail,
         "can_register": settings.registration == "open",

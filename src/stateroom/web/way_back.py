@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import SESSIONS, browser_origin, cookie_fate
+from ..api.mounts import mounted
 from ..api.safe_redirect import safe_return
 from .problem_pages import HOME
 from .rendering import see_other
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 
 def asked_back(request: web.Request, asked: str) -> str:
     """The address to open after the sign-in: the requested one if we may redirect there, else the account."""
-    return safe_return(request.app[SESSIONS].settings, asked, own_origin=browser_origin(request)) or HOME
+    return safe_return(request.app[SESSIONS].settings, asked, own_origin=browser_origin(request)) or mounted(request, HOME)
 
 
-def rd_of(back: str) -> str:
+def rd_of(request: web.Request, back: str) -> str:
     """The value of `rd` for the next page; empty if the account opens anyway."""
-    return "" if back == HOME else back
+    return "" if back == mounted(request, HOME) else back
 
 
 def sent_away(back: str) -> web.Response:

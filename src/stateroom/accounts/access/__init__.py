@@ -1,5 +1,6 @@
 """Access rules: who may enter which application by forward auth."""
 
-from .model import Asked, Need, Person
+from .access import ACCESS, Access
+from .model import Asked, Need, Person, Ruling
 
-__all__ = ["Asked", "Need", "Person"]
+__all__ = ["ACCESS", "Access", "Asked", "Need", "Person", "Ruling"]

@@ -6,6 +6,9 @@ const make = (name, properties = {}, ...children) => {
   return element;
 };
 
+// The prefix by which this page was opened (/.stateroom, or the path of PUBLIC_URL). Usually empty.
+const ROOT = new URL("..", import.meta.url).pathname.slice(0, -1);
+
 const pretty = (value) => JSON.stringify(value, null, 2);
 
 function start(api) {
@@ -69,7 +72,7 @@ function start(api) {
       }
       shown.hidden = false;
       try {
-        const response = await fetch(target, { method: method.toUpperCase(), headers, body: body?.value, credentials: "same-origin" });
+        const response = await fetch(`${ROOT}${target}`, { method: method.toUpperCase(), headers, body: body?.value, credentials: "same-origin" });
         const text = await response.text();
         const isJson = (response.headers.get("Content-Type") ?? "").includes("json");
         shown.textContent = `${response.status} ${response.statusText}\n\n${isJson ? pretty(JSON.parse(text)) : text}`;
@@ -87,7 +90,7 @@ function start(api) {
   });
 
   const show = (path, method, operation) => make("details", { id: operation.operationId },
-    make("summary", {}, make("span", { className: `method ${method}`, textContent: method }), make("code", { textContent: path }),
+    make("summary", {}, make("span", { className: `method ${method}`, textContent: method }), make("code", { textContent: `${ROOT}${path}` }),
       ` ${operation.summary}`),
     make("div", { className: "body" },
       make("p", { textContent: operation.security.length && !operation.security.some((each) => !Object.keys(each).length) ? "Requires a signed-in user." : "" }),
@@ -117,7 +120,7 @@ function start(api) {
 }
 
 try {
-  start(await (await fetch("/api/openapi.json")).json());
+  start(await (await fetch(`${ROOT}/api/openapi.json`)).json());
 } catch (error) {
   document.getElementById("state").textContent = `The document could not be loaded: ${error.message}`;
 }

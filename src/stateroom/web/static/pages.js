@@ -1,5 +1,5 @@
 // Additions to the pages: times in the reader's time zone, a button that shows a password, protection against double clicks,
-// and a warning before the session ends. The pages work without this script.
+// the fragment of the page to return to, and a warning before the session ends. The pages work without this script.
 
 for (const each of document.querySelectorAll("time[data-moment]")) {
   const format = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
@@ -26,10 +26,30 @@ for (const form of document.forms) {
   });
 }
 
+// The address of our pages: of the page itself, or under the prefix by which it was opened.
+const ROOT = new URL("..", import.meta.url).pathname;
 const UNRENEWED = { "X-Session-Renew": "no" };
 const data = document.body.dataset;
-if (data.back) leaveIfSignedIn(data.back);
+const FRAGMENT = location.hash.length > 1 ? location.hash : "";
+keepFragment();
+if (data.back) leaveIfSignedIn(withFragment(data.back));
 if (data.expiresIn) watch(Number(data.user), Number(data.expiresIn), Number(data.warnBefore));
+
+// A redirect to one of our pages keeps the fragment (#…) of the page that the user wanted, and only the browser knows it. So it
+// becomes a part of the address to which the page leads. After a click on a link within the page, it would be another one.
+function keepFragment() {
+  for (const input of document.querySelectorAll("input[type=hidden][name=rd]")) input.value = withFragment(input.value);
+  for (const link of document.querySelectorAll("a[href*='?']")) {
+    const url = new URL(link.href), rd = url.searchParams.get("rd");
+    if (!rd || url.origin !== location.origin) continue;
+    url.searchParams.set("rd", withFragment(rd));
+    link.href = url.href;
+  }
+}
+
+function withFragment(address) {
+  return address.includes("#") ? address : address + FRAGMENT;
+}
 
 // A browser does not send a strict cookie when the user follows a link from another site, but it sends it with requests of
 // our own page. So the sign-in page sends a request, and opens the other page if the user is signed in.
@@ -41,7 +61,7 @@ async function leaveIfSignedIn(back) {
 // The API's facts about the session; null if there is no response.
 async function checkSession(headers) {
   try {
-    const answer = await fetch("/api/auth/check", { headers, cache: "no-store", credentials: "same-origin" });
+    const answer = await fetch(`${ROOT}api/auth/check`, { headers, cache: "no-store", credentials: "same-origin" });
     return answer.ok ? await answer.json() : null;
   } catch {
     return null;
@@ -109,7 +129,7 @@ function watch(user, expiresIn, warnBefore) {
 
   // The sign-in page says why the session has ended. If the cookie has expired too, the page needs the reason in its address.
   function leave(reason) {
-    location.replace(reason ? "/login" : "/login?signed-out=expired");
+    location.replace(`${ROOT}login${reason ? "" : "?signed-out=expired"}`);
   }
 
   function announce(words) { announcer.textContent = words; }

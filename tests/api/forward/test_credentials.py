@@ -10,20 +10,19 @@ from typing import Any
 
 import jwt
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application
 
 from stateroom import testing
-from stateroom.app import make_app
 from stateroom.sessions.sealing.token_keys import TokenKey, new_token_key
 from stateroom.settings import decode_jwt_key
 
-from ..conftest import ServiceClient
-from ..security.deployments import ADA, KEYS, NAME, running
-from ..servers import Servers
+from ...conftest import ServiceClient
+from ...security.deployments import ADA, KEYS, NAME
+from ...security.deployments import running as running_deployment
+from ...servers import Servers
+from .asking import ENDPOINTS, FORWARD, NGINX, ORIGIN, ask, running, told
 
 KEY, OTHER_KEY = KEYS["jwt_keys"], new_token_key()
-ENDPOINTS = ["/auth/forward", "/auth/request", "/auth/ext-authz/reports"]
 
 
 def basic(password: str) -> str:
@@ -55,8 +54,7 @@ FOREIGN = {
 
 @pytest.fixture
 async def client(servers: Servers, tmp_path: Path) -> AsyncIterator[ServiceClient]:
-    settings = servers.service_settings(tmp_path, trusted_proxies="127.0.0.1/32", **KEYS)
-    async with TestClient(TestServer(make_app(settings))) as made:
+    async with running(servers, tmp_path, **KEYS) as made:
         assert (await call(made, "/api/auth/register", ADA))[0] == 201
         made.session.cookie_jar.clear()
         yield made
@@ -91,14 +89,13 @@ async def seen(client: ServiceClient, path: str, authorization: str | Sequence[s
     headers = [("Authorization", value) for value in values]
     if mine:
         headers.append(("Cookie", f"{NAME}={mine}"))
-    async with client.get(path, headers=headers) as response:
-        await response.read()
-        told = response.headers.getall("Authorization", [])
-        if response.status != 200:
-            assert told == []  # The proxy may show the whole refusal to the user.
-            return response.status
-        [value] = told
-        return value
+    answer = await ask(client, path, headers)
+    repeated = answer.headers.getall("Authorization", [])
+    if answer.status != 200:
+        assert repeated == []  # The proxy may show the whole refusal to the user.
+        return answer.status
+    [value] = repeated
+    return value
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
@@ -150,6 +147,7 @@ async def test_bytes_that_are_left_out_make_no_credential_of_ours(client: Servic
     reader, writer = await asyncio.open_connection(client.host, client.port)
     lines = [
         b"GET /auth/forward HTTP/1.1", b"Host: localhost", b"Connection: close",
+        *(f"{name}: {value}".encode() for name, value in told(FORWARD).items()),
         f"Cookie: {NAME}={mine}; sess".encode() + b"\xffion_id=" + mine.encode(),
         f"Authorization: Bearer {value[:3]}".encode() + b"\xff" + value[3:].encode(),
     ]  # fmt: skip
@@ -171,7 +169,7 @@ async def test_while_redis_is_away_ours_is_not_repeated(client: ServiceClient) -
 async def test_a_credential_of_another_deployment_with_our_keys_is_not_repeated(
     client: ServiceClient, servers: Servers, tmp_path: Path
 ) -> None:
-    async with running(servers, tmp_path / "staging", deployment="staging") as staging:
+    async with running_deployment(servers, tmp_path / "staging", deployment="staging") as staging:
         await staging.register()
         _, signed_in, _ = await staging.call("POST", "/api/auth/login", ADA | {"transport": "bearer"})
         _, minted, _ = await staging.call("POST", "/api/auth/token", ADA)
@@ -179,6 +177,50 @@ async def test_a_credential_of_another_deployment_with_our_keys_is_not_repeated(
     for value in (signed_in["session_token"], minted["access_token"]):
         assert await seen(client, "/auth/forward", f"Bearer {value}") == 401
         assert await seen(client, "/auth/forward", f"Bearer {value}", mine) == ""
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+async def test_cookies_go_on_without_ours(client: ServiceClient, path: str) -> None:
+    mine = f"{NAME}={await cookie(client)}"
+    own = "a" * 90
+    for sent, others in {
+        mine: "",
+        f"theme=dark; {mine}; other=1": "theme=dark; other=1",
+        f"{mine};a=1;;  b=x=y; x{NAME}=2": f"a=1; b=x=y; x{NAME}=2",
+        f"name=J\u00f6; {mine}": "name=J\u00f6",
+        f"{mine}; stateroom_signed_in=1; long={own}": f"long={own}",
+    }.items():
+        answer = await ask(client, path, {"Cookie": sent})
+        assert (answer.status, answer.headers["Cookie"]) == (200, others)
+    answer = await ask(client, path, {"Cookie": "theme=dark"})
+    assert "Cookie" not in answer.headers  # The proxy may show the whole refusal to the user.
+
+
+async def test_a_credential_of_ours_under_another_cookies_name_is_not_repeated(client: ServiceClient) -> None:
+    """A browser keeps the cookie of an earlier `SESSION_NAME`, and a script may have kept a token."""
+    mine = await cookie(client)
+    for value in (await cookie(client), await bearer(client), await access_token(client)):
+        sent = f'__Host-session={value}; {NAME}={mine}; x=Bearer {value}; y={value}.{value}; quoted="{value}"; a=1'
+        answer = await ask(client, FORWARD, {"Cookie": sent})
+        assert (answer.status, answer.headers["Cookie"]) == (200, "a=1")
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+async def test_a_credential_of_ours_in_another_place_does_not_pass(client: ServiceClient, path: str) -> None:
+    """The application would have it. Nothing else of these headers is looked at."""
+    mine = {"Cookie": f"{NAME}={await cookie(client)}"}
+    refused = 403 if path == NGINX else 400
+    for value in (await cookie(client), await bearer(client), await access_token(client)):
+        for name in ("X-Auth-Token", "Proxy-Authorization", "X-Access-Token", "Referer"):
+            answer = await ask(client, path, mine | {name: f"Bearer {value}"})
+            assert (answer.status, answer.headers["Remote-User"]) == (refused, ""), name
+            assert value not in answer.body.decode()
+        assert (await ask(client, path, mine | {"Sec-WebSocket-Protocol": f"v1, bearer.{value}"})).status == refused
+        for address in (f"/x?access_token={value}&a=1", f"/x/{value}/y"):
+            assert (await ask(client, path, mine, url=ORIGIN + address)).status == refused, address
+    foreign = base64.urlsafe_b64encode(bytes(range(190))).decode()
+    answer = await ask(client, path, mine | {"X-Auth-Token": foreign}, url=f"{ORIGIN}/x?access_token={foreign}")
+    assert answer.status == 200
 
 
 def app_of(client: ServiceClient) -> Application:

@@ -1,0 +1,105 @@
+"""Users and their groups as this process last read them, for callers that ask at each request and while the database is away."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .groups import Groups
+    from .users import User, Users
+
+USERS_REMEMBERED = 10_000
+FACTS_SECONDS = 60.0
+"""How old the facts in forward auth's headers may be while the database answers."""
+RETRY_SECONDS = 1.0
+"""While the database is unavailable it is asked once in this time, and no request waits for it that has facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What access rules and applications are told of a user. `user` has no password hash."""
+
+    user: User
+    groups: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """`read_at`: by the monotonic clock, in seconds, when the reading began."""
+
+    groups: frozenset[str]
+    read_at: float
+
+
+class KnownUsers:
+    """What one process knows of users. The users read longest ago are dropped if there are too many."""
+
+    def __init__(self, users: Users, groups: Groups, *, trusted_seconds: float, report_unknown: Callable[[int], None]) -> None:
+        """`trusted_seconds`: how old facts may be while the database is unavailable.
+
+        `report_unknown`: called with the id of a session's user whom the database does not have.
+        """
+        self._users = users
+        self._groups = groups
+        self._trusted_seconds = trusted_seconds
+        self._report_unknown = report_unknown
+        self._failed_at = float("-inf")
+        # Users without their password hashes; the user read last is at the end. len(_known) <= USERS_REMEMBERED.
+        self._known: OrderedDict[int, User] = OrderedDict()
+        # The groups of some of these users. len(_read) <= 2 * USERS_REMEMBERED. A user in `_known` was read then or later.
+        self._read: dict[int, _Read] = {}
+
+    def remember(self, user: User) -> None:
+        """Keep a user who was just read."""
+        self._known[user.id] = replace(user, password_hash="")
+        self._known.move_to_end(user.id)
+        if len(self._known) > USERS_REMEMBERED:
+            dropped, _ = self._known.popitem(last=False)
+            self._read.pop(dropped, None)
+
+    def last_read(self, user_id: int) -> User | None:
+        """The user as this process last read it; None if it has not, or not lately."""
+        return self._known.get(user_id)
+
+    async def get(self, user_id: int) -> User:
+        """See `Accounts.get`."""
+        user = await self._users.by_id(user_id)
+        if user is None:
+            self._known.pop(user_id, None)
+            self._read.pop(user_id, None)
+            self._report_unknown(user_id)
+            raise DatabaseUnavailable("the user database does not know this user; it may have been restored from a backup")
+        self.remember(user)
+        return user
+
+    async def facts(self, user_id: int) -> Facts:
+        """See `Accounts.facts`."""
+        now = time.monotonic()
+        kept = self._kept(user_id, now - FACTS_SECONDS)
+        if kept is None and now < self._failed_at + RETRY_SECONDS:
+            kept = self._kept(user_id, now - self._trusted_seconds)
+        if kept is not None:
+            return kept
+        try:
+            user = await self.get(user_id)
+            groups = frozenset(await self._groups.of(user_id))
+        except DatabaseUnavailable:
+            self._failed_at = time.monotonic()
+            kept = self._kept(user_id, self._failed_at - self._trusted_seconds)
+            if kept is None:
+                raise
+            return kept
+        self._read[user_id] = _Read(groups, now)
+        return Facts(self._known.get(user_id, user), groups)
+
+    def _kept(self, user_id: int, read_since: float) -> Facts | None:
+        """The facts that were read at this time or later."""
+        read, user = self._read.get(user_id), self._known.get(user_id)
+        return Facts(user, read.groups) if read is not None and user is not None and read.read_at >= read_since else None

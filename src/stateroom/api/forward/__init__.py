@@ -1,0 +1,9 @@
+"""Forward auth: a proxy asks who sent a request before it passes the request on.
+
+`asked.py` reads what the proxy tells of the request, `admission.py` decides by the access rules, `identity.py` and `credentials.py`
+make the headers that the application gets, and `answers.py` says it in the way that each proxy understands.
+"""
+
+from .handlers import HANDLERS, routes
+
+__all__ = ["HANDLERS", "routes"]

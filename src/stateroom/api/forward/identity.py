@@ -1,0 +1,67 @@
+"""The headers that name the user to the application, and the spellings of them that servers take for the same name.
+
+A server with CGI-style variables, for example one of PHP or WSGI, gives an application the headers `Remote-User`, `Remote_User` and
+`Remote.User` under one name. A proxy overwrites only the first. So a request with another spelling is refused, whoever sends it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ...accounts import ASSERTIONS
+from ...errors import BadInput
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ... import Session
+    from ...accounts.access import Person
+
+USER, EMAIL, NAME, GROUPS = "Remote-User", "Remote-Email", "Remote-Name", "Remote-Groups"
+DEGRADED, ASSERTION = "Remote-Session-Degraded", "Remote-Assertion"
+NOBODY = dict.fromkeys((USER, EMAIL, NAME, GROUPS, DEGRADED, ASSERTION), "")
+"""What the headers say if there is nobody. They are in each answer, so that a proxy that copies them overwrites the client's."""
+
+NAMES_REMEMBERED = 4096
+"""How many quoted values and header names are kept. To quote three values takes as long as a command of Redis."""
+_OURS = frozenset(name.lower() for name in NOBODY)
+_FOLDED = re.compile(r"[^a-z0-9]")
+_PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+
+def identity_headers(request: web.Request, session: Session, person: Person, name: str, audience: str) -> dict[str, str]:
+    """The headers that name a user to the application `audience`. `name`: the user's display name.
+
+    Raises `StoreUnavailable`, `DatabaseUnavailable` if the user cannot be known.
+    """
+    return {
+        USER: header_safe(str(person.user_id)),
+        EMAIL: header_safe(person.email),
+        NAME: header_safe(name),
+        GROUPS: header_safe(",".join(sorted(person.groups))),
+        DEGRADED: "true" if session.degraded else "false",
+        ASSERTION: request.app[ASSERTIONS].mint(session, audience, person, name=name),
+    }
+
+
+@lru_cache(NAMES_REMEMBERED)
+def header_safe(text: str) -> str:
+    """The text with `%` and everything but printable ASCII percent-encoded as UTF-8 (RFC 3986, section 2.1)."""
+    return quote(text, safe=_PRINTABLE)
+
+
+def check_spelling(request: web.Request) -> None:
+    """Raises `BadInput` if a header of the request could pass for one of ours at the application."""
+    for name in request.headers:
+        if is_folded(name):
+            raise BadInput("a header of the request has a name that applications may confuse with Remote-User or its like")
+
+
+@lru_cache(NAMES_REMEMBERED)
+def is_folded(name: str) -> bool:
+    """Whether a header's name is one of ours but for its separators: `Remote_User`, `remote.groups`."""
+    name = name.lower()
+    return name not in _OURS and _FOLDED.sub("-", name) in _OURS

@@ -1,0 +1,33 @@
+"""Whether a browser opens a page or sends a form. Scripts, images and programs cannot use a redirect or a page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ...accounts.access import Asked
+
+_DOCUMENTS = frozenset({"document", "iframe", "frame"})
+
+
+def is_visit(request: web.Request, asked: Asked) -> bool:
+    """Whether a browser opens a page."""
+    return asked.method in {"GET", "HEAD"} and _is_navigation(request)
+
+
+def is_form(request: web.Request, asked: Asked) -> bool:
+    """Whether a browser sends a form, and shows the answer as a page."""
+    return asked.method == "POST" and _is_navigation(request)
+
+
+def _is_navigation(request: web.Request) -> bool:
+    """Browsers of before 2023 do not send `Sec-Fetch-…`: https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Mode"""
+    headers = request.headers
+    return (
+        "text/html" in headers.get("Accept", "").lower()
+        and headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+        and headers.get("Sec-Fetch-Dest", "document") in _DOCUMENTS
+        and headers.get("X-Requested-With", "").lower() != "xmlhttprequest"
+    )

@@ -1,0 +1,48 @@
+"""`/denied`: a user who is signed in may not open a page of another application.
+
+nginx and HAProxy ask for this page, because they cannot send the one that forward auth answers (`refusals.py`).
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from ..api.mounts import mounted
+from ..errors import AccessDenied
+from ..problems import problem_response
+from . import refusal_words
+from .notices import Link
+from .problem_pages import HOME, accepts_page
+from .refusals import signed_in_user
+from .rendering import is_signed_in, login_url, refused
+from .way_back import asked_back, rd_of
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/denied")
+async def show_denied(request: web.Request) -> web.StreamResponse:
+    """Say who is signed in, and how to go on. It names no rule."""
+    error = AccessDenied()
+    if not accepts_page(request):
+        return problem_response(error, request)
+    back = asked_back(request, request.query.get("rd", ""))
+    rd = rd_of(request, back)
+    is_anonymous = is_signed_in(request) is False
+    again = Link("Try again", back) if rd else None
+    return refused(
+        request,
+        "refusal.html",
+        error,
+        words=refusal_words.DENIED,
+        user=await signed_in_user(request),
+        wait="",
+        fix="",
+        link=Link("Sign in", login_url(request, rd)) if is_anonymous else again,
+        use_another="" if is_anonymous else mounted(request, f"/logout?{urlencode({'rd': back})}"),
+        can_post=True,
+        account=mounted(request, HOME),
+        request_id="",
+    )

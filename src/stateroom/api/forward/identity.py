@@ -30,8 +30,9 @@ NAMES_REMEMBERED = 4096
 _OURS = frozenset(name.lower() for name in NOBODY)
 _CLAIMS = frozenset(
     {
-        "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-method", "x-forwarded-proto", "x-forwarded-uri", "x-forwarded-prefix",
-        "x-real-ip", "x-original-url", "x-original-method", "x-rewrite-url", "x-http-method", "x-http-method-override", "x-method-override",
+        "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-method", "x-forwarded-proto", "x-forwarded-uri",
+        "x-forwarded-prefix", "x-real-ip", "x-original-url", "x-original-method", "x-rewrite-url",
+        "x-http-method", "x-http-method-override", "x-method-override",
     }
 )  # fmt: skip
 """By these an application may take another method, path, host or client than those that the rules were asked about."""
@@ -67,7 +68,7 @@ def check_spelling(request: web.Request) -> None:
     """
     for name in request.headers:
         if is_folded(name):
-            raise BadInput("a header of the request has a name that applications may confuse with Remote-User, X-Forwarded-… or their like")
+            raise BadInput("a header has a name that applications may confuse with Remote-User, X-Forwarded-Host or their like")
 
 
 @lru_cache(NAMES_REMEMBERED)

@@ -90,10 +90,8 @@ class Proxies:
         knows the scheme and the port. A request without `Host` (HTTP/1.0) is for the first of them.
         The port is the one in the host. `X-Forwarded-Port` is ignored: it may be that of a listener behind another proxy.
         """
-        scheme, host = (
-            request.scheme,
-            request.headers.get(hdrs.HOST, ""),
-        )  # not request.host, which falls back to this machine's name
+        scheme = request.scheme
+        host = request.headers.get(hdrs.HOST, "")  # not request.host, which falls back to this machine's name
         if self._accept_headers(request):
             scheme = _last(request, "X-Forwarded-Proto") or scheme
             host = _last(request, "X-Forwarded-Host") or host

@@ -43,11 +43,6 @@ WEAK: dict[str, tuple[str, Change, str]] = {
         lambda text: text.replace("\trequest_header -Remote*\n", "").replace(" Remote-Groups ", " "),
         "'remote-groups': [",
     ),
-    "other separators are left to the client": (
-        "Envoy",
-        lambda text: text.replace('["^remote%-"] = true, ', "").replace('regex: ".*"', 'regex: "[a-z-]*"'),
-        "the identity is {",
-    ),
     "a prefix is open at the proxy, which does not decode paths": (
         "Envoy",
         lambda text: text.replace("{prefix: /.stateroom/}", "{prefix: /open/}").replace(

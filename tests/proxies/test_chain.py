@@ -26,7 +26,7 @@ from ..commands import Serving
 from ..conftest import require_tool
 from ..documents import page
 from .cases import VISIT, echo
-from .shipped import APPLICATION, COMMANDS, LOOPBACK, PROXY, SHIPPED, STATEROOM, moved, nginx_command, started
+from .shipped import APPLICATION, ASKING, COMMANDS, LOOPBACK, PROXY, SHIPPED, STATEROOM, moved, nginx_command, started
 
 PAGE = "proxy-chains.md"
 HOST = "app.example.com"
@@ -108,9 +108,9 @@ def prepared(proxy: str, folder: Path, ports: dict[int, int], *, is_documented: 
             .replace("/var/log/nginx", str(folder))
         )
         (folder / source.name).write_text(text, encoding="utf-8")
-    command = COMMANDS[proxy](folder, ports[PROXY])
+    command = COMMANDS[proxy](folder, ports)
     if proxy == "Traefik" and is_documented:
-        [option] = [word for word in page(PAGE).split("`") if word.startswith("--entryPoints")]
+        [option] = [word for word in page(PAGE).split("`") if word.startswith("--entryPoints.web")]
         command.append(option.replace("10.0.0.1", LOOPBACK))
     return command
 
@@ -223,7 +223,7 @@ async def test_each_client_has_its_own_address_and_the_scheme_is_https(tmp_path:
     (tmp_path / "service").mkdir()
     with service_behind(tmp_path / "service") as service:
         async with application() as app_port:
-            ports = {STATEROOM: service.port, APPLICATION: app_port, PROXY: free_port(), 8001: free_port()}
+            ports = {STATEROOM: service.port, APPLICATION: app_port, PROXY: free_port(), ASKING: free_port()}
             async with (
                 chained(proxy, tmp_path / "chain", ports, authority, free_port(), is_documented=True) as chain,
                 chain.client() as (ada, address), chain.client() as (eve, _),
@@ -242,7 +242,7 @@ async def test_the_public_url_wins_over_a_proxy_that_says_http(tmp_path: Path, a
     (tmp_path / "service").mkdir()
     with service_behind(tmp_path / "service", PUBLIC_URL=f"https://{HOST}:{outer}") as service:
         async with application() as app_port:
-            ports = {STATEROOM: service.port, APPLICATION: app_port, PROXY: free_port(), 8001: free_port()}
+            ports = {STATEROOM: service.port, APPLICATION: app_port, PROXY: free_port(), ASKING: free_port()}
             async with (
                 chained(proxy, tmp_path / "chain", ports, authority, outer, is_documented=False) as chain,
                 chain.client() as (ada, _),

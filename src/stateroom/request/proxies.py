@@ -94,7 +94,7 @@ class Proxies:
         if not host:
             return self._origins[0] if self._origins else ""
         told = origin_of(scheme, host)
-        return settled_origin(told, self._origins) if self._origins and told not in self._origins else told
+        return settled_origin(told, self._origins) if self._origins else told
 
     def is_https_by_settings(self, request: web.Request) -> bool:
         """Whether the settings name an origin with https for the host of this request."""

@@ -123,11 +123,18 @@ class SessionEnded(NotSignedIn):
 
 
 class ReauthenticationRequired(Unauthenticated):
-    """The user is signed in, but the sign-in is older than this step allows."""
+    """The user is signed in, but the sign-in is older than this step allows.
+
+    `fresh_seconds`: the highest age that the step allows; None if it is not known here.
+    """
 
     slug = "reauthentication-required"
     title = "Enter your password again"
     advice = "enter the password again, then repeat the request"
+
+    def __init__(self, detail: str = "", *, fresh_seconds: float | None = None) -> None:
+        super().__init__(detail)
+        self.fresh_seconds = fresh_seconds
 
 
 class InvalidCredentials(Unauthenticated):

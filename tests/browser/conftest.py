@@ -46,7 +46,7 @@ async def browser() -> AsyncIterator[Browser]:
 def place(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("browser")
     node = servers.thread.start(topology.single(folder / "valkey"))
-    with _serving(folder, node, RETURN_HOSTS="localhost") as service:
+    with serving_for(folder, node, RETURN_HOSTS="localhost") as service:
         yield Place(f"http://127.0.0.1:{service.port}", node)
 
 
@@ -54,11 +54,11 @@ def place(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def brief(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A service whose sessions end soon, and are fresh for a second."""
     folder = tmp_path_factory.mktemp("brief")
-    with _serving(folder, place.node, REDIS_KEY_PREFIX="brief", SESSION_MAX_AGE=8, FRESH_MAX_AGE=1) as service:
+    with serving_for(folder, place.node, REDIS_KEY_PREFIX="brief", SESSION_MAX_AGE=8, FRESH_MAX_AGE=1) as service:
         yield Place(f"http://127.0.0.1:{service.port}", place.node)
 
 
-def _serving(folder: Path, node: Node, **settings: object) -> Serving:
+def serving_for(folder: Path, node: Node, **settings: object) -> Serving:
     return Serving(
         folder,
         REDIS_HOST=node.host,

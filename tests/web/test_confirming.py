@@ -51,8 +51,7 @@ async def test_it_asks_for_the_password_only(old: Visitor) -> None:
     page = old.page
     assert page.status == 200
     assert page.only("h1").text == "Enter your password again"
-    assert "To open till.example.com , enter your password again." in page.text
-    assert "We ask because you signed in more than 15 minutes ago." in page.text
+    assert "till.example.com asks for it, because you signed in more than 15 minutes ago." in page.text
     assert "You're signed in as Ada Lovelace (ada@example.com)." in page.text
     form = page.form_of("Go on")
     assert form.fields == {"rd": TILL, "fresh": "900", "username": "ada@example.com", "password": ""}
@@ -100,6 +99,16 @@ async def test_who_is_not_signed_in_signs_in_and_is_not_asked_again(service: Ser
     assert (await visitor.open("/confirm")).path == "/login"
 
 
+async def test_its_links_and_redirects_keep_the_prefix(visitor: Visitor) -> None:
+    assert (await visitor.open("/.stateroom/confirm?rd=/wiki")).path == "/.stateroom/login?rd=/wiki"
+    await visitor.register()
+    page = await visitor.open("/.stateroom/confirm?rd=/wiki")
+    assert page.form_of("Go on").action == "/.stateroom/confirm"
+    assert page.only("a", href="/.stateroom/logout?rd=/wiki").text == "Use another account"
+    assert (await visitor.open("/.stateroom/confirm")).form_of("Go on").action == "/.stateroom/confirm"
+    assert (await visitor.send("Go on", password="correct horse")).path == "/.stateroom/account"
+
+
 @pytest.mark.parametrize(("minutes", "is_asked"), [(7, False), (8, True), (14, True)])
 async def test_who_has_just_confirmed_goes_on_without_a_question(
     service: ServiceClient, visitor: Visitor, minutes: int, *, is_asked: bool
@@ -118,7 +127,7 @@ async def test_without_a_useful_age_it_asks(visitor: Visitor, fresh: str) -> Non
     await open_confirm(visitor, rd="/wiki", fresh=fresh)
     assert visitor.page.status == 200
     assert visitor.page.only("h1").text == "Enter your password again"
-    assert "To open this page, enter your password again." in visitor.page.text
+    assert "The page that you want to open asks for it, because you signed in" in visitor.page.text
     assert "<b>" not in visitor.page.html
 
 

@@ -1,7 +1,7 @@
 """A browser's visit to another application, for the pages that are shown if forward auth refuses it.
 
 Forward auth notes the visit on its request (`request[VISIT]`). `web/refusals.py` then shows each problem of this request as a page.
-Traefik, Caddy and Envoy send it to the browser as it is. nginx and HAProxy send their own request for a page instead.
+The shipped configurations send it to the browser as it is.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def confirm_url(settings: Settings, back: str, fresh_seconds: float | None = Non
 
     `fresh_seconds`: the highest age of the sign-in that a rule accepts. The page asks nothing if the sign-in is much younger.
     """
-    return page_url(settings, "/confirm", rd=back, fresh="" if fresh_seconds is None else f"{fresh_seconds:.0f}")
+    return page_url(settings, "/confirm", rd=back, fresh="" if fresh_seconds is None else str(int(fresh_seconds)))
 
 
 def pages_prefix(settings: Settings) -> str:

@@ -76,7 +76,7 @@ def check_auth(request: web.Request, *, fresh: float | None = None, degraded: bo
     if fresh is not None and record.is_stored and not record.is_sealable and not record.known_ms:
         raise StoreUnavailable("an access token proves a recent sign-in only while Redis has its session")
     if fresh is not None and current.manager.clock.now_ms() - record.auth_ms > fresh * 1000:
-        raise ReauthenticationRequired(f"this needs a sign-in or re-authentication within {fresh:g} s")
+        raise ReauthenticationRequired(f"this needs a sign-in or re-authentication within {fresh:g} s", fresh_seconds=fresh)
 
 
 def background(handler: Handler) -> Handler:

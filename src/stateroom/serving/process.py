@@ -31,6 +31,7 @@ from ..settings import Settings
 from ..setup import FILES
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
+from .hosts_outside import warn_of_hosts_outside
 from .listeners import BACKLOG, Listeners, listen
 from .runner import CANCEL_SECONDS, SHUTDOWN_SECONDS, Runner
 
@@ -52,6 +53,7 @@ GC_THRESHOLDS = (50_000, 20, 100)
 def run(settings: Settings, make: Callable[[Settings], web.Application] = make_app) -> None:
     """Serve the application that `make` returns, until SIGTERM or SIGINT. Raises `SettingsError`."""
     configure_logging(settings)
+    warn_of_hosts_outside(settings)
     with state_lock(settings), listen(settings) as listeners, asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(settings, make(settings), listeners, on_ready=lambda: announce(settings, listeners)))
 
@@ -71,7 +73,8 @@ async def serve(
     if libraries := untested():
         log.warning("untested_versions", libraries=libraries, fix="install the versions that requirements.txt names")
     headers = security_headers(settings)
-    runners = [(Runner(app, headers), listeners.public)]
+    limits = {"max_line_size": settings.header_max_bytes, "max_field_size": settings.header_max_bytes}
+    runners = [(Runner(app, headers, **limits), listeners.public)]
     if listeners.metrics is not None:
         runners.append((Runner(make_metrics_app(app), headers), listeners.metrics))
     try:

@@ -74,12 +74,16 @@ def is_within(entry: str, domain: str) -> bool:
 
 
 def policy_source(entry: str) -> str | None:
-    """The source of a Content-Security-Policy that matches what an entry names. None for an IPv6 address: a policy cannot name it.
+    """The source of a Content-Security-Policy that matches what an entry names; None if a policy cannot name it: an IPv6 address.
 
-    A source with `http` also matches https (https://www.w3.org/TR/CSP3/#match-schemes).
+    A source with `http` also matches https (https://www.w3.org/TR/CSP3/#match-schemes). It has no underscore, so a host with one is
+    named by the domain above it (https://www.w3.org/TR/CSP3/#grammardef-host-char).
     """
     name, port = split_entry(entry)
-    if name.startswith("["):
+    if "_" in name:
+        above = name[name.rindex("_") :].partition(".")[2]
+        name = f"*.{above}" if above else ""
+    if not name or name.startswith("["):
         return None
     if port is None:
         return f"http://{name}:*"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .words import Words, of_problem
 
 DENIED = Words(
-    "You don't have access here", "Your account can't open this page. If you need it, please ask the administrator of this service."
+    "You have no access", "Your account can't open this page. If you need it, please ask the administrator of this service."
 )
 NOT_SENT = Words(
     "Your form was not sent",
@@ -25,7 +25,7 @@ NOT_NOW = Words(
 ADDRESS_FIRST = Words(
     "Confirm your email address first", "We've sent you a mail with a link. Open it, then come back to this page."
 )
-SIGNED_OUT = Words("You're signed out", "Please sign in to open this page.")
+SIGNED_OUT = Words("You're not signed in", "Please sign in to open this page.")
 CONFIRM = Words("Enter your password again", "This page asks for a recent sign-in. Please enter your password to open it.")
 
 

@@ -85,8 +85,8 @@ def _page_that_helps(settings: Settings, asked: Asked, error: StateroomError) ->
     match error:
         case NotSignedIn():
             page = sign_in_url(settings, back)
-        case ReauthenticationRequired():
-            page = confirm_url(settings, back)
+        case ReauthenticationRequired(fresh_seconds=seconds):
+            page = confirm_url(settings, back, seconds)
         case VerificationRequired():
             page = page_url(settings, "/verify")
         case _:

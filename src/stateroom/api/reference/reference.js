@@ -6,7 +6,7 @@ const make = (name, properties = {}, ...children) => {
   return element;
 };
 
-// The prefix by which this page was opened, for example `/.stateroom`; usually empty.
+// The prefix by which this page was opened (/.stateroom, or the path of PUBLIC_URL). Usually empty.
 const ROOT = new URL("..", import.meta.url).pathname.slice(0, -1);
 
 const pretty = (value) => JSON.stringify(value, null, 2);

@@ -11,11 +11,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeAlias
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+LONGEST_REMEMBERED = 64
+"""Longer texts are read anew each time, because clients choose them and would fill our memory. No plain address is longer."""
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _IN_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::[0-9]+)?")
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
@@ -31,6 +34,11 @@ def parse_client(text: str | None) -> IPAddress | None:
     """
     if text is None:
         return None
+    return _parsed(text) if len(text) <= LONGEST_REMEMBERED else _parsed.__wrapped__(text)
+
+
+@lru_cache(4096)
+def _parsed(text: str) -> IPAddress | None:
     text = text.strip()
     enclosed = _IN_BRACKETS.fullmatch(text) or _WITH_PORT.fullmatch(text)
     try:

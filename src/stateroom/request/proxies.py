@@ -6,6 +6,7 @@ not a trusted proxy itself. The client may have written the addresses to the lef
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aiohttp import hdrs
@@ -28,6 +29,9 @@ FORWARDING_HEADERS = tuple(
 )
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
+PEERS_REMEMBERED, CLIENTS_REMEMBERED = 1024, 4096
+LONGEST_REMEMBERED = 256
+"""Of `X-Forwarded-For`: clients choose its beginning, and must not fill our memory."""
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
 
 
@@ -45,6 +49,9 @@ class Proxies:
 
     def __init__(self, settings: Settings) -> None:
         self._networks: tuple[Network, ...] = settings.trusted_proxies
+        # Each request of a proxy asks this several times, and to compare addresses takes as long as the rest of the answer.
+        self._trusts = lru_cache(PEERS_REMEMBERED)(lambda peer: is_in(parse_client(peer), self._networks))
+        self._client = lru_cache(CLIENTS_REMEMBERED)(self._client_behind)
         self._kept = settings.session_address
         self._is_embedded = settings.is_embedded
         self._origins = [each for each in settings.own_origins if each.partition(":")[0] in DEFAULT_PORTS]
@@ -56,13 +63,18 @@ class Proxies:
 
     def address(self, request: web.Request) -> str | None:
         """The client's address; None if it has none (a unix socket)."""
-        peer = parse_client(request.remote)
-        if peer is None:
+        if parse_client(request.remote) is None:
             return request.remote
-        if not self._accept_headers(request):
-            return str(peer)
-        hops = [hop.strip() for header in request.headers.getall("X-Forwarded-For", ()) for hop in header.split(",")]
-        for hop in reversed(hops):
+        told = ", ".join(request.headers.getall("X-Forwarded-For", ())) if self._accept_headers(request) else ""
+        find = self._client if len(told) <= LONGEST_REMEMBERED else self._client_behind
+        return find(request.remote, told)
+
+    def _client_behind(self, remote: str | None, told: str) -> str | None:
+        """The client's address. `told`: what trusted proxies say in `X-Forwarded-For`."""
+        peer = parse_client(remote)
+        if peer is None:
+            return remote
+        for hop in reversed(told.split(",")):
             address = parse_client(hop)
             if address is None:
                 break
@@ -107,7 +119,7 @@ class Proxies:
 
     def _accept_headers(self, request: web.Request) -> bool:
         """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""
-        if self._networks and is_in(parse_client(request.remote), self._networks):
+        if self._networks and self._trusts(request.remote):
             return True
         if not self._has_warned and is_forwarded(request):
             self._has_warned = True

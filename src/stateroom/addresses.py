@@ -17,8 +17,9 @@ from typing import TypeAlias
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-LONGEST_REMEMBERED = 64
-"""Longer texts are read anew each time, because clients choose them and would fill our memory. No plain address is longer."""
+ADDRESSES_REMEMBERED = 4096
+"""How many clients' addresses are kept as objects. To make one takes longer than half of a session check."""
+LONGEST_REMEMBERED = 100
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _IN_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::[0-9]+)?")
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
@@ -34,11 +35,10 @@ def parse_client(text: str | None) -> IPAddress | None:
     """
     if text is None:
         return None
-    return _parsed(text) if len(text) <= LONGEST_REMEMBERED else _parsed.__wrapped__(text)
+    return _parsed(text) if len(text) <= LONGEST_REMEMBERED else _read(text)
 
 
-@lru_cache(4096)
-def _parsed(text: str) -> IPAddress | None:
+def _read(text: str) -> IPAddress | None:
     text = text.strip()
     enclosed = _IN_BRACKETS.fullmatch(text) or _WITH_PORT.fullmatch(text)
     try:
@@ -46,6 +46,9 @@ def _parsed(text: str) -> IPAddress | None:
     except ValueError:
         return None
     return address.ipv4_mapped or address if address.version == 6 else address
+
+
+_parsed = lru_cache(ADDRESSES_REMEMBERED)(_read)
 
 
 def parse_network(text: str) -> Network:

@@ -75,7 +75,7 @@ async def forges_in_other_spellings(door: Door) -> str:
             if door.outcome(answer) not in {"passes", "passes as nobody"}:
                 return f"{door.outcome(answer)} after {forged}"
             got = {name for name, _ in answer.told["headers"]} if answer.told else set()
-            if seen := [name for name, _ in forged if name in got]:
+            if seen := [name for name, _ in forged if name in got - {"Connection"}]:
                 return f"{seen} seen"
     return "not seen"
 
@@ -141,12 +141,14 @@ def _renewed(answer: Answer) -> list[str]:
     return [each.split(";")[0] for each in answer.headers.getall("Set-Cookie", ()) if each.startswith(f"{COOKIE}=")]
 
 
-async def _visit(door: Door, path: str) -> Answer:
+async def _visit(door: Door, path: str, **conditions: str) -> Answer:
     """Visit a page until the cookie is renewed, at most a few times. In this test a renewal is due after 10 ms."""
+    headers = VISIT | {"Cookie": door.cookie} | conditions
+    answer = await door.ask(path, headers=headers)
     for _ in range(20):
-        answer = await door.ask(path, headers=VISIT | {"Cookie": door.cookie})
         if _renewed(answer):
             break
+        answer = await door.ask(path, headers=headers)
     return answer
 
 
@@ -161,19 +163,21 @@ async def is_renewed(door: Door) -> str:
 
 
 async def asks_for_what_caches_store(door: Door) -> str:
-    """An answer that any cache may store. A 304 and the answer to a script renew nothing, and stay as they are."""
+    """An answer that any cache may store. The answer to a script renews nothing and stays as it is, and so does a 304."""
     outcomes = set()
     for status in (200, 404, 500):
         renewed = await _visit(door, f"/cacheable/{status}")
         assert (renewed.status, len(_renewed(renewed))) == (status, 1), renewed
         outcomes.add(_kept_by(renewed))
-    untouched = [await _visit(door, "/cacheable/304")]
-    untouched += [await door.ask("/cacheable/200", headers=FETCH | {"Cookie": door.cookie}) for _ in range(5)]
-    for answer in untouched:
-        assert _renewed(answer) == [], answer
-        same = {name: answer.headers.getall(name, []) for name in CACHEABLE}
-        assert same == {name: [value] for name, value in CACHEABLE.items()}, same
+    for _ in range(5):
+        assert _is_untouched(await door.ask("/cacheable/200", headers=FETCH | {"Cookie": door.cookie}))
+    assert _is_untouched(await _visit(door, "/cacheable/304", **{"If-None-Match": '"1"'}))
     return " or ".join(sorted(outcomes))
+
+
+def _is_untouched(answer: Answer) -> bool:
+    kept = {name: answer.headers.getall(name, []) for name in CACHEABLE}
+    return _renewed(answer) == [] and kept == {name: [value] for name, value in CACHEABLE.items()}
 
 
 def _kept_by(answer: Answer) -> str:

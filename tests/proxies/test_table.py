@@ -43,8 +43,6 @@ def documented() -> Table:
 @pytest.mark.timeout(180)
 async def test_every_proxy_does_what_the_table_says(street: Street) -> None:
     seen: Table = {name: await street.column(case) for name, case in WELL.items()}
-    print(as_text(seen))
-    print(as_text({"well": await street.column(with_a_cookie)}))
     seen["Stateroom responds after one second"] = await slow(street)
     seen["Stateroom hangs"] = await hung(street)
     street.redis.pause()

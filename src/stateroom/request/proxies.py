@@ -29,7 +29,7 @@ FORWARDING_HEADERS = tuple(
 )
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
-PEERS_REMEMBERED, CLIENTS_REMEMBERED = 1024, 4096
+PEERS_REMEMBERED, CLIENTS_REMEMBERED = 256, 4096
 LONGEST_REMEMBERED = 256
 """Of `X-Forwarded-For`: clients choose its beginning, and must not fill our memory."""
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
@@ -49,13 +49,12 @@ class Proxies:
 
     def __init__(self, settings: Settings) -> None:
         self._networks: tuple[Network, ...] = settings.trusted_proxies
-        # Each request of a proxy asks this several times, and to compare addresses takes as long as the rest of the answer.
-        self._trusts = lru_cache(PEERS_REMEMBERED)(lambda peer: is_in(parse_client(peer), self._networks))
-        self._client = lru_cache(CLIENTS_REMEMBERED)(self._client_behind)
         self._kept = settings.session_address
         self._is_embedded = settings.is_embedded
         self._origins = [each for each in settings.own_origins if each.partition(":")[0] in DEFAULT_PORTS]
         self._has_warned = False
+        self._client = lru_cache(CLIENTS_REMEMBERED)(self._client_behind)
+        self._is_trusted = lru_cache(PEERS_REMEMBERED)(self._is_trusted_peer)
 
     def is_forwarded(self, request: web.Request) -> bool:
         """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
@@ -65,7 +64,7 @@ class Proxies:
         """The client's address; None if it has none (a unix socket)."""
         if parse_client(request.remote) is None:
             return request.remote
-        told = ", ".join(request.headers.getall("X-Forwarded-For", ())) if self._accept_headers(request) else ""
+        told = ",".join(request.headers.getall("X-Forwarded-For", ())) if self._accept_headers(request) else ""
         find = self._client if len(told) <= LONGEST_REMEMBERED else self._client_behind
         return find(request.remote, told)
 
@@ -110,7 +109,7 @@ class Proxies:
         if not host:
             return self._origins[0] if self._origins else ""
         told = origin_of(scheme, host)
-        return settled_origin(told, self._origins) if self._origins and told not in self._origins else told
+        return settled_origin(told, self._origins) if self._origins else told
 
     def is_https_by_settings(self, request: web.Request) -> bool:
         """Whether the settings name an origin with https for the host of this request."""
@@ -119,7 +118,7 @@ class Proxies:
 
     def _accept_headers(self, request: web.Request) -> bool:
         """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""
-        if self._networks and self._trusts(request.remote):
+        if self._networks and self._is_trusted(request.remote):
             return True
         if not self._has_warned and is_forwarded(request):
             self._has_warned = True
@@ -128,6 +127,9 @@ class Proxies:
                 fix += "; until then cookies lack the attribute Secure, unless COOKIE_SECURE is set"
             log.warning("forwarding_headers_ignored", peer=kept_form(request.remote, self._kept), fix=fix)
         return False
+
+    def _is_trusted_peer(self, remote: str | None) -> bool:
+        return is_in(parse_client(remote), self._networks)
 
 
 def kept_form(address: str | None, kept: Kept) -> str:

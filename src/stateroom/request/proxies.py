@@ -29,7 +29,9 @@ FORWARDING_HEADERS = tuple(
 )
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
-PEERS_REMEMBERED = 256
+PEERS_REMEMBERED, CLIENTS_REMEMBERED = 256, 4096
+LONGEST_REMEMBERED = 256
+"""Of `X-Forwarded-For`: clients choose its beginning, and must not fill our memory."""
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
 
 
@@ -51,6 +53,7 @@ class Proxies:
         self._is_embedded = settings.is_embedded
         self._origins = [each for each in settings.own_origins if each.partition(":")[0] in DEFAULT_PORTS]
         self._has_warned = False
+        self._client = lru_cache(CLIENTS_REMEMBERED)(self._client_behind)
         self._is_trusted = lru_cache(PEERS_REMEMBERED)(self._is_trusted_peer)
 
     def is_forwarded(self, request: web.Request) -> bool:
@@ -59,13 +62,18 @@ class Proxies:
 
     def address(self, request: web.Request) -> str | None:
         """The client's address; None if it has none (a unix socket)."""
-        peer = parse_client(request.remote)
-        if peer is None:
+        if parse_client(request.remote) is None:
             return request.remote
-        if not self._accept_headers(request):
-            return str(peer)
-        hops = [hop.strip() for header in request.headers.getall("X-Forwarded-For", ()) for hop in header.split(",")]
-        for hop in reversed(hops):
+        told = ",".join(request.headers.getall("X-Forwarded-For", ())) if self._accept_headers(request) else ""
+        find = self._client if len(told) <= LONGEST_REMEMBERED else self._client_behind
+        return find(request.remote, told)
+
+    def _client_behind(self, remote: str | None, told: str) -> str | None:
+        """The client's address. `told`: what trusted proxies say in `X-Forwarded-For`."""
+        peer = parse_client(remote)
+        if peer is None:
+            return remote
+        for hop in reversed(told.split(",")):
             address = parse_client(hop)
             if address is None:
                 break

@@ -9,6 +9,7 @@ browsers do not know.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -28,6 +29,9 @@ _CONVENTIONS: dict[str, Convention] = {
 ENVOY_PREFIX = "/auth/ext-authz"
 _URL = re.compile(r"((?:https?|wss?)://[^/?#]*)(/.*)?", re.IGNORECASE)
 _ORIGIN = re.compile(r"(?:https?|wss?)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+LONGEST_ORIGIN = 300
+"""A name of DNS has at most 253 characters (RFC 1035, section 2.3.4)."""
+ORIGINS_REMEMBERED = 1024
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
@@ -45,10 +49,15 @@ def read_asked(request: web.Request, by_endpoint: Convention) -> Asked:
             method, origin, path = _of_forwarded(request)
     return Asked(
         method if _METHOD.fullmatch(method) else "",
-        settled_origin(plain_origin(origin), settings.own_origins) if _ORIGIN.fullmatch(origin) else "",
+        _settled(origin, settings.own_origins) if len(origin) <= LONGEST_ORIGIN else "",
         _ascii(path) if path.startswith("/") else "",
         client_address(request),
     )
+
+
+@lru_cache(ORIGINS_REMEMBERED)
+def _settled(origin: str, own: tuple[str, ...]) -> str:
+    return settled_origin(plain_origin(origin), own) if _ORIGIN.fullmatch(origin) else ""
 
 
 def is_complete(asked: Asked) -> bool:

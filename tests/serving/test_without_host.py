@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
@@ -16,7 +17,7 @@ from stateroom.app import make_app
 from ..servers import Servers
 
 
-async def raw(client: TestClient, request: str) -> str:
+async def raw(client: TestClient[web.Request, web.Application], request: str) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.write(request.replace("\n", "\r\n").encode())
     answer = await reader.read()

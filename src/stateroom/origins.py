@@ -39,8 +39,11 @@ def settled_origin(told: str, own: Iterable[str]) -> str:
 
     In a row of proxies only the first one knows the scheme and the port, and the others may tell their own.
     """
+    known_origins = list(own)
+    if told in known_origins:
+        return told
     host = told.partition("://")[2]
-    for each in own:
+    for each in known_origins:
         scheme, _, known = each.partition("://")
         if scheme in DEFAULT_PORTS and (origin_of(scheme, host) == each or host == _PORT.sub("", known)):
             return each

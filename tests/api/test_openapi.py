@@ -18,7 +18,9 @@ from stateroom.web.pages import page_routes
 from ..conftest import ServiceClient
 from ..documents import page
 
-PAGES = {"login", "register", "forgot", "reset", "verify", "invitation", "account", "static"}
+PAGES = {
+    "login", "register", "forgot", "reset", "verify", "invitation", "account", "static", "logout", "confirm", "denied", "not-sent",
+}  # fmt: skip
 """How the paths of pages begin."""
 
 

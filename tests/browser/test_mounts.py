@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,43 +16,28 @@ from stateroom.app import make_app
 from stateroom.drills.node import until
 from stateroom.drills.ports import free_port
 
-from ..proxies.shipped import nginx_command, started
+from ..documents import examples
+from ..proxies.shipped import moved, nginx_command, started
 from ..servers import Servers
 from .people import person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ADA = "ada@example.com"
-NGINX = """
-server {{
-    listen 127.0.0.1:{port};
-    location {prefix}/ {{
-        proxy_pass http://127.0.0.1:{upstream};
-        proxy_set_header Host $http_host;
-    }}
-    location / {{ return 418; }}
-}}
-"""
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def behind_nginx(servers: Servers, folder: Path, prefix: str, **settings: str) -> AsyncIterator[str]:
-    """The service behind an nginx that passes only this prefix. Yields the address of the prefix."""
+    """The service behind the nginx of docs/pages.md, which passes only this prefix. Yields the address of the prefix."""
     port = free_port()
-    settings = {"public_origins": f"http://127.0.0.1:{port}"} | {name: each.format(port=port) for name, each in settings.items()}
+    settings = {"trusted_proxies": "127.0.0.1"} | {name: each.format(port=port) for name, each in settings.items()}
     async with TestServer(make_app(servers.service_settings(folder, **settings))) as server:
-        configuration = NGINX.format(port=port, prefix=prefix, upstream=server.port)
+        location, _ = examples("pages.md", "nginx")
+        location = moved(location, {8080: server.port or 0}).replace("/sso", prefix)
+        configuration = f"server {{ listen 127.0.0.1:{port};\n{location}\nlocation / {{ return 418; }} }}"
         async with started(nginx_command(folder, configuration), folder):
             await until(lambda: _listens(port), "nginx listens")
             yield f"http://127.0.0.1:{port}{prefix}"
-
-
-async def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError):
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.close()
-        return True
-    return False
 
 
 def watched(page: Page) -> list[Response]:
@@ -121,3 +105,11 @@ async def test_the_reference_page_works_under_the_prefix(browser: Browser, serve
             await check.get_by_role("button", name="Try it").click()
         assert (await told.value).status == 200
         await expect(check.get_by_role("status")).to_contain_text('"authenticated": false')
+
+
+async def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        return True
+    return False

@@ -284,6 +284,9 @@ def test_without_mail_links_are_printed_and_begin_with_public_url(without_mail: 
     assert good(without_mail("users", "set-password", ADA, **where))[-1].startswith("https://example.com/reset?token=")
     invitation = good(without_mail("users", "invite", "carl@example.com", **where))[-1]
     assert invitation.startswith("https://example.com/invitation?token=")
+    under_a_path = {"PUBLIC_URL": "https://example.com/sso/", "DEPLOYMENT": "none"}
+    invitation = good(without_mail("users", "invite", "carl@example.com", **under_a_path))[-1]
+    assert invitation.startswith("https://example.com/sso/invitation?token=")
 
 
 def test_without_mail_and_public_url_a_password_is_set(without_mail: Command) -> None:

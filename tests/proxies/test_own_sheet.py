@@ -16,7 +16,7 @@ from .test_ten_lines import listens
 
 
 async def test_nginx_serves_another_style_sheet_in_the_place_of_ours(serving: Serving, tmp_path: Path) -> None:
-    [location] = examples("pages.md", "nginx")
+    _, location = examples("pages.md", "nginx")
     sheet = tmp_path / "pages.css"
     sheet.write_text(":root { --accent: #604; }", encoding="utf-8")
     assert "/etc/brand/pages.css" in location

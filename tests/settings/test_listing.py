@@ -125,7 +125,7 @@ def kinds_of(name: str) -> set[str]:
     return {
         bool: {"true or false"},
         SecretStr: {"secret"},
-        str: {"text", "host", "origin", "path or URL", "file or `off`"},
+        str: {"text", "host", "URL", "path or URL", "file or `off`"},
         MailServer: {"secret"},
     }[type_]
 

@@ -6,6 +6,7 @@ not a trusted proxy itself. The client may have written the addresses to the lef
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aiohttp import hdrs
@@ -28,6 +29,7 @@ FORWARDING_HEADERS = tuple(
 )
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
+PEERS_REMEMBERED = 256
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
 
 
@@ -49,6 +51,7 @@ class Proxies:
         self._is_embedded = settings.is_embedded
         self._origins = [each for each in settings.own_origins if each.partition(":")[0] in DEFAULT_PORTS]
         self._has_warned = False
+        self._is_trusted = lru_cache(PEERS_REMEMBERED)(self._is_trusted_peer)
 
     def is_forwarded(self, request: web.Request) -> bool:
         """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
@@ -98,7 +101,7 @@ class Proxies:
         if not host:
             return self._origins[0] if self._origins else ""
         told = origin_of(scheme, host)
-        return settled_origin(told, self._origins) if self._origins and told not in self._origins else told
+        return settled_origin(told, self._origins) if self._origins else told
 
     def is_https_by_settings(self, request: web.Request) -> bool:
         """Whether the settings name an origin with https for the host of this request."""
@@ -107,7 +110,7 @@ class Proxies:
 
     def _accept_headers(self, request: web.Request) -> bool:
         """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""
-        if self._networks and is_in(parse_client(request.remote), self._networks):
+        if self._networks and self._is_trusted(request.remote):
             return True
         if not self._has_warned and is_forwarded(request):
             self._has_warned = True
@@ -116,6 +119,9 @@ class Proxies:
                 fix += "; until then cookies lack the attribute Secure, unless COOKIE_SECURE is set"
             log.warning("forwarding_headers_ignored", peer=kept_form(request.remote, self._kept), fix=fix)
         return False
+
+    def _is_trusted_peer(self, remote: str | None) -> bool:
+        return is_in(parse_client(remote), self._networks)
 
 
 def kept_form(address: str | None, kept: Kept) -> str:

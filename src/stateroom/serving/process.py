@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from aiohttp import web
 from prometheus_client import disable_created_metrics
 
+from ..accounts.access import doors_for_strangers
 from ..accounts.demo import DEMO_EMAIL, DEMO_PASSWORD
 from ..api.health import READINESS
 from ..api.security_headers import security_headers
@@ -154,9 +155,10 @@ def announce(settings: Settings, listeners: Listeners) -> None:
     if listeners.metrics is not None:
         lines.append(f"metrics are at {_url(settings.metrics_host or '', listeners.metrics)}/metrics")
     print("\n".join(lines), file=sys.stderr, flush=True)
-    if settings.registration == "open" and settings.access_default == "signed-in":
-        fix = "set REGISTRATION=invited, or name in ACCESS_RULES_FILE who may enter"
-        log.warning("anybody_may_enter", settings=["REGISTRATION=open", "ACCESS_DEFAULT=signed-in"], fix=fix)
+    with contextlib.suppress(SettingsError):  # a file that has become invalid since the workers started
+        if doors := doors_for_strangers(settings):
+            fix = "set REGISTRATION=invited, or let the rules name groups; with EMAIL_VERIFICATION=required they may name addresses"
+            log.warning("anybody_may_enter", registration="open", through=doors, fix=fix)
 
 
 def _url(host: str, sock: socket.socket) -> str:

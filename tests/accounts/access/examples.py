@@ -62,7 +62,7 @@ def _some(encode: Callable[[str], str]) -> Callable[[str, Random], str]:
 def _other_slash(path: str, random: Random) -> str:
     """Put something in place of one slash of a path. The first stays a slash."""
     place = random.choice([place for place, each in enumerate(path) if each == "/"])
-    other = random.choice(["//", "/./", "/x/../", "/%2e/", "/..;/../x/../", "/;a=1/../", "/;b/", "\\"][: 8 if place else 7])
+    other = random.choice(["//", "/./", "/x/../", "/%2e/", "/;b/", "\\"][: 6 if place else 5])
     return f"{path[:place]}{other}{path[place + 1 :]}"
 
 
@@ -74,19 +74,16 @@ DISGUISES: Sequence[Callable[[str, Random], str]] = (
     _some(lambda each: chr(ord(each) + 0xFEE0) if "!" <= each <= "~" and each != "%" else each),
     _some(lambda each: quote(chr(ord(each) + 0xFEE0)) if "!" <= each <= "~" and each != "%" else each),
     _other_slash,
-    lambda path, random: f"//{random.choice(['x', 'static', 'a.b'])}{path}",
     lambda path, random: f"/static/..{path}",
-    lambda path, random: (
-        path + random.choice([";a=1", "%00", "%00.css", ".", "%20", "::$DATA", "?a=/static", "%3fa", "%23a", ";/x/.."])
-    ),
+    lambda path, random: path + random.choice([";a=1", "%00", "%00.css", ".", "%20", "::$DATA", "?a=/static", "%3fa", "%23a"]),
     lambda path, random: path.replace("%", "%25"),
 )
 """Each writes a path in another way, which some server reads as the former."""
 
 
 def disguised(path: str, seed: int, times: int) -> str:
-    """A path in another form, by several disguises, one over the other."""
+    """A path in another form, by several disguises, one over the other. Sometimes a host seems to stand before it."""
     random = Random(seed)
     for _ in range(times):
         path = random.choice(DISGUISES)(path, random)
-    return path
+    return random.choice(["", "", "", "//static", "//a.b", "/\\x"]) + path

@@ -124,7 +124,7 @@ def test_the_readings_are_bounded(core: str, times: int) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("/.%;\\?#:$ abAB25ceCEfu0\0\t\uff0e\uff0f\u00fc"), max_size=40))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_readings_are_closed_under_each_step(text: str) -> None:
     try:
         found = paths_of(f"/{text}")
@@ -139,7 +139,7 @@ seeds = st.tuples(st.sampled_from(["/admin", "/admin/x", "/secret"]), st.integer
 
 
 @given(seeds)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_no_disguise_of_a_closed_path_is_open(made: tuple[str, int, int]) -> None:
     assert outcome(disguised(*made)) != "open"
 
@@ -160,7 +160,7 @@ SERVERS: dict[str, Callable[[str], str]] = {
     st.one_of(seeds.map(lambda made: disguised(*made)), st.text(alphabet="/.%;25ecfEadminAD", max_size=30).map("/".__add__)),
     st.sampled_from(sorted(SERVERS)),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_an_open_path_is_no_closed_one_to_a_library_of_python(path: str, server: str) -> None:
     try:
         read = SERVERS[server](path.partition("?")[0])

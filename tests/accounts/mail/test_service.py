@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,24 @@ async def test_a_forgotten_password_is_a_mail_within_moments(
     aiohttp_client: AiohttpClient, mail_settings: Settings, folder: Path
 ) -> None:
     client = await service(aiohttp_client, mail_settings)
+    assert "https://rooms.example/reset" in await mail_of_a_forgotten_password(client, folder)
+
+
+async def test_a_link_in_a_mail_leads_below_the_path_of_public_url(
+    aiohttp_client: AiohttpClient, mail_settings: Settings, folder: Path
+) -> None:
+    settings = mail_settings.model_copy(update={"public_url": "https://rooms.example/sso"})
+    client = await service(aiohttp_client, settings)
+    text = await mail_of_a_forgotten_password(client, folder)
+    [link] = re.findall(r"https://rooms\.example(/\S+token=\S+)", text)
+    assert link.startswith("/sso/reset?token=")
+    async with client.get(link) as response:
+        assert response.status == 200
+        assert 'action="/sso/reset"' in await response.text()
+
+
+async def mail_of_a_forgotten_password(client: ServiceClient, folder: Path) -> str:
+    """The text of the mail to a user who has forgotten the password."""
     async with client.post("/api/auth/register", json=ADA) as response:
         assert response.status == 201, await response.text()
     async with client.post("/api/auth/password/forgot", json={"email": ADA["email"]}) as response:
@@ -59,7 +78,7 @@ async def test_a_forgotten_password_is_a_mail_within_moments(
     assert message["To"] == ADA["email"]
     text = message.get_body(("plain",))
     assert text is not None
-    assert "https://rooms.example/reset" in text.get_content()
+    return str(text.get_content())
 
 
 async def test_a_command_leaves_its_mails_to_the_service(

@@ -58,7 +58,7 @@ def _public_url(settings: SettingsFields) -> str | None:
 
 
 def _deployment(settings: SettingsFields) -> str:
-    """The origin of `PUBLIC_URL`, only if that is set. Deployments that have `PUBLIC_ORIGINS` alone were always sealed without a name."""
+    """The origin of `PUBLIC_URL` if that is set. Deployments with `PUBLIC_ORIGINS` alone were always sealed without a name."""
     return settings.public_origin
 
 

@@ -62,7 +62,7 @@ def start(rows: Sequence[Row], folder: Path, results: Results, stack: contextlib
             continue
         must_know_its_user(row.name, target)
         results.names[row.key] = row.name
-        load(target.port, seconds=WARM_SECONDS, connections=CHARTED, cookie=target.cookie)
+        load(target.port, seconds=WARM_SECONDS, connections=CHARTED, cookie=target.cookie, path=target.path)
         yield row.key, target
 
 
@@ -75,7 +75,8 @@ def one_round(number: int, targets: dict[str, Target], results: Results, seconds
             target = targets[key]
             measured = measure(
                 target.pids(), target.port,
-                seconds=seconds, connections=connections, cookie=target.cookie, redis_commands=target.commands,
+                seconds=seconds, connections=connections, cookie=target.cookie, path=target.path,
+                redis_commands=target.commands,
             )  # fmt: skip
             results.add(key, connections, measured)
             _tell(

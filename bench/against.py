@@ -60,14 +60,22 @@ def one_round(number: int, row: Row, here: Tree, there: Tree, seconds: int) -> P
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         targets = [(tree, stack.enter_context(_started(row, tree, folder / str(at)))) for at, tree in enumerate(order)]
         for _, target in targets:
-            load(target.port, seconds=WARM_SECONDS, connections=connections, cookie=target.cookie, script=row.script)
+            load(
+                target.port,
+                seconds=WARM_SECONDS,
+                connections=connections,
+                cookie=target.cookie,
+                path=target.path,
+                script=row.script,
+            )
         slices: dict[Tree, list[Round]] = {here: [], there: []}
         for _ in range(0, seconds, SLICE_SECONDS):
             for tree, target in targets:
                 slices[tree].append(
                     measure(
                         target.pids(), target.port,
-                        seconds=SLICE_SECONDS, connections=connections, cookie=target.cookie, script=row.script,
+                        seconds=SLICE_SECONDS, connections=connections, cookie=target.cookie, path=target.path,
+                        script=row.script,
                     )
                 )  # fmt: skip
             targets.reverse()

@@ -11,7 +11,10 @@ from .results import Results
 
 @dataclass(frozen=True)
 class Goal:
-    """A goal: the limit of the median of `row` divided by that of `other`, at a number of connections."""
+    """A goal: the limit of the median of `row` divided by that of `other`, at a number of connections.
+
+    `less`: a row whose figure is subtracted from that of `row` before.
+    """
 
     text: str
     row: str
@@ -20,6 +23,7 @@ class Goal:
     connections: int
     limit: float
     at_least: bool = False
+    less: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,23 @@ GOALS = (
     Goal("p99, whole service to bare aiohttp, 512 connections", "service", "bare", "p99_ms", 512, 1.5),
     Goal("CPU, near cache on to bare aiohttp, 64 connections", "service-cache", "bare", "cpu_us", 64, 1.35),
     Goal("CPU, two workers to one, 64 connections", "service-2", "service", "cpu_us", 64, 1.1),
+    Goal(
+        "CPU, asking through nginx to a check, 64 connections", "forward-auth", "service", "cpu_us", 64, 1.3, less="forward-nothing"
+    ),
 )
 
 
 def judge(results: Results) -> Iterator[Verdict]:
     for goal in GOALS:
-        median = results.median(goal.row, goal.connections, goal.column)
-        other = results.median(goal.other, goal.connections, goal.column)
-        if median is None or not other:
+        rows = (goal.row, goal.other, *([goal.less] if goal.less is not None else []))
+        medians = [results.median(row, goal.connections, goal.column) for row in rows]
+        if not all(medians):
             yield Verdict(goal)
             continue
-        pairs = zip(results.of(goal.row, goal.connections), results.of(goal.other, goal.connections), strict=True)
-        singles = [getattr(one, goal.column) / getattr(two, goal.column) for one, two in pairs]
-        yield Verdict(goal, median / other, min(singles), max(singles))
+        figures = [[getattr(each, goal.column) for each in results.of(row, goal.connections)] for row in rows]
+        singles = [_ratio(*each) for each in zip(*figures, strict=True)]
+        yield Verdict(goal, _ratio(*[median for median in medians if median is not None]), min(singles), max(singles))
+
+
+def _ratio(row: float, other: float, less: float = 0.0) -> float:
+    return (row - less) / other

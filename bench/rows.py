@@ -20,10 +20,10 @@ from typing import Any
 from stateroom.drills.ports import free_port
 from stateroom.sessions.sealing.key_ring import new_key
 
-from . import peers
+from . import forwarding, peers
 from .processes import HERE, NotRunning, bare_handler, descendants, running, sign_in, wait_for
 from .valkey import Valkey, valkey
-from .wrk import load, measure
+from .wrk import CHECK, load, measure
 
 SESSION = {
     "user_id": 1,
@@ -37,29 +37,35 @@ SESSION = {
 """The facts that Stateroom stores in the session of a new account. The peers store the same facts."""
 
 ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}
+SEALED_CHARACTERS = 160
+"""About as many as the value of a cookie of the service has."""
 CACHE_SECONDS = 5
 WARM_SECONDS = 1
 
 
 @dataclass(frozen=True)
 class Target:
-    """A running row: its port and a cookie. `pid`: the CPU time of this process and its descendants counts."""
+    """A running row: its port and a cookie. `pid`, `proxy`: the CPU time of these processes and their descendants counts."""
 
     port: int
     pid: int
     cookie: str = ""
     store: Valkey | None = None
+    proxy: int | None = None
+    path: str = CHECK
 
     def pids(self) -> list[int]:
         """All its processes now. A second worker starts after the first one answers."""
-        return [self.pid, *descendants(self.pid), *([self.store.pid] if self.store is not None else [])]
+        roots = [self.pid, *([self.proxy] if self.proxy is not None else [])]
+        counted = [pid for root in roots for pid in (root, *descendants(root))]
+        return [*counted, *([self.store.pid] if self.store is not None else [])]
 
     def commands(self) -> int:
         return self.store.commands() if self.store is not None else 0
 
     def check(self) -> dict[str, Any]:
         """Its answer to a check. All rows must give the same answer, or the comparison is wrong."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/auth/check", headers={"Cookie": self.cookie})
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{self.path}", headers={"Cookie": self.cookie})
         with urllib.request.urlopen(request) as response:
             return dict(json.load(response))
 
@@ -125,6 +131,30 @@ def near_cache(folder: Path, **settings: str) -> Iterator[Target]:
 
 
 @contextlib.contextmanager
+def forward_auth(folder: Path, **settings: str) -> Iterator[Target]:
+    """nginx that asks the service before each request. The row is left out if it lets somebody in who has no cookie."""
+    with (
+        whole_service(folder, workers=1, **(forwarding.SETTINGS | settings)) as service,
+        forwarding.application(folder / "application") as (page, _),
+        forwarding.proxy(folder / "nginx", asks=service.port, application=page) as (port, pid),
+    ):
+        got = [forwarding.status(port, cookie) for cookie in (service.cookie, "")]
+        if got not in ([200, 401], [200, 302]):
+            raise NotRunning(f"nginx answers {got[0]} with a cookie and {got[1]} without one")
+        yield Target(port, service.pid, service.cookie, service.store, proxy=pid, path=forwarding.PAGE)
+
+
+@contextlib.contextmanager
+def forward_nothing(folder: Path) -> Iterator[Target]:
+    """nginx that asks a server which answers 200 at once."""
+    with (
+        forwarding.application(folder / "application") as (page, anything),
+        forwarding.proxy(folder / "nginx", asks=anything, application=page) as (port, pid),
+    ):
+        yield Target(port, pid, "session_id=" + "a" * SEALED_CHARACTERS, path=forwarding.PAGE)
+
+
+@contextlib.contextmanager
 def peer(folder: Path, command: Callable[[int, int], Sequence[str]]) -> Iterator[Target]:
     """A row for a peer. `command` returns the peer's command, given its port and its store's port."""
     port = free_port()
@@ -176,6 +206,8 @@ ROWS = (
         script=HERE / "burst.lua",
         connections=16,
     ),
+    Row("forward-auth", "nginx, asks Stateroom", forward_auth, is_stateroom=True),
+    Row("forward-nothing", "nginx, asks a static 200", forward_nothing),
     Row("aiohttp-session", "aiohttp-session", partial(peer, command=peers.aiohttp_session)),
     Row("aiohttp-session-renew", "aiohttp-session, renewing", partial(peer, command=peers.aiohttp_session_renewing)),
     Row("starsessions", "starsessions, uvicorn", partial(peer, command=peers.starsessions)),

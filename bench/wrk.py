@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .processes import cpu_seconds
 
+CHECK = "/api/auth/check"
 COLUMNS = ("requests_per_second", "p50_ms", "p99_ms", "cpu_us", "redis_commands")
 
 
@@ -41,24 +42,25 @@ def measure(
     seconds: int,
     connections: int,
     cookie: str = "",
+    path: str = CHECK,
     script: Path | None = None,
     redis_commands: Callable[[], int] = lambda: 0,
 ) -> Round:
     """Run one round of authenticated checks. `cpu_us` is that of all `pids` together."""
     commands, before = redis_commands(), sum(map(cpu_seconds, pids))
-    output = load(port, seconds=seconds, connections=connections, cookie=cookie, script=script)
+    output = load(port, seconds=seconds, connections=connections, cookie=cookie, path=path, script=script)
     after = sum(map(cpu_seconds, pids))
     return parse(output, cpu_seconds=after - before, redis_commands=redis_commands() - commands)
 
 
-def load(port: int, *, seconds: int, connections: int, cookie: str = "", script: Path | None = None) -> str:
+def load(port: int, *, seconds: int, connections: int, cookie: str = "", path: str = CHECK, script: Path | None = None) -> str:
     """Run wrk. `script`: makes the requests instead of checks, with a thread for each connection."""
     if script is not None:
         command = ["wrk", f"-t{connections}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
         command += ["-s", str(script), f"http://127.0.0.1:{port}/", "--", str(time.time_ns())]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     header = ["-H", f"Cookie: {cookie}"] if cookie else []
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *header, f"http://127.0.0.1:{port}/api/auth/check"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *header, f"http://127.0.0.1:{port}{path}"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

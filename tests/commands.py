@@ -142,15 +142,13 @@ class Serving:
         self.signal(number)
         return self.wait()
 
+    def signal_workers(self, number: signal.Signals) -> None:
+        """Send a signal to each of its workers. A single one is the process itself."""
+        for pid in self.workers.values() or [self._process.pid]:
+            os.kill(pid, number)
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
-
-    def signal_workers(self, number: signal.Signals) -> None:
-        """Send a signal to each of its workers."""
-        pids = self.workers.values()
-        assert pids, self.output
-        for pid in pids:
-            os.kill(pid, number)
 
     def wait(self) -> int:
         return self._process.wait(TIMEOUT_SECONDS)

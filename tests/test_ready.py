@@ -15,6 +15,7 @@ from stateroom import ready
 from stateroom.app import make_app
 from stateroom.ready import JSON_LINES, CommonLines, ReadyResponse
 
+from .api.forward.asking import FORWARD, NGINX, SETTINGS, told
 from .conftest import ServiceClient
 from .servers import Servers
 
@@ -182,12 +183,12 @@ async def test_checks_and_forward_auth_take_the_quick_way(
         return were_ready[-1]
 
     monkeypatch.setattr(ReadyResponse, "complete", seen)
-    client = await aiohttp_client(make_app(servers.service_settings(tmp_path)))
+    client = await aiohttp_client(make_app(servers.service_settings(tmp_path, **SETTINGS)))
     body = {"email": "demo@example.com", "password": "password123", "name": "Demo"}
     async with client.post("/api/auth/register", json=body) as response:
         assert response.status == 201
     were_ready.clear()
-    for path in ("/api/auth/check", "/auth/forward", "/auth/request"):
-        async with client.get(path) as response:
+    for path in ("/api/auth/check", FORWARD, NGINX):
+        async with client.get(path, headers=told(path)) as response:
             assert response.status == 200
     assert were_ready == ([True, True, True] if knows_aiohttp else [])

@@ -87,6 +87,10 @@ def test_states_are_seen_in_the_metrics(shell: Shell, heading: str) -> None:
     assert found.startswith("200\n") == heading.startswith("503")
 
 
+def test_a_header_that_is_too_large_is_431(shell: Shell) -> None:
+    assert shell(commands("A header is too large")) == "431\n"
+
+
 def test_hashes_of_keys_are_compared(shell: Shell) -> None:
     text = section("Sessions are not shared between hosts")
     of_file, of_variable = re.findall(r"^   (.*sha256sum.*)$", text, re.MULTILINE)

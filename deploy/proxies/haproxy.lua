@@ -4,10 +4,13 @@
 local ADDRESS = "http://127.0.0.1:8001/auth/forward"
 local TIMEOUT_MS = 4000
 
--- The headers that Stateroom needs: the credential, and whether the request is a visit of a page.
-local ASKED_WITH = {
-  "cookie", "authorization", "accept", "sec-fetch-mode", "sec-fetch-dest", "x-requested-with", "referer", "x-session-renew",
-  "user-agent",
+-- Stateroom gets the request's headers. It also looks for its credentials where they do not belong, and refuses such a request.
+-- These are about the connection, or set below.
+local NOT_ASKED_WITH = {
+  ["host"] = true, ["connection"] = true, ["content-length"] = true, ["transfer-encoding"] = true, ["te"] = true, ["upgrade"] = true,
+  ["expect"] = true, ["keep-alive"] = true, ["proxy-connection"] = true, ["trailer"] = true,
+  ["x-forwarded-method"] = true, ["x-forwarded-proto"] = true, ["x-forwarded-host"] = true, ["x-forwarded-uri"] = true,
+  ["x-forwarded-for"] = true,
 }
 local ANSWERED = {
   user = "remote-user",
@@ -63,10 +66,9 @@ core.register_action("stateroom", { "http-req" }, function(txn)
     ["x-forwarded-uri"] = { txn.f:pathq() },
     ["x-forwarded-for"] = { txn.f:src() },
   }
-  for _, name in ipairs(ASKED_WITH) do
-    local values = all(sent, name)
+  for name in pairs(sent) do
     -- The client accepts one value per header. Two cookie headers are the parts of one (RFC 9113, section 8.2.3).
-    if #values > 0 then headers[name] = { table.concat(values, name == "cookie" and "; " or ", ") } end
+    if not NOT_ASKED_WITH[name] then headers[name] = { table.concat(all(sent, name), name == "cookie" and "; " or ", ") } end
   end
   local answer = core.httpclient():get{ url = ADDRESS, headers = headers, timeout = TIMEOUT_MS }
   if answer.status ~= 200 then return refuse(txn, answer) end

@@ -11,11 +11,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeAlias
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+ADDRESSES_REMEMBERED = 4096
+"""How many clients' addresses are kept as objects. To make one takes longer than half of a session check."""
+LONGEST_REMEMBERED = 100
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _IN_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::[0-9]+)?")
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]+")
@@ -31,6 +35,10 @@ def parse_client(text: str | None) -> IPAddress | None:
     """
     if text is None:
         return None
+    return _parsed(text) if len(text) <= LONGEST_REMEMBERED else _read(text)
+
+
+def _read(text: str) -> IPAddress | None:
     text = text.strip()
     enclosed = _IN_BRACKETS.fullmatch(text) or _WITH_PORT.fullmatch(text)
     try:
@@ -38,6 +46,9 @@ def parse_client(text: str | None) -> IPAddress | None:
     except ValueError:
         return None
     return address.ipv4_mapped or address if address.version == 6 else address
+
+
+_parsed = lru_cache(ADDRESSES_REMEMBERED)(_read)
 
 
 def parse_network(text: str) -> Network:

@@ -19,7 +19,7 @@ from ..conftest import ServiceClient
 from ..documents import page
 
 PAGES = {
-    "login", "register", "forgot", "reset", "verify", "invitation", "account", "logout", "confirm", "denied", "not-sent", "static",
+    "login", "register", "forgot", "reset", "verify", "invitation", "account", "static", "logout", "confirm", "denied", "not-sent",
 }  # fmt: skip
 """How the paths of pages begin."""
 

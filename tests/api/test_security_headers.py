@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -37,11 +38,25 @@ async def test_no_version_is_told(service: ServiceClient, path: str) -> None:
     assert "Python" not in told
 
 
-async def test_hsts_comes_with_secure_cookies(servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    settings = servers.service_settings(tmp_path, cookie_secure=True, session_name="__Host-session")
+@pytest.mark.parametrize(
+    ("values", "sent"),
+    [
+        ({}, "max-age=63072000"),  # other hosts below this one may have no https
+        ({"hsts_max_age": "300"}, "max-age=300"),
+        ({"hsts_subdomains": True, "hsts_max_age": "365d"}, "max-age=31536000; includeSubDomains"),
+        ({"hsts_max_age": 0}, None),
+        ({"hsts_max_age": 0, "hsts_subdomains": True}, None),
+        ({"cookie_secure": False, "session_name": "session_id", "hsts_subdomains": True}, None),
+    ],
+)
+async def test_hsts_is_what_the_settings_say_and_comes_with_secure_cookies(
+    servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient, values: dict[str, Any], sent: str | None
+) -> None:
+    settings = servers.service_settings(tmp_path, **({"cookie_secure": True, "session_name": "__Host-session"} | values))
     client = await aiohttp_client(make_app(settings))
-    async with client.get("/api/auth/check") as response:
-        assert response.headers["Strict-Transport-Security"].startswith("max-age=63072000")
+    for path in ("/api/auth/check", "/login", "/no/such/path"):
+        async with client.get(path) as response:
+            assert response.headers.get("Strict-Transport-Security") == sent
 
 
 async def test_a_handler_may_have_a_policy_of_its_own(servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient) -> None:

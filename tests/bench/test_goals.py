@@ -30,6 +30,16 @@ def test_a_goal_of_speed_wants_at_least_its_limit() -> None:
     assert verdict(results({"service": [50], "aiohttp-session": [100]}), "service", "aiohttp-session", column).word == "short"
 
 
+def test_what_both_rows_need_is_subtracted_before() -> None:
+    """nginx costs something whoever answers it, so its own cost is not ours."""
+    rows: dict[str, list[float]] = {"forward-auth": [110, 100, 150], "service": [50, 50, 40], "forward-nothing": [45, 40, 50]}
+    found = verdict(results(rows), "forward-auth", "service")
+    assert (found.ratio, found.least, found.most) == ((110 - 45) / 50, 60 / 50, 100 / 40)
+    assert found.word == "PASS"
+    del rows["forward-nothing"]
+    assert verdict(results(rows), "forward-auth", "service").word == "not measured"
+
+
 def test_what_was_left_out_is_not_judged() -> None:
     words = {v.goal.other: v.word for v in judge(results({"service": [48], "bare": [30]})) if v.goal.row == "service"}
 

@@ -43,6 +43,22 @@ async def test_the_account(browser: Browser, place: Place) -> None:
         await ada.look("account-refused")
 
 
+async def test_pages_of_visits_that_were_refused(browser: Browser, place: Place) -> None:
+    rd = "?rd=http%3A%2F%2Flocalhost%2Fwiki"
+    async with person(browser, place.url) as ada:
+        await ada.open(f"/not-sent{rd}")
+        await ada.look("not-sent")
+        await ada.open(f"/denied{rd}")
+        await ada.look("denied-stranger")
+        await ada.register(f"{'c' * 60}@{'d' * 60}.example.com", name=LONG_NAME)
+        await ada.open(f"/denied{rd}")
+        await ada.look("denied")
+        await ada.open(f"/not-sent{rd}")
+        await ada.look("not-sent-signed-in")
+        await ada.open(f"/confirm{rd}")
+        await ada.look("confirm-visit")
+
+
 async def test_the_password_again_and_the_warning(browser: Browser, brief: Place) -> None:
     async with person(browser, brief.url) as ada:
         await ada.register("again@example.com")

@@ -13,6 +13,7 @@ COMMANDS = (
     ("users", "list"),
     ("users", "disable", "ada@example.com"),
     ("users", "erase", "ada@example.com", "--yes"),
+    ("access", "check", "--url", "https://app.example.com/", "--user", "ada@example.com"),
     ("sessions", "list", "--all"),
     ("sessions", "revoke", "--all", "--yes"),
     ("doctor",),

@@ -54,7 +54,7 @@ def test_it_names_the_libraries(one: Serving) -> None:
 
 def test_sessions_are_checked_and_counted(one: Serving) -> None:
     cookie = one.sign_in()
-    for path in ("/api/auth/check", "/api/auth/check", "/auth/forward"):
+    for path in ("/api/auth/check", "/api/auth/check", "/api/profile"):
         status, _, _ = one.call("GET", path, cookie=cookie)
         assert status == 200
     assert one.metric('http_requests_total{code="200",method="GET",route="/api/auth/check"}') == 2

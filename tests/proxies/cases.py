@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import aiohttp
 import jwt
 from aiohttp import web
+from yarl import URL
 
 VISIT = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
 FETCH = {"Accept": "*/*", "Sec-Fetch-Mode": "cors"}
@@ -78,7 +79,8 @@ class Door:
         return f"{self.proxy.lower()}@example.com"
 
     async def ask(self, path: str = PAGE, method: str = "GET", body: Any = None, headers: Headers = ()) -> Answer:
-        async with self.http.request(method, f"{self.url}{path}", json=body, headers=headers, allow_redirects=False) as answer:
+        url = URL(f"{self.url}{path}", encoded=True)
+        async with self.http.request(method, url, json=body, headers=headers, allow_redirects=False) as answer:
             told = await answer.json() if "X-Application" in answer.headers and method != "HEAD" else None
             return Answer(path, answer.status, answer.headers, told, await answer.text(errors="replace"))
 

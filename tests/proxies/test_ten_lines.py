@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +18,8 @@ from stateroom.drills.ports import free_port
 from ..commands import Serving
 from ..conftest import require_tool
 from ..documents import examples
-from .cases import OWN, Door, cookie_of, echo
+from .cases import FETCH, Door, Headers, cookie_of, echo
+from .cases_of_identity import FOLDED, OVERWRITTEN, OWN
 from .shipped import APPLICATION, PROXY, STATEROOM, moved, nginx_command, started
 
 PAGE = "forward-auth.md"
@@ -34,6 +35,15 @@ async def nginx_before(application_port: int, serving: Serving, folder: Path) ->
     async with started(nginx_command(folder, moved(configuration, ports)), folder):
         await until(lambda: listens(ports[PROXY]), "nginx listens")
         yield f"http://127.0.0.1:{ports[PROXY]}"
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    """Stateroom with the settings of the page."""
+    [line] = examples(PAGE, "sh")
+    settings = dict(word.split("=") for word in line.split() if "=" in word)
+    with Serving(tmp_path, **settings) as service:
+        yield service
 
 
 @pytest.fixture
@@ -68,11 +78,11 @@ async def test_the_application_greets_who_is_signed_in_and_nobody_else(url: str)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
         async with http.get(url, headers={"Remote-User": "1"}) as response:
             assert response.status == 401
-        async with http.post(f"{url}/api/auth/login", json=DEMO) as response:
+        async with http.post(f"{url}/.stateroom/api/auth/login", json=DEMO) as response:
             assert response.status == 200
         async with http.get(f"{url}/any/page", headers={"Remote-User": "7", "Remote_User": "8"}) as response:
             assert (response.status, await response.text()) == (200, "Hello, user 1\n")
-        async with http.post(f"{url}/api/auth/logout") as response:
+        async with http.post(f"{url}/.stateroom/api/auth/logout") as response:
             assert response.status == 200
         async with http.get(url) as response:
             assert response.status == 401
@@ -88,16 +98,18 @@ async def test_the_application_sees_its_own_credentials_and_none_of_ours(serving
     ):
         door = Door("nginx", url, http, user_id="1")
 
-        async def seen(headers: dict[str, str]) -> dict[str, str]:
+        async def seen(headers: Headers) -> dict[str, str]:
             answer = await door.ask(headers=headers)
             assert answer.told is not None, answer
-            assert answer.identity["remote-user"] == ["1"]
+            assert answer.identity == {"remote-user": ["1"]}
             return {name: value for name, value in answer.told["headers"] if name in {"Authorization", "Cookie"}}
 
-        cookie = cookie_of(await door.ask("/api/auth/login", "POST", DEMO))
+        cookie = cookie_of(await door.own("/api/auth/login", "POST", DEMO))
         own = {"Authorization": OWN[0]}
         assert await seen(own | {"Cookie": cookie}) == own
         for kind in ("bearer", "access token"):
             ours = await door.credential(kind, DEMO)
             assert await seen({"Authorization": f"Bearer {ours}"}) == {}
             assert await seen({"Authorization": f"Bearer {ours}", "Cookie": cookie}) == {}
+        for forged in (*OVERWRITTEN, *FOLDED):
+            assert await seen([*FETCH.items(), *forged, ("Cookie", cookie)]) == {}

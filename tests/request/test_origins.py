@@ -93,6 +93,24 @@ async def test_a_program_may_write_the_default_port_into_its_origin(make: Make, 
     assert await opened(named, {"Origin": "http://example.com"}) == "403"
 
 
+async def test_the_page_of_the_public_url_calls_us_through_a_proxy_that_says_http(make: Make) -> None:
+    client = await make(public_url="https://example.com/sso")
+    inner = {"X-Forwarded-Proto": "http", "X-Forwarded-Host": "example.com"}
+    assert await opened(client, inner | {"Origin": "https://example.com"}) == "https://example.com"
+    assert await opened(client, inner | {"Origin": "http://example.com"}) == "403"
+    other = {"X-Forwarded-Proto": "http", "X-Forwarded-Host": "other.example"}
+    assert await opened(client, other | {"Origin": "http://other.example"}) == "http://other.example"
+    assert await opened(client, other | {"Origin": "https://example.com"}) == "403"
+
+
+async def test_the_public_url_is_an_origin_of_ours_beside_the_others(make: Make) -> None:
+    client = await make(public_url="https://example.com", public_origins="https://app.example.com")
+    for origin in ("https://example.com", "https://app.example.com"):
+        assert await opened(client, {"Origin": origin}) != "403"
+    for origin in ("http://example.com", f"http://127.0.0.1:{client.port}", "", "null"):
+        assert await opened(client, {"Origin": origin}) == "403"
+
+
 async def test_headers_of_a_stranger_name_no_origin(make: Make, aiohttp_client: AiohttpClient) -> None:
     app = web.Application()
     stateroom.setup(app, testing.settings(), client_factory=testing.fake_redis)

@@ -77,6 +77,63 @@ def test_the_origin_is_what_the_client_used() -> None:
     assert proxies().origin(request("203.0.113.7", *forwarded)) == "http://app.local"
 
 
+@pytest.mark.parametrize(
+    ("proto", "host", "origin"),
+    [
+        ("http", "app.example.com", "https://app.example.com"),
+        ("http", "APP.example.com:80", "https://app.example.com"),
+        ("http", "app.example.com:443", "https://app.example.com"),
+        ("https", "app.example.com", "https://app.example.com"),
+        ("https", "app.example.com:9000", "https://app.example.com:9000"),  # another port is another origin
+        ("http", "app.example.com:9000", "http://app.example.com:9000"),
+        ("http", "sso.example.com", "https://sso.example.com:8443"),
+        ("http", "sso.example.com:8443", "https://sso.example.com:8443"),
+        ("http", "plain.example.com", "http://plain.example.com"),
+        ("https", "plain.example.com", "https://plain.example.com"),
+        ("http", "[2001:db8::1]", "https://[2001:db8::1]:8443"),
+        ("http", "wiki.example.com", "http://wiki.example.com"),
+        ("http", "app.example.com.evil.example", "http://app.example.com.evil.example"),
+        ("http", "app.example.com.", "http://app.example.com."),
+        ("http", "x_y.example.com", "http://x_y.example.com"),
+    ],
+)
+def test_the_public_url_wins_for_its_host(proto: str, host: str, origin: str) -> None:
+    ours = proxies(
+        public_url="https://app.example.com/sso",
+        public_origins="https://sso.example.com:8443, http://plain.example.com, https://plain.example.com, https://[2001:db8::1]:8443",
+    )
+    assert ours.origin(request("10.0.0.1", ("X-Forwarded-Proto", proto), ("X-Forwarded-Host", host))) == origin
+
+
+def test_the_public_url_wins_for_a_client_too_that_comes_directly() -> None:
+    """Its `Host` is the name that the operator has set, so it leads nowhere else."""
+    direct = make_mocked_request("GET", "/", headers={"Host": "app.local"}, transport=Transport("203.0.113.7"))
+    assert Proxies(Settings(_env_file=None, public_url="https://app.local")).origin(direct) == "https://app.local"
+
+
+@pytest.mark.parametrize(
+    ("values", "origin"), [({}, ""), ({"public_url": "https://app.example.com/sso"}, "https://app.example.com")]
+)
+def test_a_request_without_a_host_does_not_name_this_machine(values: dict[str, Any], origin: str) -> None:
+    bare = make_mocked_request("GET", "/", headers={}, transport=Transport("203.0.113.7"))
+    assert "Host" not in bare.headers
+    assert Proxies(Settings(_env_file=None, **values)).origin(bare) == origin
+
+
+@pytest.mark.parametrize(
+    ("values", "is_https"),
+    [
+        ({"public_url": "https://app.local"}, True),
+        ({"public_origins": "https://app.local"}, True),
+        ({"public_url": "http://app.local"}, False),
+        ({"public_url": "https://other.local"}, False),
+        ({}, False),
+    ],
+)
+def test_the_settings_say_whether_a_host_is_reached_with_https(values: dict[str, Any], *, is_https: bool) -> None:
+    assert proxies(**values).is_https_by_settings(request("203.0.113.7")) is is_https
+
+
 def test_forwarding_headers_of_strangers_are_logged_once() -> None:
     ours = proxies()
     with capture_events() as logs:

@@ -92,6 +92,20 @@ def test_embedded_cookies_turn_secure_with_the_first_request_of_a_trusted_proxy(
     assert headers["Set-Cookie"].endswith("; Secure")
 
 
+@pytest.mark.parametrize(("public_url", "is_secure"), [("https://app.example.com", True), ("http://app.example.com", False)])
+def test_embedded_cookies_turn_secure_with_the_first_request_for_a_public_url_with_https(
+    public_url: str, *, is_secure: bool
+) -> None:
+    embedded = jar(public_url=public_url)
+    headers: CIMultiDict[str] = CIMultiDict()
+    embedded.read_value(make_mocked_request("GET", "/", headers={"Host": "127.0.0.1:8080"}))
+    embedded.write(headers, "VALUE", max_age=None)
+    assert "Secure" not in headers.popone("Set-Cookie")
+    embedded.read_value(make_mocked_request("GET", "/", headers={"Host": "app.example.com"}))
+    embedded.write(headers, "VALUE", max_age=None)
+    assert ("; Secure" in headers["Set-Cookie"]) is is_secure
+
+
 def lines(action: str, **values: object) -> list[str]:
     headers: CIMultiDict[str] = CIMultiDict()
     of = jar(**values)

@@ -20,7 +20,8 @@ def test_nobody_is_shown_as_the_other_databases_user(make_store: MakeStore, make
         with Host(tmp_path / f"maker-{number}", make_store().node, database, COOKIE_KEYS=KEY).serve() as service:
             service.register(user)
             database.change("UPDATE users SET id = 7")
-    with Host(tmp_path / "ours", make_store().node, ours, COOKIE_KEYS=KEY).serve() as service:
+    proxy = {"TRUSTED_PROXIES": "127.0.0.1", "ACCESS_DEFAULT": "signed-in"}
+    with Host(tmp_path / "ours", make_store().node, ours, COOKIE_KEYS=KEY, **proxy).serve() as service:
         cookie = service.sign_in(ADA["email"], ADA["password"])
         assert service.ask("/api/profile", cookie)[1]["user"]["name"] == ADA["name"]
         ours.back_up()
@@ -28,8 +29,10 @@ def test_nobody_is_shown_as_the_other_databases_user(make_store: MakeStore, make
 
         ours.become(others)
         wait_until(lambda: "foreign_database" in service.output, "the service has noticed")
-        for path in ("/api/profile", "/auth/request", "/api/auth/check"):
+        for path in ("/api/profile", "/api/auth/check"):
             assert "bob" not in str(service.ask(path, cookie)).lower(), path
+        headers = {"Cookie": cookie, "X-Original-URL": "https://app.example.com/", "X-Original-Method": "GET"}
+        assert "bob" not in str(service.call("GET", "/auth/request", headers=headers)).lower()
         assert service.call("POST", "/api/auth/register", ADA | {"email": "carl@example.com"})[0] == 503
         assert service.call("POST", "/api/auth/login", {"email": BOB["email"], "password": BOB["password"]})[0] == 503
         assert ours.ask("SELECT email FROM users") == users

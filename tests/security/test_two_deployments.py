@@ -27,7 +27,6 @@ def refuses(service: Service, store: Store, credentials: Credentials) -> None:
     for name, (value, place) in credentials.items():
         assert service.whom(value, place) == "nobody", name
         assert service.ask("/api/profile", value, place)[0] == 401, name
-        assert service.ask("/auth/request", value, place)[0] == 401, name
     assert store.sessions() == before
 
 

@@ -12,7 +12,7 @@ import pytest
 from ..commands import Serving
 
 SECRET = "c2VjcmV0"
-LONG = 1200
+LONG = 2100
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,12 @@ def exchange(port: int, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     return int(first.split()[1]), {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body
 
 
-LONG_LINE = "longer than 8190 bytes"
-NO_HTTP = "not valid HTTP"
+LONG_LINE = ("431", "request-header-fields-too-large", "longer than 16384 bytes")
+NO_HTTP = ("400", "bad-request", "not valid HTTP")
 
 
 @pytest.mark.parametrize(
-    ("sent", "words"),
+    ("sent", "told"),
     [
         pytest.param(f"GET / HTTP/1.1\r\nHost: a\r\nCookie: s={SECRET}\x01\r\n\r\n", NO_HTTP, id="header"),
         pytest.param(f"GET / HTTP/1.1\r\nHost: a\r\nCookie: {SECRET * LONG}\r\n\r\n", LONG_LINE, id="long header"),
@@ -49,18 +49,20 @@ NO_HTTP = "not valid HTTP"
         pytest.param(f"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{SECRET}\r\n", NO_HTTP, id="chunk"),
     ],
 )
-def test_it_is_told_so_and_nothing_of_it_is_repeated(service: Serving, sent: str, words: str) -> None:
-    counted = 'http_requests_total{code="400",method="OTHER",route="unmatched"}'
+def test_it_is_told_so_and_nothing_of_it_is_repeated(service: Serving, sent: str, told: tuple[str, str, str]) -> None:
+    code, kind, words = told
+    counted = f'http_requests_total{{code="{code}",method="OTHER",route="unmatched"}}'
     before = service.metric(counted) or 0
     status, headers, body = exchange(service.port, sent.encode("latin-1"))
-    assert (status, headers["content-type"], headers["server"]) == (400, "application/problem+json", "stateroom")
+    assert (status, headers["content-type"], headers["server"]) == (int(code), "application/problem+json", "stateroom")
     assert headers["x-content-type-options"] == "nosniff"
-    told = json.loads(body)
-    assert told["type"] == "urn:stateroom:problem:bad-request"
-    assert told["request_id"] == headers["x-request-id"]
-    assert words in told["detail"]
+    assert headers["connection"] == "close"
+    document = json.loads(body)
+    assert document["type"] == f"urn:stateroom:problem:{kind}"
+    assert document["request_id"] == headers["x-request-id"]
+    assert words in document["detail"]
     assert SECRET not in body.decode()
-    [line] = [line for line in service.output.splitlines() if told["request_id"] in line]
+    [line] = [line for line in service.output.splitlines() if document["request_id"] in line]
     assert SECRET not in service.output
     assert "Traceback" not in service.output
     assert "request_malformed" in line

@@ -99,6 +99,16 @@ async def test_who_is_not_signed_in_signs_in_and_is_not_asked_again(service: Ser
     assert (await visitor.open("/confirm")).path == "/login"
 
 
+async def test_its_links_and_redirects_keep_the_prefix(visitor: Visitor) -> None:
+    assert (await visitor.open("/.stateroom/confirm?rd=/wiki")).path == "/.stateroom/login?rd=/wiki"
+    await visitor.register()
+    page = await visitor.open("/.stateroom/confirm?rd=/wiki")
+    assert page.form_of("Go on").action == "/.stateroom/confirm"
+    assert page.only("a", href="/.stateroom/logout?rd=/wiki").text == "Use another account"
+    assert (await visitor.open("/.stateroom/confirm")).form_of("Go on").action == "/.stateroom/confirm"
+    assert (await visitor.send("Go on", password="correct horse")).path == "/.stateroom/account"
+
+
 @pytest.mark.parametrize(("minutes", "is_asked"), [(7, False), (8, True), (14, True)])
 async def test_who_has_just_confirmed_goes_on_without_a_question(
     service: ServiceClient, visitor: Visitor, minutes: int, *, is_asked: bool

@@ -29,7 +29,10 @@ async def test_it_says_who_is_signed_in_and_how_to_go_on(visitor: Visitor) -> No
     assert page.status == 403
     assert page.only("h1").text == "You have no access"
     assert "You're signed in as Ada Lovelace (ada@example.com)." in page.text
-    assert page.form_of("Use another account").action == "/logout?rd=https%3A%2F%2Fwiki.example.com%2Fpage%3Fa%3Db%26c%3Dd"
+    assert (
+        page.form_of("Sign out and use another account").action
+        == "/logout?rd=https%3A%2F%2Fwiki.example.com%2Fpage%3Fa%3Db%26c%3Dd"
+    )
     assert [(each.text, each.get("href")) for each in page.all("a")[2:]] == [("Your account", "/account"), ("Try again", WIKI)]
 
 
@@ -38,12 +41,20 @@ async def test_an_address_to_which_nobody_may_be_led_is_left_out(visitor: Visito
     page = await visitor.request("GET", "/denied", params={"rd": "https://evil.example/"}, headers={})
     assert page.status == 403
     assert "evil" not in page.html
-    assert page.form_of("Use another account").action == "/logout?rd=%2Faccount"
+    assert page.form_of("Sign out and use another account").action == "/logout?rd=%2Faccount"
+
+
+async def test_its_links_keep_the_prefix(visitor: Visitor) -> None:
+    await visitor.register()
+    page = await visitor.open("/.stateroom/denied?rd=/wiki")
+    assert page.form_of("Sign out and use another account").action == "/.stateroom/logout?rd=%2Fwiki"
+    assert [each.get("href") for each in page.all("a")[1:]] == ["/.stateroom/", "/.stateroom/account", "/wiki"]
 
 
 async def test_who_is_not_signed_in_is_shown_the_sign_in(visitor: Visitor) -> None:
     page = await visitor.open("/denied?rd=/wiki")
     assert page.status == 403
+    assert page.only("h1").text == "You're not signed in"
     assert page.only("a", href="/login?rd=/wiki").text == "Sign in"
     assert not page.forms
 
@@ -68,7 +79,7 @@ async def test_without_redis_and_without_the_user_it_still_says_no(service: Serv
     with mock.patch.object(service.app[ACCOUNTS], "profile", side_effect=DatabaseUnavailable("10.1.2.3")):
         page = await visitor.open("/denied?rd=/wiki")
         assert page.status == 403
-        assert page.form_of("Use another account").action
+        assert page.form_of("Sign out and use another account").action
         assert not page.all("a", href="/login?rd=/wiki")
 
 

@@ -11,7 +11,7 @@ from .visitor import Visitor
 
 PAGES = [
     "/login", "/register", "/account", "/forgot", "/reset?token=x", "/verify?token=x", "/invitation?token=x", "/invitation",
-    "/no/such/page", "/logout",
+    "/no/such/page", "/logout", "/confirm", "/denied", "/not-sent",
 ]  # fmt: skip
 POLICY = {
     "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self'", "connect-src": "'self'",

@@ -68,7 +68,7 @@ async def test_who_is_not_admitted_gets_a_page_whose_links_lead_to_us(
     assert page.status == 403
     assert page.only("h1").text == "You have no access"
     assert "You're signed in as Ada Lovelace (ada@example.com)." in page.text
-    assert page.form_of("Use another account").action == "/.stateroom/logout?rd=%2Fnotes%3Fall%3D1"
+    assert page.form_of("Sign out and use another account").action == "/.stateroom/logout?rd=%2Fnotes%3Fall%3D1"
     assert [(each.text, each.get("href")) for each in page.all("a")[1:]] == [
         ("Stateroom", "/.stateroom/"), ("Your account", "/.stateroom/account"), ("Try again", "/notes?all=1"),
     ]  # fmt: skip
@@ -97,7 +97,7 @@ class TestSignInElsewhere:
         back = "https%3A%2F%2Fapp.example.com%2Fnotes%3Fall%3D1"
         assert [(each.text, each.get("href")) for each in page.all("a")[1:]] == [
             ("Stateroom", "https://auth.example.com/"),
-            ("Use another account", f"https://auth.example.com/logout?rd={back}"),
+            ("Sign out and use another account", f"https://auth.example.com/logout?rd={back}"),
             ("Your account", "https://auth.example.com/account"),
             ("Try again", "https://app.example.com/notes?all=1"),
         ]
@@ -114,7 +114,7 @@ class TestOwnSignInPage:
 
     async def test_our_pages_are_where_the_configurations_have_them(self, visitor: Visitor) -> None:
         await visitor.register()
-        assert (await ask(visitor)).form_of("Use another account").action.startswith("/.stateroom/logout?rd=")
+        assert (await ask(visitor)).form_of("Sign out and use another account").action.startswith("/.stateroom/logout?rd=")
 
 
 async def test_a_form_of_nobody_gets_a_page_that_leads_to_the_sign_in(visitor: Visitor) -> None:
@@ -188,3 +188,15 @@ async def test_a_program_gets_the_problem(service: ServiceClient, visitor: Visit
     async with service.get("/auth/forward", headers={**told, "Cookie": f"session_id={visitor.cookie}"}) as response:
         assert (response.status, response.content_type) == (403, "application/problem+json")
         assert (await response.json())["detail"].startswith("You have no access to this application")
+
+
+@pytest.mark.parametrize("path", ["/denied", "/not-sent", "/confirm"])
+async def test_the_pages_themselves_say_that_they_cannot_know(service: ServiceClient, visitor: Visitor, path: str) -> None:
+    assert service.app is not None
+    await visitor.register()
+    cookie = visitor.cookie
+    with testing.redis_down(service.app), database_down():
+        page = await visitor.open(path)
+        assert (page.status, page.headers["Retry-After"]) == (503, "1")
+        assert "If you were signed in, you still are." in page.text
+    assert visitor.cookie == cookie

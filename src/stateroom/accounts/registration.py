@@ -32,7 +32,7 @@ class Registered:
 
 
 class Registration:
-    """Makes accounts for visitors. Operators make them with `Users.create`."""
+    """Makes accounts for visitors. Operators make accounts with `Operators.add` (operators.py)."""
 
     def __init__(self, settings: Settings, accounts: Accounts, outbox: Outbox, tokens: MailTokens) -> None:
         self._settings = settings

@@ -1,7 +1,7 @@
 """A browser's visit to another application, for the pages that are shown if forward auth refuses it.
 
 Forward auth notes the visit on its request (`request[VISIT]`). `web/refusals.py` then shows each problem of this request as a page.
-Traefik, Caddy and Envoy send it to the browser as it is. nginx and HAProxy send their own request for a page instead.
+The shipped configurations send it to the browser as it is.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def check(url: str, *, user: str | None, method: str, address: str | None, as_js
         account = await service.user(email)
         groups = await service.accounts.groups.of(account.id)
         person = Person(account.id, account.email if account.is_verified else "", frozenset(groups))
-        verdict = _verdict(found, settings, account, person)
+        verdict = _verdict(found, account, person, is_restricted=service.accounts.is_restricted(account))
         return _answer(url, asked, found, verdict, account=account, person=person)
 
     if user is not None:
@@ -77,13 +77,13 @@ def _asked(url: str, method: str, address: str | None) -> Asked:
     return Asked(method, origin, path if path.startswith("/") else f"/{path}", address)
 
 
-def _verdict(found: Explanation, settings: Settings, account: User, person: Person) -> Verdict:
+def _verdict(found: Explanation, account: User, person: Person, *, is_restricted: bool) -> Verdict:
     """Whether a user is admitted who is signed in as freshly as the rule asks for."""
     if found.ruling is None or found.ruling.is_open:
         return _verdict_for_anonymous(found)
     if account.is_disabled:
         return Verdict(is_admitted=False, reason="the account is disabled")
-    if settings.email_verification == "required" and not account.is_verified:
+    if is_restricted:
         return Verdict(is_admitted=False, reason="the account can do nothing before its address is verified")
     if not found.ruling.admits(person):
         return Verdict(is_admitted=False, reason="the rule admits neither this address nor one of these groups")

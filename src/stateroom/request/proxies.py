@@ -6,7 +6,7 @@ not a trusted proxy itself. The client may have written the addresses to the lef
 
 from __future__ import annotations
 
-import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aiohttp import hdrs
@@ -14,7 +14,7 @@ from multidict import istr
 
 from ..addresses import is_in, network_around, parse_client
 from ..logs import get_logger
-from ..origins import DEFAULT_PORTS, origin_of
+from ..origins import DEFAULT_PORTS, origin_of, settled_origin
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -27,9 +27,9 @@ log = get_logger(__name__)
 FORWARDING_HEADERS = tuple(
     istr(name) for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
 )
-_PORT = re.compile(r":[0-9]+$")
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
+PEERS_REMEMBERED = 256
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
 
 
@@ -51,6 +51,7 @@ class Proxies:
         self._is_embedded = settings.is_embedded
         self._origins = [each for each in settings.own_origins if each.partition(":")[0] in DEFAULT_PORTS]
         self._has_warned = False
+        self._is_trusted = lru_cache(PEERS_REMEMBERED)(self._is_trusted_peer)
 
     def is_forwarded(self, request: web.Request) -> bool:
         """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
@@ -92,35 +93,24 @@ class Proxies:
         knows the scheme and the port. A request without `Host` (HTTP/1.0) is for the first of them.
         The port is the one in the host. `X-Forwarded-Port` is ignored: it may be that of a listener behind another proxy.
         """
-        scheme, host = (
-            request.scheme,
-            request.headers.get(hdrs.HOST, ""),
-        )  # not request.host, which falls back to this machine's name
+        scheme = request.scheme
+        host = request.headers.get(hdrs.HOST, "")  # not request.host, which falls back to this machine's name
         if self._accept_headers(request):
             scheme = _last(request, "X-Forwarded-Proto") or scheme
             host = _last(request, "X-Forwarded-Host") or host
         if not host:
             return self._origins[0] if self._origins else ""
         told = origin_of(scheme, host)
-        return self._settled(told) if self._origins and told not in self._origins else told
+        return settled_origin(told, self._origins) if self._origins else told
 
     def is_https_by_settings(self, request: web.Request) -> bool:
         """Whether the settings name an origin with https for the host of this request."""
         origin = self.origin(request)
         return origin in self._origins and origin.startswith("https:")
 
-    def _settled(self, told: str) -> str:
-        """The origin of the settings that has the told host, and the told port if one was told; else the told origin."""
-        host = told.partition("://")[2]
-        for each in self._origins:
-            scheme, _, own = each.partition("://")
-            if origin_of(scheme, host) == each or host == _PORT.sub("", own):
-                return each
-        return told
-
     def _accept_headers(self, request: web.Request) -> bool:
         """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""
-        if self._networks and is_in(parse_client(request.remote), self._networks):
+        if self._networks and self._is_trusted(request.remote):
             return True
         if not self._has_warned and is_forwarded(request):
             self._has_warned = True
@@ -129,6 +119,9 @@ class Proxies:
                 fix += "; until then cookies lack the attribute Secure, unless COOKIE_SECURE is set"
             log.warning("forwarding_headers_ignored", peer=kept_form(request.remote, self._kept), fix=fix)
         return False
+
+    def _is_trusted_peer(self, remote: str | None) -> bool:
+        return is_in(parse_client(remote), self._networks)
 
 
 def kept_form(address: str | None, kept: Kept) -> str:

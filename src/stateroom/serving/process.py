@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from aiohttp import web
 from prometheus_client import disable_created_metrics
 
+from ..accounts.access import doors_for_strangers
 from ..accounts.demo import DEMO_EMAIL, DEMO_PASSWORD
 from ..api.health import READINESS
 from ..api.security_headers import security_headers
@@ -30,6 +31,7 @@ from ..settings import Settings
 from ..setup import FILES
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
+from .hosts_outside import warn_of_hosts_outside
 from .listeners import BACKLOG, Listeners, listen
 from .runner import CANCEL_SECONDS, SHUTDOWN_SECONDS, Runner
 
@@ -51,6 +53,7 @@ GC_THRESHOLDS = (50_000, 20, 100)
 def run(settings: Settings, make: Callable[[Settings], web.Application] = make_app) -> None:
     """Serve the application that `make` returns, until SIGTERM or SIGINT. Raises `SettingsError`."""
     configure_logging(settings)
+    warn_of_hosts_outside(settings)
     with state_lock(settings), listen(settings) as listeners, asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(settings, make(settings), listeners, on_ready=lambda: announce(settings, listeners)))
 
@@ -70,7 +73,8 @@ async def serve(
     if libraries := untested():
         log.warning("untested_versions", libraries=libraries, fix="install the versions that requirements.txt names")
     headers = security_headers(settings)
-    runners = [(Runner(app, headers), listeners.public)]
+    limits = {"max_line_size": settings.header_max_bytes, "max_field_size": settings.header_max_bytes}
+    runners = [(Runner(app, headers, **limits), listeners.public)]
     if listeners.metrics is not None:
         runners.append((Runner(make_metrics_app(app), headers), listeners.metrics))
     try:
@@ -151,9 +155,10 @@ def announce(settings: Settings, listeners: Listeners) -> None:
     if listeners.metrics is not None:
         lines.append(f"metrics are at {_url(settings.metrics_host or '', listeners.metrics)}/metrics")
     print("\n".join(lines), file=sys.stderr, flush=True)
-    if settings.registration == "open" and settings.access_default == "signed-in":
-        fix = "set REGISTRATION=invited, or name in ACCESS_RULES_FILE who may enter"
-        log.warning("anybody_may_enter", settings=["REGISTRATION=open", "ACCESS_DEFAULT=signed-in"], fix=fix)
+    with contextlib.suppress(SettingsError):  # a file that has become invalid since the workers started
+        if doors := doors_for_strangers(settings):
+            fix = "set REGISTRATION=invited, or let the rules name groups; with EMAIL_VERIFICATION=required they may name addresses"
+            log.warning("anybody_may_enter", registration="open", through=doors, fix=fix)
 
 
 def _url(host: str, sock: socket.socket) -> str:

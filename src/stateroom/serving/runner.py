@@ -92,13 +92,14 @@ class Runner(web.ServerRunner):
         settings = self.app.get(SETTINGS)
         address = kept_form(request.remote, settings.session_address if settings is not None else "off")
         log.info("request_malformed", kind=type(error).__name__, address=address, request_id=own_id)
-        self.app[METRICS].http_requests[OTHER, UNMATCHED, "400"].pending += 1
+        status, slug, title = 400, "bad-request", "Bad Request"
         detail = "the request is not valid HTTP; use HTTP/1.1, and http:// in place of https:// for this port"
-        if isinstance(error, LineTooLong):
-            detail = f"a line of the request is longer than {error.args[1]} bytes; shorten the URL, or delete cookies of this site"
-        return problem(
-            request, 400, "bad-request", "Bad Request", detail, headers={**self._headers, REQUEST_ID_HEADER: own_id}
-        )  # fmt: skip
+        if isinstance(error, LineTooLong):  # RFC 6585, section 5. aiohttp does not say whether it was a header or the address.
+            status, slug, title = 431, "request-header-fields-too-large", "Request Header Fields Too Large"
+            detail = f"a header or the URL is longer than {error.args[1]} bytes; delete cookies of this site, or shorten the URL"
+        self.app[METRICS].http_requests[OTHER, UNMATCHED, str(status)].pending += 1
+        headers = {**self._headers, REQUEST_ID_HEADER: own_id, "Connection": "close"}
+        return problem(request, status, slug, title, detail, headers=headers)
 
 
 class _Server(web.Server):

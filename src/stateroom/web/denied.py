@@ -1,6 +1,6 @@
 """`/denied`: a user who is signed in may not open a page of another application.
 
-nginx and HAProxy ask for this page, because they cannot send the one that forward auth answers (`refusals.py`).
+It is for proxies that cannot send the page that forward auth answers (`refusals.py`), and open this one instead.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from .. import get_session
 from ..api.mounts import mounted
 from ..errors import AccessDenied
 from ..problems import problem_response
@@ -16,7 +17,7 @@ from . import refusal_words
 from .notices import Link
 from .problem_pages import HOME, accepts_page
 from .refusals import signed_in_user
-from .rendering import is_signed_in, login_url, refused
+from .rendering import login_url, refused
 from .way_back import asked_back, rd_of
 
 routes = web.RouteTableDef()
@@ -25,18 +26,17 @@ routes = web.RouteTableDef()
 @routes.get("/denied")
 async def show_denied(request: web.Request) -> web.StreamResponse:
     """Say who is signed in, and how to go on. It names no rule."""
-    error = AccessDenied()
+    error, is_anonymous = AccessDenied(), not get_session(request).is_signed_in
     if not accepts_page(request):
         return problem_response(error, request)
     back = asked_back(request, request.query.get("rd", ""))
     rd = rd_of(request, back)
-    is_anonymous = is_signed_in(request) is False
     again = Link("Try again", back) if rd else None
     return refused(
         request,
         "refusal.html",
         error,
-        words=refusal_words.DENIED,
+        words=refusal_words.SIGNED_OUT if is_anonymous else refusal_words.DENIED,
         user=await signed_in_user(request),
         wait="",
         fix="",

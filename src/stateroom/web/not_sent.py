@@ -1,7 +1,7 @@
 """`/not-sent`: a form was not sent to another application, because the sign-in did not suffice.
 
-nginx and HAProxy ask for this page, because they cannot send the one that forward auth answers (`refusals.py`). It repeats
-nothing of the form.
+It is for proxies that cannot send the page that forward auth answers (`refusals.py`), and open this one instead. It repeats nothing
+of the form.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ NOT_NOW = Words(
 ADDRESS_FIRST = Words(
     "Confirm your email address first", "We've sent you a mail with a link. Open it, then come back to this page."
 )
-SIGNED_OUT = Words("You're signed out", "Please sign in to open this page.")
+SIGNED_OUT = Words("You're not signed in", "Please sign in to open this page.")
 CONFIRM = Words("Enter your password again", "This page asks for a recent sign-in. Please enter your password to open it.")
 
 

@@ -1,4 +1,4 @@
-"""Pages in place of the problems of forward auth. Some proxies send them to the browser, at the application's own address.
+"""Pages in place of the problems of forward auth. The proxies send them to the browser, at the application's own address.
 
 Therefore their links and files are beside the sign-in page (`LOGIN_URL`). They have no script, which a browser would not load from
 another host, and they have a form only if we are reached at the application's own host.

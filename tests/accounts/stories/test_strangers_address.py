@@ -80,7 +80,6 @@ async def test_the_stranger_can_do_nothing_but_verify(fleet: Fleet, stranger: Br
         assert (answer.status, answer.body["type"]) == (403, "urn:stateroom:problem:verification-required"), path
     token = await stranger.post("/api/auth/token", email=OWNER, password=PASSWORD)
     assert (token.status, token.body["type"]) == (403, "urn:stateroom:problem:verification-required")
-    assert (await stranger.get("/auth/forward")).status == 403
 
 
 async def test_a_reset_ends_what_the_stranger_has(fleet: Fleet, stranger: Browser) -> None:

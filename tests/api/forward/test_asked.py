@@ -38,7 +38,8 @@ async def test_the_rules_are_asked_about_the_request_as_it_was_sent(client: Serv
                 assert answer.startswith(b"HTTP/1.1 200 OK"), url
             else:
                 assert (await ask(client, endpoint, url=url, method=method)).status == 200, url
-            assert seen.pop() == Asked(method, *asked.split(" "), address="127.0.0.1")
+            origin, path = asked.split(" ")
+            assert seen.pop() == Asked(method, origin, path, "127.0.0.1")
     assert seen == []
 
 
@@ -141,6 +142,16 @@ async def test_the_setting_says_whose_headers_count_at_every_endpoint(
         async with client.get(other, headers=told(endpoint, f"{ORIGIN}/x")) as response:
             await response.read()
         assert seen == ([] if endpoint == ENVOY else [Asked("GET", ORIGIN, "/x", "127.0.0.1")])
+
+
+async def test_the_public_address_counts_more_than_what_an_inner_proxy_sees(servers: Servers, tmp_path: Path) -> None:
+    """TLS ends at an outer proxy."""
+    async with running(servers, tmp_path, public_url="https://app.example.com", login_url="/.stateroom/login") as client:
+        for endpoint in ENDPOINTS:
+            answer = await ask(client, endpoint, PAGE, url="http://app.example.com/x")
+            assert answer.location == (f"{ORIGIN}/.stateroom/login", ["/x"])
+            answer = await ask(client, endpoint, PAGE, url="http://other.example.com/x")
+            assert answer.location == ("http://other.example.com/.stateroom/login", ["/x"])
 
 
 async def test_bytes_that_are_not_ascii_are_encoded(client: ServiceClient, rule: RuleThat) -> None:

@@ -70,7 +70,7 @@ def complaint(arrival: Arrival, senders: Collection[Sender]) -> str:
         for path in paths_of(arrival):
             for method in methods_of(arrival):
                 if not is_allowed(method, host, path, seen):
-                    return f"read as {method} {path!r} of {host!r}, which {'staff' if seen.is_staff else seen.headers or 'nobody'} may not"
+                    return f"read as {method} {path!r} of {host!r}, which {seen.headers.get('remote-name', 'nobody')} may not"
     return ""
 
 

@@ -23,7 +23,8 @@ from stateroom.drills.ports import free_port
 
 from ...commands import Serving, environment
 from ..shipped import APPLICATION, COMMANDS, PROXY, STATEROOM, running
-from .grammar import AREAS, Attempt, attempt
+from .draft import AREAS
+from .grammar import Attempt, attempt
 from .judge import RULES, Sender, complaint
 from .plain import NUMBER, Arrival, Plain, plain_application
 from .raw import send
@@ -67,8 +68,8 @@ async def street(proxy: str, folder: Path, change: Change = lambda text: text) -
     rules = folder / "rules.yaml"
     rules.write_text(RULES, encoding="utf-8")
     settings = {
-        "TRUSTED_PROXIES": "127.0.0.1/32", "ACCESS_RULES_FILE": rules, "FORWARD_AUTH_PROXY": proxy.lower(), "LOGIN_URL": "/.stateroom/login",
-        "COOKIE_SECURE": "false", "SESSION_NAME": "session_id", "LOG_LEVEL": "warning",
+        "TRUSTED_PROXIES": "127.0.0.1/32", "ACCESS_RULES_FILE": rules, "FORWARD_AUTH_PROXY": proxy.lower(),
+        "LOGIN_URL": "/.stateroom/login", "COOKIE_SECURE": "false", "SESSION_NAME": "session_id", "LOG_LEVEL": "warning",
     }  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
         plain = await stack.enter_async_context(plain_application())

@@ -13,6 +13,8 @@ from .rules import Rules
 from .rules_file import read_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...settings import Settings
     from .model import Asked
 
@@ -46,6 +48,22 @@ class Access:
         if not self.is_configured:
             raise AccessDenied(NOT_CONFIGURED)
         return self.rules.rule_for(asked)
+
+
+def doors_for_strangers(settings: Settings) -> Sequence[str]:
+    """Through what anybody may enter who registers: a setting, and rules by their names. Empty unless `REGISTRATION` is open.
+
+    Raises `SettingsError` for an invalid file.
+    """
+    if settings.registration != "open":
+        return ()
+    doors = ["ACCESS_DEFAULT=signed-in"] if settings.access_default == "signed-in" else []
+    return doors + [rule.name for rule in _rules(settings) if _is_for_strangers(rule.allow, settings)]
+
+
+def _is_for_strangers(allow: Allow, settings: Settings) -> bool:
+    """Whether a rule admits users of whom nothing is known. Without verification, whoever registers types any address."""
+    return allow.signed_in or bool((allow.addresses or allow.domains) and settings.email_verification == "off")
 
 
 def _rules(settings: Settings) -> Rules:

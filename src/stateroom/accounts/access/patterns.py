@@ -37,7 +37,7 @@ class Origin(NamedTuple):
 def read_origin(text: str) -> Origin:
     """The origin of a request. Raises `BadInput` if it is none, or if its host has a form that servers read in several ways."""
     found = _ORIGIN.fullmatch(plain_origin(text))
-    if found is None:
+    if found is None or not text.isascii():  # in lower case, the Kelvin sign is a k
         raise BadInput(INVALID)
     scheme, host, port = found.groups(default="")
     try:

@@ -44,7 +44,8 @@ def read_rules(path: Path) -> Sequence[Rule]:
     except Fault as fault:
         raise SettingsError(f"ACCESS_RULES_FILE: {path}, line {fault.line}: {fault}") from None
     except OSError as error:
-        raise SettingsError(f"ACCESS_RULES_FILE: {path} cannot be read: {error.strerror}; let the service's user read it") from None
+        fix = "restore the file, and let the service's user read it"
+        raise SettingsError(f"ACCESS_RULES_FILE: {path} cannot be read: {error.strerror}; {fix}") from None
 
 
 def _rules(root: yaml.Node) -> Sequence[Rule]:

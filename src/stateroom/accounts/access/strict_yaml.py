@@ -84,7 +84,7 @@ def fields(node: yaml.Node, what: str, known: Sequence[str]) -> Mapping[str, yam
 def text_of(node: yaml.Node, what: str) -> str:
     """A text. Raises `Fault` for anything that YAML does not read as one: a number, `yes`, `no`, `null`, a list."""
     if not isinstance(node, yaml.ScalarNode):
-        wrong(node, f"{what} must be a text, not a list or a mapping")
+        wrong(node, f"{what} must be a text, not a list or a mapping; write it without brackets and hyphens")
     if node.tag != _TEXT:
         wrong(node, f"{what} is {shown(node.value)}, which is no text in YAML; write it in quotes")
     return str(node.value)
@@ -93,7 +93,7 @@ def text_of(node: yaml.Node, what: str) -> str:
 def plain_of(node: yaml.Node, what: str) -> str:
     """A text, a number or a word such as `true`, as it is written. Raises `Fault` for a list or a mapping."""
     if not isinstance(node, yaml.ScalarNode):
-        wrong(node, f"{what} must be a single value, not a list or a mapping")
+        wrong(node, f"{what} must be a single value, not a list or a mapping; write it without brackets and hyphens")
     return str(node.value)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ... import SESSIONS, check_auth, get_session, is_bearer
+from ... import check_auth, get_session, is_bearer
 from ...accounts import ACCOUNTS
 from ...accounts.access import ACCESS, Person
 from ...errors import AccessDenied, ReauthenticationRequired, VerificationRequired
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from ... import Session, Settings
+    from ... import Session
     from ...accounts import Facts
     from ...accounts.access import Asked, Ruling
 
@@ -40,13 +40,13 @@ async def admit(request: web.Request, asked: Asked) -> Mapping[str, str]:
     """
     check_spelling(request)
     check_places(request, asked)
-    is_configured = _is_configured(request.app[SESSIONS].settings)
-    if is_configured and not is_complete(asked):
+    access = request.app[ACCESS]
+    if access.is_configured and not is_complete(asked):
         raise AccessDenied(NOT_TOLD)
     try:
-        ruling = request.app[ACCESS].rule_for(asked)
+        ruling = access.rule_for(asked)
     except AccessDenied:
-        if is_configured:
+        if access.is_configured:  # else even a sign-in would not help
             check_auth(request)
         raise
     session = get_session(request)
@@ -65,11 +65,6 @@ async def admit(request: web.Request, asked: Asked) -> Mapping[str, str]:
             raise AccessDenied
         _check_need(request, asked, ruling)
     return identity_headers(request, session, person, "" if facts is None else facts.user.name, ruling.audience)
-
-
-def _is_configured(settings: Settings) -> bool:
-    """Whether anybody has said who may enter. If not, even a sign-in could not help."""
-    return settings.access_rules_file is not None or "access_default" in settings.model_fields_set
 
 
 async def _facts(request: web.Request, session: Session) -> Facts | None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ... import SESSIONS, client_address, forwarded
 from ...accounts.access import Asked
-from ...origins import plain_origin
+from ...origins import plain_origin, settled_origin
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -34,8 +34,9 @@ _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 def read_asked(request: web.Request, by_endpoint: Convention) -> Asked:
     """What the proxy asks about. `by_endpoint`: whose headers are read if `FORWARD_AUTH_PROXY` is unset."""
-    told = request.app[SESSIONS].settings.forward_auth_proxy
-    match by_endpoint if told is None else _CONVENTIONS[told]:
+    settings = request.app[SESSIONS].settings
+    proxy = settings.forward_auth_proxy
+    match by_endpoint if proxy is None else _CONVENTIONS[proxy]:
         case "nginx":
             method, origin, path = _of_nginx(request)
         case "envoy":
@@ -44,7 +45,7 @@ def read_asked(request: web.Request, by_endpoint: Convention) -> Asked:
             method, origin, path = _of_forwarded(request)
     return Asked(
         method if _METHOD.fullmatch(method) else "",
-        plain_origin(origin) if _ORIGIN.fullmatch(origin) else "",
+        settled_origin(plain_origin(origin), settings.own_origins) if _ORIGIN.fullmatch(origin) else "",
         _ascii(path) if path.startswith("/") else "",
         client_address(request),
     )

@@ -28,6 +28,13 @@ NOBODY = dict.fromkeys((USER, EMAIL, NAME, GROUPS, DEGRADED, ASSERTION), "")
 NAMES_REMEMBERED = 4096
 """How many quoted values and header names are kept. To quote three values takes as long as a command of Redis."""
 _OURS = frozenset(name.lower() for name in NOBODY)
+_CLAIMS = frozenset({
+    "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-method", "x-forwarded-proto", "x-forwarded-uri",
+    "x-forwarded-prefix", "x-real-ip", "x-original-url", "x-original-method", "x-rewrite-url", "x-http-method",
+    "x-http-method-override", "x-method-override",
+})  # fmt: skip
+"""By these an application may take another method, path, host or client than those that the rules were asked about."""
+CONFUSED = "a header of the request has a name that applications may confuse with Remote-User, X-Forwarded-Host or their like"
 _FOLDED = re.compile(r"[^a-z0-9]")
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
@@ -54,14 +61,17 @@ def header_safe(text: str) -> str:
 
 
 def check_spelling(request: web.Request) -> None:
-    """Raises `BadInput` if a header of the request could pass for one of ours at the application."""
+    """Raises `BadInput` if a header of the request could pass for one of ours, or for one of a proxy, at the application.
+
+    Proxies set or remove these headers, but most only in their usual spelling.
+    """
     for name in request.headers:
         if is_folded(name):
-            raise BadInput("a header of the request has a name that applications may confuse with Remote-User or its like")
+            raise BadInput(CONFUSED)
 
 
 @lru_cache(NAMES_REMEMBERED)
 def is_folded(name: str) -> bool:
-    """Whether a header's name is one of ours but for its separators: `Remote_User`, `remote.groups`."""
+    """Whether a header's name is one of ours, or a claim, but for its separators: `Remote_User`, `remote.groups`."""
     name = name.lower()
-    return name not in _OURS and _FOLDED.sub("-", name) in _OURS
+    return (folded := _FOLDED.sub("-", name)) != name and (folded in _OURS or folded in _CLAIMS)

@@ -32,6 +32,8 @@ ORIGINS_REMEMBERED = 1024
 ENVOY_PREFIX = "/auth/ext-authz"
 _URL = re.compile(r"((?:https?|wss?)://[^/?#]*)(/.*)?", re.IGNORECASE)
 _ORIGIN = re.compile(r"(?:https?|wss?)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+LONGEST_ORIGIN = 300
+"""A name of DNS has at most 253 characters (RFC 1035, section 2.3.4)."""
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
@@ -47,7 +49,7 @@ def read_asked(request: web.Request, by_endpoint: Convention) -> Asked:
     method, origin, path = _READERS[convention](request)
     return Asked(
         method if method in _USUAL_METHODS or _METHOD.fullmatch(method) else "",
-        _settled(origin, settings.own_origins),
+        _settled(origin, settings.own_origins) if len(origin) <= LONGEST_ORIGIN else "",
         _ascii(path) if path.startswith("/") else "",
         client_address(request),
     )

@@ -30,7 +30,7 @@ log = get_logger(__name__)
 TRACE_SECONDS = 60
 """How long the browser keeps the trace of a sign-in, or of a redirect of a signed-in user."""
 
-Cause = Literal["http", "domain", "other-host", "doubled", "unknown"]
+Cause = Literal["http", "domain", "other-host", "path", "doubled", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +78,25 @@ def lost_here(request: web.Request) -> Loss | None:
 
 
 def lost_there(request: web.Request, target: str) -> Loss | None:
-    """Why our cookie, which reaches us, does not reach the address `target` of another host. None if it may reach it.
+    """Why our cookie, which reaches us, does not reach the address `target`: a URL, or a path of our own host.
 
-    Raises `RuntimeError` if the application was not set up.
+    None if it may reach it. Raises `RuntimeError` if the application was not set up.
     """
     frontend = get_request_session(request).frontend
-    if read_cookie(request, f"{TRACE_COOKIE}=") is None or target.startswith("/"):
+    if read_cookie(request, f"{TRACE_COOKIE}=") is None:
         return None
-    own = _host(frontend.proxies.origin(request))
-    loss = _loss(frontend.manager.settings, target, own, is_secure=frontend.jar.is_secure)
-    return None if loss.cause == "unknown" else _told(loss)
+    settings, origin = frontend.manager.settings, frontend.proxies.origin(request)
+    if not target.startswith("/"):
+        loss = _loss(settings, target, _host(origin), is_secure=frontend.jar.is_secure)
+        if loss.cause != "unknown":
+            return _told(loss)
+    if not _is_below(target, settings.cookie_path):
+        fix = (
+            f"COOKIE_PATH is {settings.cookie_path}, and browsers do not send the cookie to other paths; set COOKIE_PATH=/ if "
+            "applications are not under it"
+        )
+        return _told(Loss("path", _host(target) or _host(origin), fix))
+    return None
 
 
 def _loss(settings: Settings, address: str, set_by: str, *, is_secure: bool) -> Loss:
@@ -126,6 +135,15 @@ def _is_sent(request: web.Request, name: str) -> bool:
     return any(
         pair.partition("=")[0].strip() == name for header in request.headers.getall("Cookie", ()) for pair in header.split(";")
     )
+
+
+def _is_below(address: str, cookie_path: str) -> bool:
+    """Whether browsers send a cookie of this path to the address (RFC 6265, section 5.1.4)."""
+    try:
+        path = urlsplit(address).path or "/"
+    except ValueError:
+        return True
+    return path == cookie_path or path.startswith(f"{cookie_path.removesuffix('/')}/")
 
 
 def _host(address: str) -> str:

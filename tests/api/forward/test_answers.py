@@ -197,3 +197,14 @@ async def test_a_redirect_never_names_an_address_of_ours(client: ServiceClient) 
     own = urlsplit(str(client.make_url("/"))).netloc
     answer = await ask(client, NGINX, PAGE)
     assert own not in answer.headers["Location"]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_preflight_for_an_application_is_not_answered_for_it(servers: Servers, tmp_path: Path, endpoint: str) -> None:
+    """`CORS_ORIGINS` may call our API. Whether they may call an application is for the rules and the application."""
+    shop = "https://shop.example.com"
+    asking = {"Origin": shop, "Access-Control-Request-Method": "DELETE", "Accept": "*/*"}
+    async with running(servers, tmp_path, cors_origins=shop, return_hosts="app.example.com") as client:
+        answer = await ask(client, endpoint, asking, method="OPTIONS")
+    assert (answer.status, answer.identity, answer.problem) == (401, NOBODY, "sign-in-required")
+    assert not [name for name in answer.headers if name.startswith("Access-Control")]

@@ -147,6 +147,21 @@ async def test_where_the_path_of_the_cookie_reaches_the_application_nobody_is_st
         assert (await browser.call("GET", f"/sso/login?rd={quote(app)}")).location == app
 
 
+@pytest.mark.parametrize("app", ["/wiki", "https://wiki.example.com/page"])
+async def test_a_circle_of_redirects_ends_before_the_browser_gives_up(open_browser: Open, app: str) -> None:
+    """For example, the proxy does not pass the cookie to forward auth."""
+    values = {"cookie_secure": True, "cookie_domain": "example.com", "return_hosts": ("wiki.example.com",)}
+    browser = await open_browser("https", "sso.example.com", **values)
+    await browser.call("POST", "/register", DEMO | {"rd": app})
+    for _ in range(2):  # A user who tries again is told again.
+        answers = [await browser.call("GET", f"/login?rd={quote(app)}")]
+        while answers[-1].status == 303:
+            answers.append(await browser.call("GET", f"/login?rd={quote(app)}"))
+            assert len(answers) < 9
+        assert "You signed in, but the page that you want to open doesn&#39;t see that." in answers[-1].text
+        assert "check that the proxy passes the header Cookie on to forward auth" in answers[-1].text
+
+
 async def test_a_sign_out_is_no_loss(open_browser: Open) -> None:
     browser = await open_browser("https", "sso.example.com", cookie_secure=True)
     await browser.call("POST", "/register", DEMO)

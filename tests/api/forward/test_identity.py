@@ -10,7 +10,9 @@ import pytest
 from pytest_aiohttp import AiohttpClient
 
 from stateroom import testing
-from stateroom.accounts import ACCOUNTS
+from stateroom.accounts import ACCESS, ACCOUNTS
+from stateroom.accounts.access import Ruling
+from stateroom.accounts.access.model import Allow
 from stateroom.sessions.sealing.token_keys import new_token_key
 
 from ...conftest import ServiceClient
@@ -133,6 +135,10 @@ async def test_an_account_that_must_verify_first_enters_nothing(
     answer = await ask(service.client, endpoint, PAGE)
     assert (answer.status, answer.identity) == (401 if endpoint == NGINX else 302, NOBODY)
     assert answer.headers["Location"] == f"{ORIGIN}/verify"
+    ruling = Ruling(Allow(anyone=True), ORIGIN)
+    monkeypatch.setattr(service.app[ACCESS], "rule_for", lambda _: ruling)
+    answer = await ask(service.client, endpoint)
+    assert (answer.status, answer.identity) == (200, NOBODY), "for an open application it is a stranger"
 
 
 async def test_while_redis_is_unavailable_the_user_is_known_and_the_application_is_told(client: ServiceClient) -> None:

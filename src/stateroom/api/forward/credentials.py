@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from aiohttp.hdrs import AUTHORIZATION
+
 from ... import SESSIONS
 from ...errors import BadInput
 from ...settings.values import TRACE_COOKIE
@@ -50,6 +52,8 @@ def other_authorization(request: web.Request) -> str:
 
     Bytes that are not UTF-8 are left out. Several headers become one, as RFC 9110 (section 5.3) lets proxies join them.
     """
+    if AUTHORIZATION not in request.headers:
+        return ""
     sent = ", ".join(_sent(request, "Authorization"))
     recognises = request.app[SESSIONS].recognises
     return "" if any(recognises(word) for word in (*_WORD.findall(sent), *_PART.findall(sent))) else sent
@@ -60,11 +64,13 @@ def check_places(request: web.Request, asked: Asked) -> None:
     long = [value for name, value in request.headers.items() if len(value) >= SHORTEST and name.lower() not in _READ]
     if len(asked.path) >= SHORTEST:
         long.append(asked.path)
-    recognises = request.app[SESSIONS].recognises
-    if any(recognises(part) for value in long for part in _PART.findall(value)):
-        raise BadInput(MISPLACED)
+    for value in long:
+        parts = _PART.findall(value)
+        if parts and any(map(request.app[SESSIONS].recognises, parts)):
+            raise BadInput(MISPLACED)
 
 
 def _sent(request: web.Request, name: str) -> list[str]:
     """The values of a header as the application gets them, without bytes that are not UTF-8."""
-    return [value.encode(errors="ignore").decode() for value in request.headers.getall(name, ())]
+    values = request.headers.getall(name, ())
+    return [value if value.isascii() else value.encode(errors="ignore").decode() for value in values]

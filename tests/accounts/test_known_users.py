@@ -116,6 +116,16 @@ async def test_a_user_whom_the_database_does_not_know_is_reported_and_not_truste
     assert place.users.last_read(7) is None
 
 
+async def test_an_unknown_user_makes_the_facts_of_nobody_older(place: Place) -> None:
+    await place.users.facts(7)
+    place.now += FACTS_SECONDS + 1
+    ada, place.database.user, place.database.groups = place.database.user, None, []
+    with pytest.raises(DatabaseUnavailable):
+        await place.users.facts(8)
+    place.database.user = ada
+    assert (await place.users.facts(7)).groups == set(), "the database answers, and Ada has left the group"
+
+
 async def test_a_bounded_number_of_users_is_known(place: Place) -> None:
     is_known: Callable[[int], bool] = lambda user_id: place.users.last_read(user_id) is not None  # noqa: E731
     for user_id in range(USERS_REMEMBERED + 1):

@@ -30,6 +30,10 @@ class Facts:
     groups: frozenset[str]
 
 
+class _UnknownUser(DatabaseUnavailable):
+    """The database answers, and does not have the user of a session."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
     """`read_at`: by the monotonic clock, in seconds, when the reading began."""
@@ -75,7 +79,7 @@ class KnownUsers:
             self._known.pop(user_id, None)
             self._read.pop(user_id, None)
             self._report_unknown(user_id)
-            raise DatabaseUnavailable("the user database does not know this user; it may have been restored from a backup")
+            raise _UnknownUser("the user database does not know this user; it may have been restored from a backup")
         self.remember(user)
         return user
 
@@ -90,6 +94,8 @@ class KnownUsers:
         try:
             user = await self.get(user_id)
             groups = frozenset(await self._groups.of(user_id))
+        except _UnknownUser:  # the database has answered, so the facts of others must not get older
+            raise
         except DatabaseUnavailable:
             self._failed_at = time.monotonic()
             kept = self._kept(user_id, self._failed_at - self._trusted_seconds)

@@ -99,7 +99,7 @@ def make_app(
     app.on_startup.append(common.serve)
     outer = [telemetry_middleware(settings, app[METRICS], common, mounts.labels)]
     if settings.cors_origins:
-        outer.append(cors_middleware(settings))
+        outer.append(cors_middleware(settings, exempt=forward.HANDLERS))
     outer.append(problems_middleware(setup_pages(app)))
     app.middlewares[:0] = outer
     if settings.email_verification == "required":

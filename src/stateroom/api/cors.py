@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from ..origins import plain_origin
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from aiohttp.typedefs import Handler, Middleware
 
     from .. import Settings
@@ -19,15 +21,20 @@ EXPOSED_HEADERS = "Retry-After, X-Request-ID, X-Session-Cookie"
 PREFLIGHT_MAX_AGE_SECONDS = "600"
 
 
-def cors_middleware(settings: Settings) -> Middleware:
-    """A middleware that answers preflights and lets scripts of the named origins read responses."""
+def cors_middleware(settings: Settings, *, exempt: Container[Any]) -> Middleware:
+    """A middleware that answers preflights and lets scripts of the named origins read responses.
+
+    `exempt`: the handlers for which a proxy repeats the method and origin of a request to another application. That application
+    answers its own preflights.
+    """
     origins = frozenset(settings.cors_origins)
 
     @web.middleware
     async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get("Origin", "")
         is_allowed = plain_origin(origin) in origins
-        if is_allowed and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if is_allowed and is_preflight and request.match_info.handler not in exempt:
             response: web.StreamResponse = web.Response(status=204)
             response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
             response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS

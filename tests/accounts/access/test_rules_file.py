@@ -269,6 +269,11 @@ def test_a_build_without_libyaml_reads_the_same(file: Path, monkeypatch: pytest.
     assert told() == fast
 
 
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(SettingsError, match="larger than"):
+        read_rules(Path("/dev/zero"))
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"ACCESS_RULES_FILE: .*gone.yaml cannot be read: No such file"):
         read_rules(tmp_path / "gone.yaml")

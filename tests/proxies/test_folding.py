@@ -47,22 +47,27 @@ async def test_php_folds_names(php: int) -> None:
                 assert (await response.json())["HTTP_REMOTE_USER"] == FORGED
 
 
-@pytest.mark.parametrize("proxy", COMMANDS)
-async def test_php_never_sees_another_user(proxy: str, php: int, tmp_path: Path) -> None:
+@pytest.mark.timeout(120)
+async def test_php_never_sees_another_user(php: int, tmp_path: Path) -> None:
     settings = {"TRUSTED_PROXIES": "127.0.0.1", "ACCESS_DEFAULT": "signed-in", "COOKIE_SECURE": "false"}
     async with AsyncExitStack() as stack:
         service = stack.enter_context(Serving(tmp_path, LOGIN_URL="/.stateroom/login", **settings))
-        ports = {STATEROOM: service.port, APPLICATION: php, PROXY: free_port()}
-        await stack.enter_async_context(running(proxy, tmp_path / proxy, ports))
         http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        door = Door(proxy, f"http://127.0.0.1:{ports[PROXY]}", http)
-        await until(partial(answers, door), f"{proxy} answers", seconds=30)
-        cookie = cookie_of(await door.own("/api/auth/login", "POST", DEMO))
-        assert await users(door, [("Cookie", cookie)]) == "1"
-        for forged in (*OVERWRITTEN, *FOLDED, [("Remote.User", FORGED)]):
-            sent = [(name, FORGED) if name != "Connection" else (name, value) for name, value in forged]
-            assert await users(door, [*sent, ("Cookie", cookie)]) in {"1", None}, sent
-        assert await users(door, [("Remote-User", FORGED), ("Cookie", cookie)]) == "1"
+        for proxy in COMMANDS:
+            ports = {STATEROOM: service.port, APPLICATION: php, PROXY: free_port()}
+            async with running(proxy, tmp_path / proxy, ports):
+                door = Door(proxy, f"http://127.0.0.1:{ports[PROXY]}", http)
+                await until(partial(answers, door), f"{proxy} answers", seconds=30)
+                await forges(door)
+
+
+async def forges(door: Door) -> None:
+    cookie = cookie_of(await door.own("/api/auth/login", "POST", DEMO))
+    assert await users(door, [("Cookie", cookie)]) == "1"
+    assert await users(door, [("Remote-User", FORGED), ("Cookie", cookie)]) == "1"
+    for forged in (*OVERWRITTEN, *FOLDED, [("Remote.User", FORGED)]):
+        sent = [(name, FORGED) if name != "Connection" else (name, value) for name, value in forged]
+        assert await users(door, [*sent, ("Cookie", cookie)]) in {"1", None}, (door.proxy, sent)
 
 
 async def answers(door: Door) -> bool:

@@ -158,3 +158,14 @@ def test_forwarding_headers_of_strangers_are_logged_once() -> None:
 )
 def test_the_kind_of_device_is_told_by_its_user_agent(agent: str, kind: str) -> None:
     assert device_type(agent) == kind
+
+
+def test_a_long_list_of_hops_is_read_as_a_short_one_is() -> None:
+    """Short lists are remembered, long ones are not, because clients choose them."""
+    proxies = Proxies(Settings(_env_file=None, trusted_proxies="10.0.0.0/8"))
+    for length in (1, 1000):
+        hops = ", ".join(["192.0.2.9"] * length)
+        for client in ("198.51.100.1", "198.51.100.2"):
+            assert proxies.address(request("10.0.0.1", ("X-Forwarded-For", f"{hops}, {client}, 10.0.0.2"))) == client
+            assert proxies.address(request("192.0.2.1", ("X-Forwarded-For", f"{hops}, {client}"))) == "192.0.2.1"
+    assert proxies._address.cache_info().currsize <= 3

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import DatabaseUnavailable
+from .access.model import Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +25,14 @@ RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What access rules and applications are told of a user. `user` has no password hash."""
+    """What access rules and applications are told of a user. `user` has no password hash.
+
+    `person`: the user for the access rules. A stranger may have typed an address that is not verified, so it has none.
+    """
 
     user: User
     groups: frozenset[str]
+    person: Person
 
 
 class _UnknownUser(DatabaseUnavailable):
@@ -38,7 +43,7 @@ class _UnknownUser(DatabaseUnavailable):
 class _Read:
     """`read_at`: by the monotonic clock, in seconds, when the reading began."""
 
-    groups: frozenset[str]
+    facts: Facts
     read_at: float
 
 
@@ -102,10 +107,19 @@ class KnownUsers:
             if kept is None:
                 raise
             return kept
-        self._read[user_id] = _Read(groups, now)
-        return Facts(self._known.get(user_id, user), groups)
+        facts = _facts(self._known.get(user_id, user), groups)
+        self._read[user_id] = _Read(facts, now)
+        return facts
 
     def _kept(self, user_id: int, read_since: float) -> Facts | None:
         """The facts that were read at this time or later."""
         read, user = self._read.get(user_id), self._known.get(user_id)
-        return Facts(user, read.groups) if read is not None and user is not None and read.read_at >= read_since else None
+        if read is None or user is None or read.read_at < read_since:
+            return None
+        if read.facts.user is not user:  # it was read again since
+            self._read[user_id] = read = _Read(_facts(user, read.facts.groups), read.read_at)
+        return read.facts
+
+
+def _facts(user: User, groups: frozenset[str]) -> Facts:
+    return Facts(user, groups, Person(user.id, user.email if user.is_verified else "", groups))

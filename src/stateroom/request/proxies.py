@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from aiohttp import hdrs
 from multidict import istr
 
-from ..addresses import is_in, network_around, parse_client
+from ..addresses import LONGEST_REMEMBERED, is_in, network_around, parse_client
 from ..logs import get_logger
 from ..origins import DEFAULT_PORTS, origin_of, settled_origin
 
@@ -29,7 +29,7 @@ FORWARDING_HEADERS = tuple(
 )
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
-PEERS_REMEMBERED = 256
+PEERS_REMEMBERED, CLIENTS_REMEMBERED = 256, 1024
 IPV4_PREFIX_KEPT, IPV6_PREFIX_KEPT = 24, 48
 
 
@@ -51,28 +51,17 @@ class Proxies:
         self._is_embedded = settings.is_embedded
         self._origins = [each for each in settings.own_origins if each.partition(":")[0] in DEFAULT_PORTS]
         self._has_warned = False
+        self._address = lru_cache(CLIENTS_REMEMBERED)(self._address_behind)
         self._is_trusted = lru_cache(PEERS_REMEMBERED)(self._is_trusted_peer)
-
-    def is_forwarded(self, request: web.Request) -> bool:
-        """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
-        return self._accept_headers(request) and is_forwarded(request)
 
     def address(self, request: web.Request) -> str | None:
         """The client's address; None if it has none (a unix socket)."""
-        peer = parse_client(request.remote)
-        if peer is None:
-            return request.remote
         if not self._accept_headers(request):
-            return str(peer)
-        hops = [hop.strip() for header in request.headers.getall("X-Forwarded-For", ()) for hop in header.split(",")]
-        for hop in reversed(hops):
-            address = parse_client(hop)
-            if address is None:
-                break
-            peer = address
-            if not is_in(address, self._networks):
-                break
-        return str(peer)
+            peer = parse_client(request.remote)
+            return request.remote if peer is None else str(peer)
+        hops = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        find = self._address if len(hops) <= LONGEST_REMEMBERED else self._address_behind
+        return find(request.remote, hops)
 
     def is_by_trusted_proxy(self, request: web.Request) -> bool:
         """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
@@ -119,6 +108,18 @@ class Proxies:
                 fix += "; until then cookies lack the attribute Secure, unless COOKIE_SECURE is set"
             log.warning("forwarding_headers_ignored", peer=kept_form(request.remote, self._kept), fix=fix)
         return False
+
+    def _address_behind(self, remote: str | None, hops: str) -> str | None:
+        """The client's address if this trusted peer forwards for these hops, the nearest one last."""
+        peer = parse_client(remote)
+        for hop in reversed(hops.split(",")):
+            address = parse_client(hop)
+            if address is None:
+                break
+            peer = address
+            if not is_in(address, self._networks):
+                break
+        return str(peer)
 
     def _is_trusted_peer(self, remote: str | None) -> bool:
         return is_in(parse_client(remote), self._networks)

@@ -54,7 +54,7 @@ def setup_templates(app: web.Application) -> None:
         auto_reload=False,
     )
     environment.globals["mounted"] = _under_prefix
-    environment.globals["static_url"] = lambda name: _under_prefix(static_url(name))
+    environment.globals["static_url"] = _file_under_prefix
     for each in (words.ago, words.moment, words.duration, words.device_name):
         environment.filters[each.__name__] = each
 
@@ -137,6 +137,11 @@ def _rendered(request: web.Request, template: str, state: dict[str, Any], status
 def _under_prefix(path: str) -> str:
     """The address of a page of ours, for templates."""
     return f"{_PREFIX.get()}{path}"
+
+
+def _file_under_prefix(name: str) -> str:
+    """The address of a file of ours, for templates."""
+    return _under_prefix(static_url(name))
 
 
 def _is_degraded(request: web.Request) -> bool:

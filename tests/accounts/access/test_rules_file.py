@@ -15,6 +15,7 @@ from stateroom.accounts.access.rules_file import read_rules
 from stateroom.addresses import parse_network
 from stateroom.errors import SettingsError
 
+from ...documents import examples
 from .examples import asked
 
 EXAMPLE = """
@@ -272,6 +273,19 @@ def test_a_build_without_libyaml_reads_the_same(file: Path, monkeypatch: pytest.
 def test_a_file_without_an_end_is_refused() -> None:
     with pytest.raises(SettingsError, match="larger than"):
         read_rules(Path("/dev/zero"))
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "access-rules.md"
+
+
+def test_the_examples_of_the_page_are_read(file: Path) -> None:
+    names = [each.name for text in examples(PAGE.name, "yaml") for each in read(file, text)]
+    assert names == ["public status page", "the office's wiki", "the till", "preflights of the API"]
+
+
+def test_the_page_shows_the_error_of_a_wrong_file(file: Path) -> None:
+    line, what = fault(file, one(allow="no"))
+    assert f"/etc/stateroom/rules.yaml, line {line}: {what}`" in PAGE.read_text(encoding="utf-8")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

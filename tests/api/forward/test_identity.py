@@ -10,7 +10,10 @@ import pytest
 from pytest_aiohttp import AiohttpClient
 
 from stateroom import testing
-from stateroom.accounts import ACCOUNTS
+from stateroom.accounts import ACCESS, ACCOUNTS
+from stateroom.accounts.access import Ruling
+from stateroom.accounts.access.model import Allow
+from stateroom.api.forward.identity import is_folded
 from stateroom.sessions.sealing.token_keys import new_token_key
 
 from ...conftest import ServiceClient
@@ -42,6 +45,14 @@ async def test_a_header_that_servers_take_for_one_of_ours_is_refused(client: Ser
                 assert "Location" not in answer.headers
         for name in ("Remote-Users", "Remote", "Remote--User", "X-Remote_User", "User_Remote"):
             assert (await ask(client, endpoint, {name: "2"})).status == 200, name
+
+
+async def test_a_long_name_of_a_header_is_not_remembered(client: ServiceClient) -> None:
+    is_folded.cache_clear()
+    await ask(client, FORWARD)
+    known = is_folded.cache_info().currsize
+    await ask(client, FORWARD, {"X" * 2000: "1"})
+    assert is_folded.cache_info().currsize == known
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -133,6 +144,10 @@ async def test_an_account_that_must_verify_first_enters_nothing(
     answer = await ask(service.client, endpoint, PAGE)
     assert (answer.status, answer.identity) == (401 if endpoint == NGINX else 302, NOBODY)
     assert answer.headers["Location"] == f"{ORIGIN}/verify"
+    ruling = Ruling(Allow(anyone=True), ORIGIN)
+    monkeypatch.setattr(service.app[ACCESS], "rule_for", lambda _: ruling)
+    answer = await ask(service.client, endpoint)
+    assert (answer.status, answer.identity) == (200, NOBODY), "for an open application it is a stranger"
 
 
 async def test_while_redis_is_unavailable_the_user_is_known_and_the_application_is_told(client: ServiceClient) -> None:

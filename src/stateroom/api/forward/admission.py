@@ -76,10 +76,7 @@ async def _facts(request: web.Request, session: Session) -> Facts | None:
 def _person(session: Session, facts: Facts | None) -> Person:
     user_id = session.user_id
     assert user_id is not None
-    if facts is None:
-        return Person(user_id, "", frozenset())
-    # A stranger may have typed an address that is not verified.
-    return Person(user_id, facts.user.email if facts.user.is_verified else "", facts.groups)
+    return Person(user_id, "", frozenset()) if facts is None else facts.person
 
 
 def _check_need(request: web.Request, asked: Asked, ruling: Ruling) -> None:

@@ -9,15 +9,16 @@ browsers do not know.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal
 from urllib.parse import quote
+
+from aiohttp import web
 
 from ... import SESSIONS, client_address, forwarded
 from ...accounts.access import Asked
 from ...origins import plain_origin, settled_origin
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 Convention = Literal["nginx", "forwarded", "envoy"]
 """Whose headers are read: `X-Original-…`, `X-Forwarded-…`, or the call's own method and path."""
@@ -25,10 +26,16 @@ Convention = Literal["nginx", "forwarded", "envoy"]
 _CONVENTIONS: dict[str, Convention] = {
     "nginx": "nginx", "traefik": "forwarded", "caddy": "forwarded", "haproxy": "forwarded", "envoy": "envoy",
 }  # fmt: skip
+_MARKS: dict[Convention, str] = {"nginx": "X-Original-URL", "forwarded": "X-Forwarded-Proto", "envoy": "X-Forwarded-Proto"}
+"""A header of each convention that has no value unless a trusted proxy has sent it."""
+ORIGINS_REMEMBERED = 1024
 ENVOY_PREFIX = "/auth/ext-authz"
 _URL = re.compile(r"((?:https?|wss?)://[^/?#]*)(/.*)?", re.IGNORECASE)
 _ORIGIN = re.compile(r"(?:https?|wss?)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
+LONGEST_ORIGIN = 300
+"""A name of DNS has at most 253 characters (RFC 1035, section 2.3.4)."""
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
@@ -36,16 +43,13 @@ def read_asked(request: web.Request, by_endpoint: Convention) -> Asked:
     """What the proxy asks about. `by_endpoint`: whose headers are read if `FORWARD_AUTH_PROXY` is unset."""
     settings = request.app[SESSIONS].settings
     proxy = settings.forward_auth_proxy
-    match by_endpoint if proxy is None else _CONVENTIONS[proxy]:
-        case "nginx":
-            method, origin, path = _of_nginx(request)
-        case "envoy":
-            method, origin, path = _of_envoy(request)
-        case _:
-            method, origin, path = _of_forwarded(request)
+    convention = by_endpoint if proxy is None else _CONVENTIONS[proxy]
+    if not forwarded(request, _MARKS[convention]):  # no trusted proxy tells anything
+        return Asked("", "", "", client_address(request))
+    method, origin, path = _READERS[convention](request)
     return Asked(
-        method if _METHOD.fullmatch(method) else "",
-        settled_origin(plain_origin(origin), settings.own_origins) if _ORIGIN.fullmatch(origin) else "",
+        method if method in _USUAL_METHODS or _METHOD.fullmatch(method) else "",
+        _settled(origin, settings.own_origins) if len(origin) <= LONGEST_ORIGIN else "",
         _ascii(path) if path.startswith("/") else "",
         client_address(request),
     )
@@ -85,12 +89,22 @@ def _one(request: web.Request, name: str) -> str:
 
 
 def _told(request: web.Request, name: str) -> str:
-    """The header's value. Empty if it is missing, if several differ, or if no trusted proxy has sent it."""
-    told = forwarded(request, name)
-    values = list(request.headers.getall(name, ()))
-    return values[0].strip() if told and len(set(values)) == 1 else ""
+    """The value of a header. Empty if it is missing, or if several differ."""
+    values = request.headers.getall(name, ())
+    return values[0].strip() if len(values) == 1 or (values and len(set(values)) == 1) else ""
+
+
+@lru_cache(ORIGINS_REMEMBERED)
+def _settled(origin: str, own: tuple[str, ...]) -> str:
+    """The origin as browsers write it, or empty if it is none. In a row of proxies the settings know `own` ones better."""
+    return settled_origin(plain_origin(origin), own) if _ORIGIN.fullmatch(origin) else ""
 
 
 def _ascii(path: str) -> str:
     """The path with bytes that are not ASCII percent-encoded, as browsers send it."""
     return path if path.isascii() else quote(path.encode(errors="surrogateescape"), safe=_PRINTABLE)
+
+
+_READERS: dict[Convention, Callable[[web.Request], tuple[str, str, str]]] = {
+    "nginx": _of_nginx, "forwarded": _of_forwarded, "envoy": _of_envoy,
+}  # fmt: skip

@@ -11,6 +11,8 @@ from base64 import b64decode
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from aiohttp.hdrs import AUTHORIZATION
+
 from ... import SESSIONS
 from ...errors import BadInput
 from ...settings.values import TRACE_COOKIE
@@ -50,6 +52,8 @@ def other_authorization(request: web.Request) -> str:
 
     Bytes that are not UTF-8 are left out. Several headers become one, as RFC 9110 (section 5.3) lets proxies join them.
     """
+    if AUTHORIZATION not in request.headers:
+        return ""
     sent = ", ".join(_sent(request, "Authorization"))
     if len(sent) < SHORTEST:
         return sent
@@ -87,4 +91,5 @@ def _of_basic(word: str) -> str:
 
 def _sent(request: web.Request, name: str) -> list[str]:
     """The values of a header as the application gets them, without bytes that are not UTF-8."""
-    return [value.encode(errors="ignore").decode() for value in request.headers.getall(name, ())]
+    values = request.headers.getall(name, ())
+    return [value if value.isascii() else value.encode(errors="ignore").decode() for value in values]

@@ -223,7 +223,7 @@ STEPS: Mapping[str, Callable[[str], str]] = {
     "names as on Windows": _windows_names,
     "dots resolved": _dots_resolved,
 }
-"""Each step takes linear time, and returns a path that begins with a slash. It raises `BadInput` for a path that would take long."""
+"""Each step takes linear time, and returns a path that begins with a slash. It may raise `BadInput` instead."""
 
 _ENCODED_SLASH = re.compile(r"%(2f|5c)", re.IGNORECASE)
 _PERCENT_U = re.compile(r"%u([0-9a-f]{4})", re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from stateroom import DatabaseUnavailable
-from stateroom.accounts import User
+from stateroom.accounts import User, known_users
 from stateroom.accounts.known_users import FACTS_SECONDS, RETRY_SECONDS, USERS_REMEMBERED, KnownUsers
 
 ADA = User(7, "ada@example.com", "Ada", "hash", 0, None)
@@ -33,6 +34,19 @@ class Database:
 
     async def of(self, user_id: int) -> list[str]:
         return self.groups
+
+
+class Hanging(Database):
+    """It answers only while `answers` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def by_id(self, user_id: int) -> User | None:
+        found = await super().by_id(user_id)
+        await self.answers.wait()
+        return found
 
 
 class Place:
@@ -105,6 +119,36 @@ async def test_no_request_waits_for_an_unavailable_database_if_another_has_just_
     assert (await place.users.facts(7)).groups == {"admin"}
 
 
+async def test_a_database_that_hangs_keeps_no_request_waiting_that_has_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would not wait so long, and answer 503."""
+    monkeypatch.setattr(known_users, "FACTS_SECONDS", 0.0)
+    monkeypatch.setattr(known_users, "PATIENCE_SECONDS", 0.01)
+    tables = Hanging()
+    users = KnownUsers(tables, tables, trusted_seconds=TRUSTED_SECONDS, report_unknown=int)  # type: ignore[arg-type]
+    tables.answers.set()
+    await users.facts(7)
+    tables.answers.clear()
+    tables.groups = []
+    for _ in range(3):
+        assert (await users.facts(7)).groups == {"staff"}
+    assert tables.asked == 2, "one question is under way"
+    waiting = asyncio.create_task(users.facts(8))
+    tables.answers.set()
+    assert (await waiting).groups == set()
+    assert (await users.facts(7)).groups == set(), "what the slow question found is kept"
+    tables.answers.clear()
+    waiting = asyncio.create_task(users.facts(9))
+    await asyncio.sleep(0)
+    await users.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_many_requests_of_a_user_are_one_question(place: Place) -> None:
+    await asyncio.gather(*(place.users.facts(7) for _ in range(50)))
+    assert place.database.asked == 1
+
+
 async def test_a_user_whom_the_database_does_not_know_is_reported_and_not_trusted(place: Place) -> None:
     await place.users.facts(7)
     place.database.user = None
@@ -114,6 +158,16 @@ async def test_a_user_whom_the_database_does_not_know_is_reported_and_not_truste
             await place.users.facts(7)
     assert place.unknown == [7, 7]
     assert place.users.last_read(7) is None
+
+
+async def test_an_unknown_user_makes_the_facts_of_nobody_older(place: Place) -> None:
+    await place.users.facts(7)
+    place.now += FACTS_SECONDS + 1
+    ada, place.database.user, place.database.groups = place.database.user, None, []
+    with pytest.raises(DatabaseUnavailable):
+        await place.users.facts(8)
+    place.database.user = ada
+    assert (await place.users.facts(7)).groups == set(), "the database answers, and Ada has left the group"
 
 
 async def test_a_bounded_number_of_users_is_known(place: Place) -> None:

@@ -78,3 +78,20 @@ async def test_without_the_setting_nothing_is_said_to_other_origins(service: Ser
     async with service.get("/api/auth/check", headers={"Origin": SHOP}) as response:
         assert response.status == 200
         assert not [name for name in response.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize("origin", [SHOP, "https://evil.example.com"])
+async def test_a_preflight_of_another_application_is_judged_by_the_rules(
+    servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient, origin: str
+) -> None:
+    """Envoy asks with the method and the origin of the request. Only 200 lets it pass."""
+    rules = tmp_path / "access.yaml"
+    rules.write_text("- name: app\n  hosts: [app.example.com]\n  methods: [OPTIONS]\n  paths: [/open]\n  allow: anyone\n")
+    settings = {"cors_origins": SHOP, "access_rules_file": rules, "trusted_proxies": "127.0.0.1/32"}
+    client = await aiohttp_client(make_app(servers.service_settings(tmp_path, **settings)))
+    asking = {
+        "Origin": origin, "Access-Control-Request-Method": "PUT", "Host": "app.example.com", "X-Forwarded-Proto": "https",
+    }  # fmt: skip
+    for path, status in (("/open", 200), ("/closed", 401)):
+        async with client.options(f"/auth/ext-authz{path}", headers=asking) as response:
+            assert response.status == status

@@ -64,7 +64,8 @@ class Accounts:
         self._known = KnownUsers(self.users, self.groups, trusted_seconds=settings.degraded_max_age, report_unknown=report_unknown)
 
     async def aclose(self) -> None:
-        """Finish the throttle's steps and end the hashing threads."""
+        """Finish the throttle's steps, and end the readings of users and the hashing threads."""
+        await self._known.aclose()
         await self.attempts.aclose()
         await self.passwords.aclose()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ USERS_REMEMBERED = 10_000
 FACTS_SECONDS = 60.0
 """How old the facts in forward auth's headers may be while the database answers."""
 RETRY_SECONDS = 1.0
-"""While the database is unavailable it is asked once in this time, and no request waits for it that has facts."""
+"""While the database is unavailable it is asked once in this time, and no other request waits for it that has facts."""
+PATIENCE_SECONDS = 1.0
+"""How long a request that has facts waits for the database. A proxy waits two seconds for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,10 @@ class Facts:
     user: User
     groups: frozenset[str]
     person: Person
+
+
+class _UnknownUser(DatabaseUnavailable):
+    """The database answers, and does not have the user of a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class KnownUsers:
         self._known: OrderedDict[int, User] = OrderedDict()
         # The groups of some of these users. len(_read) <= 2 * USERS_REMEMBERED. A user in `_known` was read then or later.
         self._read: dict[int, _Read] = {}
+        # The users who are being read.
+        self._readings: dict[int, asyncio.Task[Facts]] = {}
 
     def remember(self, user: User) -> None:
         """Keep a user who was just read."""
@@ -80,7 +89,7 @@ class KnownUsers:
             self._known.pop(user_id, None)
             self._read.pop(user_id, None)
             self._report_unknown(user_id)
-            raise DatabaseUnavailable("the user database does not know this user; it may have been restored from a backup")
+            raise _UnknownUser("the user database does not know this user; it may have been restored from a backup")
         self.remember(user)
         return user
 
@@ -88,19 +97,50 @@ class KnownUsers:
         """See `Accounts.facts`."""
         now = time.monotonic()
         kept = self._kept(user_id, now - FACTS_SECONDS)
-        if kept is None and now < self._failed_at + RETRY_SECONDS:
-            kept = self._kept(user_id, now - self._trusted_seconds)
         if kept is not None:
             return kept
+        kept = self._kept(user_id, now - self._trusted_seconds)
+        if kept is not None and now < self._failed_at + RETRY_SECONDS:
+            return kept
+        reading = self._reading(user_id)
+        if kept is not None and not (await asyncio.wait([reading], timeout=PATIENCE_SECONDS))[0]:
+            self._failed_at = time.monotonic()
+            return kept  # the reading goes on, and what it finds is kept
         try:
-            user = await self.get(user_id)
-            groups = frozenset(await self._groups.of(user_id))
+            return await asyncio.shield(reading)  # others wait for it too
+        except _UnknownUser:  # the database has answered, so the facts of others must not get older
+            raise
         except DatabaseUnavailable:
             self._failed_at = time.monotonic()
             kept = self._kept(user_id, self._failed_at - self._trusted_seconds)
             if kept is None:
                 raise
             return kept
+
+    async def aclose(self) -> None:
+        """End the readings that wait for the database."""
+        readings = [*self._readings.values()]
+        for reading in readings:
+            reading.cancel()
+        await asyncio.gather(*readings, return_exceptions=True)
+
+    def _reading(self, user_id: int) -> asyncio.Task[Facts]:
+        """The task that reads a user: the one that is under way, or a new one."""
+        reading = self._readings.get(user_id)
+        if reading is None:
+            reading = self._readings[user_id] = asyncio.create_task(self._read_facts(user_id))
+            reading.add_done_callback(lambda done: self._end_reading(user_id, done))
+        return reading
+
+    def _end_reading(self, user_id: int, done: asyncio.Task[Facts]) -> None:
+        self._readings.pop(user_id, None)
+        if not done.cancelled():
+            done.exception()  # perhaps nobody waits for it any more
+
+    async def _read_facts(self, user_id: int) -> Facts:
+        now = time.monotonic()
+        user = await self.get(user_id)
+        groups = frozenset(await self._groups.of(user_id))
         facts = _facts(self._known.get(user_id, user), groups)
         self._read[user_id] = _Read(facts, now)
         return facts

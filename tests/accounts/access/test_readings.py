@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import posixpath
 import subprocess
+import unicodedata
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -121,6 +124,21 @@ def test_the_readings_are_bounded(core: str, times: int) -> None:
         assert len(made) <= MAX_READINGS
     assert len(made) <= MAX_READINGS
     assert sum(map(len, made)) <= MAX_CHARACTERS or len(made) == 1
+
+
+@pytest.mark.parametrize("marks", ["\u0301\u0323", "\u0f73\u0f71", "\uff9e\u0301", "%CC%81%CC%A3"])
+def test_marks_that_take_long_to_sort_are_refused_before_they_are_sorted(marks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    normalized: list[int] = []
+
+    def normalize(form: Literal["NFC", "NFD", "NFKC", "NFKD"], text: str) -> str:
+        normalized.append(len(text))
+        return unicodedata.normalize(form, text)
+
+    counted = SimpleNamespace(**vars(unicodedata) | {"normalize": normalize})
+    monkeypatch.setattr("stateroom.accounts.access.readings.unicodedata", counted)
+    with pytest.raises(BadInput):
+        list(readings_of(f"/static/{marks * 2000}"))
+    assert max(normalized) == 1
 
 
 @given(st.text(alphabet=st.sampled_from("/.%;\\?#:$ abAB25ceCEfu0\0\t\uff0e\uff0f\u00fc"), max_size=40))

@@ -311,3 +311,13 @@ def test_no_form_of_a_path_has_another_rule_than_the_path_itself(some: list[Rule
 def test_no_text_causes_another_error(some: list[Rule], method: str, host: str, path: str, address: str | None) -> None:
     for origin in (f"https://{host}", f"https://{HOST}", host):
         decided(rules(*some), Asked(method, origin, f"/{path}", address))
+
+
+def test_a_client_does_not_choose_how_much_is_remembered() -> None:
+    found = rules(rule("all"))
+    long = "x" * 300
+    for request in (asked(f"/{long}"), asked(method=long), asked(f"/{long[:100]}", host=".".join(["x" * 60] * 3))):
+        found.rule_for(request)
+    assert found._remembered.cache_info().currsize == 0
+    assert found.rule_for(asked("/x")).is_open
+    assert found._remembered.cache_info().currsize == 1

@@ -270,6 +270,11 @@ def test_a_build_without_libyaml_reads_the_same(file: Path, monkeypatch: pytest.
     assert told() == fast
 
 
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(SettingsError, match="larger than"):
+        read_rules(Path("/dev/zero"))
+
+
 PAGE = Path(__file__).parents[3] / "docs" / "access-rules.md"
 
 

@@ -112,3 +112,19 @@ async def test_a_machine_with_an_old_sign_in_is_told_so_and_never_redirected(
         answer = await ask(client, endpoint, machine | PAGE)
         assert (answer.status, answer.identity) == (403, NOBODY)
         assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_disabled_user_counts_as_nobody_even_with_a_session(client: ServiceClient, rule: RuleThat, endpoint: str) -> None:
+    await register(client)
+    assert client.app is not None
+    accounts = client.app[ACCOUNTS]
+    await accounts.users.disable(1)  # and nothing ends the session
+    accounts._known._read.clear()  # as after a minute
+    rule(signed_in=True)
+    for headers in ({}, PAGE):
+        answer = await ask(client, endpoint, headers)
+        assert (answer.status, answer.identity) == (403, NOBODY)
+    rule(anyone=True)
+    answer = await ask(client, endpoint)
+    assert (answer.status, answer.identity) == (200, NOBODY)

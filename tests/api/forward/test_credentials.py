@@ -223,6 +223,23 @@ async def test_a_credential_of_ours_in_another_place_does_not_pass(client: Servi
     assert answer.status == 200
 
 
+async def test_a_credential_of_ours_in_another_spelling_does_not_pass(client: ServiceClient) -> None:
+    """Applications decode what they get."""
+    mine = await cookie(client)
+    for value in (await cookie(client), await bearer(client), await access_token(client)):
+        spelled = "".join(f"%{ord(each):02X}" if at % 9 == 0 else each for at, each in enumerate(value))
+        answer = await ask(client, FORWARD, {"Cookie": f"{NAME}={mine}; other={spelled}; a=1%20"})
+        assert (answer.status, answer.headers["Cookie"]) == (200, "a=1%20")
+        assert (await ask(client, FORWARD, {"X-Auth-Token": spelled})).status == 400
+        assert (await ask(client, FORWARD, url=f"{ORIGIN}/x?token={spelled}")).status == 400
+        for login in (f"{value}:", f"ada:{value}"):
+            basic = f"Basic {base64.b64encode(login.encode()).decode()}"
+            assert await seen(client, FORWARD, basic, mine) == ""
+            assert await seen(client, FORWARD, f"Negotiate x, {basic}", mine) == ""
+    foreign = f"Basic {base64.b64encode(b'ada:' + b'x' * 200).decode()}"
+    assert await seen(client, FORWARD, foreign, mine) == foreign
+
+
 def app_of(client: ServiceClient) -> Application:
     assert client.app is not None
     return client.app

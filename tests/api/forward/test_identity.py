@@ -13,6 +13,7 @@ from stateroom import testing
 from stateroom.accounts import ACCESS, ACCOUNTS
 from stateroom.accounts.access import Ruling
 from stateroom.accounts.access.model import Allow
+from stateroom.api.forward.identity import is_folded
 from stateroom.sessions.sealing.token_keys import new_token_key
 
 from ...conftest import ServiceClient
@@ -44,6 +45,14 @@ async def test_a_header_that_servers_take_for_one_of_ours_is_refused(client: Ser
                 assert "Location" not in answer.headers
         for name in ("Remote-Users", "Remote", "Remote--User", "X-Remote_User", "User_Remote"):
             assert (await ask(client, endpoint, {name: "2"})).status == 200, name
+
+
+async def test_a_long_name_of_a_header_is_not_remembered(client: ServiceClient) -> None:
+    is_folded.cache_clear()
+    await ask(client, FORWARD)
+    known = is_folded.cache_info().currsize
+    await ask(client, FORWARD, {"X" * 2000: "1"})
+    assert is_folded.cache_info().currsize == known
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from stateroom import testing
 from stateroom.accounts import known_users
@@ -67,6 +69,24 @@ async def test_without_the_user_database_facts_are_good_for_a_while(
                     is_unknown(await ask(client, endpoint, PAGE))
         finally:
             own_postgres.start()
+
+
+async def test_a_user_database_that_hangs_does_not_outlast_the_proxys_patience(
+    servers: Servers, tmp_path: Path, own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_users, "FACTS_SECONDS", 0.0)  # ask the database each time
+    monkeypatch.setattr(known_users, "PATIENCE_SECONDS", 0.1)
+    url = await database_in(own_postgres, servers)
+    async with running(servers, tmp_path, database_url=url) as client:
+        await register(client)
+        assert (await ask(client, FORWARD)).status == 200
+        database = Database(servers.settings("fakeredis", database_url=url))
+        async with database.begin() as connection:  # as a long migration does
+            await connection.execute(text("LOCK TABLE users, user_groups IN ACCESS EXCLUSIVE MODE"))
+            for endpoint in ENDPOINTS:
+                async with asyncio.timeout(1.9):  # less than a statement may take
+                    assert (await ask(client, endpoint)).identity[0] == "1"
+        await database.aclose()
 
 
 async def test_a_user_of_whom_nothing_is_known_is_neither_admitted_nor_signed_out(

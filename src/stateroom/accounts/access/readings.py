@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_READINGS = 64
 MAX_CHARACTERS = 32_768
 """The length of all readings of a path together. A path that exceeds a bound is refused, so no path takes long."""
+MAX_MARKS = 30
+"""How many combining marks may follow each other. No text has more: https://www.unicode.org/reports/tr15/#Stream_Safe_Text_Format"""
 
 TOO_MANY = "the path can be read in too many ways; send it without encoded characters, dots, doubled slashes and parameters"
 NO_PATH = "the path must begin with a slash"
@@ -122,8 +124,18 @@ def _overlong(path: str) -> str:
 
 
 def _look_alike(path: str) -> str:
-    """Full-width and other characters, as normalisation (NFKC) and Windows' code pages ("best fit") map them to ASCII."""
-    return path if path.isascii() else unicodedata.normalize("NFKC", path.translate(_BEST_FIT))
+    """Full-width and other characters, as normalisation (NFKC) and Windows' code pages ("best fit") map them to ASCII.
+
+    Normalisation sorts marks that follow each other, in the square of their number. So a path with many of them is refused.
+    """
+    if path.isascii():
+        return path
+    marks = 0
+    for character in "".join(unicodedata.normalize("NFKD", character) for character in path):
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > MAX_MARKS:
+            raise BadInput(TOO_MANY)
+    return unicodedata.normalize("NFKC", path.translate(_BEST_FIT))
 
 
 def _without_controls(path: str) -> str:
@@ -211,7 +223,7 @@ STEPS: Mapping[str, Callable[[str], str]] = {
     "names as on Windows": _windows_names,
     "dots resolved": _dots_resolved,
 }
-"""Each step takes linear time, and returns a path that begins with a slash."""
+"""Each step takes linear time, and returns a path that begins with a slash. It may raise `BadInput` instead."""
 
 _ENCODED_SLASH = re.compile(r"%(2f|5c)", re.IGNORECASE)
 _PERCENT_U = re.compile(r"%u([0-9a-f]{4})", re.IGNORECASE)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HOSTS_REMEMBERED = 1024
 RULINGS_REMEMBERED = 8192
 LONGEST_REMEMBERED = 256
-"""Of a path, in characters. Clients choose paths, and must not fill our memory."""
+"""Of a method, an origin and a path together, in characters. Clients choose them, and must not fill our memory."""
 
 MISSING = "the proxy did not tell the method, the host or the path of the request"
 NO_RULE = "no rule of this application is for the request"
@@ -71,11 +71,12 @@ class Rules:
     def rule_for(self, asked: Asked) -> Ruling:
         """The ruling for a request. Raises `AccessDenied` and `BadInput`, as `deciding`.
 
-        Rulings for short paths are remembered, because many users open the same pages.
+        Rulings for short requests are remembered, because many users open the same pages.
         """
         path = asked.path.partition("?")[0]
-        of_path = self._remembered if len(path) <= LONGEST_REMEMBERED else self._ruling
-        return of_path(Asked(asked.method, asked.origin, path, asked.address if self._asks_for_address else None))
+        length = len(asked.method) + len(asked.origin) + len(path)
+        rule_for = self._remembered if length <= LONGEST_REMEMBERED else self._ruling
+        return rule_for(Asked(asked.method, asked.origin, path, asked.address if self._asks_for_address else None))
 
     def _ruling(self, asked: Asked) -> Ruling:
         rule = self.deciding(asked)

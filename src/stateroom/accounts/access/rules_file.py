@@ -17,7 +17,7 @@ from .model import Allow, Need
 from .patterns import Hosts, Paths, plain_host
 from .readings import TOO_MANY, readings_of
 from .rules import Rule
-from .strict_yaml import Fault, fields, items, line_of, load, plain_of, shown, text_of, wrong
+from .strict_yaml import MAX_BYTES, Fault, fields, items, line_of, load, plain_of, shown, text_of, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +40,8 @@ _DURATION = TypeAdapter(Seconds)
 def read_rules(path: Path) -> Sequence[Rule]:
     """The rules of a file, in its order. Raises `SettingsError` with one line: the file, the line in it, the fault and the fix."""
     try:
-        return _rules(load(path.read_bytes()))
+        with path.open("rb") as file:  # a device has no end
+            return _rules(load(file.read(MAX_BYTES + 1)))
     except Fault as fault:
         raise SettingsError(f"ACCESS_RULES_FILE: {path}, line {fault.line}: {fault}") from None
     except OSError as error:

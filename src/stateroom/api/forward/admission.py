@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from ... import Session
-    from ...accounts import Facts
+    from ...accounts import Facts, User
     from ...accounts.access import Asked, Ruling
 
 NOT_TOLD = (
@@ -55,16 +55,23 @@ async def admit(request: web.Request, asked: Asked) -> Mapping[str, str]:
             return NOBODY
         check_auth(request)
     facts = await _facts(request, session)
-    if facts is not None and request.app[ACCOUNTS].is_restricted(facts.user):
+    if facts is not None and (reason := _shut_out(request, facts.user)):
         if ruling.is_open:
             return NOBODY
-        raise VerificationRequired
+        raise reason
     person = _person(session, facts)
     if not ruling.is_open:
         if not ruling.admits(person):
             raise AccessDenied
         _check_need(request, asked, ruling)
     return identity_headers(request, session, person, "" if facts is None else facts.user.name, ruling.audience)
+
+
+def _shut_out(request: web.Request, user: User) -> type[AccessDenied | VerificationRequired] | None:
+    """Why this user counts as nobody, whatever the rules say. To disable a user ends the sessions, but Redis may be away then."""
+    if user.is_disabled:
+        return AccessDenied
+    return VerificationRequired if request.app[ACCOUNTS].is_restricted(user) else None
 
 
 async def _facts(request: web.Request, session: Session) -> Facts | None:

@@ -7,7 +7,9 @@ refused: the application and its log would have what signs the user in here.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from aiohttp.hdrs import AUTHORIZATION
 
@@ -17,6 +19,8 @@ from ...settings.values import TRACE_COOKIE
 from .identity import NOBODY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
     from ...accounts.access import Asked
@@ -39,11 +43,7 @@ def other_cookies(request: web.Request) -> str:
     ours = (sessions.settings.session_name, TRACE_COOKIE)
     sent = (pair.strip() for header in _sent(request, "Cookie") for pair in header.split(";"))
     return "; ".join(
-        pair
-        for pair in sent
-        if pair
-        and pair.partition("=")[0].rstrip() not in ours
-        and (len(pair) < SHORTEST or not any(sessions.recognises(part) for part in _PART.findall(pair)))
+        pair for pair in sent if pair and pair.partition("=")[0].rstrip() not in ours and not _has_ours(sessions.recognises, pair)
     )
 
 
@@ -55,19 +55,38 @@ def other_authorization(request: web.Request) -> str:
     if AUTHORIZATION not in request.headers:
         return ""
     sent = ", ".join(_sent(request, "Authorization"))
+    if len(sent) < SHORTEST:
+        return sent
     recognises = request.app[SESSIONS].recognises
-    return "" if any(recognises(word) for word in (*_WORD.findall(sent), *_PART.findall(sent))) else sent
+    words = _WORD.findall(sent)
+    if any(map(recognises, words)) or any(_has_ours(recognises, text) for text in (sent, *map(_of_basic, words))):
+        return ""
+    return sent
 
 
 def check_places(request: web.Request, asked: Asked) -> None:
     """Raises `BadInput` if a credential of ours is in the address, or in a header where we do not read it."""
-    long = [value for name, value in request.headers.items() if len(value) >= SHORTEST and name.lower() not in _READ]
-    if len(asked.path) >= SHORTEST:
-        long.append(asked.path)
-    for value in long:
-        parts = _PART.findall(value)
-        if parts and any(map(request.app[SESSIONS].recognises, parts)):
-            raise BadInput(MISPLACED)
+    recognises = request.app[SESSIONS].recognises
+    others = (value for name, value in request.headers.items() if len(value) >= SHORTEST and name.lower() not in _READ)
+    if any(_has_ours(recognises, value) for value in (asked.path, *others)):
+        raise BadInput(MISPLACED)
+
+
+def _has_ours(recognises: Callable[[str], bool], text: str) -> bool:
+    """Whether a credential of ours is in a text, also if some of its characters are percent-encoded."""
+    if len(text) < SHORTEST:
+        return False
+    return any(map(recognises, _PART.findall(text))) or ("%" in text and any(map(recognises, _PART.findall(unquote(text)))))
+
+
+def _of_basic(word: str) -> str:
+    """The name and password in a word of `Authorization: Basic` (RFC 7617). Programs send a token as either."""
+    if len(word) < SHORTEST:
+        return ""
+    try:
+        return b64decode(f"{word}===").decode(errors="ignore")
+    except ValueError:
+        return ""
 
 
 def _sent(request: web.Request, name: str) -> list[str]:

@@ -34,6 +34,8 @@ _CLAIMS = frozenset({
     "x-http-method-override", "x-method-override",
 })  # fmt: skip
 """By these an application may take another method, path, host or client than those that the rules were asked about."""
+_LONGEST = max(map(len, _OURS | _CLAIMS))
+"""No longer name is asked about, and so none is kept: clients choose them."""
 CONFUSED = "a header of the request has a name that applications may confuse with Remote-User, X-Forwarded-Host or their like"
 _FOLDED = re.compile(r"[^a-z0-9]")
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
@@ -66,7 +68,7 @@ def check_spelling(request: web.Request) -> None:
     Proxies set or remove these headers, but most only in their usual spelling.
     """
     for name in request.headers:
-        if is_folded(name):
+        if len(name) <= _LONGEST and is_folded(name):
             raise BadInput(CONFUSED)
 
 

@@ -13,7 +13,7 @@ run: $(VENV)/.installed
 	@$(BIN)/stateroom serve
 
 # Tests that measure time, or that need the machine's browser, containers or fixed ports, run after the others and alone.
-SERIAL := $(addprefix tests/,drills sessions/promise sessions/journal/test_journal_scale.py browser proxies containers serving)
+SERIAL := $(addprefix tests/,drills sessions/promise sessions/journal/test_journal_scale.py browser containers serving)
 SERIAL_TEST := tests/accounts/test_accounts.py::test_unknown_user_and_wrong_password_take_the_same_time \
 	tests/accounts/stories/test_same_time.py
 

@@ -46,6 +46,10 @@ def written_out() -> Iterator[tuple[str, int]]:
             match node.args[1:3]:
                 case [ast.Constant(value=int(status)), ast.Constant(value=str(slug))]:
                     yield slug, status
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):  # status, slug, title = …, for `problem`
+            match node.value.elts:
+                case [ast.Constant(value=int(status)), ast.Constant(value=str(slug)), ast.Constant(value=str())]:
+                    yield slug, status
 
 
 def aiohttps_errors() -> Iterator[tuple[str, int]]:

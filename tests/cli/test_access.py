@@ -123,8 +123,9 @@ def test_programs_get_the_same_as_json(check: Check) -> None:
     document: dict[str, Any] = json.loads("\n".join(lines))
     assert status == 1
     assert document.keys() >= {"store", "database", "need", "groups", "verified_email", "readings", "user"}
-    assert (document["admitted"], document["rule"], document["method"]) == (
+    assert (document["admitted"], document["reason"], document["rule"], document["method"]) == (
         False,
+        "the rule admits nobody",
         {"name": "wiki, old pages", "line": 10},
         "DELETE",
     )

@@ -108,7 +108,7 @@ def check_audience(settings: Settings, is_audience: Callable[[str], bool]) -> No
     if (settings.jwt_keys or settings.is_embedded) and is_audience(settings.jwt_audience):
         raise SettingsError(
             f"JWT_AUDIENCE: {settings.jwt_audience} is also the audience of an application behind forward auth (Remote-Assertion); "
-            "give access tokens another audience, for example stateroom"
+            "give access tokens another audience, or the access rule another name"
         )
 
 

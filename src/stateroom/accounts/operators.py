@@ -166,8 +166,10 @@ class Operators:
         user_groups.check_names({*add, *remove})
         for name in sorted({*add} & {*remove}):
             raise BadInput(f"the group {name} is to be added and removed; name it once")
+        former = await self._accounts.groups.of(user.id)
         names = await self._accounts.groups.change(user.id, add=add, remove=remove)
-        security_event("groups_changed", user_id=user.id, groups=names)
+        if names != former:
+            security_event("groups_changed", user_id=user.id, groups=names)
         return names
 
     def _check(self, **given: str) -> None:

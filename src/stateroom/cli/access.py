@@ -85,6 +85,8 @@ def _verdict(found: Explanation, account: User, person: Person, *, is_restricted
         return Verdict(is_admitted=False, reason="the account is disabled")
     if is_restricted:
         return Verdict(is_admitted=False, reason="the account can do nothing before its address is verified")
+    if found.ruling.allow.is_nobody:
+        return Verdict(is_admitted=False, reason="the rule admits nobody")
     if not found.ruling.admits(person):
         return Verdict(is_admitted=False, reason="the rule admits neither this address nor one of these groups")
     if found.ruling.need.second_factor or found.ruling.need.device_bound:

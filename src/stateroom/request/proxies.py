@@ -54,10 +54,6 @@ class Proxies:
         self._address = lru_cache(CLIENTS_REMEMBERED)(self._address_behind)
         self._is_trusted = lru_cache(PEERS_REMEMBERED)(self._is_trusted_peer)
 
-    def is_forwarded(self, request: web.Request) -> bool:
-        """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
-        return self._accept_headers(request) and is_forwarded(request)
-
     def address(self, request: web.Request) -> str | None:
         """The client's address; None if it has none (a unix socket)."""
         if not self._accept_headers(request):

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 
 from ...addresses import IPAddress, Network, is_in, parse_client
 from ...errors import AccessDenied, BadInput
-from .model import Allow, Need, Ruling
+from .model import Allow, Asked, Need, Ruling
 from .patterns import Hosts, Origin, Paths, read_origin, slash_toggled
 from .readings import Reading, readings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .model import Asked
-
 HOSTS_REMEMBERED = 1024
+RULINGS_REMEMBERED = 8192
+LONGEST_REMEMBERED = 256
+"""Of a path, in characters. Clients choose paths, and must not fill our memory."""
 
 MISSING = "the proxy did not tell the method, the host or the path of the request"
 NO_RULE = "no rule of this application is for the request"
@@ -60,13 +61,23 @@ class Rules:
     def __init__(self, rules: Sequence[Rule], default: Allow) -> None:
         self._rules = tuple(rules)
         self._default = default
+        self._asks_for_address = any(rule.networks is not None for rule in self._rules)
         self.of_host = lru_cache(HOSTS_REMEMBERED)(self._of_host)
+        self._remembered = lru_cache(RULINGS_REMEMBERED)(self._ruling)
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self._rules)
 
     def rule_for(self, asked: Asked) -> Ruling:
-        """The ruling for a request. Raises `AccessDenied` and `BadInput`, as `deciding`."""
+        """The ruling for a request. Raises `AccessDenied` and `BadInput`, as `deciding`.
+
+        Rulings for short paths are remembered, because many users open the same pages.
+        """
+        path = asked.path.partition("?")[0]
+        of_path = self._remembered if len(path) <= LONGEST_REMEMBERED else self._ruling
+        return of_path(Asked(asked.method, asked.origin, path, asked.address if self._asks_for_address else None))
+
+    def _ruling(self, asked: Asked) -> Ruling:
         rule = self.deciding(asked)
         origin = read_origin(asked.origin)
         if rule is None:

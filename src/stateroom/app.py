@@ -44,8 +44,10 @@ from .telemetry.requests import telemetry_middleware
 from .web.pages import page_routes, setup_pages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Mapping
+    from types import ModuleType
 
+    from .api.mounts import Callers
     from .backend.client import ClientFactory
     from .sessions.model.identity import UserId
 
@@ -57,8 +59,8 @@ SESSIONS_OF_A_USER = 100
 RETRY_SECONDS = 1.0
 
 _PARTS = (auth, email, recovery, profile, sessions, index, health, keys, forward, metrics, openapi, reference)
-_FOR_SERVERS = (health, forward, metrics)
-"""The parts that monitoring and proxies ask. Proxies publish `/.stateroom` whole, so they are not under it."""
+_CALLERS: Mapping[ModuleType, Callers] = {health: "monitoring", metrics: "monitoring", forward: "proxies"}
+"""Who calls these parts. Browsers call all others."""
 
 
 def make_app(
@@ -99,7 +101,7 @@ def make_app(
     app.on_startup.append(common.serve)
     outer = [telemetry_middleware(settings, app[METRICS], common, mounts.labels)]
     if settings.cors_origins:
-        outer.append(cors_middleware(settings))
+        outer.append(cors_middleware(settings, exempt=forward.HANDLERS))
     outer.append(problems_middleware(setup_pages(app)))
     app.middlewares[:0] = outer
     if settings.email_verification == "required":
@@ -111,9 +113,9 @@ def make_app(
     app.cleanup_ctx.append(_accounts if manages_demo_account else _accounts_of_a_command)
     if settings.has_mail and sends_mail:
         app.cleanup_ctx.append(_mail)
-    mounts.register(app.router, page_routes(), for_browsers=True)
+    mounts.register(app.router, page_routes(), callers="browsers")
     for part in _PARTS:
-        mounts.register(app.router, part.routes, for_browsers=part not in _FOR_SERVERS)
+        mounts.register(app.router, part.routes, callers=_CALLERS.get(part, "browsers"))
     app[openapi.DOCUMENT] = openapi.document(api_routes(), settings)
     return app
 

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, Page, Response, expect
+from yarl import URL
 
 from stateroom.app import make_app
 from stateroom.drills.node import until
@@ -113,3 +115,13 @@ async def _listens(port: int) -> bool:
         writer.close()
         return True
     return False
+
+
+async def test_browsers_do_not_reach_forward_auth_under_the_prefix(servers: Servers, tmp_path: Path) -> None:
+    settings = {"public_url": "http://127.0.0.1:{port}/sso", "access_default": "signed-in"}
+    async with behind_nginx(servers, tmp_path, "/sso", **settings) as address, aiohttp.ClientSession() as http:
+        for path in ("/auth/request", "/auth/forward", "/auth/ext-authz/", "//auth/request", "/%61uth/request"):
+            async with http.get(URL(f"{address}{path}", encoded=True)) as response:
+                assert response.status == 404, path
+        async with http.get(f"{address}/api/auth/check") as response:
+            assert response.status == 200

@@ -53,7 +53,7 @@ async def test_the_nginx_of_the_stack_logs_no_token_while_stateroom_is_unavailab
     program = nginx_command(tmp_path, "")[0]
     (tmp_path / "stack.conf").write_text(f"daemon off;\n{text}", encoding="utf-8")
     async with started([program, "-p", str(tmp_path), "-c", str(tmp_path / "stack.conf")], tmp_path):
-        statuses = await visit_links(port)
+        statuses = [status for prefix in ("", OWN, "/sso", "/a/b") for status in await visit_links(port, prefix)]
         async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/elsewhere"):
             await until(lambda: mentions(tmp_path, "/elsewhere"), "nginx has logged a failure")
     assert set(statuses) == {502}

@@ -332,6 +332,8 @@ class TestPublicUrl:
         [
             ("https://example.com", "https://example.com", ""),
             ("https://Example.com/", "https://example.com", ""),
+            ("https://example.com/\n", "https://example.com", ""),
+            ("https://example.com/sso/\n", "https://example.com/sso", "/sso"),
             ("https://example.com/sso", "https://example.com/sso", "/sso"),
             ("https://example.com:443/sso/", "https://example.com/sso", "/sso"),
             ("https://sso.example.com:8443/sso", "https://sso.example.com:8443/sso", "/sso"),

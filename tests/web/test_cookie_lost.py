@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
 from aiohttp import DummyCookieJar
@@ -123,6 +124,42 @@ async def test_where_the_cookie_reaches_the_application_nobody_is_stopped(open_b
     await browser.call("POST", "/register", DEMO | {"rd": app})
     for _ in range(3):
         assert (await browser.call("GET", f"/login?rd={app}")).location == app
+
+
+@pytest.mark.parametrize("app", ["/shop", "/", "/ssoo?a=/sso", "https://sso.example.com/shop", "https://wiki.example.com/sso-wiki"])
+async def test_who_is_sent_back_by_a_path_that_the_cookie_does_not_reach_is_told_so(open_browser: Open, app: str) -> None:
+    values = {"cookie_secure": True, "cookie_domain": "example.com", "cookie_path": "/sso", "return_hosts": ("wiki.example.com",)}
+    browser = await open_browser("https", "sso.example.com", public_url="https://sso.example.com/sso", **values)
+    answer = await browser.call("POST", "/sso/register", DEMO | {"rd": app})
+    assert answer.location == app
+    answer = await browser.call("GET", f"/sso/login?rd={quote(app)}")  # forward auth of the application knows nobody
+    assert (answer.status, answer.location) == (200, "")
+    assert "You signed in, but the page that you want to open can&#39;t see that." in answer.text
+    assert "COOKIE_PATH is /sso" in answer.text
+
+
+@pytest.mark.parametrize("app", ["/sso", "/sso/wiki?a=b", "/sso?a=b", "https://sso.example.com/sso/"])
+async def test_where_the_path_of_the_cookie_reaches_the_application_nobody_is_stopped(open_browser: Open, app: str) -> None:
+    values = {"cookie_secure": True, "cookie_path": "/sso", "public_url": "https://sso.example.com/sso"}
+    browser = await open_browser("https", "sso.example.com", **values)
+    await browser.call("POST", "/sso/register", DEMO | {"rd": app})
+    for _ in range(3):
+        assert (await browser.call("GET", f"/sso/login?rd={quote(app)}")).location == app
+
+
+@pytest.mark.parametrize("app", ["/wiki", "https://wiki.example.com/page"])
+async def test_a_circle_of_redirects_ends_before_the_browser_gives_up(open_browser: Open, app: str) -> None:
+    """For example, the proxy does not pass the cookie to forward auth."""
+    values = {"cookie_secure": True, "cookie_domain": "example.com", "return_hosts": ("wiki.example.com",)}
+    browser = await open_browser("https", "sso.example.com", **values)
+    await browser.call("POST", "/register", DEMO | {"rd": app})
+    for _ in range(2):  # A user who tries again is told again.
+        answers = [await browser.call("GET", f"/login?rd={quote(app)}")]
+        while answers[-1].status == 303:
+            answers.append(await browser.call("GET", f"/login?rd={quote(app)}"))
+            assert len(answers) < 9
+        assert "You signed in, but the page that you want to open doesn&#39;t see that." in answers[-1].text
+        assert "check that the proxy passes the header Cookie on to forward auth" in answers[-1].text
 
 
 async def test_a_sign_out_is_no_loss(open_browser: Open) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from unittest import mock
 
 import pytest
+from yarl import URL
 
+from stateroom import SESSIONS, StoreUnavailable
 from stateroom.web import account_page
 
 from ..conftest import ServiceClient
-from .visitor import Visitor
+from .visitor import Page, Visitor
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 
@@ -47,3 +49,19 @@ async def test_the_root_is_json_for_programs_and_the_account_for_browsers(servic
     async with service.get("/", headers=BROWSER, allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, "/account")
         assert response.headers["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize(
+    ("path", "link"), [("//evil.example/", "/"), ("//evil.example/a?b=c", "/"), ("/no/such?a=b", "/no/such?a=b")]
+)
+async def test_to_try_again_leads_nowhere_else(service: ServiceClient, path: str, link: str) -> None:
+    """Browsers read an address with two slashes at its start as one of another host."""
+    assert service.app is not None
+    away = mock.patch.object(service.app[SESSIONS], "load", side_effect=StoreUnavailable("Redis is away"))
+    headers = BROWSER | {"Cookie": f"session_id={'a' * 86}"}
+    with away:
+        async with service.session.get(URL(f"{service.make_url('/')}"[:-1] + path, encoded=True), headers=headers) as response:
+            page = Page(response.status, path, response.headers, await response.text())
+    assert page.status == 503
+    assert link in {each.get("href") for each in page.all("a")}
+    assert not [each for each in page.all("a") if "evil" in each.get("href")]

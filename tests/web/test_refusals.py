@@ -168,6 +168,13 @@ class TestNotConfigured:
     def service_settings(self, servers: Servers, tmp_path: Path) -> Settings:
         return servers.service_settings(tmp_path, trusted_proxies="127.0.0.1/32", login_url="/.stateroom/login")
 
+    async def test_a_visitor_who_is_not_signed_in_is_not_offered_a_sign_out(self, visitor: Visitor) -> None:
+        page = await ask(visitor)
+        assert page.status == 403
+        assert page.only("h1").text == "This page is closed"
+        assert not page.all("form")
+        assert "ign out" not in page.text
+
     async def test_the_administrator_is_told_which_settings_are_missing(self, visitor: Visitor) -> None:
         page = await ask(visitor)
         assert page.status == 403

@@ -1,14 +1,20 @@
-"""Allows cross-origin calls with credentials, only from `CORS_ORIGINS` (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+"""Allows cross-origin calls with credentials, only from `CORS_ORIGINS` (https://fetch.spec.whatwg.org/#http-cors-protocol).
+
+Forward auth is left out: it is asked about requests to other applications, whose origins the setting does not name. Envoy repeats
+the method too, and would pass our answer to a preflight on as the application's.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from ..origins import plain_origin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from aiohttp.typedefs import Handler, Middleware
 
     from .. import Settings
@@ -19,12 +25,14 @@ EXPOSED_HEADERS = "Retry-After, X-Request-ID, X-Session-Cookie"
 PREFLIGHT_MAX_AGE_SECONDS = "600"
 
 
-def cors_middleware(settings: Settings) -> Middleware:
-    """A middleware that answers preflights and lets scripts of the named origins read responses."""
+def cors_middleware(settings: Settings, *, exempt: Collection[Callable[..., Any]] = ()) -> Middleware:
+    """A middleware that answers preflights and lets scripts of the named origins read responses, but not those of `exempt`."""
     origins = frozenset(settings.cors_origins)
 
     @web.middleware
     async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.match_info.handler in exempt:
+            return await handler(request)
         origin = request.headers.get("Origin", "")
         is_allowed = plain_origin(origin) in origins
         if is_allowed and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:

@@ -1,7 +1,8 @@
 """The prefixes under which the service's paths are served too: `/.stateroom`, and the path of `PUBLIC_URL`.
 
 A proxy in front of an application passes a whole prefix to the service, and the application keeps every other path. Under
-`/.stateroom` is what browsers open. Under the path of `PUBLIC_URL` is everything. The paths without a prefix stay.
+`/.stateroom` is what browsers open. Under the path of `PUBLIC_URL` are also the probes and metrics. The calls of forward auth are
+under no prefix: a client that reaches them can tell us what a proxy tells. The paths without a prefix stay.
 
 Each route is registered once for each prefix, with the same handler. So a mark on a handler, and everything else that looks at the
 handler, counts under each prefix. A page is opened under one prefix, and everything that it leads to keeps this prefix.
@@ -9,17 +10,20 @@ handler, counts under each prefix. A page is opened under one prefix, and everyt
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aiohttp import web
 
 from ..errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 OWN = "/.stateroom"
 """The prefix that is always there. No application has paths of this name."""
+
+Callers: TypeAlias = Literal["browsers", "monitoring", "proxies"]
+"""Who calls a route. It decides under which prefixes the route is."""
 
 
 class Mounts:
@@ -38,8 +42,8 @@ class Mounts:
     def labels(self) -> Mapping[str, str]:
         return self._labels
 
-    def register(self, router: web.UrlDispatcher, routes: Iterable[web.AbstractRouteDef], *, for_browsers: bool) -> None:
-        """Add routes to a router, under each prefix. `for_browsers`: whether they are served under `/.stateroom` too.
+    def register(self, router: web.UrlDispatcher, routes: Iterable[web.AbstractRouteDef], *, callers: Callers) -> None:
+        """Add routes to a router, as they are and under the prefixes at which these callers may reach them.
 
         Raises `SettingsError` if the path of `PUBLIC_URL` begins like one of the routes.
         """
@@ -47,10 +51,9 @@ class Mounts:
         self._check_is_free(defined)
         for route in defined:
             route.register(router)
-        for prefix in self._prefixes:
-            if for_browsers or prefix != OWN:
-                for route in defined:
-                    self._register_under(prefix, router, route)
+        for prefix in self._reachable_by(callers):
+            for route in defined:
+                self._register_under(prefix, router, route)
 
     def split(self, path: str) -> tuple[str, str]:
         """The prefix of a path, and the rest of the path. Only whole segments count."""
@@ -58,6 +61,14 @@ class Mounts:
             if path == prefix or path.startswith(f"{prefix}/"):
                 return prefix, path[len(prefix) :] or "/"
         return "", path
+
+    def _reachable_by(self, callers: Callers) -> Sequence[str]:
+        match callers:
+            case "browsers":
+                return self._prefixes
+            case "monitoring":
+                return [prefix for prefix in self._prefixes if prefix != OWN]
+        return ()
 
     def _register_under(self, prefix: str, router: web.UrlDispatcher, route: web.RouteDef) -> None:
         paths = [prefix, f"{prefix}/"] if route.path == "/" else [f"{prefix}{route.path}"]

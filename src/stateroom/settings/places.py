@@ -196,6 +196,7 @@ def _login_url(text: str) -> str:
 
 def _public_url(text: str) -> str:
     """An origin, with the path under which everything is served too, if there is one. It has no slash at its end."""
+    text = text.strip()  # the line end of a secret of Kubernetes, for example
     found = _URL.fullmatch(text)
     path = found[2].removesuffix("/") if found is not None else ""
     if path and (not _PUBLIC_PATH.fullmatch(path) or {".", ".."} & set(path.split("/"))):

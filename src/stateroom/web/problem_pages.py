@@ -12,8 +12,10 @@ import msgspec
 from aiohttp import web
 
 from ..api.mounts import mounted, split_path
+from ..api.safe_redirect import safe_return
 from ..api.visits import VISIT
 from ..problems import TYPE_PREFIX
+from ..setup import SETTINGS
 from . import words
 from .refusals import refusal_page
 from .rendering import bare_page, login_url, passed_on, see_other, to_page
@@ -73,12 +75,18 @@ def _as_page(request: web.Request, problem: web.Response) -> web.Response:
             headers=passed_on(problem),
             words=words.of_problem(slug, problem.status),
             wait=words.duration(int(wait)) if wait else "",
-            again=request.path_qs if request.method in {"GET", "HEAD"} and wait else "",
+            again=_again(request) if wait else "",
             request_id=document["request_id"],
         )
     for cookie in problem.headers.getall("Set-Cookie", ()):
         page.headers.add("Set-Cookie", cookie)
     return page
+
+
+def _again(request: web.Request) -> str:
+    """The address to open once more. Empty for a form, and for a path that browsers read as another host (`//example.com`)."""
+    asked = request.path_qs if request.method in {"GET", "HEAD"} else ""
+    return safe_return(request.app[SETTINGS], asked) or ""
 
 
 def _way_back(request: web.Request) -> str:

@@ -7,6 +7,10 @@ from .words import Words, of_problem
 DENIED = Words(
     "You have no access", "Your account can't open this page. If you need it, please ask the administrator of this service."
 )
+CLOSED = Words(
+    "This page is closed",
+    "Nobody can open it through this sign-in yet. If you need it, please ask the administrator of this service.",
+)
 NOT_SENT = Words(
     "Your form was not sent",
     "You're not signed in, so nothing was changed. If you need what you typed, go back in your browser and copy it. Then sign in, "
@@ -29,11 +33,11 @@ SIGNED_OUT = Words("You're not signed in", "Please sign in to open this page.")
 CONFIRM = Words("Enter your password again", "This page asks for a recent sign-in. Please enter your password to open it.")
 
 
-def of_refusal(slug: str, status: int, *, is_form: bool) -> Words:
+def of_refusal(slug: str, status: int, *, is_form: bool, is_signed_in: bool) -> Words:
     """The title and text of the page for a problem of forward auth. `is_form`: the browser sent a form to the application."""
     match slug:
         case "access-denied":
-            return DENIED
+            return DENIED if is_signed_in else CLOSED
         case "sign-in-required" | "session-ended":
             return NOT_SENT if is_form else SIGNED_OUT
         case "reauthentication-required":

@@ -21,6 +21,7 @@ from ..problems import TYPE_PREFIX
 from . import refusal_words, words
 from .notices import Link
 from .policy import policy
+from .rendering import is_signed_in
 from .static_files import static_url
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ async def refusal_page(request: web.Request, problem: web.Response, visit: Visit
     prefix = pages_prefix(settings)
     parts = urlsplit(prefix)
     wait = problem.headers.get(hdrs.RETRY_AFTER)
-    is_denied = slug == AccessDenied.slug
+    is_denied, may_be_signed_in = slug == AccessDenied.slug, is_signed_in(request) is not False
     context = {
-        "words": refusal_words.of_refusal(slug, problem.status, is_form=visit.is_form),
+        "words": refusal_words.of_refusal(slug, problem.status, is_form=visit.is_form, is_signed_in=may_be_signed_in),
         "user": await signed_in_user(request) if is_denied else None,
         "wait": words.duration(int(wait)) if wait else "",
         "link": _link(request, slug, visit),
         "back": "" if visit.is_form else visit.back,
-        "use_another": page_url(settings, "/logout", rd=visit.back) if is_denied else "",
+        "use_another": page_url(settings, "/logout", rd=visit.back) if is_denied and may_be_signed_in else "",
         "can_post": not parts.netloc,
         "account": page_url(settings, "/account"),
         "fix": document["detail"] if is_denied and not document["detail"].startswith(AccessDenied.title) else "",

@@ -28,7 +28,7 @@ async def show_login(request: web.Request) -> web.StreamResponse:
     if is_signed_in(request):
         loss = cookie_fate.lost_there(request, back)
         if loss is None:
-            return sent_away(back)
+            return sent_away(back, request)
         return page(request, "cookie_lost.html", lost=words.why_lost(loss), fix=loss.fix)
     told = link_words.of_done(request.query.get("done", ""))
     reason = "" if told else _reason(request)

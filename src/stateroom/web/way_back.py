@@ -24,8 +24,11 @@ def rd_of(request: web.Request, back: str) -> str:
     return "" if back == mounted(request, HOME) else back
 
 
-def sent_away(back: str) -> web.Response:
-    """Redirect a signed-in user. If the browser has lost our cookie, its next request still has the trace."""
+def sent_away(back: str, again: web.Request | None = None) -> web.Response:
+    """Redirect a signed-in user. If the browser has lost our cookie, its next request still has the trace.
+
+    `again`: the request of a user who was signed in before it.
+    """
     answer = see_other(back)
-    cookie_fate.leave_trace(answer)
+    cookie_fate.leave_trace(answer, again)
     return answer

@@ -120,6 +120,8 @@ def why_lost(loss: cookie_fate.Loss) -> str:
         "domain": "your browser did not accept the sign-in, because this site is set up for another address.",
         "doubled": "your browser has several old sign-ins of this site. Delete the cookies of this site, then sign in again.",
         "other-host": f"{loss.host} can't see that.",
+        "circle": "the page that you want to open doesn't see that.",
+        "path": "the page that you want to open can't see that.",
         "unknown": "your browser did not keep the sign-in. Allow cookies for this site, then try again.",
     }[loss.cause]
     return f"You signed in, but {because}"

@@ -197,3 +197,42 @@ async def test_a_redirect_never_names_an_address_of_ours(client: ServiceClient) 
     own = urlsplit(str(client.make_url("/"))).netloc
     answer = await ask(client, NGINX, PAGE)
     assert own not in answer.headers["Location"]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_preflight_for_an_application_is_not_answered_for_it(servers: Servers, tmp_path: Path, endpoint: str) -> None:
+    """`CORS_ORIGINS` may call our API. Whether they may call an application is for the rules and the application."""
+    shop = "https://shop.example.com"
+    asking = {"Origin": shop, "Access-Control-Request-Method": "DELETE", "Accept": "*/*"}
+    async with running(servers, tmp_path, cors_origins=shop, return_hosts="app.example.com") as client:
+        answer = await ask(client, endpoint, asking, method="OPTIONS")
+    assert (answer.status, answer.identity, answer.problem) == (401, NOBODY, "sign-in-required")
+    assert not [name for name in answer.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("login_url", ["/.stateroom/login", f"{ORIGIN}/login", "/sign-in?from=app"])
+async def test_a_sign_in_page_that_the_proxy_gives_to_the_application_makes_no_circle(
+    servers: Servers, tmp_path: Path, endpoint: str, login_url: str
+) -> None:
+    async with running(servers, tmp_path, login_url=login_url, return_hosts="app.example.com") as client:
+        answer = await ask(client, endpoint, PAGE)
+        asked = 0
+        while "Location" in answer.headers:
+            asked += 1
+            assert asked < 2
+            answer = await ask(client, endpoint, PAGE, url=answer.headers["Location"])
+        assert (asked, answer.status, answer.identity) == (1, 403, NOBODY)
+        assert b"LOGIN_URL" in answer.body
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_nor_does_the_page_that_asks_for_the_password(client: ServiceClient, rule: RuleThat, endpoint: str) -> None:
+    await register(client)
+    rule(signed_in=True, need=Need(fresh_seconds=60))
+    assert client.app is not None
+    testing.clock(client.app).move(minutes=20)
+    answer = await ask(client, endpoint, PAGE)
+    assert answer.location[0] == "https://login.example.com/confirm"
+    answer = await ask(client, endpoint, PAGE, url=answer.headers["Location"])
+    assert (answer.status, answer.headers.get("Location")) == (403, None)

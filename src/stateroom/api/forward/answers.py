@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from ...errors import StateroomError
 
 
+OWN_PAGE = (
+    "the proxy asks about the page of Stateroom that would help; "
+    "the operator can let the proxy pass LOGIN_URL and the paths beside it to Stateroom, as the files in deploy/proxies do"
+)
+
+
 def admitted(request: web.Request, headers: Mapping[str, str]) -> web.Response:
     """Let the request pass. `headers`: those that name the user."""
     cookies, authorization = other_cookies(request), other_authorization(request)
@@ -53,6 +59,8 @@ def refused(request: web.Request, asked: Asked, error: StateroomError, *, by_ngi
     """Refuse the request. A visit goes on to the page that can help: the sign-in, or the one that asks for the password."""
     settings = request.app[SESSIONS].settings
     location = _page_that_helps(settings, asked, error) if is_visit(request, asked) else ""
+    if location and _leads_to(location, asked):
+        location, error = "", AccessDenied(OWN_PAGE)
     if location and not by_nginx:
         return web.Response(status=302, headers={**NOBODY, "Location": location, "Cache-Control": "no-store"})
     if by_nginx:
@@ -93,6 +101,11 @@ def _page_that_helps(settings: Settings, asked: Asked, error: StateroomError) ->
             return ""
     # Traefik would complete a mere path with the address at which it asks us, and browsers cannot reach that address.
     return f"{asked.origin}{page}" if page.startswith("/") else page
+
+
+def _leads_to(location: str, asked: Asked) -> bool:
+    """Whether an address is the asked one but for the query. A redirect there would lead to the next one, without end."""
+    return location.partition("?")[0] == f"{asked.origin}{asked.path.partition('?')[0]}"
 
 
 def _way_back(settings: Settings, asked: Asked) -> str:

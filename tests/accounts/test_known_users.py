@@ -11,6 +11,7 @@ import pytest
 
 from stateroom import DatabaseUnavailable
 from stateroom.accounts import User, known_users
+from stateroom.accounts.access import Person
 from stateroom.accounts.known_users import FACTS_SECONDS, RETRY_SECONDS, USERS_REMEMBERED, KnownUsers
 
 ADA = User(7, "ada@example.com", "Ada", "hash", 0, None)
@@ -57,7 +58,13 @@ class Place:
         self.database = Database()
         self.unknown: list[int] = []
         tables: Any = self.database
-        self.users = KnownUsers(tables, tables, trusted_seconds=TRUSTED_SECONDS, report_unknown=self.unknown.append)
+        self.users = KnownUsers(
+            tables, tables, person_of=person_of, trusted_seconds=TRUSTED_SECONDS, report_unknown=self.unknown.append
+        )
+
+
+def person_of(user: User, groups: frozenset[str]) -> Person:
+    return Person(user.id, user.name, groups)
 
 
 @pytest.fixture
@@ -82,7 +89,8 @@ async def test_facts_are_read_once_a_minute(place: Place) -> None:
 async def test_a_user_who_is_read_for_another_reason_is_told_at_once(place: Place) -> None:
     await place.users.facts(7)
     place.users.remember(replace(ADA, name="Countess"))
-    assert (await place.users.facts(7)).user.name == "Countess"
+    facts = await place.users.facts(7)
+    assert (facts.user.name, facts.person) == ("Countess", Person(7, "Countess", frozenset({"staff"})))
 
 
 @pytest.mark.parametrize("pause", [TRUSTED_SECONDS, TRUSTED_SECONDS + 0.001])

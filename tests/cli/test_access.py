@@ -88,6 +88,18 @@ def test_it_says_which_rule_decides_and_who_is_admitted(check: Check, command: C
     ])  # fmt: skip
 
 
+def test_an_address_that_a_stranger_may_have_typed_admits_nobody(check: Check, command: Command, serving: Serving) -> None:
+    command("users", "erase", DEMO, "--yes")
+    serving.call("POST", "/api/auth/register", {"email": DEMO, "password": "correct horse", "name": "Eve"})
+    of_eve = "--url", f"{WIKI}/pages/1", "--user", DEMO
+    assert check(*of_eve)[0] == 1
+    assert check(*of_eve)[1][-2:] == [
+        f"{DEMO}: verified address none; groups none",
+        f"{DEMO} is not admitted: the rule admits neither this address nor one of these groups",
+    ]
+    assert check(*of_eve, REGISTRATION="closed")[0] == 0
+
+
 def test_it_says_why_nobody_is_admitted(check: Check) -> None:
     status, lines = check("--url", f"{WIKI}/other", "--user", DEMO)
     assert status == 1

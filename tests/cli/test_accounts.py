@@ -148,7 +148,9 @@ def test_a_printed_link_is_valid_at_once_and_is_not_mailed(serving: Serving, com
 def test_the_json_of_an_added_account_has_the_link(serving: Serving, command: Command) -> None:
     done = command("users", "add", ADA, "--name", "Ada", "--group", "staff", "--print", "--json")
     document = json.loads(done.stdout)
-    assert document["user"] == {"id": document["user"]["id"], "email": ADA, "name": "Ada", "disabled": False, "verified": True}
+    assert document["user"] == {
+        "id": document["user"]["id"], "email": ADA, "name": "Ada", "disabled": False, "verified": True, "proved": True,
+    }  # fmt: skip
     assert document["mailed"] is False
     assert reset(serving, token_of(document["link"], "reset"), PASSWORD) == 200
     assert {"store", "database"} <= document.keys()

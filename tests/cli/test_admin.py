@@ -28,11 +28,11 @@ def test_users_are_listed_with_their_state(serving: Serving, command: Command) -
     assert cells(head) == ["ID", "EMAIL", "NAME", "STATE", "VERIFIED", "GROUPS"]
     assert [cells(line)[1:] for line in lines] == [
         ["demo@example.com", "Demo", "active", "yes"],
-        ["ada@example.com", "Ada Ada", "active", "yes"],
+        ["ada@example.com", "Ada Ada", "active", "unproved"],
     ]
     assert {line.index("active") for line in lines} == {head.index("STATE")}, "columns are aligned"
     command("users", "disable", "ADA@example.com")
-    assert cells(command("users", "list").stdout.splitlines()[2])[1:] == ["ada@example.com", "Ada Ada", "disabled", "yes"]
+    assert cells(command("users", "list").stdout.splitlines()[2])[1:] == ["ada@example.com", "Ada Ada", "disabled", "unproved"]
 
 
 def test_a_list_without_rows_says_so(serving: Serving, command: Command) -> None:

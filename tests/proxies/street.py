@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 
 from stateroom import Settings
 from stateroom.accounts.groups import Groups
+from stateroom.accounts.users import Users
 from stateroom.database import Database
 from stateroom.drills import topology
 from stateroom.drills.node import Node, until
@@ -90,6 +91,7 @@ async def built(folder: Path, postgres: Postgres) -> AsyncIterator[Street]:
             await until(partial(_answers, door, process, folder / proxy / "log"), f"{proxy} answers", seconds=30)
             await door.register()
             await Groups(database).change(int(door.user_id), add=GROUPS)
+            assert await Users(database, longest_session_ms=0).verify(int(door.user_id), door.email), "its address is proved"
             return door
 
         yield Street([await opened(proxy) for proxy in COMMANDS], service, redis, postgres)

@@ -92,19 +92,3 @@ def test_a_wrong_file_does_not_keep_an_operator_from_ending_sessions(tmp_path: P
         file.write_text("no rules")
         done = command("users", "disable", "demo@example.com", ACCESS_RULES_FILE=file)
         assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_startup_warns_once_if_whoever_registers_is_admitted(tmp_path: Path, workers: str) -> None:
-    with Serving(tmp_path, "--workers", workers, ACCESS_DEFAULT="signed-in", REGISTRATION="open") as service:
-        service.wait_for("anybody_may_enter")
-        [warning] = events(service, "anybody_may_enter")
-        assert (warning["level"], warning["through"]) == ("warning", ["ACCESS_DEFAULT=signed-in"])
-        assert "REGISTRATION=invited" in str(warning["fix"])
-
-
-def test_startup_does_not_warn_if_nobody_is_admitted_unasked(tmp_path: Path) -> None:
-    with Serving(tmp_path, ACCESS_DEFAULT="signed-in", REGISTRATION="invited") as service:
-        assert service.call("GET", "/livez")[0] == 200
-        service.stop()
-        assert "anybody_may_enter" not in service.output

@@ -19,10 +19,11 @@ from .limits import ChangeLimits
 from .mail import counts
 from .mail_tokens import delete_tokens_of
 from .passwords import KIND_LENGTH, MAX_PASSWORD_LENGTH, Passwords
+from .trusted import person_of
 from .users import User, Users
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ..sessions.model.rows import InTransaction
     from ..settings import Settings
     from ..telemetry.metrics import Metrics
+    from .access import Person
     from .known_users import Facts
     from .mail.outbox import Outbox
 
@@ -61,7 +63,13 @@ class Accounts:
         self.passwords = Passwords(settings, metrics, threads=hashing_threads)
         self.demo = DemoUser(self.users, self.passwords)
         self.attempts = Attempts(settings, client, self.passwords, metrics)
-        self._known = KnownUsers(self.users, self.groups, trusted_seconds=settings.degraded_max_age, report_unknown=report_unknown)
+        self._known = KnownUsers(
+            self.users,
+            self.groups,
+            person_of=self.person,
+            trusted_seconds=settings.degraded_max_age,
+            report_unknown=report_unknown,
+        )
 
     async def aclose(self) -> None:
         """Finish the throttle's steps, and end the readings of users and the hashing threads."""
@@ -168,6 +176,10 @@ class Accounts:
         that young, and as `get`.
         """
         return await self._known.facts(user_id)
+
+    def person(self, user: User, groups: Collection[str]) -> Person:
+        """A user for access rules and applications. The email is empty if a stranger may have typed it."""
+        return person_of(user, groups, self._settings)
 
     async def identity(self, user_id: int) -> User:
         """Return the user of `facts`. Raises as `facts`."""

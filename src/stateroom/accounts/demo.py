@@ -27,14 +27,19 @@ class DemoUser:
         self._passwords = passwords
 
     async def ensure(self) -> None:
-        """Create the demo user if no user has its email or its id, or unlock it."""
+        """Create the demo user if no user has its email or its id, or unlock it.
+
+        Its address counts as proved. In databases of earlier releases it does not yet.
+        """
         user = await self._users.by_email(DEMO_EMAIL)
+        if user is not None and user.id == DEMO_ID and user.verified_at is None:
+            await self._users.verify(user.id, user.email)
         if user is not None and user.password_hash == LOCKED:
             await self._users.set_password_hash(user.id, await self._passwords.hash(DEMO_PASSWORD), seen=LOCKED)
         elif user is None and await self._users.by_id(DEMO_ID) is None:
             with contextlib.suppress(Conflict):  # another worker has made it
                 demo_hash = await self._passwords.hash(DEMO_PASSWORD)
-                await self._users.create(DEMO_EMAIL, DEMO_NAME, demo_hash, user_id=DEMO_ID)
+                await self._users.create(DEMO_EMAIL, DEMO_NAME, demo_hash, user_id=DEMO_ID, is_proved=True)
 
     async def to_lock(self) -> tuple[User, InTransaction] | None:
         """The demo account, and a function that locks it; None if there is no such account, or if it is locked already.

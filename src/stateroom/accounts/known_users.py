@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import DatabaseUnavailable
-from .access.model import Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .access.model import Person
     from .groups import Groups
     from .users import User, Users
 
@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 1.0
 class Facts:
     """What access rules and applications are told of a user. `user` has no password hash.
 
-    `person`: the user for the access rules. A stranger may have typed an address that is not verified, so it has none.
+    `person`: the user for access rules and applications (trusted.py).
     """
 
     user: User
@@ -53,13 +53,23 @@ class _Read:
 class KnownUsers:
     """What one process knows of users. The users read longest ago are dropped if there are too many."""
 
-    def __init__(self, users: Users, groups: Groups, *, trusted_seconds: float, report_unknown: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        users: Users,
+        groups: Groups,
+        *,
+        person_of: Callable[[User, frozenset[str]], Person],
+        trusted_seconds: float,
+        report_unknown: Callable[[int], None],
+    ) -> None:
         """`trusted_seconds`: how old facts may be while the database is unavailable.
 
+        `person_of`: makes a user with these groups the person of the facts.
         `report_unknown`: called with the id of a session's user whom the database does not have.
         """
         self._users = users
         self._groups = groups
+        self._person_of = person_of
         self._trusted_seconds = trusted_seconds
         self._report_unknown = report_unknown
         self._failed_at = float("-inf")
@@ -141,7 +151,7 @@ class KnownUsers:
         now = time.monotonic()
         user = await self.get(user_id)
         groups = frozenset(await self._groups.of(user_id))
-        facts = _facts(self._known.get(user_id, user), groups)
+        facts = self._facts(self._known.get(user_id, user), groups)
         self._read[user_id] = _Read(facts, now)
         return facts
 
@@ -151,9 +161,8 @@ class KnownUsers:
         if read is None or user is None or read.read_at < read_since:
             return None
         if read.facts.user is not user:  # it was read again since
-            self._read[user_id] = read = _Read(_facts(user, read.facts.groups), read.read_at)
+            self._read[user_id] = read = _Read(self._facts(user, read.facts.groups), read.read_at)
         return read.facts
 
-
-def _facts(user: User, groups: frozenset[str]) -> Facts:
-    return Facts(user, groups, Person(user.id, user.email if user.is_verified else "", groups))
+    def _facts(self, user: User, groups: frozenset[str]) -> Facts:
+        return Facts(user, groups, self._person_of(user, groups))

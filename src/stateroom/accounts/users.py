@@ -108,7 +108,10 @@ class User:
 
     @property
     def is_verified(self) -> bool:
-        """Whether the address counts as the user's own: it was proved, or the account was made without a verification."""
+        """Whether nothing is left to verify: the address was proved, or the account was made without a verification.
+
+        Whether others may rely on the address is another question: trusted.py.
+        """
         return not self.must_verify
 
     @property
@@ -215,8 +218,11 @@ class Users:
         unchanged = (users.c.id == user_id) & (users.c.password_hash == seen)
         return await self._set(unchanged, within, password_hash=password_hash)
 
-    async def verify(self, user_id: int, email: str, *, within: AsyncConnection) -> bool:
-        """Note that the owner has proved this address. False if the account has another one now, or is gone."""
+    async def verify(self, user_id: int, email: str, *, within: AsyncConnection | None = None) -> bool:
+        """Note that the owner has proved this address. False if the account has another one now, or is gone.
+
+        `within`: as in `set_password_hash`.
+        """
         return await self._set(_is(user_id, email), within, verified_at=_now_ms(), must_verify=0)
 
     async def change_email(self, user_id: int, former: str, typed: str, *, within: AsyncConnection) -> bool:

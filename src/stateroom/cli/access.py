@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from ..accounts.access import Access, Asked, Person
+from ..accounts.access import Access, Asked
 from ..accounts.access.explanation import Explanation, explain
 from ..addresses import parse_client
 from ..errors import SettingsError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..accounts import User
-    from ..accounts.access import Need
+    from ..accounts.access import Need, Person
     from .service import Service
 
 _URL = re.compile(r"(https?://[^/?#\\@\s]+)([/?][^#]*)?(?:#.*)?", re.IGNORECASE)
@@ -53,7 +53,7 @@ def check(url: str, *, user: str | None, method: str, address: str | None, as_js
         nonlocal verdict
         account = await service.user(email)
         groups = await service.accounts.groups.of(account.id)
-        person = Person(account.id, account.email if account.is_verified else "", frozenset(groups))
+        person = service.accounts.person(account, groups)
         verdict = _verdict(found, account, person, is_restricted=service.accounts.is_restricted(account))
         return _answer(url, asked, found, verdict, account=account, person=person)
 

@@ -17,7 +17,7 @@ async def list_users(service: Service) -> Answer:
     users, groups = await service.accounts.users.list(), await service.accounts.groups.of_everybody()
     rows = [
         (
-            str(user.id), user.email, user.name, "disabled" if user.is_disabled else "active", "yes" if user.is_verified else "no",
+            str(user.id), user.email, user.name, "disabled" if user.is_disabled else "active", _verified(user),
             ", ".join(groups.get(user.id, ())),
         )
         for user in users
@@ -82,11 +82,18 @@ async def revoke_everybody(service: Service) -> Answer:
 
 
 def user_document(user: User) -> dict[str, object]:
-    """A user in JSON. `verified`: whether the address counts as the user's own."""
+    """A user in JSON. `verified`: whether nothing is left to verify. `proved`: whether somebody has proved the address."""
     return {
         "id": user.id,
         "email": user.email,
         "name": user.name,
         "disabled": user.is_disabled,
         "verified": user.is_verified,
+        "proved": user.verified_at is not None,
     }
+
+
+def _verified(user: User) -> str:
+    if user.verified_at is not None:
+        return "yes"
+    return "unproved" if user.is_verified else "no"

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, TextIO
 from aiohttp import web
 from prometheus_client import disable_created_metrics
 
-from ..accounts.access import doors_for_strangers
 from ..accounts.demo import DEMO_EMAIL, DEMO_PASSWORD
 from ..api.health import READINESS
 from ..api.security_headers import security_headers
@@ -31,9 +30,9 @@ from ..settings import Settings
 from ..setup import FILES
 from ..telemetry.logging import configure_logging
 from .drain import bodies_arrived
-from .hosts_outside import warn_of_hosts_outside
 from .listeners import BACKLOG, Listeners, listen
 from .runner import CANCEL_SECONDS, SHUTDOWN_SECONDS, Runner
+from .startup_warnings import warn_at_startup
 
 if TYPE_CHECKING:
     import socket
@@ -53,7 +52,7 @@ GC_THRESHOLDS = (50_000, 20, 100)
 def run(settings: Settings, make: Callable[[Settings], web.Application] = make_app) -> None:
     """Serve the application that `make` returns, until SIGTERM or SIGINT. Raises `SettingsError`."""
     configure_logging(settings)
-    warn_of_hosts_outside(settings)
+    warn_at_startup(settings)
     with state_lock(settings), listen(settings) as listeners, asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(settings, make(settings), listeners, on_ready=lambda: announce(settings, listeners)))
 
@@ -141,10 +140,7 @@ def state_lock(settings: Settings) -> Iterator[None]:
 
 
 def announce(settings: Settings, listeners: Listeners) -> None:
-    """Print the service's address and the folder for mails, and in embedded mode the demo user and the state folder.
-
-    Log a warning if everybody who registers may enter applications behind forward auth.
-    """
+    """Print the service's address and the folder for mails, and in embedded mode the demo user and the state folder."""
     lines = [f"stateroom listens on {_url(settings.host, listeners.public)}"]
     if settings.has_demo_user:
         lines.append(f"demo user: {DEMO_EMAIL} / {DEMO_PASSWORD}")
@@ -155,10 +151,6 @@ def announce(settings: Settings, listeners: Listeners) -> None:
     if listeners.metrics is not None:
         lines.append(f"metrics are at {_url(settings.metrics_host or '', listeners.metrics)}/metrics")
     print("\n".join(lines), file=sys.stderr, flush=True)
-    with contextlib.suppress(SettingsError):  # a file that has become invalid since the workers started
-        if doors := doors_for_strangers(settings):
-            fix = "set REGISTRATION=invited, or let the rules name groups; with EMAIL_VERIFICATION=required they may name addresses"
-            log.warning("anybody_may_enter", registration="open", through=doors, fix=fix)
 
 
 def _url(host: str, sock: socket.socket) -> str:

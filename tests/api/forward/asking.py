@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from stateroom.accounts import ACCOUNTS
 from stateroom.app import make_app
 
 from ...conftest import ServiceClient
@@ -100,9 +101,21 @@ async def ask(
         return Answer(response.status, response.headers, await response.read())
 
 
-async def register(client: ServiceClient, **changes: str) -> None:
+async def register(client: ServiceClient, *, is_proved: bool = True, **changes: str) -> None:
+    """Sign a new user up. `is_proved`: the address is proved afterwards, as by a mailed link."""
     async with client.post("/api/auth/register", json=ADA | changes) as response:
         assert response.status == 201
+        user = (await response.json())["user"]
+    if is_proved:
+        await prove(client, user["id"], user["email"])
+
+
+async def prove(client: ServiceClient, user_id: int, email: str) -> None:
+    """Prove an address in this process, as its owner does by a mailed link."""
+    assert client.app is not None
+    accounts = client.app[ACCOUNTS]
+    assert await accounts.users.verify(user_id, email)
+    await accounts.get(user_id)
 
 
 def cookie_of(client: ServiceClient) -> str:

@@ -20,7 +20,7 @@ from ...conftest import ServiceClient
 from ...servers import Servers
 from ..mailed import ADA, MAIL
 from ..mailed import start as start_mailed
-from .asking import ENDPOINTS, FORWARD, NGINX, NOBODY, ORIGIN, PAGE, SETTINGS, ask, register, running
+from .asking import ENDPOINTS, FORWARD, NGINX, NOBODY, ORIGIN, PAGE, SETTINGS, ask, prove, register, running
 from .conftest import RuleThat
 
 pytestmark = pytest.mark.usefixtures("counted_ids")
@@ -128,6 +128,33 @@ async def test_an_address_that_must_be_confirmed_is_not_passed_on(
     assert (answer.status, answer.identity[1:3]) == (200, ["", "Ada"])
     await service.post("/api/auth/email/verify", {"token": token}, status=200)
     assert (await ask(service.client, FORWARD)).headers["Remote-Email"] == ADA["email"]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_stranger_who_registers_an_address_that_a_rule_names_is_not_admitted_by_it(
+    servers: Servers, tmp_path: Path, endpoint: str
+) -> None:
+    """Nobody is asked for a proof here, and everybody can register."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "- {name: reports, hosts: [app.example.com], allow: {users: [ada@example.com]}}\n"
+        "- {name: mails, hosts: [mails.example.com], allow: {emails: ['*@example.com']}}\n"
+        "- {name: wiki, hosts: [wiki.example.com], allow: signed-in}\n"
+    )
+    async with running(servers, tmp_path, access_rules_file=rules, access_default="nobody", jwt_keys=new_token_key()) as client:
+        await register(client, is_proved=False)
+        for host in ("app", "mails"):
+            answer = await ask(client, endpoint, url=f"https://{host}.example.com/")
+            assert (answer.status, answer.identity, answer.problem) == (403, NOBODY, "access-denied")
+        answer = await ask(client, endpoint, url="https://wiki.example.com/")
+        assert (answer.status, answer.identity[:3]) == (200, ["1", "", "Ada"])
+        assert "email" not in jwt.decode(answer.headers["Remote-Assertion"], options={"verify_signature": False})
+        await prove(client, 1, ADA["email"])
+        for host in ("app", "mails"):
+            answer = await ask(client, endpoint, url=f"https://{host}.example.com/")
+            assert (answer.status, answer.identity[:3]) == (200, ["1", ADA["email"], "Ada"])
+            claims = jwt.decode(answer.headers["Remote-Assertion"], options={"verify_signature": False})
+            assert claims["email"] == ADA["email"]
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)

@@ -100,19 +100,14 @@ def _sign_in(
     senders, credentials = {}, {}
     for name, groups in USERS.items():
         account = {"email": f"{name}@example.com", "password": PASSWORD, "name": name.title()}
-        status, document, cookie = service.call("POST", "/api/auth/register", account)
-        assert status == 201, document
-        if groups:
-            words = [
-                sys.executable,
-                "-m",
-                "stateroom",
-                "users",
-                "groups",
-                account["email"],
-                *(f"--add={group}" for group in groups),
-            ]
-            subprocess.run(words, env=environment(folder, dict(settings)), cwd=folder, check=True, capture_output=True)
+        words = [
+            sys.executable, "-m", "stateroom", "users", "add", account["email"], "--name", account["name"], "--password-stdin",
+            *(f"--group={group}" for group in groups),
+        ]  # fmt: skip
+        own = environment(folder, dict(settings))
+        subprocess.run(words, env=own, cwd=folder, check=True, capture_output=True, input=PASSWORD.encode())
+        status, document, cookie = service.call("POST", "/api/auth/login", account)
+        assert status == 200, document
         _, signed_in, _ = service.call("POST", "/api/auth/login", account | {"transport": "bearer"})
         bearer = str(signed_in["session_token"])
         identity = {

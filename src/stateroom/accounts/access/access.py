@@ -58,12 +58,7 @@ def doors_for_strangers(settings: Settings) -> Sequence[str]:
     if settings.registration != "open":
         return ()
     doors = ["ACCESS_DEFAULT=signed-in"] if settings.access_default == "signed-in" else []
-    return doors + [rule.name for rule in _rules(settings) if _is_for_strangers(rule.allow, settings)]
-
-
-def _is_for_strangers(allow: Allow, settings: Settings) -> bool:
-    """Whether a rule admits users of whom nothing is known. Without verification, whoever registers types any address."""
-    return allow.signed_in or bool((allow.addresses or allow.domains) and settings.email_verification == "off")
+    return doors + [rule.name for rule in _rules(settings) if rule.allow.signed_in]
 
 
 def _rules(settings: Settings) -> Rules:

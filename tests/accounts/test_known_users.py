@@ -131,8 +131,8 @@ async def test_a_database_that_hangs_keeps_no_request_waiting_that_has_facts(mon
     """A proxy would not wait so long, and answer 503."""
     monkeypatch.setattr(known_users, "FACTS_SECONDS", 0.0)
     monkeypatch.setattr(known_users, "PATIENCE_SECONDS", 0.01)
-    tables = Hanging()
-    users = KnownUsers(tables, tables, trusted_seconds=TRUSTED_SECONDS, report_unknown=int)  # type: ignore[arg-type]
+    tables: Any = Hanging()
+    users = KnownUsers(tables, tables, person_of=person_of, trusted_seconds=TRUSTED_SECONDS, report_unknown=int)
     tables.answers.set()
     await users.facts(7)
     tables.answers.clear()

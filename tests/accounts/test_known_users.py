@@ -132,7 +132,7 @@ async def test_a_database_that_hangs_keeps_no_request_waiting_that_has_facts(mon
     monkeypatch.setattr(known_users, "FACTS_SECONDS", 0.0)
     monkeypatch.setattr(known_users, "PATIENCE_SECONDS", 0.01)
     tables: Any = Hanging()
-    users = KnownUsers(tables, tables, person_of=person_of, trusted_seconds=TRUSTED_SECONDS, report_unknown=int)
+    users = KnownUsers(tables, tables, person_of=person_of, trusted_seconds=TRUSTED_SECONDS, report_unknown=print)
     tables.answers.set()
     await users.facts(7)
     tables.answers.clear()

@@ -1,4 +1,7 @@
-"""Hooks for schemathesis when signed in: each case has its own user, so that no other case has ended the session."""
+"""Hooks for schemathesis when signed in: each case has its own user, so that no other case has ended the session.
+
+Each case also tells what a proxy tells, for the calls of forward auth.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,11 @@ from urllib.parse import urljoin
 
 import requests
 import schemathesis
+
+TOLD_BY_PROXIES = {
+    "X-Original-Method": "GET", "X-Original-URL": "https://app.example.com/",
+    "X-Forwarded-Method": "GET", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "app.example.com", "X-Forwarded-Uri": "/",
+}  # fmt: skip
 
 
 @schemathesis.auth(refresh_interval=None)
@@ -23,4 +31,4 @@ class SignedIn:
         return str(response.json()["session_token"])
 
     def set(self, case: Any, data: str, context: Any) -> None:
-        case.headers = {**(case.headers or {}), "Authorization": f"Bearer {data}"}
+        case.headers = {**(case.headers or {}), **TOLD_BY_PROXIES, "Authorization": f"Bearer {data}"}

@@ -25,7 +25,13 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 @pytest.mark.parametrize("signed_in", [False, True], ids=["anonymous", "signed in"])
 def test_the_service_is_what_its_document_says(tmp_path: Path, *, signed_in: bool) -> None:
     many = dict.fromkeys(("LOGIN_ATTEMPTS_PER_ADDRESS", "MAIL_REQUESTS", "MAIL_REQUESTS_PER_ADDRESS"), 1_000_000)
-    settings = {"LOG_LEVEL": "warning", "JWT_KEYS": new_token_key(), **many}
+    settings = {
+        "LOG_LEVEL": "warning",
+        "JWT_KEYS": new_token_key(),
+        "ACCESS_DEFAULT": "signed-in",
+        "TRUSTED_PROXIES": "127.0.0.1",
+        **many,
+    }
     with Serving(tmp_path, **settings) as service:
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIGURATION), "run",

@@ -26,7 +26,7 @@ from ..commands import Serving
 from ..conftest import require_tool
 from ..documents import page
 from .cases import VISIT, echo
-from .shipped import APPLICATION, ASKING, COMMANDS, LOOPBACK, PROXY, SHIPPED, STATEROOM, moved, nginx_command, started
+from .shipped import APPLICATION, ASKING, COMMANDS, LOOPBACK, PROXY, SHIPPED, STATEROOM, moved, nginx_command, started, with_host
 
 PAGE = "proxy-chains.md"
 HOST = "app.example.com"
@@ -102,11 +102,7 @@ def prepared(proxy: str, folder: Path, ports: dict[int, int], *, is_documented: 
                 text = changed(text, blocks["diff"])
             if "nginx" in blocks:
                 text = blocks["nginx"] + text.replace("$scheme", "$client_scheme")
-        text = (
-            moved(text.replace("http://:8000", f"http://:{ports[PROXY]}"), ports)
-            .replace("10.0.0.1", LOOPBACK)
-            .replace("/var/log/nginx", str(folder))
-        )
+        text = moved(with_host(text, HOST), ports).replace("10.0.0.1", LOOPBACK).replace("/var/log/nginx", str(folder))
         (folder / source.name).write_text(text, encoding="utf-8")
     command = COMMANDS[proxy](folder, ports)
     if proxy == "Traefik" and is_documented:

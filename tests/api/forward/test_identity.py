@@ -13,7 +13,7 @@ from stateroom import testing
 from stateroom.accounts import ACCESS, ACCOUNTS
 from stateroom.accounts.access import Ruling
 from stateroom.accounts.access.model import Allow
-from stateroom.api.forward.identity import is_folded
+from stateroom.api.forward.misleading import is_folded
 from stateroom.sessions.sealing.token_keys import new_token_key
 
 from ...conftest import ServiceClient

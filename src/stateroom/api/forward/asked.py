@@ -11,14 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import istr
 
-from ... import SESSIONS, client_address, forwarded
 from ...accounts.access import Asked
 from ...origins import plain_origin, settled_origin
+
+if TYPE_CHECKING:
+    from ...request.proxies import Proxies
+    from ...settings import Settings
 
 Convention = Literal["nginx", "forwarded", "envoy"]
 """Whose headers are read: `X-Original-…`, `X-Forwarded-…`, or the call's own method and path."""
@@ -26,7 +30,11 @@ Convention = Literal["nginx", "forwarded", "envoy"]
 _CONVENTIONS: dict[str, Convention] = {
     "nginx": "nginx", "traefik": "forwarded", "caddy": "forwarded", "haproxy": "forwarded", "envoy": "envoy",
 }  # fmt: skip
-_MARKS: dict[Convention, str] = {"nginx": "X-Original-URL", "forwarded": "X-Forwarded-Proto", "envoy": "X-Forwarded-Proto"}
+_URL_ASKED, _METHOD_ASKED = istr("X-Original-URL"), istr("X-Original-Method")
+_PROTO, _HOST, _URI, _FORWARDED_METHOD = map(
+    istr, ("X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Uri", "X-Forwarded-Method")
+)
+_MARKS: dict[Convention, istr] = {"nginx": _URL_ASKED, "forwarded": _PROTO, "envoy": _PROTO}
 """A header of each convention that has no value unless a trusted proxy has sent it."""
 ORIGINS_REMEMBERED = 1024
 ENVOY_PREFIX = "/auth/ext-authz"
@@ -39,20 +47,27 @@ _USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
-def read_asked(request: web.Request, by_endpoint: Convention) -> Asked:
-    """What the proxy asks about. `by_endpoint`: whose headers are read if `FORWARD_AUTH_PROXY` is unset."""
-    settings = request.app[SESSIONS].settings
-    proxy = settings.forward_auth_proxy
-    convention = by_endpoint if proxy is None else _CONVENTIONS[proxy]
-    if not forwarded(request, _MARKS[convention]):  # no trusted proxy tells anything
-        return Asked("", "", "", client_address(request))
-    method, origin, path = _READERS[convention](request)
-    return Asked(
-        method if method in _USUAL_METHODS or _METHOD.fullmatch(method) else "",
-        _settled(origin, settings.own_origins) if len(origin) <= LONGEST_ORIGIN else "",
-        _ascii(path) if path.startswith("/") else "",
-        client_address(request),
-    )
+class AskedReader:
+    """Reads which request the proxy of one application asks about."""
+
+    def __init__(self, settings: Settings, proxies: Proxies) -> None:
+        proxy = settings.forward_auth_proxy
+        self._configured = None if proxy is None else _CONVENTIONS[proxy]
+        self._own_origins = settings.own_origins
+        self._proxies = proxies
+
+    def read(self, request: web.Request, by_endpoint: Convention) -> Asked:
+        """What the proxy asks about. `by_endpoint`: whose headers are read if `FORWARD_AUTH_PROXY` is unset."""
+        convention, address = self._configured or by_endpoint, self._proxies.address(request)
+        if not self._proxies.forwarded(request, _MARKS[convention]):  # no trusted proxy tells anything
+            return Asked("", "", "", address)
+        method, origin, path = _READERS[convention](request)
+        return Asked(
+            method if method in _USUAL_METHODS or _METHOD.fullmatch(method) else "",
+            _settled(origin, self._own_origins) if len(origin) <= LONGEST_ORIGIN else "",
+            _ascii(path) if path.startswith("/") else "",
+            address,
+        )
 
 
 def is_complete(asked: Asked) -> bool:
@@ -61,25 +76,25 @@ def is_complete(asked: Asked) -> bool:
 
 
 def _of_nginx(request: web.Request) -> tuple[str, str, str]:
-    found = _URL.fullmatch(_told(request, "X-Original-URL"))
-    method = _told(request, "X-Original-Method")
+    found = _URL.fullmatch(_told(request, _URL_ASKED))
+    method = _told(request, _METHOD_ASKED)
     return (method, found[1], found[2] or "/") if found else (method, "", "")
 
 
 def _of_forwarded(request: web.Request) -> tuple[str, str, str]:
-    origin = f"{_one(request, 'X-Forwarded-Proto')}://{_one(request, 'X-Forwarded-Host')}"
-    return _one(request, "X-Forwarded-Method"), origin, _told(request, "X-Forwarded-Uri")
+    origin = f"{_one(request, _PROTO)}://{_one(request, _HOST)}"
+    return _one(request, _FORWARDED_METHOD), origin, _told(request, _URI)
 
 
 def _of_envoy(request: web.Request) -> tuple[str, str, str]:
     """Envoy calls us with the method and host of the request, and with its path behind ours."""
-    scheme, hosts = _one(request, "X-Forwarded-Proto"), list(request.headers.getall("Host", ()))
+    scheme, hosts = _one(request, _PROTO), request.headers.getall(hdrs.HOST, ())
     if not scheme or len(hosts) != 1 or "path" not in request.match_info:
         return "", "", ""
     return request.method, f"{scheme}://{hosts[0]}", request.raw_path.partition(ENVOY_PREFIX)[2]
 
 
-def _one(request: web.Request, name: str) -> str:
+def _one(request: web.Request, name: istr) -> str:
     """The header's value, in which a comma separates what several proxies tell."""
     told = _told(request, name)
     if "," not in told:
@@ -88,7 +103,7 @@ def _one(request: web.Request, name: str) -> str:
     return values.pop() if len(values) == 1 else ""
 
 
-def _told(request: web.Request, name: str) -> str:
+def _told(request: web.Request, name: istr) -> str:
     """The value of a header. Empty if it is missing, or if several differ."""
     values = request.headers.getall(name, ())
     return values[0].strip() if len(values) == 1 or (values and len(set(values)) == 1) else ""

@@ -88,7 +88,10 @@ class Doorkeeper:
             raise
 
     def _shut_out(self, user: User) -> type[AccessDenied | VerificationRequired] | None:
-        """Why this user counts as nobody, whatever the rules say. To disable a user ends the sessions, but Redis may be away then."""
+        """Why this user counts as nobody, whatever the rules say.
+
+        To disable a user ends the sessions, but Redis may be unavailable then.
+        """
         if user.is_disabled:
             return AccessDenied
         return VerificationRequired if self._accounts.is_restricted(user) else None

@@ -18,7 +18,7 @@ from ...request.request_session import FRONTEND
 from .asked import AskedReader, is_complete
 from .credentials import Credentials
 from .identity import NOBODY_LINES, identity_lines
-from .misleading import check_request
+from .misleading import RequestCheck
 from .navigation import is_visit
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ NOT_TOLD = (
 class Doorkeeper:
     """Answers the questions of proxies for one application, whose parts it keeps: to look them up takes time at each request.
 
-    `reader`: reads what is asked. `credentials`: finds ours in a request.
+    `reader`: reads what is asked. `credentials`: finds ours in a request. `request_check`: refuses requests that would mislead.
     """
 
     def __init__(self, app: web.Application) -> None:
@@ -43,6 +43,7 @@ class Doorkeeper:
         sessions = app[SESSIONS]
         self.reader = AskedReader(sessions.settings, app[FRONTEND].proxies)
         self.credentials = Credentials(sessions)
+        self.request_check = RequestCheck(self.credentials)
         self._access, self._accounts, self._assertions = app[ACCESS], app[ACCOUNTS], app[ASSERTIONS]
 
     async def admit(self, request: web.Request, asked: Asked) -> str:
@@ -51,7 +52,7 @@ class Doorkeeper:
         Raises `AccessDenied`, `BadInput`, `NotSignedIn`, `ReauthenticationRequired`, `VerificationRequired`, and
         `StoreUnavailable` or `DatabaseUnavailable` if the user cannot be known.
         """
-        check_request(request.headers, asked.path, self.credentials)
+        self.request_check.check(request.headers, asked.path)
         ruling = self._ruling(request, asked)
         session = get_session(request)
         user_id = session.user_id

@@ -147,6 +147,7 @@ def _add_accounts(app: web.Application, settings: Settings, hashing_threads: int
 def _add_access(app: web.Application, settings: Settings) -> None:
     access = app[ACCESS] = Access(settings)
     app[FILES].on_change("access_rules_file", access.read_again)
+    app[forward.DOORKEEPER] = forward.Doorkeeper(app)
 
 
 def api_routes() -> list[web.AbstractRouteDef]:

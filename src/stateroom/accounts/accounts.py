@@ -63,6 +63,7 @@ class Accounts:
         self.passwords = Passwords(settings, metrics, threads=hashing_threads)
         self.demo = DemoUser(self.users, self.passwords)
         self.attempts = Attempts(settings, client, self.passwords, metrics)
+        self._requires_verification = settings.email_verification == "required"
         self._known = KnownUsers(
             self.users,
             self.groups,
@@ -140,14 +141,14 @@ class Accounts:
 
     async def must_still_verify(self, user_id: int) -> bool:
         """Whether this user may do nothing but verify. Raises as `get`, but a user who was verified once is not asked for again."""
-        if self._settings.email_verification != "required":
+        if not self._requires_verification:
             return False
         known = self._known.last_read(user_id)
         return not (known is not None and known.is_verified) and self.is_restricted(await self.get(user_id))
 
     def is_restricted(self, user: User) -> bool:
         """Whether this user, as just read, may do nothing but verify."""
-        return self._settings.email_verification == "required" and not user.is_verified
+        return self._requires_verification and not user.is_verified
 
     async def get(self, user_id: int) -> User:
         """Return a session's user from the database. Raises `DatabaseUnavailable`, also if the database has no such user.
@@ -176,6 +177,10 @@ class Accounts:
         that young, and as `get`.
         """
         return await self._known.facts(user_id)
+
+    def recent_facts(self, user_id: int) -> Facts | None:
+        """What `facts` returns, if that takes no time; None if the database must be asked."""
+        return self._known.recent(user_id)
 
     def person(self, user: User, groups: Collection[str]) -> Person:
         """A user for access rules and applications. The email is empty if a stranger may have typed it."""

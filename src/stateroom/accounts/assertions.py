@@ -32,14 +32,14 @@ _KEPT_AT_MOST = 10_000
 _ALGORITHM = "EdDSA"
 
 
-class _Content(NamedTuple):
-    """What an assertion says, but for its times. `key`: the id of the key that signs."""
+class _Minted(NamedTuple):
+    """The last assertion of a session for an application. `at`: when it was signed, by Redis' clock, in seconds."""
 
-    key: str
-    session: str
-    audience: str
+    key: TokenKey
     person: Person
     name: str
+    at: int
+    value: str
 
 
 class Assertions:
@@ -53,8 +53,8 @@ class Assertions:
         self._keys = keys
         self._issuer, self._foreign_audience = settings.jwt_issuer, settings.jwt_audience
         self._deployment = settings.deployment
-        # What was signed last, and when by Redis' clock in seconds; the oldest first. len(_minted) <= _KEPT_AT_MOST.
-        self._minted: OrderedDict[_Content, tuple[int, str]] = OrderedDict()
+        # By the session's handle and the audience; the oldest first. len(_minted) <= _KEPT_AT_MOST.
+        self._minted: OrderedDict[tuple[str, str], _Minted] = OrderedDict()
 
     def mint(self, session: Session, audience: str, person: Person, *, name: str = "") -> str:
         """The assertion for the application `audience` that this person, with this display name, has this session.
@@ -63,38 +63,41 @@ class Assertions:
         Raises `ValueError` if the session is not the person's, and `StoreUnavailable` or `DatabaseUnavailable` if its user
         cannot be known.
         """
-        if session.user_id != person.user_id or session.id is None:
+        handle = session.id
+        if session.user_id != person.user_id or handle is None:
             raise ValueError("the session belongs to somebody else")
         keys = self._keys()
         if not keys or not audience or audience == self._foreign_audience:
             return ""
-        content = _Content(keys[0].id, session.id, audience, person, name)
         now = self._clock.now_ms() // 1000
-        minted_at, value = self._minted.get(content, (0, ""))
-        if value and minted_at <= now < minted_at + REUSED_SECONDS:  # later than now: Redis' clock was set back
-            return value
-        value = self._sign(keys[0], content, now)
-        self._minted[content] = (now, value)
-        self._minted.move_to_end(content)
+        found = self._minted.get((handle, audience))
+        if (
+            found is not None
+            and found.at <= now < found.at + REUSED_SECONDS  # later than now: Redis' clock was set back
+            and (found.key is keys[0] and found.person == person and found.name == name)
+        ):
+            return found.value
+        value = self._sign(keys[0], handle, audience, person, name=name, now=now)
+        self._minted[handle, audience] = _Minted(keys[0], person, name, now, value)
+        self._minted.move_to_end((handle, audience))
         if len(self._minted) > _KEPT_AT_MOST:
             self._minted.popitem(last=False)
         return value
 
-    def _sign(self, key: TokenKey, content: _Content, now: int) -> str:
+    def _sign(self, key: TokenKey, handle: str, audience: str, person: Person, *, name: str, now: int) -> str:
         import jwt
 
-        person = content.person
         claims: dict[str, Any] = {
             "iss": self._issuer,
-            "aud": content.audience,
+            "aud": audience,
             "sub": str(person.user_id),
             "groups": sorted(person.groups),
-            "sid": content.session,
+            "sid": handle,
             "iat": now,
             "nbf": now,
             "exp": now + LIFETIME_SECONDS,
         }
-        known = {"email": person.email, "name": content.name, "dep": self._deployment}
+        known = {"email": person.email, "name": name, "dep": self._deployment}
         claims |= {claim: value for claim, value in known.items() if value}
         return jwt.encode(claims, key.private, _ALGORITHM, headers={"typ": ASSERTION_TYPE, "kid": key.id})
 

@@ -103,12 +103,16 @@ class KnownUsers:
         self.remember(user)
         return user
 
+    def recent(self, user_id: int) -> Facts | None:
+        """See `Accounts.recent_facts`."""
+        return self._kept(user_id, time.monotonic() - FACTS_SECONDS)
+
     async def facts(self, user_id: int) -> Facts:
         """See `Accounts.facts`."""
+        recent = self.recent(user_id)
+        if recent is not None:
+            return recent
         now = time.monotonic()
-        kept = self._kept(user_id, now - FACTS_SECONDS)
-        if kept is not None:
-            return kept
         kept = self._kept(user_id, now - self._trusted_seconds)
         if kept is not None and now < self._failed_at + RETRY_SECONDS:
             return kept

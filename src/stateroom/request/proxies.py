@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-FORWARDING_HEADERS = tuple(
-    istr(name) for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
-)
+_FORWARDED_FOR = istr("X-Forwarded-For")
+FORWARDING_HEADERS = (_FORWARDED_FOR, *map(istr, ("X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")))
 _WHOLE = frozenset({"X-Forwarded-Uri", "X-Original-URL"})
 Kept: TypeAlias = Literal["full", "truncated", "off"]
 PEERS_REMEMBERED, CLIENTS_REMEMBERED = 256, 1024
@@ -51,21 +50,26 @@ class Proxies:
         self._is_embedded = settings.is_embedded
         self._origins = [each for each in settings.own_origins if each.partition(":")[0] in DEFAULT_PORTS]
         self._has_warned = False
-        self._address = lru_cache(CLIENTS_REMEMBERED)(self._address_behind)
+        self._client = lru_cache(CLIENTS_REMEMBERED)(self._find_client)
         self._is_trusted = lru_cache(PEERS_REMEMBERED)(self._is_trusted_peer)
 
     def address(self, request: web.Request) -> str | None:
         """The client's address; None if it has none (a unix socket)."""
-        if not self._accept_headers(request):
+        if not self.accepts_headers(request):
             peer = parse_client(request.remote)
             return request.remote if peer is None else str(peer)
-        hops = ",".join(request.headers.getall("X-Forwarded-For", ()))
-        find = self._address if len(hops) <= LONGEST_REMEMBERED else self._address_behind
+        return self.address_behind(request)
+
+    def address_behind(self, request: web.Request) -> str | None:
+        """`address` for a request whose forwarding headers count."""
+        told = request.headers.getall(_FORWARDED_FOR, ())
+        hops = told[0] if len(told) == 1 else ",".join(told)
+        find = self._client if len(hops) <= LONGEST_REMEMBERED else self._find_client
         return find(request.remote, hops)
 
     def is_by_trusted_proxy(self, request: web.Request) -> bool:
         """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
-        return is_forwarded(request) and self._accept_headers(request)
+        return is_forwarded(request) and self.accepts_headers(request)
 
     def kept_address(self, request: web.Request) -> str:
         """The address in the form that `SESSION_ADDRESS` allows: all of it, its network (/24, /48), or nothing."""
@@ -73,7 +77,7 @@ class Proxies:
 
     def forwarded(self, request: web.Request, name: str) -> str:
         """The last value of a header that a trusted proxy has set; empty if none has."""
-        return _last(request, name) if self._accept_headers(request) else ""
+        return _last(request, name) if self.accepts_headers(request) else ""
 
     def origin(self, request: web.Request) -> str:
         """`scheme://host[:port]` that the client used, as browsers write it. Empty if neither the request nor the settings name it.
@@ -84,7 +88,7 @@ class Proxies:
         """
         scheme = request.scheme
         host = request.headers.get(hdrs.HOST, "")  # not request.host, which falls back to this machine's name
-        if self._accept_headers(request):
+        if self.accepts_headers(request):
             scheme = _last(request, "X-Forwarded-Proto") or scheme
             host = _last(request, "X-Forwarded-Host") or host
         if not host:
@@ -97,7 +101,7 @@ class Proxies:
         origin = self.origin(request)
         return origin in self._origins and origin.startswith("https:")
 
-    def _accept_headers(self, request: web.Request) -> bool:
+    def accepts_headers(self, request: web.Request) -> bool:
         """Whether the request's forwarding headers count. If they come from an untrusted peer, that is logged once."""
         if self._networks and self._is_trusted(request.remote):
             return True
@@ -109,7 +113,7 @@ class Proxies:
             log.warning("forwarding_headers_ignored", peer=kept_form(request.remote, self._kept), fix=fix)
         return False
 
-    def _address_behind(self, remote: str | None, hops: str) -> str | None:
+    def _find_client(self, remote: str | None, hops: str) -> str | None:
         """The client's address if this trusted peer forwards for these hops, the nearest one last."""
         peer = parse_client(remote)
         for hop in reversed(hops.split(",")):

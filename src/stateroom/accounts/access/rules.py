@@ -73,12 +73,12 @@ class Rules:
 
         Rulings for short requests are remembered, because many users open the same pages.
         """
-        path = asked.path.partition("?")[0]
-        length = len(asked.method) + len(asked.origin) + len(path)
-        rule_for = self._remembered if length <= LONGEST_REMEMBERED else self._ruling
-        return rule_for(Asked(asked.method, asked.origin, path, asked.address if self._asks_for_address else None))
+        method, origin, path = asked.method, asked.origin, asked.path.partition("?")[0]
+        rule_for = self._remembered if len(method) + len(origin) + len(path) <= LONGEST_REMEMBERED else self._ruling
+        return rule_for(method, origin, path, asked.address if self._asks_for_address else None)
 
-    def _ruling(self, asked: Asked) -> Ruling:
+    def _ruling(self, *question: *tuple[str, str, str, str | None]) -> Ruling:
+        asked = Asked(*question)
         rule = self.deciding(asked)
         origin = read_origin(asked.origin)
         if rule is None:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ... import check_auth, get_session, is_bearer
-from ...accounts import ACCOUNTS
-from ...accounts.access import ACCESS, Person
+from aiohttp import web
+
+from ... import SESSIONS, check_auth, get_session, is_bearer
+from ...accounts import ACCESS, ACCOUNTS, ASSERTIONS
+from ...accounts.access import Person
 from ...errors import AccessDenied, ReauthenticationRequired, VerificationRequired
-from .asked import is_complete
-from .credentials import check_places
-from .identity import NOBODY, check_spelling, identity_headers
+from ...request.request_session import FRONTEND
+from .asked import AskedReader, is_complete
+from .credentials import Credentials
+from .identity import NOBODY_LINES, identity_lines
+from .misleading import RequestCheck
 from .navigation import is_visit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp import web
-
     from ... import Session
     from ...accounts import Facts, User
     from ...accounts.access import Asked, Ruling
@@ -32,52 +32,73 @@ NOT_TOLD = (
 )
 
 
-async def admit(request: web.Request, asked: Asked) -> Mapping[str, str]:
-    """The headers that name the sender to the application; empty ones if the rule is open and nobody is signed in.
+class Doorkeeper:
+    """Answers the questions of proxies for one application, whose parts it keeps: to look them up takes time at each request.
 
-    Raises `AccessDenied`, `BadInput`, `NotSignedIn`, `ReauthenticationRequired`, `VerificationRequired`, and `StoreUnavailable` or
-    `DatabaseUnavailable` if the user cannot be known.
+    `reader`: reads what is asked. `credentials`: finds ours in a request. `request_check`: refuses requests that would mislead.
     """
-    check_spelling(request)
-    check_places(request, asked)
-    access = request.app[ACCESS]
-    if access.is_configured and not is_complete(asked):
-        raise AccessDenied(NOT_TOLD)
-    try:
-        ruling = access.rule_for(asked)
-    except AccessDenied:
-        if access.is_configured:  # else even a sign-in would not help
+
+    def __init__(self, app: web.Application) -> None:
+        """Call it when the application has all its parts."""
+        sessions = app[SESSIONS]
+        self.reader = AskedReader(sessions.settings, app[FRONTEND].proxies)
+        self.credentials = Credentials(sessions)
+        self.request_check = RequestCheck(self.credentials)
+        self._access, self._accounts, self._assertions = app[ACCESS], app[ACCOUNTS], app[ASSERTIONS]
+
+    async def admit(self, request: web.Request, asked: Asked) -> str:
+        """The header lines that name the sender to the application; empty headers if the rule is open and nobody is signed in.
+
+        Raises `AccessDenied`, `BadInput`, `NotSignedIn`, `ReauthenticationRequired`, `VerificationRequired`, and
+        `StoreUnavailable` or `DatabaseUnavailable` if the user cannot be known.
+        """
+        self.request_check.check(request.headers, asked.path)
+        ruling = self._ruling(request, asked)
+        session = get_session(request)
+        user_id = session.user_id
+        if user_id is None:
+            if ruling.is_open:
+                return NOBODY_LINES
             check_auth(request)
-        raise
-    session = get_session(request)
-    if not session.is_signed_in:
-        if ruling.is_open:
-            return NOBODY
-        check_auth(request)
-    facts = await _facts(request, session)
-    if facts is not None and (reason := _shut_out(request, facts.user)):
-        if ruling.is_open:
-            return NOBODY
-        raise reason
-    person = _person(session, facts)
-    if not ruling.is_open:
-        if not ruling.admits(person):
-            raise AccessDenied
-        _check_need(request, asked, ruling)
-    return identity_headers(request, session, person, "" if facts is None else facts.user.name, ruling.audience)
+        facts = None  # the user database has no such users
+        if isinstance(user_id, int):
+            facts = self._accounts.recent_facts(user_id) or await self._accounts.facts(user_id)
+        if facts is not None and (reason := self._shut_out(facts.user)):
+            if ruling.is_open:
+                return NOBODY_LINES
+            raise reason
+        person = _person(session, facts)
+        if not ruling.is_open:
+            if not ruling.admits(person):
+                raise AccessDenied
+            _check_need(request, asked, ruling)
+        name = "" if facts is None else facts.user.name
+        assertion = self._assertions.mint(session, ruling.audience, person, name=name)
+        return identity_lines(person, name, assertion, degraded=session.degraded)
+
+    def _ruling(self, request: web.Request, asked: Asked) -> Ruling:
+        """The ruling of the rules. Raises `AccessDenied`, `BadInput`, and as `check_auth` if nobody is signed in."""
+        access = self._access
+        if access.is_configured and not is_complete(asked):
+            raise AccessDenied(NOT_TOLD)
+        try:
+            return access.rule_for(asked)
+        except AccessDenied:
+            if access.is_configured:  # else even a sign-in would not help
+                check_auth(request)
+            raise
+
+    def _shut_out(self, user: User) -> type[AccessDenied | VerificationRequired] | None:
+        """Why this user counts as nobody, whatever the rules say.
+
+        To disable a user ends the sessions, but Redis may be unavailable then.
+        """
+        if user.is_disabled:
+            return AccessDenied
+        return VerificationRequired if self._accounts.is_restricted(user) else None
 
 
-def _shut_out(request: web.Request, user: User) -> type[AccessDenied | VerificationRequired] | None:
-    """Why this user counts as nobody, whatever the rules say. To disable a user ends the sessions, but Redis may be away then."""
-    if user.is_disabled:
-        return AccessDenied
-    return VerificationRequired if request.app[ACCOUNTS].is_restricted(user) else None
-
-
-async def _facts(request: web.Request, session: Session) -> Facts | None:
-    """What the user database has of the session's user. None if it has no such users. Raises `DatabaseUnavailable`."""
-    user_id = session.user_id
-    return await request.app[ACCOUNTS].facts(user_id) if isinstance(user_id, int) else None
+DOORKEEPER = web.AppKey("stateroom_doorkeeper", Doorkeeper)
 
 
 def _person(session: Session, facts: Facts | None) -> Person:

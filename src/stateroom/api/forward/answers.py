@@ -25,34 +25,32 @@ from ...problems import problem_response
 from ...ready import ready_response
 from ..safe_redirect import safe_return
 from ..visits import VISIT, Visit, confirm_url, page_url, sign_in_url
-from .credentials import other_authorization, other_cookies
 from .identity import NOBODY
 from .navigation import is_form, is_visit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ... import Settings
     from ...accounts.access import Asked
     from ...errors import StateroomError
 
 
+_COMMON_LINES = "Content-Type: text/plain\r\nCache-Control: no-store\r\n"
 OWN_PAGE = (
     "the proxy asks about the page of Stateroom that would help; "
     "the operator can let the proxy pass LOGIN_URL and the paths beside it to Stateroom, as the files in deploy/proxies do"
 )
 
 
-def admitted(request: web.Request, headers: Mapping[str, str]) -> web.Response:
-    """Let the request pass. `headers`: those that name the user."""
-    cookies, authorization = other_cookies(request), other_authorization(request)
-    sent = {
-        **headers, "Cookie": cookies, "Authorization": authorization, "Content-Type": "text/plain", "Cache-Control": "no-store",
-    }  # fmt: skip
+def admitted(identity: str, cookies: str, authorization: str) -> web.Response:
+    """Let the request pass. `identity`: the header lines that name the user. The application gets these cookies and this
+    authorization.
+    """
     repeated = cookies + authorization
-    if not (repeated.isascii() and repeated.isprintable()):
-        return web.Response(headers=sent)
-    return ready_response(b"", "".join([f"{name}: {value}\r\n" for name, value in sent.items()]))
+    if repeated.isascii() and repeated.isprintable():
+        return ready_response(b"", f"{identity}{_COMMON_LINES}Cookie: {cookies}\r\nAuthorization: {authorization}\r\n")
+    answer = ready_response(b"", f"{identity}{_COMMON_LINES}")
+    answer.headers.update({"Cookie": cookies, "Authorization": authorization})
+    return answer
 
 
 def refused(request: web.Request, asked: Asked, error: StateroomError, *, by_nginx: bool) -> web.Response:

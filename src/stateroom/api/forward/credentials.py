@@ -1,8 +1,4 @@
-"""Keeps our credentials from the application: it gets the request's `Cookie` and `Authorization` without them.
-
-A client may also put one where we never read it, for example into the query. A proxy cannot take it out there, so the request is
-refused: the application and its log would have what signs the user in here.
-"""
+"""Keeps our credentials from the application: it gets the request's `Cookie` and `Authorization` without them."""
 
 from __future__ import annotations
 
@@ -11,19 +7,14 @@ from base64 import b64decode
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from aiohttp.hdrs import AUTHORIZATION
+from aiohttp.hdrs import AUTHORIZATION, COOKIE
 
-from ... import SESSIONS
-from ...errors import BadInput
 from ...settings.values import TRACE_COOKIE
-from .identity import NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from multidict import CIMultiDictProxy
 
-    from aiohttp import web
-
-    from ...accounts.access import Asked
+    from ... import SessionManager
 
 _WORD = re.compile(r"[\w.+/-]+", re.ASCII)
 """A word that may be a credential: the characters of base64, of base64url, and the dots of a JSON Web Token."""
@@ -31,52 +22,49 @@ SHORTEST = 64
 """No sealed value of ours has fewer characters, and neither has the first part of a token, which names its key."""
 _PART = re.compile(rf"[\w+-]{{{SHORTEST},}}", re.ASCII)
 """A credential, or the first part of a token, also behind a dot or a slash: `bearer.VALUE` is a usual protocol of WebSockets."""
-_READ = frozenset({"cookie", "authorization", *(name.lower() for name in NOBODY)})
-MISPLACED = (
-    "a credential of this service is in the address, or in a header where it does not belong; send it as Cookie or Authorization"
-)
 
 
-def other_cookies(request: web.Request) -> str:
-    """The request's cookies without ours, also those of an earlier `SESSION_NAME`. Bytes that are not UTF-8 are left out."""
-    sessions = request.app[SESSIONS]
-    ours = (sessions.settings.session_name, TRACE_COOKIE)
-    sent = (pair.strip() for header in _sent(request, "Cookie") for pair in header.split(";"))
-    return "; ".join(
-        pair for pair in sent if pair and pair.partition("=")[0].rstrip() not in ours and not _has_ours(sessions.recognises, pair)
-    )
+class Credentials:
+    """Finds the credentials of one application, whether good, expired or ended."""
 
+    def __init__(self, sessions: SessionManager) -> None:
+        self._recognises = sessions.recognises
+        name = sessions.settings.session_name
+        self._cookies = (name, TRACE_COOKIE)
+        self._usual_cookie = f"{name}="
 
-def other_authorization(request: web.Request) -> str:
-    """The request's `Authorization`, or nothing if any word in it is a credential of ours, whether good, expired or ended.
+    def are_in(self, text: str) -> bool:
+        """Whether one is in a text, also if some of its characters are percent-encoded."""
+        if len(text) < SHORTEST:
+            return False
+        return any(map(self._recognises, _PART.findall(text))) or (
+            "%" in text and any(map(self._recognises, _PART.findall(unquote(text))))
+        )
 
-    Bytes that are not UTF-8 are left out. Several headers become one, as RFC 9110 (section 5.3) lets proxies join them.
-    """
-    if AUTHORIZATION not in request.headers:
-        return ""
-    sent = ", ".join(_sent(request, "Authorization"))
-    if len(sent) < SHORTEST:
+    def other_cookies(self, headers: CIMultiDictProxy[str]) -> str:
+        """The cookies of a request without ours, also those of an earlier `SESSION_NAME`. Bytes that are not UTF-8 are left out."""
+        sent = headers.getall(COOKIE, ())
+        if len(sent) == 1 and sent[0].startswith(self._usual_cookie) and ";" not in sent[0]:  # ours alone
+            return ""
+        pairs = (pair.strip() for header in map(_readable, sent) for pair in header.split(";"))
+        return "; ".join(
+            pair for pair in pairs if pair and pair.partition("=")[0].rstrip() not in self._cookies and not self.are_in(pair)
+        )
+
+    def other_authorization(self, headers: CIMultiDictProxy[str]) -> str:
+        """The `Authorization` of a request, or nothing if any word in it is a credential of ours.
+
+        Bytes that are not UTF-8 are left out. Several headers become one, as RFC 9110 (section 5.3) lets proxies join them.
+        """
+        if AUTHORIZATION not in headers:
+            return ""
+        sent = ", ".join(map(_readable, headers.getall(AUTHORIZATION)))
+        if len(sent) < SHORTEST:
+            return sent
+        words = _WORD.findall(sent)
+        if any(map(self._recognises, words)) or any(map(self.are_in, (sent, *map(_of_basic, words)))):
+            return ""
         return sent
-    recognises = request.app[SESSIONS].recognises
-    words = _WORD.findall(sent)
-    if any(map(recognises, words)) or any(_has_ours(recognises, text) for text in (sent, *map(_of_basic, words))):
-        return ""
-    return sent
-
-
-def check_places(request: web.Request, asked: Asked) -> None:
-    """Raises `BadInput` if a credential of ours is in the address, or in a header where we do not read it."""
-    recognises = request.app[SESSIONS].recognises
-    others = (value for name, value in request.headers.items() if len(value) >= SHORTEST and name.lower() not in _READ)
-    if any(_has_ours(recognises, value) for value in (asked.path, *others)):
-        raise BadInput(MISPLACED)
-
-
-def _has_ours(recognises: Callable[[str], bool], text: str) -> bool:
-    """Whether a credential of ours is in a text, also if some of its characters are percent-encoded."""
-    if len(text) < SHORTEST:
-        return False
-    return any(map(recognises, _PART.findall(text))) or ("%" in text and any(map(recognises, _PART.findall(unquote(text)))))
 
 
 def _of_basic(word: str) -> str:
@@ -89,7 +77,6 @@ def _of_basic(word: str) -> str:
         return ""
 
 
-def _sent(request: web.Request, name: str) -> list[str]:
-    """The values of a header as the application gets them, without bytes that are not UTF-8."""
-    values = request.headers.getall(name, ())
-    return [value if value.isascii() else value.encode(errors="ignore").decode() for value in values]
+def _readable(value: str) -> str:
+    """The value of a header as the application gets it, without bytes that are not UTF-8."""
+    return value if value.isascii() else value.encode(errors="ignore").decode()

@@ -13,9 +13,8 @@ from ... import keep_cookie
 from ...errors import StateroomError
 from ..operations import operation
 from ..verified import open_to_unverified
-from .admission import admit
+from .admission import DOORKEEPER
 from .answers import admitted, note_visit, refused
-from .asked import read_asked
 from .navigation import is_visit
 
 if TYPE_CHECKING:
@@ -54,12 +53,15 @@ application here, and that application must check them."""
 
 
 async def _answer(request: web.Request, by_endpoint: Convention) -> web.Response:
-    asked, by_nginx = read_asked(request, by_endpoint), by_endpoint == "nginx"
+    doorkeeper, by_nginx = request.app[DOORKEEPER], by_endpoint == "nginx"
+    asked = doorkeeper.reader.read(request, by_endpoint)
     if not is_visit(request, asked):
         keep_cookie(request)  # the proxy adds ours to the application's answer, and a cache may keep that one
     if not by_nginx:
         note_visit(request, asked)
     try:
-        return admitted(request, await admit(request, asked))
+        identity = await doorkeeper.admit(request, asked)
     except StateroomError as error:
         return refused(request, asked, error, by_nginx=by_nginx)
+    headers, credentials = request.headers, doorkeeper.credentials
+    return admitted(identity, credentials.other_cookies(headers), credentials.other_authorization(headers))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import hdrs
+
 if TYPE_CHECKING:
     from aiohttp import web
 
@@ -26,7 +28,7 @@ def _is_navigation(request: web.Request) -> bool:
     """Browsers of before 2023 do not send `Sec-Fetch-…`: https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Mode"""
     headers = request.headers
     return (
-        "text/html" in headers.get("Accept", "").lower()
+        "text/html" in headers.get(hdrs.ACCEPT, "").lower()
         and headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
         and headers.get("Sec-Fetch-Dest", "document") in _DOCUMENTS
         and headers.get("X-Requested-With", "").lower() != "xmlhttprequest"

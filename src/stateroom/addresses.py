@@ -107,5 +107,10 @@ def compressed(ipv6: str) -> str:
     return ipaddress.IPv6Address(ipv6).compressed
 
 
+def plain_ipv4(text: str) -> str:
+    """An IPv4 address as four decimal numbers. Raises `ValueError` for any other form, such as `127.1` or `010.0.0.1`."""
+    return str(ipaddress.IPv4Address(text))
+
+
 def _without_zone(text: str) -> str:
     return text.partition("%")[0]

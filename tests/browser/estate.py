@@ -17,7 +17,7 @@ from stateroom.drills.ports import free_port
 from stateroom.sessions.sealing.key_ring import new_key
 
 from ..commands import Serving
-from ..proxies.shipped import APPLICATION, PROXY, SHIPPED, STATEROOM, moved, nginx_command, started
+from ..proxies.shipped import APPLICATION, PROXY, SHIPPED, STATEROOM, moved, nginx_command, started, with_host
 
 AUTH, APP = "auth.example.com", "app.example.com"
 FRESH_SECONDS = 8
@@ -89,7 +89,8 @@ def _configured(folder: Path, ports: dict[int, int]) -> str:
     """The shipped configuration for the application with TLS added, and the host of the sign-in, as docs/pages.md describes it."""
     certificate = trustme.CA().issue_cert("*.example.com")
     certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.pem"))
-    shipped = moved((SHIPPED / "nginx.conf").read_text(encoding="utf-8"), ports).replace("/var/log/nginx", str(folder))
+    shipped = with_host((SHIPPED / "nginx.conf").read_text(encoding="utf-8"), APP)
+    shipped = moved(shipped, ports).replace("/var/log/nginx", str(folder))
     listen = f"listen 127.0.0.1:{ports[PROXY]}"
     assert f"{listen};" in shipped
     (folder / "nginx.conf").write_text(shipped.replace(f"{listen};", f"{listen} ssl;"), encoding="utf-8")

@@ -10,6 +10,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from ..conftest import require_tool
+from .bypass.raw import h2, send
 from .cases import FETCH, PAGE, PASSWORD, VISIT, Answer, Door, folded
 
 OF_THE_APPLICATION = (
@@ -161,6 +162,27 @@ async def asks_with_http_1_0(door: Door) -> str:
         if path == PAGE:
             outcomes.add("stopped" if answer.status < 500 else f"{answer.status}")
     return " or ".join(sorted(outcomes))
+
+
+async def names_another_host(door: Door) -> str:
+    """As a signed-in user, in every way in which a request names its host. Stateroom's pages are not there for others either."""
+    port = urlsplit(door.url).port or 0
+    outcomes = set()
+    for path in (PAGE, "/.stateroom/login"):
+        for host in ("other.example.com", "other.example.com:8000", "OTHER.example.com.", "127.0.0.1.example.com", "x127.0.0.1"):
+            by_host, by_target = f"GET {path} HTTP/1.1\r\nHost: {host}", f"GET http://{host}{path} HTTP/1.1\r\nHost: {host}"
+            statuses = {await _status(door, f"{lines}\r\nCookie: {door.cookie}\r\n\r\n") for lines in (by_host, by_target)}
+            pseudo = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", host), ("cookie", door.cookie)]
+            statuses.add(await send(port, h2([(name.encode(), value.encode()) for name, value in pseudo]), is_h2=True))
+            outcomes |= {str(status) for status in statuses}
+    for own in (f"127.0.0.1:{port}", "127.0.0.1", f"LOCALHOST:{port}"):
+        lines = f"GET {PAGE} HTTP/1.1\r\nHost: {own}\r\nCookie: {door.cookie}\r\n\r\n"
+        assert await _status(door, lines) == (200 if "127" in own else 403), own  # The rules do not name localhost.
+    return " or ".join(sorted(outcomes))
+
+
+async def _status(door: Door, lines: str) -> int:
+    return await send(urlsplit(door.url).port or 0, lines.encode(), is_h2=False)
 
 
 def _parsed(path: str, head: str, text: str) -> Answer:

@@ -40,6 +40,7 @@ WELL: dict[str, Case] = {
     "paths of the application such as `/login`, `/accounts`, `/docs`": requests.asks_for_paths_of_the_application,
     "`/.stateroom/docs`": requests.reads_the_docs,
     "headers of 20,000 bytes": requests.sends_large_headers,
+    "another host, signed in": requests.names_another_host,
     "HTTP/1.0 without `Host`": requests.asks_with_http_1_0,
 }
 

@@ -19,9 +19,11 @@ from ..conftest import do_without, require_tool
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "proxies"
 LOOPBACK = "127.0.0.1"
-STATEROOM, APPLICATION, PROXY, ASKING = 8080, 3000, 8000, 8001
-"""The ports in the shipped files. HAProxy and Traefik ask Stateroom through a port of their own."""
-
+STATEROOM, APPLICATION, SECOND, PROXY, ASKING = 8080, 3000, 3001, 8000, 8001
+"""The ports in the shipped files. HAProxy and Traefik ask Stateroom through a port of their own. `SECOND`: of the application that
+is there in comments."""
+NAMED = "localhost"
+"""A host that each file names, beside `LOOPBACK`. It is there only for this."""
 
 HTTP_2 = {
     "nginx.conf": ("absolute_redirect off;", "absolute_redirect off; http2 on;"),
@@ -46,9 +48,8 @@ async def running(
     folder.mkdir(parents=True)
     ports = {ASKING: free_port(), **ports}
     for source in SHIPPED.iterdir():
-        text = source.read_text(encoding="utf-8").replace(*HTTP_2.get(source.name, ("\0", "")))
+        text = change(source.read_text(encoding="utf-8")).replace(*HTTP_2.get(source.name, ("\0", "")))
         text = moved(text, ports).replace("/var/log/nginx", str(folder)).replace("session_id]", f"{session_name}]")
-        text = change(text)
         (folder / source.name).write_text(text, encoding="utf-8")
     async with started(COMMANDS[proxy](folder, ports), folder) as process:
         yield process
@@ -71,12 +72,20 @@ async def started(words: list[str], folder: Path) -> AsyncIterator[asyncio.subpr
 
 
 def moved(text: str, ports: Mapping[int, int]) -> str:
-    """Copy a configuration, with its addresses replaced."""
-    return re.sub(
-        rf"{re.escape(LOOPBACK)}(:|, port_value: )({'|'.join(map(str, ports))})\b",
-        lambda found: f"{LOOPBACK}{found[1]}{ports[int(found[2])]}",
-        text,
-    )
+    """Copy a configuration, with its ports replaced."""
+    return re.sub(rf"(:|, port_value: )({'|'.join(map(str, ports))})\b", lambda found: f"{found[1]}{ports[int(found[2])]}", text)
+
+
+def with_host(text: str, host: str) -> str:
+    """Copy a configuration, with another host of the application in place of `NAMED`."""
+    return text.replace(NAMED, host)
+
+
+def with_second(text: str, host: str) -> str:
+    """Copy a configuration, with the second application taken out of its comments. `host`: of this application."""
+    text = re.sub(r"\{\{/\* (.*\bwiki\b.*) \*/\}\}", r"{{ \1 }}", text)
+    text = re.sub(r"^([ \t]*)# (.*(?:\bwiki\b(?!\")|3001).*|\})$", r"\1\2", text, flags=re.MULTILINE)
+    return text.replace("wiki.example.com", host)
 
 
 def nginx(folder: Path, ports: Mapping[int, int]) -> list[str]:

@@ -31,10 +31,10 @@ async def found(proxy: str, folder: Path, requests: int, change: Change = str) -
 async def test_no_request_reaches_what_its_sender_may_not(proxy: str, tmp_path: Path) -> None:
     seen = await found(proxy, tmp_path, REQUESTS)
     assert not seen.complaints, "\n\n".join([str(seen), *seen.complaints])
-    for expected in ("nobody /open", "nobody /read", "guest /open", "member /group", "member /open"):
+    for expected in ("nobody /open", "nobody /read", "guest /open", "member /group", "member /open", "member staff.test"):
         assert any(what.startswith(expected) for what in seen.arrived), f"no request of {expected} arrived: {seen}"
     assert {what.rpartition(" ")[2] for what in seen.arrived} == {"HTTP/1", "HTTP/2"}, str(seen)
-    assert all(seen.statuses[status] for status in (200, 302, 400, 401, 403)), str(seen)
+    assert all(seen.statuses[status] for status in (200, 302, 400, 401, 403, 421)), str(seen)
 
 
 WEAK: dict[str, tuple[str, Change, str]] = {
@@ -49,6 +49,13 @@ WEAK: dict[str, tuple[str, Change, str]] = {
             "cluster: stateroom, timeout: 10s", "cluster: app"
         ),
         "of 'app.test', which nobody may not",
+    ),
+    "a host that is not named goes to the application for staff": (
+        "nginx",
+        lambda text: text.replace("    app.test app;\n", "").replace(
+            'default "";\n}\nupstream app', "default wiki;\n}\nupstream app"
+        ),
+        "read as for 'app.test', it reached the application of 'staff.test'",
     ),
     "any upgrade is passed on": (
         "nginx",
@@ -103,7 +110,7 @@ def arrival(target: str, lines: str = "", host: str = "app.test") -> Arrival:
     ],
 )
 def test_the_judge_accepts_what_is_right(arrived: Arrival, sender: Sender) -> None:
-    assert complaint(arrived, [sender]) == ""
+    assert complaint(arrived, [sender], arrived.values("host")[0]) == ""
 
 
 @pytest.mark.parametrize(
@@ -125,7 +132,8 @@ def test_the_judge_accepts_what_is_right(arrived: Arrival, sender: Sender) -> No
         (arrival("/open/a", "", "staff.test"), NOBODY),
         (arrival("http://staff.test/open/a"), NOBODY),
         (arrival("/denied/a", AS_STAFF), STAFF),
+        (arrival("/", AS_STAFF, "staff.test"), STAFF),
     ],
 )
 def test_the_judge_complains_about_what_is_wrong(arrived: Arrival, sender: Sender) -> None:
-    assert complaint(arrived, [sender])
+    assert complaint(arrived, [sender], "app.test")

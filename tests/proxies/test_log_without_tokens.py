@@ -29,9 +29,10 @@ async def test_a_shipped_configuration_logs_no_token(proxy: str, serving: Servin
     folder = tmp_path / proxy
     ports = {STATEROOM: serving.port, APPLICATION: free_port(), PROXY: free_port()}
     async with running(proxy, folder, ports):
+        misdirected = await visit_links(ports[PROXY], OWN, host="other.example.com")
         statuses = await visit_links(ports[PROXY], OWN)
         await until(lambda: has_logged(folder, proxy), f"{proxy} has logged the requests")
-    assert statuses == [200] * 5
+    assert (misdirected, statuses) == ([421] * 5, [200] * 5)
     assert "A-secret" not in logs(folder)
 
 
@@ -60,14 +61,14 @@ async def test_the_nginx_of_the_stack_logs_no_token_while_stateroom_is_unavailab
     assert "A-secret" not in logs(tmp_path)
 
 
-async def visit_links(port: int, prefix: str = "") -> list[int]:
+async def visit_links(port: int, prefix: str = "", host: str = "127.0.0.1") -> list[int]:
     """Open each page with a token, the sign-in with a way back to one, and a page of the application.
 
     `prefix`: what the paths of Stateroom begin with.
     """
     await until(lambda: has_routes(port), "the proxy listens and has its routes", seconds=30)
     statuses = []
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(headers={"Host": host}) as http:
         for path in LINKS:
             async with http.get(f"http://127.0.0.1:{port}{prefix}{path}?token=A-secret") as response:
                 statuses.append(response.status)

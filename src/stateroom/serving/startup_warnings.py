@@ -53,4 +53,4 @@ def _warn_of_open_doors(settings: Settings) -> None:
     """Name what admits everybody who registers to applications behind forward auth. Raises `SettingsError` for a wrong file."""
     if doors := doors_for_strangers(settings):
         fix = "set REGISTRATION=invited, or let the rules name groups or addresses"
-        log.warning("anybody_may_enter", registration="open", through=doors, fix=fix)
+        log.warning("anybody_may_enter", through=doors, fix=fix)

@@ -95,7 +95,9 @@ def test_allow_may_be_a_word(file: Path, word: str, allow: Allow) -> None:
     assert found.allow == allow
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("15m", 900), ("1h", 3600), ("90", 90), ("0.5", 0.5), ('"30s"', 30), ("1 d", 86400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("15m", 900), ("1h", 3600), ("90", 90), ("1.5", 1.5), ("1000ms", 1), ('"30s"', 30), ("1 d", 86400)]
+)
 def test_fresh_is_a_duration_as_in_the_settings(file: Path, text: str, seconds: float) -> None:
     [found] = read(file, one(allow="signed-in", need=f"{{fresh: {text}}}"))
     assert found.need == Need(fresh_seconds=seconds)
@@ -199,6 +201,14 @@ WRONG = {
     one(allow="signed-in", need="{fresh: 0}"): (4, "fresh is '0', which is no time"),
     one(allow="signed-in", need="{fresh: -1m}"): (4, "fresh is '-1m', which is no time"),
     one(allow="signed-in", need="{fresh: 15:00}"): (4, "fresh is '15:00', which is no time"),
+    one(allow="signed-in", need="{fresh: 999ms}"): (
+        4,
+        "fresh is '999ms', too short to enter a password and come back; write 1s or more",
+    ),
+    one(allow="signed-in", need="{fresh: 0.5}"): (
+        4,
+        "fresh is '0.5', too short to enter a password and come back; write 1s or more",
+    ),
     one(allow="signed-in", need="{fresh: .inf}"): (4, "fresh is '.inf', which is no time"),
     one(allow="signed-in", need="{second_factor: on}"): (4, "second_factor must be true or false"),
     one(allow="signed-in", need="{device_bound: 1}"): (4, "device_bound must be true or false"),

@@ -58,8 +58,11 @@ class Sender:
 NOBODY = Sender({}, is_staff=False)
 
 
-def complaint(arrival: Arrival, senders: Collection[Sender]) -> str:
-    """Why this request should not have reached the application like this. Empty if it is right. `senders`: who may have sent it."""
+def complaint(arrival: Arrival, senders: Collection[Sender], its_host: str) -> str:
+    """Why this request should not have reached the application like this. Empty if it is right.
+
+    `senders`: who may have sent it. `its_host`: the application's.
+    """
     seen = next((each for each in (*senders, NOBODY) if not forged(arrival, each)), None)
     if seen is None:
         return "; ".join(sorted({forged(arrival, each) for each in (*senders, NOBODY)}))
@@ -67,6 +70,8 @@ def complaint(arrival: Arrival, senders: Collection[Sender]) -> str:
         if secret in arrival.raw.decode("latin-1"):
             return "it has a credential of Stateroom"
     for host in hosts_of(arrival):
+        if host != its_host:
+            return f"read as for {host!r}, it reached the application of {its_host!r}"
         for path in paths_of(arrival):
             for method in methods_of(arrival):
                 if not is_allowed(method, host, path, seen):

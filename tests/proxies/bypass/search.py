@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,8 +21,8 @@ from stateroom.drills.node import until
 from stateroom.drills.ports import free_port
 
 from ...commands import Serving, environment
-from ..shipped import APPLICATION, COMMANDS, PROXY, STATEROOM, running
-from .draft import AREAS
+from ..shipped import APPLICATION, COMMANDS, PROXY, SECOND, STATEROOM, running, with_host, with_second
+from .draft import AREAS, HOSTS
 from .grammar import Attempt, attempt
 from .judge import RULES, Sender, complaint
 from .plain import NUMBER, Arrival, Plain, plain_application
@@ -37,11 +36,15 @@ Change = Callable[[str], str]
 
 @dataclass
 class Street:
-    """A proxy with Stateroom and a plain application behind it, and the users who use it."""
+    """A proxy with Stateroom and two plain applications behind it, and the users who use it.
+
+    `plain`, `staff`: the applications of the first two `HOSTS`.
+    """
 
     proxy: str
     port: int
     plain: Plain
+    staff: Plain
     senders: dict[str, Sender]
     credentials: dict[str, list[tuple[str, str]]]
 
@@ -72,13 +75,15 @@ async def street(proxy: str, folder: Path, change: Change = lambda text: text) -
         "LOGIN_URL": "/.stateroom/login", "COOKIE_SECURE": "false", "SESSION_NAME": "session_id", "LOG_LEVEL": "warning",
     }  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
-        plain = await stack.enter_async_context(plain_application())
+        plain, staff = [await stack.enter_async_context(plain_application()) for _ in range(2)]
         service = await asyncio.to_thread(Serving(folder, **settings).__enter__)
         stack.callback(service.__exit__, None, None, None)
-        ports = {STATEROOM: service.port, APPLICATION: plain.port, PROXY: free_port()}
-        process = await stack.enter_async_context(running(proxy, folder / proxy, ports, change=lambda text: change(opened(text))))
+        ports = {STATEROOM: service.port, APPLICATION: plain.port, SECOND: staff.port, PROXY: free_port()}
+        process = await stack.enter_async_context(
+            running(proxy, folder / proxy, ports, change=lambda text: change(with_both(text)))
+        )
         senders, credentials = await asyncio.to_thread(_sign_in, service, folder, settings)
-        made = Street(proxy, ports[PROXY], plain, senders, credentials)
+        made = Street(proxy, ports[PROXY], plain, staff, senders, credentials)
 
         async def is_up() -> bool:
             assert process.returncode is None, (folder / proxy / "log").read_text()
@@ -89,9 +94,9 @@ async def street(proxy: str, folder: Path, change: Change = lambda text: text) -
         yield made
 
 
-def opened(text: str) -> str:
-    """Let Caddy answer for every host, as the other proxies do."""
-    return re.sub(r"^http://127[.]0[.]0[.]1:([0-9]+) {", r"http://:\1 {\n\tbind 127.0.0.1", text, flags=re.MULTILINE)
+def with_both(text: str) -> str:
+    """Let the proxy know the hosts of both applications."""
+    return with_second(with_host(text, HOSTS[0]), HOSTS[1])
 
 
 def _sign_in(
@@ -129,23 +134,26 @@ async def search(street: Street, seed: int, requests: int) -> Findings:
             found.statuses[await send(street.port, each.raw, is_h2=each.is_h2, tunnelled=each.tunnelled)] += 1
 
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-    for arrival in street.plain.arrived:
-        _judge(street, seed, attempts, arrival, found)
+    for host, plain in zip(HOSTS[:2], (street.plain, street.staff), strict=True):
+        for arrival in plain.arrived:
+            _judge(street, seed, attempts, arrival, host, found)
     return found
 
 
-def _judge(street: Street, seed: int, attempts: list[Attempt], arrival: Arrival, found: Findings) -> None:
+def _judge(street: Street, seed: int, attempts: list[Attempt], arrival: Arrival, host: str, found: Findings) -> None:
+    """`host`: of the application that the request reached."""
     numbers = set(arrival.values(NUMBER))
     sent = attempts[int(numbers.pop())] if len(numbers) == 1 and min(numbers).isdigit() else None
     senders = [street.senders[name] for name in sent.senders] if sent else []
-    if words := complaint(arrival, senders):
+    if words := complaint(arrival, senders, host):
         origin = (
             f"request {sent.number}, sent by {set(sent.senders) or 'nobody'} ({', '.join(sent.tricks)}):\n{sent.raw!r}"
             if sent
             else "nobody knows"
         )
         found.complaints.append(f"{street.proxy}, seed {seed}: {words}\n{origin}\narrived as:\n{arrival.raw!r}")
-    area = next((area for area in AREAS if arrival.target.startswith(area.removesuffix("a"))), "other")
+    host = "" if host == HOSTS[0] else f"{host} "
+    area = host + next((area for area in AREAS if arrival.target.startswith(area.removesuffix("a"))), "other")
     version = "HTTP/2" if sent and sent.is_h2 else "HTTP/1"
     found.arrived[f"{'+'.join(sorted(sent.senders)) if sent and sent.senders else 'nobody'} {area} {version}"] += 1
 

@@ -5,13 +5,13 @@ Each has one form in which it is compared, so that no other spelling of a host o
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from ...addresses import compressed, plain_ipv4
 from ...errors import BadInput
 from ...origins import plain_origin
 from .readings import Reading, folded
@@ -51,12 +51,12 @@ def plain_host(text: str) -> str:
     """A host as rules compare it: in lower case, without a dot at its end, an address in its usual form. Raises `ValueError`."""
     host = text.lower().removesuffix(".")
     if host.startswith("[") and host.endswith("]"):
-        return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        return f"[{compressed(host[1:-1])}]"
     labels = host.split(".")
     if len(host) > MAX_HOST_LENGTH or not all(map(_LABEL.fullmatch, labels)):
         raise ValueError("the host is invalid")
     # 127.1 and 0x7f000001 are 127.0.0.1: https://url.spec.whatwg.org/#ends-in-a-number-checker
-    return str(ipaddress.IPv4Address(host)) if _LIKE_IPV4.fullmatch(labels[-1]) else host
+    return plain_ipv4(host) if _LIKE_IPV4.fullmatch(labels[-1]) else host
 
 
 @dataclass(frozen=True, slots=True)

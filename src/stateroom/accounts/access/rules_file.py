@@ -31,6 +31,8 @@ KEYS = ("name", "hosts", "paths", "methods", "networks", "allow", "need")
 ALLOW_KEYS = ("groups", "emails", "users")
 NEED_KEYS = ("second_factor", "fresh", "device_bound")
 MAX_NAME_LENGTH = 100
+LEAST_FRESH_SECONDS = 1
+"""A browser needs longer from the page that asks for the password to the application. With less it would go round."""
 
 _METHOD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS = {"anyone": Allow(anyone=True), "signed-in": Allow(signed_in=True), "nobody": Allow()}
@@ -196,10 +198,14 @@ def _need(node: yaml.Node) -> Need:
 
 
 def _duration(node: yaml.Node) -> float:
+    text = plain_of(node, "fresh")
     try:
-        return _DURATION.validate_python(plain_of(node, "fresh"))
+        seconds = _DURATION.validate_python(text)
     except ValidationError:
-        wrong(node, f"fresh is {shown(plain_of(node, 'fresh'))}, which is no time; write for example 15m, 1h or 900 (seconds)")
+        wrong(node, f"fresh is {shown(text)}, which is no time; write for example 15m, 1h or 900 (seconds)")
+    if seconds < LEAST_FRESH_SECONDS:
+        wrong(node, f"fresh is {shown(text)}, too short to enter a password and come back; write 1s or more, for example 15m")
+    return seconds
 
 
 def _is_true(node: yaml.Node, what: str) -> bool:

@@ -41,7 +41,7 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
     `labels`: the label of each route that is not to be labelled with its own pattern.
     """
     new_id = _ids().__next__
-    trusts_ids = bool(settings.trusted_proxies)
+    trusted = settings.trusted_proxies
     logs_access = settings.log_level in {"debug", "info"}
     log_line = access_line()
     has_exemplars = not metrics.is_shared  # the files that workers share cannot hold exemplars
@@ -60,14 +60,14 @@ def telemetry_middleware(settings: Settings, metrics: Metrics, common: CommonLin
         return found
 
     def given_id(request: web.Request) -> str | None:
-        given = request.headers.get(REQUEST_ID_HEADER, "")
-        is_taken = _REQUEST_ID.fullmatch(given) is not None and is_in(parse_client(request.remote), settings.trusted_proxies)
+        given = request.headers.get(REQUEST_ID_HEADER)
+        is_taken = given is not None and _REQUEST_ID.fullmatch(given) and is_in(parse_client(request.remote), trusted)
         return given if is_taken else None
 
     @web.middleware
     async def telemetry(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = perf_counter()
-        request[REQUEST_ID] = own_id = (given_id(request) if trusts_ids else None) or new_id()
+        request[REQUEST_ID] = own_id = (given_id(request) if trusted else None) or new_id()
         code = 500
         if logs_access:
             structlog.contextvars.bind_contextvars(request_id=own_id)

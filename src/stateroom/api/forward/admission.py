@@ -13,7 +13,7 @@ from aiohttp import web
 from ... import SESSIONS, check_auth, get_session, is_bearer
 from ...accounts import ACCESS, ACCOUNTS, ASSERTIONS
 from ...accounts.access import Person
-from ...errors import AccessDenied, ReauthenticationRequired, VerificationRequired
+from ...errors import AccessDenied, ReauthenticationRequired, SignInRequired, VerificationRequired
 from ...request.request_session import FRONTEND
 from .asked import AskedReader, is_complete
 from .credentials import Credentials
@@ -22,8 +22,6 @@ from .misleading import RequestCheck
 from .navigation import is_visit
 
 if TYPE_CHECKING:
-    from ... import Session
-    from ...accounts import Facts, User
     from ...accounts.access import Asked, Ruling
 
 NOT_TOLD = (
@@ -60,19 +58,22 @@ class Doorkeeper:
             if ruling.is_open:
                 return NOBODY_LINES
             check_auth(request)
-        facts = None  # the user database has no such users
+            raise SignInRequired
         if isinstance(user_id, int):
             facts = self._accounts.recent_facts(user_id) or await self._accounts.facts(user_id)
-        if facts is not None and (reason := self._shut_out(facts.user)):
-            if ruling.is_open:
-                return NOBODY_LINES
-            raise reason
-        person = _person(session, facts)
+            user, person = facts.user, facts.person
+            # Such a user is nobody. To disable a user ends the sessions, but Redis may be unavailable then.
+            if user.is_disabled or self._accounts.is_restricted(user):
+                if ruling.is_open:
+                    return NOBODY_LINES
+                raise AccessDenied if user.is_disabled else VerificationRequired
+            name = user.name
+        else:  # the user database has no such users
+            person, name = Person(user_id, "", frozenset()), ""
         if not ruling.is_open:
             if not ruling.admits(person):
                 raise AccessDenied
             _check_need(request, asked, ruling)
-        name = "" if facts is None else facts.user.name
         assertion = self._assertions.mint(session, ruling.audience, person, name=name)
         return identity_lines(person, name, assertion, degraded=session.degraded)
 
@@ -88,23 +89,8 @@ class Doorkeeper:
                 check_auth(request)
             raise
 
-    def _shut_out(self, user: User) -> type[AccessDenied | VerificationRequired] | None:
-        """Why this user counts as nobody, whatever the rules say.
-
-        To disable a user ends the sessions, but Redis may be unavailable then.
-        """
-        if user.is_disabled:
-            return AccessDenied
-        return VerificationRequired if self._accounts.is_restricted(user) else None
-
 
 DOORKEEPER = web.AppKey("stateroom_doorkeeper", Doorkeeper)
-
-
-def _person(session: Session, facts: Facts | None) -> Person:
-    user_id = session.user_id
-    assert user_id is not None
-    return Person(user_id, "", frozenset()) if facts is None else facts.person
 
 
 def _check_need(request: web.Request, asked: Asked, ruling: Ruling) -> None:

@@ -168,4 +168,4 @@ def test_a_long_list_of_hops_is_read_as_a_short_one_is() -> None:
         for client in ("198.51.100.1", "198.51.100.2"):
             assert proxies.address(request("10.0.0.1", ("X-Forwarded-For", f"{hops}, {client}, 10.0.0.2"))) == client
             assert proxies.address(request("192.0.2.1", ("X-Forwarded-For", f"{hops}, {client}"))) == "192.0.2.1"
-    assert proxies._address.cache_info().currsize <= 3
+    assert proxies._client.cache_info().currsize <= 3

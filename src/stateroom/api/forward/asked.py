@@ -52,7 +52,7 @@ class AskedReader:
     def __init__(self, app: web.Application) -> None:
         settings = app[SESSIONS].settings
         proxy = settings.forward_auth_proxy
-        self._configured = None if proxy is None else _CONVENTIONS[proxy]
+        self._configured: Convention | None = None if proxy is None else _CONVENTIONS[proxy]
         self._own_origins = settings.own_origins
         self._proxies = app[PROXIES]
         self._settled = lru_cache(ORIGINS_REMEMBERED)(self._settle)

@@ -48,6 +48,7 @@ METRICS = web.AppKey("stateroom_metrics", Metrics)
 CLIENT: web.AppKey[RedisClient] = web.AppKey("stateroom_client")
 DATABASE: web.AppKey[Database] = web.AppKey("stateroom_database")
 PARTS = web.AppKey("stateroom_parts", Parts)
+PROXIES = web.AppKey("stateroom_proxies", Proxies)
 
 
 def setup(
@@ -118,6 +119,7 @@ def install(
     app[PARTS] = parts
     app[SESSIONS] = manager
     app[FRONTEND] = frontend
+    app[PROXIES] = proxies
     origin_check = OriginCheck(settings, proxies, origin_exempt)
     app.middlewares.append(session_middleware(settings, frontend, origin_check))
     app.on_response_prepare.append(commit_on_prepare(origin_check))

@@ -14,7 +14,6 @@ from ... import SESSIONS, check_auth, get_session, is_bearer
 from ...accounts import ACCESS, ACCOUNTS, ASSERTIONS
 from ...accounts.access import Person
 from ...errors import AccessDenied, ReauthenticationRequired, SignInRequired, VerificationRequired
-from ...request.request_session import FRONTEND
 from .asked import AskedReader, is_complete
 from .credentials import Credentials
 from .identity import NOBODY_LINES, identity_lines
@@ -39,7 +38,7 @@ class Doorkeeper:
     def __init__(self, app: web.Application) -> None:
         """Call it when the application has all its parts."""
         sessions = app[SESSIONS]
-        self.reader = AskedReader(sessions.settings, app[FRONTEND].proxies)
+        self.reader = AskedReader(app)
         self.credentials = Credentials(sessions)
         self.request_check = RequestCheck(self.credentials)
         self._access, self._accounts, self._assertions = app[ACCESS], app[ACCOUNTS], app[ASSERTIONS]

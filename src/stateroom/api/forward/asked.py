@@ -11,18 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
 from multidict import istr
 
+from ... import SESSIONS
 from ...accounts.access import Asked
 from ...origins import plain_origin, settled_origin
-
-if TYPE_CHECKING:
-    from ...request.proxies import Proxies
-    from ...settings import Settings
+from ...setup import PROXIES
 
 Convention = Literal["nginx", "forwarded", "envoy"]
 """Whose headers are read: `X-Original-…`, `X-Forwarded-…`, or the call's own method and path."""
@@ -51,11 +49,12 @@ _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 class AskedReader:
     """Reads which request the proxy of one application asks about."""
 
-    def __init__(self, settings: Settings, proxies: Proxies) -> None:
+    def __init__(self, app: web.Application) -> None:
+        settings = app[SESSIONS].settings
         proxy = settings.forward_auth_proxy
-        self._configured = None if proxy is None else _CONVENTIONS[proxy]
+        self._configured: Convention | None = None if proxy is None else _CONVENTIONS[proxy]
         self._own_origins = settings.own_origins
-        self._proxies = proxies
+        self._proxies = app[PROXIES]
         self._settled = lru_cache(ORIGINS_REMEMBERED)(self._settle)
         self._split = lru_cache(URLS_REMEMBERED)(self._split_url)
         self._readers: dict[Convention, Callable[[web.Request], tuple[str, str, str]]] = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 USER, EMAIL, NAME, GROUPS = "Remote-User", "Remote-Email", "Remote-Name", "Remote-Groups"
 DEGRADED, ASSERTION = "Remote-Session-Degraded", "Remote-Assertion"
-NOBODY = dict.fromkeys((USER, EMAIL, NAME, GROUPS, DEGRADED, ASSERTION), "")
+NOBODY: dict[str, str] = dict.fromkeys((USER, EMAIL, NAME, GROUPS, DEGRADED, ASSERTION), "")
 """What the headers say if there is nobody. They are in each answer, so that a proxy that copies them overwrites the client's."""
 
 USERS_REMEMBERED = 4096

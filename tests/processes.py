@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def said_of(pid: int | str, name: str) -> bytes:
-    """A file of `/proc/PID`. It is empty if the process is gone."""
+    """The content of a file in `/proc/PID`; empty if the process is gone."""
     try:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
@@ -13,7 +13,7 @@ def said_of(pid: int | str, name: str) -> bytes:
 
 
 def open_files(pid: int) -> list[str]:
-    """What the process has open, as `/proc/PID/fd` names it. What is closed meanwhile is left out."""
+    """What a running process has open, as `/proc/PID/fd` names it. Files that it closes meanwhile may be missing."""
     found = []
     for entry in os.listdir(f"/proc/{pid}/fd"):
         try:

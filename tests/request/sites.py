@@ -37,7 +37,12 @@ class Gate:
 
 @require_auth
 async def socket(request: web.Request) -> web.WebSocketResponse:
-    """Stays open until the session ends, or the client leaves."""
+    """A WebSocket of a signed-in user."""
+    return await held_open(request)
+
+
+async def held_open(request: web.Request) -> web.WebSocketResponse:
+    """Open a WebSocket, which stays open until the session ends or the client leaves."""
     made = web.WebSocketResponse()
     await made.prepare(request)
     await made.send_str("open")

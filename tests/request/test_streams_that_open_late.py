@@ -19,6 +19,7 @@ from stateroom.setup import setup
 
 from ..conftest import ServiceClient
 from ..servers import Servers
+from .sites import held_open
 
 ARRIVED = web.AppKey("arrived", asyncio.Event)
 GATE = web.AppKey("gate", asyncio.Event)
@@ -29,12 +30,7 @@ async def slow_socket(request: web.Request) -> web.WebSocketResponse:
     """A handler that waits before it opens its stream."""
     request.app[ARRIVED].set()
     await request.app[GATE].wait()
-    made = web.WebSocketResponse()
-    await made.prepare(request)
-    await made.send_str("open")
-    async for _ in made:
-        pass
-    return made
+    return await held_open(request)
 
 
 async def enter(request: web.Request) -> web.Response:

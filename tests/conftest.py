@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
+from stateroom import intervals
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.drills.ports import take_share
@@ -72,6 +73,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def patient_with_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that don't measure how long the journal may take: a busy machine is no fault."""
+    monkeypatch.setattr(intervals, "SHORTEST_PATIENCE_SECONDS", 20.0)
 
 
 @pytest.fixture

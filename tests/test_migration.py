@@ -16,7 +16,7 @@ from aiohttp_session.redis_storage import RedisStorage
 from cryptography.fernet import Fernet
 
 import stateroom
-from stateroom import intervals, testing
+from stateroom import testing
 
 from .documents import examples
 from .servers import Servers
@@ -49,12 +49,12 @@ async def whose(request: web.Request) -> web.Response:
     return web.json_response({"user": session.user_id, "cart": session.get("cart")})
 
 
+@pytest.mark.usefixtures("patient_with_the_journal")
 async def test_a_session_in_redis_goes_on(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node = servers.valkey
     client = redis.asyncio.Redis(host=node.host, port=node.port)
     cookie = await cookie_before(RedisStorage(client))
     await client.aclose()
-    monkeypatch.setattr(intervals, "SHORTEST_PATIENCE_SECONDS", 20.0)  # a busy machine is no fault
     settings = servers.service_settings(tmp_path)
     monkeypatch.setattr(stateroom, "setup", lambda app, real=stateroom.setup: real(app, settings))
     app = example(0)["make_app"](f"redis://{node.host}:{node.port}")

@@ -13,6 +13,7 @@ from aiohttp import web
 from . import __version__
 from .backend.client import RedisClient
 from .backend.clients import make_client
+from .errors import DatabaseUnavailable
 from .request.applications import inner_applications
 from .request.client_info import ClientInfo
 from .request.guards import OriginCheck
@@ -172,6 +173,8 @@ async def _run(
         await stack.enter_async_context(kept_running(parts.epochs.run, "epochs", metrics))
         if parts.sentinel_keeper.has_sentinels:
             await stack.enter_async_context(kept_running(parts.sentinel_keeper.run, "sentinel row", metrics))
+        with contextlib.suppress(DatabaseUnavailable):  # without Redis, the first request needs what has been read
+            await parts.tail.catch_up_if_there()
     await stack.enter_async_context(kept_running(housekeeping.run, "housekeeping", metrics))
     if metrics.is_shared:
         await stack.enter_async_context(kept_running(figures.keep_fresh, "figures", metrics))

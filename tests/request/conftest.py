@@ -13,7 +13,6 @@ from aiohttp import ClientSession, CookieJar, DummyCookieJar, web
 from aiohttp.test_utils import TestServer
 
 import stateroom
-from stateroom import intervals
 
 from ..servers import Servers
 from .sites import Browser, Handler, Site, add_common
@@ -23,9 +22,8 @@ Setup = Callable[[web.Application], object]
 
 
 @pytest.fixture(autouse=True)
-def patient_with_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test here measures how long the journal may take, and a busy machine is no fault."""
-    monkeypatch.setattr(intervals, "SHORTEST_PATIENCE_SECONDS", 20.0)
+def _patient(patient_with_the_journal: None) -> None:
+    """No test here measures how long the journal may take."""
 
 
 @pytest.fixture(params=["journal", "no journal"])

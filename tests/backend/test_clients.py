@@ -356,11 +356,10 @@ async def _writes(client: RedisClient) -> bool:
 @contextlib.asynccontextmanager
 async def _pair(folder: Path, key: str) -> AsyncIterator[tuple[Node, Node, Callable[[], Awaitable[None]]]]:
     """Two nodes of a Cluster, of which the first has all slots, and a function that gives a key's slot to the other."""
-    options = {"cluster-enabled": "yes", "cluster-require-full-coverage": "no", "cluster-node-timeout": "60000"}
-    buses = [str(free_port()) for _ in range(2)]
+    options = {"cluster-require-full-coverage": "no", "cluster-node-timeout": "60000"}
     async with (
-        topology.single(folder / "one", options={**options, "cluster-port": buses[0]}) as one,
-        topology.single(folder / "two", options={**options, "cluster-port": buses[1]}) as two,
+        topology.single(folder / "one", options=topology.cluster_options() | options) as one,
+        topology.single(folder / "two", options=topology.cluster_options() | options) as two,
     ):
         name = (await two.call("CLUSTER", "MYID")).decode()
 
@@ -373,7 +372,7 @@ async def _pair(folder: Path, key: str) -> AsyncIterator[tuple[Node, Node, Calla
                 await each.call("CLUSTER", "SETSLOT", key_slot(key.encode()), "NODE", name)
 
         await one.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        await two.call("CLUSTER", "MEET", one.host, one.port, buses[0])
+        await two.call("CLUSTER", "MEET", one.host, one.port, one.options["cluster-port"])
         await until(know_each_other, "the nodes know each other")
         yield one, two, move
 

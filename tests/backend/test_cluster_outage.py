@@ -20,7 +20,6 @@ from stateroom.telemetry.metrics import Metrics
 
 from ..logs import capture_events
 
-IS_NODE = ["cluster-enabled yes"]
 HERE = "127.0.0.1"
 
 
@@ -58,7 +57,7 @@ def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 
 
 async def test_a_cluster_that_is_unreachable_at_startup_is_told_once_and_counted(tmp_path: Path) -> None:
-    node, gone = Node(tmp_path / "node", server_binary(), lines=IS_NODE), Address(HERE, free_port())
+    node, gone = Node(tmp_path / "node", server_binary(), options=topology.cluster_options()), Address(HERE, free_port())
     metrics = Metrics()
 
     def errors() -> float:
@@ -110,7 +109,7 @@ async def test_a_cluster_that_is_unreachable_at_startup_is_told_once_and_counted
 
 
 async def test_a_start_node_that_was_removed_from_its_cluster_is_named_at_startup(tmp_path: Path) -> None:
-    async with topology.single(tmp_path / "node", lines=IS_NODE) as node:
+    async with topology.single(tmp_path / "node", options=topology.cluster_options()) as node:
         with capture_events() as events:
             async with client_at(node.address) as client:
                 assert not await works(client)
@@ -130,7 +129,7 @@ async def test_a_server_that_is_no_node_is_named_at_startup(tmp_path: Path) -> N
 
 
 async def test_a_node_with_as_many_clients_as_it_allows_is_told_as_that(tmp_path: Path) -> None:
-    async with topology.single(tmp_path / "node", lines=IS_NODE) as node:
+    async with topology.single(tmp_path / "node", options=topology.cluster_options()) as node:
         await take_all_slots(node)
         assert node.dialer is not None
         connection = await node.dialer.dial(node.address)

@@ -37,7 +37,7 @@ async def server_of(kind: str, folder: Path, files: dict[str, Path]) -> AsyncIte
             async with topology.sentinels(folder, replicas=0, watchers=1, server_lines=[DEBUG], down_after_ms=60_000) as setup:
                 yield setup.nodes[0], {"redis_sentinels": str(setup.sentinels[0].address)}
         case "cluster":
-            async with topology.single(folder, lines=[DEBUG, "cluster-enabled yes"]) as node:
+            async with topology.single(folder, options=topology.cluster_options(), lines=[DEBUG]) as node:
                 await node.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
 
                 async def is_ok() -> bool:

@@ -104,6 +104,14 @@ async def sentinels(
         yield setup
 
 
+def cluster_options() -> dict[str, str]:
+    """Options of a server that is a node of a Cluster, with a free port for its bus.
+
+    Without one the bus gets the server's port plus 10,000, which an outgoing connection may have taken.
+    """
+    return {"cluster-enabled": "yes", "cluster-port": str(free_port())}
+
+
 @contextlib.asynccontextmanager
 async def cluster(folder: Path, *, binary: str | None = None, shards: int = 3) -> AsyncIterator[list[Node]]:
     """Run a Cluster with `shards` primaries and as many replicas. The primaries come first."""
@@ -111,7 +119,7 @@ async def cluster(folder: Path, *, binary: str | None = None, shards: int = 3) -
         Node(
             folder / f"node-{number}", binary or server_binary(),
             options={
-                "cluster-enabled": "yes", "cluster-node-timeout": "1500", "cluster-port": str(free_port()),
+                **cluster_options(), "cluster-node-timeout": "1500",
                 # Otherwise all shards refuse requests while one shard elects a new primary.
                 "cluster-require-full-coverage": "no",
             },

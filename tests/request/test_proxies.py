@@ -59,6 +59,27 @@ def test_the_client_is_the_rightmost_address_that_is_no_proxy(peer: str, forward
 
 
 @pytest.mark.parametrize(
+    ("forwarded", "told"),
+    [
+        ("1.1.1.1", "1.1.1.1"),
+        ("nonsense, 1.1.1.1", "1.1.1.1"),
+        ("10.0.0.3", "10.0.0.3"),  # A client beside the proxy.
+        ("::ffff:1.1.1.1", "1.1.1.1"),
+        (None, None),
+        ("", None),
+        ("unknown", None),
+        ("unix:", None),
+        ("1.1.1.1,", None),
+        ("1.1.1.1, nonsense, 10.0.0.2", None),
+        ("nonsense, " + "10.0.0.2, " * 20 + "10.0.0.2", None),  # Too long to be remembered.
+    ],
+)
+def test_a_proxy_is_not_taken_for_the_client_that_it_does_not_name(forwarded: str | None, told: str | None) -> None:
+    headers = [] if forwarded is None else [("X-Forwarded-For", forwarded)]
+    assert proxies().told_address(request("10.0.0.1", *headers)) == told
+
+
+@pytest.mark.parametrize(
     ("keep", "address", "kept"),
     [
         ("full", "203.0.113.77", "203.0.113.77"),

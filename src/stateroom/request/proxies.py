@@ -62,10 +62,12 @@ class Proxies:
 
     def address_behind(self, request: web.Request) -> str | None:
         """`address` for a request whose forwarding headers count."""
-        told = request.headers.getall(_FORWARDED_FOR, ())
-        hops = told[0] if len(told) == 1 else ",".join(told)
-        find = self._client if len(hops) <= LONGEST_REMEMBERED else self._find_client
-        return find(request.remote, hops)
+        return self._client_behind(request)[0]
+
+    def told_address(self, request: web.Request) -> str | None:
+        """`address_behind` if the proxies tell it, else None: then that is the address of a proxy, which is in no client's network."""
+        address, is_told = self._client_behind(request)
+        return address if is_told else None
 
     def is_by_trusted_proxy(self, request: web.Request) -> bool:
         """Whether a trusted proxy has forwarded the request. Headers of others are ignored, because any client can send them."""
@@ -113,17 +115,26 @@ class Proxies:
             log.warning("forwarding_headers_ignored", peer=kept_form(request.remote, self._kept), fix=fix)
         return False
 
-    def _find_client(self, remote: str | None, hops: str) -> str | None:
-        """The client's address if this trusted peer forwards for these hops, the nearest one last."""
+    def _client_behind(self, request: web.Request) -> tuple[str | None, bool]:
+        told = request.headers.getall(_FORWARDED_FOR, ())
+        hops = told[0] if len(told) == 1 else ",".join(told)
+        find = self._client if len(hops) <= LONGEST_REMEMBERED else self._find_client
+        return find(request.remote, hops)
+
+    def _find_client(self, remote: str | None, hops: str) -> tuple[str | None, bool]:
+        """The client's address if this trusted peer forwards for these hops, the nearest one last.
+
+        Also whether it is the client's: False if the farthest proxy that we trust does not say for whom it forwards.
+        """
         peer = parse_client(remote)
         for hop in reversed(hops.split(",")):
             address = parse_client(hop)
             if address is None:
-                break
+                return str(peer), False
             peer = address
             if not is_in(address, self._networks):
                 break
-        return str(peer)
+        return str(peer), True
 
     def _is_trusted_peer(self, remote: str | None) -> bool:
         return is_in(parse_client(remote), self._networks)

@@ -39,7 +39,7 @@ async def test_the_rules_are_asked_about_the_request_as_it_was_sent(client: Serv
             else:
                 assert (await ask(client, endpoint, url=url, method=method)).status == 200, url
             origin, path = asked.split(" ")
-            assert seen.pop() == Asked(method, origin, path, "127.0.0.1")
+            assert seen.pop() == Asked(method, origin, path, None)
     assert seen == []
 
 
@@ -57,6 +57,19 @@ async def test_the_client_is_the_one_that_the_proxy_names(client: ServiceClient,
     seen = rule(anyone=True)
     await ask(client, endpoint, {"X-Forwarded-For": "192.0.2.7"})
     assert [each.address for each in seen] == ["192.0.2.7"]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_rule_for_the_proxys_network_is_not_for_clients_that_it_does_not_name(
+    servers: Servers, tmp_path: Path, endpoint: str
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("- {name: office, hosts: [app.example.com], networks: [127.0.0.0/8], allow: signed-in}\n")
+    async with running(servers, tmp_path, access_rules_file=rules) as client:
+        await register(client)
+        for named, status in {"127.0.0.5": 200, "unknown": 403, "": 403}.items():
+            assert (await ask(client, endpoint, {"X-Forwarded-For": named})).status == status, named
+        assert (await ask(client, endpoint)).status == 403
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -110,11 +123,11 @@ async def test_another_proxys_headers_are_not_read(client: ServiceClient, rule: 
     if endpoint == ENVOY:
         forged |= {"X-Forwarded-Host": "evil.example", "X-Forwarded-Uri": "/open", "X-Forwarded-Method": "HEAD"}
     await ask(client, endpoint, forged, url=f"{ORIGIN}/x", method="POST")
-    assert seen == [Asked("POST", ORIGIN, "/x", "127.0.0.1")]
+    assert seen == [Asked("POST", ORIGIN, "/x", None)]
     seen.clear()
     forged = told(FORWARD, "https://evil.example/open", "HEAD")
     await ask(client, NGINX, forged, url=f"{ORIGIN}/x", method="POST")
-    assert seen == [Asked("POST", ORIGIN, "/x", "127.0.0.1")]
+    assert seen == [Asked("POST", ORIGIN, "/x", None)]
 
 
 @pytest.mark.parametrize(
@@ -135,13 +148,13 @@ async def test_the_setting_says_whose_headers_count_at_every_endpoint(
 
         monkeypatch.setattr(access, "rule_for", rule_for)
         await ask(client, endpoint, told(FORWARD if endpoint == NGINX else NGINX, "https://evil.example/"), url=f"{ORIGIN}/x")
-        assert seen == [Asked("GET", ORIGIN, "/x", "127.0.0.1")]
+        assert seen == [Asked("GET", ORIGIN, "/x", None)]
         seen.clear()
         # nginx fetches the page for a refusal from the endpoint that has pages.
         other = FORWARD if endpoint == NGINX else NGINX
         async with client.get(other, headers=told(endpoint, f"{ORIGIN}/x")) as response:
             await response.read()
-        assert seen == ([] if endpoint == ENVOY else [Asked("GET", ORIGIN, "/x", "127.0.0.1")])
+        assert seen == ([] if endpoint == ENVOY else [Asked("GET", ORIGIN, "/x", None)])
 
 
 async def test_the_public_address_counts_more_than_what_an_inner_proxy_sees(servers: Servers, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class AskedReader:
         proxies = self._proxies
         if not proxies.accepts_headers(request):
             return Asked("", "", "", proxies.address(request))
-        convention, address = self._configured or by_endpoint, proxies.address_behind(request)
+        convention, address = self._configured or by_endpoint, proxies.told_address(request)
         method, origin, path = self._readers[convention](request)
         if not origin and not proxies.forwarded(request, _MARKS[convention]):  # the proxy tells nothing
             return Asked("", "", "", address)

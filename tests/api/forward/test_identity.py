@@ -184,6 +184,22 @@ async def test_an_account_that_must_verify_first_enters_nothing(
     assert (answer.status, answer.identity) == (200, NOBODY), "for an open application it is a stranger"
 
 
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_user_who_verified_in_another_process_enters_at_once(
+    servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient, endpoint: str
+) -> None:
+    settings = servers.service_settings(tmp_path, **MAIL, **SETTINGS, email_verification="required")
+    service = await start_mailed(aiohttp_client, settings)
+    await service.post("/api/auth/register", ADA, status=202)
+    await service.post("/api/auth/login", {"email": ADA["email"], "password": ADA["password"]}, status=200)
+    for _ in range(2):
+        assert (await ask(service.client, endpoint)).problem == "verification-required"
+    user_id = await service.user_id()
+    assert await service.accounts.users.verify(user_id, ADA["email"])
+    answer = await ask(service.client, endpoint)
+    assert (answer.status, answer.identity[:3]) == (200, [str(user_id), ADA["email"], "Ada"])
+
+
 async def test_while_redis_is_unavailable_the_user_is_known_and_the_application_is_told(client: ServiceClient) -> None:
     await register(client)
     assert client.app is not None

@@ -65,7 +65,13 @@ class Doorkeeper:
             if user.is_disabled or self._accounts.is_restricted(user):
                 if ruling.is_open:
                     return NOBODY_LINES
-                raise AccessDenied if user.is_disabled else VerificationRequired
+                if user.is_disabled:
+                    raise AccessDenied
+                # The user may have verified in another process since the facts were read, and would be sent to and fro.
+                if await self._accounts.must_still_verify(user_id):
+                    raise VerificationRequired
+                facts = await self._accounts.facts(user_id)
+                user, person = facts.user, facts.person
             name = user.name
         else:  # the user database has no such users
             person, name = Person(user_id, "", frozenset()), ""

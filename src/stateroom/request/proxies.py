@@ -65,7 +65,7 @@ class Proxies:
         return self._client_behind(request)[0]
 
     def told_address(self, request: web.Request) -> str | None:
-        """`address_behind` if the proxies tell it, else None: then that is the address of a proxy, which is in no client's network."""
+        """`address_behind` if the proxies tell it. None if they do not, and that is the address of a proxy."""
         address, is_told = self._client_behind(request)
         return address if is_told else None
 

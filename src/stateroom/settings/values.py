@@ -6,6 +6,7 @@ Each reader raises `ValueError` with what is wrong and how to fix it.
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 from typing import Annotated
 
@@ -77,8 +78,14 @@ def _capital(value: object) -> object:
 
 
 def _file(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; name an existing file, or unset it")
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}; name an existing file, or unset it") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}; name a file that the service's user can read") from None
+    if not is_file:
+        raise ValueError(f"{path} is not a regular file; name an existing file, or unset it")
     return path
 
 

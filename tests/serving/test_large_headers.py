@@ -55,11 +55,11 @@ def client(service: Serving) -> Iterator[Client]:
         yield Client(sock)
 
 
-def assert_refused(client: Client) -> None:
+def assert_refused(client: Client, detail: str = f"longer than {LIMIT} bytes") -> None:
     status, headers, document = client.answer()
     assert (status, headers["content-type"], headers["connection"]) == (431, "application/problem+json", "close")
     assert document["type"] == "urn:stateroom:problem:request-header-fields-too-large"
-    assert str(LIMIT) in str(document["detail"])
+    assert detail in str(document["detail"])
     assert "set-cookie" not in headers
     assert client.is_closed()
 
@@ -77,6 +77,15 @@ def test_a_larger_one_is_431(client: Client, part: str, size: int) -> None:
     requests = {"value": get(CHECK, large(size)), "name": get(CHECK, "a" * size + ": b"), "URL": get("/" + "a" * size)}
     client.send(requests[part])
     assert_refused(client)
+
+
+@pytest.mark.parametrize("count", [128, 129, 5000])
+def test_more_headers_than_128_are_431_too(client: Client, count: int) -> None:
+    client.send(get(CHECK, *(f"X-{number}: a" for number in range(count - 1))))  # and `Host`
+    if count > 128:
+        assert_refused(client, "more than 128 headers")
+    else:
+        assert client.answer()[0] == 200
 
 
 def test_the_request_before_it_on_the_connection_is_answered(client: Client) -> None:

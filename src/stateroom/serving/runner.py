@@ -11,7 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
 from .. import METRICS
 from ..insides import of_aiohttp
@@ -35,6 +35,9 @@ SHUTDOWN_SECONDS = 20.0
 """How long requests under way may take when the service stops, after their bodies have arrived."""
 CANCEL_SECONDS = 0.5
 """aiohttp waits twice for this time: before it cancels a handler, and for the handler to end."""
+MAX_HEADERS = 128
+_TOO_MANY = "Too many headers received"
+"""What aiohttp says of a request with more."""
 
 
 class Runner(web.ServerRunner):
@@ -48,7 +51,13 @@ class Runner(web.ServerRunner):
     def __init__(self, app: web.Application, headers: Mapping[str, str], **options: Any) -> None:
         self._headers = headers
         # If a client disconnects, its handler is not cancelled, because the steps of a sign-in belong together.
-        self._options = {"access_log": None, "handler_cancellation": False, "keepalive_timeout": KEEPALIVE_SECONDS, **options}
+        own = {
+            "access_log": None,
+            "handler_cancellation": False,
+            "keepalive_timeout": KEEPALIVE_SECONDS,
+            "max_headers": MAX_HEADERS,
+        }
+        self._options = {**own, **options}
         shutdown_timeout = self._options.pop("shutdown_timeout", SHUTDOWN_SECONDS)
         self._starter = web.AppRunner(app, **self._options)
         self._ours = _Server(self._refuse, handler_cancellation=self._options.pop("handler_cancellation"))
@@ -92,11 +101,14 @@ class Runner(web.ServerRunner):
         settings = self.app.get(SETTINGS)
         address = kept_form(request.remote, settings.session_address if settings is not None else "off")
         log.info("request_malformed", kind=type(error).__name__, address=address, request_id=own_id)
-        status, slug, title = 400, "bad-request", "Bad Request"
-        detail = "the request is not valid HTTP; use HTTP/1.1, and http:// in place of https:// for this port"
-        if isinstance(error, LineTooLong):  # RFC 6585, section 5. aiohttp does not say whether it was a header or the address.
-            status, slug, title = 431, "request-header-fields-too-large", "Request Header Fields Too Large"
+        status, slug, title = 431, "request-header-fields-too-large", "Request Header Fields Too Large"  # RFC 6585, section 5
+        if isinstance(error, LineTooLong):  # aiohttp does not say whether it was a header or the address
             detail = f"a header or the URL is longer than {error.args[1]} bytes; delete cookies of this site, or shorten the URL"
+        elif isinstance(error, BadHttpMessage) and error.message == _TOO_MANY:
+            detail = f"the request has more than {MAX_HEADERS} headers; send fewer"
+        else:
+            status, slug, title = 400, "bad-request", "Bad Request"
+            detail = "the request is not valid HTTP; use HTTP/1.1, and http:// in place of https:// for this port"
         self.app[METRICS].http_requests[OTHER, UNMATCHED, str(status)].pending += 1
         headers = {**self._headers, REQUEST_ID_HEADER: own_id, "Connection": "close"}
         return problem(request, status, slug, title, detail, headers=headers)

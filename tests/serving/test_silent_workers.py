@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stateroom.serving.heartbeat import falls_silent
+from stateroom.serving.heartbeat import becomes_ready, falls_silent
 
 from ..commands import Serving
 from ..processes import said_of
@@ -86,6 +86,19 @@ def test_a_worker_that_drains_has_all_its_time(tmp_path: Path) -> None:
         assert "workers_killed" not in service.output
 
 
+def test_a_worker_that_hangs_while_it_starts_is_replaced_too(two: Serving) -> None:
+    first = two.workers[1]
+    os.kill(first, signal.SIGKILL)
+    two.wait_until(lambda: two.workers.get(1, first) != first, "another one starts")
+    hanging = two.workers[1]
+    with stopped(hanging):
+        assert '"worker_restarted"' not in two.output
+        two.wait_for('"worker_restarted"')
+    assert silent(two) == 1
+    assert two.workers[1] not in {first, hanging}
+    assert two.call("GET", "/livez")[0] == 200
+
+
 @contextlib.asynccontextmanager
 async def child(code: str) -> AsyncIterator[asyncio.subprocess.Process]:
     pipe = asyncio.subprocess.PIPE
@@ -140,3 +153,43 @@ async def test_a_worker_that_ends_is_noticed_before_the_next_question() -> None:
         began = time.monotonic()
         assert not await falls_silent(process, 8 * 60.0)
         assert time.monotonic() - began < 30
+
+
+STARTING = """
+import asyncio, os, time
+from stateroom.serving.heartbeat import answer_supervisor
+
+time.sleep({loading})
+
+async def main():
+    answer_supervisor(lambda: None)
+    print("a line of a library", flush=True)
+    await asyncio.sleep({waiting})
+    os.write(1, b"ready\\n")
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def starts(loading: float, waiting: float, *, patience: float) -> bool:
+    async with child(STARTING.format(loading=loading, waiting=waiting)) as process, asyncio.timeout(50):
+        return await becomes_ready(process, b"ready\n", patience)
+
+
+async def test_a_worker_that_loads_its_program_for_a_while_becomes_ready() -> None:
+    assert await starts(1, 0, patience=30)
+
+
+async def test_a_worker_that_waits_for_something_answers_meanwhile() -> None:
+    assert await starts(0, 9, patience=8)
+
+
+async def test_a_worker_that_never_loads_its_program_is_silent() -> None:
+    with pytest.raises(TimeoutError):
+        await starts(60, 0, patience=2)
+
+
+async def test_a_worker_that_ends_while_it_starts_is_not_ready() -> None:
+    async with child("print('ready or not')") as process:
+        assert not await becomes_ready(process, b"ready\n", 60)

@@ -25,7 +25,7 @@ from ..errors import SettingsError
 from ..logs import get_logger
 from ..telemetry import workers as telemetry
 from ..telemetry.logging import configure_logging
-from .heartbeat import falls_silent
+from .heartbeat import STARTING, becomes_ready, falls_silent
 from .listeners import Listeners, reserve
 from .process import DRAIN_SECONDS, announce, handle_signals, state_lock
 from .startup_warnings import warn_at_startup
@@ -140,24 +140,22 @@ class Supervisor:
         )  # fmt: skip
         worker.started_at, worker.is_ready = time.monotonic(), False
 
-    @staticmethod
-    async def _is_ready(worker: Worker) -> bool:
-        """Wait until the worker serves. False if it has ended instead."""
+    async def _is_ready(self, worker: Worker) -> bool:
+        """Wait until the worker serves. False if it has ended instead, or was killed because it did not answer."""
         assert worker.process is not None
-        assert worker.process.stdout is not None
-        async for line in worker.process.stdout:
-            if line == READY:
-                worker.is_ready = True
-                return True
-        return False
+        patience = STARTING * self._worker_timeout
+        try:
+            worker.is_ready = await becomes_ready(worker.process, READY, patience)
+        except TimeoutError:
+            _kill_silent(worker, patience)
+        return worker.is_ready
 
     async def _keep(self, worker: Worker) -> None:
         """Start another process each time the worker dies. Kill one that does not answer."""
         while True:
             assert worker.process is not None
             if worker.is_ready and await falls_silent(worker.process, self._worker_timeout):
-                log.error("worker_silent", worker=worker.number, after_seconds=self._worker_timeout)
-                worker.process.kill()  # it also ends a stopped process
+                _kill_silent(worker, self._worker_timeout)
             status = await worker.process.wait()
             telemetry.leave(self._metrics_folder, worker.number, worker.process.pid)
             if time.monotonic() - worker.started_at > GOOD_LIFE_SECONDS:
@@ -197,6 +195,12 @@ class Supervisor:
 def _hold_hangups_back() -> None:
     """Block SIGHUP between fork and exec. A SIGHUP during startup then waits until the worker can read its files again."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+def _kill_silent(worker: Worker, after_seconds: float) -> None:
+    assert worker.process is not None
+    log.error("worker_silent", worker=worker.number, after_seconds=after_seconds)
+    worker.process.kill()  # it also ends a stopped process
 
 
 async def _status(worker: Worker) -> int:

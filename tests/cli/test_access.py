@@ -180,3 +180,10 @@ def test_the_explanation_agrees_with_the_rules(file: Path) -> None:
         found = explain(access, Asked("PUT", WIKI, path, None))
         assert (found.ruling, found.rule) == (None, None)
         assert found.refusal
+
+
+@pytest.mark.parametrize("url", [WIKI, "http://b\u00fccher.example", "http://127.1"])
+def test_without_rules_it_says_so_whatever_the_host_is(url: str) -> None:
+    found = explain(Access(Settings(_env_file=None)), Asked("GET", url, "/", None))
+    assert "ACCESS_RULES_FILE" in found.refusal
+    assert list(found.passed_over) == []

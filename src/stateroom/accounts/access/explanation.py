@@ -48,7 +48,8 @@ def explain(access: Access, asked: Asked) -> Explanation:
     try:
         ruling = access.rule_for(asked)
     except AccessDenied as denied:
-        return Explanation(None, None, denied.detail, list(_passed_over(access, asked, None)), ())
+        passed_over = list(_passed_over(access, asked, None)) if access.is_configured else ()  # else the host was not looked at
+        return Explanation(None, None, denied.detail, passed_over, ())
     except BadInput as bad:
         return Explanation(None, None, bad.detail, (), _disagreeing(access, asked))
     rule = access.rules.deciding(asked)

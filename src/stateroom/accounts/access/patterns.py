@@ -51,6 +51,8 @@ def plain_host(text: str) -> str:
     """A host as rules compare it: in lower case, without a dot at its end, an address in its usual form. Raises `ValueError`."""
     host = text.lower().removesuffix(".")
     if host.startswith("[") and host.endswith("]"):
+        if "%" in host:
+            raise ValueError("a zone is a matter of one machine, and no browser sends it")
         return f"[{compressed(host[1:-1])}]"
     labels = host.split(".")
     if len(host) > MAX_HOST_LENGTH or not all(map(_LABEL.fullmatch, labels)):

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from stateroom import migrations
-from stateroom.accounts.users import users
+from stateroom.accounts.user import users
 from stateroom.database import STATEMENT_TIMEOUT_SECONDS, Database, metadata
 from stateroom.drills.postgres import Postgres
 from stateroom.errors import DatabaseUnavailable, SettingsError

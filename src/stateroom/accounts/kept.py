@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..database import Steps
-    from .users import User
+    from .user import User
 
 
 @dataclass(frozen=True, slots=True)

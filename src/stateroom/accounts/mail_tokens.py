@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..database import Steps
-    from .users import User
+    from .user import User
 
 Purpose = Literal["verify", "change", "reset", "invitation"]
 """What a token is good for."""

@@ -6,10 +6,10 @@ import asyncio
 from typing import get_args
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import or_, select, text, update
 
 from stateroom.accounts import User
-from stateroom.accounts.mail_tokens import LIFETIME_MS, MailToken, MailTokens, Purpose, mail_tokens
+from stateroom.accounts.mail_tokens import LIFETIME_MS, MailToken, MailTokens, Purpose, compared_email, mail_tokens
 from stateroom.database import Database
 from stateroom.errors import DatabaseUnavailable
 from stateroom.sessions.journal.database_time import NowMs
@@ -222,3 +222,19 @@ async def test_an_expired_token_in_the_transaction_of_a_host_that_died_holds_bac
         await connection.execute(update(mail_tokens).values(expires_at=1))
         token = await issue(domain, user=ada, mail_id="f" * 32)
     assert (await find(domain, token)).user_id == ada.id
+
+
+async def test_tokens_of_a_user_or_an_address_are_found_by_indexes(database: Database) -> None:
+    is_theirs = or_(mail_tokens.c.user_id == 1, compared_email == "ada@example.com")
+    async with database.begin() as connection:
+        query = (
+            select(mail_tokens.c.digest)
+            .where(is_theirs)
+            .compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+        )
+        if not database.is_sqlite:  # it reads all rows of a small table otherwise
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        plan = str((await connection.execute(text(f"{explain} {query}"))).all())
+    assert "ix_mail_tokens_lower_email" in plan
+    assert "ix_mail_tokens_user_id" in plan

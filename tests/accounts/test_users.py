@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from stateroom.accounts.chosen import MAX_EMAIL_LENGTH, email_errors, name_errors
-from stateroom.accounts.users import GREATEST_ID, LEAST_ID, User, Users
+from stateroom.accounts.user import User
+from stateroom.accounts.users import GREATEST_ID, LEAST_ID, Users
 from stateroom.database import Database
 from stateroom.errors import Conflict
 from stateroom.sessions.journal.sql import Journal

@@ -52,8 +52,13 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 
 @pytest.fixture
-def settings(servers: Servers, tmp_path: Path, node: Node) -> Settings:
-    return servers.service_settings(tmp_path, redis_host=node.host, redis_port=node.port, jwt_keys=KEY)
+def settings(servers: Servers, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """On a server of the test's own if the test names `node`: some hang it, and wait as long as the service does."""
+    own: dict[str, Any] = {}
+    if "node" in request.fixturenames:
+        node: Node = request.getfixturevalue("node")
+        own = {"redis_host": node.host, "redis_port": node.port, "redis_read_timeout": 1.5}
+    return servers.service_settings(tmp_path, jwt_keys=KEY, **own)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from .known_users import Facts
 from .operators import OPERATORS, Operators
 from .proofs import PROOFS, Proofs
 from .registration import REGISTRATION, Registration
-from .users import User
+from .user import User
 
 __all__ = [
     "ACCESS",

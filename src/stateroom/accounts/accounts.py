@@ -20,7 +20,8 @@ from .mail import counts
 from .mail_tokens import delete_tokens_of
 from .passwords import KIND_LENGTH, MAX_PASSWORD_LENGTH, Passwords
 from .trusted import person_of
-from .users import User, Users
+from .user import User
+from .users import Users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from ..sessions.model.rows import InTransaction
     from .passwords import Passwords
-    from .users import User, Users
+    from .user import User
+    from .users import Users
 
 DEMO_ID = 1
 DEMO_EMAIL, DEMO_PASSWORD, DEMO_NAME = "demo@example.com", "password123", "Demo"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, or_, select
 
 from .mail.outbox import mails
-from .mail_tokens import mail_tokens
+from .mail_tokens import compared_email, mail_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..database import Steps
-    from .users import User
+    from .user import User
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class KeptMails:
             mail_tokens.c.expires_at,
             mail_tokens.c.details,
         )
-        is_theirs = or_(mail_tokens.c.user_id == user.id, func.lower(mail_tokens.c.email) == user.email)
+        is_theirs = or_(mail_tokens.c.user_id == user.id, compared_email == user.email)
         query = select(*columns).where(is_theirs).order_by(mail_tokens.c.created_at, mail_tokens.c.digest)
 
         async def step(connection: AsyncConnection) -> list[KeptLink]:

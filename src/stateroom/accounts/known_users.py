@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from .access.model import Person
     from .groups import Groups
-    from .users import User, Users
+    from .user import User
+    from .users import Users
 
 USERS_REMEMBERED = 10_000
 FACTS_SECONDS = 60.0

@@ -30,13 +30,14 @@ from ..sessions.journal.generations import generation_of, raises_of
 from ..sessions.model.deployment import Current
 from .chosen import MAX_EMAIL_LENGTH, normal_email
 from .mail.outbox import mails
+from .mail.over import deletion_of_rows_over
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..database import Steps
-    from .users import User
+    from .user import User
 
 Purpose = Literal["verify", "change", "reset", "invitation"]
 """What a token is good for."""
@@ -61,12 +62,13 @@ mail_tokens = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_mail_tokens_user_id", "user_id"),
-    Index("ix_mail_tokens_email", "email"),
     Index("ix_mail_tokens_expires_at", "expires_at"),
 )
+compared_email = func.lower(mail_tokens.c.email)
+"""The address in the form in which addresses are compared. It has an index, which serves only this expression."""
+Index("ix_mail_tokens_lower_email", compared_email)
 _LIVES = mail_tokens.c.expires_at > NowMs()
-_EXPIRED = select(mail_tokens.c.digest).where(mail_tokens.c.expires_at <= NowMs()).with_for_update(skip_locked=True)
-"""Rows that another transaction has locked are left to the next one, so that no mail waits for them."""
+_DELETE_EXPIRED = deletion_of_rows_over(mail_tokens, mail_tokens.c.expires_at)
 _IS_OF_THIS_EPOCH = or_(mail_tokens.c.user_id.is_(None), mail_tokens.c.epoch == current_epoch())
 
 
@@ -122,7 +124,7 @@ class MailTokens:
         current = NO_USER if user is None else Current(user.generation, user.epoch)
         token = self.derive(mail_id, purpose, current)
         digest = self._digest(token, purpose)
-        await connection.execute(delete(mail_tokens).where(mail_tokens.c.digest.in_(_EXPIRED)))
+        await connection.execute(_DELETE_EXPIRED)
         expires_at = NowMs() + LIFETIME_MS[purpose]
         prolonged = update(mail_tokens).where(mail_tokens.c.digest == digest).values(expires_at=expires_at)
         if (await connection.execute(prolonged)).rowcount:
@@ -183,7 +185,7 @@ class MailTokens:
         """Make the invitations of an address invalid, in a transaction of the caller."""
         is_to_it = func.lower(mails.c.address) == normal_email(email)
         await connection.execute(delete(mails).where(mails.c.kind == "invitation", is_to_it))
-        is_its = func.lower(mail_tokens.c.email) == normal_email(email)
+        is_its = compared_email == normal_email(email)
         await connection.execute(delete(mail_tokens).where(mail_tokens.c.purpose == "invitation", is_its))
 
     def _digest(self, token: str, purpose: Purpose) -> str:
@@ -193,7 +195,7 @@ class MailTokens:
 
 async def delete_tokens_of(connection: AsyncConnection, user: User) -> None:
     """Delete all tokens that name a user or the user's address, in a transaction of the caller."""
-    is_theirs = or_(mail_tokens.c.user_id == user.id, func.lower(mail_tokens.c.email) == user.email)
+    is_theirs = or_(mail_tokens.c.user_id == user.id, compared_email == user.email)
     await connection.execute(delete(mail_tokens).where(is_theirs))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .mail.composing import Composer
     from .mail.outbox import Outbox
     from .mail_tokens import MailTokens
-    from .users import User
+    from .user import User
 
 EXISTS = "an account with this email exists; to let its owner set a new password, run `stateroom users set-password EMAIL`"
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .accounts import Accounts
     from .mail.outbox import Outbox
     from .mail_tokens import MailToken, MailTokens
-    from .users import User
+    from .user import User
 
 SAME = "is the address of your account already"
 _UNKNOWN = "unknown link"

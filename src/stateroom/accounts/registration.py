@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .accounts import Accounts
     from .mail.outbox import Outbox
     from .mail_tokens import MailToken, MailTokens
-    from .users import User
+    from .user import User
 
 INVITED = "must be the address that was invited"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ..settings import Settings
-    from .users import User
+    from .user import User
 
 
 def person_of(user: User, groups: Collection[str], settings: Settings) -> Person:

@@ -1,39 +1,23 @@
-"""The table of users in the database."""
+"""What is read and written in the table of users."""
 
 from __future__ import annotations
 
 import builtins
 import secrets
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Integer,
-    Select,
-    String,
-    Table,
-    UniqueConstraint,
-    bindparam,
-    delete,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ..database import metadata
 from ..errors import Conflict
 from ..sessions.journal.deployment_row import current_epoch
 from ..sessions.journal.end_rows import note_registration
 from ..sessions.journal.generations import GENERATION, generation_of
 from ..sessions.journal.standby import check_primary
 from ..sessions.model.identity import user_key
-from .chosen import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, email_errors, normal_email, typed_email
+from .chosen import email_errors, normal_email, typed_email
+from .user import User, users
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -44,27 +28,6 @@ if TYPE_CHECKING:
     from ..sessions.model.identity import UserId
 
 TAKEN = "an account with this email exists; sign in, or use another address"
-
-users = Table(
-    "users",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("email", String(MAX_EMAIL_LENGTH), nullable=False),
-    Column("name", String(MAX_NAME_LENGTH), nullable=False),
-    Column("password_hash", String(200), nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("disabled_at", BigInteger, nullable=True),
-    Column("typed_email", String(MAX_EMAIL_LENGTH), nullable=True),
-    Column("verified_at", BigInteger, nullable=True),
-    Column("must_verify", Integer, nullable=False, server_default=text("0")),
-    UniqueConstraint("email", name="uq_users_email"),
-)
-"""Ids are random (`new_id`): a sequence would give one again after the database was restored from a backup.
-
-`email` is the form in which addresses are compared, `typed_email` the address as it was typed; None in rows of earlier
-releases. `must_verify`: whether the account was made while `EMAIL_VERIFICATION` was on, and its owner has not proved the address
-since. `verified_at`: when the owner did.
-"""
 
 LEAST_ID, GREATEST_ID = 2**32, 2**53 - 1
 """JSON numbers above 2^53 lose digits in JavaScript (RFC 8259, section 6)."""
@@ -77,47 +40,6 @@ _CREATE = insert(users).returning(users, GENERATION.label("generation"), current
 `_CREATE` gets the user's key in the parameter `user`. In RETURNING a subquery cannot name the inserted row: SQLAlchemy would join
 it with the whole table of users.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A user. `created_at`, `disabled_at` and `verified_at` are in milliseconds since the epoch.
-
-    `email`: in the form in which addresses are compared. `verified_at`: when the owner proved the address; None if nobody did.
-    `must_verify`: whether the account counts as unverified until then.
-    `generation`: how often all sessions of the user had been ended at the moment when this row was read, and `epoch`: the
-    deployment's then.
-    """
-
-    id: int
-    email: str
-    name: str
-    password_hash: str
-    created_at: int
-    disabled_at: int | None
-    typed_email: str | None = None
-    verified_at: int | None = None
-    must_verify: int = 0
-    generation: int = 0
-    epoch: str = ""
-
-    @property
-    def address(self) -> str:
-        """The address as it was typed. Mails go there."""
-        return self.typed_email or self.email
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether nothing is left to verify: the address was proved, or the account was made without a verification.
-
-        Whether others may rely on the address is another question: trusted.py.
-        """
-        return not self.must_verify
-
-    @property
-    def is_disabled(self) -> bool:
-        """Whether the account is disabled: its user cannot sign in."""
-        return self.disabled_at is not None
 
 
 class Users:

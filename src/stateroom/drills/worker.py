@@ -32,7 +32,7 @@ from ..sessions.protocol.load import Loader
 from ..sessions.protocol.replay import Replay
 from ..sessions.protocol.restore import Restore
 from ..sessions.protocol.trust import Trust
-from ..sessions.store.session_store import SessionStore
+from ..sessions.store.one_session import OneSession
 from ..settings import Settings
 from .standstill import Standstills
 
@@ -152,13 +152,13 @@ def _without_accept() -> None:
 
 def _slow_restore(seconds: float) -> None:
     """Wait between a restore's first question to the journal and its write, so that a sign-out can come between them."""
-    at_once = SessionStore.restore
+    at_once = OneSession.restore
 
-    async def later(self: SessionStore, *args: Any, **named: Any) -> bool | None:
+    async def later(self: OneSession, *args: Any, **named: Any) -> bool | None:
         await asyncio.sleep(seconds)
         return await at_once(self, *args, **named)
 
-    SessionStore.restore = later  # type: ignore[method-assign]
+    OneSession.restore = later  # type: ignore[method-assign]
 
 
 def _leave_what_is_found() -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import HeadersSent, NotFound, SessionEnded, SignInRequired, StoreUnavailable
 from ..logs import security_event
-from ..sessions.manager import check_can_rotate
 from ..sessions.model.identity import user_id_of
+from ..sessions.model.session import check_can_rotate
 from ..settings.values import TRACE_COOKIE
 from .client import kept_address
 from .request_session import use_session

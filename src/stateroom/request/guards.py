@@ -12,7 +12,7 @@ from multidict import istr
 
 from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
 from ..origins import DEFAULT_PORTS, plain_origin
-from ..sessions.manager import check_can_rotate
+from ..sessions.model.session import check_can_rotate
 from .request_session import get_request_session, use_session
 
 if TYPE_CHECKING:

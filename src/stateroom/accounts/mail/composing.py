@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from ...settings import Settings
     from ..mail_tokens import MailTokens, Purpose
-    from ..users import User, Users
+    from ..user import User
+    from ..users import Users
 
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 

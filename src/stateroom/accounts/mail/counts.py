@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Column, Index, String, Table, delete, func, i
 from ...database import metadata
 from ...sessions.journal.database_time import NowMs
 from ..throttle import digest
+from .over import deletion_of_rows_over
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,8 +35,7 @@ mail_counts = Table(
 )
 """`recipient`: a hash of the address, as addresses are compared. `until`: the end of its hour, in milliseconds."""
 
-_OVER = select(mail_counts.c.mail_id).where(mail_counts.c.until <= NowMs()).with_for_update(skip_locked=True)
-"""Rows that another transaction has locked are left to the next one, so that no mail waits for them."""
+_DELETE_OVER = deletion_of_rows_over(mail_counts, mail_counts.c.until)
 
 
 async def is_too_many(connection: AsyncConnection, mail_id: str, kind: Kind, email: str) -> bool:
@@ -44,7 +44,7 @@ async def is_too_many(connection: AsyncConnection, mail_id: str, kind: Kind, ema
     `email`: the recipient, in the form in which addresses are compared.
     """
     recipient = digest(email)
-    await connection.execute(delete(mail_counts).where(mail_counts.c.mail_id.in_(_OVER)))
+    await connection.execute(_DELETE_OVER)
     if await connection.scalar(select(mail_counts.c.mail_id).where(mail_counts.c.mail_id == mail_id)) is not None:
         return False
     sent = select(func.count()).where(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ...errors import NotByAccessToken
 from .client_notes import unpack
 
 if TYPE_CHECKING:
@@ -208,6 +209,13 @@ class Session(MutableMapping[str, Any]):
 def record_of(session: Session) -> SessionRecord:
     """The library's record of a session. It is not for handlers, because it holds the token."""
     return session._record  # noqa: SLF001 (handlers must not see it, the library must)
+
+
+def check_can_rotate(session: Session) -> None:
+    """Raises `NotByAccessToken` if an access token opened the session, because no new value could reach the client."""
+    record = record_of(session)
+    if record.is_stored and not record.is_sealable:
+        raise NotByAccessToken
 
 
 async def take(session: Session, fields: list[str]) -> list[bytes | None]:

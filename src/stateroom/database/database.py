@@ -1,9 +1,4 @@
-"""The user database: one engine, its faults, its schema.
-
-It is SQLite by default (one file under `STATE_DIR`), and PostgreSQL in production. Every fault of the database is raised
-as `DatabaseUnavailable`. A broken constraint is raised as SQLAlchemy's `IntegrityError`. Each table is declared on
-`metadata` in the module that uses it. `migrations/` creates and changes the tables.
-"""
+"""The engine of one process, and the two ways to run a step in it."""
 
 from __future__ import annotations
 
@@ -13,33 +8,32 @@ import fcntl
 import os
 import sqlite3
 import threading
-import time
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import MetaData, NullPool, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy import NullPool, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from . import migrations
-from .errors import DatabaseUnavailable, SettingsError
-from .logs import get_logger
-from .private import close_file, open_private, own_folder
-from .settings import ENCODE_IT, RAW, has_raw_character
-from .sqlite.direct import Step
-from .sqlite.file import set_pragmas
-from .sqlite.quiet import hide_this_thread
-from .sqlite.readers import Readers
-from .sqlite.writer import Writer
+from .. import migrations
+from ..errors import DatabaseUnavailable, SettingsError
+from ..logs import get_logger
+from ..private import close_file, open_private, own_folder
+from ..settings import ENCODE_IT, RAW, has_raw_character
+from ..sqlite.direct import Step
+from ..sqlite.file import set_pragmas
+from ..sqlite.quiet import hide_this_thread
+from ..sqlite.readers import Readers
+from ..sqlite.writer import Writer
+from .faults import faults, folder_faults, refusals
+from .idle import check_alive, note_idle
+from .urls import EXAMPLE, postgres_dsn, sqlite_url
 
 if TYPE_CHECKING:
     from asyncpg import Connection as PostgresConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
 
-    from .settings import Settings
+    from ..settings import Settings
 
 log = get_logger(__name__)
 
@@ -55,39 +49,7 @@ links, waits for `CONNECT_LEASES` leases, and at most for `LONGEST_CONNECT_TIMEO
 """
 CONNECT_LEASES = 4
 LONGEST_CONNECT_TIMEOUT_SECONDS = 7.0
-IDLE_SECONDS = 0.3
-"""A connection that was idle for longer is asked for a sign of life before it is used. That takes a round trip.
-
-The connection that reads the journal's tail every 0.2 s is not asked.
-"""
 STATEMENT_TIMEOUT_SECONDS = 2.0
-
-_EXAMPLE = "for example postgresql://user:password@host/stateroom"
-
-# By SQLSTATE or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
-_REFUSALS = {
-    "28": "the server refuses this user or password; correct the user and the password",
-    "3D": "the server has no such database; create it, or name another",
-    "42501": "this user may not use or change the schema; grant it USAGE and, for `stateroom db upgrade`, CREATE",
-    "42704": "the server does not know a parameter after the ? in the URL; remove that parameter",
-}
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-class Steps(Protocol):
-    """Runs steps in transactions, as `Database.read` and `Database.write` do."""
-
-    async def read(self, step: Step[T]) -> T: ...
-
-    async def write(self, step: Step[T]) -> T: ...
 
 
 class Database:
@@ -95,8 +57,8 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self._setting = "STATE_DIR" if settings.database_url is None else "DATABASE_URL"
-        self._sqlite = _sqlite_url(settings)
-        self._dsn = "" if self._sqlite is not None else _postgres_dsn(settings)
+        self._sqlite = sqlite_url(settings)
+        self._dsn = "" if self._sqlite is not None else postgres_dsn(settings)
         patient = max(CONNECT_TIMEOUT_SECONDS, CONNECT_LEASES * settings.journal_lease)
         self._connect_timeout = min(patient, LONGEST_CONNECT_TIMEOUT_SECONDS)
         self._engine: AsyncEngine | None = None
@@ -127,7 +89,7 @@ class Database:
     def take_url(self, settings: Settings) -> None:
         """Use the URL of these settings for new connections, because its password was changed. Raises `SettingsError`."""
         if self._sqlite is None:
-            self._dsn = _postgres_dsn(settings)
+            self._dsn = postgres_dsn(settings)
 
     async def prepare(self) -> None:
         """Bring an SQLite schema up to date. On PostgreSQL only check that the schema is up to date.
@@ -152,7 +114,7 @@ class Database:
         """Bring the schema to the newest revision. If several processes do this at once, they take turns."""
         if self._sqlite is not None and self._sqlite.database:
             path = Path(self._sqlite.database)
-            with _folder_faults(self._setting, path):
+            with folder_faults(self._setting, path):
                 self._make_file(path)
                 with await asyncio.to_thread(_locked, path.with_name(f".{path.name}.upgrade")):
                     await self._upgrade()
@@ -164,7 +126,7 @@ class Database:
 
         Raises `DatabaseUnavailable`, and `SettingsError` if the server refuses us.
         """
-        with _refusals():
+        with refusals():
             at = await self.revision()
         return at, migrations.is_behind(at)
 
@@ -181,7 +143,7 @@ class Database:
         undone, and the error is raised here. It runs at most once. It must return values, not a result that is still open.
         Raises `DatabaseUnavailable`; the step may or may not be committed then.
         """
-        with _faults():
+        with faults():
             if self._sqlite is None:
                 async with self.begin() as connection:
                     return await step(connection)
@@ -191,7 +153,7 @@ class Database:
 
     async def read(self, step: Step[T]) -> T:
         """Run a step that only reads, and return its return value. `step`: as in `write`. Raises `DatabaseUnavailable`."""
-        with _faults():
+        with faults():
             if self._sqlite is None:
                 async with self.connect() as connection:
                     # Without BEGIN and ROLLBACK: each is a round trip, and each statement sees the last commits anyway.
@@ -210,7 +172,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading."""
-        with _faults():
+        with faults():
             async with contextlib.AsyncExitStack() as stack:
                 connection = self.engine.connect()
                 async with asyncio.timeout(self._connect_timeout):
@@ -242,7 +204,7 @@ class Database:
         # A migration may take long, and it waits for another process that migrates now.
         engine = self._make_engine(statement_timeout_seconds=None, poolclass=NullPool)
         try:
-            with _refusals(), _faults():
+            with refusals(), faults():
                 async with engine.begin() as connection:
                     if self.is_sqlite:  # Python's driver does not begin a transaction for CREATE TABLE.
                         await connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -285,109 +247,15 @@ class Database:
             try:
                 return await asyncpg.connect(self._dsn, timeout=self._connect_timeout, command_timeout=statement_timeout_seconds)
             except ValueError as error:  # asyncpg's ClientConfigurationError too
-                fix = f"{RAW} {ENCODE_IT}" if has_raw_character(self._dsn) else _EXAMPLE
+                fix = f"{RAW} {ENCODE_IT}" if has_raw_character(self._dsn) else EXAMPLE
                 raise SettingsError(f"DATABASE_URL is not a URL that PostgreSQL understands; {fix}") from error
 
         if "poolclass" not in options:
             options |= {"pool_use_lifo": True}  # few connections are used often, and the others are idle
         engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
-        event.listen(engine.sync_engine, "checkin", _note_idle)
-        event.listen(engine.sync_engine, "checkout", _check_alive)
+        event.listen(engine.sync_engine, "checkin", note_idle)
+        event.listen(engine.sync_engine, "checkout", check_alive)
         return engine
-
-
-def _note_idle(_: object, record: ConnectionPoolEntry) -> None:
-    record.info["idle_since"] = time.monotonic()
-
-
-def _check_alive(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
-    """Replace all connections of the pool if this one is dead, because the server has probably been restarted.
-
-    The driver knows of a connection that the server has closed. After some time without use it may be dead silently.
-    """
-    idle_since = record.info.pop("idle_since", None)
-    if idle_since is None:  # it is new
-        return
-    raw: Any = record.driver_connection
-    if raw is None or raw.is_closed():
-        raise InvalidatePoolError("the server has closed the connection")
-    if time.monotonic() - idle_since > IDLE_SECONDS:
-        try:
-            connection.run_async(lambda raw: raw.execute(";"))
-        except Exception as error:  # any error of the driver
-            raise InvalidatePoolError("the connection is dead") from error
-
-
-def _sqlite_url(settings: Settings) -> URL | None:
-    """The URL of an SQLite file; None if `DATABASE_URL` names another kind of database."""
-    if settings.database_url is None:
-        return URL.create("sqlite+aiosqlite", database=str(settings.state_dir / "stateroom.db"))
-    text = settings.database_url.get_secret_value()
-    if not text.startswith(("sqlite:", "sqlite+aiosqlite:")):
-        return None
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        url = URL.create("sqlite")
-    if not url.database or url.database == ":memory:":
-        raise SettingsError("DATABASE_URL names no file; for example sqlite:///var/stateroom.db")
-    return url.set(drivername="sqlite+aiosqlite")
-
-
-def _postgres_dsn(settings: Settings) -> str:
-    """The URL for asyncpg, which supports sslmode, several hosts and the other parts of a URL that libpq allows.
-
-    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
-    """
-    text = settings.database_url.get_secret_value() if settings.database_url is not None else ""
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        raise SettingsError("DATABASE_URL is not a URL; " + _EXAMPLE)
-    if scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
-        raise SettingsError(
-            f"DATABASE_URL begins with {scheme}://; use postgresql:// or sqlite:///, or none for the library without one"
-        )
-    if "@" not in rest.partition("/")[0].partition("#")[0] and has_raw_character(text.partition("?")[0]):
-        raise SettingsError(f"DATABASE_URL: {RAW} {ENCODE_IT}")
-    return f"postgresql://{rest}"
-
-
-@contextlib.contextmanager
-def _faults() -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except (
-        SQLAlchemyError,
-        OSError,
-        EOFError,
-        TimeoutError,
-    ) as error:  # asyncpg raises EOFError if the server closes the connection.
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        raise DatabaseUnavailable(f"the user database does not answer: {type(cause).__name__}") from error
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """Raise `SettingsError` if the server refuses us, because waiting does not change that. Other faults are not changed."""
-    try:
-        yield
-    except DatabaseUnavailable as error:
-        cause = error.__cause__
-        state = str(getattr(getattr(cause, "orig", None), "sqlstate", None) or "")
-        for prefix, words in _REFUSALS.items():
-            if state.startswith(prefix):
-                raise SettingsError(f"DATABASE_URL: {words}") from None
-        raise
-
-
-@contextlib.contextmanager
-def _folder_faults(setting: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SettingsError(f"{setting}: {path} cannot be written: {error.strerror}; name a folder that can be written") from None
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:

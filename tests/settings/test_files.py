@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -15,13 +16,13 @@ class Taken:
     """`told`: the lines of the log since the last call of `clear`. `times`: how often each setting was taken over."""
 
     def __init__(self, files: SettingsFiles, caplog: pytest.LogCaptureFixture) -> None:
-        self.times = dict.fromkeys(("metrics_token", "access_rules_file", "redis_tls_server_name"), 0)
+        self.times: dict[str, int] = dict.fromkeys(("metrics_token", "access_rules_file", "redis_tls_server_name"), 0)
         self._caplog = caplog
         caplog.set_level("INFO", logger="stateroom")
         for name in self.times:
-            files.on_change(name, lambda _, name=name: self._count(name))  # type: ignore[misc]
+            files.on_change(name, functools.partial(self._count, name))
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: str, _: Settings) -> None:
         self.times[name] += 1
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -311,6 +313,31 @@ def test_no_form_of_a_path_has_another_rule_than_the_path_itself(some: list[Rule
 def test_no_text_causes_another_error(some: list[Rule], method: str, host: str, path: str, address: str | None) -> None:
     for origin in (f"https://{host}", f"https://{HOST}", host):
         decided(rules(*some), Asked(method, origin, f"/{path}", address))
+
+
+def calls_for(count: int, path: str) -> int:
+    """How many functions are called to decide about a path, with so many rules of the host before the last one."""
+    found = rules(*(rule(f"rule {number}", paths=[f"/{number}", f"/{number}/below/*"]) for number in range(count)), rule("rest"))
+    assert decided(found, asked(path)) == "rest"  # What is kept is kept from here on.
+    calls = 0
+
+    def count_calls(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count_calls)
+    try:
+        found.deciding(asked(path))
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_a_path_with_many_readings_takes_no_longer_if_there_are_many_rules() -> None:
+    path = "/x" + "".join(f"%{'25' * times}2f" for times in range(1, 7))
+    few, many = calls_for(10, path), calls_for(1000, path)
+    assert few > 500, "it has many readings"
+    assert many - few < 10 * 990, "each rule is looked at a few times, and not once for each reading"
 
 
 def test_a_client_does_not_choose_how_much_is_remembered() -> None:

@@ -6,7 +6,7 @@ Each has one form in which it is compared, so that no other spelling of a host o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -74,32 +74,74 @@ class Hosts:
 
 
 class Paths:
-    """The paths of a rule: exact ones, and with `/*` at the end a path and everything below it."""
+    """The paths of a rule: exact ones, and with `/*` at the end a path and everything below it.
+
+    `as_written`, `folded`: the same paths for readings that have their case, and for those that have lost it.
+    """
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(patterns)
-        self._as_written = _Spelling(self.patterns)
-        self._folded = _Spelling(map(folded, self.patterns))
-
-    def name(self, reading: Reading) -> bool:
-        """Whether this reading of a path is one of them."""
-        spelling = self._folded if reading.is_folded else self._as_written
-        return reading.path in spelling.exact or reading.path.startswith(spelling.begin)
-
-    def name_exactly(self, reading: Reading) -> bool:
-        """Whether this reading of a path is one of them, and not because it lies below another path."""
-        return reading.path in (self._folded if reading.is_folded else self._as_written).exact
+        self.as_written = _Spelling(self.patterns)
+        self.folded = _Spelling(map(folded, self.patterns))
 
 
 class _Spelling:
-    """Paths of a rule, as they are written or folded. `exact`: these. `begin`: every path that begins with one of these texts."""
+    """Paths of a rule in one spelling. `exact`: these. `begin`: every path that begins with one of these texts, which end in /."""
 
     __slots__ = ("begin", "exact")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         patterns = list(patterns)
-        self.begin = tuple(each[:-1] for each in patterns if each.endswith("/*"))
+        self.begin = frozenset(each[:-1] for each in patterns if each.endswith("/*"))
         self.exact = frozenset(each.removesuffix("/*") for each in patterns if each != "/*")
+
+
+class PathIndex:
+    """Finds the first of several rules that names a reading of a path. The time does not grow with the number of rules.
+
+    A path may have many readings, and whoever asks chooses the path.
+    """
+
+    def __init__(self, of_rules: Sequence[Paths | None]) -> None:
+        """`of_rules`: the paths of each rule, in the order of the rules; None for a rule that is for all paths."""
+        self._count = len(of_rules)
+        self._for_all = of_rules.index(None) if None in of_rules else self._count
+        numbered = [(number, paths) for number, paths in enumerate(of_rules) if paths is not None]
+        self._as_written = _Numbers((number, paths.as_written) for number, paths in numbered)
+        self._folded = _Numbers((number, paths.folded) for number, paths in numbered)
+
+    def first(self, reading: Reading) -> int | None:
+        """The place of the first rule that names this reading, counted from 0. None if no rule does."""
+        spelling, path = self._of(reading), reading.path
+        found = min(self._for_all, spelling.exact.get(path, self._count))
+        slash = path.find("/")
+        while 0 <= slash < spelling.longest:
+            found = min(found, spelling.begin.get(path[: slash + 1], self._count))
+            slash = path.find("/", slash + 1)
+        return found if found < self._count else None
+
+    def is_exact(self, reading: Reading) -> bool:
+        """Whether a rule names this reading, and not because it lies below another path."""
+        return reading.path in self._of(reading).exact
+
+    def _of(self, reading: Reading) -> _Numbers:
+        return self._folded if reading.is_folded else self._as_written
+
+
+class _Numbers:
+    """The first rule for each path in one spelling. `longest`: the length of the longest text of `begin`."""
+
+    __slots__ = ("begin", "exact", "longest")
+
+    def __init__(self, spellings: Iterable[tuple[int, _Spelling]]) -> None:
+        self.exact: dict[str, int] = {}
+        self.begin: dict[str, int] = {}
+        for number, spelling in spellings:
+            for path in spelling.exact:
+                self.exact.setdefault(path, number)
+            for path in spelling.begin:
+                self.begin.setdefault(path, number)
+        self.longest = max(map(len, self.begin), default=0)
 
 
 def slash_toggled(reading: Reading) -> Reading:

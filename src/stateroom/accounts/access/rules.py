@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ...addresses import IPAddress, Network, is_in, parse_client
 from ...errors import AccessDenied, BadInput
 from .model import Allow, Asked, Need, Ruling
-from .patterns import Hosts, Origin, Paths, read_origin, slash_toggled
+from .patterns import Hosts, Origin, PathIndex, Paths, read_origin, slash_toggled
 from .readings import Reading, readings_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HOSTS_REMEMBERED = 1024
 RULINGS_REMEMBERED = 8192
+INDEXES_REMEMBERED = 16
 LONGEST_REMEMBERED = 256
 """Of a method, an origin and a path together, in characters. Clients choose them, and must not fill our memory."""
 
@@ -143,12 +144,20 @@ def by_reading(rules: Sequence[Rule], path: str) -> Iterator[tuple[Reading, Rule
     Many applications serve a path with and without a slash at its end alike. So if a rule names one of the two exactly, that rule
     must be for the other too; else it says nothing about the other.
     """
+    rules = tuple(rules)
+    index = _index(rules)
+
+    def first(reading: Reading) -> Rule | None:
+        number = index.first(reading)
+        return None if number is None else rules[number]
+
     for reading in readings_of(path):
-        yield reading, _first(rules, reading)
+        yield reading, first(reading)
         toggled = slash_toggled(reading)
-        if any(rule.paths is not None and rule.paths.name_exactly(toggled) for rule in rules):
-            yield toggled, _first(rules, toggled)
+        if index.is_exact(toggled):
+            yield toggled, first(toggled)
 
 
-def _first(rules: Sequence[Rule], reading: Reading) -> Rule | None:
-    return next((rule for rule in rules if rule.paths is None or rule.paths.name(reading)), None)
+@lru_cache(INDEXES_REMEMBERED)
+def _index(rules: tuple[Rule, ...]) -> PathIndex:
+    return PathIndex([rule.paths for rule in rules])

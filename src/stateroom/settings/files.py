@@ -93,19 +93,40 @@ class SettingsFiles:
 
     def _take_over(self, changed: set[str]) -> set[str]:
         """Take the new values of these settings. Returns the settings that keep their old values because a file is invalid."""
+        kept = self._keep_pipes(changed)
+        if kept & self._secrets.keys():
+            return kept
         try:
             read = self.settings.read_again()
         except SettingsError as error:
             # The functions read certificates and CAs themselves, so an invalid secret does not stop those.
-            if kept := changed - self._paths.keys():
-                _log_kept(sorted(kept), error)
-            return kept
-        self.settings = self.settings.model_copy(update={name: getattr(read, name) for name in changed})
-        return set()
+            if secrets := changed - self._paths.keys():
+                _log_kept(sorted(secrets), error)
+            return kept | secrets
+        self.settings = self.settings.model_copy(update={name: getattr(read, name) for name in changed - kept})
+        return kept
+
+    def _keep_pipes(self, changed: set[str]) -> set[str]:
+        """Keep the values of files that are pipes or devices now: to open a pipe waits for its writer, and all requests with it.
+
+        If a secret is in one, all secrets keep their values, because they are read together.
+        """
+        pipes = {name: path for name, path in self._files.items() if _is_pipe(path)}
+        kept = {name for name in changed if name in pipes}
+        if pipes.keys() & self._secrets.keys():
+            kept |= self._secrets.keys()
+        if told := sorted(changed & kept):
+            paths = ", ".join(str(path) for path in pipes.values())
+            _log_kept(told, SettingsError(f"{paths} is a pipe or a device; put a file in its place"))
+        return kept
 
 
 def _log_kept(names: list[str], error: SettingsError) -> None:
     log.error("settings_files_kept", settings=[name.upper() for name in names], reason=str(error))
+
+
+def _is_pipe(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _fingerprint(path: Path) -> _Fingerprint:

@@ -93,9 +93,8 @@ async def test_another_host_reaches_neither_the_application_nor_stateroom(url: s
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
         async with http.post(f"{url}/.stateroom/api/auth/login", json=DEMO) as response:
             assert response.status == 200
-        for host, status in (
-            ("localhost", 200), ("LOCALHOST:8000", 200), ("app.example.com", 421), ("127.0.0.1.example.com", 421), ("127x0.0.1", 421),
-        ):  # fmt: skip
+        others = ("app.example.com", "127.0.0.1.example.com", "127x0.0.1")
+        for host, status in (("localhost", 200), ("LOCALHOST:8000", 200), *((other, 421) for other in others)):
             async with http.get(url, headers={"Host": host}, cookies=http.cookie_jar.filter_cookies(URL(url))) as response:
                 assert response.status == status, host
         async with http.get(f"{url}/.stateroom/login", headers={"Host": "app.example.com"}) as response:

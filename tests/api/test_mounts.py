@@ -274,4 +274,8 @@ class TestOpenapi:
                 assert whole - set((await response.json())["paths"]) == missing
 
     def test_the_printed_document_is_for_public_url(self, service_settings: Settings) -> None:
-        assert document(api_routes(), service_settings)["servers"] == [{"url": SSO}]
+        printed = document(api_routes(), service_settings)
+        OpenAPIV31SpecValidator(printed).validate()
+        assert printed["servers"] == [{"url": SSO}]
+        at_the_root = {path for path, methods in printed["paths"].items() if any("servers" in each for each in methods.values())}
+        assert at_the_root == {path for path in printed["paths"] if path.startswith("/auth/")} != set()

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from stateroom.drills.node import until
 from stateroom.drills.ports import free_port
@@ -86,6 +87,18 @@ async def test_the_application_greets_who_is_signed_in_and_nobody_else(url: str)
             assert response.status == 200
         async with http.get(url) as response:
             assert response.status == 401
+
+
+async def test_another_host_reaches_neither_the_application_nor_stateroom(url: str) -> None:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+        async with http.post(f"{url}/.stateroom/api/auth/login", json=DEMO) as response:
+            assert response.status == 200
+        others = ("app.example.com", "127.0.0.1.example.com", "127x0.0.1")
+        for host, status in (("localhost", 200), ("LOCALHOST:8000", 200), *((other, 421) for other in others)):
+            async with http.get(url, headers={"Host": host}, cookies=http.cookie_jar.filter_cookies(URL(url))) as response:
+                assert response.status == status, host
+        async with http.get(f"{url}/.stateroom/login", headers={"Host": "app.example.com"}) as response:
+            assert response.status == 421
 
 
 async def test_the_application_sees_its_own_credentials_and_none_of_ours(serving: Serving, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stateroom.sessions.sealing.key_ring import new_key
+
 from ..commands import Command, Serving
 from .test_settings_files import events
 from .test_workers import until
@@ -59,6 +61,22 @@ def test_a_wrong_file_keeps_the_rules_and_says_so_once(tmp_path: Path) -> None:
         assert not is_open(service)
         [kept] = events(service, "settings_files_kept")
         assert f"{file}, line 3: allow is 'no'" in str(kept["reason"])
+
+
+@pytest.mark.parametrize("setting", ["ACCESS_RULES_FILE", "COOKIE_KEYS_FILE"])
+def test_a_pipe_in_the_place_of_a_file_keeps_no_request_waiting(tmp_path: Path, setting: str) -> None:
+    files = {"ACCESS_RULES_FILE": tmp_path / "rules.yaml", "COOKIE_KEYS_FILE": tmp_path / "keys"}
+    files["ACCESS_RULES_FILE"].write_text(OPEN)
+    files["COOKIE_KEYS_FILE"].write_text(new_key())
+    with Serving(tmp_path, TRUSTED_PROXIES="127.0.0.1", **files) as service:
+        file = files[setting]
+        file.unlink()
+        os.mkfifo(file)
+        service.wait_for(f"{file} is a pipe")
+        assert is_open(service)
+        service.signal(signal.SIGHUP)
+        until(lambda: service.output.count(f"{file} is a pipe") == 2, "the signal is heeded")
+        assert is_open(service)
 
 
 def test_every_worker_reads_the_rules_on_a_signal(tmp_path: Path) -> None:

@@ -56,3 +56,12 @@ def test_startup_does_not_warn_if_nobody_is_admitted_unasked(tmp_path: Path) -> 
         assert service.call("GET", "/livez")[0] == 200
         service.stop()
         assert "anybody_may_enter" not in service.output
+
+
+def test_startup_warns_of_access_rules_that_never_decide(tmp_path: Path) -> None:
+    rules = "- name: all\n  hosts: [app.example.com]\n  allow: nobody\n"
+    (tmp_path / "rules.yaml").write_text(rules + rules.replace("all\n", "part\n  paths: [/part]\n"))
+    with capture_events() as logs:
+        warn_at_startup(Settings(_env_file=None, access_rules_file=tmp_path / "rules.yaml"))
+    [warning] = logs
+    assert (warning["event"], warning["rules"]) == ("access_rules_without_effect", ["part (line 4) after all (line 1)"])

@@ -258,6 +258,26 @@ class TestCookies:
     def test_a_path_that_includes_the_path_of_public_url_is_taken(self, path: str) -> None:
         assert production(redis_host="redis", public_url="https://example.com/sso", cookie_path=path).cookie_path == path
 
+    @pytest.mark.parametrize(
+        ("path", "login_url"),
+        [
+            ("/app", "/.stateroom/login"),
+            ("/app", "/application/login"),
+            ("/app", "https://login.example.com/login"),
+            ("/login", "/login"),
+        ],
+    )
+    def test_a_path_that_excludes_the_pages_beside_login_url_is_refused(self, path: str, login_url: str) -> None:
+        line = refused(redis_host="redis", login_url=login_url, cookie_path=path)
+        assert line.startswith(f"COOKIE_PATH: browsers do not send a cookie of {path} to {login_url}, LOGIN_URL,")
+
+    @pytest.mark.parametrize(
+        ("path", "login_url"),
+        [("/", "/.stateroom/login"), ("/app", "/app/login"), ("/app/", "https://login.example.com/app/sso/login")],
+    )
+    def test_a_path_that_includes_the_pages_beside_login_url_is_taken(self, path: str, login_url: str) -> None:
+        assert production(redis_host="redis", login_url=login_url, cookie_path=path).cookie_path == path
+
     def test_a_public_url_without_a_path_says_nothing_of_the_path_of_the_cookie(self) -> None:
         assert production(redis_host="redis", public_url="https://example.com", cookie_path="/app").cookie_path == "/app"
 

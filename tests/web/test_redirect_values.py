@@ -60,6 +60,27 @@ async def test_500_values_lead_nowhere_else(service: ServiceClient, visitor: Vis
         assert {"app.example.com", "a_b.example.com", "[::1]", "local.example.com", "x.ports.example.com"} < reached
 
 
+@pytest.mark.parametrize(("path", "before"), [("/register", ""), ("/login", ""), ("/confirm", "/login?rd=")])
+async def test_a_form_without_the_field_leads_to_the_address_of_its_own(
+    service: ServiceClient, visitor: Visitor, path: str, before: str
+) -> None:
+    """Nobody is signed in, so `/confirm` leads to the sign-in first."""
+    if path == "/login":
+        await visitor.register()
+
+    async def location(query: str, more: str = "") -> str:
+        service.session.cookie_jar.clear()
+        body = f"name=Ada&{ADA}{more}"
+        async with service.post(f"{path}?rd={query}", data=body, headers=FORM, allow_redirects=False) as answer:
+            assert answer.status == 303
+            return answer.headers["Location"]
+
+    assert await location("/wiki") == f"{before}/wiki"
+    if path != "/register":
+        assert await location("/wiki", "&rd=/till") == f"{before}/till"
+        assert await location("https://evil.example.net/") in {"/account", "/login"}
+
+
 def handed_on(page: Page) -> list[str]:
     """Where a page leads with its form, its links and its script."""
     forms = [form.fields["rd"] for form in page.forms if "rd" in form.fields]

@@ -28,6 +28,7 @@ routes = web.RouteTableDef()
 _REF = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _PARAMETER_EXAMPLES = {"id": "Z83_RlkghID_RB7ScOCRaQ", "path": "reports"}
+_FORWARD_AUTH = "/auth/"
 _UNSAFE = frozenset({"post", "put", "patch", "delete"})
 _RENEW = {
     "name": "X-Session-Renew",
@@ -58,7 +59,9 @@ def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> d
         if each is None or not isinstance(route, web.RouteDef):
             continue
         path = _PARAMETER.sub(r"{\1}", route.path)
-        paths.setdefault(path, {})[_method(route)] = _describe(route, each, schemas)
+        described = paths.setdefault(path, {})[_method(route)] = _describe(route, each, schemas)
+        if settings.public_path and path.startswith(_FORWARD_AUTH):
+            described["servers"] = [{"url": "/"}]  # it is under no prefix
     return {
         "openapi": "3.1.0",
         "info": {

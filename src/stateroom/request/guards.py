@@ -109,6 +109,17 @@ def keep_cookie(request: web.Request) -> None:
     get_request_session(request).keeps_cookie = True
 
 
+def catch_up_cookie(request: web.Request) -> None:
+    """Let the response renew a cookie that earlier responses kept: the session was renewed since, and the cookie is old.
+
+    A cookie counts as old after `SESSION_RENEW_INTERVAL`. While Redis is unavailable, nothing is renewed.
+    """
+    current = get_request_session(request)
+    record = current.record
+    if record.is_sealable and 0 < record.sealed_ms < current.manager.renewal_horizon() and not is_background(request):
+        current.reissue = True
+
+
 def is_background(request: web.Request) -> bool:
     """Whether this request must not extend the session."""
     if request.headers.get(_RENEW) == "no":

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..accounts.access import doors_for_strangers
+from ..accounts.access import doors_for_strangers, hidden_rules
 from ..errors import SettingsError
 from ..logs import get_logger
 from ..settings.return_hosts import is_within, split_entry
@@ -22,6 +22,7 @@ def warn_at_startup(settings: Settings) -> None:
     _warn_of_hosts_outside(settings)
     with contextlib.suppress(SettingsError):  # an invalid file of access rules: it stops the startup with its own message
         _warn_of_open_doors(settings)
+        _warn_of_hidden_rules(settings)
 
 
 def _warn_of_hosts_outside(settings: Settings) -> None:
@@ -54,3 +55,10 @@ def _warn_of_open_doors(settings: Settings) -> None:
     if doors := doors_for_strangers(settings):
         fix = "set REGISTRATION=invited, or let the rules name groups or addresses"
         log.warning("anybody_may_enter", through=doors, fix=fix)
+
+
+def _warn_of_hidden_rules(settings: Settings) -> None:
+    """Name the access rules that an earlier rule keeps from deciding. Raises `SettingsError` for a wrong file."""
+    if hidden := hidden_rules(settings):
+        fix = "the first rule that is for a request decides; move these rules before the ones that are for every path"
+        log.warning("access_rules_without_effect", rules=hidden, fix=fix)

@@ -5,6 +5,8 @@ Each check raises `SettingsError` with one line: the setting, what is wrong, how
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from ..errors import SettingsError
 from .fields import SettingsFields
 from .places import ENCODE_IT, EVERY_ADDRESS, RAW, has_bare_ipv6, has_raw_character, split_url
@@ -150,10 +152,18 @@ def _check_cookies(settings: SettingsFields) -> None:
 def _check_cookie_path(settings: SettingsFields) -> None:
     """Browsers send a cookie to its path and below (RFC 6265, section 5.1.4)."""
     path, public_path = settings.cookie_path, settings.public_path
-    if public_path and not f"{public_path}/".startswith(f"{path.removesuffix('/')}/"):
+    begin = f"{path.removesuffix('/')}/"
+    if public_path and not f"{public_path}/".startswith(begin):
         raise SettingsError(
             f"COOKIE_PATH: browsers do not send a cookie of {path} to {public_path}, the path of PUBLIC_URL; set COOKIE_PATH=/ or "
             f"COOKIE_PATH={public_path}"
+        )
+    # The page to sign out is beside the one to sign in. Without the cookie it would end no session.
+    beside = f"{urlsplit(settings.login_url).path.rpartition('/')[0]}/"
+    if "login_url" in settings.model_fields_set and not beside.startswith(begin):
+        raise SettingsError(
+            f"COOKIE_PATH: browsers do not send a cookie of {path} to {settings.login_url}, LOGIN_URL, and to the pages beside it, "
+            "so nobody could sign out there; set COOKIE_PATH=/"
         )
 
 

@@ -46,7 +46,7 @@ async def show_confirm(request: web.Request) -> web.StreamResponse:
 async def confirm(request: web.Request) -> web.StreamResponse:
     """Check the password, give the session a new id, and go on."""
     form = await read_form(request)
-    back = asked_back(request, form.get("rd", ""))
+    back = asked_back(request, form.get("rd") or request.query.get("rd", ""))
     password = form.get("password", "")
     try:
         check_auth(request, access_token=False)

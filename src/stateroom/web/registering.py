@@ -44,7 +44,7 @@ async def show_registration(request: web.Request) -> web.StreamResponse:
 @open_to_unverified
 async def register(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
-    back = asked_back(request, form.get("rd", ""))
+    back = asked_back(request, form.get("rd") or request.query.get("rd", ""))
     try:
         user = await _registered(request, form, invitation=None)
     except RegistrationClosed as error:

@@ -42,7 +42,7 @@ async def show_login(request: web.Request) -> web.StreamResponse:
 @open_to_unverified
 async def login(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
-    back = asked_back(request, form.get("rd", ""))
+    back = asked_back(request, form.get("rd") or request.query.get("rd", ""))
     email, password = form.get("email", ""), form.get("password", "")
     try:
         check_filled(email=email, password=password)

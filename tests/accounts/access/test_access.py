@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stateroom.accounts.access import Access, Asked, Person, doors_for_strangers
+from stateroom.accounts.access import Access, Asked, Person, doors_for_strangers, hidden_rules
 from stateroom.errors import AccessDenied, SettingsError
 from stateroom.settings import Settings, SettingsFiles
 
@@ -113,3 +113,23 @@ def test_an_audience_of_assertions_is_none_of_access_tokens(file: Path, audience
 def test_doors_for_whoever_registers_are_found(file: Path, allow: str, chosen: dict[str, Any], doors: list[str]) -> None:
     file.write_text(f"- name: one\n  hosts: [app.example.com]\n  allow: {allow}\n")
     assert list(doors_for_strangers(settings(access_rules_file=file, **chosen))) == doors
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_hidden"),
+    [
+        ("hosts: [app.example.com]", "hosts: [app.example.com], paths: [/admin/*]", True),
+        ("hosts: [app.example.com], paths: ['/*']", "hosts: [app.example.com], methods: [OPTIONS]", True),
+        ("hosts: ['*.example.com']", "hosts: [app.example.com, '*.wiki.example.com']", True),
+        ("hosts: [app.example.com]", "hosts: [app.example.com, wiki.example.com]", False),
+        ("hosts: ['*.example.com']", "hosts: [example.com]", False),
+        ("hosts: ['*.wiki.example.com']", "hosts: ['*.example.com']", False),
+        ("hosts: [app.example.com], paths: [/admin/*]", "hosts: [app.example.com], paths: [/admin/*]", False),
+        ("hosts: [app.example.com], methods: [GET]", "hosts: [app.example.com]", False),
+        ("hosts: [app.example.com], networks: [10.0.0.0/8]", "hosts: [app.example.com]", False),
+    ],
+)
+def test_a_rule_that_never_decides_is_found(file: Path, first: str, second: str, is_hidden: bool) -> None:
+    file.write_text("".join(f"- {{name: {name}, allow: nobody, {keys}}}\n" for name, keys in (("one", first), ("two", second))))
+    found = ["two (line 2) after one (line 1)"] if is_hidden else []
+    assert list(hidden_rules(settings(access_rules_file=file))) == found

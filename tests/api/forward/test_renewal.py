@@ -34,6 +34,22 @@ async def test_a_page_renews_the_cookie_and_anything_else_the_session_alone(clie
         assert await expires_in(client) > before + timedelta(minutes=9).total_seconds()
 
 
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_page_renews_a_cookie_that_other_requests_have_left_old(client: ServiceClient, endpoint: str) -> None:
+    await register(client)
+    assert client.app is not None
+    clock = testing.clock(client.app)
+    clock.move(minutes=10)
+    assert "Set-Cookie" not in (await ask(client, endpoint, {"Accept": "application/json"})).headers
+    asked_not_to = await ask(client, endpoint, PAGE | {"X-Session-Renew": "no"})
+    assert "Set-Cookie" not in asked_not_to.headers
+    old = cookie_of(client)
+    page = await ask(client, endpoint, PAGE)
+    assert (page.status, "Set-Cookie" in page.headers) == (200, True)
+    assert cookie_of(client) != old
+    assert "Set-Cookie" not in (await ask(client, endpoint, PAGE)).headers
+
+
 async def test_a_page_of_a_client_that_does_not_renew_renews_nothing(client: ServiceClient) -> None:
     await register(client)
     assert client.app is not None

@@ -61,6 +61,15 @@ def doors_for_strangers(settings: Settings) -> Sequence[str]:
     return doors + [rule.name for rule in _rules(settings) if rule.allow.signed_in]
 
 
+def hidden_rules(settings: Settings) -> Sequence[str]:
+    """Each rule that decides about nothing, because an earlier one is for all requests to its hosts, in words with both lines.
+
+    Raises `SettingsError` for an invalid file.
+    """
+    hidden = _rules(settings).hidden()
+    return [f"{rule.name} (line {rule.line}) after {earlier.name} (line {earlier.line})" for rule, earlier in hidden]
+
+
 def _rules(settings: Settings) -> Rules:
     file = settings.access_rules_file
     rules = Rules(() if file is None else read_rules(file), Allow(signed_in=settings.access_default == "signed-in"))

@@ -72,6 +72,10 @@ class Hosts:
         """Whether this host, in the form of `plain_host`, is one of them."""
         return host in self.exact or host.endswith(self.below)
 
+    def include(self, others: Hosts) -> bool:
+        """Whether all hosts of another rule are among them. Hosts that only several entries together name count as not included."""
+        return all(map(self.name, others.exact)) and all(each.endswith(self.below) for each in others.below)
+
 
 class Paths:
     """The paths of a rule: exact ones, and with `/*` at the end a path and everything below it.

@@ -47,6 +47,11 @@ class Rule:
     networks: tuple[Network, ...] | None = None
     line: int = 0
 
+    @property
+    def is_for_all_requests(self) -> bool:
+        """Whether it is for every request to its hosts, so that no later rule of these hosts decides."""
+        return (self.paths is None or "/*" in self.paths.patterns) and self.methods is None and self.networks is None
+
     def is_for_method(self, method: str) -> bool:
         """Whether the rule names this method, which is in upper case."""
         return self.methods is None or method in self.methods
@@ -133,6 +138,14 @@ class Rules:
         except BadInput:
             return any(rule.name == text for rule in self._rules)
         return bool(self.of_host(origin.host)) or not self._default.is_nobody
+
+    def hidden(self) -> Iterator[tuple[Rule, Rule]]:
+        """The rules that decide about nothing, each with the earlier rule of its hosts that decides about every request."""
+        for number, rule in enumerate(self._rules):
+            for earlier in self._rules[:number]:
+                if earlier.is_for_all_requests and earlier.hosts.include(rule.hosts):
+                    yield rule, earlier
+                    break
 
     def _of_host(self, host: str) -> tuple[Rule, ...]:
         return tuple(rule for rule in self._rules if rule.hosts.name(host))

@@ -34,7 +34,7 @@ class SessionRecord(SessionData):
     `keeps_nothing`: the client has a bearer and cannot keep a visitor's session.
     `evicted`: how many of the user's sessions this request's sign-in has ended (`SESSION_MAX_PER_USER`).
     `must_reseal`: the release before sealed the request's value. The response brings a value of this release.
-    `known_ms`: when it was loaded from the store; 0 if it was not.
+    `known_ms`: when it was loaded from the store; 0 if it was not. `sealed_ms`: when the request's value was sealed, likewise.
     `confirmed_ms`: for a session of the credential alone, when the store last had it; 0 if this request has asked the store.
     All times are milliseconds since the epoch, by Redis' clock; 0 while nothing is stored. `idle_ms` is a duration.
     While the session is stored: `created_ms <= renewed_ms < expires_ms <= deadline_ms`.
@@ -60,6 +60,7 @@ class SessionRecord(SessionData):
     sighting: Sighting | None = None
     must_reseal: bool = False
     known_ms: int = 0
+    sealed_ms: int = 0
     confirmed_ms: int = 0
     created_ms: int = 0
     auth_ms: int = 0
@@ -88,7 +89,7 @@ class SessionRecord(SessionData):
         self.sighting = sighting
         self.fields, self._split = fields, None
         self.token, self.user_id, self.is_persistent = credential.token, credential.user_id, credential.is_persistent
-        self.ref = credential.ref
+        self.ref, self.sealed_ms = credential.ref, credential.issued_at
         (
             self.generation, self.created_ms, self.auth_ms, self.renewed_ms,
             self.idle_ms, self.deadline_ms, self.expires_ms, self.epoch, _,

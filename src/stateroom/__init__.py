@@ -39,7 +39,7 @@ from .request.actions import (
 from .request.carry_over import carry_over
 from .request.client import browser_origin, client_address, forwarded, kept_address
 from .request.flash import FLASH_KINDS, flash, take_flashes
-from .request.guards import background, check_auth, keep_cookie, require_auth
+from .request.guards import background, check_auth, keep_cookie, renew_cookie, require_auth
 from .request.proxies import is_forwarded
 from .request.request_session import SESSIONS, get_session
 from .sessions.manager import SessionManager
@@ -87,6 +87,7 @@ __all__ = [
     "keep_cookie",
     "kept_address",
     "reauthenticate",
+    "renew_cookie",
     "require_auth",
     "revoke_others",
     "security_event",

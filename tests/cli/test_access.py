@@ -158,6 +158,13 @@ def test_stores_that_do_not_exist_are_refused_and_not_made(command: Command, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_wrong_file_is_named_where_no_stores_are(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("- name: till\n")
+    done = command("access", "check", "--url", WIKI, ACCESS_RULES_FILE=tmp_path / "rules.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("stateroom: ACCESS_RULES_FILE: ")
+
+
 def test_a_wrong_file_and_an_unknown_user_are_named(check: Check, file: Path) -> None:
     status, lines = check("--url", WIKI, "--user", "nobody@example.com")
     assert (status, lines[-1]) == (

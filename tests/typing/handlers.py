@@ -64,6 +64,7 @@ async def transfer(request: web.Request) -> web.StreamResponse:
 @stateroom.background
 async def poll(request: web.Request) -> web.Response:
     stateroom.keep_cookie(request)
+    stateroom.renew_cookie(request)
     return web.Response()
 
 

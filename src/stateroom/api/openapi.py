@@ -59,9 +59,9 @@ def document(described: Iterable[web.AbstractRouteDef], settings: Settings) -> d
         if each is None or not isinstance(route, web.RouteDef):
             continue
         path = _PARAMETER.sub(r"{\1}", route.path)
-        described = paths.setdefault(path, {})[_method(route)] = _describe(route, each, schemas)
+        made = paths.setdefault(path, {})[_method(route)] = _describe(route, each, schemas)
         if settings.public_path and path.startswith(_FORWARD_AUTH):
-            described["servers"] = [{"url": "/"}]  # it is under no prefix
+            made["servers"] = [{"url": "/"}]  # it is under no prefix
     return {
         "openapi": "3.1.0",
         "info": {

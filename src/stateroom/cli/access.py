@@ -44,8 +44,8 @@ def check(url: str, *, user: str | None, method: str, address: str | None, as_js
     """
     asked = _asked(url, method, address)
     settings = Settings.load()
+    access = Access(settings)  # first: a copy of the file may be checked where no service runs
     check_exist(settings)
-    access = Access(settings)
     found = explain(access, asked)
     verdict = Verdict(is_admitted=False, reason="")
 

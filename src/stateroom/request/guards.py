@@ -109,10 +109,11 @@ def keep_cookie(request: web.Request) -> None:
     get_request_session(request).keeps_cookie = True
 
 
-def catch_up_cookie(request: web.Request) -> None:
-    """Let the response renew a cookie that earlier responses kept: the session was renewed since, and the cookie is old.
+def renew_cookie(request: web.Request) -> None:
+    """Let the response renew the cookie if it is older than `SESSION_RENEW_INTERVAL`, also if the session itself is not due.
 
-    A cookie counts as old after `SESSION_RENEW_INTERVAL`. While Redis is unavailable, nothing is renewed.
+    Earlier responses may have renewed the session and kept the cookie (`keep_cookie`). Does nothing for a bearer, for a request
+    that does not extend the session, and while Redis is unavailable. Raises `RuntimeError` if the application was not set up.
     """
     current = get_request_session(request)
     record = current.record

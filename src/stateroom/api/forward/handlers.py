@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ... import keep_cookie
+from ... import keep_cookie, renew_cookie
 from ...errors import StateroomError
-from ...request.guards import catch_up_cookie
 from ..operations import operation
 from ..verified import open_to_unverified
 from .admission import DOORKEEPER
@@ -57,7 +56,7 @@ async def _answer(request: web.Request, by_endpoint: Convention) -> web.Response
     doorkeeper, by_nginx = request.app[DOORKEEPER], by_endpoint == "nginx"
     asked = doorkeeper.reader.read(request, by_endpoint)
     if is_visit(request, asked):
-        catch_up_cookie(request)
+        renew_cookie(request)
     else:
         keep_cookie(request)  # the proxy adds ours to the application's answer, and a cache may keep that one
     if not by_nginx:

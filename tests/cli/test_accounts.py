@@ -248,8 +248,8 @@ def test_a_disabled_account_gets_no_link_that_would_not_work(serving: Serving, c
 
 
 BAD_INPUT: list[tuple[tuple[str, ...], str, str]] = [
+    (("add", ADA, "--password-stdin"), PASSWORD, "the account needs a name; give it with --name"),
     (("add", "ada", "--name", "Ada"), "", "email: must be an email address, for example ada@example.com"),
-    (("add", ADA), "", "name: is required"),
     (("add", ADA, "--name", "Ada", "--group", "Staff"), "", "group: must be 1 to 64 characters of a-z"),
     (("add", ADA, "--name", "Ada", "--password-stdin"), "", "--password-stdin: standard input is empty"),
     (("add", ADA, "--name", "Ada", "--password-stdin"), "one\ntwo\n", "--password-stdin: standard input has several lines"),

@@ -51,6 +51,8 @@ def add(
     from ..service import run
 
     address = one_user(email, user)
+    if not name:
+        raise SettingsError("the account needs a name; give it with --name")
     password = _password(password_stdin=password_stdin, print_link=print_link)
     groups = group or []
     run(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar, StreamReader
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestServer, make_mocked_request
 
-from stateroom import SESSIONS, testing
+from stateroom import SESSIONS, Settings, testing
 from stateroom.api import bodies
 from stateroom.api.bodies import read_whole
+from stateroom.app import make_app
 from stateroom.errors import BadInput
 
 from ..conftest import ServiceClient
@@ -187,9 +189,18 @@ async def test_a_body_that_cannot_be_read_is_no_fault_of_ours(service: ServiceCl
         ] == "the body is incomplete, or not encoded as Content-Encoding says"
 
 
-async def test_a_body_that_never_comes_is_not_waited_for(service: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+async def impatient(service_settings: Settings) -> AsyncIterator[TestServer]:
+    """The service, which closes a connection half a second after a refused body. The default of aiohttp is 10 s."""
+    server = TestServer(make_app(service_settings))
+    await server.start_server(lingering_time=0.5)
+    yield server
+    await server.close()
+
+
+async def test_a_body_that_never_comes_is_not_waited_for(impatient: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
-    reader, writer = await asyncio.open_connection(service.host, service.port)
+    reader, writer = await asyncio.open_connection(impatient.host, impatient.port)
     head = "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     writer.write(head.encode())
     async with asyncio.timeout(20):

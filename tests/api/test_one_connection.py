@@ -170,7 +170,7 @@ async def test_an_administrator_kills_every_connection(service: Service, node: N
 
 async def test_a_server_that_holds_writes_back(service: Service, node: Node) -> None:
     """CLIENT PAUSE WRITE, and the moment of a failover that Valkey coordinates."""
-    await node.call("CLIENT", "PAUSE", "10000", "WRITE")
+    await node.call("CLIENT", "PAUSE", "5000", "WRITE")
     signed_in, seen = await watched(service, asyncio.gather(*(service.sign_in(user) for user in range(1, USERS))))
     assert {status for status, _ in signed_in} == {200}
     assert seen == {GOOD}

@@ -169,7 +169,7 @@ def test_no_slip_is_missed(setting: str, data: st.DataObject) -> None:
     for _ in range(MOST_EDITS):
         at = data.draw(st.integers(0, len(name) - 1))
         name = name[:at] + data.draw(st.text("ABX_", max_size=2)) + name[at + 1 :]
-    forms = [each.upper() for each in Settings.model_fields]
+    forms = tuple(each.upper() for each in Settings.model_fields)
     found = nearest(name, forms)
     expected = [edits for edits in range(MOST_EDITS + 1) for form in forms if is_within(name, form, edits)]
     if not expected:

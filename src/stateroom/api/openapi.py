@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -155,11 +157,17 @@ class _Schemas:
 
     def __init__(self, settings: Settings) -> None:
         self._made: dict[str, Any] = {}
+        self._references: dict[tuple[Any, JsonSchemaMode], dict[str, Any]] = {}
         self._chosen = {"minLength": settings.password_min_length, "maxLength": MAX_PASSWORD_LENGTH}
 
     def of(self, model: Any, mode: JsonSchemaMode) -> dict[str, Any]:
         """A reference to the model's schema, or the schema itself if it has no name."""
-        schema = TypeAdapter(model).json_schema(mode=mode, ref_template=_REF)
+        if (model, mode) not in self._references:
+            self._references[model, mode] = self._make(model, mode)
+        return self._references[model, mode]
+
+    def _make(self, model: Any, mode: JsonSchemaMode) -> dict[str, Any]:
+        schema = copy.deepcopy(_schema(model, mode))
         self._add_rules(schema)
         self._made.update(schema.pop("$defs", {}))
         if set(schema) == {"$ref"} or "title" not in schema:
@@ -176,3 +184,9 @@ class _Schemas:
 
     def all(self) -> dict[str, Any]:
         return dict(sorted(self._made.items()))
+
+
+@functools.cache
+def _schema(model: Any, mode: JsonSchemaMode) -> dict[str, Any]:
+    """The schema without the settings' rules. It takes milliseconds, and a process may make several applications (tests do)."""
+    return TypeAdapter(model).json_schema(mode=mode, ref_template=_REF)

@@ -65,7 +65,7 @@ def look_at_names(place: Mapping[str, str | None], known: Collection[str]) -> No
     `place`: values by name. `known`: settings in lower case. Ignores variables that Kubernetes or Docker sets for a service
     (`REDIS_0_PORT=tcp://…`) and empty values. Raises `SettingsError` for the cookie keys of other session services.
     """
-    forms = dict.fromkeys(form for name in known for form in (name.upper(), f"{name.upper()}_FILE"))
+    forms = tuple(form for name in known for form in (name.upper(), f"{name.upper()}_FILE"))
     for key, value in place.items():
         name = key.upper()
         if not value or "_" not in name or name in forms or name in _NO_SLIPS or is_service_link(value):
@@ -78,8 +78,12 @@ def look_at_names(place: Mapping[str, str | None], known: Collection[str]) -> No
             warnings.warn(f"{name} is not a setting of Stateroom; {fix}", MisspeltSettingWarning, stacklevel=2)
 
 
-def nearest(name: str, forms: Iterable[str]) -> str | None:
-    """The form with the fewest edits from this name; None if there is none within `MOST_EDITS`."""
+@functools.lru_cache(maxsize=256)
+def nearest(name: str, forms: tuple[str, ...]) -> str | None:
+    """The form with the fewest edits from this name; None if there is none within `MOST_EDITS`.
+
+    Tests make many applications in one environment, and each looks at the same names twice.
+    """
     near = [form for form in forms if any(part in name for part in _parts(form)) and is_within(name, form, MOST_EDITS)]
     return next((form for edits in range(1, MOST_EDITS + 1) for form in near if is_within(name, form, edits)), None)
 

@@ -11,7 +11,7 @@ import stateroom
 from stateroom.serving.runner import Runner
 from stateroom.telemetry.metrics import Metrics
 
-from .quick import check, freeze, served, without_blockbuster
+from .quick import check, freeze, freeze_what_is_left, served, without_blockbuster
 
 
 async def _make_runner(self: test_utils.TestServer, **options: Any) -> web.BaseRunner:
@@ -27,6 +27,10 @@ test_utils.TestServer._make_runner = _make_runner  # type: ignore[method-assign]
 
 def pytest_collection_finish() -> None:
     freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    freeze_what_is_left()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -12,7 +12,7 @@ import stateroom
 from stateroom import testing
 from stateroom.request.housekeeping import Housekeeping
 
-from .quick import check, freeze, served, without_blockbuster
+from .quick import check, freeze, freeze_what_is_left, served, without_blockbuster
 
 SETTINGS = testing.settings()
 
@@ -60,6 +60,10 @@ served.clear()
 
 def pytest_collection_finish() -> None:
     freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    freeze_what_is_left()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

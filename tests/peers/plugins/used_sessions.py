@@ -28,4 +28,5 @@ def _give_used(app: web.Application) -> None:
 
 sessions.give_sessions = _give_used
 pytest_collection_finish = sessions.pytest_collection_finish
+pytest_runtest_logfinish = sessions.pytest_runtest_logfinish
 pytest_sessionfinish = sessions.pytest_sessionfinish

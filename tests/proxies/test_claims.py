@@ -12,6 +12,7 @@ from .shipped import COMMANDS
 
 FORGED = "forged.test"
 HOPS = ("Remote-User, Remote-Groups, Remote-Assertion", "close, X-Forwarded-For, X-Forwarded-Host", "keep-alive, Cookie, TE")
+SOCKET = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 TRAILERS_PASS = ("HAProxy",)
 """They pass on what follows a chunked body as the client has sent it. HAProxy 3.2 or newer does not."""
 CLAIMS = (
@@ -42,13 +43,13 @@ async def test_no_client_lets_a_server_behind_the_proxy_remove_headers(proxy: st
     async with street(proxy, tmp_path) as made:
         name, value = made.credentials["member"][0]
         for hops in HOPS:
-            for upgrade in ("", "Upgrade: h2c\r\n"):
-                lines = f"GET /open/ HTTP/1.1\r\nHost: app.test\r\n{name}: {value}\r\nConnection: {hops}\r\n{upgrade}\r\n"
+            for upgrade in ("", "Upgrade, ", "Upgrade, HTTP2-Settings, "):
+                lines = f"GET /open/ HTTP/1.1\r\nHost: app.test\r\n{name}: {value}\r\nConnection: {upgrade}{hops}\r\n{SOCKET}\r\n"
                 assert await send(made.port, lines.encode(), is_h2=False) in {200, 400, 403}, hops
         assert made.plain.arrived
         for arrival in made.plain.arrived:
             named = {token.strip().lower() for each in arrival.values("connection") for token in each.split(",")}
-            assert named <= {"close", "keep-alive"}, arrival
+            assert named <= {"close", "keep-alive", "upgrade"}, arrival
 
 
 @pytest.mark.timeout(120)

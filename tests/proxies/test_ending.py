@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ async def ended_while_renewed(door: Door, end: Callable[[Browser], Awaitable[Non
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(visits()) for _ in range(VISITS)]
-        await until(lambda: _is_renewed(browser), f"{door.proxy} passes a renewal on")
+        await until(partial(_is_renewed, browser), f"{door.proxy} passes a renewal on")
         await end(browser)
         has_ended.set()
     assert all(task.done() for task in tasks)
@@ -110,7 +111,7 @@ async def test_a_session_that_ends_while_it_is_renewed_stays_ended(
         street.redis.resume()
     for door in street.doors:
         for cookie in given[door.proxy]:
-            await until(lambda door=door, cookie=cookie: _is_refused(door, cookie), "it has ended for good")  # type: ignore[misc]
+            await until(partial(_is_refused, door, cookie), "it has ended for good")
 
 
 async def _is_refused(door: Door, cookie: str) -> bool:

@@ -45,7 +45,8 @@ async def test_an_ended_session_stays_ended_at_every_proxy_when_the_store_is_los
     for door in street.doors:
         assert await outcomes(door, ended[door.proxy]) == {"passes"}
     await street.redis.call("SAVE")
-    copy = shutil.copy(street.redis.folder / "dump.rdb", tmp_path / "copy.rdb")
+    copy = tmp_path / "copy.rdb"
+    shutil.copy(street.redis.folder / "dump.rdb", copy)
     late = {door.proxy: await door.sign_in() for door in street.doors}
     for door in street.doors:
         await sign_out(door, ended[door.proxy])

@@ -55,8 +55,8 @@ application here, and that application must check them."""
 async def _answer(request: web.Request, by_endpoint: Convention) -> web.Response:
     doorkeeper, by_nginx = request.app[DOORKEEPER], by_endpoint == "nginx"
     asked = doorkeeper.reader.read(request, by_endpoint)
-    # The proxy adds our cookie to the application's answer. A cache may keep that one, or take the headers of an answer to HEAD into
-    # a page that it has kept (RFC 9111, section 4.3.5).
+    # The proxy adds our cookie to the application's answer. A cache may keep that one, or take the headers of an answer to HEAD
+    # into a page that it has kept (RFC 9111, section 4.3.5).
     if asked.method != "GET" or not is_visit(request, asked):
         keep_cookie(request)
     if not by_nginx:

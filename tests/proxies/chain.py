@@ -1,4 +1,4 @@
-"""Two real proxies in a row, as in docs/proxy-chains.md: nginx ends TLS, and behind it each proxy that asks us."""
+"""Two real proxies in a row, as in docs/proxy-chains.md: nginx or Caddy ends TLS, and behind it each proxy that asks us."""
 
 from __future__ import annotations
 
@@ -103,25 +103,39 @@ def prepared(proxy: str, folder: Path, ports: dict[int, int], *, is_documented: 
 
 @contextlib.asynccontextmanager
 async def chained(
-    proxy: str, folder: Path, ports: dict[int, int], authority: trustme.CA, outer: int, *, is_documented: bool
+    proxy: str,
+    folder: Path,
+    ports: dict[int, int],
+    authority: trustme.CA,
+    outer: int,
+    *,
+    is_documented: bool,
+    outer_proxy: str = "nginx",
 ) -> AsyncIterator[Chain]:
-    """Run both proxies."""
+    """Run both proxies. `outer_proxy`: nginx or Caddy."""
     certificate = authority.issue_cert(HOST)
     (folder / "outer").mkdir(parents=True)
     certificate.cert_chain_pems[0].write_to_path(folder / "app.pem")
     certificate.private_key_pem.write_to_path(folder / "app.key")
-    server = blocks_of("## The outer proxy")["nginx"]
-    for old, new in (
-        ("listen 443 ssl", f"listen {LOOPBACK}:{outer} ssl"),
-        ("/etc/ssl/", f"{folder}/"),
-        ("10.0.0.2:8000", f"{LOOPBACK}:{ports[PROXY]}"),
-    ):
-        assert old in server
-        server = server.replace(old, new)
     inner = prepared(proxy, folder / "inner", ports, is_documented=is_documented)
+    ends_tls = _outer(outer_proxy, folder, outer, ports)
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
-    async with started(inner, folder / "inner"), started(nginx_command(folder / "outer", server), folder / "outer"):
+    async with started(inner, folder / "inner"), started(ends_tls, folder / "outer"):
         chain = Chain(f"https://{HOST}:{outer}", trust)
         await until(chain.answers, "both proxies answer", seconds=30)
         yield chain
+
+
+def _outer(proxy: str, folder: Path, port: int, ports: dict[int, int]) -> list[str]:
+    """Copy the outer proxy's block of the page. Returns the command."""
+    text = blocks_of("## The outer proxy")[{"nginx": "nginx", "Caddy": "caddyfile"}[proxy]]
+    listens = {"nginx": ("listen 443 ssl", f"listen {LOOPBACK}:{port} ssl"), "Caddy": (f"{HOST} {{", f"https://{HOST}:{port} {{")}
+    for old, new in (listens[proxy], ("/etc/ssl/", f"{folder}/"), ("10.0.0.2:8000", f"{LOOPBACK}:{ports[PROXY]}")):
+        assert old in text
+        text = text.replace(old, new)
+    if proxy == "nginx":
+        return nginx_command(folder / "outer", text)
+    options = f"{{\n\tadmin off\n\tauto_https disable_redirects\n\tdefault_bind {LOOPBACK}\n}}\n"
+    (folder / "outer" / "Caddyfile").write_text(options + text, encoding="utf-8")
+    return COMMANDS["Caddy"](folder / "outer", ports)

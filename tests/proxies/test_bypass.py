@@ -106,6 +106,7 @@ def arrival(target: str, lines: str = "", host: str = "app.test") -> Arrival:
         (arrival("/group/a", AS_STAFF), STAFF),
         (arrival("/", AS_STAFF, "staff.test"), STAFF),
         (arrival("/read/a", "Remote-User: 8"), GUEST),
+        (arrival("/read/a", "Connection: Upgrade\r\nUpgrade: websocket"), GUEST),
         (arrival("/open/a"), GUEST),
     ],
 )
@@ -127,6 +128,7 @@ def test_the_judge_accepts_what_is_right(arrived: Arrival, sender: Sender) -> No
         (arrival("/open/a", f"{AS_STAFF}\r\nRemote-User: 7"), STAFF),
         (arrival("/open/a", f"{AS_STAFF}\r\nX-Api-Key: sealed"), STAFF),
         (arrival("/open/a", "X-Rewrite-URL: /denied/a"), NOBODY),
+        (arrival("/open/a", "Connection: close, Remote-User\r\nRemote-User: 8"), GUEST),
         (arrival("/open/a", "X-Forwarded-Host: staff.test"), NOBODY),
         (arrival("/read/a", "X_HTTP_Method_Override: DELETE"), NOBODY),
         (arrival("/open/a", "", "staff.test"), NOBODY),

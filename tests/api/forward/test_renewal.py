@@ -50,6 +50,20 @@ async def test_a_page_renews_a_cookie_that_other_requests_have_left_old(client: 
     assert "Set-Cookie" not in (await ask(client, endpoint, PAGE)).headers
 
 
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_the_headers_of_a_page_alone_renew_no_cookie(client: ServiceClient, endpoint: str) -> None:
+    """A cache may take the headers of an answer to HEAD into a page that it has kept (RFC 9111, section 4.3.5)."""
+    await register(client)
+    assert client.app is not None
+    clock = testing.clock(client.app)
+    for method, renews_cookie in (("HEAD", False), ("GET", True)):
+        clock.move(minutes=10)
+        before = await expires_in(client)
+        answer = await ask(client, endpoint, PAGE, method=method)
+        assert (answer.status, "Set-Cookie" in answer.headers) == (200, renews_cookie)
+        assert await expires_in(client) > before + timedelta(minutes=9).total_seconds()
+
+
 async def test_a_page_of_a_client_that_does_not_renew_renews_nothing(client: ServiceClient) -> None:
     await register(client)
     assert client.app is not None

@@ -44,6 +44,8 @@ MOST_STEPS = 6
 _METHOD_NAMES = {"x-http-method-override", "x-http-method", "x-method-override"}
 _PATH_NAMES = {"x-original-url", "x-rewrite-url"}
 _HOST_NAMES = {"x-forwarded-host"}
+_OF_CONNECTION = {"close", "keep-alive", "upgrade", "te"}
+"""What a proxy itself may say in `Connection`. The next server removes the headers that are named there."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def complaint(arrival: Arrival, senders: Collection[Sender], its_host: str) -> s
     for secret in {secret for each in senders for secret in each.secrets}:
         if secret in arrival.raw.decode("latin-1"):
             return "it has a credential of Stateroom"
+    if hops := {token.strip().lower() for value in arrival.values("connection") for token in value.split(",")} - _OF_CONNECTION:
+        return f"the client lets the next server remove {hops}"
     for host in hosts_of(arrival):
         if host != its_host:
             return f"read as for {host!r}, it reached the application of {its_host!r}"

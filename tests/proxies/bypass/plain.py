@@ -36,10 +36,11 @@ class Arrival:
 
 @dataclass
 class Plain:
-    """The running application. `arrived`: what reached it, in order."""
+    """The running application. `arrived`: what reached it, in order. `trailers`: the lines after chunked bodies."""
 
     port: int = 0
     arrived: list[Arrival] = field(default_factory=list)
+    trailers: list[str] = field(default_factory=list)
     open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,21 +53,24 @@ class Plain:
                 if [value.lower() for value in arrival.values("upgrade")] == ["h2c"]:
                     writer.write(_TUNNEL)  # As servers of HTTP/2 do. The requests that follow are in plain text here.
                     continue
-                await _skip_body(reader, arrival)
+                self.trailers += await _skip_body(reader, arrival)
                 writer.write(_ANSWER % b"200 OK" + (b"" if arrival.method == "HEAD" else _BODY))
                 await writer.drain()
         self.open.discard(writer)
         writer.close()
 
 
-async def _skip_body(reader: asyncio.StreamReader, arrival: Arrival) -> None:
+async def _skip_body(reader: asyncio.StreamReader, arrival: Arrival) -> list[str]:
+    """Read the body. Returns the lines of its trailers."""
+    trailers: list[str] = []
     if "chunked" in "".join(arrival.values("transfer-encoding")).lower():
         while size := int((await reader.readuntil(b"\n")).split(b";")[0], 16):
             await reader.readexactly(size + 2)
-        while (await reader.readuntil(b"\n")).strip():
-            pass
+        while line := (await reader.readuntil(b"\n")).strip():
+            trailers.append(line.decode("latin-1"))
     elif length := arrival.values("content-length"):
         await reader.readexactly(int(length[0]))
+    return trailers
 
 
 @contextlib.asynccontextmanager

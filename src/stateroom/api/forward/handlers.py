@@ -55,10 +55,12 @@ application here, and that application must check them."""
 async def _answer(request: web.Request, by_endpoint: Convention) -> web.Response:
     doorkeeper, by_nginx = request.app[DOORKEEPER], by_endpoint == "nginx"
     asked = doorkeeper.reader.read(request, by_endpoint)
-    if is_visit(request, asked):
+    if asked.method == "GET" and is_visit(request, asked):
         renew_cookie(request)
     else:
-        keep_cookie(request)  # the proxy adds ours to the application's answer, and a cache may keep that one
+        # The proxy adds our cookie to the application's answer. A cache may keep that one, or take the headers of an answer to
+        # HEAD into a page that it has kept (RFC 9111, section 4.3.5).
+        keep_cookie(request)
     if not by_nginx:
         note_visit(request, asked)
     try:

@@ -22,7 +22,7 @@ from ...errors import (
     VerificationRequired,
 )
 from ...problems import problem_response
-from ...ready import ready_response
+from ...ready import proxy_response
 from ..safe_redirect import safe_return
 from ..visits import VISIT, Visit, confirm_url, page_url, sign_in_url
 from .identity import NOBODY
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ...errors import StateroomError
 
 
-_COMMON_LINES = "Content-Type: text/plain\r\nCache-Control: no-store\r\n"
+_NOT_STORED = "Cache-Control: no-store\r\n"
 OWN_PAGE = (
     "the proxy asks about the page of Stateroom that would help; "
     "the operator can let the proxy pass LOGIN_URL and the paths beside it to Stateroom, as the files in deploy/proxies do"
@@ -47,8 +47,8 @@ def admitted(identity: str, cookies: str, authorization: str) -> web.Response:
     """
     repeated = cookies + authorization
     if repeated.isascii() and repeated.isprintable():
-        return ready_response(b"", f"{identity}{_COMMON_LINES}Cookie: {cookies}\r\nAuthorization: {authorization}\r\n")
-    answer = ready_response(b"", f"{identity}{_COMMON_LINES}")
+        return proxy_response(b"", f"{identity}{_NOT_STORED}Cookie: {cookies}\r\nAuthorization: {authorization}\r\n")
+    answer = proxy_response(b"", f"{identity}{_NOT_STORED}")
     answer.headers.update({"Cookie": cookies, "Authorization": authorization})
     return answer
 

@@ -53,7 +53,7 @@ application here, and that application must check them."""
 
 
 async def _answer(request: web.Request, by_endpoint: Convention) -> web.Response:
-    doorkeeper, by_nginx = request.app[DOORKEEPER], by_endpoint == "nginx"
+    doorkeeper, by_nginx = request.match_info.current_app[DOORKEEPER], by_endpoint == "nginx"
     asked = doorkeeper.reader.read(request, by_endpoint)
     if not is_visit(request, asked):
         keep_cookie(request)  # the proxy adds ours to the application's answer, and a cache may keep that one
@@ -63,5 +63,4 @@ async def _answer(request: web.Request, by_endpoint: Convention) -> web.Response
         identity = await doorkeeper.admit(request, asked)
     except StateroomError as error:
         return refused(request, asked, error, by_nginx=by_nginx)
-    headers, credentials = request.headers, doorkeeper.credentials
-    return admitted(identity, credentials.other_cookies(headers), credentials.other_authorization(headers))
+    return admitted(identity, *doorkeeper.credentials.others(request.headers))

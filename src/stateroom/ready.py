@@ -92,7 +92,7 @@ class ReadyResponse(of_aiohttp.LazyResponse):
 class ProxyResponse(ReadyResponse):
     """A response that a proxy reads and does not pass on. Of the common lines it has only the date.
 
-    The others are for browsers, and to read them costs nginx a tenth of its time for a request. A response that is sent in
+    The others are for browsers, and nginx needs a tenth of its time for a request to read them. A response that is sent in
     aiohttp's ordinary way has them all.
     """
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ...errors import StateroomError
 
 
-_NOT_STORED = "Cache-Control: no-store\r\n"
+_COMMON_LINES = "Content-Type: text/plain\r\nCache-Control: no-store\r\n"
 OWN_PAGE = (
     "the proxy asks about the page of Stateroom that would help; "
     "the operator can let the proxy pass LOGIN_URL and the paths beside it to Stateroom, as the files in deploy/proxies do"
@@ -47,8 +47,8 @@ def admitted(identity: str, cookies: str, authorization: str) -> web.Response:
     """
     repeated = cookies + authorization
     if repeated.isascii() and repeated.isprintable():
-        return proxy_response(b"", f"{identity}{_NOT_STORED}Cookie: {cookies}\r\nAuthorization: {authorization}\r\n")
-    answer = proxy_response(b"", f"{identity}{_NOT_STORED}")
+        return proxy_response(b"", f"{identity}{_COMMON_LINES}Cookie: {cookies}\r\nAuthorization: {authorization}\r\n")
+    answer = proxy_response(b"", f"{identity}{_COMMON_LINES}")
     answer.headers.update({"Cookie": cookies, "Authorization": authorization})
     return answer
 

@@ -103,8 +103,9 @@ def knows_aiohttp(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     if request.param == "aiohttp is unknown":
         monkeypatch.setattr(of_aiohttp, "is_known", lambda: False)
-        for user in (ready, answers, forward_answers):  # chosen when they were imported
-            monkeypatch.setattr(user, "ready_response", ready.ordinary_response)
+        monkeypatch.setattr(ready, "ready_response", ready.ordinary_response)
+        monkeypatch.setattr(answers, "ready_response", ready.ordinary_response)  # chosen when they were imported
+        monkeypatch.setattr(forward_answers, "proxy_response", ready.ordinary_response)
     return of_aiohttp.is_known()
 
 

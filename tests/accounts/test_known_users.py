@@ -59,8 +59,17 @@ class Place:
         self.unknown: list[int] = []
         tables: Any = self.database
         self.users = KnownUsers(
-            tables, tables, person_of=person_of, trusted_seconds=TRUSTED_SECONDS, report_unknown=self.unknown.append
+            tables,
+            tables,
+            person_of=person_of,
+            is_restricted=is_restricted,
+            trusted_seconds=TRUSTED_SECONDS,
+            report_unknown=self.unknown.append,
         )
+
+
+def is_restricted(user: User) -> bool:
+    return False
 
 
 def person_of(user: User, groups: frozenset[str]) -> Person:
@@ -132,7 +141,14 @@ async def test_a_database_that_hangs_keeps_no_request_waiting_that_has_facts(mon
     monkeypatch.setattr(known_users, "FACTS_SECONDS", 0.0)
     monkeypatch.setattr(known_users, "PATIENCE_SECONDS", 0.01)
     tables: Any = Hanging()
-    users = KnownUsers(tables, tables, person_of=person_of, trusted_seconds=TRUSTED_SECONDS, report_unknown=print)
+    users = KnownUsers(
+        tables,
+        tables,
+        person_of=person_of,
+        is_restricted=is_restricted,
+        trusted_seconds=TRUSTED_SECONDS,
+        report_unknown=print,
+    )
     tables.answers.set()
     await users.facts(7)
     tables.answers.clear()

@@ -69,9 +69,11 @@ class Accounts:
             self.users,
             self.groups,
             person_of=self.person,
+            is_restricted=self.is_restricted,
             trusted_seconds=settings.degraded_max_age,
             report_unknown=report_unknown,
         )
+        self.recent_facts = self._known.recent  # no method around it: forward auth calls it at each request
 
     async def aclose(self) -> None:
         """Finish the throttle's steps, and end the readings of users and the hashing threads."""
@@ -178,10 +180,6 @@ class Accounts:
         that young, and as `get`.
         """
         return await self._known.facts(user_id)
-
-    def recent_facts(self, user_id: int) -> Facts | None:
-        """What `facts` returns, if that takes no time; None if the database must be asked."""
-        return self._known.recent(user_id)
 
     def person(self, user: User, groups: Collection[str]) -> Person:
         """A user for access rules and applications. The email is empty if a stranger may have typed it."""

@@ -13,7 +13,7 @@ from multidict import istr
 from ..errors import ForeignOrigin, ReauthenticationRequired, SessionEnded, SignInRequired, StoreUnavailable
 from ..origins import DEFAULT_PORTS, plain_origin
 from ..sessions.model.session import check_can_rotate
-from .request_session import get_request_session, use_session
+from .request_session import REQUEST_SESSION, get_request_session, use_session
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -106,7 +106,10 @@ def keep_cookie(request: web.Request) -> None:
     Call it in a handler whose response a proxy adds to another application's response, which a shared cache may store.
     A later response does what this one left. A session with a new id still gets its cookie.
     """
-    get_request_session(request).keeps_cookie = True
+    try:
+        request[REQUEST_SESSION].keeps_cookie = True
+    except KeyError:
+        get_request_session(request)  # which says what is wrong
 
 
 def renew_cookie(request: web.Request) -> None:

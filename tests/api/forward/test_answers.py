@@ -41,6 +41,17 @@ async def test_who_is_signed_in_is_in_the_headers(client: ServiceClient, endpoin
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_only_refusals_have_headers_for_browsers(client: ServiceClient, endpoint: str) -> None:
+    refusal = await ask(client, endpoint)
+    assert refusal.headers["X-Content-Type-Options"] == "nosniff"
+    await register(client)
+    answer = await ask(client, endpoint)
+    assert answer.status == 200
+    rest = {*IDENTITY, "Cookie", "Authorization", "Content-Type", "Cache-Control", "Date", "X-Request-ID", "Content-Length"}
+    assert sorted(answer.headers) == sorted(rest)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 async def test_nobody_is_nobody_whatever_the_client_says(client: ServiceClient, endpoint: str) -> None:
     answer = await ask(client, endpoint, FORGED)
     assert (answer.status, answer.identity, answer.problem) == (401, NOBODY, "sign-in-required")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -37,6 +37,9 @@ class Need:
     fresh_seconds: float | None = None
     second_factor: bool = False
     device_bound: bool = False
+
+
+NO_NEED = Need()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class Ruling:
 
     allow: Allow
     audience: str
-    need: Need = field(default_factory=Need)
+    need: Need = NO_NEED
 
     @property
     def is_open(self) -> bool:

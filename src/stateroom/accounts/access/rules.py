@@ -10,13 +10,13 @@ Who asks plays no part in this. If a rule does not admit a user, no later rule i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ...addresses import IPAddress, Network, is_in, parse_client
 from ...errors import AccessDenied, BadInput
-from .model import Allow, Asked, Need, Ruling
+from .model import NO_NEED, Allow, Asked, Need, Ruling
 from .patterns import Hosts, Origin, PathIndex, Paths, read_origin, slash_toggled
 from .readings import Reading, readings_of
 
@@ -41,7 +41,7 @@ class Rule:
     name: str
     hosts: Hosts
     allow: Allow
-    need: Need = field(default_factory=Need)
+    need: Need = NO_NEED
     paths: Paths | None = None
     methods: frozenset[str] | None = None
     networks: tuple[Network, ...] | None = None

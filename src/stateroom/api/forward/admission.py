@@ -12,15 +12,16 @@ from aiohttp import web
 
 from ... import SESSIONS, check_auth, get_session, is_bearer
 from ...accounts import ACCESS, ACCOUNTS, ASSERTIONS
-from ...accounts.access import Person
+from ...accounts.access import NO_NEED, Person
 from ...errors import AccessDenied, ReauthenticationRequired, SignInRequired, VerificationRequired
-from .asked import AskedReader, is_complete
+from .asked import AskedReader
 from .credentials import Credentials
 from .identity import NOBODY_LINES, identity_lines
 from .misleading import RequestCheck
 from .navigation import is_visit
 
 if TYPE_CHECKING:
+    from ...accounts import Facts
     from ...accounts.access import Asked, Ruling
 
 NOT_TOLD = (
@@ -42,6 +43,7 @@ class Doorkeeper:
         self.credentials = Credentials(sessions)
         self.request_check = RequestCheck(self.credentials)
         self._access, self._accounts, self._assertions = app[ACCESS], app[ACCOUNTS], app[ASSERTIONS]
+        self._has_assertions = sessions.has_access_tokens  # both have the keys of JWT_KEYS
 
     async def admit(self, request: web.Request, asked: Asked) -> str:
         """The header lines that name the sender to the application; empty headers if the rule is open and nobody is signed in.
@@ -52,40 +54,46 @@ class Doorkeeper:
         self.request_check.check(request.headers, asked.path)
         ruling = self._ruling(request, asked)
         session = get_session(request)
-        user_id = session.user_id
+        allow, user_id = ruling.allow, session.user_id
         if user_id is None:
-            if ruling.is_open:
+            if allow.anyone:
                 return NOBODY_LINES
             check_auth(request)
             raise SignInRequired
         if isinstance(user_id, int):
             facts = self._accounts.recent_facts(user_id) or await self._accounts.facts(user_id)
-            user, person = facts.user, facts.person
-            # Such a user is nobody. To disable a user ends the sessions, but Redis may be unavailable then.
-            if user.is_disabled or self._accounts.is_restricted(user):
-                if ruling.is_open:
+            if facts.is_nobody:
+                if allow.anyone:
                     return NOBODY_LINES
-                if user.is_disabled:
-                    raise AccessDenied
-                # The user may have verified in another process since the facts were read, and would be sent to and fro.
-                if await self._accounts.must_still_verify(user_id):
-                    raise VerificationRequired
-                facts = await self._accounts.facts(user_id)
-                user, person = facts.user, facts.person
-            name = user.name
+                facts = await self._facts_after_verification(user_id, facts)
+            person, name = facts.person, facts.user.name
         else:  # the user database has no such users
             person, name = Person(user_id, "", frozenset()), ""
-        if not ruling.is_open:
-            if not ruling.admits(person):
+        if not allow.anyone:
+            if not allow.admits(person):
                 raise AccessDenied
-            _check_need(request, asked, ruling)
-        assertion = self._assertions.mint(session, ruling.audience, person, name=name)
+            if ruling.need is not NO_NEED:
+                _check_need(request, asked, ruling)
+        assertion = self._assertions.mint(session, ruling.audience, person, name=name) if self._has_assertions else ""
         return identity_lines(person, name, assertion, degraded=session.degraded)
+
+    async def _facts_after_verification(self, user_id: int, facts: Facts) -> Facts:
+        """The facts of a user who has verified in another process since these were read, and would be sent to and fro.
+
+        Raises `AccessDenied` or `VerificationRequired` for a user who is still nobody, and `DatabaseUnavailable`.
+        """
+        if not facts.user.is_disabled:
+            if await self._accounts.must_still_verify(user_id):
+                raise VerificationRequired
+            facts = await self._accounts.facts(user_id)
+        if facts.is_nobody:
+            raise AccessDenied
+        return facts
 
     def _ruling(self, request: web.Request, asked: Asked) -> Ruling:
         """The ruling of the rules. Raises `AccessDenied`, `BadInput`, and as `check_auth` if nobody is signed in."""
         access = self._access
-        if access.is_configured and not is_complete(asked):
+        if access.is_configured and not (asked.method and asked.origin and asked.path):
             raise AccessDenied(NOT_TOLD)
         try:
             return access.rule_for(asked)

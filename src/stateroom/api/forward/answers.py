@@ -22,7 +22,7 @@ from ...errors import (
     VerificationRequired,
 )
 from ...problems import problem_response
-from ...ready import ready_response
+from ...ready import proxy_response
 from ..safe_redirect import safe_return
 from ..visits import VISIT, Visit, confirm_url, page_url, sign_in_url
 from .identity import NOBODY
@@ -47,8 +47,8 @@ def admitted(identity: str, cookies: str, authorization: str) -> web.Response:
     """
     repeated = cookies + authorization
     if repeated.isascii() and repeated.isprintable():
-        return ready_response(b"", f"{identity}{_COMMON_LINES}Cookie: {cookies}\r\nAuthorization: {authorization}\r\n")
-    answer = ready_response(b"", f"{identity}{_COMMON_LINES}")
+        return proxy_response(b"", f"{identity}{_COMMON_LINES}Cookie: {cookies}\r\nAuthorization: {authorization}\r\n")
+    answer = proxy_response(b"", f"{identity}{_COMMON_LINES}")
     answer.headers.update({"Cookie": cookies, "Authorization": authorization})
     return answer
 

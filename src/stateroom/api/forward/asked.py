@@ -9,7 +9,7 @@ browsers do not know.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
@@ -73,10 +73,13 @@ class AskedReader:
         return Asked(method if method in _USUAL_METHODS or _METHOD.fullmatch(method) else "", origin, path, address)
 
     def _of_nginx(self, request: web.Request) -> tuple[str, str, str]:
-        url, mark, query = _told(request, _URL_ASKED).partition("?")
+        # At each request: the usual case, one value, is read here without a call.
+        urls, methods = request.headers.getall(_URL_ASKED, ()), request.headers.getall(_METHOD_ASKED, ())
+        url, mark, query = (urls[0].strip() if len(urls) == 1 else _agreed(urls)).partition("?")
         split = self._split if len(url) <= LONGEST_REMEMBERED else self._split_url
         origin, path = split(url)
-        return _told(request, _METHOD_ASKED), origin, f"{path}?{_ascii(query)}" if mark and path else path
+        method = methods[0].strip() if len(methods) == 1 else _agreed(methods)
+        return method, origin, f"{path}?{_ascii(query)}" if mark and path else path
 
     def _of_forwarded(self, request: web.Request) -> tuple[str, str, str]:
         origin = f"{_one(request, _PROTO)}://{_one(request, _HOST)}"
@@ -102,11 +105,6 @@ class AskedReader:
         return settled_origin(plain_origin(origin), self._own_origins) if _ORIGIN.fullmatch(origin) else ""
 
 
-def is_complete(asked: Asked) -> bool:
-    """Whether the proxy has told everything that the access rules need."""
-    return bool(asked.method and asked.origin and asked.path)
-
-
 def _one(request: web.Request, name: istr) -> str:
     """The header's value, in which a comma separates what several proxies tell."""
     told = _told(request, name)
@@ -118,7 +116,11 @@ def _one(request: web.Request, name: istr) -> str:
 
 def _told(request: web.Request, name: istr) -> str:
     """The value of a header. Empty if it is missing, or if several differ."""
-    values = request.headers.getall(name, ())
+    return _agreed(request.headers.getall(name, ()))
+
+
+def _agreed(values: Sequence[str]) -> str:
+    """The one value of a header. Empty if there is none, or if several differ."""
     return values[0].strip() if len(values) == 1 or (values and len(set(values)) == 1) else ""
 
 

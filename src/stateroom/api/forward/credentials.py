@@ -12,6 +12,8 @@ from aiohttp.hdrs import AUTHORIZATION, COOKIE
 from ...settings.values import TRACE_COOKIE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multidict import CIMultiDictProxy
 
     from ... import SessionManager
@@ -41,11 +43,20 @@ class Credentials:
             "%" in text and any(map(self._recognises, _PART.findall(unquote(text))))
         )
 
-    def other_cookies(self, headers: CIMultiDictProxy[str]) -> str:
-        """The cookies of a request without ours, also those of an earlier `SESSION_NAME`. Bytes that are not UTF-8 are left out."""
-        sent = headers.getall(COOKIE, ())
-        if len(sent) == 1 and sent[0].startswith(self._usual_cookie) and ";" not in sent[0]:  # ours alone
-            return ""
+    def others(self, headers: CIMultiDictProxy[str]) -> tuple[str, str]:
+        """The cookies and the `Authorization` of a request without ours."""
+        cookies = headers.getall(COOKIE, ())
+        is_ours_alone = len(cookies) == 1 and cookies[0].startswith(self._usual_cookie) and ";" not in cookies[0]
+        return (
+            "" if is_ours_alone else self.other_cookies(cookies),
+            self.other_authorization(headers) if AUTHORIZATION in headers else "",
+        )
+
+    def other_cookies(self, sent: Sequence[str]) -> str:
+        """The cookies in these headers without ours, also those of an earlier `SESSION_NAME`.
+
+        Bytes that are not UTF-8 are left out.
+        """
         pairs = (pair.strip() for header in map(_readable, sent) for pair in header.split(";"))
         return "; ".join(
             pair for pair in pairs if pair and pair.partition("=")[0].rstrip() not in self._cookies and not self.are_in(pair)
@@ -56,8 +67,6 @@ class Credentials:
 
         Bytes that are not UTF-8 are left out. Several headers become one, as RFC 9110 (section 5.3) lets proxies join them.
         """
-        if AUTHORIZATION not in headers:
-            return ""
         sent = ", ".join(map(_readable, headers.getall(AUTHORIZATION)))
         if len(sent) < SHORTEST:
             return sent

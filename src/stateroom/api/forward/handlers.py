@@ -53,7 +53,7 @@ application here, and that application must check them."""
 
 
 async def _answer(request: web.Request, by_endpoint: Convention) -> web.Response:
-    doorkeeper, by_nginx = request.app[DOORKEEPER], by_endpoint == "nginx"
+    doorkeeper, by_nginx = request.match_info.current_app[DOORKEEPER], by_endpoint == "nginx"
     asked = doorkeeper.reader.read(request, by_endpoint)
     if asked.method == "GET" and is_visit(request, asked):
         renew_cookie(request)
@@ -67,5 +67,4 @@ async def _answer(request: web.Request, by_endpoint: Convention) -> web.Response
         identity = await doorkeeper.admit(request, asked)
     except StateroomError as error:
         return refused(request, asked, error, by_nginx=by_nginx)
-    headers, credentials = request.headers, doorkeeper.credentials
-    return admitted(identity, credentials.other_cookies(headers), credentials.other_authorization(headers))
+    return admitted(identity, *doorkeeper.credentials.others(request.headers))

@@ -62,7 +62,7 @@ class RequestCheck:
                 self._check_name(name)
             if len(value) >= SHORTEST and name.lower() not in _READ and credentials.are_in(value):
                 raise BadInput(MISPLACED)
-        if credentials.are_in(path):
+        if len(path) >= SHORTEST and credentials.are_in(path):
             raise BadInput(MISPLACED)
 
     def _check_name(self, name: str) -> None:

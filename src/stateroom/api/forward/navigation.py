@@ -11,12 +11,15 @@ if TYPE_CHECKING:
 
     from ...accounts.access import Asked
 
+_READING = frozenset({"GET", "HEAD"})
 _DOCUMENTS = frozenset({"document", "iframe", "frame"})
 
 
 def is_visit(request: web.Request, asked: Asked) -> bool:
     """Whether a browser opens a page."""
-    return asked.method in {"GET", "HEAD"} and _is_navigation(request)
+    if asked.method not in _READING or hdrs.ACCEPT not in request.headers:  # most requests of programs end here
+        return False
+    return _is_navigation(request)
 
 
 def is_form(request: web.Request, asked: Asked) -> bool:

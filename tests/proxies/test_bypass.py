@@ -52,9 +52,7 @@ WEAK: dict[str, tuple[str, Change, str]] = {
     ),
     "a host that is not named goes to the application for staff": (
         "nginx",
-        lambda text: text.replace("    app.test app;\n", "").replace(
-            'default "";\n}\nupstream app', "default wiki;\n}\nupstream app"
-        ),
+        lambda text: text.replace("    app.test app;\n", "").replace('default "";', "default wiki;", 1),
         "read as for 'app.test', it reached the application of 'staff.test'",
     ),
     "any upgrade is passed on": (

@@ -32,7 +32,7 @@ async def show_confirm(request: web.Request) -> web.StreamResponse:
     Forward auth and this page could judge a sign-in of nearly the highest age differently. The browser would then go back and forth
     between them. So this page sends on only if half of the time is left.
     """
-    back, fresh = asked_back(request, request.query.get("rd", "")), _fresh_seconds(request.query)
+    back, fresh = asked_back(request), _fresh_seconds(request.query)
     try:
         check_auth(request, fresh=fresh // 2, access_token=False)
     except NotSignedIn:
@@ -46,7 +46,7 @@ async def show_confirm(request: web.Request) -> web.StreamResponse:
 async def confirm(request: web.Request) -> web.StreamResponse:
     """Check the password, give the session a new id, and go on."""
     form = await read_form(request)
-    back = asked_back(request, form.get("rd") or request.query.get("rd", ""))
+    back = asked_back(request, form)
     password = form.get("password", "")
     try:
         check_auth(request, access_token=False)

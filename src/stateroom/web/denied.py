@@ -29,7 +29,7 @@ async def show_denied(request: web.Request) -> web.StreamResponse:
     error, is_anonymous = AccessDenied(), not get_session(request).is_signed_in
     if not accepts_page(request):
         return problem_response(error, request)
-    back = asked_back(request, request.query.get("rd", ""))
+    back = asked_back(request)
     rd = rd_of(request, back)
     again = Link("Try again", back) if rd else None
     return refused(

@@ -23,7 +23,7 @@ routes = web.RouteTableDef()
 @open_to_unverified
 async def show_logout(request: web.Request) -> web.StreamResponse:
     """Ask, with one button."""
-    back = asked_back(request, request.query.get("rd", ""))
+    back = asked_back(request)
     rd = rd_of(request, back)
     return page(request, "logout.html", rd=rd, back=back, host=urlsplit(back).netloc)
 
@@ -41,6 +41,6 @@ async def logout(request: web.Request) -> web.StreamResponse:
     else:
         check_is_ours(request)
         form = {}
-    rd = rd_of(request, asked_back(request, form.get("rd") or request.query.get("rd", "")))
+    rd = rd_of(request, asked_back(request, form))
     await sign_out(request)
     return see_other(rd or login_url(request, signed_out="logout"))

@@ -28,7 +28,7 @@ async def show_not_sent(request: web.Request) -> web.StreamResponse:
     """Say that nothing was sent, and lead to the sign-in. A user who is signed in is asked for the password."""
     session = get_session(request)
     error: StateroomError
-    rd = rd_of(request, asked_back(request, request.query.get("rd", "")))
+    rd = rd_of(request, asked_back(request))
     query = f"?{urlencode({'rd': rd})}" if rd else ""
     if session.is_signed_in:
         error, words = ReauthenticationRequired(), refusal_words.NOT_CONFIRMED

@@ -32,7 +32,7 @@ _SIGN_IN = Link("Sign in", "/login")
 @routes.get("/register")
 @open_to_unverified
 async def show_registration(request: web.Request) -> web.StreamResponse:
-    back = asked_back(request, request.query.get("rd", ""))
+    back = asked_back(request)
     if is_signed_in(request):
         return see_other(back)
     if request.app[SESSIONS].settings.registration != "open":
@@ -44,7 +44,7 @@ async def show_registration(request: web.Request) -> web.StreamResponse:
 @open_to_unverified
 async def register(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
-    back = asked_back(request, form.get("rd") or request.query.get("rd", ""))
+    back = asked_back(request, form)
     try:
         user = await _registered(request, form, invitation=None)
     except RegistrationClosed as error:

@@ -24,7 +24,7 @@ _REASONS_IN_QUERY = {"logout", "expired"}
 @routes.get("/login")
 @open_to_unverified
 async def show_login(request: web.Request) -> web.StreamResponse:
-    back = asked_back(request, request.query.get("rd", ""))
+    back = asked_back(request)
     if is_signed_in(request):
         loss = cookie_fate.lost_there(request, back)
         if loss is None:
@@ -42,7 +42,7 @@ async def show_login(request: web.Request) -> web.StreamResponse:
 @open_to_unverified
 async def login(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
-    back = asked_back(request, form.get("rd") or request.query.get("rd", ""))
+    back = asked_back(request, form)
     email, password = form.get("email", ""), form.get("password", "")
     try:
         check_filled(email=email, password=password)

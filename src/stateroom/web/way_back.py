@@ -11,11 +11,17 @@ from .problem_pages import HOME
 from .rendering import see_other
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import web
 
 
-def asked_back(request: web.Request, asked: str) -> str:
-    """The address to open after the sign-in: the requested one if we may redirect there, else the account."""
+def asked_back(request: web.Request, form: Mapping[str, str] | None = None) -> str:
+    """The address to open after the sign-in: the one in `rd` if we may redirect there, else the account.
+
+    The form's `rd` counts. If the form has none, that of the address does, to which an application's own form may be sent.
+    """
+    asked = (form or {}).get("rd") or request.query.get("rd", "")
     return safe_return(request.app[SESSIONS].settings, asked, own_origin=browser_origin(request)) or mounted(request, HOME)
 
 

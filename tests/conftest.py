@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 ServiceClient = TestClient[web.Request, web.Application]
 
+PATIENCE_WITH_JOURNAL_SECONDS = 20.0
+
 STORES = ["fakeredis", "valkey", "redis", "sentinel", "cluster"]
 
 
@@ -82,10 +84,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def patient_with_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that don't measure how long the journal may take: a busy machine is no fault."""
-    monkeypatch.setattr(intervals, "SHORTEST_PATIENCE_SECONDS", 20.0)
+@pytest.fixture(autouse=True)
+def _patient_with_the_journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for a second is no fault. Tests in which the journal hangs say so: `impatient`.
+
+    On a loop of its own time nothing stands still. This reaches only the service in the test's own process.
+    """
+    if not any(request.node.get_closest_marker(name) for name in ("impatient", "virtual_time")):
+        monkeypatch.setattr(intervals, "SHORTEST_PATIENCE_SECONDS", PATIENCE_WITH_JOURNAL_SECONDS)
 
 
 @pytest.fixture
@@ -127,8 +133,8 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store_settings(store_kind: str, servers: Servers) -> Settings:
-    """Settings for a store of this kind. Time-outs are long, because these tests do not measure time."""
-    return servers.settings(store_kind, redis_read_timeout=5)
+    """Settings for a store of this kind."""
+    return servers.settings(store_kind)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 import fakeredis
 
+from stateroom import testing
 from stateroom.drills import topology
 from stateroom.drills.node import Node
 from stateroom.drills.topology import SentinelSetup
@@ -21,6 +22,11 @@ from stateroom.sessions.sealing.key_ring import new_key
 from stateroom.settings import Settings
 
 DEBIAN_REDIS = "/usr/bin/redis-server"
+
+PATIENT = dict.fromkeys(("redis_dial_timeout", "redis_read_timeout", "redis_write_timeout"), testing.PATIENCE_SECONDS)
+"""Time-outs for tests that do not measure them: a machine that stands still for a second is no fault."""
+AS_USERS_HAVE_IT = {name: Settings.model_fields[name].default for name in PATIENT}
+"""Time-outs for tests in which a server hangs, or is slow."""
 
 T = TypeVar("T")
 
@@ -77,7 +83,7 @@ class Servers:
         return self._once("cluster", lambda: topology.cluster(self._folder / "cluster"))
 
     def settings(self, kind: str, **values: Any) -> Settings:
-        """Settings for the library with a store of this kind and without a database."""
+        """Settings for the library with a store of this kind, without a database, and with long time-outs for Redis."""
         where: dict[str, Any] = {}
         match kind:
             case "fakeredis":
@@ -89,7 +95,7 @@ class Servers:
                 where = {"redis_sentinels": ", ".join(str(each.address) for each in self.sentinel.sentinels)}
             case "cluster":
                 where = {"redis_cluster_nodes": ",".join(str(each.address) for each in self.cluster[:2])}
-        defaults = {
+        defaults = PATIENT | {
             "_env_file": None,
             "cookie_keys": new_key(),
             "cookie_secure": False,
@@ -99,10 +105,7 @@ class Servers:
         return Settings(**(defaults | where | values))
 
     def service_settings(self, folder: Path, **values: Any) -> Settings:
-        """Run the whole service on the Valkey server, with its own keys and database, and quick hashes.
-
-        It waits longer for Redis than the default, so that a machine that stands still fails no test.
-        """
+        """Run the whole service on the Valkey server, with its own keys and database, and quick hashes."""
         own: dict[str, Any] = {
             "redis_key_prefix": f"test-{secrets.token_hex(4)}",
             "database_url": f"sqlite:///{folder}/users.db",
@@ -110,7 +113,6 @@ class Servers:
             "bcrypt_rounds": 4,
             "password_blocklist": "off",
             "login_attempts_per_address": 10_000,
-            "redis_read_timeout": 5,
         }
         return self.settings("valkey", **(own | values))
 

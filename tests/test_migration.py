@@ -49,7 +49,6 @@ async def whose(request: web.Request) -> web.Response:
     return web.json_response({"user": session.user_id, "cart": session.get("cart")})
 
 
-@pytest.mark.usefixtures("patient_with_the_journal")
 async def test_a_session_in_redis_goes_on(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node = servers.valkey
     client = redis.asyncio.Redis(host=node.host, port=node.port)

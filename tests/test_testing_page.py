@@ -19,7 +19,6 @@ exec(compile("\n".join(examples("testing.md", "python")), "testing.md", "exec"),
 TESTS = [name for name in SHOWN if name.startswith("test_")]
 
 
-@pytest.mark.usefixtures("patient_with_the_journal")
 @pytest.mark.parametrize("name", TESTS)
 async def test_what_the_page_shows_passes(
     name: str, aiohttp_client: AiohttpClient, tmp_path: Path, stateroom_settings: Settings

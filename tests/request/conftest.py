@@ -21,11 +21,6 @@ OpenSite = Callable[..., Awaitable[Site]]
 Setup = Callable[[web.Application], object]
 
 
-@pytest.fixture(autouse=True)
-def _patient(patient_with_the_journal: None) -> None:
-    """No test here measures how long the journal may take."""
-
-
 @pytest.fixture(params=["journal", "no journal"])
 async def open_site(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[OpenSite]:
     """`await open_site(handlers, **settings)` serves an application whose handlers stand under `/NAME`, for any method."""
@@ -34,7 +29,7 @@ async def open_site(request: pytest.FixtureRequest, servers: Servers, tmp_path: 
 
         async def open_(*handlers: Handler, outer: Any = (), after_setup: Setup | None = None, **settings: Any) -> Site:
             prefix = f"test-{secrets.token_hex(4)}"
-            defaults = {"redis_key_prefix": prefix, "database_url": database, "state_dir": tmp_path, "redis_read_timeout": 5}
+            defaults = {"redis_key_prefix": prefix, "database_url": database, "state_dir": tmp_path}
             app = web.Application(middlewares=outer)
             stateroom.setup(app, servers.settings("valkey", **(defaults | settings)))
             if after_setup is not None:

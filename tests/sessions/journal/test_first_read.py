@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
@@ -21,7 +20,6 @@ async def who(request: web.Request) -> web.Response:
     return web.json_response({"user": session.user_id, "degraded": session.degraded})
 
 
-@pytest.mark.usefixtures("patient_with_the_journal")
 async def test_the_first_request_of_a_worker_is_served_without_redis(aiohttp_client: AiohttpClient, tmp_path: Path) -> None:
     asked, newest = asyncio.Event(), Journal.newest
 

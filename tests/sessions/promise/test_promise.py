@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis.stateful import rule
 
 from .machine import Kept, Promise, a_worker, as_test
+
+pytestmark = pytest.mark.impatient
 
 
 class PromiseWithoutJournal(Promise):

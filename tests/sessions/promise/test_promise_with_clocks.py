@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis.stateful import initialize, rule
 
 from .machine import TOKEN_KEY, WORKERS, Kept, Promise, a_worker, as_test
 from .world import World
+
+pytestmark = pytest.mark.impatient
 
 DEGRADED_SECONDS, BEYOND_SECONDS = 5, 7.0
 """Short, so that rows are pruned and cookies are too old within a walk."""

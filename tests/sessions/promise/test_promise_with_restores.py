@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis.stateful import initialize, precondition, rule
 
 from ..fake_journal import Table
 from .machine import Promise, a_worker, as_test
 from .world import Worker
+
+pytestmark = pytest.mark.impatient
 
 
 class PromiseWithRestores(Promise):

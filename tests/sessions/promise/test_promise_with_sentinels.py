@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis.stateful import initialize, precondition, rule
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -10,6 +11,8 @@ from stateroom.errors import Conflict, DatabaseUnavailable
 
 from .machine import TOKEN_KEY, WORKERS, Promise, a_worker, as_test
 from .world import SENTINELS, World
+
+pytestmark = pytest.mark.impatient
 
 a_server = st.integers(0, 2)
 

@@ -27,6 +27,8 @@ from . import stories_of_identity, stories_of_restores, stories_of_sentinels, st
 from .stories import Story, check, ends_well, is_broken_without, is_signed_in, just_read, learn, nothing, sign_in, sign_out
 from .world import POLL_SECONDS, Worker, World
 
+pytestmark = pytest.mark.impatient
+
 
 @pytest.fixture
 def world() -> Iterator[World]:

@@ -148,8 +148,9 @@ class Worker(Host):
         made = settings(
             database_url="sqlite:///unused.db", session_max_age=LONGEST_SECONDS, session_absolute_max_age=LONGEST_SECONDS,
             session_remember_max_age=LONGEST_SECONDS, degraded_max_age=options.degraded_seconds,
-            redis_write_replicas=1, journal_required=options.journal_required, jwt_keys=options.token_keys,
-            cookie_keys=options.cookie_keys, redis_key_prefix=PREFIX, session_cache_max_age=CACHE_SECONDS if caches else 0,
+            redis_read_timeout=TIMEOUT_SECONDS, redis_write_replicas=1, journal_required=options.journal_required,
+            jwt_keys=options.token_keys, cookie_keys=options.cookie_keys, redis_key_prefix=PREFIX,
+            session_cache_max_age=CACHE_SECONDS if caches else 0,
         )  # fmt: skip
         self.parts = wire(made, Metrics(), self.client, self.journal, options.known_users)
         self.manager = SessionManager(self.parts)

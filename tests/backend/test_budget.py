@@ -24,7 +24,7 @@ from stateroom.setup import setup
 from stateroom.telemetry.metrics import Metrics
 
 from ..patience import at_most
-from ..servers import Servers
+from ..servers import AS_USERS_HAVE_IT, Servers
 
 
 async def test_steps_share_what_is_left() -> None:
@@ -94,7 +94,7 @@ async def test_a_request_waits_for_a_hung_server_no_longer_than_once(
     servers: Servers, tmp_path: Path, aiohttp_client: AiohttpClient
 ) -> None:
     async with topology.single(tmp_path) as node:
-        settings = servers.settings("fakeredis", redis_host=node.host, redis_port=node.port)
+        settings = servers.settings("fakeredis", redis_host=node.host, redis_port=node.port, **AS_USERS_HAVE_IT)
         app = web.Application()
         setup(app, settings)
 

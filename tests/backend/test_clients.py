@@ -37,7 +37,7 @@ from stateroom.telemetry.metrics import Metrics
 
 from ..conftest import require_tool
 from ..patience import at_most
-from ..servers import Servers
+from ..servers import AS_USERS_HAVE_IT, Servers
 from .cluster_changes import half_moved, owner_of
 
 ECHO_SCRIPT = Script.of("redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]")
@@ -127,7 +127,7 @@ async def test_an_error_reply_in_a_pipeline_stands_in_its_place(servers: Servers
 
 
 async def test_an_exhausted_pool_is_load_and_no_outage(servers: Servers) -> None:
-    client = await started(servers.settings("valkey", redis_pool_size=1, redis_min_idle=0))
+    client = await started(servers.settings("valkey", redis_pool_size=1, redis_min_idle=0, **AS_USERS_HAVE_IT))
     blocking = asyncio.ensure_future(client.pipeline("k", [("BLPOP", "nothing", "1")], timeout=2))
     while client.pool_figures().in_use == 0:
         await asyncio.sleep(0)
@@ -197,7 +197,7 @@ async def test_a_sentinel_that_hangs_delays_nobody(servers: Servers) -> None:
     hung.pause()
     try:
         with at_most(2):
-            client = await started(servers.settings("sentinel"))
+            client = await started(servers.settings("sentinel", **AS_USERS_HAVE_IT))
             assert await client.execute("k", "PING") == b"PONG"
         await client.aclose()
     finally:

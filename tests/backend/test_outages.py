@@ -23,6 +23,7 @@ from stateroom.testing import settings
 
 from ..conftest import require_tool
 from ..logs import capture_events
+from ..servers import AS_USERS_HAVE_IT
 from .test_clients import tls_dialer, tls_files  # noqa: F401 (a fixture)
 
 
@@ -103,7 +104,7 @@ async def test_a_database_that_the_server_lost(tmp_path: Path) -> None:
 
 async def test_a_further_connection_that_takes_too_long(tmp_path: Path) -> None:
     async with topology.single(tmp_path / "node") as node:
-        made = settings(redis_host=node.host, redis_port=node.port, redis_min_idle=0)
+        made = settings(redis_host=node.host, redis_port=node.port, redis_min_idle=0, **AS_USERS_HAVE_IT)
         client = make_client(made, metrics=Metrics())
         await client.start()
         try:

@@ -20,7 +20,7 @@ from stateroom.telemetry.metrics import Metrics
 from ..delays import DelayingRelay
 from ..logs import capture_events
 from ..patience import PATIENCE_SECONDS
-from ..servers import Servers
+from ..servers import AS_USERS_HAVE_IT, Servers
 
 LOOK_SECONDS = 0.02
 
@@ -102,7 +102,7 @@ async def test_one_sentinel_that_is_too_far_away_keeps_no_worker_from_settling(s
 async def test_slow_sentinels_make_redis_unsettled_and_not_unavailable(servers: Servers) -> None:
     """With the defaults Redis was unavailable from 320 ms on: no Sentinel could be connected to in time."""
     async with far_away(servers, *[0.32] * 3) as relays:
-        settings = servers.settings("sentinel", redis_sentinels=",".join(str(relay.at) for relay in relays))
+        settings = servers.settings("sentinel", redis_sentinels=",".join(str(relay.at) for relay in relays), **AS_USERS_HAVE_IT)
         client = SentinelClient(settings, Metrics())
         await client.start()
         try:

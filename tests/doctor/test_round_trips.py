@@ -105,6 +105,7 @@ def test_slow_servers_get_a_value_that_is_long_enough() -> None:
     assert found.level is Level.OK
 
 
+@pytest.mark.impatient
 @pytest.mark.parametrize(("took", "level"), [(0.23, None), (0.25, Level.WARNING), (1.0, Level.FAULT)])
 def test_a_slow_journal(took: float, level: Level | None) -> None:
     findings = [finding for finding in judged(RoundTrips({}, {}, took)) if finding.check == "slow-journal"]

@@ -20,7 +20,7 @@ from stateroom.request.old_sessions import REDIRECT_SECONDS, OldSessions
 from stateroom.sessions.sealing.key_ring import new_key
 
 from ..conftest import ServiceClient
-from ..servers import Servers
+from ..servers import AS_USERS_HAVE_IT, Servers
 from .old_application import ask, before_the_move, manager_of, moved, old, stored
 
 # aiohttp-session keeps its objects in requests under plain names.
@@ -217,7 +217,8 @@ async def test_while_redis_here_is_away_nothing_is_lost(client: ServiceClient, n
 
 
 async def test_while_the_old_redis_is_away_nobody_is_told_to_be_signed_out(settings: Settings, tmp_path: Path) -> None:
-    async with topology.single(tmp_path / "old") as node, moved(settings, node) as client:
+    impatient = settings.model_copy(update=AS_USERS_HAVE_IT)
+    async with topology.single(tmp_path / "old") as node, moved(impatient, node) as client:
         cookie = await before_the_move(node, user_id=42)
         node.pause()
         status, problem, given = await ask(client, old(cookie))

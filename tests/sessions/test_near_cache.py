@@ -31,7 +31,7 @@ from stateroom.settings import Address
 from stateroom.setup import METRICS, setup
 
 from ..patience import settled
-from ..servers import Servers
+from ..servers import AS_USERS_HAVE_IT, Servers
 
 TRIALS = 200
 BUSY_LOADS = 30
@@ -353,21 +353,21 @@ async def test_no_copy_is_older_than_the_setting(two: tuple[Worker, Worker], mon
     assert (await there.load(cookie))["n"] == 1
 
 
-async def test_a_server_that_stands_still_makes_copies_useless(two: tuple[Worker, Worker], node: Node) -> None:
-    one, _ = two
-    cookie, _ = await sign_in(one, n=1)
-    await one.by_copy(cookie)
-    node.pause()
-    try:
-        async with asyncio.timeout(10):
-            while not (session := await one.load(cookie)).degraded:
-                await asyncio.sleep(ASK_SECONDS)  # time has to pass
-        assert session.is_signed_in  # by its cookie: the store had it a moment ago
-        with pytest.raises(Unavailable):
-            session.get("n")
-    finally:
-        node.resume()
-    assert len(one.near) == 0
+async def test_a_server_that_stands_still_makes_copies_useless(servers: Servers, node: Node, tmp_path: Path) -> None:
+    async with worker(servers, node.address, tmp_path, **AS_USERS_HAVE_IT) as one:
+        cookie, _ = await sign_in(one, n=1)
+        await one.by_copy(cookie)
+        node.pause()
+        try:
+            async with asyncio.timeout(10):
+                while not (session := await one.load(cookie)).degraded:
+                    await asyncio.sleep(ASK_SECONDS)  # time has to pass
+            assert session.is_signed_in  # by its cookie: the store had it a moment ago
+            with pytest.raises(Unavailable):
+                session.get("n")
+        finally:
+            node.resume()
+        assert len(one.near) == 0
 
 
 @pytest.mark.usefixtures("always_heard")

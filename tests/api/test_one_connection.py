@@ -82,7 +82,7 @@ async def service(relay: FickleRelay, servers: Servers, tmp_path: Path) -> Async
         redis_port=relay.at.port,
         redis_write_replicas=1,
         redis_min_idle=0,
-        redis_read_timeout=1,
+        redis_read_timeout=3,  # CLIENT PAUSE lasts longer
         session_renew_interval=3000,
     )
     app = make_app(settings)

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
-from stateroom import intervals
+from stateroom import intervals, testing
 from stateroom.backend.client import RedisClient
 from stateroom.backend.clients import make_client
 from stateroom.drills.ports import take_share
@@ -29,7 +29,7 @@ from stateroom.telemetry.metrics import Metrics
 
 from .commands import Command, Serving, environment
 from .patience import settled
-from .servers import Servers, ServerThread
+from .servers import PATIENT, Servers, ServerThread
 
 if TYPE_CHECKING:
     from stateroom.database import Database
@@ -92,6 +92,13 @@ def _patient_with_the_journal(request: pytest.FixtureRequest, monkeypatch: pytes
     """
     if not any(request.node.get_closest_marker(name) for name in ("impatient", "virtual_time")):
         monkeypatch.setattr(intervals, "SHORTEST_PATIENCE_SECONDS", PATIENCE_WITH_JOURNAL_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def _patient_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it a fault of a Redis that this process plays itself. Tests of one that hangs give their time-outs."""
+    settings = testing.settings
+    monkeypatch.setattr(testing, "settings", lambda **values: settings(**{**PATIENT, **values}))
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any, Self, TypeVar
 
 import fakeredis
 
-from stateroom import testing
 from stateroom.drills import topology
 from stateroom.drills.node import Node
 from stateroom.drills.topology import SentinelSetup
@@ -23,7 +22,7 @@ from stateroom.settings import Settings
 
 DEBIAN_REDIS = "/usr/bin/redis-server"
 
-PATIENT = dict.fromkeys(("redis_dial_timeout", "redis_read_timeout", "redis_write_timeout"), testing.PATIENCE_SECONDS)
+PATIENT = dict.fromkeys(("redis_dial_timeout", "redis_read_timeout", "redis_write_timeout"), 5.0)
 """Time-outs for tests that do not measure them: a machine that stands still for a second is no fault."""
 AS_USERS_HAVE_IT = {name: Settings.model_fields[name].default for name in PATIENT}
 """Time-outs for tests in which a server hangs, or is slow."""

@@ -98,7 +98,7 @@ async def test_every_worker_tells_the_same_number_after_whatever_happened(fleet:
 
 
 async def test_a_session_that_expires_is_not_counted_any_more(servers: Servers) -> None:
-    settings = servers.settings("valkey", redis_key_prefix=f"figures-{secrets.token_hex(4)}", session_max_age=1)
+    settings = servers.settings("valkey", redis_key_prefix=f"figures-{secrets.token_hex(4)}", session_max_age=3)
     client = make_client(settings, metrics=Metrics())
     await client.start()
     one = worker(settings, client)

@@ -148,7 +148,8 @@ async def test_a_slow_server_is_measured(servers: Servers) -> None:
     assert [(finding.check, finding.where) for finding in findings] == [("slow-servers", "Server x")]
 
 
-async def test_a_slow_user_database_is_measured(postgres: Postgres) -> None:
+async def test_a_slow_user_database_is_measured(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stateroom.database.database.CONNECT_TIMEOUT_SECONDS", 7)  # the machine may stand still meanwhile
     url = postgres.make_database()
     own = settings(redis_mode="single", redis_sentinels="", database_url=url)
     database = Database(own)

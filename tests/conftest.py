@@ -96,7 +96,7 @@ def _patient_with_the_journal(request: pytest.FixtureRequest, monkeypatch: pytes
 
 @pytest.fixture(autouse=True)
 def _patient_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is it a fault of a Redis that this process plays itself. Tests of one that hangs give their time-outs."""
+    """`testing.settings` has long time-outs for Redis. A test in which Redis hangs gives its own."""
     settings = testing.settings
     monkeypatch.setattr(testing, "settings", lambda **values: settings(**{**PATIENT, **values}))
 

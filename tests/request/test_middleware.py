@@ -156,9 +156,7 @@ def make_app(app_settings: Settings) -> web.Application:
 
 @pytest.fixture
 def app_settings(servers: Servers) -> Settings:
-    return servers.settings(
-        "valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}", session_max_bytes=50_000, redis_read_timeout=5
-    )
+    return servers.settings("valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}", session_max_bytes=50_000)
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ async def devices(request: web.Request) -> web.Response:
 async def app(servers: Servers) -> web.Application:
     app = web.Application()
     prefix = f"test-{secrets.token_hex(4)}"
-    stateroom.setup(app, servers.settings("valkey", redis_key_prefix=prefix, session_max_bytes=4000, redis_read_timeout=5))
+    stateroom.setup(app, servers.settings("valkey", redis_key_prefix=prefix, session_max_bytes=4000))
     for handler in (read, flashes, devices):
         app.router.add_get(f"/{handler.__name__}", handler)
     for handler in (write, mutate, write_and_change, first_writes, first_changes, sign_in, sign_in_as_text, flash_surrogate):

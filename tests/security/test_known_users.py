@@ -85,7 +85,7 @@ async def database(make_database: MakeDatabase) -> UserDatabase:
 async def serving(servers: Servers, database: UserDatabase, hook: Hook | None) -> AsyncIterator[TestServer]:
     app = web.Application()
     prefix = f"test-{secrets.token_hex(4)}"
-    settings = servers.settings("valkey", database_url=database.url, redis_key_prefix=prefix, redis_read_timeout=5)
+    settings = servers.settings("valkey", database_url=database.url, redis_key_prefix=prefix)
     stateroom.setup(app, settings, known_users=hook)
     app.add_routes(routes)
     server = TestServer(app)

@@ -21,7 +21,6 @@ def started_world(request: pytest.FixtureRequest, servers: Servers, tmp_path_fac
         redis_key_prefix=f"test-{secrets.token_hex(4)}",
         database_url=f"sqlite:///{folder}/users.db" if request.param == "journal" else "none",
         state_dir=folder,
-        redis_read_timeout=5,
     )
     with contextlib.closing(World(settings)) as world:
         yield world

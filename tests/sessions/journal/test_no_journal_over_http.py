@@ -101,7 +101,7 @@ async def site(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterato
     if request.param == "testing":
         apps = [make_app(testing.settings(), client_factory=testing.fake_redis)]
     else:
-        settings = servers.settings("valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}", redis_read_timeout=5)
+        settings = servers.settings("valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}")
         apps = [make_app(settings) for _ in range(2 if request.param == "two workers" else 1)]
     workers = [TestServer(app) for app in apps]
     for worker in workers:
@@ -180,7 +180,7 @@ async def test_a_sign_out_with_the_cookie_from_before_ends_what_the_session_beca
 
 
 async def test_a_rotation_that_failed_halfway_does_not_stop_the_next_one(servers: Servers) -> None:
-    app = make_app(servers.settings("valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}", redis_read_timeout=5))
+    app = make_app(servers.settings("valkey", redis_key_prefix=f"test-{secrets.token_hex(4)}"))
     app.freeze()
     await app.startup()
     manager, parts = app[SESSIONS], app[PARTS]
